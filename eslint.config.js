@@ -1,0 +1,41 @@
+import tseslint from 'typescript-eslint';
+
+/** The house style that a machine can keep; CONTRIBUTING.md has the rest, test/style.test.ts the folders and imports. */
+const HOUSE = {
+  '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
+  '@typescript-eslint/explicit-module-boundary-types': 'error',
+  '@typescript-eslint/switch-exhaustiveness-check': 'error',
+  '@typescript-eslint/return-await': ['error', 'error-handling-correctness-only'],
+  // "await sleep(50)" as the last part of a for loop is as plain as it gets.
+  '@typescript-eslint/no-confusing-void-expression': 'off',
+  eqeqeq: ['error', 'always', { null: 'ignore' }],
+  'no-console': 'error',
+  'no-restricted-syntax': [
+    'error',
+    { selector: 'ExportDefaultDeclaration', message: 'Export by name: a name stays the same wherever it is imported.' },
+    { selector: 'TSEnumDeclaration', message: 'Use a union of strings, or a constant object.' },
+  ],
+};
+
+export default tseslint.config(
+  { ignores: ['dist/', 'data/', 'coverage/'] },
+  { linterOptions: { reportUnusedDisableDirectives: 'error' } },
+  {
+    files: ['**/*.ts'],
+    extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    rules: HOUSE,
+  },
+  {
+    files: ['runner/**/*.ts'],
+    rules: {
+      'max-lines': ['error', 220],
+      'max-lines-per-function': ['error', { max: 40, skipComments: true, skipBlankLines: true }],
+    },
+  },
+  {
+    // The tools that read these want a default export.
+    files: ['**/*.config.{js,ts}', 'test/support/global-setup.ts'],
+    rules: { 'no-restricted-syntax': 'off' },
+  },
+);

@@ -1,0 +1,24 @@
+-- A hit is a batch whose changes are not each in exactly one place: a version, absorbed_changes or rejected_changes.
+-- places counts those found, distinct_lines how many different changes they are; both must equal change_count, but for
+-- absorbed changes that were pruned.
+-- A version does not say its shard, and need not: the name of a batch is used once a table.
+with place as (
+    select v.dimension_name, v.batch_id, v.change_line from tidemark.versions as v
+    union all
+    select a.dimension_name, a.batch_id, a.change_line from tidemark.absorbed_changes as a
+    union all
+    select r.dimension_name, r.batch_id, r.change_line from tidemark.rejected_changes as r
+),
+counted as (
+    select p.dimension_name, p.batch_id, count(*) as places, count(distinct p.change_line) as distinct_lines
+    from place as p
+    group by p.dimension_name, p.batch_id
+)
+select
+    b.dimension_name, b.shard, b.batch_id, b.change_count,
+    coalesce(c.places, 0) as places, coalesce(c.distinct_lines, 0) as distinct_lines, b.pruned_changes
+from tidemark.batches as b
+left join counted as c on c.dimension_name = b.dimension_name and c.batch_id = b.batch_id
+where b.change_count <> coalesce(c.places, 0) + coalesce(b.pruned_changes, 0)
+    or b.change_count <> coalesce(c.distinct_lines, 0) + coalesce(b.pruned_changes, 0)
+order by b.dimension_name, b.shard, b.batch_id;

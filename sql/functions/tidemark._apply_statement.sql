@@ -1,0 +1,150 @@
+-- The statement that turns one batch into history in one pass, written for a dimension from its mapping.
+-- It holds for a batch captured after all that is loaded: the fold of the design, started from each key's last version.
+-- Parameters: $1 the changes (json array), $2 shard, $3 batch_id, $4 transaction time, $5 extracted_at of the batch,
+-- $6 the line of each change, where they are not 1, 2, 3, ...
+-- Result: the counts of apply_batch, the number of changes read, and the first line that cannot be applied, if any.
+-- Most keys have one change in a batch, which stands alone: only the others are sorted and folded one after the other.
+-- The insert reads from the update's result, or the unique index on the current version would meet the old row first.
+create or replace function tidemark._apply_statement(
+    p_dimension_name text
+)
+returns text
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return tidemark._fill_template(
+        $statement$
+with change as materialized (
+    select coalesce(($6::integer[])[c.change_line], c.change_line::integer) as change_line,
+        c.cdc_operation, c.cdc_timestamp, {captured} as captured_at,
+        coalesce(c.captured_at <> $5, false) as has_other_capture, not ({fits}) as would_be_rounded,
+        {stored_values}
+    from rows from (json_to_recordset($1) as (
+        {read_as}, operation_type text, cdc_timestamp timestamptz, extracted_at timestamptz
+    )) with ordinality as c ({values}, cdc_operation, cdc_timestamp, captured_at, change_line)
+),
+repeated as materialized (
+    select {key_values}, true as is_repeated from change as c group by {key_values} having count(*) > 1
+),
+in_order as (
+    select c.*, false as is_repeated, 1 as change_number, null as previous_operation, null::boolean as equals_previous
+    from change as c
+    left join repeated as r using ({key_names})
+    where r.is_repeated is null
+    union all
+    select c.*, true, row_number() over by_key, lag(c.cdc_operation) over by_key,
+        row({compare_change}) = lag(row({compare_change})) over by_key
+    from change as c
+    join repeated using ({key_names})
+    window by_key as (partition by {key_values} order by c.change_line)
+),
+beside_last_version as (
+    select c.*, v.last_version_time,
+        case c.change_number when 1 then v.is_current is true else c.previous_operation <> 'DELETE' end as in_force,
+        case c.change_number when 1 then v.is_equal else c.equals_previous end as is_equal{stored_untracked}
+    from in_order as c
+    left join lateral (
+        select coalesce(h.valid_to, h.valid_from){at_utc} as last_version_time, h.is_current, {equals_history} as is_equal{read_untracked}
+        from {history} as h
+        where c.change_number = 1 and {key_matches}
+        order by h.valid_from desc
+        limit 1
+    ) as v on true
+),
+judged as materialized (
+    select c.*,
+        case c.cdc_operation when 'DELETE' then not c.in_force else c.in_force and c.is_equal end as is_absorbed
+    from beside_last_version as c
+),
+shown_repeated as materialized (
+    select c.*{shown_untracked}, first_value(c.last_version_time) over (partition by {key_values} order by c.change_line) as stored_time
+    from (select c.*{version_number} from judged as c where c.is_repeated) as c
+),
+folded_repeated as materialized (
+    select c.*, row_number() over by_key = 1 as follows_stored_version, lead(c.takes_effect) over by_key as ends
+    from (
+        select c.*, tidemark.fold_time(c.cdc_timestamp, c.captured_at, c.in_force, c.stored_time)
+            over (partition by {key_values} order by c.change_line) as takes_effect
+        from shown_repeated as c
+        where not c.is_absorbed
+    ) as c
+    window by_key as (partition by {key_values} order by c.change_line)
+),
+shown as not materialized (
+    select c.*{shown_alone}, c.last_version_time as stored_time from judged as c where not c.is_repeated
+    union all
+    select * from shown_repeated
+),
+folded as not materialized (
+    select c.*, tidemark._takes_effect(c.cdc_timestamp, c.captured_at, c.in_force, c.stored_time) as takes_effect,
+        true as follows_stored_version, null::timestamptz as ends
+    from shown as c
+    where not c.is_repeated and not c.is_absorbed
+    union all
+    select * from folded_repeated
+),
+overwritten as (
+    select c.* from shown as c where c.change_number = 1 and c.is_absorbed and c.in_force and {is_overwritten}
+),
+closed as (
+    update {history} as h
+    set valid_to = c.takes_effect{at_utc}, is_current = c.takes_effect is null, updated_at = $4 at time zone 'UTC'{set_untracked}
+    from {ended} as c
+    where h.is_current and {key_matches}
+    returning c.takes_effect
+),
+opened as (
+    insert into {history} (
+        {history_columns}, valid_from, valid_to, is_current, cdc_operation,
+        cdc_timestamp, batch_id, created_at, updated_at, captured_at, change_line
+    )
+    select {shown_values}, c.takes_effect{at_utc}, c.ends{at_utc}, c.ends is null,
+        case when c.in_force then 'UPDATE' else 'INSERT' end,
+        c.cdc_timestamp{at_utc}, $3, $4 at time zone 'UTC', $4 at time zone 'UTC', $5, c.change_line
+    from folded as c
+    where c.cdc_operation <> 'DELETE' and (select count(*) from closed) >= 0
+    order by c.change_line
+    returning surrogate_key, change_line, is_current
+),{keep_first_values}
+absorbed as (
+    insert into tidemark.absorbed_changes (
+        dimension_name, shard, batch_id, change_line, business_key,
+        cdc_operation, cdc_timestamp, captured_at, reason, closed_at, change
+    )
+    select {dimension}, $2, $3, l.change_line, json_build_object({key_pairs})::text,
+        l.cdc_operation, l.cdc_timestamp, $5, l.reason, l.closed_at,
+        (select row_to_json(r.*) from (
+            select {printed}, l.cdc_operation as operation_type, l.cdc_timestamp, $5 as extracted_at
+        ) as r)
+    from (
+        select c.change_line, {values}, c.cdc_operation, c.cdc_timestamp, null::timestamptz as closed_at,
+            case c.cdc_operation when 'DELETE' then 'nothing to delete' else 'unchanged' end as reason
+        from shown as c
+        where c.is_absorbed
+        union all
+        select c.change_line, {values}, c.cdc_operation, c.cdc_timestamp, c.takes_effect, 'delete'
+        from folded as c
+        where c.cdc_operation = 'DELETE'
+    ) as l
+    returning 1
+)
+select
+    (select count(*) from opened) as inserted_versions,
+    (select count(takes_effect) from closed) + (select count(*) from opened where not is_current) as closed_versions,
+    (select count(*) from absorbed) as absorbed_changes,
+    0::bigint as corrected_versions,
+    0::bigint as late_changes,
+    count(*) as change_count,
+    min(c.change_line) filter (
+        where c.cdc_operation is null or c.cdc_operation not in ('INSERT', 'UPDATE', 'DELETE')
+            or c.cdc_timestamp is null or c.has_other_capture or c.would_be_rounded or {key_is_null}
+            or (c.cdc_operation <> 'DELETE' and {cannot_stand})
+    ) as first_bad_line
+from change as c
+        $statement$,
+        tidemark._untracked_fragments(p_dimension_name)
+    );
+end;
+$$;

@@ -1,0 +1,120 @@
+-- Why a registered mapping and its history table cannot serve apply_batch; no row: they can. The roles are complete, the columns are
+-- there, equal keys print alike, and the table defends itself: unique indexes for one current version and one version a time, and
+-- two checks. Read by tidemark._assert_dimension_fits, and by the check that finds a history that has lost its defences since.
+create or replace function tidemark.dimension_faults(
+    p_dimension_name text
+)
+returns table (
+    place integer,
+    fault text
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+with dimension as (
+    select d.history_relation from tidemark.dimensions as d where d.dimension_name = p_dimension_name
+),
+mapping as (
+    select c.* from tidemark.dimension_columns as c where c.dimension_name = p_dimension_name
+),
+needed (history_column) as (
+    select m.history_column from mapping as m
+    union
+    select unnest(array[
+        'surrogate_key', 'valid_from', 'valid_to', 'is_current', 'cdc_operation', 'cdc_timestamp',
+        'batch_id', 'created_at', 'updated_at', 'captured_at', 'change_line'
+    ])
+),
+present as (
+    select a.attname::text as history_column, a.attnum, a.atttypid, a.attcollation
+    from dimension as d
+    join pg_attribute as a on a.attrelid = d.history_relation
+    where a.attnum > 0 and not a.attisdropped
+),
+key_columns as (
+    select array_agg(p.attnum order by p.attnum) as attnums
+    from mapping as m
+    join present as p using (history_column)
+    where m.column_role = 'business key'
+),
+unique_keys as (
+    select
+        (
+            select array_agg(k.attnum order by k.attnum = v.attnum, k.attnum)
+            from unnest(i.indkey::smallint[]) with ordinality as k (attnum, place)
+            where k.place <= i.indnkeyatts
+        ) as attnums,
+        i.indkey[i.indnkeyatts - 1] = v.attnum as ends_with_valid_from,
+        pg_get_expr(i.indpred, i.indrelid) as predicate
+    from dimension as d
+    join pg_index as i on i.indrelid = d.history_relation
+    left join present as v on v.history_column = 'valid_from'
+    where i.indisunique and i.indisvalid
+),
+faults (place, fault) as (
+    select 1, 'the mapping has no business key' where not exists (select from mapping where column_role = 'business key')
+    union all
+    select 2, 'the mapping needs one effective time, mapped to valid_from'
+    where 1 <> (select count(*) from mapping where column_role = 'effective time' and history_column = 'valid_from')
+    union all
+    select 3, 'the mapping has two insert times, or one that is not mapped to valid_from'
+    from mapping where column_role = 'insert time' having count(*) > 1 or bool_or(history_column <> 'valid_from')
+    union all
+    select 4, format(
+        'history column %s cannot be a key: of its type or collation, values can be equal that are printed apart (%s)',
+        p.history_column, format_type(p.atttypid, null)
+    )
+    from mapping as m
+    join present as p using (history_column)
+    where m.column_role = 'business key' and not tidemark._is_printed_as_equal(p.atttypid, p.attcollation)
+    union all
+    select 5, format('source column %s has a name that batch files use for themselves', m.source_column)
+    from mapping as m where m.source_column in ('operation_type', 'cdc_timestamp', 'extracted_at')
+    union all
+    select 6, format('history table %s has no column %s', d.history_relation, n.history_column)
+    from dimension as d cross join needed as n where n.history_column not in (select p.history_column from present as p)
+    union all
+    select 7, format('two source columns are mapped to history column %s', m.history_column)
+    from mapping as m
+    where m.column_role in ('business key', 'tracked', 'untracked')
+    group by m.history_column having count(*) > 1
+    union all
+    select 8, format('history column %s is Tidemark''s own and cannot take a source column', m.history_column)
+    from mapping as m
+    where m.column_role in ('business key', 'tracked', 'untracked') and m.history_column in (
+        'surrogate_key', 'valid_from', 'valid_to', 'is_current', 'cdc_operation', 'cdc_timestamp',
+        'batch_id', 'created_at', 'updated_at', 'captured_at', 'change_line'
+    )
+    union all
+    select 9, 'valid_from, valid_to and cdc_timestamp must all be timestamp, or all timestamptz'
+    from present as p
+    where p.history_column in ('valid_from', 'valid_to', 'cdc_timestamp')
+    having min(p.atttypid) <> max(p.atttypid)
+        or bool_or(p.atttypid not in ('timestamp'::regtype, 'timestamptz'::regtype))
+    union all
+    select 10, format('history table %s has no unique (business key, valid_from)', d.history_relation)
+    from dimension as d
+    where not exists (
+        select from unique_keys as u, key_columns as k, present as p
+        where u.predicate is null and p.history_column = 'valid_from' and u.ends_with_valid_from
+            and u.attnums = k.attnums || p.attnum
+    )
+    union all
+    select 11, format('history table %s has no unique (business key) where is_current', d.history_relation)
+    from dimension as d
+    where not exists (
+        select from unique_keys as u, key_columns as k where u.predicate = 'is_current' and u.attnums = k.attnums
+    )
+    union all
+    select 12, format('history table %s has no check (%s)', d.history_relation, r.rule)
+    from dimension as d cross join (values ('valid_to > valid_from'), ('is_current = (valid_to is null)')) as r (rule)
+    where not exists (
+        select
+        from pg_constraint as c
+        where c.conrelid = d.history_relation and c.contype = 'c' and c.convalidated
+            and lower(pg_get_expr(c.conbin, c.conrelid)) = format('(%s)', r.rule)
+    )
+)
+select f.place, f.fault from faults as f order by f.place;
+$$;

@@ -1,0 +1,56 @@
+-- Every registered dimension with its mapping, as the runner needs it to read the source: one row a dimension.
+-- columns is a JSON array of {"source", "history", "role", "history_type"} in the order of the mapping, without those that the
+-- source no longer has; history_type is the type of the history column, a domain looked through. ignored_columns and
+-- retired_columns are arrays of names of the source, history_columns one of all columns of the history table. deleted_values is a
+-- JSON array, or null where any value of deleted_column that is not null means deleted.
+create or replace function tidemark.dimension_mappings()
+returns table (
+    dimension_name text,
+    source_schema text,
+    source_table text,
+    history_table text,
+    source_time_zone text,
+    is_paused boolean,
+    columns json,
+    ignored_columns json,
+    retired_columns json,
+    history_columns json,
+    deletes text,
+    deleted_column text,
+    deleted_values json
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+select
+    d.dimension_name, d.source_schema, d.source_table, d.history_relation::text, d.source_time_zone, d.paused_at is not null,
+    json_agg(
+        json_build_object(
+            'source', c.source_column, 'history', c.history_column, 'role', c.column_role,
+            'history_type', tidemark._undomained_type(a.atttypid, a.atttypmod)
+        )
+        order by c.ordinal
+    ),
+    (
+        select coalesce(json_agg(i.source_column order by i.source_column), '[]')
+        from tidemark.ignored_columns as i
+        where i.dimension_name = d.dimension_name
+    ),
+    (
+        select coalesce(json_agg(r.source_column order by r.ordinal), '[]')
+        from tidemark.dimension_columns as r
+        where r.dimension_name = d.dimension_name and r.retired_at is not null
+    ),
+    (
+        select coalesce(json_agg(h.attname order by h.attnum), '[]')
+        from pg_attribute as h
+        where h.attrelid = d.history_relation and h.attnum > 0 and not h.attisdropped
+    ),
+    d.deletes, d.deleted_column, to_json(d.deleted_values)
+from tidemark.dimensions as d
+join tidemark.dimension_columns as c on c.dimension_name = d.dimension_name and c.retired_at is null
+left join pg_attribute as a on a.attrelid = d.history_relation and a.attname = c.history_column and not a.attisdropped
+group by d.dimension_name
+order by d.dimension_name;
+$$;

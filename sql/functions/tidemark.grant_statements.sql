@@ -1,0 +1,107 @@
+-- The statements that make the least-privilege roles of a warehouse, in the order in which they are to run; safe to repeat.
+-- <prefix>_owner owns and migrates, <prefix>_loader runs the pipeline, <prefix>_analyst reads. Statements are made here, nothing is run.
+-- A function that is not volatile can only show what its caller may read; one that writes for others is security definer. So the loader
+-- may execute these two kinds, the analyst the first alone, and nobody but the owner registers dimensions.
+create or replace function tidemark.grant_statements(
+    p_prefix text
+)
+returns setof text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+with role as (
+    select p_prefix || '_owner' as owner, p_prefix || '_loader' as loader, p_prefix || '_analyst' as analyst
+),
+relation as (
+    select c.oid, c.oid::regclass::text as name, c.relkind, c.relnamespace
+    from pg_class as c
+    where c.relkind in ('r', 'p', 'v', 'm')
+        and not exists (select from pg_depend as x where x.classid = 'pg_class'::regclass and x.objid = c.oid and x.deptype = 'e')
+        and (
+            c.relnamespace = 'tidemark'::regnamespace
+            or c.oid = 'public.pipeline_metadata'::regclass
+            or c.oid in (select d.history_relation from tidemark.dimensions as d)
+            -- The views that a dimension's migration made on its history.
+            or exists (
+                select from pg_rewrite as w
+                join pg_depend as x on x.classid = 'pg_rewrite'::regclass and x.objid = w.oid and x.refclassid = 'pg_class'::regclass
+                where w.ev_class = c.oid and x.refobjid in (select d.history_relation from tidemark.dimensions as d)
+            )
+        )
+),
+routine as (
+    select p.oid::regprocedure::text as signature, p.pronamespace = 'tidemark'::regnamespace as is_own, p.prokind,
+        p.provolatile <> 'v' as only_reads, p.prosecdef as is_definer
+    from pg_proc as p
+    where p.pronamespace = 'tidemark'::regnamespace
+        or p.prorettype in (select c.reltype from pg_class as c join tidemark.dimensions as d on d.history_relation = c.oid)
+),
+kind_of_type as (
+    select format('%I.%I', n.nspname, t.typname) as name
+    from pg_type as t
+    join pg_namespace as n on n.oid = t.typnamespace
+    left join pg_class as c on c.oid = t.typrelid
+    where n.nspname = 'tidemark' and (t.typtype in ('e', 'd', 'r') or c.relkind = 'c')
+),
+schema_of as (
+    select distinct format('%I', n.nspname) as name
+    from relation as r
+    join pg_namespace as n on n.oid = r.relnamespace
+),
+statement (step, line) as (
+    select 1, format('create role %I login nosuperuser nocreatedb nocreaterole noreplication nobypassrls', n.name)
+    from role as r
+    cross join lateral unnest(array[r.owner, r.loader, r.analyst]) as n (name)
+    where not exists (select from pg_roles as p where p.rolname = n.name)
+    union all
+    -- To tell a run that lives from one that died, it must see when the sessions of others began.
+    select 2, format('grant pg_read_all_stats to %I', r.owner) from role as r
+    union all
+    select 2, format('grant create on database %I to %I', current_database(), r.owner) from role as r
+    union all
+    select 2, format('grant connect on database %I to %I, %I, %I', current_database(), r.owner, r.loader, r.analyst) from role as r
+    union all
+    select 3, format('grant usage on schema %s to %I, %I', s.name, r.loader, r.analyst) from role as r cross join schema_of as s
+    union all
+    select 3, format('grant usage, create on schema %s to %I', s.name, r.owner) from role as r cross join schema_of as s
+    where s.name <> 'tidemark'
+    union all
+    select 4, format('alter schema tidemark owner to %I', r.owner) from role as r
+    union all
+    select 4, format(
+        'alter %s %s owner to %I',
+        case t.relkind when 'v' then 'view' when 'm' then 'materialized view' else 'table' end, t.name, r.owner
+    )
+    from role as r cross join relation as t
+    union all
+    select 4, format('alter %s %s owner to %I', case f.prokind when 'a' then 'aggregate' else 'function' end, f.signature, r.owner)
+    from role as r cross join routine as f
+    union all
+    select 4, format('alter type %s owner to %I', t.name, r.owner) from role as r cross join kind_of_type as t
+    union all
+    select 5, format('revoke execute on all functions in schema tidemark from public, %I, %I', r.loader, r.analyst) from role as r
+    union all
+    select 6, format('grant execute on function %s to %I', f.signature, r.loader)
+    from role as r cross join routine as f where f.is_own and (f.only_reads or f.is_definer)
+    union all
+    select 6, format('grant execute on function %s to %I', f.signature, r.analyst)
+    from role as r cross join routine as f where f.is_own and f.only_reads and not f.is_definer
+    union all
+    select 7, format('revoke all on %s from public, %I, %I', t.name, r.loader, r.analyst) from role as r cross join relation as t
+    union all
+    select 8, format('grant select on %s to %I, %I', t.name, r.loader, r.analyst) from role as r cross join relation as t
+    union all
+    select 8, format('grant update (threshold, severity, is_enabled) on tidemark.alert_rules to %I', r.loader) from role as r
+    union all
+    select 8, format('grant update (kpi_window) on tidemark.monitoring to %I', r.loader) from role as r
+    union all
+    select 9, format(
+        'alter default privileges for role %I in schema %s grant select on tables to %I, %I', r.owner, s.name, r.loader, r.analyst
+    )
+    from role as r cross join schema_of as s
+    union all
+    select 9, format('alter default privileges for role %I revoke execute on functions from public', r.owner) from role as r
+)
+select s.line from statement as s order by s.step, s.line collate "C";
+$$;

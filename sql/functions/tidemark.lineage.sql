@@ -1,0 +1,83 @@
+-- Every version of one key, oldest first: the batch and line its change came from, and which columns differ from the version before.
+-- p_key holds the values of the business key as text, in the order of the mapping.
+-- Errors: TM020 no dimension of that name, or another number of key columns; a value that its column cannot hold keeps its own.
+create or replace function tidemark.lineage(
+    p_dimension_name text,
+    p_key text[]
+)
+returns table (
+    surrogate_key bigint,
+    valid_from text,
+    valid_to text,
+    cdc_operation text,
+    differences text,
+    batch_id text,
+    change_line integer,
+    shard text,
+    sequence bigint,
+    extracted_at timestamptz,
+    applied_at timestamptz
+)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    v_history text;
+    v_key_columns text[];
+    v_condition text;
+begin
+    select d.history_relation::text,
+        array_agg(c.history_column order by c.ordinal),
+        string_agg(format('h.%I = $1[%s]::%s', c.history_column, c.place, format_type(a.atttypid, a.atttypmod)), ' and ')
+    into v_history, v_key_columns, v_condition
+    from tidemark.dimensions as d
+    join (
+        select k.*, row_number() over (partition by k.dimension_name order by k.ordinal) as place
+        from tidemark.dimension_columns as k
+        where k.column_role = 'business key'
+    ) as c on c.dimension_name = d.dimension_name
+    join pg_attribute as a on a.attrelid = d.history_relation and a.attname = c.history_column
+    where d.dimension_name = p_dimension_name
+    group by d.history_relation;
+
+    if cardinality(v_key_columns) is distinct from cardinality(p_key) then
+        raise exception using
+            errcode = 'TM020',
+            message = 'the key does not fit the dimension',
+            detail = format('dimension=%s key=%s', p_dimension_name, array_to_string(v_key_columns, ', ')),
+            hint = 'give one value for each column of the business key, in that order';
+    end if;
+
+    return query execute format(
+        $query$
+        with version as (
+            select h.surrogate_key::bigint as surrogate_key, h.valid_from::text as valid_from, h.valid_to::text as valid_to,
+                h.cdc_operation::text as cdc_operation, h.batch_id::text as batch_id, h.change_line::integer as change_line,
+                row_to_json(h.*) as columns, row_number() over (order by h.valid_from) as place
+            from %1$s as h
+            where %2$s
+        )
+        select v.surrogate_key, v.valid_from, v.valid_to, v.cdc_operation, d.differences,
+            v.batch_id, v.change_line, b.shard, b.sequence, b.extracted_at, b.applied_at
+        from version as v
+        left join version as p on p.place = v.place - 1
+        left join tidemark.batches as b on b.dimension_name = $2 and b.batch_id = v.batch_id
+        left join lateral (
+            select string_agg(
+                format('%%s: %%s → %%s', c.history_column, coalesce(p.columns ->> c.history_column, 'null'),
+                    coalesce(v.columns ->> c.history_column, 'null')),
+                ', ' order by c.ordinal
+            ) as differences
+            from tidemark.dimension_columns as c
+            where c.dimension_name = $2 and c.column_role in ('tracked', 'untracked') and p.place is not null
+                and (p.columns ->> c.history_column) is distinct from (v.columns ->> c.history_column)
+        ) as d on true
+        order by v.place
+        $query$,
+        v_history, v_condition
+    )
+    using p_key, p_dimension_name;
+end;
+$$;

@@ -1,0 +1,23 @@
+-- Notes what a comparison of source and history found, for missing_change_rate. Repeated for the same moment it changes nothing.
+-- Runs with the rights of its owner, so that who may execute it needs none on the table.
+create or replace function tidemark.note_reconciliation(
+    p_dimension_name text,
+    p_source_rows bigint,
+    p_missing bigint,
+    p_extra bigint,
+    p_different bigint,
+    p_repaired bigint,
+    p_reconciled_at timestamptz
+)
+returns void
+language sql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+insert into tidemark.reconciliations (dimension_name, reconciled_at, source_rows, missing, extra, different, repaired)
+values (p_dimension_name, p_reconciled_at, p_source_rows, p_missing, p_extra, p_different, p_repaired)
+on conflict on constraint reconciliations_pkey do nothing;
+$$;
+
+revoke execute on function tidemark.note_reconciliation (text, bigint, bigint, bigint, bigint, bigint, timestamptz) from public;

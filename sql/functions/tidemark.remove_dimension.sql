@@ -1,0 +1,66 @@
+-- Takes a dimension out: its mapping, its ledger and the changes kept aside. The history table stays, as a table like any other,
+-- unless p_drop_history: then it goes, with its current view and as-of function, if nothing else depends on it.
+-- Waits for a loader of the dimension to end its batch; locks the list of dimensions. Returns the name of the history table.
+-- Errors: TM002 unknown dimension; TM013 something of somebody else depends on the history, and nothing is changed.
+create or replace function tidemark.remove_dimension(
+    p_dimension_name text,
+    p_drop_history boolean default false
+)
+returns text
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_history regclass;
+    v_history_name text;
+    v_companion text;
+    v_dependents text;
+begin
+    perform tidemark._assert_dimension_known(p_dimension_name);
+    perform tidemark._lock_dimension(p_dimension_name, '');
+    lock table tidemark.dimensions in share row exclusive mode;
+
+    select d.history_relation, d.history_relation::text into v_history, v_history_name
+    from tidemark.dimensions as d
+    where d.dimension_name = p_dimension_name;
+
+    delete from tidemark.rejected_changes as r where r.dimension_name = p_dimension_name;
+    delete from tidemark.absorbed_changes as a where a.dimension_name = p_dimension_name;
+    delete from tidemark.batches as b where b.dimension_name = p_dimension_name;
+    delete from tidemark.first_values as f where f.dimension_name = p_dimension_name;
+    delete from tidemark.former_column_names as f where f.dimension_name = p_dimension_name;
+    delete from tidemark.ignored_columns as i where i.dimension_name = p_dimension_name;
+    delete from tidemark.dimension_columns as c where c.dimension_name = p_dimension_name;
+    delete from tidemark.dimensions as d where d.dimension_name = p_dimension_name;
+    perform tidemark._create_versions_view();
+
+    if p_drop_history then
+        select format('drop view %s', c.oid::regclass) into v_companion
+        from pg_class as h
+        join pg_class as c on c.relnamespace = h.relnamespace and c.relkind = 'v'
+            and c.relname = regexp_replace(h.relname, '_history$', '') || '_current'
+        where h.oid = v_history;
+        if v_companion is not null then
+            execute v_companion;
+        end if;
+        select format('drop function %s', p.oid::regprocedure) into v_companion
+        from pg_class as h
+        join pg_proc as p on p.pronamespace = h.relnamespace and p.proname = h.relname || '_as_of' and p.prorettype = h.reltype
+        where h.oid = v_history;
+        if v_companion is not null then
+            execute v_companion;
+        end if;
+        execute format('drop table %s', v_history);
+    end if;
+    return v_history_name;
+exception
+    when dependent_objects_still_exist then
+        get stacked diagnostics v_dependents = pg_exception_detail;
+        raise exception using
+            errcode = 'TM013',
+            message = format('history %s cannot be dropped: something of your own depends on it', v_history_name),
+            detail = format('dimension=%s %s', p_dimension_name, replace(v_dependents, E'\n', '; ')),
+            hint = 'drop that first, or remove the table without its history: nothing was changed';
+end;
+$$;

@@ -1,0 +1,41 @@
+-- Applies a batch document of a dimension to its scratch dimension (tidemark.open_replay), by apply_batch itself.
+-- Returns whether it did: a document that the ledger does not know is left out, unless p_may_be_unknown.
+-- Errors: TM003 where the ledger knows the batch with other content; what apply_batch raises.
+create or replace function tidemark.replay_batch(
+    p_dimension_name text,
+    p_batch json,
+    p_may_be_unknown boolean
+)
+returns boolean
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_metadata json := p_batch -> 'batch_metadata';
+    v_known text;
+    v_found text := tidemark.batch_checksum(p_batch -> 'changes');
+begin
+    select b.checksum into v_known
+    from tidemark.batches as b
+    where b.dimension_name = p_dimension_name and b.shard = coalesce(v_metadata ->> 'shard', '') and b.batch_id = v_metadata ->> 'batch_id';
+    if v_known is null and not p_may_be_unknown then
+        return false;
+    end if;
+    if v_known <> v_found then
+        raise exception using
+            errcode = 'TM003',
+            message = 'the document is not the batch of that name that was applied',
+            detail = format(
+                'dimension=%s batch=%s checksum: ledger=%s found=%s', p_dimension_name, v_metadata ->> 'batch_id', v_known, v_found
+            ),
+            hint = 'restore the file of that name from a backup; the ledger keeps the checksum of what was applied';
+    end if;
+
+    perform a.already_applied
+    from tidemark.apply_batch_parts(
+        tidemark._with_member(v_metadata, 'table', to_json(tidemark._replay_name(p_dimension_name))), p_batch -> 'changes'
+    ) as a;
+    return true;
+end;
+$$;

@@ -1,0 +1,86 @@
+-- Applies the rejected changes of a dimension once more, each in its right place, and sets those aside again that still cannot
+-- be applied. Call it once the cause is gone: a column was widened, a type was made, a rule was dropped. Dismissed ones are left alone.
+-- Safe to repeat. Takes the dimension for itself, as a batch of the whole table does.
+-- Errors: TM002 unknown table, TM006 isolation level.
+create or replace function tidemark.retry_rejected(
+    p_dimension_name text
+)
+returns table (
+    inserted_versions bigint,
+    closed_versions bigint,
+    absorbed_changes bigint,
+    corrected_versions bigint,
+    late_changes bigint,
+    rejected_changes bigint
+)
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+as $$
+#variable_conflict use_column
+declare
+    v_batch tidemark.batches;
+    v_changes json;
+    v_lines integer [];
+    v_result record;
+    v_total bigint [] := array[0, 0, 0, 0, 0, 0];
+begin
+    perform tidemark._assert_read_committed('retry_rejected');
+    if not exists (select from tidemark.dimensions as d where d.dimension_name = p_dimension_name) then
+        raise exception using
+            errcode = 'TM002',
+            message = 'no dimension of that name is registered',
+            detail = format('table=%s', p_dimension_name),
+            hint = 'tidemark.dimensions lists those that are';
+    end if;
+    perform tidemark._lock_dimension(p_dimension_name, '');
+
+    for v_batch in
+        select b.*
+        from tidemark.batches as b
+        where b.dimension_name = p_dimension_name and exists (
+            select
+            from tidemark.rejected_changes as r
+            where r.dimension_name = b.dimension_name and r.shard = b.shard and r.batch_id = b.batch_id and r.dismissed_at is null
+        )
+        order by b.extracted_at, b.sequence, b.batch_id, b.shard
+    loop
+        with taken as (
+            delete from tidemark.rejected_changes as r
+            where r.dimension_name = v_batch.dimension_name and r.shard = v_batch.shard and r.batch_id = v_batch.batch_id
+                and r.dismissed_at is null
+            returning r.change_line, r.change
+        )
+        select json_agg(t.change order by t.change_line), array_agg(t.change_line order by t.change_line)
+        into v_changes, v_lines
+        from taken as t;
+
+        select * into v_result from tidemark._apply_changes(v_batch, v_changes, v_lines, false);
+        update tidemark.batches as b
+        set inserted_versions = b.inserted_versions + v_result.inserted_versions,
+            closed_versions = b.closed_versions + v_result.closed_versions,
+            absorbed_changes = b.absorbed_changes + v_result.absorbed_changes,
+            corrected_versions = b.corrected_versions + v_result.corrected_versions,
+            late_changes = b.late_changes + v_result.late_changes,
+            rejected_changes = v_result.rejected_changes + (
+                select count(*)
+                from tidemark.rejected_changes as r
+                where r.dimension_name = b.dimension_name and r.shard = b.shard and r.batch_id = b.batch_id and r.dismissed_at is not null
+            )
+        where b.dimension_name = v_batch.dimension_name and b.shard = v_batch.shard and b.batch_id = v_batch.batch_id;
+        v_total := array[
+            v_total[1] + v_result.inserted_versions, v_total[2] + v_result.closed_versions, v_total[3] + v_result.absorbed_changes,
+            v_total[4] + v_result.corrected_versions, v_total[5] + v_result.late_changes, v_total[6] + v_result.rejected_changes
+        ];
+    end loop;
+    return query select v_total[1], v_total[2], v_total[3], v_total[4], v_total[5], v_total[6];
+end;
+$$;
+
+revoke execute on function tidemark.retry_rejected (text) from public;

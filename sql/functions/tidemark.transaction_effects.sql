@@ -1,0 +1,76 @@
+-- What this transaction has done to one history so far, by example: the first p_limit rows of each kind, with their values cut short.
+-- For a dry run, which applies batches or retries what was rejected, asks, and rolls back. opened and altered are versions, absorbed and
+-- rejected are changes; a version is altered when it was there before and was closed, moved or overwritten.
+-- Rows are told by their transaction, which holds the dimension.
+create or replace function tidemark.transaction_effects(
+    p_dimension_name text,
+    p_limit integer
+)
+returns table (
+    effect text,
+    business_key text,
+    batch_id text,
+    change_line integer,
+    valid_from timestamptz,
+    valid_to timestamptz,
+    reason text,
+    shown_values text
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+#variable_conflict use_column
+declare
+    v_effects text := tidemark._fill_template(
+        $statement$
+select
+    case when h.created_at = transaction_timestamp() at time zone 'UTC' then 'opened' else 'altered' end as effect,
+    json_build_object({history_key_pairs})::text as business_key, h.batch_id::text as batch_id, h.change_line::integer as change_line,
+    h.valid_from{at_utc} as valid_from, h.valid_to{at_utc} as valid_to, null::text as reason,
+    tidemark._shown_values((select row_to_json(r.*) from (select {history_columns}) as r), $3) as shown_values
+from {history} as h
+where h.updated_at = transaction_timestamp() at time zone 'UTC'
+        $statement$,
+        tidemark._statement_fragments(p_dimension_name)
+    );
+    v_history_columns text [];
+    v_source_columns text [];
+begin
+    select array_agg(c.history_column), array_agg(c.source_column)
+    into v_history_columns, v_source_columns
+    from tidemark.dimension_columns as c
+    where c.dimension_name = p_dimension_name and c.column_role in ('tracked', 'untracked');
+    return query execute format(
+        $statement$
+with effects as (
+    %s
+    union all
+    select 'absorbed', a.business_key, a.batch_id, a.change_line, null, a.closed_at, a.reason, tidemark._shown_values(a.change, $4)
+    from tidemark.absorbed_changes as a
+    join tidemark.batches as b using (dimension_name, shard, batch_id)
+    where a.dimension_name = $1 and age(a.xmin) between 0 and $5 and age(b.xmin) between 0 and $5
+    union all
+    select 'rejected', r.business_key, r.batch_id, r.change_line, null, null, concat_ws(': ', r.column_name, r.reason),
+        tidemark._shown_values(r.change, $4)
+    from tidemark.rejected_changes as r
+    where r.dimension_name = $1 and r.rejected_at >= transaction_timestamp()
+),
+numbered as (
+    select e.*, row_number() over (partition by e.effect order by e.business_key, e.valid_from, e.batch_id, e.change_line) as place
+    from effects as e
+)
+select n.effect, n.business_key, n.batch_id, n.change_line, n.valid_from, n.valid_to, n.reason, n.shown_values
+from numbered as n
+where n.place <= $2
+order by array_position(array['opened', 'altered', 'absorbed', 'rejected'], n.effect), n.place
+        $statement$,
+        v_effects
+    )
+    using p_dimension_name, p_limit, v_history_columns, v_source_columns, age(pg_current_xact_id_if_assigned()::xid);
+end;
+$$;
+
+revoke execute on function tidemark.transaction_effects (text, integer) from public;

@@ -1,0 +1,230 @@
+-- Reads a source table from its catalog and writes the queries that extract it. One row; none where the table is missing.
+-- $1 schema, $2 table, $3 mapping (json array of {"source", "history", "role"}), $4 time zone of timestamps without zone,
+-- $5 the column that marks deleted rows (null: none does) and $6 its values that mean deleted (json array; null: any but null): such a
+-- row is read as a DELETE, with all its columns, $7 the condition that a row belongs to the shard that is asked for
+-- (sql/source/describe_shard.sql; null: the whole table), which all but the keyed page heed.
+-- A page query takes:  $1 floor and $2 high watermark of the sweep before (null: from the beginning), $3 margin in seconds,
+--   $4 lower bound on the transaction, $5 the transaction the sweep ends before, $6 most rows, $7 most bytes,
+--   $8 extracted_at, $9 floor of this sweep; the next page also $10 time and $11 key (json array) of the last row before it.
+-- It returns the change lines as text: PostgreSQL renders every value, and no client reads one.
+-- Rows with an effective time come in the order of (time, key); those without one are a pass of their own, in the order of the key.
+-- The keyed page reads the rows of some keys ($10, json array of keys, each the text of a json array) whatever their time.
+-- Where transaction numbers mean nothing (fallback), the queries look at times alone, and $4, $5 and $9 are idle.
+with relation as (
+    select c.oid, c.relkind, format('%I.%I', n.nspname, c.relname) as name,
+        case
+            when pg_is_in_recovery() then 'the server is a standby'
+            when c.relkind = 'v' then 'it is a view'
+            when c.relkind = 'm' then 'it is a materialized view'
+            when c.relkind = 'f' then 'it is a foreign table'
+        end as fallback
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where n.nspname = $1::text and c.relname = $2::text and c.relkind in ('r', 'p', 'v', 'm', 'f')
+),
+present as (
+    select
+        a.attname::text as name, a.attnum, a.attnotnull,
+        pg_catalog.format_type(a.atttypid, a.atttypmod) as type,
+        pg_catalog.format_type(a.atttypid, -1) as bare_type,
+        coalesce(nullif(t.typbasetype, 0), t.oid)::regtype as base_type
+    from pg_catalog.pg_attribute as a
+    join pg_catalog.pg_type as t on t.oid = a.atttypid
+    where a.attrelid = (select r.oid from relation as r) and a.attnum > 0 and not a.attisdropped
+),
+mapped as (
+    select m.ordinal, m.source as name, m.history, m.role, p.type, p.bare_type, p.base_type, p.attnum, p.attnotnull,
+        p.base_type = any (array[
+            'smallint', 'integer', 'bigint', 'real', 'double precision', 'numeric', 'boolean', 'timestamp', 'timestamptz'
+        ]::regtype[]) as is_json_scalar
+    from rows from (json_to_recordset($3::text::json) as (source text, history text, role text))
+        with ordinality as m (source, history, role, ordinal)
+    left join present as p on p.name = m.source
+),
+-- What lies behind the table: its partitions, or itself. Statistics of a table that was never analysed say -1.
+size as (
+    select
+        case when min(c.reltuples) >= 0 then sum(c.reltuples)::float8 end as estimated_rows,
+        coalesce(sum(pg_relation_size(c.oid)), 0) as bytes
+    from relation as r
+    join pg_catalog.pg_class as c on c.oid = r.oid or c.oid in (select t.relid from pg_partition_tree(r.oid) as t)
+    where c.relkind = 'r'
+),
+index_state as (
+    select exists (
+        select
+        from pg_catalog.pg_index as i
+        join mapped as m on m.role = 'effective time' and m.attnum = i.indkey[0]
+        where i.indrelid = (select r.oid from relation as r) and i.indisvalid and i.indpred is null
+    ) as has_serving_index
+),
+part as (
+    select
+        string_agg(format(case when m.is_json_scalar then 't.%1$I' else 't.%1$I::text as %1$I' end, m.name), ', ' order by m.ordinal)
+            as printed,
+        string_agg(format('t.%I', m.name), ', ' order by m.ordinal) filter (where m.role = 'business key') as keys,
+        string_agg(format('t.%I::text', m.name), ', ' order by m.ordinal) filter (where m.role = 'business key') as keys_as_text,
+        string_agg(format('($11::text::json ->> %s)::%s', m.key_place - 1, m.type), ', ' order by m.ordinal)
+            filter (where m.role = 'business key') as last_keys,
+        string_agg(format('(w.key::json ->> %s)::%s', m.key_place - 1, m.type), ', ' order by m.ordinal)
+            filter (where m.role = 'business key') as wanted_keys,
+        max(format('t.%I', m.name)) filter (where m.role = 'effective time') as effective,
+        max(m.type) filter (where m.role = 'effective time') as effective_type,
+        bool_or(m.role = 'effective time' and not m.attnotnull) as may_be_undated,
+        bool_or(m.role = 'effective time' and m.base_type = 'timestamp'::regtype) as is_local_time,
+        max(format('t.%I', m.name)) filter (where m.role = 'insert time') as inserted,
+        max(case
+            when $6::text is null then format('t.%I is not null', m.name)
+            else format(
+                'coalesce(t.%I = any (%L::text[]::%s[]), false)', m.name,
+                (select array_agg(v.value) from json_array_elements_text($6::text::json) as v (value))::text, m.bare_type
+            )
+        end) filter (where m.name = $5::text) as is_deleted,
+        max(m.bare_type) filter (where m.name = $5::text) as deleted_type,
+        bool_or(m.attnotnull) filter (where m.name = $5::text) as is_always_marked
+    from (select m.*, count(*) filter (where m.role = 'business key') over (order by m.ordinal) as key_place from mapped as m) as m
+),
+query as (
+    select v.page, format(
+        $query$
+with cursor as (
+    select
+        coalesce(
+            least($1::text::timestamptz%8$s, $2::text::%3$s) - make_interval(secs => $3::text::double precision)%10$s, '-infinity'
+        ) as lower_bound,
+        $9::text::timestamptz%8$s as own_floor,
+        $4::text::bigint as from_transaction,
+        $5::text::bigint as before_transaction,
+        pg_snapshot_xmax(pg_current_snapshot())::text::bigint as newest_transaction,
+        pg_snapshot_xmax(pg_current_snapshot())::text::bigint & ~4294967295 as epoch,
+        $8::text::timestamptz as extracted_at
+),
+page as (
+    select t.*, row_number() over (order by %4$s) as tidemark_change_line
+    from (
+        select t.*, %12$s as tidemark_written_by, c.extracted_at as tidemark_extracted_at
+        from cursor as c
+        cross join %1$s as t%13$s
+        where %11$s%14$s%9$s
+        order by %4$s
+        limit $6::text::integer
+    ) as t
+),
+line as (
+    select t.tidemark_change_line as change_line, t.tidemark_written_by as written_by,
+        (select row_to_json(r.*)::text from (select %6$s, %7$s, t.tidemark_extracted_at as extracted_at) as r) as line
+    from page as t
+),
+sized as (
+    select l.*, sum(octet_length(l.line) + 2) over (order by l.change_line) as bytes from line as l
+)
+select k.*, (
+    select json_build_object('time', %2$s, 'key', json_build_array(%5$s))::text from page as t where t.tidemark_change_line = k.change_count
+) as last_row
+from (
+    select
+        string_agg(s.line, E',\n' order by s.change_line) as lines,
+        count(*)::integer as change_count,
+        max(s.written_by)::text as newest_writer,
+        count(*) = $6::text::integer or count(*) < (select count(*) from page) as has_more
+    from sized as s
+    where s.bytes <= $7::text::bigint or s.change_line = 1
+) as k
+        $query$,
+        r.name, p.effective, p.effective_type,
+        case when v.is_dated then format('%s, %s', p.effective, p.keys) else p.keys end,
+        p.keys_as_text, p.printed,
+        format(
+            case
+                when p.inserted is null then 'case %3$s else ''UPDATE'' end as operation_type, %1$s as cdc_timestamp'
+                else 'case %3$s when %1$s <= %2$s then ''INSERT'' else ''UPDATE'' end as operation_type, '
+                    || 'case when %1$s <= %2$s then %2$s else %1$s end as cdc_timestamp'
+            end,
+            p.effective, p.inserted, format('when %s then ''DELETE''', coalesce(p.is_deleted, 'false'))
+        ),
+        case when p.is_local_time then format(' at time zone %L', $4::text) else '' end,
+        case
+            when not v.is_next then ''
+            when v.is_dated
+                then format(E'\n            and (%s, %s) > ($10::text::%s, %s)', p.effective, p.keys, p.effective_type, p.last_keys)
+            else format(E'\n            and $10::text is null and (%s) > (%s)', p.keys, p.last_keys)
+        end,
+        case when p.is_local_time and $4::text <> 'UTC' then ' - interval ''1 hour''' else '' end,
+        case
+            when v.page = 'keyed' then format(
+                '(%s) in (select %s from json_array_elements_text($10::text::json) as w (key))', p.keys, p.wanted_keys
+            )
+            when v.is_dated then format('%s >= c.lower_bound', p.effective)
+            else format('%s is null', p.effective)
+        end || case when v.page <> 'keyed' then coalesce(E'\n            and ' || $7::text, '') else '' end,
+        case when r.fallback is null then 'x.written_by' else 'null::bigint' end,
+        case when r.fallback is null then '
+        cross join lateral (
+            select case
+                when c.epoch + t.xmin::text::bigint <= c.newest_transaction then c.epoch + t.xmin::text::bigint
+                else c.epoch + t.xmin::text::bigint - 4294967296
+            end as written_by
+        ) as x' else '' end,
+        case when r.fallback is null and v.page <> 'keyed' then format('
+            and (c.from_transaction is null or x.written_by >= c.from_transaction)
+            and (x.written_by < c.before_transaction or %s)',
+            case when v.is_dated then format('%s < c.own_floor', p.effective) else 'false' end
+        ) else '' end
+    ) as text
+    from part as p
+    cross join relation as r
+    cross join lateral (
+        values
+        ('first', true, false), ('next', true, true), ('first undated', false, false), ('next undated', false, true),
+        ('keyed', true, false)
+    ) as v (page, is_dated, is_next)
+)
+select
+    (select r.name from relation as r) as relation,
+    (select r.fallback from relation as r) as fallback,
+    (select p.may_be_undated from part as p) as may_be_undated,
+    (select p.is_deleted from part as p) as deleted_condition,
+    (select p.deleted_type from part as p) as deleted_type,
+    (select p.is_always_marked and $6::text is null from part as p) as is_always_deleted,
+    (select r.relkind in ('r', 'p') from relation as r) as is_lockable,
+    (select r.relkind in ('v', 'm', 'f') from relation as r) as is_keyless_kind,
+    (select s.estimated_rows from size as s) as estimated_rows,
+    (select q.has_serving_index from index_state as q) as has_serving_index,
+    (select s.bytes >= 8 * 1024 * 1024 from size as s) and not (select q.has_serving_index from index_state as q) as lacks_index,
+    (
+        select format(
+            'create index %son %s (%s, %s)', case when r.relkind = 'r' then 'concurrently ' else '' end, r.name,
+            string_agg(quote_ident(m.name), ', ' order by m.ordinal) filter (where m.role = 'effective time'),
+            string_agg(quote_ident(m.name), ', ' order by m.ordinal) filter (where m.role = 'business key')
+        )
+        from mapped as m
+        cross join relation as r
+        group by r.relkind, r.name
+    ) as index_statement,
+    (select json_agg(m.name order by m.ordinal) from mapped as m where m.type is not null)::text as columns,
+    (select array_agg(m.name order by m.ordinal) from mapped as m where m.type is null) as missing_columns,
+    (select array_agg(p.name order by p.attnum) from present as p where p.name not in (select m.name from mapped as m))
+        as unmapped_columns,
+    exists (
+        select
+        from pg_catalog.pg_index as i
+        where i.indrelid = (select r.oid from relation as r) and i.indisunique and i.indisvalid and i.indpred is null
+            and (select array_agg(k.attnum order by k.attnum) from unnest(i.indkey::smallint[]) with ordinality as k (attnum, place)
+                where k.place <= i.indnkeyatts)
+                = (select array_agg(m.attnum order by m.attnum) from mapped as m where m.role = 'business key')
+    ) and not exists (select from mapped as m where m.role = 'business key' and not m.attnotnull) as has_unique_key,
+    (
+        select encode(sha256(convert_to(string_agg(format('%I %s', m.name, m.type), ', ' order by m.ordinal), 'UTF8')), 'hex')
+        from mapped as m
+    ) as columns_fingerprint,
+    (select json_object_agg(m.name, m.type order by m.ordinal) from mapped as m where m.type is not null)::text as column_types,
+    (
+        select json_object_agg(m.name, m.history order by m.ordinal) filter (where m.role in ('business key', 'tracked', 'untracked'))
+        from mapped as m
+    )::text as history_columns,
+    (select q.text from query as q where q.page = 'first') as first_page,
+    (select q.text from query as q where q.page = 'next') as next_page,
+    (select q.text from query as q where q.page = 'first undated') as first_undated_page,
+    (select q.text from query as q where q.page = 'next undated') as next_undated_page,
+    (select q.text from query as q where q.page = 'keyed') as keyed_page
+where exists (select from relation);

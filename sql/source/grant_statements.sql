@@ -1,0 +1,27 @@
+-- The statements that make the least-privilege role of a source, in the order in which they are to run; safe to repeat.
+-- $1 its name; $2 the registered tables, a JSON array of {"source_schema", "source_table"}. Tables that are not there are left out.
+with registered as (
+    select n.oid as schema_oid, format('%I', n.nspname) as schema_name, format('%I.%I', n.nspname, c.relname) as table_name
+    from json_to_recordset($2::text::json) as r (source_schema text, source_table text)
+    join pg_catalog.pg_namespace as n on n.nspname = r.source_schema
+    join pg_catalog.pg_class as c on c.relnamespace = n.oid and c.relname = r.source_table
+),
+statement (step, line) as (
+    select 1, format('create role %I login nosuperuser nocreatedb nocreaterole noreplication nobypassrls', $1::text)
+    where not exists (select from pg_catalog.pg_roles as p where p.rolname = $1::text)
+    union all
+    -- The floor of extraction: when the transactions of others began.
+    select 2, format('grant pg_read_all_stats to %I', $1::text)
+    union all
+    select 2, format('grant connect on database %I to %I', current_database(), $1::text)
+    union all
+    select 3, format('alter role %I in database %I set default_transaction_read_only = on', $1::text, current_database())
+    union all
+    -- Rows that a policy hides would be taken for rows that are not there: better an error.
+    select 3, format('alter role %I in database %I set row_security = off', $1::text, current_database())
+    union all
+    select distinct 4, format('grant usage on schema %s to %I', r.schema_name, $1::text) from registered as r
+    union all
+    select 5, format('grant select on table %s to %I', r.table_name, $1::text) from registered as r
+)
+select s.line from statement as s order by s.step, s.line collate "C"

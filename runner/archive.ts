@@ -1,0 +1,37 @@
+import type { ChangeLog } from './change-log.js';
+import { compressApplied, pruneApplied, removeAbandoned, uncompressed } from './change-log-archive.js';
+import { TidemarkError, describeError } from './errors.js';
+import { logger } from './logger.js';
+
+/** Looks after applied batches while others are being applied. What goes wrong here is said and tried again by the next run: no load fails for it. */
+export interface Archive {
+  /** Compresses one more applied batch, by its file name, after those before it. */
+  readonly add: (name: string) => void;
+  /** Waits for the rest, then compresses what an earlier run left behind and removes what is older than is asked for. */
+  readonly finish: () => Promise<void>;
+}
+
+/** @param days how long applied batches are kept; undefined: for ever */
+export function startArchive(log: ChangeLog, days: number | undefined): Archive {
+  let work = Promise.resolve();
+  const then = (step: () => Promise<void>) => {
+    work = work.then(step).catch((error: unknown) => {
+      if (!(error instanceof TidemarkError)) throw error;
+      logger.warn({ table: log.table }, `applied batches could not be looked after: ${describeError(error, false)}`);
+    });
+    // Whoever finishes hears of it; until then it is not unhandled.
+    work.catch(() => undefined);
+  };
+  return {
+    add: (name) => { then(() => compressApplied(log, name)); },
+    finish: async () => {
+      then(async () => {
+        await removeAbandoned(log, Date.now());
+        for (const name of await uncompressed(log)) await compressApplied(log, name);
+        const removed = days === undefined ? 0 : await pruneApplied(log, days, Date.now());
+        if (removed > 0) logger.info({ table: log.table }, `removed ${String(removed)} applied batches older than ${String(days)} days`);
+      });
+      await work;
+    },
+  };
+}

@@ -1,0 +1,140 @@
+import { logger } from './logger.js';
+import { compareAtSource, type ComparisonQueries, type SourceState } from './source-comparison.js';
+import type { SourceTable } from './source.js';
+import type { Database } from './database.js';
+import { comparisonChecksums, comparisonDigests, comparisonStates, type BucketChecksum, type KeyDigest } from './warehouse-comparison.js';
+
+/** A key whose row and current version are not the same. Contents are printed as PostgreSQL prints a row of texts. */
+export interface Difference {
+  /** The text of a JSON array of texts. */
+  readonly key: string;
+  /** missing: the source has a row, history no version in force. extra: the other way round. */
+  readonly kind: 'missing' | 'extra' | 'different';
+  readonly source: string | null;
+  readonly history: string | null;
+}
+
+export interface Comparison {
+  readonly source_rows: number;
+  readonly current_versions: number;
+  readonly differences: readonly Difference[];
+  /** Keys whose rows kept changing while they were looked at. */
+  readonly unsettled: number;
+}
+
+export interface Comparing {
+  readonly source: Database;
+  readonly warehouse: Database;
+  readonly table: string;
+  readonly described: SourceTable;
+  readonly queries: ComparisonQueries;
+  /** Extracts and loads all there is, so that a key that still differs does so for good. */
+  readonly catchUp: () => Promise<void>;
+}
+
+/** A power of 2: of a million rows, 250 fall into each bucket. */
+const BUCKETS = 4096;
+/** Rows whose digests are fetched at a time, keys whose rows are, and keys that are looked at in one run. */
+const MOST_DIGESTS = 50_000;
+const MOST_KEYS = 5_000;
+const MOST_CANDIDATES = 100_000;
+const PASSES = 3;
+
+/**
+ * Compares the rows of a table with the versions in force. Both servers take checksums of buckets of keys; only where these differ do
+ * digests of rows travel, and only where those differ the rows. A key counts as different if its row did not change from before
+ * everything was extracted and loaded until after it: what is merely under way does not.
+ */
+export async function compareTable(comparing: Comparing): Promise<Comparison> {
+  const { source, warehouse, table, described, queries } = comparing;
+  const [ours, theirs] = await Promise.all([
+    comparisonChecksums(warehouse, table, BUCKETS), compareAtSource<BucketChecksum>(source, described, queries.checksums, [String(BUCKETS)]),
+  ]);
+  const buckets = differingBuckets(theirs, ours);
+  const candidates = await findCandidates(comparing, buckets);
+  const differences: Difference[] = [];
+  let open = candidates;
+  for (let pass = 0; pass < PASSES && open.length > 0; pass += 1) open = await settle(comparing, open, differences);
+  return { source_rows: countRows(theirs), current_versions: countRows(ours), differences, unsettled: open.length };
+}
+
+const countRows = (checksums: readonly BucketChecksum[]) => checksums.reduce((sum, { row_count }) => sum + Number(row_count), 0);
+
+function differingBuckets(theirs: readonly BucketChecksum[], ours: readonly BucketChecksum[]): { bucket: number; rows: number }[] {
+  const known = new Map(ours.map((each) => [each.bucket, each]));
+  const differing = theirs.filter((each) => {
+    const same = known.get(each.bucket);
+    known.delete(each.bucket);
+    return same?.row_count !== each.row_count || same.checksum !== each.checksum;
+  });
+  return [...differing, ...known.values()].map(({ bucket, row_count }) => ({ bucket, rows: Number(row_count) }));
+}
+
+async function findCandidates({ source, warehouse, table, described, queries }: Comparing, buckets: readonly { bucket: number; rows: number }[]): Promise<string[]> {
+  const candidates: string[] = [];
+  for (const wanted of groups(buckets)) {
+    const [ours, theirs] = await Promise.all([
+      comparisonDigests(warehouse, table, BUCKETS, wanted),
+      compareAtSource<KeyDigest>(source, described, queries.digests, [String(BUCKETS), JSON.stringify(wanted)]),
+    ]);
+    const known = new Map(ours.map(({ key, digest }) => [key, digest]));
+    for (const { key, digest } of theirs) {
+      if (known.get(key) !== digest) candidates.push(key);
+      known.delete(key);
+    }
+    candidates.push(...known.keys());
+    if (candidates.length < MOST_CANDIDATES) continue;
+    logger.warn({ table }, `${String(candidates.length)} keys differ so far: these are looked at, run reconcile again for the rest`);
+    break;
+  }
+  return candidates;
+}
+
+/** Buckets, so many at a time that the digests of their rows fit into memory. */
+function groups(buckets: readonly { bucket: number; rows: number }[]): number[][] {
+  const found: number[][] = [];
+  let rowsInLast = MOST_DIGESTS;
+  for (const { bucket, rows } of buckets) {
+    if (rowsInLast + rows > MOST_DIGESTS) {
+      found.push([]);
+      rowsInLast = 0;
+    }
+    found.at(-1)?.push(bucket);
+    rowsInLast += rows;
+  }
+  return found;
+}
+
+/** Looks at the keys before and after everything was loaded. Adds to `differences`; returns the keys whose rows changed meanwhile. */
+async function settle(comparing: Comparing, keys: readonly string[], differences: Difference[]): Promise<string[]> {
+  const before = await sourceStates(comparing, keys);
+  await comparing.catchUp();
+  const history = new Map<string, string>();
+  for (const chunk of chunks(keys, MOST_KEYS))
+    for (const { key, content } of await comparisonStates(comparing.warehouse, comparing.table, chunk)) history.set(key, content);
+  const after = await sourceStates(comparing, keys);
+  return keys.filter((key) => {
+    const [was, is] = [before.get(key), after.get(key)];
+    if (was?.content !== is?.content || was?.written_by !== is?.written_by) return true;
+    const difference = differenceOf(key, is?.content ?? null, history.get(key) ?? null);
+    if (difference !== undefined) differences.push(difference);
+    return false;
+  });
+}
+
+function differenceOf(key: string, source: string | null, history: string | null): Difference | undefined {
+  if (source === history) return undefined;
+  return { key, kind: history === null ? 'missing' : source === null ? 'extra' : 'different', source, history };
+}
+
+async function sourceStates({ source, described, queries }: Comparing, keys: readonly string[]): Promise<Map<string, SourceState>> {
+  const states = new Map<string, SourceState>();
+  for (const chunk of chunks(keys, MOST_KEYS))
+    for (const state of await compareAtSource<SourceState>(source, described, queries.states, [JSON.stringify(chunk)])) states.set(state.key, state);
+  return states;
+}
+
+/** Cuts a list into pieces of at most `size`. */
+export function chunks<T>(list: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(list.length / size) }, (_, index) => list.slice(index * size, (index + 1) * size));
+}

@@ -1,0 +1,160 @@
+import path from 'node:path';
+import { z } from 'zod';
+import { shardLayoutSchema } from './shard.js';
+
+/** The shapes that travel between source, change log and warehouse. Values of rows are not among them: those stay text. */
+
+/** A registered dimension and its mapping, as tidemark.dimension_mappings gives it. */
+export const dimensionMappingSchema = z.object({
+  dimension_name: z.string(),
+  source_schema: z.string(),
+  source_table: z.string(),
+  history_table: z.string(),
+  source_time_zone: z.string(),
+  /** A table that is paused is neither extracted nor loaded. */
+  is_paused: z.boolean().default(false),
+  /** history_type: as PostgreSQL prints it, a domain looked through; null where history has no such column. */
+  columns: z.array(z.object({ source: z.string(), history: z.string(), role: z.string(), history_type: z.string().nullable().default(null) })),
+  /** Source columns that are left out on purpose. */
+  ignored_columns: z.array(z.string()).default([]),
+  /** Every column of the history table. */
+  history_columns: z.array(z.string()).default([]),
+  /** Mapped source columns that the source no longer has. */
+  retired_columns: z.array(z.string()).default([]),
+  /** How deletes at the source are found: none, reconcile, or soft: by a column that marks them. */
+  deletes: z.string().default('none'),
+  deleted_column: z.string().nullable().default(null),
+  /** Its values that mean deleted; null where anything but null does. */
+  deleted_values: z.array(z.string()).nullable().default(null),
+});
+export type DimensionMapping = z.infer<typeof dimensionMappingSchema>;
+
+/** A place in the order of extraction: effective time and key of a row, as PostgreSQL prints them. */
+const positionSchema = z.object({ time: z.string(), key: z.array(z.string()) });
+export type Position = z.infer<typeof positionSchema>;
+
+/** Where a sweep stands. Its pages share floor and snapshot; the next page, or the next sweep, goes on from here. */
+const sweepSchema = z.object({
+  /** False while pages of the sweep are still to be read. */
+  complete: z.boolean(),
+  /** True for a sweep without a lower bound on the effective time. */
+  is_full: z.boolean().default(false),
+  /** Floor and high watermark of the sweep before: its lower bound; null for a full sweep. */
+  from_floor: z.string().nullable(),
+  from_high_watermark: z.string().nullable(),
+  /** First transaction it may not have seen, and the first it leaves to the next sweep; null where the source shows no transactions. */
+  from_transaction: z.string().nullable(),
+  before_transaction: z.string().nullable(),
+  /** The pass over rows without an effective time, and the key it has come to; null before that pass. */
+  undated: z.object({ after: z.array(z.string()).nullable() }).nullable().default(null),
+});
+
+/** A transaction that was open when the floor was read: nothing of it is stamped before `since`. */
+const openTransactionSchema = z.object({
+  /** The session and its transaction, or the prepared transaction. */
+  who: z.string(),
+  since: z.string(),
+  /** Its number, where it is prepared. */
+  transaction: z.string().nullable(),
+});
+export type OpenTransaction = z.infer<typeof openTransactionSchema>;
+
+/** What was known of open transactions when a sweep began. Times are instants (ISO 8601) of the source's clock. */
+const horizonSchema = z.object({
+  clock: z.string(),
+  /** The long ones, each by itself; and the floor of all others. */
+  open_transactions: z.array(openTransactionSchema),
+  floor_of_rest: z.string(),
+});
+export type Horizon = z.infer<typeof horizonSchema>;
+
+/** The name of a batch that Tidemark wrote: its instant, and its shard where there is one. */
+export const BATCH_NAME = /^changes_[0-9]{8}_[0-9]{6}_[0-9]{3}(_[0-9]+-of-[\w-]+)?$/;
+
+/** The name of the batch that a file holds, compressed or not. */
+export const batchNameOf = (file: string): string => path.basename(file).replace(/\.json(\.gz)?$/, '');
+
+/** batch_metadata of a batch file, and the whole of a checkpoint (a quiet poll has no batch: batch_id and checksum are null). */
+export const batchMetadataSchema = z.object({
+  batch_id: z.string().regex(BATCH_NAME).nullable(),
+  table: z.string(),
+  /** The shard it follows; null for the whole table. */
+  shard: z.string().nullable(),
+  /** How the table was cut when it was written; null for not at all. A repair is of the whole table and says how the table is cut. */
+  shard_layout: shardLayoutSchema.nullable().default(null),
+  sequence: z.number().int().min(1),
+  extracted_at: z.string(),
+  change_count: z.number().int().min(0),
+  /** High watermark of the batch before (its time); null for the first. */
+  watermark: z.string().nullable(),
+  /** Place of its last row in the order of extraction (a quiet poll: of the batch before); where an interrupted sweep goes on. */
+  high_watermark: positionSchema.nullable(),
+  floor: z.string(),
+  snapshot: z.string(),
+  horizon: horizonSchema.nullable().default(null),
+  sweep: sweepSchema,
+  /** Snapshot and clock at the start of the newest full sweep: where the next one goes on. */
+  full_sweep: z.object({ snapshot: z.string(), clock: z.string() }).nullable().default(null),
+  system_identifier: z.string(),
+  database_oid: z.string(),
+  timeline: z.number().int().nullable(),
+  columns: z.array(z.string()),
+  columns_fingerprint: z.string(),
+  /** The types the columns had at the source, by name. */
+  column_types: z.record(z.string(), z.string()).optional(),
+  /** The history columns that keys and values were mapped to when it was read: what a name meant then, whatever it means now. */
+  history_columns: z.record(z.string(), z.string()).optional(),
+  /** The batch before it in the chain, and its checksum; null for the first. */
+  previous_batch_id: z.string().nullable(),
+  previous_checksum: z.string().nullable(),
+  /** SHA-256 of the change lines. */
+  checksum: z.string().nullable(),
+});
+export type BatchMetadata = z.infer<typeof batchMetadataSchema>;
+
+/** What the loader needs of any document, the original's minimal one included. */
+export const documentHeadSchema = z.object({
+  batch_id: z.string().min(1),
+  table: z.string().optional(),
+  shard: z.string().nullish(),
+  sequence: z.number().int().min(1).nullish(),
+  previous_batch_id: z.string().nullish(),
+  previous_checksum: z.string().nullish(),
+  checksum: z.string().nullish(),
+  extracted_at: z.string().nullish(),
+  change_count: z.number().int().min(0),
+});
+export type DocumentHead = z.infer<typeof documentHeadSchema>;
+
+/** The newest batch of a chain, as its newest checkpoint tells; nulls before the first batch. */
+export function chainHead(newest: BatchMetadata | undefined): { batch_id: string | null; checksum: string | null } {
+  return {
+    batch_id: newest?.batch_id ?? newest?.previous_batch_id ?? null,
+    checksum: newest?.checksum ?? newest?.previous_checksum ?? null,
+  };
+}
+
+/** How a batch file that Tidemark wrote begins, goes over from metadata to change lines, and ends. */
+export const FRAME = { begin: '{\n"batch_metadata": ', middle: ',\n"changes": [\n', end: '\n]}\n' } as const;
+
+/** The texts of the two members of a document in Tidemark's own frame; undefined for any other. That they are JSON, who reads them finds out. */
+export function documentParts(text: string): { metadata: string; changes: string } | undefined {
+  const middle = text.indexOf(FRAME.middle);
+  if (!text.startsWith(FRAME.begin) || middle < 0 || !text.endsWith(FRAME.end)) return undefined;
+  return { metadata: text.slice(FRAME.begin.length, middle), changes: text.slice(middle + FRAME.middle.length - '[\n'.length, -'}\n'.length) };
+}
+
+/** The name of a batch: the instant of its snapshot to the millisecond (UTC), or the next one after the batch before it; and its shard. */
+export function batchId(extractedAt: string, before: BatchMetadata | undefined, shard: string): string {
+  const last = chainHead(before).batch_id;
+  const moment = Math.max(Date.parse(extractedAt), last === null ? 0 : momentOf(last) + 1);
+  const iso = new Date(moment).toISOString();
+  return `changes_${iso.slice(0, 10).replaceAll('-', '')}_${iso.slice(11, 19).replaceAll(':', '')}_${iso.slice(20, 23)}${shard === '' ? '' : `_${shard}`}`;
+}
+
+/** The instant in the name of a batch, in milliseconds. */
+export function momentOf(batchName: string): number {
+  const [, day = '', time = '', milliseconds = ''] = batchName.split('_');
+  const iso = `${day.slice(0, 4)}-${day.slice(4, 6)}-${day.slice(6)}T${time.slice(0, 2)}:${time.slice(2, 4)}:${time.slice(4)}.${milliseconds}Z`;
+  return Date.parse(iso);
+}

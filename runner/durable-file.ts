@@ -1,0 +1,204 @@
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { link, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { gunzip, gzip } from 'node:zlib';
+import { TidemarkError, hasCode } from './errors.js';
+import { failpoint } from './failpoint.js';
+import { assertSafeFolder } from './safe-folder.js';
+
+/** Temporary files begin like this; what carries the prefix was never published and may be removed. */
+export const TEMPORARY_PREFIX = '.tmp-';
+
+/** Somebody else has published a file of this name: the writer has lost the race and must start again. */
+export class AlreadyPublishedError extends TidemarkError {}
+
+/**
+ * Makes a folder only its owner can enter. A symbolic link in its place is refused, and a folder that others can change.
+ * The folders above it stay open to others: the embedded servers' data may lie beside it.
+ */
+export async function ensurePrivateFolder(folder: string, setting = 'CDC_LOG_DIR'): Promise<void> {
+  try {
+    await mkdir(path.dirname(folder), { recursive: true, mode: 0o755 });
+    await mkdir(folder, { mode: 0o700 }).catch((error: unknown) => { if (!hasCode(error, 'EEXIST')) throw error; });
+  } catch (error) {
+    throw explainFileError(error, folder);
+  }
+  await assertSafeFolder(folder, setting);
+}
+
+/**
+ * Publishes a file so that it is whole or absent, whatever happens: written under a temporary name (0600, no links followed),
+ * flushed, then linked to its name, then the folder flushed. Unlike rename, link fails where the name is taken.
+ * @throws AlreadyPublishedError if the name is taken; TidemarkError if the disk is full or the folder cannot be written.
+ */
+export async function publishFile(folder: string, name: string, content: string | Buffer): Promise<void> {
+  const temporary = temporaryFile(folder);
+  try {
+    await writeFlushed(temporary, content);
+    failpoint('link');
+    await link(temporary, path.join(folder, name));
+    await flushFolder(folder);
+    failpoint('unlink');
+  } catch (error) {
+    if (hasCode(error, 'EEXIST'))
+      throw new AlreadyPublishedError(`another writer has already published ${name}`, { detail: folder, cause: error });
+    throw explainFileError(error, folder);
+  } finally {
+    await unlink(temporary).catch(() => undefined);
+  }
+}
+
+/** Writes a file that may be replaced at any time, such as a cache: readers see the old one or the new one, whole. */
+export async function replaceFile(folder: string, name: string, content: string): Promise<void> {
+  const temporary = temporaryFile(folder);
+  try {
+    await writeFlushed(temporary, content);
+    await rename(temporary, path.join(folder, name));
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined);
+    throw explainFileError(error, folder);
+  }
+}
+
+const temporaryFile = (folder: string) => path.join(folder, `${TEMPORARY_PREFIX}${String(process.pid)}-${randomBytes(6).toString('hex')}`);
+
+async function writeFlushed(file: string, content: string | Buffer): Promise<void> {
+  const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW;
+  failpoint('open');
+  const handle = await open(file, flags, 0o600);
+  try {
+    failpoint('write');
+    await handle.writeFile(content);
+    failpoint('fsync');
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Makes the names in a folder survive a crash of the machine. */
+export async function flushFolder(folder: string): Promise<void> {
+  failpoint('flush folder');
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Moves files into another folder of the same disk, without replacing anything there; a repeat after a crash is harmless.
+ * The new names are flushed together before the first old one goes. A file that is gone was moved by somebody else.
+ */
+export async function moveFiles(files: readonly string[], toFolder: string): Promise<void> {
+  const linked: string[] = [];
+  try {
+    for (const from of files) {
+      const target = path.join(toFolder, path.basename(from));
+      failpoint('move link');
+      const isThere = await link(from, target).then(() => true, (error: unknown) => tolerateLinked(error, from, target));
+      if (isThere) linked.push(from);
+    }
+    if (linked.length === 0) return;
+    failpoint('move flush');
+    await flushFolder(toFolder);
+    for (const from of linked) {
+      failpoint('move unlink');
+      await unlink(from).catch(tolerateGone);
+    }
+    failpoint('moved');
+    await flushFolder(path.dirname(linked[0] ?? toFolder));
+  } catch (error) {
+    throw explainFileError(error, toFolder);
+  }
+}
+
+function tolerateGone(error: unknown): void {
+  if (!hasCode(error, 'ENOENT')) throw error;
+}
+
+/** Whether the file is still to be removed where it was: an earlier move may have got as far as here, or another loader all the way. */
+async function tolerateLinked(error: unknown, from: string, target: string): Promise<boolean> {
+  if (hasCode(error, 'ENOENT')) return false;
+  try {
+    await tolerateSameFile(error, from, target);
+    return true;
+  } catch (fault) {
+    // The other loader was between link and unlink a moment ago, and is done by now.
+    if (hasCode(fault, 'ENOENT')) return false;
+    throw fault;
+  }
+}
+
+async function tolerateSameFile(error: unknown, from: string, target: string): Promise<void> {
+  if (!hasCode(error, 'EEXIST')) throw error;
+  const [one, other] = [await lstat(from), await lstat(target)];
+  if (one.ino === other.ino && one.dev === other.dev) return;
+  const same = one.isFile() && other.isFile() && (await readPrivateFile(from)) === (await readPrivateFile(target));
+  if (!same) throw new TidemarkError(`${target} is there already, with other content`, { hint: 'compare the two files and remove the one that is wrong' });
+}
+
+const LARGEST_FILE = 500 * 1024 * 1024;
+
+/** What a compressed file is called: as it was, with this at the end. */
+export const COMPRESSED = '.gz';
+
+/**
+ * Replaces a file by a compressed one beside it, whole or not at all; a repeat after a crash is harmless.
+ * Quickly rather than well: these files shrink to a tenth either way.
+ */
+export async function compressFile(file: string): Promise<void> {
+  const bytes = await readPrivateBytes(file);
+  const folder = path.dirname(file);
+  try {
+    await publishFile(folder, path.basename(file) + COMPRESSED, await promisify(gzip)(bytes, { level: 1 }));
+  } catch (error) {
+    if (!(error instanceof AlreadyPublishedError)) throw error;
+    if (!(await readPrivateBytes(file + COMPRESSED)).equals(bytes))
+      throw new TidemarkError(`${file + COMPRESSED} is there already, with other content`, { hint: 'compare the two files and remove the one that is wrong' });
+  }
+  await unlink(file);
+  await flushFolder(folder);
+}
+
+/** Reads a regular file as text; a compressed one is unpacked. A symbolic link is refused. */
+export async function readPrivateFile(file: string): Promise<string> {
+  const bytes = await readPrivateBytes(file);
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (error) {
+    if (error instanceof TypeError) throw new TidemarkError('it is not valid UTF-8', { detail: file, cause: error });
+    throw error;
+  }
+}
+
+async function readPrivateBytes(file: string): Promise<Buffer> {
+  const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    const { size } = await handle.stat().then((stat) => (stat.isFile() ? stat : { size: -1 }));
+    if (size < 0) throw new TidemarkError('it is not a regular file', { detail: file });
+    if (size > LARGEST_FILE) throw new TidemarkError(`it is larger than ${String(LARGEST_FILE)} bytes`, { detail: file });
+    const bytes = await handle.readFile();
+    return file.endsWith(COMPRESSED) ? await promisify(gunzip)(bytes, { maxOutputLength: LARGEST_FILE }) : bytes;
+  } catch (error) {
+    if (hasCode(error, 'ERR_BUFFER_TOO_LARGE')) throw new TidemarkError(`it is larger than ${String(LARGEST_FILE)} bytes`, { detail: file, cause: error });
+    if (error instanceof Error && 'code' in error && String(error.code).startsWith('Z_'))
+      throw new TidemarkError('it is no compressed file, or it is truncated', { detail: file, cause: error });
+    throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Turns what the file system throws into what a user can act on. */
+export function explainFileError(error: unknown, folder: string): unknown {
+  if (error instanceof TidemarkError) return error;
+  if (hasCode(error, 'ENOSPC', 'EDQUOT'))
+    return new TidemarkError('the disk of the change log is full', { detail: folder, hint: 'free some room; nothing was lost, the same command goes on where it stopped', cause: error });
+  if (hasCode(error, 'EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST', 'ELOOP'))
+    return new TidemarkError('the change log cannot be written', { detail: `${folder} (${(error as Error).message})`, hint: 'give this user the folder, or set CDC_LOG_DIR to another one', cause: error });
+  return error;
+}

@@ -1,0 +1,47 @@
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import dotenv from 'dotenv';
+import { UsageError } from './errors.js';
+
+type Raw = Readonly<Record<string, string | undefined>>;
+
+/** The shorter names the original pipeline also took. */
+export const ALIASES: Readonly<Record<string, string>> = {
+  MUTATION_INTERVAL: 'MUTATION_INTERVAL_SECONDS',
+  CDC_INTERVAL: 'CDC_EXTRACTION_INTERVAL_SECONDS',
+};
+
+/** What the file of settings says: the one that ENV_FILE names, else .env, which need not exist. */
+export function readEnvFile(name: string | undefined, folder: string): Record<string, string> {
+  const file = path.resolve(folder, name === undefined || name === '' ? '.env' : name);
+  const isGiven = name !== undefined && name !== '';
+  if (!isGiven && !existsSync(file)) return {};
+  try {
+    return dotenv.parse(readFileSync(file));
+  } catch (error) {
+    throw new UsageError(`the file of settings that ENV_FILE names cannot be read: ${file}`, {
+      hint: 'give ENV_FILE a path relative to the project folder, or copy .env.example to it (without ENV_FILE it is .env)', cause: error,
+    });
+  }
+}
+
+/** What file and environment set: the environment wins, also where the two give a password in different ways. */
+export function settingsFrom(ofFile: Raw, ofEnvironment: Raw): Record<string, string> {
+  const [file, environment] = [named(ofFile), named(ofEnvironment)];
+  const isOutdone = (name: string) => /_PASSWORD(_FILE)?$/.test(name)
+    && (name.replace(/_FILE$/, '') in environment || `${name.replace(/_FILE$/, '')}_FILE` in environment);
+  return { ...Object.fromEntries(Object.entries(file).filter(([name]) => !isOutdone(name))), ...environment };
+}
+
+/** What one place sets, by its full names: an alias counts where it stands, an empty value as not set, but for a password. */
+function named(raw: Raw): Record<string, string> {
+  const given: Record<string, string> = {};
+  for (const [name, value] of Object.entries(raw)) {
+    if (value !== undefined && (value !== '' || name.endsWith('_PASSWORD'))) given[name] = value;
+  }
+  for (const [alias, name] of Object.entries(ALIASES)) {
+    const value = given[name] ?? given[alias];
+    if (value !== undefined) given[name] = value;
+  }
+  return given;
+}

@@ -1,0 +1,59 @@
+/**
+ * What a user is told when something cannot be done, and the exit code that goes with it.
+ * Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 a check found violations (docs/errors.md).
+ */
+export const EXIT = { done: 0, failed: 1, usage: 2, violations: 3 } as const;
+
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+export interface ErrorParts {
+  /** SQLSTATE or system error code, where there is one. */
+  readonly code?: string | undefined;
+  /** Where it happened: file, table, batch, row, column. */
+  readonly detail?: string | undefined;
+  /** What to do next. */
+  readonly hint?: string | undefined;
+  readonly cause?: unknown;
+}
+
+/** An error whose message is meant for the user as it stands. */
+export class TidemarkError extends Error {
+  readonly code: string | undefined;
+  readonly detail: string | undefined;
+  readonly hint: string | undefined;
+  readonly exitCode: ExitCode = EXIT.failed;
+
+  constructor(message: string, parts: ErrorParts = {}) {
+    super(message, { cause: parts.cause });
+    this.name = new.target.name;
+    this.code = parts.code;
+    this.detail = parts.detail;
+    this.hint = parts.hint;
+  }
+}
+
+/** Wrong command line or settings: exit code 2. */
+export class UsageError extends TidemarkError {
+  override readonly exitCode = EXIT.usage;
+}
+
+/** Another process is at work on the same table. */
+export class HeldError extends TidemarkError {}
+
+/** True for an error that carries a system or SQLSTATE code equal to one of those given. */
+export function hasCode(error: unknown, ...codes: string[]): boolean {
+  return error instanceof Error && 'code' in error && codes.includes(String(error.code));
+}
+
+/** The lines printed for an error: what happened, where, what to do next; the stack only on request. */
+export function describeError(error: unknown, withStack: boolean): string {
+  if (!(error instanceof Error)) return String(error);
+  const known = error instanceof TidemarkError ? error : undefined;
+  const code = known?.code === undefined ? '' : `${known.code} `;
+  const lines = [`error: ${code}${error.message}`];
+  if (known?.detail !== undefined) lines.push(`  where: ${known.detail}`);
+  if (known?.hint !== undefined) lines.push(`  next:  ${known.hint}`);
+  if (withStack) lines.push(error.stack ?? '');
+  if (withStack && error.cause instanceof Error) lines.push(`caused by: ${error.cause.stack ?? error.cause.message}`);
+  return lines.join('\n');
+}

@@ -1,0 +1,30 @@
+/** Where a test may end the process, or make a call fail, as a crash or a bad disk would. */
+export type Failpoint =
+  | 'floor' | 'snapshot' | 'page' | 'flushed'
+  | 'open' | 'write' | 'fsync' | 'link' | 'flush folder' | 'unlink'
+  | 'read batch' | 'apply' | 'commit' | 'committed' | 'move link' | 'move flush' | 'move unlink' | 'moved';
+
+let reached = 0;
+
+/** How often the place that TIDEMARK_FAILPOINT names was reached. */
+export const timesReached = (): number => reached;
+
+let armed = '';
+
+/**
+ * Does nothing unless NODE_ENV is test and TIDEMARK_FAILPOINT is set, to `<place or *>:<n>:<kill or error code>`:
+ * then the n-th time the place is reached the process is killed, or the call fails with that code.
+ */
+export function failpoint(place: Failpoint): void {
+  if (process.env.NODE_ENV !== 'test') return;
+  const setting = process.env.TIDEMARK_FAILPOINT ?? '';
+  if (setting !== armed) [armed, reached] = [setting, 0];
+  const [wanted, ordinal, effect] = setting.split(':');
+  if (wanted !== '*' && wanted !== place) return;
+  reached += 1;
+  if (reached !== Number(ordinal)) return;
+  if (effect !== 'kill') throw Object.assign(new Error(`${String(effect)}: failpoint ${place}`), { code: effect });
+  process.kill(process.pid, 'SIGKILL');
+  // The signal needs a moment, and nothing may happen in it.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+}

@@ -1,0 +1,79 @@
+import { inspectChains, type ChainState } from './change-log-status.js';
+import type { Settings } from './config.js';
+import { TidemarkError, UsageError } from './errors.js';
+import type { LedgerChain } from './ledger.js';
+import { layoutOf, shardsOf, spellShard, type Shard, type ShardLayout } from './shard.js';
+
+/** How a table is cut now, as its newest batch or quiet poll says: null where it is not; undefined where nothing was extracted yet. */
+export type PresentLayout = ShardLayout | null | undefined;
+
+/** A table as its change logs here and the ledger know it. */
+export interface TableState {
+  readonly table: string;
+  readonly chains: readonly ChainState[];
+  /** Empty while the warehouse is away. */
+  readonly ledger: readonly LedgerChain[];
+  readonly present: PresentLayout;
+}
+
+/** How a table is cut, and what waits to be loaded. Makes nothing. */
+export async function tableState(settings: Settings, table: string, ledger: readonly LedgerChain[]): Promise<TableState> {
+  const chains = await inspectChains(settings.cdc_log_dir, table);
+  const known = [
+    ...chains.flatMap(({ newest }) => (newest === undefined ? [] : [{ at: newest.extracted_at, layout: newest.shard_layout }])),
+    ...ledger.map(({ extracted_at, layout }) => ({ at: extracted_at, layout })),
+  ];
+  // Instants of one zone: as text they are in the order of time.
+  const present = known.reduce<{ at: string; layout: PresentLayout }>((latest, each) => (each.at > latest.at ? each : latest), { at: '', layout: undefined }).layout;
+  return { table, chains, ledger, present };
+}
+
+/** The latest instant at which the whole table was captured, by a repair for instance: what a shard reads from then on is later. */
+export function wholeTableSince({ chains, ledger }: TableState): string | null {
+  const known = [...chains.filter(({ shard }) => shard === '').map(({ newest }) => newest?.extracted_at), ...ledger.filter(({ shard }) => shard === '').map(({ extracted_at }) => extracted_at)];
+  return known.reduce<string | null>((latest, each) => (each !== undefined && each > (latest ?? '') ? each : latest), null);
+}
+
+/** The layouts that the extractors of this process began with, by table: a layout that changes under a running one is not its to change back. */
+export type BegunLayouts = Map<string, string>;
+
+/**
+ * Sees that the table may be extracted as asked. Another layout than the present one begins when everything of the present one is loaded:
+ * its first sweep reads every row, so that it misses nothing, and repeats are absorbed.
+ * @throws TidemarkError that says what is in the way
+ */
+export function assertLayout({ table, chains, present }: TableState, asked: Shard | undefined, begun: BegunLayouts | undefined): void {
+  const [wanted, there] = [asked?.layout.name ?? '', present === undefined ? undefined : (present?.name ?? '')];
+  const since = begun?.get(table);
+  begun?.set(table, wanted);
+  if (there === undefined || there === wanted) return;
+  const where = `table=${table} present=${describeLayout(present)} asked=${describeLayout(asked?.layout ?? null)}`;
+  if (since === wanted)
+    throw new TidemarkError(`${table} is now extracted in another shard layout than this extractor's`, {
+      detail: where, hint: `stop this one; start extractors of the present layout: npx tidemark extract --table ${table} ${shardOption(present)}`,
+    });
+  const waiting = chains.filter(({ pending }) => pending > 0).map(({ shard, pending }) => `${shard === '' ? 'whole table' : shard}: ${String(pending)}`);
+  if (waiting.length === 0) return;
+  begun?.delete(table);
+  throw new TidemarkError(`another shard layout of ${table} begins when everything of the present one is loaded`, {
+    detail: `${where} waiting batches: ${waiting.join(', ')}`,
+    hint: `stop the extractors of the present layout, then: npx tidemark load --table ${table}, and extract again`,
+  });
+}
+
+/** @throws UsageError for a table that was named, but not the shard of it */
+export function assertShardIsNamed({ table, present }: TableState): never {
+  throw new UsageError(`${table} is extracted by shards (${describeLayout(present)}): say which`, {
+    hint: `give one of them: ${shardOption(present)}; or --shard 1/1, to extract it whole again`,
+  });
+}
+
+/** The chains of the present layout that are here; where it is not cut, the whole table. Its repairs are in the chain of the whole table. */
+export const presentChains = ({ chains, present }: TableState): readonly ChainState[] => chains.filter(({ shard }) => layoutOf(shard) === (present?.name ?? ''));
+
+export const describeLayout = (layout: PresentLayout): string => (layout == null ? 'the whole table' : layout.name);
+
+const shardOption = (layout: PresentLayout): string => {
+  const [first] = layout == null ? [] : shardsOf(layout);
+  return `--shard ${first === undefined ? '1/1' : spellShard(first)}`;
+};

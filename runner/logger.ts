@@ -1,0 +1,62 @@
+import { pino, stdTimeFunctions, type Logger } from 'pino';
+import pretty from 'pino-pretty';
+
+const LEVELS = { DEBUG: 'debug', INFO: 'info', WARNING: 'warn', ERROR: 'error' } as const;
+
+/** Where log lines go: anything that takes a line. */
+export interface LogSink {
+  readonly write: (line: string) => void;
+}
+
+/** For people: one line each, with the time in UTC. Also reads what the log files hold. */
+export const prettyOptions = (isTerminal: boolean): pretty.PrettyOptions => ({
+  colorize: isTerminal,
+  translateTime: 'UTC:yyyy-mm-dd HH:MM:ss',
+  ignore: 'pid,hostname,run_id,service',
+  singleLine: true,
+});
+
+let sink: LogSink = pretty({ ...prettyOptions(process.stderr.isTTY), destination: 2, sync: true });
+const context: Record<string, string> = {};
+
+/** Progress and logs, to stderr: stdout is for results. A service logs to its file instead. */
+export const logger: Logger = pino({
+  level: 'info',
+  base: null,
+  timestamp: stdTimeFunctions.isoTime,
+  formatters: { level: (label) => ({ level: label }) },
+  mixin: () => ({ ...context }),
+}, { write: (line) => { sink.write(line); } });
+
+/** Writes to stderr, whatever becomes of it: a full disk or a reader that is gone must not end what only wants to speak. */
+export function sayToStderr(text: string): void {
+  try {
+    process.stderr.write(text);
+  } catch {
+    // Nobody is there to be told.
+  }
+}
+
+/** Sets how much is logged, by the names LOG_LEVEL takes. */
+export function setLogLevel(level: keyof typeof LEVELS): void {
+  logger.level = LEVELS[level];
+}
+
+/** Puts these fields into every line from now on: which service, which run. */
+export function setLogContext(fields: Readonly<Record<string, string>>): void {
+  Object.assign(context, fields);
+}
+
+/** Sends every line, as JSON, to another place from now on. */
+export function setLogSink(other: LogSink): void {
+  sink = other;
+}
+
+const warned = new Set<string>();
+
+/** Warns once a process of what a key names: a round of "--watch" need not repeat what the one before it said. */
+export function warnOnce(key: string, message: string): void {
+  if (warned.has(key)) return;
+  warned.add(key);
+  logger.warn(message);
+}

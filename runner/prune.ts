@@ -1,0 +1,98 @@
+import { DAY_MS, oldApplied, oldCheckpoints, removeFiles } from './change-log-archive.js';
+import type { ChangeLog } from './change-log.js';
+import { loggedTables, oldestWaiting, openChains } from './change-log-status.js';
+import type { Settings } from './config.js';
+import { withDatabase, type Database, type Transaction } from './database.js';
+import { rolledBack } from './database-transaction.js';
+import { logger } from './logger.js';
+import { eachTable, selectTables } from './pipeline.js';
+import { appliedBatches, pruneAbsorbedChanges, pruneReports, type PrunedReports } from './warehouse-prune.js';
+import { dimensionMappings } from './warehouse.js';
+
+/** What was removed of one table, or would be. */
+export interface PrunedTable {
+  readonly table: string;
+  readonly batch_files: number;
+  readonly checkpoints: number;
+  readonly absorbed_changes: number;
+}
+
+export interface Pruned {
+  readonly is_dry_run: boolean;
+  readonly tables: readonly PrunedTable[];
+  readonly runs: number;
+  readonly reconciliations: number;
+}
+
+/** Absorbed changes to forget in one transaction: loaders of the table wait for so long. */
+const AT_A_TIME = 50_000;
+
+/** Does work in a transaction that stands, or in one that does not. */
+type Within = <T>(work: (transaction: Transaction) => Promise<T>) => Promise<T>;
+
+/**
+ * Removes what its setting says is old, of the selected tables: applied batches that the ledger knows, with their checkpoints
+ * (CDC_LOG_RETENTION_DAYS), absorbed changes that can never matter again (ABSORBED_RETENTION_DAYS), and, whatever the tables, reports
+ * of runs and comparisons (RUN_RETENTION_DAYS). What is not applied stays, whatever its age. A dry run finds the same and removes nothing.
+ */
+export async function prune(settings: Settings, names: readonly string[], isDryRun: boolean): Promise<Pruned> {
+  return withDatabase(settings.warehouse, 'prune', async (warehouse) => {
+    const within = isDryRun ? <T>(work: (transaction: Transaction) => Promise<T>) => rolledBack(warehouse, work) : lasting(warehouse);
+    const selected = selectTables(await dimensionMappings(warehouse), names);
+    const logged = await loggedTables(settings.cdc_log_dir);
+    const tables = await eachTable(selected, async ({ dimension_name: table }) => ({
+      table,
+      ...await pruneChains(settings, logged.includes(table) ? await openChains(settings.cdc_log_dir, table) : [], within, isDryRun),
+      absorbed_changes: await pruneChanges(settings, table, within, isDryRun),
+    }));
+    const { run_retention_days: days } = settings;
+    const { runs, reconciliations }: PrunedReports = days === undefined ? { runs: '0', reconciliations: '0' } : await within((transaction) => pruneReports(transaction, days));
+    return { is_dry_run: isDryRun, tables, runs: Number(runs), reconciliations: Number(reconciliations) };
+  });
+}
+
+const lasting = (warehouse: Database): Within => async <T>(work: (transaction: Transaction) => Promise<T>) =>
+  await warehouse.begin('isolation level read committed', work) as T;
+
+type PrunedFiles = Omit<PrunedTable, 'table' | 'absorbed_changes'>;
+
+async function pruneChains({ cdc_log_retention_days: days }: Settings, chains: readonly ChangeLog[], within: Within, isDryRun: boolean): Promise<PrunedFiles> {
+  const total = { batch_files: 0, checkpoints: 0 };
+  if (days === undefined) return total;
+  for (const chain of chains) {
+    const { batch_files, checkpoints } = await pruneChangeLog(chain, days, within, isDryRun);
+    total.batch_files += batch_files;
+    total.checkpoints += checkpoints;
+  }
+  return total;
+}
+
+async function pruneChangeLog(log: ChangeLog, days: number, within: Within, isDryRun: boolean): Promise<PrunedFiles> {
+  const { table } = log;
+  const old = await oldApplied(log, days, Date.now());
+  const known = await within((transaction) => appliedBatches(transaction, table, old.map(({ name }) => name)));
+  const [files, unknown] = [old.filter(({ name }) => known.has(name)), old.filter(({ name }) => !known.has(name))];
+  if (unknown.length > 0)
+    logger.warn({ table, files: unknown.map(({ name }) => name) }, 'applied batches that the ledger of this warehouse does not know are kept: it may have been restored from a backup');
+  // Where the ledger lacks a batch, its checkpoint may be needed to load it again.
+  const checkpoints = unknown.length > 0 ? [] : await oldCheckpoints(log, days, Date.now());
+  if (!isDryRun) await removeFiles([...files.map(({ file }) => file), ...checkpoints]);
+  return { batch_files: files.length, checkpoints: checkpoints.length };
+}
+
+async function pruneChanges({ absorbed_retention_days: days, cdc_log_dir }: Settings, table: string, within: Within, isDryRun: boolean): Promise<number> {
+  if (days === undefined) return 0;
+  const waiting = await oldestWaiting(cdc_log_dir, table);
+  if (waiting !== undefined && Date.now() - waiting > days * DAY_MS) {
+    logger.warn({ table }, `absorbed changes are kept: batches that are older than ABSORBED_RETENTION_DAYS wait to be loaded, and may need them`);
+    return 0;
+  }
+  const limit = isDryRun ? 2_147_483_647 : AT_A_TIME;
+  let total = 0;
+  for (let last = limit; last === limit;) {
+    const { pruned_changes } = await within((transaction) => pruneAbsorbedChanges(transaction, table, days, limit));
+    last = Number(pruned_changes);
+    total += last;
+  }
+  return total;
+}

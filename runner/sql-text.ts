@@ -1,0 +1,37 @@
+import { createHash } from 'node:crypto';
+
+/** Names, values and comments as SQL text, for files that people read: nothing in them can end the line or the quotes it stands in. */
+
+const CONTROL = /[\u0000-\u001f\u007f\u0085\u2028\u2029]/g;
+
+const codePoint = (character: string) => character.charCodeAt(0).toString(16).padStart(4, '0');
+
+/** A name, in quotes where it needs them: it is no plain lower-case word, or one of `keywords`. */
+export function quoteName(name: string, keywords: readonly string[] = []): string {
+  if (/^[a-z_][a-z0-9_]*$/.test(name) && !keywords.includes(name)) return name;
+  const doubled = name.replaceAll('"', '""');
+  if (name.search(CONTROL) < 0) return `"${doubled}"`;
+  return `U&"${doubled.replaceAll('\\', '\\\\').replace(CONTROL, (character) => `\\${codePoint(character)}`)}"`;
+}
+
+/** A text as a literal on one line. */
+export function quoteText(text: string): string {
+  const doubled = text.replaceAll("'", "''");
+  if (text.search(CONTROL) < 0) return `'${doubled}'`;
+  return `E'${doubled.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replace(CONTROL, (character) => `\\u${codePoint(character)}`)}'`;
+}
+
+/** A text as it may stand in a comment, on one line. */
+export const commentText = (text: string): string => text.replace(CONTROL, ' ');
+
+/** In bytes: PostgreSQL cuts a longer name. */
+export const LONGEST_NAME = 63;
+
+/** A name made of a stem and an ending. PostgreSQL would cut it after 63 bytes; cut here, long names of one beginning stay apart. */
+export function fitName(stem: string, ending = ''): string {
+  if (Buffer.byteLength(stem + ending) <= LONGEST_NAME) return stem + ending;
+  const tail = `_${createHash('sha256').update(stem).digest('hex').slice(0, 6)}${ending}`;
+  let head = stem;
+  while (Buffer.byteLength(head + tail) > LONGEST_NAME) head = head.slice(0, -1);
+  return head + tail;
+}

@@ -1,0 +1,29 @@
+import Table from 'cli-table3';
+
+/** Prints rows as a table for a terminal: one line a row, columns as wide as they must be, null as a dash. */
+export function formatTable(columns: readonly string[], rows: readonly (readonly unknown[])[]): string {
+  const table = new Table({
+    head: [...columns],
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
+    chars: { top: '', 'top-mid': '', 'top-left': '', 'top-right': '', bottom: '', 'bottom-mid': '', 'bottom-left': '', 'bottom-right': '', left: '', 'left-mid': '', mid: '', 'mid-mid': '', right: '', 'right-mid': '', middle: '  ' },
+  });
+  table.push(...rows.map((row) => row.map(formatValue)));
+  return table.toString().split('\n').map((line) => line.trimEnd()).join('\n');
+}
+
+function formatValue(value: unknown): string {
+  if (value === null || value === undefined) return '-';
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+/** Prints rows that are objects, by the names of the first one. */
+export function formatRows(rows: readonly Readonly<Record<string, unknown>>[]): string {
+  const columns = Object.keys(rows[0] ?? {});
+  return formatTable(columns, rows.map((row) => columns.map((column) => row[column])));
+}
+
+/** A number and its noun: "1 change", "2 changes", "2 batches". */
+export function counted(number: number | string, noun: string): string {
+  const plural = noun.endsWith('ch') ? `${noun}es` : `${noun}s`;
+  return `${String(number)} ${Number(number) === 1 ? noun : plural}`;
+}

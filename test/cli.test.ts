@@ -1,0 +1,264 @@
+import { spawn } from 'node:child_process';
+import { chmod, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { PROJECT_ROOT } from '../runner/config.js';
+import { cleanEnvironment, runCli } from './support/cli.js';
+import { createEmptyDatabase, createPipeline, environmentOf, type TestPipeline } from './support/databases.js';
+
+describe('tidemark', () => {
+  it('says what it can do, in general and of each command', async () => {
+    const { code, stdout } = await runCli(['--help']);
+    expect(code).toBe(0);
+    const commands = ['db', 'migrate', 'demo', 'simulate', 'extract', 'load', 'check', 'add', 'table', 'verify-log', 'rebuild'];
+    for (const command of commands) expect(stdout).toContain(`tidemark ${command}`);
+    const helps = await Promise.all(commands.map((command) => runCli([command, '--help'])));
+    for (const help of helps) expect(help).toMatchObject({ code: 0, stderr: '' });
+    expect(helps.map((help) => help.stdout).join()).not.toMatch(/--(action|suite)\b/);
+  });
+
+  it.each([
+    [['nothing'], /Unknown (command|argument): nothing/],
+    [['extrakt'], /Did you mean extract/],
+    [['extract', '--tabel', 'orders'], /Unknown argument: tabel/],
+    [[], /give a command/],
+    [['simulate', '--rate'], /rate/],
+    [['simulate', '--rate', '0'], /--rate is 0, accepted is one number above 0/],
+  ])('exits 2 on wrong usage: %j', async (args, message) => {
+    const { code, stderr, stdout } = await runCli(args);
+    expect(stderr).toMatch(message);
+    expect(stdout).toBe('');
+    expect(code).toBe(2);
+  });
+
+  it('exits 2 on wrong settings, naming variable, value and what is accepted', async () => {
+    const { code, stderr } = await runCli(['check'], { DB_PORT: 'x' });
+    expect(stderr).toContain('DB_PORT is "x", accepted is a whole number from 1 to 65535');
+    expect(code).toBe(2);
+  });
+});
+
+describe('a command', () => {
+  let pipeline: TestPipeline;
+  beforeAll(async () => { pipeline = await createPipeline(); });
+  afterAll(async () => { await pipeline.drop(); });
+
+  it.each([
+    ['a server that is down', { WAREHOUSE_DB_PORT: '1' }, 'the warehouse database does not answer at 127.0.0.1:1', 'WAREHOUSE_DB_PORT'],
+    ['a host that does not exist', { WAREHOUSE_DB_HOST: 'no.such.host.invalid' }, 'the warehouse database does not answer', 'WAREHOUSE_DB_HOST'],
+    ['a wrong password', { WAREHOUSE_DB_PASSWORD: 'sesame' }, 'the warehouse database refuses user', 'WAREHOUSE_DB_PASSWORD'],
+    ['a wrong database', { WAREHOUSE_DB_NAME: 'no_such_db' }, 'the warehouse server has no database no_such_db', 'WAREHOUSE_DB_NAME'],
+    ['a wrong password at the source', { DB_PASSWORD: 'sesame' }, 'the source database refuses user', 'DB_PASSWORD'],
+  ])('meets %s with one clear error and exit code 1', async (_name, broken, message, setting) => {
+    const { code, stderr, stdout } = await runCli(['extract'], { ...pipeline.env, ...broken });
+    expect(stderr).toContain(`error: `);
+    expect(stderr).toContain(message);
+    expect(stderr).toContain(setting);
+    expect(stderr).not.toContain('sesame');
+    expect(stderr).not.toMatch(/^\s+at /m);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  });
+
+  it.each([['check'], ['migrate'], ['load']])('%s meets a wrong password with the setting to change, and not with a file of its own', async (command) => {
+    const { code, stderr } = await runCli([command], { ...pipeline.env, WAREHOUSE_DB_PASSWORD: 'sesame' });
+    expect(stderr).toContain('the warehouse database refuses user');
+    expect(stderr).toContain('WAREHOUSE_DB_PASSWORD');
+    expect(stderr).not.toMatch(/sesame|sql\/checks|migrations\//);
+    expect(code).toBe(1);
+  });
+
+  it('shows a stack trace at LOG_LEVEL=DEBUG only', async () => {
+    const { stderr } = await runCli(['load'], { ...pipeline.env, WAREHOUSE_DB_PORT: '1', LOG_LEVEL: 'DEBUG' });
+    expect(stderr).toMatch(/^\s+at /m);
+  });
+
+  it.each([['extract'], ['load'], ['check']])('that needs a migrated warehouse says so: %s', async (command) => {
+    const empty = await createEmptyDatabase('warehouse');
+    const { code, stderr } = await runCli([command], { ...pipeline.env, ...environmentOf(empty.settings) });
+    await empty.drop();
+    expect(stderr).toContain('the warehouse is not migrated');
+    expect(stderr).toContain('npm run migrate');
+    expect(code).toBe(1);
+  });
+
+  it('meets a change log that cannot be written with the folder and the setting', async () => {
+    await mkdir(path.join(pipeline.folder, 'closed'));
+    await writeFile(path.join(pipeline.folder, 'closed', 'file'), '');
+    const { code, stderr } = await runCli(['extract'], { ...pipeline.env, CDC_LOG_DIR: path.join(pipeline.folder, 'closed', 'file', 'log') });
+    expect(stderr).toContain('the change log cannot be written');
+    expect(stderr).toContain('CDC_LOG_DIR');
+    expect(code).toBe(1);
+  });
+
+  it.skipIf(process.getuid?.() === 0)('meets a change log that is read-only with the folder and the setting', async () => {
+    const closed = path.join(pipeline.folder, 'read_only');
+    await mkdir(closed, { mode: 0o500 });
+    const { code, stderr } = await runCli(['extract'], { ...pipeline.env, CDC_LOG_DIR: path.join(closed, 'log') });
+    await chmod(closed, 0o700);
+    expect(stderr).toContain('the change log cannot be written');
+    expect(code).toBe(1);
+  });
+
+  it('prints results to stdout as JSON when asked', async () => {
+    const results = await Promise.all(['extract', 'load', 'check', 'migrate'].map((command) => runCli([command, '--json'], pipeline.env)));
+    for (const { code, stdout } of results) {
+      expect(code).toBe(0);
+      expect(JSON.parse(stdout)).toBeTruthy();
+    }
+  });
+});
+
+describe('check', () => {
+  it('exits 3 and shows the first rows of what it found', async () => {
+    const pipeline = await createPipeline();
+    await pipeline.warehouse`
+      insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, change_count, checksum, metadata, inserted_versions,
+        closed_versions, absorbed_changes, apply_started_at, applied_at)
+      select 'orders', 'batch_' || g, g + 1, now(), 0, 'x', '{}', 0, 0, 0, now(), now() from generate_series(1, 8) as g`;
+    const { code, stdout } = await runCli(['check'], pipeline.env);
+    expect(stdout).toContain('FAIL  pipeline: ledger chain is unbroken (7)');
+    expect(stdout).toContain('batch_6');
+    expect(stdout).not.toContain('batch_8');
+    expect(code).toBe(3);
+    const narrowed = await runCli(['check', 'scd2'], pipeline.env);
+    expect(narrowed.stdout).not.toContain('pipeline:');
+    expect(narrowed.code).toBe(0);
+    const unknown = await runCli(['check', 'nothing'], pipeline.env);
+    expect(unknown.stderr).toContain('suites are: alerts, pipeline, scd2');
+    expect(unknown.code).toBe(2);
+    await pipeline.drop();
+  });
+});
+
+describe('migrate', () => {
+  it('brings an empty database to the present, says what it did, and does nothing the second time', async () => {
+    const empty = await createEmptyDatabase('warehouse');
+    const env = environmentOf(empty.settings);
+    const before = await runCli(['migrate', 'status'], env);
+    expect(before.stdout).toMatch(/warehouse\s+0001_create_dimensions\s+pending/);
+    expect((await runCli(['migrate', '--dry-run'], env)).stdout).toMatch(/dimensions\s+0001_register_orders\s+pending/);
+    expect(await empty.sql`select 1 from pg_namespace where nspname = 'tidemark'`).toHaveLength(0);
+    expect((await runCli(['migrate'], env)).stdout).toContain('applied dimensions/0001_register_orders');
+    expect((await runCli(['migrate'], env)).stdout).toContain('0 migrations applied');
+    expect((await runCli(['migrate', '--dry-run'], env)).stdout).toBe('nothing is pending\n');
+    expect((await runCli(['migrate', 'status'], env)).stdout).toMatch(/dimensions\s+0001_register_orders\s+applied/);
+    await empty.drop();
+  });
+
+  it('may run twice at once', async () => {
+    const empty = await createEmptyDatabase('warehouse');
+    const results = await Promise.all([1, 2].map(() => runCli(['migrate'], environmentOf(empty.settings))));
+    expect(results.map(({ code, stderr }) => ({ code, stderr }))).toEqual([{ code: 0, stderr: '' }, { code: 0, stderr: '' }]);
+    await empty.drop();
+  });
+
+  it('refuses a function that has no file, and names it', async () => {
+    const pipeline = await createPipeline();
+    await pipeline.warehouse.unsafe('create function tidemark.forgotten(a integer) returns integer language sql as $$ select 1 $$');
+    const { code, stderr } = await runCli(['migrate'], pipeline.env);
+    expect(stderr).toContain('tidemark.forgotten(integer)');
+    expect(code).toBe(1);
+    await pipeline.drop();
+  });
+});
+
+describe('demo', () => {
+  let pipeline: TestPipeline;
+  beforeEach(async () => { pipeline = await createPipeline(); });
+  afterEach(async () => { await pipeline.drop(); });
+
+  const historyAsCsv = async () => {
+    const rows = await pipeline.warehouse<{ line: string }[]>`
+      select concat_ws(',', surrogate_key, order_key, customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date,
+        valid_from, coalesce(valid_to::text, ''), is_current::text, cdc_operation, cdc_timestamp) as line
+      from dim_orders_history order by surrogate_key`;
+    return rows.map(({ line }) => line);
+  };
+
+  it('turns the morning of orders into the history of sample_data/warehouse_output.csv, row for row, and ends the same when run again', async () => {
+    const [, ...expected] = (await readFile(path.join(PROJECT_ROOT, 'sample_data', 'warehouse_output.csv'), 'utf8')).trim().split('\n');
+    const first = await runCli(['demo'], pipeline.env);
+    expect(first.stdout).toContain('4 versions: 3 current, 1 historical');
+    expect(first.stdout).toContain('14 checks, all passed');
+    expect(await historyAsCsv()).toEqual(expected);
+    const again = await runCli(['demo'], pipeline.env);
+    expect(again.stdout).toContain('order 1 is already there');
+    expect(again.stdout.slice(again.stdout.indexOf('History of'))).toBe(first.stdout.slice(first.stdout.indexOf('History of')));
+    expect([first.code, again.code]).toEqual([0, 0]);
+    expect(await historyAsCsv()).toEqual(expected);
+    // Customers and products flow beside them.
+    expect(first.stdout).toMatch(/customers: +3 changes extracted, 3 versions opened\n +products: +3 changes extracted, 3 versions opened/);
+    expect(await pipeline.warehouse`select (select count(*)::integer from dim_customers_current) as customers, (select count(*)::integer from dim_products_current) as products`).toEqual([{ customers: 3, products: 3 }]);
+  });
+
+  it('run twice at once takes turns, and both end with the same history', async () => {
+    const both = await Promise.all([runCli(['demo'], pipeline.env), runCli(['demo'], pipeline.env)]);
+    expect(both.map(({ code }) => code)).toEqual([0, 0]);
+    for (const { stdout } of both) expect(stdout).toContain('4 versions: 3 current, 1 historical');
+  });
+
+  it('goes on after it was killed half-way', async () => {
+    await pipeline.source`insert into orders select 1, 101, 201, 2, 29.99, 59.98, 'pending', t, t, t from (values (timestamp '2026-02-01 09:00:00')) as v (t)`;
+    const { stdout } = await runCli(['demo'], pipeline.env);
+    expect(stdout).toContain('09:00  order 1 arrives: order 1 is already there');
+    expect(stdout).toContain('4 versions: 3 current, 1 historical');
+  });
+
+  it('refuses a database that holds tables it did not make, and writes nothing', async () => {
+    const foreign = await createEmptyDatabase();
+    await foreign.sql`create table invoices (id integer)`;
+    const { code, stderr } = await runCli(['demo'], { ...pipeline.env, ...environmentOf(foreign.settings) });
+    expect(stderr).toContain('the source database holds tables that the demo did not make');
+    expect(stderr).toContain('public.invoices');
+    expect(code).toBe(1);
+    expect(await foreign.sql`select 1 from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace`).toHaveLength(1);
+    await foreign.drop();
+  });
+
+  it('leaves room for the simulator: ids go on after its own', async () => {
+    await runCli(['demo'], pipeline.env);
+    expect((await runCli(['simulate', '--changes', '20', '--seed', '1'], pipeline.env)).code).toBe(0);
+    const [row] = await pipeline.source<{ ids: number }[]>`select max(id) as ids from orders`;
+    expect(row?.ids).toBeGreaterThan(3);
+  });
+});
+
+describe('--watch', () => {
+  it.each([
+    ['extract', 'SIGINT'], ['extract', 'SIGTERM'], ['load', 'SIGINT'], ['simulate', 'SIGTERM'], ['status', 'SIGINT'],
+  ] as const)('of %s goes on until %s, then ends cleanly', async (command, signal) => {
+    const pipeline = await createPipeline({ CDC_EXTRACTION_INTERVAL_SECONDS: '1', MUTATION_INTERVAL_SECONDS: '1' });
+    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), command, '--watch', '--json'], { env: cleanEnvironment(pipeline.env), cwd: PROJECT_ROOT });
+    let said = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+      if (said.split('\n').length > 2) child.kill(signal);
+    });
+    const [code] = await once(child, 'close') as [number | null];
+    expect(code).toBe(0);
+    for (const line of said.trim().split('\n')) expect(JSON.parse(line)).toBeTruthy();
+    expect(await pipeline.warehouse`select 1 from pipeline_metadata where status = 'running'`).toHaveLength(0);
+    await pipeline.drop();
+  });
+
+  it('survives a fault that passes', async () => {
+    const pipeline = await createPipeline({ CDC_EXTRACTION_INTERVAL_SECONDS: '1' });
+    await pipeline.source`alter table orders rename to orders_away`;
+    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'extract', '--watch'], { env: cleanEnvironment(pipeline.env), cwd: PROJECT_ROOT });
+    child.stderr.once('data', () => { void pipeline.source`alter table orders_away rename to orders`.execute(); });
+    const [result] = await once(child.stdout, 'data') as [Buffer];
+    child.kill('SIGTERM');
+    await once(child, 'close');
+    expect(result.toString()).toContain('orders: 0 changes');
+    await pipeline.drop();
+  });
+});
+
+describe('every command', () => {
+  it('has an npm script of its name', async () => {
+    const { scripts } = JSON.parse(await readFile(path.join(PROJECT_ROOT, 'package.json'), 'utf8')) as { scripts: Record<string, string> };
+    const commands = (await readdir(path.join(PROJECT_ROOT, 'runner', 'commands'))).map((file) => path.basename(file, '.ts'));
+    for (const command of commands) expect(Object.keys(scripts).some((script) => script === command || script.startsWith(`${command}:`))).toBe(true);
+  });
+});

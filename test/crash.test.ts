@@ -1,0 +1,125 @@
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { batchFiles, openChangeLog, readBatch } from '../runner/change-log.js';
+import { runChecks } from '../runner/checks.js';
+import { isPassing } from '../runner/database.js';
+import { timesReached } from '../runner/failpoint.js';
+import { extractTables, loadTables } from '../runner/pipeline.js';
+import { runCli } from './support/cli.js';
+import { createPipeline, type TestPipeline } from './support/databases.js';
+import { createThings } from './support/extraction.js';
+
+/** Every step of extraction and loading, one after the other: the process is killed there, or the call fails there, and the next run mends it. */
+
+/** A soak takes every step more often, and lets calls fail in more ways. */
+const ROUNDS = Number(process.env.CRASH_ROUNDS ?? '1');
+const [EXTRACTOR_FAULTS, LOADER_FAULTS] = ROUNDS === 1
+  ? [['ENOSPC'], ['EIO', 'CONNECTION_CLOSED']]
+  : [['ENOSPC', 'EIO', 'EACCES', 'CONNECTION_CLOSED', '57P01'], ['ENOSPC', 'EIO', 'CONNECTION_CLOSED', '40001', '40P01', '57014']];
+
+/** Two pages, the second not full. */
+const ROWS = 15;
+
+let pipeline: TestPipeline;
+beforeAll(async () => {
+  pipeline = await createPipeline({ BATCH_SIZE: '10' });
+  await createThings(pipeline);
+});
+afterAll(async () => { await pipeline.drop(); });
+afterEach(() => { delete process.env.TIDEMARK_FAILPOINT; });
+
+let state = 0;
+async function changeSource(): Promise<void> {
+  state += 1;
+  await pipeline.source`
+    insert into things select g, ${`state ${String(state)}`}, clock_timestamp() from generate_series(1, ${ROWS}::integer) as g
+    on conflict (id) do update set state = excluded.state, touched = excluded.touched`;
+}
+
+const extract = () => extractTables({ settings: pipeline.settings, tables: ['things'] });
+const load = () => loadTables({ settings: pipeline.settings, tables: ['things'] });
+
+/** What there is of the log is whole, whatever happened. */
+async function assertLogIsWhole(): Promise<void> {
+  const log = await openChangeLog(pipeline.settings.cdc_log_dir, 'things');
+  for (const file of await batchFiles(log)) await readBatch(file);
+  // What a killed loader was about to compress has a temporary name, and is swept up later.
+  for (const file of (await readdir(log.processed)).filter((name) => !name.startsWith('.'))) await readBatch(path.join(log.processed, file));
+}
+
+/** After one more extraction and load every state is in history, once, and nothing else is. */
+async function assertNothingLost(): Promise<void> {
+  await extract();
+  await load();
+  const versions = await pipeline.warehouse<{ state: string; rows: string }[]>`
+    select state, count(*) as rows from dim_things_history group by state order by split_part(state, ' ', 2)::integer`;
+  expect(versions.map(({ state: name, rows }) => `${name} ${rows}`)).toEqual(Array.from({ length: state }, (_, index) => `state ${String(index + 1)} ${String(ROWS)}`));
+  const log = await openChangeLog(pipeline.settings.cdc_log_dir, 'things');
+  const left = [...await readdir(log.folder), ...await readdir(log.checkpoints)].filter((name) => name.startsWith('.tmp-') || name.startsWith('changes_'));
+  expect(left).toEqual([]);
+}
+
+/** Runs `round` with each step in turn, until it gets by without reaching one: returns how many steps there were. */
+async function atEveryStep(round: (ordinal: number) => Promise<'struck' | 'missed'>): Promise<number> {
+  let steps = 0;
+  for (let ordinal = 1; ; ordinal += 1) {
+    await changeSource();
+    const outcome = await round(ordinal);
+    await assertLogIsWhole();
+    await assertNothingLost();
+    if (outcome === 'missed') break;
+    steps = ordinal;
+  }
+  expect((await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0)).toEqual([]);
+  return steps;
+}
+
+const kill = (command: string, ordinal: number) => runCli([command, '--table', 'things'], { ...pipeline.env, NODE_ENV: 'test', TIDEMARK_FAILPOINT: `*:${String(ordinal)}:kill` })
+  .then(({ code, stderr }) => {
+    expect([null, 0], stderr).toContain(code);
+    return code === null ? 'struck' as const : 'missed' as const;
+  });
+
+/** Lets a call fail in a run of this process. A fault that passes is tried again, and the run ends well although it was struck. */
+async function failing(work: () => Promise<unknown>, ordinal: number, code: string): Promise<'struck' | 'missed'> {
+  process.env.TIDEMARK_FAILPOINT = `*:${String(ordinal)}:${code}`;
+  const error = await work().then(() => undefined, (thrown: unknown) => thrown as Error);
+  delete process.env.TIDEMARK_FAILPOINT;
+  if (timesReached() < ordinal) return 'missed';
+  if (isPassing(Object.assign(new Error(), { code }))) expect(error).toBeUndefined();
+  else expect(((error?.cause ?? error) as Error | undefined)?.message).toMatch(new RegExp(`^${code}: failpoint `));
+  return 'struck';
+}
+
+describe.each(Array.from({ length: ROUNDS }, (_, index) => index + 1))('in round %i nothing is lost and nothing comes twice,', () => {
+  it('wherever the extractor is killed', async () => {
+    const steps = await atEveryStep((ordinal) => kill('extract', ordinal));
+    process.stdout.write(`crash: the extractor was killed at each of ${String(steps)} steps: lost 0\n`);
+    expect(steps).toBeGreaterThan(25);
+  });
+
+  it('wherever the loader is killed', async () => {
+    const steps = await atEveryStep(async (ordinal) => {
+      await extract();
+      return kill('load', ordinal);
+    });
+    process.stdout.write(`crash: the loader was killed at each of ${String(steps)} steps: lost 0\n`);
+    expect(steps).toBeGreaterThan(15);
+  });
+
+  it.each(EXTRACTOR_FAULTS)('whichever call of the extractor fails with %s', async (code) => {
+    const steps = await atEveryStep((ordinal) => failing(extract, ordinal, code));
+    process.stdout.write(`crash: each of ${String(steps)} steps of the extractor failed with ${code}: lost 0\n`);
+    expect(steps).toBeGreaterThan(25);
+  });
+
+  it.each(LOADER_FAULTS)('whichever call of the loader fails with %s', async (code) => {
+    const steps = await atEveryStep(async (ordinal) => {
+      await extract();
+      return failing(load, ordinal, code);
+    });
+    process.stdout.write(`crash: each of ${String(steps)} steps of the loader failed with ${code}: lost 0\n`);
+    expect(steps).toBeGreaterThan(15);
+  });
+});

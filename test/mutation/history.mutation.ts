@@ -1,0 +1,57 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { PROJECT_ROOT } from '../../runner/config.js';
+import { formatTable } from '../../runner/table.js';
+import { PROPERTIES, TABLES, registerTables, tryProperty, type Subject } from '../functions/properties.js';
+import { createWarehouseDatabase } from '../support/databases.js';
+import { MUTATIONS, type Mutation } from './mutations.js';
+
+/** Breaks the SQL one rule at a time, in a database of its own, and sees a property go red for each. A mutation that lives is a rule without a test. */
+
+const SEED = Number(process.env.TEST_SEED ?? 20260201);
+const RUNS = Number(process.env.PROPERTY_RUNS ?? 50);
+const report: (readonly [rule: string, file: string, order: string, property: string])[] = [];
+
+/** The first property that does not hold, and in which order of changes; undefined where all hold. */
+async function firstBroken(subjects: readonly Subject[]): Promise<{ property: string; order: string } | undefined> {
+  for (const property of PROPERTIES)
+    for (const subject of subjects) {
+      const holds = await tryProperty(property, subject, { seed: SEED, runs: RUNS, endOnFailure: true }).then(() => true, () => false);
+      if (!holds) return { property: property.name, order: subject.order };
+    }
+  return undefined;
+}
+
+async function withSubjects<T>(mutation: Mutation | undefined, work: (subjects: readonly Subject[]) => Promise<T>): Promise<T> {
+  const { sql, settings, drop } = await createWarehouseDatabase();
+  try {
+    await registerTables(sql);
+    if (mutation !== undefined) await sql.unsafe(await mutated(mutation));
+    return await work(TABLES.map((table) => ({ sql, settings, ...table })));
+  } finally {
+    await drop();
+  }
+}
+
+async function mutated({ file, edits }: Mutation): Promise<string> {
+  let text = await readFile(path.join(PROJECT_ROOT, 'sql', 'functions', `tidemark.${file}.sql`), 'utf8');
+  for (const [from, to] of edits) {
+    expect(text, `what is to be broken must be there: ${from}`).toContain(from);
+    text = text.replaceAll(from, to);
+  }
+  return text;
+}
+
+afterAll(() => {
+  process.stdout.write(`\n${formatTable(['rule', 'broken in', 'order', 'property that went red'], report)}\n`);
+});
+
+test('unbroken, every property holds', () => withSubjects(undefined, async (subjects) => { expect(await firstBroken(subjects)).toBeUndefined(); }));
+
+test.each(MUTATIONS.map((mutation) => [mutation.rule, mutation] as const))('broken, it is noticed: %s', (rule, mutation) => withSubjects(mutation, async (subjects) => {
+  const broken = await firstBroken(subjects);
+  report.push([rule, mutation.file, broken?.order ?? '-', broken?.property ?? 'NONE: it lives']);
+  process.stderr.write(`${broken === undefined ? 'lives' : 'noticed'}: ${rule}\n`);
+  expect(broken).toBeDefined();
+}));

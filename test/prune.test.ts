@@ -1,0 +1,130 @@
+import { readdir, rename } from 'node:fs/promises';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { runChecks } from '../runner/checks.js';
+import { extractTables, loadTables } from '../runner/pipeline.js';
+import { verifyTables } from '../runner/pipeline-replay.js';
+import type { Pruned } from '../runner/prune.js';
+import { runCli, type CliResult } from './support/cli.js';
+import { createPipeline, type TestPipeline } from './support/databases.js';
+
+let pipeline: TestPipeline;
+beforeEach(async () => {
+  pipeline = await createPipeline();
+  await pipeline.source`insert into customers (full_name, email) values ('Ada', 'a@x')`;
+});
+afterEach(async () => { await pipeline.drop(); });
+
+const ALL = { CDC_LOG_RETENTION_DAYS: '10', ABSORBED_RETENTION_DAYS: '10', RUN_RETENTION_DAYS: '10' };
+const prune = (settings: Record<string, string>, ...args: string[]): Promise<CliResult> => runCli(['prune', ...args], { ...pipeline.env, ...settings });
+const pruned = async (...args: string[]) => JSON.parse((await prune(ALL, '--json', ...args)).stdout) as Pruned;
+const folder = () => path.join(pipeline.settings.cdc_log_dir, 'customers');
+const files = async () => (await readdir(folder(), { recursive: true })).filter((name) => name.endsWith('.gz') || name.endsWith('.json')).sort();
+const absorbed = async () => (await pipeline.warehouse`select 1 from tidemark.absorbed_changes`).length;
+
+/** Four batches of the same row, and two runs, which the clock of the pipeline says are 100 days old but for the last. */
+async function grown(): Promise<void> {
+  for (let poll = 0; poll < 4; poll += 1) {
+    await extractTables({ settings: pipeline.settings, tables: ['customers'], full: true });
+    await loadTables({ settings: pipeline.settings, tables: ['customers'] });
+  }
+  await age();
+  await pipeline.warehouse.unsafe(`
+    insert into public.pipeline_metadata (pipeline_name, run_id, start_time, end_time, status) values
+      ('load', 'old', '2020-01-01', '2020-01-02', 'succeeded'), ('load', 'newest', '2020-01-03', '2020-01-04', 'succeeded')`);
+}
+
+/** Makes all but the newest batch older: in their names, checkpoints and rows. */
+async function age(): Promise<void> {
+  const batches = await pipeline.warehouse<{ batch_id: string; sequence: string }[]>`select batch_id, sequence from tidemark.batches order by sequence`;
+  for (const { batch_id: name, sequence } of batches.slice(0, -1)) {
+    const old = name.replace(/^changes_\d{4}/, 'changes_2020');
+    await rename(path.join(folder(), 'processed', `${name}.json.gz`), path.join(folder(), 'processed', `${old}.json.gz`));
+    const { readFile, writeFile } = await import('node:fs/promises');
+    const checkpoint = path.join(folder(), 'checkpoints', `${sequence}.json`);
+    await writeFile(checkpoint, (await readFile(checkpoint, 'utf8')).replaceAll(name, old).replace(/"extracted_at": "\d{4}/, '"extracted_at": "2020'));
+    await pipeline.warehouse.begin(async (sql) => {
+      await sql`update tidemark.absorbed_changes set batch_id = ${old}, captured_at = captured_at - interval '2000 days' where batch_id = ${name}`;
+      await sql`update public.dim_customers_history set batch_id = ${old}, captured_at = captured_at - interval '2000 days' where batch_id = ${name}`;
+      await sql`update tidemark.batches set batch_id = ${old}, extracted_at = extracted_at - interval '2000 days' where batch_id = ${name}`;
+    });
+  }
+}
+
+describe('tidemark prune', () => {
+  test('keeps absorbed changes while a batch waits that is older than their retention, and the newest applied batch whatever waits', async () => {
+    await grown();
+    await extractTables({ settings: pipeline.settings, tables: ['customers'], full: true });
+    const [waiting = ''] = (await readdir(folder())).filter((name) => name.startsWith('changes_'));
+    await rename(path.join(folder(), waiting), path.join(folder(), waiting.replace(/^changes_\d{4}/, 'changes_2021')));
+    const { stderr, stdout } = await prune(ALL);
+    expect(stdout).toMatch(/^customers +3 +3 +0$/m);
+    expect(stderr).toContain('absorbed changes are kept');
+    expect(await absorbed()).toBe(3);
+    expect((await files()).filter((name) => name.endsWith('.gz'))).toHaveLength(1);
+  });
+
+  test('removes what its settings call old, says what it removed, and leaves checks and loading well', async () => {
+    await grown();
+    expect(await absorbed()).toBe(3);
+    const { code, stdout } = await prune(ALL);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^customers +3 +3 +1$/m);
+    expect(stdout).toMatch(/^orders +0 +0 +0$/m);
+    expect(stdout).toContain('removed besides: 1 run, 0 reconciliations');
+    expect(await files()).toEqual([expect.stringMatching(/^checkpoints\/4.json/), expect.stringMatching(/^processed\/changes_2\d+_\d+_\d+.json.gz/)]);
+    expect(await absorbed()).toBe(2);
+    expect((await runChecks(pipeline.warehouse, ['scd2', 'pipeline'])).filter(({ violations }) => violations > 0)).toEqual([]);
+    expect(await pruned()).toMatchObject({ tables: [{ batch_files: 0, checkpoints: 0, absorbed_changes: 0 }, {}, {}], runs: 0 });
+    await pipeline.source`update customers set full_name = 'Ada L.', updated_at = now()`;
+    await extractTables({ settings: pipeline.settings, tables: ['customers'] });
+    expect(await loadTables({ settings: pipeline.settings, tables: ['customers'] })).toMatchObject([{ inserted_versions: 1, closed_versions: 1 }]);
+  });
+
+  test('with --dry-run finds the same and removes nothing', async () => {
+    await grown();
+    const [before, changes] = [await files(), await absorbed()];
+    const { stdout } = await prune(ALL, '--dry-run');
+    expect(stdout).toMatch(/^customers +3 +3 +1$/m);
+    expect(stdout).toMatch(/would be removed besides: 1 run, .*\nnothing was removed$/m);
+    expect([await files(), await absorbed()]).toEqual([before, changes]);
+    expect(await pruned('--dry-run')).toMatchObject({ is_dry_run: true, runs: 1, tables: [{ table: 'customers', batch_files: 3, checkpoints: 3, absorbed_changes: 1 }, {}, {}] });
+  });
+
+  test('keeps everything for ever unless told otherwise, and says so', async () => {
+    await grown();
+    const before = await files();
+    const { stdout } = await prune({});
+    expect(stdout).toContain('kept for ever: batch files and checkpoints (CDC_LOG_RETENTION_DAYS), absorbed changes (ABSORBED_RETENTION_DAYS), runs and reconciliations (RUN_RETENTION_DAYS)');
+    expect([await files(), await absorbed()]).toEqual([before, 3]);
+  });
+
+  test('never removes what waits, nor an applied batch that the ledger does not know', async () => {
+    await grown();
+    const [first, second] = (await readdir(path.join(folder(), 'processed'))).sort();
+    await pipeline.warehouse`delete from tidemark.batches where batch_id = ${(first ?? '').replace('.json.gz', '')}`;
+    await rename(path.join(folder(), 'processed', second ?? ''), path.join(folder(), second ?? ''));
+    const { stdout, stderr } = await prune({ CDC_LOG_RETENTION_DAYS: '10' });
+    expect(stdout).toMatch(/^customers +1 +0 +0$/m);
+    expect(stderr).toContain('that the ledger of this warehouse does not know are kept');
+    expect((await files()).filter((name) => name.includes(first ?? 'x') || name === second)).toHaveLength(2);
+  });
+
+  test('of absorbed changes alone leaves the change log whole: history can still be verified and made again', async () => {
+    for (let poll = 0; poll < 4; poll += 1) {
+      await extractTables({ settings: pipeline.settings, tables: ['customers'], full: true });
+      await loadTables({ settings: pipeline.settings, tables: ['customers'] });
+    }
+    await pipeline.warehouse`select tidemark.prune_absorbed_changes('customers', 'infinity', 100)`;
+    expect(await absorbed()).toBe(2);
+    expect(await verifyTables(pipeline.settings, ['customers'])).toMatchObject([{ differences: 0, missing: [] }]);
+    expect(await runCli(['rebuild', '--table', 'customers'], pipeline.env)).toMatchObject({ code: 0 });
+    expect(await absorbed()).toBe(3);
+    expect([...await pipeline.warehouse`select pruned_before from tidemark.dimensions where dimension_name = 'customers'`]).toEqual([{ pruned_before: null }]);
+    expect((await runChecks(pipeline.warehouse, ['scd2', 'pipeline'])).filter(({ violations }) => violations > 0)).toEqual([]);
+  });
+
+  test('refuses a table that is not registered', async () => {
+    expect(await prune(ALL, '--table', '../orders')).toMatchObject({ code: 2, stdout: '' });
+  });
+});

@@ -1,0 +1,92 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { inject } from 'vitest';
+import { loadSettings, type DatabaseSettings, type Settings } from '../../runner/config.js';
+import { connect, type Database } from '../../runner/database.js';
+import { ROLES, WITH_ROLES, settingsFor, type TestServer } from './global-setup.js';
+
+let own: TestServer | undefined;
+
+/** Uses another server than that of the run, in this file. */
+export function setServer(server: TestServer): void {
+  own = server;
+}
+
+const currentServer = (): TestServer => own ?? inject('server');
+
+/** A database of a test's own, on the server of the run. */
+export interface TestDatabase {
+  readonly settings: DatabaseSettings;
+  readonly sql: Database;
+  readonly drop: () => Promise<void>;
+}
+
+/** Both ends of a pipeline and a change log between them; `env` gives the same to a command. */
+export interface TestPipeline {
+  readonly source: Database;
+  readonly warehouse: Database;
+  readonly settings: Settings;
+  readonly env: Readonly<Record<string, string>>;
+  readonly folder: string;
+  readonly drop: () => Promise<void>;
+}
+
+/** The demo source, empty. */
+export const createSourceDatabase = (): Promise<TestDatabase> => create('source', currentServer().sourceTemplate);
+
+/** A migrated warehouse with the dimension orders, empty. */
+export const createWarehouseDatabase = (): Promise<TestDatabase> => create('warehouse', currentServer().warehouseTemplate);
+
+/** A database with nothing in it. */
+export const createEmptyDatabase = (role: 'source' | 'warehouse' = 'source'): Promise<TestDatabase> => create(role, 'template0');
+
+async function create(role: 'source' | 'warehouse', template: string): Promise<TestDatabase> {
+  const server = currentServer();
+  const name = `${server.sourceTemplate.replace(/_source$/, '')}_${randomBytes(4).toString('hex')}`;
+  const admin = connect(settingsFor(server, role, 'postgres'), 'test');
+  await admin`create database ${admin(name)} template ${admin(template)} encoding 'UTF8'`;
+  const settings = settingsFor(server, role, name);
+  const sql = connect(settings, 'test', 4);
+  const drop = async () => {
+    await sql.end({ timeout: 1 });
+    await admin`drop database if exists ${admin(name)} with (force)`;
+    await admin.end();
+  };
+  return { settings, sql, drop };
+}
+
+/** A whole pipeline: demo source, migrated warehouse, an empty change log in a temporary folder. Overrides are settings by name. */
+export async function createPipeline(overrides: Readonly<Record<string, string>> = {}): Promise<TestPipeline> {
+  const [source, warehouse] = [await createSourceDatabase(), await createWarehouseDatabase()];
+  const folder = await mkdtemp(path.join(tmpdir(), 'tidemark-log-'));
+  const env = { ...environmentOf(underRole(source.settings)), ...environmentOf(underRole(warehouse.settings)), ...foldersIn(folder), ...overrides };
+  return {
+    source: source.sql, warehouse: warehouse.sql, env, folder,
+    settings: loadSettings(env, folder),
+    drop: async () => {
+      await source.drop();
+      await warehouse.drop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** With TEST_ROLES=1, what runs is no superuser, while the test that looks at it is. */
+const underRole = (settings: DatabaseSettings): DatabaseSettings => (WITH_ROLES ? { ...settings, user: ROLES[settings.role], password: ROLES[settings.role] } : settings);
+
+/** Settings that keep everything a pipeline writes in a folder of its own. */
+export function foldersIn(folder: string): Record<string, string> {
+  return { CDC_LOG_DIR: path.join(folder, 'cdc_logs'), LOG_DIR: path.join(folder, 'logs'), TIDEMARK_RUN_DIR: path.join(folder, 'run') };
+}
+
+/** The settings of a database as environment variables. */
+export function environmentOf(settings: DatabaseSettings): Record<string, string> {
+  const { prefix, host, port, database, user, password, sslmode, sslrootcert } = settings;
+  return {
+    [`${prefix}HOST`]: host, [`${prefix}PORT`]: String(port), [`${prefix}NAME`]: database,
+    [`${prefix}USER`]: user, [`${prefix}PASSWORD`]: password,
+    ...(sslrootcert === undefined ? {} : { [`${prefix}SSLMODE`]: sslmode, [`${prefix}SSLROOTCERT`]: sslrootcert }),
+  };
+}

@@ -1,0 +1,53 @@
+import type { Database } from '../../runner/database.js';
+
+/** A column of a test's own dimension: its name at the source, its type, and its role. */
+export interface TestColumn {
+  readonly source: string;
+  readonly type: string;
+  readonly role: 'business key' | 'effective time' | 'insert time' | 'tracked' | 'untracked';
+  /** Name in the history; the source's by default. */
+  readonly history?: string;
+}
+
+const quote = (name: string) => `"${name.replaceAll('"', '""')}"`;
+
+/** Makes a table at the source from the columns of a dimension. */
+export async function createSourceTable(source: Database, table: string, columns: readonly TestColumn[]): Promise<void> {
+  const keys = columns.filter(({ role }) => role === 'business key').map(({ source: name }) => quote(name));
+  await source.unsafe(`create table ${table} (${columns.map((column) => `${quote(column.source)} ${column.type}`).join(', ')}, primary key (${keys.join(', ')}))`);
+}
+
+export interface DimensionOptions {
+  readonly timeType?: 'timestamp' | 'timestamptz';
+  readonly changeOrder?: 'capture' | 'effective_time';
+  readonly noOverlap?: boolean;
+}
+
+/** Makes a history table for the columns and registers the dimension, as a migration would. */
+export async function registerDimension(
+  warehouse: Database,
+  name: string,
+  sourceTable: string,
+  columns: readonly TestColumn[],
+  options: DimensionOptions = {},
+): Promise<void> {
+  const { timeType = 'timestamptz', changeOrder = 'capture', noOverlap = false } = options;
+  const stored = columns.filter(({ role }) => !role.endsWith('time'));
+  const keys = stored.filter(({ role }) => role === 'business key').map((column) => quote(column.history ?? column.source));
+  const history = `public.dim_${name}_history`;
+  await warehouse.unsafe(`
+    create table ${history} (
+      surrogate_key bigint generated always as identity primary key,
+      ${stored.map((column) => `${quote(column.history ?? column.source)} ${column.type},`).join('\n')}
+      valid_from ${timeType} not null, valid_to ${timeType}, is_current boolean not null, cdc_operation text not null,
+      cdc_timestamp ${timeType} not null, batch_id text not null, created_at timestamptz not null, updated_at timestamptz not null,
+      captured_at timestamptz not null, change_line integer not null,
+      unique (${keys.join(', ')}, valid_from), check (valid_to > valid_from), check (is_current = (valid_to is null)));
+    create unique index on ${history} (${keys.join(', ')}) where is_current`);
+  const mapping = columns.map(({ source, role, history: target }) => ({ source, role, history: role.endsWith('time') ? 'valid_from' : target ?? source }));
+  await warehouse`
+    select tidemark.register_dimension(
+      p_dimension_name => ${name}, p_source_schema => 'public', p_source_table => ${sourceTable},
+      p_history_relation => ${history}::text::regclass, p_columns => ${JSON.stringify(mapping)}::text::json,
+      p_change_order => ${changeOrder}, p_no_overlap => ${noOverlap})`;
+}

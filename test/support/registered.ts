@@ -1,0 +1,33 @@
+import { cp } from 'node:fs/promises';
+import path from 'node:path';
+import { proposeRegistration } from '../../runner/add.js';
+import { PROJECT_ROOT, type Settings } from '../../runner/config.js';
+import { writeDimensionFile } from '../../runner/dimension-files.js';
+import { migrateWarehouse } from '../../runner/migrate.js';
+import type { RegistrationOptions } from '../../runner/registration.js';
+import { parseTableName } from '../../runner/source-catalog.js';
+import type { TestPipeline } from './databases.js';
+
+const NOTHING_SAID: RegistrationOptions = {
+  key: [], track: [], untracked: [], ignore: [], rename: new Map(), time_zone: 'UTC', change_order: 'capture', deletes: 'none', no_overlap: false,
+};
+
+/** The settings of a pipeline with a folder of dimensions of its own, which begins as the project's. */
+export async function withDimensionsFolder(pipeline: TestPipeline): Promise<Settings> {
+  const dimensions_dir = path.join(pipeline.folder, 'dimensions');
+  await cp(path.join(PROJECT_ROOT, 'migrations', 'dimensions'), dimensions_dir, { recursive: true });
+  return { ...pipeline.settings, dimensions_dir };
+}
+
+/** The migration that `tidemark add` would write. */
+export async function propose(settings: Settings, table: string, said: Partial<RegistrationOptions> = {}): ReturnType<typeof proposeRegistration> {
+  return proposeRegistration(settings, parseTableName(table), { ...NOTHING_SAID, ...said });
+}
+
+/** Registers a source table as a user would: add, then migrate. */
+export async function register(settings: Settings, table: string, said: Partial<RegistrationOptions> = {}): ReturnType<typeof proposeRegistration> {
+  const proposed = await propose(settings, table, said);
+  await writeDimensionFile(settings.dimensions_dir, proposed.words, proposed.text);
+  await migrateWarehouse(settings.warehouse, settings.dimensions_dir);
+  return proposed;
+}

@@ -1,0 +1,156 @@
+import { apply, applyRowByRow, copy, documents, empty, endToEnd, rescan } from './contenders.js';
+import { spread, type Spread } from './measure.js';
+import type { Bench } from './server.js';
+
+/** A row of the table: a ratio of two times measured in one run, and what it should be. */
+export interface Figure {
+  readonly name: string;
+  readonly unit: string;
+  readonly ratio: Spread;
+  readonly target: number;
+  /** Whether the target is the most or the least it should be. */
+  readonly bound: 'at most' | 'at least';
+  readonly isMet: boolean;
+  /** Seconds behind the ratio, by name: for the curious; they mean little elsewhere. */
+  readonly seconds: Readonly<Record<string, Spread>>;
+}
+
+export interface Size {
+  /** Changes of the big batches. */
+  readonly changes: number;
+  /** Versions of the long history. */
+  readonly history: number;
+  readonly runs: number;
+}
+
+export const SIZES: Readonly<Record<'full' | 'quick' | 'smoke', Size>> = {
+  full: { changes: 100_000, history: 5_000_000, runs: 3 },
+  quick: { changes: 50_000, history: 1_000_000, runs: 3 },
+  smoke: { changes: 10_000, history: 100_000, runs: 2 },
+};
+
+/** What the platform that Tidemark replaces publishes for 100,000 records, in seconds. */
+const ORIGINAL_SECONDS = 5.1 * 60;
+
+interface Comparison {
+  readonly name: string;
+  readonly unit: string;
+  readonly target: number;
+  readonly bound: Figure['bound'];
+  readonly ratios: readonly number[];
+  readonly seconds: Readonly<Record<string, readonly number[]>>;
+}
+
+function figure({ name, unit, target, bound, ratios, seconds }: Comparison): Figure {
+  const ratio = spread(ratios);
+  const isMet = bound === 'at most' ? ratio.median <= target : ratio.median >= target;
+  return { name, unit, ratio, target, bound, isMet, seconds: Object.fromEntries(Object.entries(seconds).map(([each, figures]) => [each, spread(figures)])) };
+}
+
+const each = (ones: readonly number[], others: readonly number[]) => ones.map((one, index) => one / (others[index] ?? Number.NaN));
+
+/** INSERT and UPDATE against COPY and against a loop, on the same rows, interleaved. */
+export async function insertAndUpdate(bench: Bench, { changes, runs }: Size, say: (line: string) => void): Promise<Figure[]> {
+  const { warehouse } = bench;
+  const [inserts, updates] = [await documents(warehouse, changes, 0), await documents(warehouse, changes, 1)];
+  const [insert, update, copied, loop]: [number[], number[], number[], number[]] = [[], [], [], []];
+  for (let run = 0; run < runs; run += 1) {
+    say(`insert and update, run ${String(run + 1)} of ${String(runs)}`);
+    await empty(warehouse);
+    insert.push(await apply(warehouse, inserts));
+    await warehouse`vacuum (analyze) public.dim_orders_history`;
+    copied.push(await copy(bench, 'true'));
+    update.push(await apply(warehouse, updates));
+    await empty(warehouse);
+    await apply(warehouse, inserts);
+    await warehouse`vacuum (analyze) public.dim_orders_history`;
+    loop.push(await applyRowByRow(warehouse, updates));
+  }
+  const thousands = `${String(changes / 1000)}K`;
+  return [
+    figure({ name: `apply ${thousands} INSERT changes`, unit: 'x COPY', target: 1.8, bound: 'at most', ratios: each(insert, copied), seconds: { apply: insert, copy: copied } }),
+    figure({ name: `apply ${thousands} UPDATE changes`, unit: 'x COPY', target: 3, bound: 'at most', ratios: each(update, copied), seconds: { apply: update, copy: copied } }),
+    figure({ name: `the same by a row-at-a-time loop`, unit: 'x apply_batch', target: 5, bound: 'at least', ratios: each(loop, update), seconds: { loop, apply: update } }),
+  ];
+}
+
+/** 1,000 changes to a long history against the same to a short one. */
+export async function longHistory({ warehouse }: Bench, { history, runs }: Size, say: (line: string) => void): Promise<Figure[]> {
+  const measured: Record<string, number[]> = { long: [], short: [] };
+  const short = Math.min(50_000, history / 2);
+  for (const [name, versions] of [['short', short], ['long', history]] as const) {
+    say(`history of ${String(versions)} versions`);
+    await warehouse`call bench.fill_history(${versions / 2}, 2)`;
+    await warehouse`vacuum public.dim_orders_history`;
+    // The first fills caches and plans; it does not count.
+    for (let run = 0; run <= runs; run += 1) {
+      const taken = await apply(warehouse, await documents(warehouse, 1000, 2 + run, 1000));
+      if (run > 0) measured[name]?.push(taken);
+    }
+  }
+  const { long = [], short: brief = [] } = measured;
+  return [figure({ name: `1,000 changes to ${String(history / 1e6)}M versions`, unit: `x the same to ${String(short / 1000)}K`, target: 1.5, bound: 'at most', ratios: each(long, brief), seconds: measured })];
+}
+
+/** 1,000 changed of many: a batch of them against a snapshot that rescans. */
+export async function againstRescan({ warehouse }: Bench, { history, runs }: Size, say: (line: string) => void): Promise<Figure[]> {
+  const keys = Math.min(1_000_000, history / 2);
+  await warehouse`call bench.fill_history(${keys}, 1)`;
+  await warehouse.unsafe(`drop table if exists bench.source; create table bench.source as
+    select order_key as id, customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date, valid_from as last_updated from public.dim_orders_history;
+    alter table bench.source add primary key (id); analyze bench.source`);
+  await warehouse`vacuum public.dim_orders_history`;
+  const [scan, batch]: [number[], number[]] = [[], []];
+  for (let run = 0; run < runs; run += 1) {
+    say(`1,000 changed of ${String(keys)}, run ${String(run + 1)} of ${String(runs)}`);
+    const from = 1 + run * 2000;
+    await warehouse`update bench.source set quantity = quantity + 100, last_updated = '2026-02-04' where id between ${from} and ${from + 999}`;
+    scan.push(await rescan(warehouse, 'changes_20260201_000000_000'));
+    const changed = await documents(warehouse, 1000, 2 + run, 1000, from + 1000);
+    batch.push(await apply(warehouse, changed));
+    await warehouse`
+      update bench.source as s set quantity = h.quantity, total_amount = h.total_amount, order_status = h.order_status
+      from public.dim_orders_history as h where h.order_key = s.id and h.is_current and s.id between ${from + 1000} and ${from + 1999}`;
+  }
+  return [figure({ name: `1,000 changed of ${String(keys / 1e6)}M, by a snapshot that rescans`, unit: 'x apply_batch', target: 20, bound: 'at least', ratios: each(scan, batch), seconds: { rescan: scan, apply: batch } })];
+}
+
+/** Late changes into a long history against the same number in order. */
+export async function lateChanges({ warehouse }: Bench, { history, changes, runs }: Size, say: (line: string) => void): Promise<Figure[]> {
+  const versions = Math.min(2_000_000, history);
+  const late = Math.min(10_000, changes);
+  await warehouse`call bench.fill_history(${versions / 2}, 2)`;
+  await warehouse`vacuum public.dim_orders_history`;
+  const [inOrder, behind]: [number[], number[]] = [[], []];
+  for (let run = 0; run < runs; run += 1) {
+    say(`late changes, run ${String(run + 1)} of ${String(runs)}`);
+    const from = 1 + run * late;
+    // State 50 is captured long after state 2: the batch of state 2 then comes late.
+    inOrder.push(await apply(warehouse, await documents(warehouse, late, 50 + run, late, from)));
+    behind.push(await apply(warehouse, await documents(warehouse, late, 2 + run, late, from)));
+  }
+  return [figure({ name: `${String(late / 1000)}K late changes into ${String(versions / 1e6)}M versions`, unit: 'x in order', target: 3, bound: 'at most', ratios: each(behind, inOrder), seconds: { late: behind, in_order: inOrder } })];
+}
+
+/** Extract, log and load, the whole way. */
+export async function wholeWay(bench: Bench, { changes, runs }: Size, say: (line: string) => void): Promise<Figure[]> {
+  const { source, warehouse } = bench;
+  const [way, copied]: [number[], number[]] = [[], []];
+  await empty(warehouse);
+  for (let run = 0; run < runs; run += 1) {
+    say(`the whole way, run ${String(run + 1)} of ${String(runs)}`);
+    await source`
+      insert into public.orders (customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date, last_updated, created_at)
+      select 100 + k % 1000, 200 + k % 100, 1 + k % 9, 9.99, 9.99 * (1 + k % 9), 'pending', now(), now(), now() from generate_series(1, ${changes}::integer) as k`;
+    await source`vacuum analyze public.orders`;
+    way.push(await endToEnd(bench));
+    const [newest] = await warehouse<[{ from: string }]>`select max(order_key) - ${changes}::integer as "from" from public.dim_orders_history`;
+    copied.push(await copy(bench, `order_key > ${newest.from}`));
+  }
+  const scaled = way.map((taken) => (ORIGINAL_SECONDS * (changes / 100_000)) / taken);
+  const thousands = `${String(changes / 1000)}K`;
+  return [
+    figure({ name: `extract, log and load ${thousands} changes`, unit: 'x COPY', target: 4, bound: 'at most', ratios: each(way, copied), seconds: { whole_way: way, copy: copied } }),
+    figure({ name: `the same against the original's published 5.1 minutes for 100K`, unit: 'x faster', target: 60, bound: 'at least', ratios: scaled, seconds: { whole_way: way } }),
+  ];
+}

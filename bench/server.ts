@@ -1,0 +1,74 @@
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { loadSettings, type Settings } from '../runner/config.js';
+import { connect, withDatabase, type Database } from '../runner/database.js';
+import { createCluster, startCluster, stopCluster } from '../runner/embedded-servers.js';
+import { DEMO_SOURCE, migrateWarehouse, runMigrations } from '../runner/migrate.js';
+
+/** Where the bench runs: databases of its own, a change log of its own. */
+export interface Bench {
+  readonly settings: Settings;
+  readonly source: Database;
+  readonly warehouse: Database;
+  readonly version: string;
+  /** Ends and removes everything. */
+  readonly end: () => Promise<void>;
+}
+
+const DATABASES = { source: 'tidemark_bench_source', warehouse: 'tidemark_bench_warehouse' } as const;
+
+/**
+ * Makes the bench's databases: on an embedded server of its own with full durability, or on the servers of the settings.
+ * @param given uses the servers that DB_* and WAREHOUSE_DB_* name; databases tidemark_bench_* are made there, and dropped at the end
+ */
+export async function openBench(given: boolean, batchSize: number): Promise<Bench> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'tidemark-bench-'));
+  await chmod(folder, 0o711);
+  const cluster = path.join(folder, 'cluster');
+  const base = given ? loadSettings() : loadSettings(await startServer(cluster), folder);
+  const settings: Settings = {
+    ...base,
+    source: { ...base.source, database: DATABASES.source }, warehouse: { ...base.warehouse, database: DATABASES.warehouse },
+    batch_size: batchSize, batch_max_bytes: 64 * 1024 * 1024, cdc_log_dir: path.join(folder, 'cdc_logs'), log_dir: path.join(folder, 'logs'), run_dir: path.join(folder, 'run'),
+  };
+  await remake(base);
+  await runMigrations(settings.source, DEMO_SOURCE);
+  await migrateWarehouse(settings.warehouse);
+  const [source, warehouse] = [connect(settings.source, 'bench', 2), connect(settings.warehouse, 'bench', 2)];
+  await warehouse.file(new URL('./sql/prepare.sql', import.meta.url).pathname).simple();
+  const [row] = await warehouse<[{ version: string }]>`select version()`;
+  return {
+    settings, source, warehouse, version: row.version,
+    end: async () => {
+      await Promise.all([source.end(), warehouse.end()]);
+      if (given) await drop(base);
+      else await stopCluster(cluster, 'immediate');
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function startServer(folder: string): Promise<Record<string, string>> {
+  const listener = createServer();
+  await once(listener.listen(0, '127.0.0.1'), 'listening');
+  const { port } = listener.address() as AddressInfo;
+  await once(listener.close(), 'close');
+  await createCluster({ folder, superuser: 'postgres', password: 'postgres' });
+  // As a server of two cores and a few gigabytes is set; fsync, full_page_writes and synchronous_commit stay on.
+  await startCluster({ folder, port, settings: { shared_buffers: '1GB', max_wal_size: '8GB', checkpoint_timeout: '30min', work_mem: '32MB' } });
+  return { ENV_FILE: '/dev/null', DB_HOST: '127.0.0.1', DB_PORT: String(port), WAREHOUSE_DB_HOST: '127.0.0.1', WAREHOUSE_DB_PORT: String(port) };
+}
+
+async function remake(base: Settings): Promise<void> {
+  await drop(base);
+  for (const role of ['source', 'warehouse'] as const)
+    await withDatabase({ ...base[role], database: 'postgres' }, 'bench', async (sql) => { await sql`create database ${sql(DATABASES[role])} template template0 encoding 'UTF8'`; });
+}
+
+async function drop(base: Settings): Promise<void> {
+  for (const role of ['source', 'warehouse'] as const)
+    await withDatabase({ ...base[role], database: 'postgres' }, 'bench', async (sql) => { await sql`drop database if exists ${sql(DATABASES[role])} with (force)`; });
+}

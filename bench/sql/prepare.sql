@@ -1,0 +1,149 @@
+-- Made in the bench's own warehouse database: how its documents are written, and the contenders that are not Tidemark's.
+create schema bench;
+
+-- A batch document of orders p_from to p_to, as extraction writes it: their p_state-th state, effective p_state minutes after nine.
+create function bench.document(
+    p_batch_id text,
+    p_from integer,
+    p_to integer,
+    p_state integer,
+    p_extracted_at timestamptz
+)
+returns text
+language sql
+stable
+as $$
+with line as (
+    select k, row_to_json(r)::text as text
+    from generate_series(p_from, p_to) as k
+    cross join lateral (
+        select
+            k as id, 100 + k % 1000 as customer_id, 200 + k % 100 as product_id, 1 + (k + p_state) % 9 as quantity,
+            (k % 10000 / 100.0)::numeric(10, 2) as unit_price, ((1 + (k + p_state) % 9) * (k % 10000 / 100.0))::numeric(10, 2) as total_amount,
+            (array['pending', 'confirmed', 'shipped', 'delivered'])[1 + p_state % 4] as order_status,
+            timestamp '2026-02-01 09:00' as order_date,
+            timestamp '2026-02-01 09:00' + make_interval(mins => p_state) + make_interval(secs => k / 1e6) as last_updated,
+            timestamp '2026-02-01 09:00' + make_interval(secs => k / 1e6) as created_at,
+            case when p_state = 0 then 'INSERT' else 'UPDATE' end as operation_type,
+            timestamp '2026-02-01 09:00' + make_interval(mins => p_state) + make_interval(secs => k / 1e6) as cdc_timestamp,
+            p_extracted_at as extracted_at
+    ) as r
+),
+body as (
+    select string_agg(l.text, E',\n' order by l.k) as lines, count(*) as changes from line as l
+)
+select format(
+    E'{\n"batch_metadata": %s,\n"changes": [\n%s\n]}\n',
+    json_build_object(
+        'batch_id', p_batch_id, 'table', 'orders', 'extracted_at', p_extracted_at, 'change_count', b.changes, 'watermark', null,
+        'columns', '["id","customer_id","product_id","quantity","unit_price","total_amount","order_status","order_date","last_updated","created_at"]'::json,
+        'checksum', encode(sha256(convert_to(b.lines || E'\n', 'UTF8')), 'hex')
+    ),
+    b.lines
+)
+from body as b;
+$$;
+
+-- Contender: one row at a time, the shape of the platform that Tidemark replaces.
+create function bench.apply_row_by_row(p_batch json)
+returns integer
+language plpgsql
+as $$
+declare
+    v_change record;
+    v_current record;
+    v_batch_id text := p_batch #>> '{batch_metadata,batch_id}';
+    v_versions integer := 0;
+begin
+    for v_change in
+        select *
+        from json_to_recordset(p_batch -> 'changes') as c (
+            id integer, customer_id integer, product_id integer, quantity integer, unit_price numeric(10, 2), total_amount numeric(10, 2),
+            order_status varchar(50), order_date timestamp, operation_type text, cdc_timestamp timestamp, extracted_at timestamptz
+        )
+    loop
+        select * into v_current from public.dim_orders_history as h where h.order_key = v_change.id and h.is_current;
+        if found and (v_current.customer_id, v_current.product_id, v_current.quantity, v_current.unit_price, v_current.total_amount, v_current.order_status)
+            = (v_change.customer_id, v_change.product_id, v_change.quantity, v_change.unit_price, v_change.total_amount, v_change.order_status)
+        then
+            continue;
+        end if;
+        if found then
+            update public.dim_orders_history set valid_to = v_change.cdc_timestamp, is_current = false, updated_at = now()
+            where surrogate_key = v_current.surrogate_key;
+        end if;
+        insert into public.dim_orders_history (
+            order_key, customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date,
+            valid_from, is_current, cdc_operation, cdc_timestamp, batch_id, created_at, updated_at, captured_at, change_line
+        )
+        values (
+            v_change.id, v_change.customer_id, v_change.product_id, v_change.quantity, v_change.unit_price, v_change.total_amount,
+            v_change.order_status, v_change.order_date, v_change.cdc_timestamp, true, v_change.operation_type, v_change.cdc_timestamp,
+            v_batch_id, now(), now(), v_change.extracted_at, 1
+        );
+        v_versions := v_versions + 1;
+    end loop;
+    return v_versions;
+end;
+$$;
+
+-- Contender: a snapshot that rescans. What changed is found by joining the whole source with all current versions,
+-- written to a temporary table, then closed, then opened.
+create function bench.snapshot_by_rescan(p_batch_id text)
+returns integer
+language plpgsql
+as $$
+declare
+    v_versions integer;
+begin
+    create temporary table bench_changed on commit drop as
+    select s.*, h.surrogate_key as closes
+    from bench.source as s
+    left join public.dim_orders_history as h on h.order_key = s.id and h.is_current
+    where h.order_key is null
+        or (h.customer_id, h.product_id, h.quantity, h.unit_price, h.total_amount, h.order_status)
+            is distinct from (s.customer_id, s.product_id, s.quantity, s.unit_price, s.total_amount, s.order_status);
+
+    update public.dim_orders_history as h set valid_to = c.last_updated, is_current = false, updated_at = now()
+    from bench_changed as c
+    where c.closes = h.surrogate_key;
+
+    insert into public.dim_orders_history (
+        order_key, customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date,
+        valid_from, is_current, cdc_operation, cdc_timestamp, batch_id, created_at, updated_at, captured_at, change_line
+    )
+    select c.id, c.customer_id, c.product_id, c.quantity, c.unit_price, c.total_amount, c.order_status, c.order_date,
+        c.last_updated, true, 'UPDATE', c.last_updated, p_batch_id, now(), now(), now(), 1
+    from bench_changed as c;
+    get diagnostics v_versions = row_count;
+    return v_versions;
+end;
+$$;
+
+-- Fills history and ledger as if p_keys orders had arrived and moved on p_states - 1 times; the fast way, no contender.
+create procedure bench.fill_history(p_keys integer, p_states integer)
+language plpgsql
+as $$
+begin
+    truncate tidemark.batches, tidemark.absorbed_changes, tidemark.rejected_changes, public.dim_orders_history restart identity;
+    insert into tidemark.batches (
+        dimension_name, batch_id, extracted_at, change_count, checksum, metadata, inserted_versions, closed_versions, absorbed_changes,
+        apply_started_at, applied_at
+    )
+    values ('orders', 'changes_20260201_000000_000', '2026-02-02 00:00+00', p_keys * p_states, 'bench', '{}', p_keys * p_states, 0, 0, now(), now());
+    insert into public.dim_orders_history (
+        order_key, customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date,
+        valid_from, valid_to, is_current, cdc_operation, cdc_timestamp, batch_id, created_at, updated_at, captured_at, change_line
+    )
+    select k, 100 + k % 1000, 200 + k % 100, 1 + (k + s) % 9, (k % 10000 / 100.0)::numeric(10, 2), ((1 + (k + s) % 9) * (k % 10000 / 100.0))::numeric(10, 2),
+        (array['pending', 'confirmed', 'shipped', 'delivered'])[1 + s % 4], '2026-02-01 09:00',
+        timestamp '2026-02-01 09:00' + make_interval(mins => s) + make_interval(secs => k / 1e6),
+        case when s < p_states - 1 then timestamp '2026-02-01 09:00' + make_interval(mins => s + 1) + make_interval(secs => k / 1e6) end,
+        s = p_states - 1, case when s = 0 then 'INSERT' else 'UPDATE' end,
+        timestamp '2026-02-01 09:00' + make_interval(mins => s) + make_interval(secs => k / 1e6),
+        'changes_20260201_000000_000', now(), now(), '2026-02-02 00:00+00', k
+    from generate_series(0, p_states - 1) as s
+    cross join generate_series(1, p_keys) as k;
+    analyze public.dim_orders_history;
+end;
+$$;

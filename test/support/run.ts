@@ -1,0 +1,44 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+/** A machine that is short of time meets races that a quiet one does not; more failing files than this are no accident. */
+const MOST_FILES = 3;
+
+interface VitestReport {
+  readonly testResults: readonly { readonly name: string; readonly status: 'passed' | 'failed' }[];
+}
+
+const VITEST = path.join(path.dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs');
+
+/** Runs vitest as "vitest run ..." does. Returns the files that failed; undefined where it did not come to a report. */
+function runVitest(args: readonly string[], folder: string): { status: number; failed: readonly string[] | undefined } {
+  const report = path.join(folder, 'report.json');
+  rmSync(report, { force: true });
+  const { status } = spawnSync(process.execPath, [VITEST, 'run', ...args, '--reporter=default', '--reporter=json', `--outputFile.json=${report}`], { stdio: 'inherit' });
+  try {
+    const { testResults } = JSON.parse(readFileSync(report, 'utf8')) as VitestReport;
+    return { status: status ?? 1, failed: testResults.filter((file) => file.status === 'failed').map(({ name }) => path.relative(process.cwd(), name)) };
+  } catch {
+    return { status: status ?? 1, failed: undefined };
+  }
+}
+
+/** The suite; files that fail run once more by themselves, and those that pass then are named at the end: each is a fault to find. */
+function main(): number {
+  const folder = mkdtempSync(path.join(tmpdir(), 'tidemark-report-'));
+  try {
+    const { status, failed } = runVitest(process.argv.slice(2), folder);
+    if (status === 0 || failed === undefined || failed.length === 0 || failed.length > MOST_FILES) return status;
+    console.error(`\n${String(failed.length)} of the test files failed: running again, by themselves: ${failed.join(', ')}\n`);
+    const again = runVitest(failed, folder);
+    if (again.status === 0) console.error(`\nPASSED ONLY WHEN RUN AGAIN: ${failed.join(', ')}\nWhat they failed of is printed above. A test whose result depends on timing is a fault, in it or in Tidemark: please report it.`);
+    return again.status;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+process.exitCode = main();

@@ -95,8 +95,10 @@ test('a lost warehouse is made again from its backup and the change log that wen
   await restore();
   expect(await differences()).not.toEqual([]);
   // What was applied after the backup is applied again; what the ledger has is skipped.
-  const folder = path.join(pipeline.settings.cdc_log_dir, 'orders');
-  for (const file of await readdir(path.join(folder, 'processed'))) await rename(path.join(folder, 'processed', file), path.join(folder, file));
+  for (const table of await readdir(pipeline.settings.cdc_log_dir)) {
+    const folder = path.join(pipeline.settings.cdc_log_dir, table);
+    for (const file of await readdir(path.join(folder, 'processed')).catch(() => [])) await rename(path.join(folder, 'processed', file), path.join(folder, file));
+  }
   await catchUp();
   expect(await versions()).toEqual(complete);
 });

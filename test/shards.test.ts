@@ -215,6 +215,20 @@ describe('another layout', () => {
     expect(stderr).toContain('npx tidemark load --table parcels');
   });
 
+  it('is begun by all its extractors at once: one that has written its first batch, and not yet published it, is in nobody\'s way', async () => {
+    await change(1);
+    await extractBy(settings, []);
+    await load(settings);
+    const cut = await runCli(['extract', '--table', 'parcels', '--shard', '1/2'], { ...pipeline.env, NODE_ENV: 'test', TIDEMARK_FAILPOINT: 'link:2:kill' });
+    expect(cut.code).toBeNull();
+    expect(await batchFiles(await openChangeLog(settings.cdc_log_dir, 'parcels', '1-of-2'))).toHaveLength(1);
+    expect(await extractBy(settings, ['2/2'])).toBeGreaterThan(0);
+    await extractBy(settings, ['1/2']);
+    await load(settings);
+    // The run that was killed is one of those left unfinished.
+    expect((await failing(pipeline)).map(({ check }) => check)).toEqual(['no run is left unfinished']);
+  });
+
   it('is not changed back by an extractor that is still running', async () => {
     const begun = new Map<string, string>();
     const old = () => extractTables({ settings, tables: ['parcels'], shard: parseShard('1/2'), begun });

@@ -32,9 +32,9 @@ function main(): number {
   try {
     const { status, failed } = runVitest(process.argv.slice(2), folder);
     if (status === 0 || failed === undefined || failed.length === 0 || failed.length > MOST_FILES) return status;
-    console.error(`\n${String(failed.length)} of the test files failed: running again, by themselves: ${failed.join(', ')}\n`);
+    process.stderr.write(`\n${String(failed.length)} of the test files failed: running again, by themselves: ${failed.join(', ')}\n\n`);
     const again = runVitest(failed, folder);
-    if (again.status === 0) console.error(`\nPASSED ONLY WHEN RUN AGAIN: ${failed.join(', ')}\nWhat they failed of is printed above. A test whose result depends on timing is a fault, in it or in Tidemark: please report it.`);
+    if (again.status === 0) process.stderr.write(`\nPASSED ONLY WHEN RUN AGAIN: ${failed.join(', ')}\nWhat they failed of is printed above. A test whose result depends on timing is a fault, in it or in Tidemark: please report it.\n`);
     return again.status;
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 const files = (...names: string[]) => names.map((name) => `test/${name}.test.ts`);
 
 /** Tests that count what a poll reads: a transaction of any other database of the server, ending meanwhile, makes it read more. */
-const COUNTING = files('add', 'backfill', 'batch-size', 'drift', 'extract', 'fallback', 'faults', 'load', 'load-parallel', 'reconcile', 'replay', 'run', 'shards', 'soft-deletes', 'source', 'sweep', 'tables', 'watermark');
+const COUNTING = files('add', 'backfill', 'batch-size', 'drift', 'extract', 'fallback', 'faults', 'load', 'load-parallel', 'memory', 'reconcile', 'replay', 'run', 'shards', 'soft-deletes', 'source', 'sweep', 'tables', 'watermark');
 
 /** What does not depend on the version that is tested need not run for each; EVERY_TEST=1 runs it all the same. */
 const ONCE = process.env.TEST_POSTGRES_VERSION === '15' && process.env.EVERY_TEST !== '1'

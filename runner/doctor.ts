@@ -8,7 +8,8 @@ import { isSameServer } from './extract.js';
 import { migrationStatus } from './migrate.js';
 import { tableHealth, untouchedRows, type TableHealth } from './source-health.js';
 import { missingRight, readHorizon } from './source-horizon.js';
-import { describeTable, readIdentity, type SourceTable } from './source.js';
+import { readIdentity } from './source-identity.js';
+import { describeTable, type SourceTable } from './source.js';
 import { dimensionMappings } from './warehouse.js';
 
 export interface Finding {

@@ -8,9 +8,10 @@ import { HeldError, TidemarkError } from './errors.js';
 import { logger, warnOnce } from './logger.js';
 import { retrying } from './retry.js';
 import { chainName, type Shard } from './shard.js';
+import { readIdentity, type SourceIdentity } from './source-identity.js';
 import { lockExtraction, unlockExtraction } from './source-lock.js';
 import { describeShard } from './source-shard.js';
-import { describeTable, readIdentity, type SourceIdentity } from './source.js';
+import { describeTable } from './source.js';
 import { sweep, type Published, type Sweeper } from './sweep.js';
 
 export interface ExtractResult {

@@ -7,7 +7,8 @@ import { TidemarkError } from './errors.js';
 import type { ShardLayout } from './shard.js';
 import { awaitFlush } from './source-flush.js';
 import { compareAtSource, type Deletions } from './source-comparison.js';
-import { readKeyedPage, type SourceIdentity } from './source.js';
+import type { SourceIdentity } from './source-identity.js';
+import { NOTHING_KNOWN, readKeyedPage } from './source.js';
 import type { SweepStart } from './sweep-start.js';
 
 export interface Repairing extends Comparing {
@@ -42,7 +43,7 @@ export async function publishRepairs(repairing: Repairing, differences: readonly
   const keysOf = (isExtra: boolean) => differences.filter(({ kind }) => (kind === 'extra') === isExtra).map(({ key }) => key);
   let published = 0;
   const readRows = async (keys: readonly string[], notBefore: string | null): Promise<Lines> =>
-    readKeyedPage(source, described, keys, { rows: keys.length + 1, bytes: settings.batch_max_bytes }, notBefore);
+    readKeyedPage(source, described, keys, { rows: keys.length + 1, bytes: settings.batch_max_bytes, known: NOTHING_KNOWN }, notBefore);
   for (const keys of chunks(keysOf(false), settings.batch_size)) published += await publishSmall(repairing, keys, readRows);
   const readDeletes = async (keys: readonly string[], notBefore: string | null): Promise<Lines> => {
     const [gone] = await compareAtSource<Deletions>(source, described, repairing.queries.deletions, [JSON.stringify(keys), notBefore]);

@@ -50,13 +50,6 @@ export interface TablePart {
   readonly may_move: boolean;
 }
 
-/** Which database the source is. Another identity means a restored or failed-over server, or another database. */
-export interface SourceIdentity {
-  readonly system_identifier: string;
-  readonly database_oid: string;
-  readonly timeline: number | null;
-}
-
 /** What a sweep starts from and where it ends; the same for all its pages. */
 export interface SweepBounds {
   /** Floor and high watermark of the sweep before; null for the first sweep. */
@@ -68,6 +61,8 @@ export interface SweepBounds {
   /** Oldest transaction that may not have been seen, and the first that is left to the next sweep. */
   readonly from_transaction: string | null;
   readonly before_transaction: string | null;
+  /** The snapshot it began with: what was in progress then, a later sweep looks for. */
+  readonly snapshot: string | null;
 }
 
 /** Where a page begins: after a row with an effective time, or after the key of one without, which are a pass of their own. */
@@ -79,13 +74,22 @@ export interface PagePlace {
 export interface PageLimits {
   readonly rows: number;
   readonly bytes: number;
+  /** The memory of a page before: rows that were written and need not be written again. */
+  readonly known: string;
 }
 
+/** A memory that holds nothing. */
+export const NOTHING_KNOWN = '[]';
+
 export interface Page {
-  /** The change lines, joined as they stand in a batch file; null where nothing changed. */
+  /** The change lines, joined as they stand in a batch file; null where nothing changed, or nothing that is not known. */
   readonly lines: string | null;
   readonly change_count: number;
-  /** Place of its last row; without a time in the pass over undated rows. */
+  /** Its changes, and the rows that were known. */
+  readonly rows_read: number;
+  /** What is known once it is published, for the next page. */
+  readonly memory: string;
+  /** Place of its last row, known or not; without a time in the pass over undated rows. */
   readonly last_row: { readonly time: string | null; readonly key: string[] } | null;
   /** The newest transaction that wrote one of its rows; null where that is not known. */
   readonly newest_writer: string | null;
@@ -139,17 +143,6 @@ export async function describeTable(source: Database, mapping: DimensionMapping,
   return { ...found, unmapped_columns: found.unmapped_columns ?? [], may_move: part?.may_move ?? false };
 }
 
-/** Reads the identity of the source server; the timeline is null on a standby. */
-export async function readIdentity(source: Database): Promise<SourceIdentity> {
-  const [row] = await source<SourceIdentity[]>`
-    select system_identifier::text as system_identifier,
-      (select d.oid::text from pg_database as d where d.datname = current_database()) as database_oid,
-      case when not pg_is_in_recovery()
-        then ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer end as timeline
-    from pg_control_system()`;
-  return one(row);
-}
-
 /**
  * Reads one page of a sweep in a snapshot of its own. `notBefore` keeps extracted_at from running backwards with the server's clock.
  */
@@ -168,7 +161,7 @@ export async function readPage(
     : readLines(source, table, next, sweep, limits, notBefore, [after.time, JSON.stringify(after.key)]);
 }
 
-const NO_BOUNDS: SweepBounds = { floor: null, high_watermark: null, margin_seconds: 0, own_floor: 'infinity', from_transaction: null, before_transaction: null };
+const NO_BOUNDS: SweepBounds = { floor: null, high_watermark: null, margin_seconds: 0, own_floor: 'infinity', from_transaction: null, before_transaction: null, snapshot: null };
 
 /** Reads the rows of some keys, as a page is read, whatever their times. @param keys each the text of a JSON array */
 export async function readKeyedPage(source: Database, table: SourceTable, keys: readonly string[], limits: PageLimits, notBefore: string | null): Promise<Page> {
@@ -194,7 +187,7 @@ async function readLines(
     await turn?.pass(session);
     const [row] = await session.unsafe<PageRow[]>(query, [
       bounds.floor, bounds.high_watermark, String(bounds.margin_seconds), bounds.from_transaction, bounds.before_transaction,
-      String(limits.rows), String(limits.bytes), extracted_at, bounds.own_floor, ...place,
+      String(limits.rows), String(limits.bytes), extracted_at, bounds.own_floor, limits.known, bounds.snapshot, ...place,
     ]);
     const page = one(row);
     return { ...page, extracted_at, last_row: page.last_row === null ? null : (JSON.parse(page.last_row) as Page['last_row']) };

@@ -55,6 +55,7 @@ export async function beginSweep(subject: SweepSubject, newest: BatchMetadata | 
       margin_seconds: settings.watermark_advance_seconds,
       from_transaction: beginning.from_transaction,
       before_transaction: beginning.before_transaction,
+      snapshot: beginning.snapshot,
     },
   };
 }
@@ -70,7 +71,7 @@ async function beginByClock({ source, settings, table, described, full }: SweepS
     place: { isDated: true, after: null },
     bounds: {
       own_floor: clock, floor: since?.floor ?? null, high_watermark: null, margin_seconds: settings.watermark_advance_seconds,
-      from_transaction: null, before_transaction: null,
+      from_transaction: null, before_transaction: null, snapshot: null,
     },
   };
 }
@@ -90,6 +91,7 @@ export function resumeSweep(settings: Settings, newest: BatchMetadata): SweepSta
       margin_seconds: settings.watermark_advance_seconds,
       from_transaction: sweep.from_transaction,
       before_transaction: sweep.before_transaction,
+      snapshot,
     },
   };
 }

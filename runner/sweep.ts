@@ -4,10 +4,12 @@ import { batchId, batchMetadataSchema, chainHead, type BatchMetadata } from './c
 import { failpoint } from './failpoint.js';
 import { logger } from './logger.js';
 import { timed } from './measure.js';
+import { recallMemory } from './memory.js';
 import { startPace } from './pace.js';
 import { chainName, type Shard } from './shard.js';
 import { awaitFlush } from './source-flush.js';
-import { readPage, type Page, type PagePlace, type SourceIdentity } from './source.js';
+import type { SourceIdentity } from './source-identity.js';
+import { readPage, type Page, type PagePlace } from './source.js';
 import { beginSweep, resumeSweep, type SweepStart, type SweepSubject } from './sweep-start.js';
 
 /** What a sweep of one table works with. */
@@ -50,19 +52,22 @@ interface PageRead {
  */
 export async function sweep(sweeper: Sweeper, newest: BatchMetadata | undefined, resumes: boolean, total: Published): Promise<void> {
   const start = resumes && newest !== undefined ? resumeSweep(sweeper.settings, newest) : await beginSweep(sweeper, newest);
-  const size = startSizing(sweeper.settings, chainName(sweeper.log.table, sweeper.log.shard), sweeper.batchCeiling);
+  const chain = chainName(sweeper.log.table, sweeper.log.shard);
+  const size = startSizing(sweeper.settings, chain, sweeper.batchCeiling);
+  const memory = recallMemory({ ...sweeper, chain }, newest, sweeper.full);
   const pace = startPace(sweeper);
   let before = newest;
-  let safeBefore = 0n;
+  let [safeBefore, repeats] = [0n, 0];
   const { estimated_rows: estimate } = sweeper.described;
   if (start.bounds.from_transaction === null && start.is_full && estimate !== null) sweeper.onEstimate?.(Math.ceil(estimate / (sweeper.shard?.layout.count ?? 1)));
   for (let place: PagePlace | undefined = start.place; place !== undefined && sweeper.isStopping?.() !== true;) {
     failpoint('page');
     const [here, notBefore, began] = [place, later(before?.extracted_at ?? null, sweeper.notBefore ?? null), performance.now()];
-    const limits = { rows: size.rows(), bytes: sweeper.settings.batch_max_bytes };
+    const limits = { rows: size.rows(), bytes: sweeper.settings.batch_max_bytes, known: memory.known() };
     const page = await timed('read', () => readPage(sweeper.source, sweeper.described, start.bounds, here, limits, notBefore));
     const next = nextPlace(sweeper, start, place, page);
     const read = { page, place, isLast: next === undefined };
+    repeats += page.rows_read - page.change_count;
     if (page.lines !== null) {
       if (page.newest_writer === null || BigInt(page.newest_writer) >= safeBefore) safeBefore = BigInt(await awaitFlush(sweeper.source));
       failpoint('flushed');
@@ -71,11 +76,12 @@ export async function sweep(sweeper: Sweeper, newest: BatchMetadata | undefined,
       total.changes += page.change_count;
       size.measured({ changes: page.change_count, seconds: (performance.now() - began) / 1000 });
       sweeper.onPage?.(page.change_count);
-    } else if (read.isLast && isCheckpointDue(sweeper, start, page, before)) {
-      await publishCheckpoint(sweeper.log, metadataOf(sweeper, start, read, null, before));
+    } else if (read.isLast && (repeats > 0 || isCheckpointDue(sweeper, start, page, before))) {
+      before = await publishQuietPoll(sweeper, metadataOf(sweeper, start, read, null, before));
     }
+    memory.keep(before, page.memory);
     place = next;
-    if (place !== undefined) await pace(page.change_count);
+    if (place !== undefined) await pace(page.rows_read);
   }
 }
 
@@ -98,6 +104,11 @@ async function publishPage(
   const metadata = { ...metadataOf(sweeper, start, read, checksumOf(lines), before), batch_id: batchId(read.page.extracted_at, before, sweeper.log.shard) };
   const file = await timed('publish', () => publishBatch(sweeper.log, metadata, lines));
   logger.debug({ file, changes: read.page.change_count }, 'batch published');
+  return metadata;
+}
+
+async function publishQuietPoll({ log }: Sweeper, metadata: BatchMetadata): Promise<BatchMetadata> {
+  await publishCheckpoint(log, metadata);
   return metadata;
 }
 
@@ -148,7 +159,10 @@ const columnsOf = ({ columns, columns_fingerprint, column_types, history_columns
   history_columns: JSON.parse(history_columns) as unknown,
 });
 
-/** Whether a sweep that ends without another change must say so: it ends what is open, was a full one, or the heartbeat is due. */
+/**
+ * Whether a sweep that ends without another change must say so: it ends what is open, was a full one, or the heartbeat is due. (One that found
+ * what was known must too, or the next would look at it once more.)
+ */
 function isCheckpointDue({ settings }: Sweeper, start: SweepStart, page: Page, before: BatchMetadata | undefined): boolean {
   if (before === undefined || start.is_full || !before.sweep.complete) return true;
   return Date.parse(page.extracted_at) - Date.parse(before.extracted_at) >= settings.heartbeat_seconds * 1000;

@@ -249,7 +249,7 @@ describe('transaction numbers', () => {
     // As if the server had come that far: no server of a test has gone through four billion transactions.
     const readAt = async (newest: bigint, from: bigint) => {
       const query = described.first_page.replaceAll('pg_snapshot_xmax(pg_current_snapshot())', `'${String(newest)}'::xid8`);
-      const bounds = [null, null, '0', String(from), String(newest), '10', '1000', '2026-02-01 00:00:00+00', 'infinity'];
+      const bounds = [null, null, '0', String(from), String(newest), '10', '1000', '2026-02-01 00:00:00+00', 'infinity', '[]', null];
       return (await pipeline.source.unsafe<{ change_count: number }[]>(query, bounds))[0]?.change_count;
     };
     expect(await readAt(EPOCH + written + 1n, EPOCH + written)).toBe(1);

@@ -5,11 +5,15 @@
 -- (sql/source/describe_shard.sql; null: the whole table), which all but the keyed page heed.
 -- A page query takes:  $1 floor and $2 high watermark of the sweep before (null: from the beginning), $3 margin in seconds,
 --   $4 lower bound on the transaction, $5 the transaction the sweep ends before, $6 most rows, $7 most bytes,
---   $8 extracted_at, $9 floor of this sweep; the next page also $10 time and $11 key (json array) of the last row before it.
+--   $8 extracted_at, $9 floor of this sweep, $10 memory (json array), $11 snapshot that the sweep began with;
+--   the next page also $12 time and $13 key (json array) of the last row before it.
 -- It returns the change lines as text: PostgreSQL renders every value, and no client reads one.
+-- Memory is what a page gives to the next one, of this sweep or another: key, transaction and table of rows that were written, of those a
+-- later sweep may find again, because a transaction older than theirs was open. A row that it knows is read and not written: two states
+-- of one row that others can see differ in their transaction. At most 10,000 rows, the newest, none whose key takes over 100 bytes.
 -- Rows with an effective time come in the order of (time, key); those without one are a pass of their own, in the order of the key.
--- The keyed page reads the rows of some keys ($10, json array of keys, each the text of a json array) whatever their time.
--- Where transaction numbers mean nothing (fallback), the queries look at times alone, and $4, $5 and $9 are idle.
+-- The keyed page reads the rows of some keys ($12, json array of keys, each the text of a json array) whatever their time.
+-- Where transaction numbers mean nothing (fallback), the queries look at times alone, and $4, $5, $9, $10 and $11 are idle.
 with relation as (
     select c.oid, c.relkind, format('%I.%I', n.nspname, c.relname) as name,
         case
@@ -64,7 +68,7 @@ part as (
             as printed,
         string_agg(format('t.%I', m.name), ', ' order by m.ordinal) filter (where m.role = 'business key') as keys,
         string_agg(format('t.%I::text', m.name), ', ' order by m.ordinal) filter (where m.role = 'business key') as keys_as_text,
-        string_agg(format('($11::text::json ->> %s)::%s', m.key_place - 1, m.type), ', ' order by m.ordinal)
+        string_agg(format('($13::text::json ->> %s)::%s', m.key_place - 1, m.type), ', ' order by m.ordinal)
             filter (where m.role = 'business key') as last_keys,
         string_agg(format('(w.key::json ->> %s)::%s', m.key_place - 1, m.type), ', ' order by m.ordinal)
             filter (where m.role = 'business key') as wanted_keys,
@@ -97,12 +101,17 @@ with cursor as (
         $5::text::bigint as before_transaction,
         pg_snapshot_xmax(pg_current_snapshot())::text::bigint as newest_transaction,
         pg_snapshot_xmax(pg_current_snapshot())::text::bigint & ~4294967295 as epoch,
+        pg_snapshot_xmin($11::text::pg_snapshot)::text::bigint as oldest_open,
         $8::text::timestamptz as extracted_at
 ),
+known as (
+    select e.value ->> 0 as key, (e.value ->> 1)::bigint as written_by, e.value ->> 2 as relation
+    from json_array_elements($10::text::json) as e (value)
+),
 page as (
-    select t.*, row_number() over (order by %4$s) as tidemark_change_line
+    select t.*, row_number() over (order by %4$s) as tidemark_change_line, json_build_array(%5$s)::text as tidemark_key
     from (
-        select t.*, %12$s as tidemark_written_by, c.extracted_at as tidemark_extracted_at
+        select t.*, %12$s as tidemark_written_by, %15$s as tidemark_relation, c.extracted_at as tidemark_extracted_at
         from cursor as c
         cross join %1$s as t%13$s
         where %11$s%14$s%9$s
@@ -111,24 +120,47 @@ page as (
     ) as t
 ),
 line as (
-    select t.tidemark_change_line as change_line, t.tidemark_written_by as written_by,
-        (select row_to_json(r.*)::text from (select %6$s, %7$s, t.tidemark_extracted_at as extracted_at) as r) as line
+    select t.tidemark_change_line as change_line, t.tidemark_written_by as written_by, t.tidemark_key as key, t.tidemark_relation as relation,
+        case
+            when (t.tidemark_key, t.tidemark_written_by, t.tidemark_relation) in (select k.key, k.written_by, k.relation from known as k)
+                then null
+            else (select row_to_json(r.*)::text from (select %6$s, %7$s, t.tidemark_extracted_at as extracted_at) as r)
+        end as line
     from page as t
 ),
 sized as (
-    select l.*, sum(octet_length(l.line) + 2) over (order by l.change_line) as bytes from line as l
+    select l.*, coalesce(sum(octet_length(l.line) + 2) over (order by l.change_line), 0) as bytes from line as l
+),
+read as (
+    select s.* from sized as s where s.bytes <= $7::text::bigint or s.change_line = 1
+),
+memory as (
+    select distinct on (m.key collate "C") m.key, m.written_by, m.relation
+    from (
+        select r.key, r.written_by, r.relation from read as r cross join cursor as c where r.written_by >= c.oldest_open
+        union all
+        select k.key, k.written_by, k.relation
+        from known as k
+        cross join cursor as c
+        where k.written_by >= least(c.from_transaction, c.oldest_open)
+    ) as m
+    where octet_length(m.key) <= 100
+    order by m.key collate "C", m.written_by desc
 )
 select k.*, (
-    select json_build_object('time', %2$s, 'key', json_build_array(%5$s))::text from page as t where t.tidemark_change_line = k.change_count
-) as last_row
+    select json_build_object('time', %2$s, 'key', t.tidemark_key::json)::text from page as t where t.tidemark_change_line = k.rows_read
+) as last_row, (
+    select coalesce(json_agg(json_build_array(m.key::json, m.written_by, m.relation)), '[]')::text
+    from (select m.* from memory as m order by m.written_by desc limit 10000) as m
+) as memory
 from (
     select
-        string_agg(s.line, E',\n' order by s.change_line) as lines,
-        count(*)::integer as change_count,
-        max(s.written_by)::text as newest_writer,
+        string_agg(r.line, E',\n' order by r.change_line) as lines,
+        count(r.line)::integer as change_count,
+        count(*)::integer as rows_read,
+        (max(r.written_by) filter (where r.line is not null))::text as newest_writer,
         count(*) = $6::text::integer or count(*) < (select count(*) from page) as has_more
-    from sized as s
-    where s.bytes <= $7::text::bigint or s.change_line = 1
+    from read as r
 ) as k
         $query$,
         r.name, p.effective, p.effective_type,
@@ -146,13 +178,13 @@ from (
         case
             when not v.is_next then ''
             when v.is_dated
-                then format(E'\n            and (%s, %s) > ($10::text::%s, %s)', p.effective, p.keys, p.effective_type, p.last_keys)
-            else format(E'\n            and $10::text is null and (%s) > (%s)', p.keys, p.last_keys)
+                then format(E'\n            and (%s, %s) > ($12::text::%s, %s)', p.effective, p.keys, p.effective_type, p.last_keys)
+            else format(E'\n            and $12::text is null and (%s) > (%s)', p.keys, p.last_keys)
         end,
         case when p.is_local_time and $4::text <> 'UTC' then ' - interval ''1 hour''' else '' end,
         case
             when v.page = 'keyed' then format(
-                '(%s) in (select %s from json_array_elements_text($10::text::json) as w (key))', p.keys, p.wanted_keys
+                '(%s) in (select %s from json_array_elements_text($12::text::json) as w (key))', p.keys, p.wanted_keys
             )
             when v.is_dated then format('%s >= c.lower_bound', p.effective)
             else format('%s is null', p.effective)
@@ -169,7 +201,8 @@ from (
             and (c.from_transaction is null or x.written_by >= c.from_transaction)
             and (x.written_by < c.before_transaction or %s)',
             case when v.is_dated then format('%s < c.own_floor', p.effective) else 'false' end
-        ) else '' end
+        ) else '' end,
+        case when r.fallback is null then 't.tableoid::text' else 'null::text' end
     ) as text
     from part as p
     cross join relation as r

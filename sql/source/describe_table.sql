@@ -120,7 +120,9 @@ page as (
     ) as t
 ),
 line as (
-    select t.tidemark_change_line as change_line, t.tidemark_written_by as written_by, t.tidemark_key as key, t.tidemark_relation as relation,
+    select
+        t.tidemark_change_line as change_line, t.tidemark_written_by as written_by,
+        t.tidemark_key as key, t.tidemark_relation as relation,
         case
             when (t.tidemark_key, t.tidemark_written_by, t.tidemark_relation) in (select k.key, k.written_by, k.relation from known as k)
                 then null

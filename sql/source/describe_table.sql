@@ -119,7 +119,8 @@ page as (
         limit $6::text::integer
     ) as t
 ),
-line as (
+-- Materialized, or each row would be printed twice: for its length, and for the page.
+line as materialized (
     select
         t.tidemark_change_line as change_line, t.tidemark_written_by as written_by,
         t.tidemark_key as key, t.tidemark_relation as relation,

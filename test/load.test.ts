@@ -8,6 +8,7 @@ import { simulate } from '../runner/simulate.js';
 import { runCli } from './support/cli.js';
 import { createPipeline, createWarehouseDatabase, type TestPipeline } from './support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from './support/dimensions.js';
+import { NASTY_KINDS, OWN_TYPES } from './support/kinds.js';
 
 let pipeline: TestPipeline;
 beforeEach(async () => { pipeline = await createPipeline({ BATCH_SIZE: '10' }); });
@@ -408,23 +409,8 @@ describe('values', () => {
 });
 
 describe('nasty values', () => {
-  /** A type and what it may hold; each is a column, the n-th value of all is a row. */
-  const KINDS: readonly [string, ...string[]][] = [
-    ['numeric', "'NaN'", "'Infinity'", "'-Infinity'", '1e-30', '-0.00', '1e30'], ['numeric(20,10)', "'NaN'", '0.0000000001', '-0'],
-    ['double precision', "'NaN'", "'-Infinity'", '5e-324', '1.7976931348623157e308', "'-0'", '0.1'], ['real', "'NaN'", '1e-45', '3.4028235e38', "'-0'", '0.1'],
-    ['date', "'infinity'", "'-infinity'", "'4713-01-01 BC'", "'5874897-12-31'"], ['timestamptz', "'0001-12-31 23:59:59.999999+00 BC'", "'infinity'", "'2026-02-01 09:00:00.1+05:30'"],
-    ['timestamp', "'0044-03-15 12:00 BC'", "'-infinity'"], ['time', "'24:00'", "'00:00:00.000001'"], ['timetz', "'24:00:00-15:59'", "'12:34:56.789+05:30'"],
-    ['interval', "'-1 year -2 mons +3 days -04:05:06.789'", "'0'", "'-00:00:00.000001'", "'1 mon -1 day'"],
-    ['text', "''", "' '", String.raw`E'\t\n\r\f\b\x1f\x7f'`, String.raw`E'"quotes" ''single'' \\ back\\\\slash \\u0041 \\n'`, "'{a},(b),[c],NULL,null'", "U&'\\+01F600\\200D\\0301\\FFFE'"],
-    ['varchar(3)', "''", "'a  '"], ['char(3)', "''", "'a'"], ['jsonb', String.raw`'{"\u00e9": "\u0041\n\"\\", "": [null, 1.50, 1e400]}'`, "'null'", `'"\\ud83d\\ude00"'`],
-    ['json', String.raw`'{"a" : "\u0041\u00e9",  "a":1.0e0 , "b":[ ]}'`, `'"\\u2028"'`], ['bytea', "''", String.raw`'\x00ff5c22'`, String.raw`'\\\\''a'`], ['uuid', "'ffffffff-ffff-ffff-ffff-ffffffffffff'"],
-    ['inet', "'::ffff:10.0.0.1'", "'10.1.2.3/8'"], ['cidr', "'2001:db8::/32'"], ['macaddr', "'08:00:2b:01:02:03'"], ['bit(5)', "B'10101'"], ['bit varying', "B''", "B'1'"],
-    ['numrange', "'empty'", "'(,)'", "'[-0.0,1.50)'"], ['tstzrange', "'[-infinity,infinity]'", `'["2026-01-01 00:00+00",)'`], ['daterange', "'(2026-01-01,2026-02-01]'"],
-    ['int4multirange', "'{}'", "'{[1,3),[5,9)}'"], ['datemultirange', "'{(,2026-01-01),[2026-02-01,)}'"],
-    ['text[]', "'{}'", String.raw`array[null, 'NULL', 'null', '', ' ', 'a,b', '"', '\', '{}', E'\n']`, "'[0:1]={a,b}'", "'{{a,b},{c,NULL}}'"], ['numeric[]', "'{NaN,1.0,1.00,NULL}'"], ['timestamptz[]', "'{infinity,2026-01-01 00:00+00}'"], ['jsonb[]', `array['{"a,b": "c\\"d"}', null]::jsonb[]`],
-    ['mood', `'so, "so"'`, "'it''s'", String.raw`'back\slash'`], ['mood[]', `array['so, "so"', null, 'it''s']::mood[]`], ['spot', "row(null, null)", String.raw`row(1.50, E'a,"b"\n(c)\\')`, "row(null, '')"], ['spot[]', "array[row(1, 'a,b')::spot, null]"],
-    ['tsvector', `'''it''''s'':1A "quo\\te":2'`], ['point', "'(1e-30,-0)'"], ['money', "'-1234567.89'"], ['pg_lsn', "'FFFFFFFF/0'"],
-  ];
+  /** Each is a column, the n-th value of all is a row. */
+  const KINDS = NASTY_KINDS;
   const COLUMNS: readonly TestColumn[] = [
     { source: 'id', type: 'integer', role: 'business key' }, ...KINDS.map(([type]) => ({ source: `a ${type}`, type, role: 'tracked' as const })), { source: 'touched', type: 'timestamptz', role: 'effective time' },
   ];
@@ -432,7 +418,7 @@ describe('nasty values', () => {
 
   it('of every type arrive as PostgreSQL prints them, are the same when read again, and differ from no row of the source', async () => {
     for (const end of [pipeline.source, pipeline.warehouse])
-      await end.unsafe(String.raw`create type mood as enum ('so, "so"', 'it''s', 'back\slash'); create type spot as (x numeric, y text)`);
+      await end.unsafe(OWN_TYPES);
     await createSourceTable(pipeline.source, 'nasty', COLUMNS);
     await registerDimension(pipeline.warehouse, 'nasty', 'nasty', COLUMNS);
     const rows = Math.max(...KINDS.map((kind) => kind.length - 1));

@@ -14,6 +14,7 @@ import { lockExtraction, unlockExtraction } from '../runner/source-lock.js';
 import { pipelineStatus } from '../runner/status.js';
 import { runCli, startCli } from './support/cli.js';
 import { createPipeline, type TestPipeline } from './support/databases.js';
+import { createSourceTable, registerDimension, type TestColumn } from './support/dimensions.js';
 import { until } from './support/wait.js';
 import { createParcels, createWay, extractBy, historyOf, load, type Way } from './support/shards.js';
 
@@ -121,6 +122,19 @@ describe('a shard', () => {
     for (const [index, shard] of HASHED.entries())
       expect(await seen([shard])).toEqual(keys.filter(({ key }) => parseInt(createHash('sha256').update(key).digest('hex').slice(0, 8), 16) % 3 === index).map(({ shown }) => shown).sort());
     expect((await seen(HASHED)).length).toBe(keys.length);
+  });
+
+  it('keeps a row whose key is written in another way, which is the same key', async () => {
+    const columns: readonly TestColumn[] = [{ source: 'code', type: 'numeric', role: 'business key' }, { source: 'ratio', type: 'real', role: 'business key' }, { source: 'touched', type: 'timestamptz', role: 'effective time' }];
+    await createSourceTable(pipeline.source, 'priced', columns);
+    await registerDimension(pipeline.warehouse, 'priced', 'priced', columns);
+    const changes = async () => Promise.all(HASHED.map(async (shard) => (await extractTables({ settings, tables: ['priced'], shard: parseShard(shard) }))[0]?.changes));
+    await pipeline.source`insert into priced select g, 0, now() from generate_series(1, 30) as g`;
+    const first = await changes();
+    await pipeline.source`update priced set code = code + 0.00, ratio = '-0', touched = clock_timestamp()`;
+    expect(await changes()).toEqual(first);
+    expect(first).toHaveLength(3);
+    expect(first).not.toContain(0);
   });
 
   it.each([['ranges of text, byte by byte, nulls in the first', BY_REGION], ['ranges of numbers', BY_KEY], ['the two ranges at one cut', ['1/id:33', '2/id:33']],

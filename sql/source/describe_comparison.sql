@@ -1,6 +1,7 @@
 -- Writes the queries that compare a source table with its history. One row. $1 relation (as describe_table.sql names it),
 -- $2 columns in their order (json array of {"source", "role", "stored_type"}), $3 why its transactions mean nothing (null: they do).
--- Key and content are printed as history would print them: each value is cast by its text to the type it is stored with.
+-- Key and content are printed as history would print them: each value is cast by its text to the type it is stored with, and a member of
+-- the key is brought to the one form in which tidemark._key_member prints it too.
 -- $4 the column of the effective time, $5 the zone of timestamps without one, $6 the condition of a row that is marked as deleted, which
 -- counts as gone (null: none is).
 -- checksums: $1 number of buckets. digests: $1 number of buckets, $2 wanted buckets (json array). states: $1 keys (json array of texts).
@@ -9,9 +10,10 @@
 with printed as (
     select m.ordinal, m.role,
         case
-            when m.stored_type = format_type(a.atttypid, a.atttypmod) or to_regtype(m.stored_type) is null
-                then format('t.%I::text', m.source)
-            else format('t.%I::text::%s::text', m.source, m.stored_type)
+            when m.role <> 'business key' then format('%s::text', s.value)
+            when s.type_id = 'numeric'::regtype then format('trim_scale(%s)::text', s.value)
+            when s.type_id = any (array['real', 'double precision']::regtype[]) then format('(%s + 0::%s)::text', s.value, s.type_id::regtype)
+            else format('%s::text', s.value)
         end as text,
         format('(k.key ->> %s)::%s', count(*) filter (where m.role = 'business key') over (order by m.ordinal) - 1,
             format_type(a.atttypid, a.atttypmod)) as key_value,
@@ -21,6 +23,14 @@ with printed as (
     from rows from (json_to_recordset($2::text::json) as (source text, role text, stored_type text))
         with ordinality as m (source, role, stored_type, ordinal)
     join pg_catalog.pg_attribute as a on a.attrelid = $1::text::regclass and a.attname = m.source and not a.attisdropped
+    join pg_catalog.pg_type as y on y.oid = coalesce(to_regtype(m.stored_type)::oid, a.atttypid)
+    cross join lateral (
+        select coalesce(nullif(y.typbasetype, 0), y.oid) as type_id,
+            case
+                when m.stored_type = format_type(a.atttypid, a.atttypmod) or to_regtype(m.stored_type) is null then format('t.%I', m.source)
+                else format('t.%I::text::%s', m.source, m.stored_type)
+            end as value
+    ) as s
 ),
 part as (
     select

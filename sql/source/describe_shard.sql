@@ -1,8 +1,9 @@
 -- Writes the condition that a row of a source table belongs to a shard. One row; none where the table is missing.
 -- $1 schema, $2 table, $3 mapping (json array of {"source", "role"}), $4 shard: {"place", "count", "column", "cuts"}.
 -- Without a column: SHA-256 of the printed key, modulo count: the same on every version, byte order and collation, for ever, and none of
--- a row's values is read by a client. With one: from the cut before it up to, without, the next one; text is compared byte by byte, and a
--- row that has no value there belongs to the first shard. So every row belongs to exactly one.
+-- a row's values is read by a client. A key has one form, as in history: 5.0 that became 5.00 stays in its shard.
+-- With one: from the cut before it up to, without, the next one; text is compared byte by byte, and a row that has no value there belongs
+-- to the first shard. So every row belongs to exactly one.
 -- cuts_query is true where the cuts are in ascending order; it fails where they cannot be values of the column.
 with relation as (
     select c.oid, format('%I.%I', n.nspname, c.relname) as name
@@ -15,8 +16,18 @@ wanted as (
     from json_to_record($4::text::json) as w (place integer, count integer, "column" text, cuts json)
 ),
 mapped as (
-    select m.ordinal, m.source as name
+    select m.ordinal, m.source as name,
+        format(case
+            when b.type_id = 'numeric'::regtype then 'trim_scale(t.%I)::text'
+            when b.type_id = 'real'::regtype then '(t.%I + 0::real)::text'
+            when b.type_id = 'double precision'::regtype then '(t.%I + 0::double precision)::text'
+            else 't.%I::text'
+        end, m.source) as printed
     from rows from (json_to_recordset($3::text::json) as (source text, role text)) with ordinality as m (source, role, ordinal)
+    cross join relation as r
+    left join pg_catalog.pg_attribute as a on a.attrelid = r.oid and a.attname = m.source and not a.attisdropped
+    left join pg_catalog.pg_type as y on y.oid = a.atttypid
+    cross join lateral (select coalesce(nullif(y.typbasetype, 0), y.oid) as type_id) as b
     where m.role = 'business key'
 ),
 cut_column as (
@@ -39,7 +50,7 @@ select
         when w."column" is null then (
             select format(
                 '(''x'' || left(encode(sha256(convert_to(json_build_array(%s)::text, ''UTF8'')), ''hex''), 8))::bit(32)::bigint %% %s = %s',
-                string_agg(format('t.%I::text', m.name), ', ' order by m.ordinal), w.count, w.place - 1
+                string_agg(m.printed, ', ' order by m.ordinal), w.count, w.place - 1
             )
             from mapped as m
         )

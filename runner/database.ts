@@ -10,13 +10,18 @@ export type Transaction = postgres.TransactionSql<{ date: string }>;
 /** A session of its own, inside a transaction of `inTransaction`. */
 export type Session = postgres.ReservedSql<{ date: string }>;
 
-/** What every session pins, so that both ends print and read values alike (design, section 3). */
+/**
+ * What every session pins, so that both ends print and read values alike (design, section 3). Rows that a policy of row-level security hides
+ * would be taken for rows that are not there: with row_security off the server says so instead.
+ */
 const SESSION = {
   TimeZone: 'UTC',
   DateStyle: 'ISO, MDY',
   IntervalStyle: 'postgres',
   extra_float_digits: 1,
   bytea_output: 'hex',
+  lc_monetary: 'C',
+  row_security: 'off',
 } as const;
 
 /** Dates and times stay the text PostgreSQL prints: a JavaScript Date would cut microseconds. */
@@ -156,8 +161,11 @@ const takesNone = (error: unknown): boolean => hasCode(error, '53300') || (hasCo
 /** True for an error that says that no session could be had or kept, whatever was about to be asked. */
 export const isConnectionFault = (error: unknown): boolean => isAway(error) || hasCode(error, '28P01', '28000', '3D000');
 
-/** Serialization failure, deadlock, lock and statement timeouts, and no room for another session, now. */
-const CONFLICTS = ['40001', '40P01', '55P03', '57014', '53300'];
+/**
+ * Serialization failure, deadlock, lock and statement timeouts, no room for another session now; and a library that a new session cannot
+ * load, because the server's files were upgraded and it was not restarted yet.
+ */
+const CONFLICTS = ['40001', '40P01', '55P03', '57014', '53300', '58P01'];
 
 /** True for an error after which the same work may succeed: a server that is away, or that others kept busy. */
 export const isPassing = (error: unknown): boolean => isAway(error) || hasCode(error, ...CONFLICTS);
@@ -185,6 +193,10 @@ export function explainDatabaseError(error: unknown, settings: DatabaseSettings)
     return new TidemarkError(`the ${role} database takes no connections now: ${error.message}`, { ...where, hint: 'wait until it does, or see to it there; the command can be run again' });
   if (hasCode(error, ...CUT_OFF))
     return new TidemarkError(`the ${role} database ended the connection`, { ...where, hint: 'see that the server runs, then run the command again: nothing is half done' });
+  if (hasCode(error, '42501') && error.message.includes('row-level security'))
+    return new TidemarkError(`a policy of row-level security hides rows of the ${role} from user ${settings.user}: ${error.message}`, {
+      ...where, hint: `what is hidden would be missed, or taken for deleted. As a superuser there: alter role "${settings.user}" bypassrls`,
+    });
   if (role === 'warehouse' && isNotMigrated(error))
     return new TidemarkError('the warehouse is not migrated', { ...where, hint: 'run: npm run migrate' });
   return fromServer(error, where);

@@ -107,6 +107,8 @@ function describeFindings(subject: string, mapping: DimensionMapping, described:
   const findings: Finding[] = [];
   const effective = mapping.columns.find(({ role }) => role === 'effective time')?.source ?? '';
   if (health?.is_readable === false) findings.push({ status: 'error', subject, message: `${described.relation} may not be read`, remedy: `as its owner: grant select on ${described.relation} to the role of DB_USER` });
+  if (health?.is_hidden === true)
+    findings.push({ status: 'error', subject, message: `a policy of row-level security of ${described.relation} applies to the role of DB_USER`, remedy: 'rows that it hides cannot be extracted. As a superuser of the source: alter role <role> bypassrls' });
   if (described.fallback !== null) findings.push(warning(subject, `${described.fallback}: read by times alone, with repeats`, 'register the table behind it, or extract from the primary'));
   else if (!described.has_serving_index) findings.push(warning(subject, 'no index serves extraction: each page reads the whole table', `on the source: ${described.index_statement}`));
   if (described.may_be_undated) findings.push(warning(subject, `${effective} may be null: such rows are rejected`, `on the source: alter table ${described.relation} alter column ${effective} set not null`));

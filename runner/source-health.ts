@@ -10,6 +10,8 @@ export interface TableHealth {
   readonly is_local_time: boolean;
   readonly is_partitioned: boolean;
   readonly is_readable: boolean;
+  /** True where a policy of row-level security applies to this role. */
+  readonly is_hidden: boolean;
   /** Counts rows that were written without touching their effective time; null where that cannot be known. */
   readonly untouched: string | null;
 }

@@ -8,6 +8,9 @@ import { TidemarkError } from './errors.js';
 export interface HorizonReading extends Horizon {
   /** No transaction that may still commit has stamped a row before this instant. */
   readonly floor: string;
+  /** Before the clock was asked for and after it was read, in ms of the steady clock of this machine (performance.now). */
+  readonly asked_at: number;
+  readonly read_at: number;
   /** How many sessions do not show this role when their transaction began. */
   readonly blind_sessions: number;
 }
@@ -38,7 +41,9 @@ const LISTED_AFTER = 10;
  * @param before the poll before: what is prepared now and was not then counts from its floor; undefined where there was none
  */
 export async function readHorizon(source: Database, before: EarlierPoll | undefined, listedAfter = LISTED_AFTER): Promise<HorizonReading> {
+  const asked_at = performance.now();
   const clock = await readClock(source);
+  const read_at = performance.now();
   await source`select pg_stat_clear_snapshot()`;
   const [sessions] = await source.file<Pick<RawHorizon, 'open_transactions' | 'floor_of_rest' | 'blind_sessions'>[]>(
     file('read_sessions.sql'), [clock, String(listedAfter)],
@@ -50,7 +55,7 @@ export async function readHorizon(source: Database, before: EarlierPoll | undefi
     file('read_prepared.sql'), [open, floor_of_rest, JSON.stringify(known), floorBefore],
   );
   const { open_transactions, floor } = one(prepared);
-  return { clock, floor, floor_of_rest, blind_sessions, open_transactions: JSON.parse(open_transactions) as OpenTransaction[] };
+  return { clock, asked_at, read_at, floor, floor_of_rest, blind_sessions, open_transactions: JSON.parse(open_transactions) as OpenTransaction[] };
 }
 
 type RawHorizon = Omit<HorizonReading, 'open_transactions'> & { readonly open_transactions: string };

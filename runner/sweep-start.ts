@@ -1,8 +1,10 @@
+import { noticesStep } from './clock-step.js';
 import type { Settings } from './config.js';
 import type { BatchMetadata, Horizon } from './contract.js';
 import type { Database } from './database.js';
 import { failpoint } from './failpoint.js';
 import { logger, warnOnce } from './logger.js';
+import { chainName, type Shard } from './shard.js';
 import { missingRight, readBeginning, readClock, readHorizon, readSnapshot, type HorizonReading } from './source-horizon.js';
 import type { PagePlace, SourceTable, SweepBounds } from './source.js';
 
@@ -24,6 +26,8 @@ export interface SweepSubject {
   readonly settings: Settings;
   readonly table: string;
   readonly described: SourceTable;
+  /** undefined for the whole table. */
+  readonly shard?: Shard | undefined;
   /** Reads every row again, whatever its time and transaction. */
   readonly full: boolean;
 }
@@ -40,7 +44,8 @@ export async function beginSweep(subject: SweepSubject, newest: BatchMetadata | 
   failpoint('floor');
   const horizon = await readHorizon(source, before);
   if (horizon.blind_sessions > 0) await warnOfBlindness(subject, horizon);
-  const isFull = before === undefined || isFullDue(subject, before, horizon);
+  const hasStepped = noticesStep(clockOf(subject), horizon, newest?.full_sweep?.clock ?? '');
+  const isFull = before === undefined || isFullDue(subject, before, horizon, hasStepped);
   const continues = isFull ? before?.full_sweep?.snapshot : before.snapshot;
   failpoint('snapshot');
   const beginning = await readBeginning(source, continues ?? null, isFull ? undefined : before);
@@ -96,10 +101,14 @@ export function resumeSweep(settings: Settings, newest: BatchMetadata): SweepSta
   };
 }
 
-function isFullDue({ settings, table }: SweepSubject, { full_sweep, horizon }: BatchMetadata, now: Horizon): boolean {
+/** Each chain looks at the clock by itself: it is its own watermark that a step may pass. */
+const clockOf = ({ settings: { source, cdc_log_dir }, table, shard }: SweepSubject): string =>
+  `${source.host}:${String(source.port)}/${source.database} ${cdc_log_dir} ${chainName(table, shard?.name ?? '')}`;
+
+function isFullDue({ settings, table }: SweepSubject, { full_sweep, horizon }: BatchMetadata, now: Horizon, hasStepped: boolean): boolean {
   if (full_sweep === null) return true;
-  const isSetBack = horizon !== null && Date.parse(now.clock) < Date.parse(horizon.clock);
-  if (isSetBack) logger.warn({ table, clock: now.clock, before: horizon.clock }, 'the clock of the source was set back: every row that was written since is looked for, whatever its time');
+  const isSetBack = hasStepped || (horizon !== null && Date.parse(now.clock) < Date.parse(horizon.clock));
+  if (isSetBack) logger.warn({ table, clock: now.clock, before: horizon?.clock }, 'the clock of the source was set back: every row that was written since is looked for, whatever its time');
   return isSetBack || Date.parse(now.clock) - Date.parse(full_sweep.clock) >= settings.full_sweep_interval_seconds * 1000;
 }
 

@@ -6,7 +6,7 @@ import { logger } from './logger.js';
 import { timed } from './measure.js';
 import { recallMemory } from './memory.js';
 import { startPace } from './pace.js';
-import { chainName, type Shard } from './shard.js';
+import { chainName } from './shard.js';
 import { awaitFlush } from './source-flush.js';
 import type { SourceIdentity } from './source-identity.js';
 import { readPage, type Page, type PagePlace } from './source.js';
@@ -16,8 +16,6 @@ import { beginSweep, resumeSweep, type SweepStart, type SweepSubject } from './s
 export interface Sweeper extends SweepSubject {
   readonly log: ChangeLog;
   readonly identity: SourceIdentity;
-  /** undefined for the whole table. */
-  readonly shard?: Shard | undefined;
   /** When the whole table was captured last, where this is a shard: what it reads is later. */
   readonly notBefore?: string | null;
   readonly onPage?: ((changes: number) => void) | undefined;

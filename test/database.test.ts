@@ -35,10 +35,11 @@ describe('a database', () => {
 
   it('is asked in UTC, and its times, numbers and dates stay the text it prints', async () => {
     const database = await createEmptyDatabase();
+    await database.sql.unsafe(`alter database ${database.settings.database} set lc_monetary = 'POSIX'; alter database ${database.settings.database} set timezone = 'Asia/Tokyo'`);
     const [row] = await withDatabase(database.settings, 'test', (sql) => sql`
       select current_setting('TimeZone') as zone, '2026-02-01 09:00:00.123456+02'::timestamptz as moment, '9223372036854775807'::bigint as big,
-        '0.10'::numeric as amount, '2026-02-01'::date as day`.execute());
-    expect(row).toEqual({ zone: 'UTC', moment: '2026-02-01 07:00:00.123456+00', big: '9223372036854775807', amount: '0.10', day: '2026-02-01' });
+        '0.10'::numeric as amount, '2026-02-01'::date as day, current_setting('row_security') as policies, current_setting('lc_monetary') as money`.execute());
+    expect(row).toEqual({ zone: 'UTC', policies: 'off', money: 'C', moment: '2026-02-01 07:00:00.123456+00', big: '9223372036854775807', amount: '0.10', day: '2026-02-01' });
     await database.drop();
   });
 

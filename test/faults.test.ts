@@ -63,7 +63,7 @@ describe('work that is tried again', () => {
     return { work, calls: () => calls };
   };
 
-  it.each(['40001', '40P01', '55P03', '57P01', '57P03', 'CONNECTION_CLOSED', 'ECONNREFUSED'])('ends well after %s', async (code) => {
+  it.each(['40001', '40P01', '55P03', '57P01', '57P03', '58P01', 'CONNECTION_CLOSED', 'ECONNREFUSED'])('ends well after %s', async (code) => {
     expect(await retrying('things', link, undefined, failing(code, 2).work)).toBe(3);
   });
 

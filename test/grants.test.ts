@@ -121,7 +121,7 @@ test('the owner migrates, and is not a superuser', async () => {
   const { warehouse } = pipeline.settings;
   const report = await migrateWarehouse({ ...warehouse, user: OWNER, password: OWNER });
   expect(report.applied).toEqual([]);
-  expect([...await pipeline.warehouse`select rolsuper or rolcreaterole or rolcreatedb or rolbypassrls as is_mighty from pg_roles where rolname like ${`${prefix}%`}`]).toEqual(Array(4).fill({ is_mighty: false }));
+  expect([...await pipeline.warehouse`select rolsuper or rolcreaterole or rolcreatedb or rolbypassrls or rolreplication as is_mighty from pg_roles where rolname like ${`${prefix}%`}`]).toEqual(Array(4).fill({ is_mighty: false }));
   expect([...await pipeline.warehouse`
     select p.oid::regprocedure::text as name from pg_proc as p where p.prosecdef and p.pronamespace = 'tidemark'::regnamespace
       and (p.proowner <> ${OWNER}::regrole or has_function_privilege('public', p.oid, 'execute') or not 'search_path=pg_catalog, pg_temp' = any (p.proconfig))`]).toEqual([]);

@@ -238,6 +238,27 @@ describe('SQL files', () => {
 const CODE = /\bTM[0-9]{3}\b/g;
 const registeredCodes = (): string[] => [...read('docs/errors.md').matchAll(/^\| `(TM[0-9]{3})`/gm)].map(([, code = '']) => code);
 
+/** The titles of a test file: of each test, alone and after that of the group it is in. What is filled in (%s) is an empty group of the pattern. */
+function titlesOf(file: string): string[] {
+  let group = '';
+  return read(file).split('\n').flatMap((line) => {
+    const title = /\((['"`])((?:\\.|(?!\1).)+)\1, (?:\{.*\}, )?(?:async )?\(/.exec(line)?.[2]?.replaceAll(/\\(.)/g, '$1');
+    if (title === undefined) return [];
+    if (!line.startsWith(' ')) group = /^(describe|\])/.test(line) ? title : '';
+    return [title, `${group} ${title}`];
+  });
+}
+
+/** Whether a file has a test of that sentence; what the title leaves open must stand in the file. */
+function hasSentence(file: string, sentence: string): boolean {
+  if (!existsSync(path.join(PROJECT_ROOT, file))) return false;
+  return titlesOf(file).some((title) => {
+    const pattern = title.split(/%[sij]|\$\w+/).map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('(.+)');
+    const filledIn = new RegExp(`^${pattern}$`).exec(sentence)?.slice(1);
+    return filledIn?.every((text) => read(file).includes(text)) === true;
+  });
+}
+
 describe('documentation', () => {
   test.each(['.env.example', 'README.md'].filter((file) => existsSync(path.join(PROJECT_ROOT, file))))('in %s names every setting', (file) => {
     const text = read(file);
@@ -262,6 +283,15 @@ describe('documentation', () => {
     const unknown = quoted.filter((message) => message.split(/<[^>]+>/).some((part) => part.trim().length > 2 && !sources.includes(part.trim())));
     expect(quoted.length).toBeGreaterThan(20);
     expect(unknown).toEqual([]);
+  });
+
+  test('in docs/hazards.md names tests that are there', () => {
+    const rows = read('docs/hazards.md').split('\n').filter((line) => line.startsWith('| ') && !line.endsWith(' | test |'));
+    const named = rows.map((row) => [...row.matchAll(/`(test\/[\w./-]+)`: ("(?:.+?)")(?=; `test\/| \|$)/g)]
+      .flatMap(([, file = '', sentences = '']) => [...sentences.matchAll(/"(.+?)"(?=, "|$)/g)].map(([, sentence = '']) => ({ file, sentence }))));
+    expect(rows.length).toBeGreaterThan(60);
+    expect(rows.filter((_, index) => named[index]?.length === 0)).toEqual([]);
+    expect(named.flat().filter(({ file, sentence }) => !hasSentence(file, sentence)).map(({ file, sentence }) => `${file}: ${sentence}`)).toEqual([]);
   });
 
   test('in docs/glossary.md points to code that is there', () => {

@@ -12,7 +12,8 @@ with printed as (
         case
             when m.role <> 'business key' then format('%s::text', s.value)
             when s.type_id = 'numeric'::regtype then format('trim_scale(%s)::text', s.value)
-            when s.type_id = any (array['real', 'double precision']::regtype[]) then format('(%s + 0::%s)::text', s.value, s.type_id::regtype)
+            when s.type_id = any (array['real', 'double precision']::regtype[])
+                then format('(%s + 0::%s)::text', s.value, s.type_id::regtype)
             else format('%s::text', s.value)
         end as text,
         format('(k.key ->> %s)::%s', count(*) filter (where m.role = 'business key') over (order by m.ordinal) - 1,

@@ -7,6 +7,7 @@ select
     a.atttypid = 'timestamp'::regtype as is_local_time,
     c.relkind = 'p' as is_partitioned,
     has_table_privilege(c.oid, 'select') as is_readable,
+    row_security_active(c.oid) as is_hidden,
     case when $4::text is null then format(
         'select count(*)::integer as untouched '
             || 'from (select t.%1$I as effective, t.xmin::text::bigint as written_by from %2$s as t limit 100000) as t '

@@ -13,7 +13,7 @@ export const NASTY_KINDS: readonly Kind[] = [
   ['interval', "'-1 year -2 mons +3 days -04:05:06.789'", "'0'", "'-00:00:00.000001'", "'1 mon -1 day'"],
   ['text', "''", "' '", String.raw`E'\t\n\r\f\b\x1f\x7f'`, String.raw`E'"quotes" ''single'' \\ back\\\\slash \\u0041 \\n'`, "'{a},(b),[c],NULL,null'", "U&'\\+01F600\\200D\\0301\\FFFE'"],
   ['varchar(3)', "''", "'a  '"], ['char(3)', "''", "'a'"], ['jsonb', String.raw`'{"\u00e9": "\u0041\n\"\\", "": [null, 1.50, 1e400]}'`, "'null'", `'"\\ud83d\\ude00"'`],
-  ['json', String.raw`'{"a" : "\u0041\u00e9",  "a":1.0e0 , "b":[ ]}'`, `'"\\u2028"'`], ['bytea', "''", String.raw`'\x00ff5c22'`, String.raw`'\\\\''a'`], ['uuid', "'ffffffff-ffff-ffff-ffff-ffffffffffff'"],
+  ['json', String.raw`'{"a" : "\u0041\u00e9",  "a":1.0e0 , "b":[ ]}'`, `'"\\u2028"'`, `'"\\u0000"'`, `'"\\ud800"'`], ['bytea', "''", String.raw`'\x00ff5c22'`, String.raw`'\\\\''a'`], ['uuid', "'ffffffff-ffff-ffff-ffff-ffffffffffff'"],
   ['inet', "'::ffff:10.0.0.1'", "'10.1.2.3/8'"], ['cidr', "'2001:db8::/32'"], ['macaddr', "'08:00:2b:01:02:03'"], ['bit(5)', "B'10101'"], ['bit varying', "B''", "B'1'"],
   ['numrange', "'empty'", "'(,)'", "'[-0.0,1.50)'"], ['tstzrange', "'[-infinity,infinity]'", `'["2026-01-01 00:00+00",)'`], ['daterange', "'(2026-01-01,2026-02-01]'"],
   ['int4multirange', "'{}'", "'{[1,3),[5,9)}'"], ['datemultirange', "'{(,2026-01-01),[2026-02-01,)}'"],

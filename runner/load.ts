@@ -12,7 +12,7 @@ import { notePending, observeLatency, timed } from './measure.js';
 import { retrying } from './retry.js';
 import { chainName } from './shard.js';
 import { counted } from './table.js';
-import { lockLoading, unlockLoading, type ApplyResult } from './warehouse.js';
+import { commitToDisk, lockLoading, unlockLoading, type ApplyResult } from './warehouse.js';
 
 export interface LoadResult {
   readonly table: string;
@@ -80,6 +80,7 @@ export async function loadChain(loading: Loading): Promise<LoadResult> {
 async function loadOnce(loading: Loading, log: ChangeLog, total: Total): Promise<void> {
   const warehouse = loading.link.database();
   const chain = chainName(log.table, log.shard);
+  await commitToDisk(warehouse);
   const holder = await lockLoading(warehouse, chain);
   if (holder !== undefined) logger.info({ table: log.table }, `another loader is at work on ${chain}: ${holder}`);
   try {

@@ -129,6 +129,14 @@ export async function lockLoading(warehouse: Database, chain: string): Promise<s
   return row?.holder ?? undefined;
 }
 
+/**
+ * Lets the commits of a session wait for the disk where the server does not ask for it: a batch that a crash took out of the ledger again
+ * would be missing there, because its file is moved away.
+ */
+export async function commitToDisk(warehouse: Database): Promise<void> {
+  await warehouse`select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'`;
+}
+
 /** Gives the courtesy lock back; harmless where the session has already ended. */
 export async function unlockLoading(warehouse: Database, chain: string): Promise<void> {
   await warehouse`select pg_advisory_unlock(hashtextextended(${`tidemark.load ${chain}`}, 0))`.catch(() => undefined);

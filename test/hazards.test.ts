@@ -122,6 +122,20 @@ describe('the change log', () => {
   });
 });
 
+describe('a warehouse whose commits do not wait for the disk', () => {
+  it.each([['off', 'on'], ['local', 'local']])('is made to wait by the loader, whose files are moved away: %s becomes %s', async (set, expected) => {
+    await createThings(pipeline);
+    await pipeline.warehouse.unsafe(`
+      alter database ${pipeline.settings.warehouse.database} set synchronous_commit = ${set}; create table seen (setting text);
+      create function note_setting() returns trigger language plpgsql as $$ begin insert into public.seen values (current_setting('synchronous_commit')); return null; end $$;
+      create trigger note_setting after insert on tidemark.batches for each row execute function note_setting()`);
+    await pipeline.source`insert into things values (1, 'row', now())`;
+    await extractThings(pipeline);
+    await load();
+    expect([...await pipeline.warehouse`select setting from seen`]).toEqual([{ setting: expected }]);
+  });
+});
+
 describe('columns called as JavaScript calls its own', () => {
   it('arrive, are compared and are replayed like any other', async () => {
     const names = ['__proto__', 'constructor', 'prototype', 'toString', 'hasOwnProperty', 'then', 'length', 'toJSON', '0'];

@@ -77,7 +77,7 @@ interface ComposeService {
 test('docker-compose.yml runs commands that are there, each part a service with limits, and names settings that are', () => {
   const { services } = parse(readFileSync(path.join(PROJECT_ROOT, 'docker-compose.yml'), 'utf8'), { merge: true }) as { services: Record<string, ComposeService> };
   const parts = Object.entries(services).filter(([, { profiles }]) => profiles?.includes('pipeline') === true);
-  expect(parts.map(([name, { command }]) => [name, command?.join(' ')])).toEqual([['migrate', 'migrate'], ['extractor', 'extract --watch'], ['loader', 'load --watch'], ['metrics', 'serve']]);
+  expect(parts.map(([name, { command }]) => [name, command?.join(' ')])).toEqual([['migrate', 'migrate'], ['extractor', 'extract --watch'], ['loader', 'load --watch'], ['reconciler', 'reconcile --watch'], ['metrics', 'serve']]);
   const commands = readdirSync(path.join(PROJECT_ROOT, 'runner', 'commands')).map((name) => name.replace('.ts', ''));
   for (const [name, service] of parts) {
     expect(commands).toContain(service.command?.[0]);

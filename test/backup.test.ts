@@ -10,7 +10,7 @@ let pipeline: TestPipeline;
 let admin: Database;
 beforeEach(async () => {
   pipeline = await createPipeline({ BATCH_SIZE: '7' });
-  admin = connect({ ...pipeline.settings.warehouse, database: 'postgres' }, 'test');
+  admin = connect({ ...pipeline.admin.warehouse, database: 'postgres' }, 'test');
 });
 afterEach(async () => {
   await admin.end();
@@ -22,11 +22,11 @@ const run = async (...args: string[]) => {
   expect(result, result.stderr).toMatchObject({ code: 0 });
 };
 const traffic = (seed: number) => run('simulate', '--changes', '60', '--seed', String(seed));
-const name = () => pipeline.settings.warehouse.database;
+const name = () => pipeline.admin.warehouse.database;
 
 /** A backup of the warehouse, and how to make the database anew from it. pg_dump must not be older than the server: else the server copies the database. */
 async function backUpWarehouse(): Promise<() => Promise<void>> {
-  const { host, port, user, password } = pipeline.settings.warehouse;
+  const { host, port, user, password } = pipeline.admin.warehouse;
   const env = { PATH: process.env.PATH ?? '', PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password };
   const [server] = await admin<[{ major: number }]>`select current_setting('server_version_num')::integer / 10000 as major`;
   const found = Number(/\d+/.exec(spawnSync('pg_dump', ['--version'], { encoding: 'utf8' }).stdout)?.[0] ?? 0);

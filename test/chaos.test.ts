@@ -71,11 +71,11 @@ it('history equals the source after chaos, where a naive cursor has lost rows', 
   ]);
   const traffic: Traffic = { committed: 0, rolledBack: 0, kinds: new Set() };
   const time = new AbortController();
-  const endless = connect(pipeline.settings.source, 'endless');
+  const endless = connect(pipeline.admin.source, 'endless');
   await endless.unsafe(`begin; insert into chaos (id, touched) values (1000000, now())`);
   setTimeout(() => { time.abort(); }, SECONDS * 1000);
   const [kills, naive] = await Promise.all([
-    extractAndKill(pipeline, time.signal), followNaively(pipeline.source, time.signal), writeTraffic(pipeline.settings.source, time.signal, traffic),
+    extractAndKill(pipeline, time.signal), followNaively(pipeline.source, time.signal), writeTraffic(pipeline.admin.source, time.signal, traffic),
   ]);
   const extract = () => extractTables({ settings: pipeline.settings, tables: ['chaos'] });
 

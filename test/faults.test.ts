@@ -30,7 +30,7 @@ async function cutWhenWaiting(sql: TestPipeline['source'], application: string):
 
 describe('a connection that is cut', () => {
   it('in the middle of an extraction is made again, and nothing is lost or repeated', async () => {
-    const blocker = connect(pipeline.settings.source, 'blocker');
+    const blocker = connect(pipeline.admin.source, 'blocker');
     await blocker.unsafe('begin; lock table things');
     const extraction = extractThings(pipeline);
     await cutWhenWaiting(pipeline.source, 'tidemark extract');
@@ -41,7 +41,7 @@ describe('a connection that is cut', () => {
 
   it('in the middle of a load is made again, and nothing is lost or applied twice', async () => {
     await extractThings(pipeline);
-    const blocker = connect(pipeline.settings.warehouse, 'blocker');
+    const blocker = connect(pipeline.admin.warehouse, 'blocker');
     await blocker.unsafe('begin; lock table dim_things_history');
     const loading = load();
     await cutWhenWaiting(pipeline.warehouse, 'tidemark load');

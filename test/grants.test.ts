@@ -35,7 +35,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   for (const session of sessions) await session.end();
-  const admin = connect({ ...pipeline.settings.warehouse, database: 'postgres' }, 'test');
+  const admin = connect({ ...pipeline.admin.warehouse, database: 'postgres' }, 'test');
   await pipeline.drop();
   for (const role of [READER, OWNER, LOADER, ANALYST]) await admin.unsafe(`drop role if exists ${role}`);
   await admin.end();
@@ -133,7 +133,7 @@ test('by tidemark.grant_statements granted again, also to a dimension of hostile
     { source: 'id"; select 1; --', type: 'integer', role: 'business key', history: 'key"; drop table x; --' }, { source: 'v', type: 'text', role: 'tracked' }, { source: 'at', type: 'timestamptz', role: 'effective time' },
   ]);
   await pipeline.source.unsafe('create table public."Robert""; drop table orders; --" (id integer)');
-  const applied = await grantRoles(pipeline.settings, prefix, true);
+  const applied = await grantRoles({ ...pipeline.settings, ...pipeline.admin }, prefix, true);
   expect(applied.flatMap(({ statements }) => statements)).toContain(`grant select on table public."Robert""; drop table orders; --" to ${READER}`);
   const hostile = `{"batch_metadata": {"batch_id": "'; drop table tidemark.batches; --", "table": "robert", "extracted_at": "2026-02-01T10:00:00Z", "change_count": 1}, "changes": [
     {"id\\"; select 1; --": 1, "v": "'); drop table tidemark.batches; --", "at": "2026-02-01T09:00:00Z", "operation_type": "INSERT", "cdc_timestamp": "2026-02-01T09:00:00Z", "extracted_at": "2026-02-01T10:00:00Z"}]}`;

@@ -115,7 +115,7 @@ describe('load --parallel', () => {
   it('works on so many tables at once: one that must wait holds up no other', async () => {
     for (const table of TABLES) await change(table, 'one', 20);
     await extract();
-    const blocker = connect(pipeline.settings.warehouse, 'blocker');
+    const blocker = connect(pipeline.admin.warehouse, 'blocker');
     await blocker`begin`;
     await blocker`select tidemark._lock_dimension('alpha', '')`;
     const loading = load(2);
@@ -156,7 +156,7 @@ describe('load --parallel', () => {
   it('ends cleanly on a signal: what is in hand is finished, the rest is left for the next run', async () => {
     for (const table of TABLES) await change(table, 'one', 20);
     await extract();
-    const blocker = connect(pipeline.settings.warehouse, 'blocker');
+    const blocker = connect(pipeline.admin.warehouse, 'blocker');
     await blocker`begin`;
     for (const table of ['alpha', 'beta']) await blocker`select tidemark._lock_dimension(${table}, '')`;
     const loader = startCli(['load', '--parallel', '2'], pipeline.env);

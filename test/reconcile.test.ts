@@ -93,7 +93,7 @@ describe('reconcile', () => {
     const settings = { ...pipeline.settings, batch_size: 500, watermark_advance_seconds: 1 };
     await extractTables({ settings, tables: ['chaos'] });
     const time = new AbortController();
-    const writers = writeTraffic(pipeline.settings.source, time.signal, { committed: 0, rolledBack: 0, kinds: new Set() });
+    const writers = writeTraffic(pipeline.admin.source, time.signal, { committed: 0, rolledBack: 0, kinds: new Set() });
     const env = { ...pipeline.env, BATCH_SIZE: '500', WATERMARK_ADVANCE_SECONDS: '1', CDC_EXTRACTION_INTERVAL_SECONDS: '1' };
     const extractor = startCli(['extract', '--watch', '--table', 'chaos'], env);
     const found: number[] = [];
@@ -257,7 +257,7 @@ describe('tidemark reconcile', () => {
   it('goes on after a connection that was cut in the middle, and notes the table once', async () => {
     await makeThings(20);
     await pipeline.source`update things set state = 'not stamped', touched = '2020-01-01' where id = 8`;
-    const blocker = connect(pipeline.settings.source, 'blocker');
+    const blocker = connect(pipeline.admin.source, 'blocker');
     await blocker.unsafe('begin; lock table things');
     const reconciling = reconcile('things', { repair: true });
     await until(async () => (await pipeline.source`

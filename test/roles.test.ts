@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { withDatabase } from '../runner/database.js';
 import { createPipeline } from './support/databases.js';
-import { ROLES, WITH_ROLES } from './support/global-setup.js';
+import { ROLES, WITH_ROLES } from './support/roles.js';
 
 /** Whether the run is what TEST_ROLES=1 says, or the files that pass with it would show nothing. */
 describe.skipIf(!WITH_ROLES)('with TEST_ROLES=1', () => {

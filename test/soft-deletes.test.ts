@@ -16,6 +16,7 @@ import { parseTableName } from '../runner/source-catalog.js';
 import { runCli } from './support/cli.js';
 import { createPipeline, type TestPipeline } from './support/databases.js';
 import { propose, register, withDimensionsFolder } from './support/registered.js';
+import { asOwner, owning } from './support/roles.js';
 
 /** deletes = 'soft': the source keeps a deleted row and marks it, in tidemark.dimensions.deleted_column. */
 
@@ -80,7 +81,7 @@ describe.each(MARKS)('a row that is marked by %s', (_, column, said, mark, unmar
     expect(await lives(1)).toEqual(['item 1 09:00-09:10 INSERT', 'renamed 09:20- INSERT']);
     expect(await reconcile()).toMatchObject({ differences: [], source_rows: 3 });
     expect(await violations()).toEqual([]);
-    expect(await verifyTables(settings, ['items'])).toMatchObject([{ differences: 0, missing: [] }]);
+    expect(await verifyTables(owning(settings), ['items'])).toMatchObject([{ differences: 0, missing: [] }]);
   });
 });
 
@@ -136,7 +137,7 @@ describe('when the source changes', () => {
     const proposed = await update(said);
     if (proposed === undefined) throw new Error('there was nothing to follow');
     await writeDimensionFile(settings.dimensions_dir, proposed.words, proposed.text);
-    await migrateWarehouse(settings.warehouse, settings.dimensions_dir);
+    await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
     return proposed.text;
   }
   const policy = async () => (await pipeline.warehouse`select deletes, deleted_column, deleted_values from tidemark.dimensions where dimension_name = 'items'`)[0];

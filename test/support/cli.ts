@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { PROJECT_ROOT } from '../../runner/config.js';
+import { environmentFor } from './roles.js';
 
 export interface CliResult {
   readonly code: number | null;
@@ -11,7 +12,7 @@ export interface CliResult {
 
 const CLI = path.join(PROJECT_ROOT, 'dist', 'cli.js');
 
-/** Runs a command as a user would, with `env` and nothing else of this process's settings. The test run has built it. */
+/** Runs a command as a user would, with `env` and nothing else of this process's settings, but for the roles of TEST_ROLES=1. The test run has built it. */
 export function runCli(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<CliResult> {
   return startCli(args, env).ended;
 }
@@ -28,7 +29,7 @@ export interface RunningCli {
 
 /** Starts a command and leaves it running. */
 export function startCli(args: readonly string[], env: Readonly<Record<string, string>> = {}): RunningCli {
-  const child = spawn(process.execPath, [CLI, ...args], { env: cleanEnvironment(env), cwd: PROJECT_ROOT });
+  const child = spawn(process.execPath, [CLI, ...args], { env: cleanEnvironment(environmentFor(args, env)), cwd: PROJECT_ROOT });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk: Buffer) => { stdout += chunk.toString(); });

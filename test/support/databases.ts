@@ -5,7 +5,8 @@ import path from 'node:path';
 import { inject } from 'vitest';
 import { loadSettings, type DatabaseSettings, type Settings } from '../../runner/config.js';
 import { connect, type Database } from '../../runner/database.js';
-import { ROLES, WITH_ROLES, settingsFor, type TestServer } from './global-setup.js';
+import { settingsFor, type TestServer } from './global-setup.js';
+import { OWNER, WITH_ROLES, underRole } from './roles.js';
 
 let own: TestServer | undefined;
 
@@ -27,7 +28,10 @@ export interface TestDatabase {
 export interface TestPipeline {
   readonly source: Database;
   readonly warehouse: Database;
+  /** Of what runs: under its roles with TEST_ROLES=1. */
   readonly settings: Settings;
+  /** Of the test's own sessions besides `source` and `warehouse`: as the application, or as who runs the servers. */
+  readonly admin: Readonly<Record<'source' | 'warehouse', DatabaseSettings>>;
   readonly env: Readonly<Record<string, string>>;
   readonly folder: string;
   readonly drop: () => Promise<void>;
@@ -47,6 +51,8 @@ async function create(role: 'source' | 'warehouse', template: string): Promise<T
   const name = `${server.sourceTemplate.replace(/_source$/, '')}_${randomBytes(4).toString('hex')}`;
   const admin = connect(settingsFor(server, role, 'postgres'), 'test');
   await admin`create database ${admin(name)} template ${admin(template)} encoding 'UTF8'`;
+  // Rights on a database are not copied from its template.
+  if (WITH_ROLES && role === 'warehouse') await admin`grant create on database ${admin(name)} to ${admin(OWNER)}`;
   const settings = settingsFor(server, role, name);
   const sql = connect(settings, 'test', 4);
   const drop = async () => {
@@ -64,6 +70,7 @@ export async function createPipeline(overrides: Readonly<Record<string, string>>
   const env = { ...environmentOf(underRole(source.settings)), ...environmentOf(underRole(warehouse.settings)), ...foldersIn(folder), ...overrides };
   return {
     source: source.sql, warehouse: warehouse.sql, env, folder,
+    admin: { source: source.settings, warehouse: warehouse.settings },
     settings: loadSettings(env, folder),
     drop: async () => {
       await source.drop();
@@ -72,9 +79,6 @@ export async function createPipeline(overrides: Readonly<Record<string, string>>
     },
   };
 }
-
-/** With TEST_ROLES=1, what runs is no superuser, while the test that looks at it is. */
-const underRole = (settings: DatabaseSettings): DatabaseSettings => (WITH_ROLES ? { ...settings, user: ROLES[settings.role], password: ROLES[settings.role] } : settings);
 
 /** Settings that keep everything a pipeline writes in a folder of its own. */
 export function foldersIn(folder: string): Record<string, string> {

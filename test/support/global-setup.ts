@@ -12,6 +12,7 @@ import { connect } from '../../runner/database.js';
 import { createCluster, startCluster, stopCluster } from '../../runner/embedded-servers.js';
 import { grantRoles } from '../../runner/grants.js';
 import { DEMO_SOURCE, migrateWarehouse, runMigrations } from '../../runner/migrate.js';
+import { APPLICATION, OWNER, ROLES, WITH_ROLES } from './roles.js';
 
 /** Where the tests' server is, and the names of its template databases. */
 export interface TestServer {
@@ -32,9 +33,6 @@ declare module 'vitest' {
 }
 
 type Address = Pick<TestServer, 'host' | 'port' | 'user' | 'password' | 'authority'>;
-
-/** TEST_ROLES=1: pipelines run under the roles of "tidemark grants", over verified TLS, on embedded servers that take nothing else. */
-export const WITH_ROLES = process.env.TEST_ROLES === '1';
 
 /**
  * Builds the command line, finds a PostgreSQL server, and makes one template database for each end of the pipeline.
@@ -148,22 +146,30 @@ async function makeTemplates(server: TestServer): Promise<void> {
   if (WITH_ROLES) await grantInTemplates(server);
 }
 
-/** The roles that pipelines run under, by the names of their users; each has its name for a password. */
-export const ROLES = { source: 'suite_reader', warehouse: 'suite_loader' } as const;
-
-/** Grants as "tidemark grants --apply" does, and lets the same hold for what tests will make as superusers. */
+/**
+ * Grants as "tidemark grants --apply" does, and lets the same hold for what tests will make as superusers: there it would be granted by
+ * the next "tidemark grants".
+ */
 async function grantInTemplates(server: TestServer): Promise<void> {
   const [source, warehouse] = [settingsFor(server, 'source', server.sourceTemplate), settingsFor(server, 'warehouse', server.warehouseTemplate)];
   const { loadSettings } = await import('../../runner/config.js');
   await grantRoles({ ...loadSettings({ ENV_FILE: '/dev/null' }), source, warehouse }, 'suite', true);
+  const byWhom = (user: string) => `alter default privileges for role ${user}`;
   const later: readonly (readonly [DatabaseSettings, readonly string[]])[] = [
-    [source, ['grant select on tables to suite_reader']],
-    [warehouse, ['grant select, insert, update, delete on tables to suite_owner', 'grant select on tables to suite_loader', 'grant usage on sequences to suite_owner']],
+    [source, [
+      `create role ${APPLICATION} login superuser`,
+      ...[server.user, APPLICATION].flatMap((user) => [`${byWhom(user)} grant select on tables to ${ROLES.source}`, `${byWhom(user)} grant usage on schemas to ${ROLES.source}`]),
+    ]],
+    [warehouse, [
+      `${byWhom(server.user)} grant usage, create on schemas to ${OWNER}`, `${byWhom(server.user)} grant usage on schemas to ${ROLES.warehouse}`,
+      `${byWhom(server.user)} grant select, insert, update, delete on tables to ${OWNER}`, `${byWhom(server.user)} grant select on tables to ${ROLES.warehouse}`,
+      `${byWhom(server.user)} grant usage on sequences to ${OWNER}`,
+    ]],
   ];
-  for (const [settings, grants] of later) {
+  for (const [settings, statements] of later) {
     const admin = connect(settings, 'test');
-    for (const grant of grants) await admin.unsafe(`alter default privileges in schema public ${grant}`);
-    await admin.unsafe(`alter role ${ROLES[settings.role]} password '${ROLES[settings.role]}'`);
+    for (const statement of statements) await admin.unsafe(statement);
+    for (const user of settings === source ? [ROLES.source, APPLICATION] : [ROLES.warehouse, OWNER]) await admin.unsafe(`alter role ${user} password '${user}'`);
     await admin.end();
   }
 }

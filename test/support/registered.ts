@@ -7,6 +7,7 @@ import { migrateWarehouse } from '../../runner/migrate.js';
 import type { RegistrationOptions } from '../../runner/registration.js';
 import { parseTableName } from '../../runner/source-catalog.js';
 import type { TestPipeline } from './databases.js';
+import { asOwner } from './roles.js';
 
 const NOTHING_SAID: RegistrationOptions = {
   key: [], track: [], untracked: [], ignore: [], rename: new Map(), time_zone: 'UTC', change_order: 'capture', deletes: 'none', no_overlap: false,
@@ -28,6 +29,6 @@ export async function propose(settings: Settings, table: string, said: Partial<R
 export async function register(settings: Settings, table: string, said: Partial<RegistrationOptions> = {}): ReturnType<typeof proposeRegistration> {
   const proposed = await propose(settings, table, said);
   await writeDimensionFile(settings.dimensions_dir, proposed.words, proposed.text);
-  await migrateWarehouse(settings.warehouse, settings.dimensions_dir);
+  await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
   return proposed;
 }

@@ -6,6 +6,7 @@ import { extractTables, loadTables } from '../../runner/pipeline.js';
 import { parseShard } from '../../runner/shard.js';
 import { createWarehouseDatabase, type TestDatabase, type TestPipeline } from './databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from './dimensions.js';
+import { underRole } from './roles.js';
 
 /** Parcels: a row may change its region, which is no part of its key. */
 export const PARCELS: readonly TestColumn[] = [
@@ -32,7 +33,7 @@ export interface Way {
 export async function createWay(pipeline: TestPipeline, name: string, shards: readonly string[], parallel: number): Promise<Way> {
   const warehouse: TestDatabase = await createWarehouseDatabase();
   await registerDimension(warehouse.sql, 'parcels', 'parcels', PARCELS);
-  const settings = { ...pipeline.settings, warehouse: warehouse.settings, cdc_log_dir: path.join(pipeline.folder, `log ${name}`) };
+  const settings = { ...pipeline.settings, warehouse: underRole(warehouse.settings), cdc_log_dir: path.join(pipeline.folder, `log ${name}`) };
   return { name, shards, parallel, settings, warehouse: warehouse.sql, drop: warehouse.drop };
 }
 

@@ -1,5 +1,5 @@
 import type { ChangeLog } from './change-log.js';
-import { compressApplied, pruneApplied, removeAbandoned, uncompressed } from './change-log-archive.js';
+import { compressApplied, removeAbandoned, uncompressed } from './change-log-archive.js';
 import { TidemarkError, describeError } from './errors.js';
 import { logger } from './logger.js';
 
@@ -7,12 +7,11 @@ import { logger } from './logger.js';
 export interface Archive {
   /** Compresses one more applied batch, by its file name, after those before it. */
   readonly add: (name: string) => void;
-  /** Waits for the rest, then compresses what an earlier run left behind and removes what is older than is asked for. */
+  /** Waits for the rest, then compresses what an earlier run left behind. */
   readonly finish: () => Promise<void>;
 }
 
-/** @param days how long applied batches are kept; undefined: for ever */
-export function startArchive(log: ChangeLog, days: number | undefined): Archive {
+export function startArchive(log: ChangeLog): Archive {
   let work = Promise.resolve();
   const then = (step: () => Promise<void>) => {
     work = work.then(step).catch((error: unknown) => {
@@ -28,8 +27,6 @@ export function startArchive(log: ChangeLog, days: number | undefined): Archive 
       then(async () => {
         await removeAbandoned(log, Date.now());
         for (const name of await uncompressed(log)) await compressApplied(log, name);
-        const removed = days === undefined ? 0 : await pruneApplied(log, days, Date.now());
-        if (removed > 0) logger.info({ table: log.table }, `removed ${String(removed)} applied batches older than ${String(days)} days`);
       });
       await work;
     },

@@ -37,16 +37,9 @@ export async function appliedFiles(log: ChangeLog): Promise<string[]> {
   return (await readdir(log.processed)).filter((name) => name.startsWith('changes_')).sort().map((name) => path.join(log.processed, name));
 }
 
-/**
- * Removes applied batches and old checkpoints that were extracted more than `days` days before `now` (milliseconds).
- * The newest batch and the newest checkpoint stay, whatever their age: they are where extraction and loading stand.
- * @returns how many batch files were removed
- */
-export async function pruneApplied(log: ChangeLog, days: number, now: number): Promise<number> {
-  const files = await oldApplied(log, days, now);
-  await removeFiles(files.map(({ file }) => file));
-  await removeFiles(await oldCheckpoints(log, days, now));
-  return files.length;
+/** The oldest batch of the chain that is still there, applied or waiting, by its name. A document from elsewhere is none of the chain. */
+export async function oldestBatch(log: ChangeLog): Promise<string | undefined> {
+  return [...await appliedFiles(log), ...await batchFiles(log)].map(batchNameOf).filter((name) => BATCH_NAME.test(name)).sort()[0];
 }
 
 /** Removes files of the change log; one that is gone already was removed by somebody else. */
@@ -57,26 +50,30 @@ export async function removeFiles(files: readonly string[]): Promise<void> {
 /** An applied batch: its name, and its file. */
 export interface AppliedBatch { readonly name: string; readonly file: string }
 
-/** Applied batches that were extracted more than `days` days before `now`, oldest first, but for the newest of the chain and the newest applied one. */
+/**
+ * Applied batches that were extracted more than `days` days before `now` (milliseconds), oldest first, up to the first that waits to be applied.
+ * The newest of the chain and the newest applied one stay, whatever their age: they are where extraction and loading stand.
+ */
 export async function oldApplied(log: ChangeLog, days: number, now: number): Promise<AppliedBatch[]> {
   const head = chainHead(await newestCheckpoint(log)).batch_id;
   const named = (await appliedFiles(log)).map((file) => ({ file, name: batchNameOf(file) }));
   // A document from elsewhere has no age that its name tells.
   const own = named.filter(({ name }) => BATCH_NAME.test(name));
-  return own.filter(({ name }) => name !== head && name !== own.at(-1)?.name && now - momentOf(name) > days * DAY_MS);
+  const waiting = (await batchFiles(log)).map(batchNameOf).find((name) => BATCH_NAME.test(name)) ?? '\uffff';
+  return own.filter(({ name }) => name < waiting && name !== head && name !== own.at(-1)?.name && now - momentOf(name) > days * DAY_MS);
 }
 
-/** Checkpoints of that age, but for the newest; one is needed as long as its batch waits to be applied. */
-export async function oldCheckpoints(log: ChangeLog, days: number, now: number): Promise<string[]> {
+/** Checkpoints of that age, up to the first that is needed: the newest, or that of a batch that waits to be applied or is kept. */
+export async function oldCheckpoints(log: ChangeLog, days: number, now: number, kept: readonly string[]): Promise<string[]> {
   const newest = (await newestCheckpoint(log))?.sequence ?? 0;
   const old: string[] = [];
-  const waiting = (await batchFiles(log)).map(batchNameOf);
+  const needed = new Set([...(await batchFiles(log)).map(batchNameOf), ...kept]);
   const sequences = (await readdir(log.checkpoints)).filter((name) => /^[0-9]+\.json$/.test(name)).map((name) => Number.parseInt(name, 10)).sort((one, other) => one - other);
   for (const sequence of sequences.filter((each) => each < newest)) {
     const file = path.join(log.checkpoints, `${String(sequence)}.json`);
     const { batch_id, extracted_at } = JSON.parse(await readPrivateFile(file)) as { batch_id: string | null; extracted_at: string };
-    if (now - Date.parse(extracted_at) <= days * DAY_MS) break;
-    if (batch_id === null || !waiting.includes(batch_id)) old.push(file);
+    if (now - Date.parse(extracted_at) <= days * DAY_MS || (batch_id !== null && needed.has(batch_id))) break;
+    old.push(file);
   }
   return old;
 }

@@ -9,6 +9,7 @@ import { applyDocument, applyTogether, assertLedgerIsThere } from './load-apply.
 import { readGroups } from './load-group.js';
 import { logger } from './logger.js';
 import { notePending, observeLatency, timed } from './measure.js';
+import { pruneNowAndThen } from './prune-log.js';
 import { retrying } from './retry.js';
 import { chainName } from './shard.js';
 import { counted } from './table.js';
@@ -110,7 +111,7 @@ async function loadPending(loading: Loader, total: Total): Promise<void> {
   if (strange.length > 0) logger.warn({ table: log.table, files: strange }, 'the change log holds files that are no batches: the name of a batch is changes_<time>.json');
   await flushChangeLog(log);
   // A dry run moves no file.
-  const archive = 'begin' in warehouse ? startArchive(log, settings.cdc_log_retention_days) : undefined;
+  const archive = 'begin' in warehouse ? startArchive(log) : undefined;
   const settle: Settle = async (documents, results) => {
     failpoint('committed');
     if (archive !== undefined) {
@@ -124,6 +125,7 @@ async function loadPending(loading: Loader, total: Total): Promise<void> {
   } finally {
     await archive?.finish();
   }
+  if ('begin' in warehouse) await pruneNowAndThen(warehouse, settings, log);
 }
 
 /** What follows when batches are committed. */

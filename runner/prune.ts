@@ -1,4 +1,4 @@
-import { DAY_MS, oldApplied, oldCheckpoints, removeFiles } from './change-log-archive.js';
+import { DAY_MS } from './change-log-archive.js';
 import type { ChangeLog } from './change-log.js';
 import { loggedTables, oldestWaiting, openChains } from './change-log-status.js';
 import type { Settings } from './config.js';
@@ -6,7 +6,8 @@ import { withDatabase, type Database, type Transaction } from './database.js';
 import { rolledBack } from './database-transaction.js';
 import { logger } from './logger.js';
 import { eachTable, selectTables } from './pipeline.js';
-import { appliedBatches, pruneAbsorbedChanges, pruneReports, type PrunedReports } from './warehouse-prune.js';
+import { pruneChangeLog, type AskLedger, type PrunedFiles } from './prune-log.js';
+import { pruneAbsorbedChanges, pruneReports, settledBatches, type PrunedReports } from './warehouse-prune.js';
 import { dimensionMappings } from './warehouse.js';
 
 /** What was removed of one table, or would be. */
@@ -31,7 +32,7 @@ const AT_A_TIME = 50_000;
 type Within = <T>(work: (transaction: Transaction) => Promise<T>) => Promise<T>;
 
 /**
- * Removes what its setting says is old, of the selected tables: applied batches that the ledger knows, with their checkpoints
+ * Removes what its setting says is old, of the selected tables: applied batches that the ledger has settled, with their checkpoints
  * (CDC_LOG_RETENTION_DAYS), absorbed changes that can never matter again (ABSORBED_RETENTION_DAYS), and, whatever the tables, reports
  * of runs and comparisons (RUN_RETENTION_DAYS). What is not applied stays, whatever its age. A dry run finds the same and removes nothing.
  */
@@ -54,30 +55,16 @@ export async function prune(settings: Settings, names: readonly string[], isDryR
 const lasting = (warehouse: Database): Within => async <T>(work: (transaction: Transaction) => Promise<T>) =>
   await warehouse.begin('isolation level read committed', work) as T;
 
-type PrunedFiles = Omit<PrunedTable, 'table' | 'absorbed_changes'>;
-
 async function pruneChains({ cdc_log_retention_days: days }: Settings, chains: readonly ChangeLog[], within: Within, isDryRun: boolean): Promise<PrunedFiles> {
   const total = { batch_files: 0, checkpoints: 0 };
   if (days === undefined) return total;
   for (const chain of chains) {
-    const { batch_files, checkpoints } = await pruneChangeLog(chain, days, within, isDryRun);
+    const ask: AskLedger = (names) => within((transaction) => settledBatches(transaction, chain.table, chain.shard, names));
+    const { batch_files, checkpoints } = await pruneChangeLog(chain, days, ask, isDryRun);
     total.batch_files += batch_files;
     total.checkpoints += checkpoints;
   }
   return total;
-}
-
-async function pruneChangeLog(log: ChangeLog, days: number, within: Within, isDryRun: boolean): Promise<PrunedFiles> {
-  const { table } = log;
-  const old = await oldApplied(log, days, Date.now());
-  const known = await within((transaction) => appliedBatches(transaction, table, old.map(({ name }) => name)));
-  const [files, unknown] = [old.filter(({ name }) => known.has(name)), old.filter(({ name }) => !known.has(name))];
-  if (unknown.length > 0)
-    logger.warn({ table, files: unknown.map(({ name }) => name) }, 'applied batches that the ledger of this warehouse does not know are kept: it may have been restored from a backup');
-  // Where the ledger lacks a batch, its checkpoint may be needed to load it again.
-  const checkpoints = unknown.length > 0 ? [] : await oldCheckpoints(log, days, Date.now());
-  if (!isDryRun) await removeFiles([...files.map(({ file }) => file), ...checkpoints]);
-  return { batch_files: files.length, checkpoints: checkpoints.length };
 }
 
 async function pruneChanges({ absorbed_retention_days: days, cdc_log_dir }: Settings, table: string, within: Within, isDryRun: boolean): Promise<number> {

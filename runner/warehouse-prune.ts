@@ -1,4 +1,4 @@
-import type { Transaction } from './database.js';
+import type { Database, Transaction } from './database.js';
 
 /** Calls of the warehouse that forget what is no longer needed. */
 
@@ -30,9 +30,17 @@ export async function pruneReports(transaction: Transaction, days: number): Prom
   return row;
 }
 
-/** Those of the batches that are in the ledger of a table. */
-export async function appliedBatches(transaction: Transaction, dimensionName: string, batchIds: readonly string[]): Promise<Set<string>> {
-  const rows = await transaction<{ batch_id: string }[]>`
-    select batch_id from tidemark.batches where dimension_name = ${dimensionName} and batch_id = any (${batchIds as string[]}::text[])`;
-  return new Set(rows.map(({ batch_id }) => batch_id));
+/** Those of the batches that are in the ledger of a chain, and of them those whose files nothing will ask for any more. */
+export async function settledBatches(database: Database | Transaction, dimensionName: string, shard: string, batchIds: readonly string[]): Promise<Settled> {
+  const rows = await database<{ batch_id: string; is_settled: boolean }[]>`
+    select b.batch_id, s.batch_id is not null as is_settled
+    from tidemark.batches as b
+    left join tidemark.settled_batches(p_dimension_name => ${dimensionName}, p_shard => ${shard}) as s using (batch_id)
+    where b.dimension_name = ${dimensionName} and b.shard = ${shard} and b.batch_id = any (${batchIds as string[]}::text[])`;
+  return { known: new Set(rows.map(({ batch_id }) => batch_id)), settled: new Set(rows.filter(({ is_settled }) => is_settled).map(({ batch_id }) => batch_id)) };
+}
+
+export interface Settled {
+  readonly known: ReadonlySet<string>;
+  readonly settled: ReadonlySet<string>;
 }

@@ -5,8 +5,9 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startArchive } from '../runner/archive.js';
 import { batchFiles, checksumOf, isNewestProcessed, markProcessed, newestCheckpoint, openChangeLog, publishBatch, publishCheckpoint, readBatch, type ChangeLog } from '../runner/change-log.js';
-import { compressApplied, findBatch, pruneApplied, removeAbandoned } from '../runner/change-log-archive.js';
+import { compressApplied, findBatch, oldestBatch, removeAbandoned } from '../runner/change-log-archive.js';
 import type { BatchMetadata } from '../runner/contract.js';
+import { pruneChangeLog } from '../runner/prune-log.js';
 
 let root: string;
 let log: ChangeLog;
@@ -100,52 +101,65 @@ describe('an applied batch', () => {
 });
 
 describe('retention', () => {
-  const now = Date.parse('2026-02-20T09:00:00Z');
+  /** As many days as have passed since noon of a day of February. */
+  const since = (day: number) => (Date.now() - Date.parse(instantOf(day)) - 3 * 3_600_000) / DAY_MS;
+  /** A ledger in which all batches are, and all but those of the days are settled. */
+  const ledger = (...unsettled: number[]) => (names: readonly string[]) =>
+    Promise.resolve({ known: new Set(names), settled: new Set(names.filter((name) => !unsettled.map(idOf).includes(name))) });
+  const pruned = (day: number, ask = ledger()) => pruneChangeLog(log, since(day), ask);
+  const checkpoints = async () => (await readdir(log.checkpoints)).sort();
 
   it('removes applied batches that are older, with their checkpoints, and no others', async () => {
     await applied(1, 9, 11, 15);
     await compressApplied(log, `${idOf(1)}.json`);
     await writeFile(path.join(log.processed, 'changes_from_elsewhere.json'), '{}');
-    expect(await pruneApplied(log, 10, now)).toBe(2);
+    expect(await pruned(10)).toEqual({ batch_files: 2, checkpoints: 2 });
     expect(await inProcessed()).toEqual([`${idOf(11)}.json`, `${idOf(15)}.json`, 'changes_from_elsewhere.json']);
-    expect((await readdir(log.checkpoints)).sort()).toEqual(['11.json', '15.json']);
-    expect(await pruneApplied(log, 10, now)).toBe(0);
+    expect(await checkpoints()).toEqual(['11.json', '15.json']);
+    expect(await oldestBatch(log)).toBe(idOf(11));
+    expect(await pruned(10)).toEqual({ batch_files: 0, checkpoints: 0 });
   });
 
   it('keeps the newest batch and the newest checkpoint, whatever their age', async () => {
     await applied(1, 2);
     await publishCheckpoint(log, { ...metadata(3), batch_id: null, checksum: null, previous_batch_id: idOf(2), previous_checksum: checksumOf(LINES) });
-    await pruneApplied(log, 1, now);
+    await pruned(15);
     expect(await inProcessed()).toEqual([`${idOf(2)}.json`]);
     expect(await newestCheckpoint(log)).toMatchObject({ sequence: 3 });
     expect(await isNewestProcessed(log)).toBe(true);
   });
 
-  it('keeps the checkpoint of a batch that still waits', async () => {
+  it('stops at a batch that still waits: it and what follows it stay, with their checkpoints', async () => {
     await applied(1);
     await publishBatch(log, metadata(2), LINES);
-    await applied(3);
-    await pruneApplied(log, 1, now);
-    expect((await readdir(log.checkpoints)).sort()).toEqual(['2.json', '3.json']);
-    expect(await batchFiles(log)).toHaveLength(1);
+    await applied(3, 4);
+    expect(await pruned(15)).toEqual({ batch_files: 1, checkpoints: 1 });
+    expect(await checkpoints()).toEqual(['2.json', '3.json', '4.json']);
+    expect(await inProcessed()).toEqual([3, 4].map((day) => `${idOf(day)}.json`));
+    expect([await batchFiles(log), await oldestBatch(log)]).toEqual([[path.join(log.folder, `${idOf(2)}.json`)], idOf(2)]);
+  });
+
+  it('stops at a batch that the ledger has not settled, so that it leaves no hole', async () => {
+    await applied(1, 2, 3, 4);
+    expect(await pruned(15, ledger(2))).toEqual({ batch_files: 1, checkpoints: 1 });
+    expect(await inProcessed()).toEqual([2, 3, 4].map((day) => `${idOf(day)}.json`));
+    expect(await checkpoints()).toEqual(['2.json', '3.json', '4.json']);
   });
 });
 
 describe('looking after applied batches', () => {
-  it('compresses them, those of an earlier run too, and removes old ones only when told to', async () => {
+  it('compresses them, those of an earlier run too', async () => {
     await applied(1, 2, 3);
-    const archive = startArchive(log, undefined);
+    const archive = startArchive(log);
     archive.add(`${idOf(3)}.json`);
     await archive.finish();
     expect(await inProcessed()).toEqual([1, 2, 3].map((day) => `${idOf(day)}.json.gz`));
-    await startArchive(log, Math.ceil((Date.now() - Date.parse(instantOf(2))) / DAY_MS)).finish();
-    expect(await inProcessed()).toEqual([2, 3].map((day) => `${idOf(day)}.json.gz`));
   });
 
   it('fails no load: what goes wrong is said', async () => {
     await applied(1);
     await writeFile(path.join(log.processed, `${idOf(1)}.json.gz`), 'something else');
-    const archive = startArchive(log, undefined);
+    const archive = startArchive(log);
     archive.add(`${idOf(1)}.json`);
     await expect(archive.finish()).resolves.toBeUndefined();
     expect(await inProcessed()).toHaveLength(2);

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, copyFile, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -81,6 +81,21 @@ describe.skipIf(!hasOpenssl())('under least-privilege roles, over verify-full on
     expect(await run(running, ['reconcile'])).toContain('orders: no differences');
     const [pruned] = [await runCli(['prune', '--json'], { ...running, ABSORBED_RETENTION_DAYS: '1', RUN_RETENTION_DAYS: '1', CDC_LOG_RETENTION_DAYS: '1' })];
     expect(pruned.code, pruned.stderr).toBe(0);
+  });
+
+  test('old files are removed by the loader, who asks the ledger, and what is left is verified by the owner', async () => {
+    const processed = path.join(loadSettings(running, folder).cdc_log_dir, 'orders', 'processed');
+    const [first = ''] = (await readdir(processed)).sort();
+    const stranger = path.join(processed, 'changes_20200101_000000_000.json.gz');
+    await copyFile(path.join(processed, first), stranger);
+    for (const command of ['load', 'prune']) {
+      const { code, stderr } = await as({ ...running, CDC_LOG_RETENTION_DAYS: '1' }, command);
+      expect([command, code], stderr).toEqual([command, 0]);
+      expect(stderr).toContain('that the ledger of this warehouse does not know are kept');
+      expect(stderr).not.toMatch(/permission|could not be removed/);
+    }
+    await rm(stranger);
+    expect(await run({ ...owning, CDC_LOG_RETENTION_DAYS: '1' }, ['verify-log'])).toMatch(/^ok +orders:/m);
   });
 
   test('what is missing is repaired, and deletes with it, by reader and loader', async () => {

@@ -1,4 +1,4 @@
-import { readdir, rename } from 'node:fs/promises';
+import { readFile, readdir, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { runChecks } from '../runner/checks.js';
@@ -7,6 +7,7 @@ import { verifyTables } from '../runner/pipeline-replay.js';
 import type { Pruned } from '../runner/prune.js';
 import { runCli, type CliResult } from './support/cli.js';
 import { createPipeline, type TestPipeline } from './support/databases.js';
+import { owning } from './support/roles.js';
 
 let pipeline: TestPipeline;
 beforeEach(async () => {
@@ -15,11 +16,13 @@ beforeEach(async () => {
 });
 afterEach(async () => { await pipeline.drop(); });
 
+const RETENTION = { CDC_LOG_RETENTION_DAYS: '10' };
 const ALL = { CDC_LOG_RETENTION_DAYS: '10', ABSORBED_RETENTION_DAYS: '10', RUN_RETENTION_DAYS: '10' };
 const prune = (settings: Record<string, string>, ...args: string[]): Promise<CliResult> => runCli(['prune', ...args], { ...pipeline.env, ...settings });
 const pruned = async (...args: string[]) => JSON.parse((await prune(ALL, '--json', ...args)).stdout) as Pruned;
 const folder = () => path.join(pipeline.settings.cdc_log_dir, 'customers');
 const files = async () => (await readdir(folder(), { recursive: true })).filter((name) => name.endsWith('.gz') || name.endsWith('.json')).sort();
+const processed = async () => (await readdir(path.join(folder(), 'processed'))).sort();
 const absorbed = async () => (await pipeline.warehouse`select 1 from tidemark.absorbed_changes`).length;
 
 /** Four batches of the same row, and two runs, which the clock of the pipeline says are 100 days old but for the last. */
@@ -40,7 +43,6 @@ async function age(): Promise<void> {
   for (const { batch_id: name, sequence } of batches.slice(0, -1)) {
     const old = name.replace(/^changes_\d{4}/, 'changes_2020');
     await rename(path.join(folder(), 'processed', `${name}.json.gz`), path.join(folder(), 'processed', `${old}.json.gz`));
-    const { readFile, writeFile } = await import('node:fs/promises');
     const checkpoint = path.join(folder(), 'checkpoints', `${sequence}.json`);
     await writeFile(checkpoint, (await readFile(checkpoint, 'utf8')).replaceAll(name, old).replace(/"extracted_at": "\d{4}/, '"extracted_at": "2020'));
     await pipeline.warehouse.begin(async (sql) => {
@@ -99,15 +101,12 @@ describe('tidemark prune', () => {
     expect([await files(), await absorbed()]).toEqual([before, 3]);
   });
 
-  test('never removes what waits, nor an applied batch that the ledger does not know', async () => {
+  test('never removes what waits, nor what was applied after it', async () => {
     await grown();
-    const [first, second] = (await readdir(path.join(folder(), 'processed'))).sort();
-    await pipeline.warehouse`delete from tidemark.batches where batch_id = ${(first ?? '').replace('.json.gz', '')}`;
-    await rename(path.join(folder(), 'processed', second ?? ''), path.join(folder(), second ?? ''));
-    const { stdout, stderr } = await prune({ CDC_LOG_RETENTION_DAYS: '10' });
-    expect(stdout).toMatch(/^customers +1 +0 +0$/m);
-    expect(stderr).toContain('that the ledger of this warehouse does not know are kept');
-    expect((await files()).filter((name) => name.includes(first ?? 'x') || name === second)).toHaveLength(2);
+    const [, second = ''] = await processed();
+    await rename(path.join(folder(), 'processed', second), path.join(folder(), second));
+    expect((await prune(RETENTION)).stdout).toMatch(/^customers +1 +1 +0$/m);
+    expect((await files()).filter((name) => name.endsWith('.gz'))).toHaveLength(3);
   });
 
   test('of absorbed changes alone leaves the change log whole: history can still be verified and made again', async () => {
@@ -117,7 +116,7 @@ describe('tidemark prune', () => {
     }
     await pipeline.warehouse`select tidemark.prune_absorbed_changes('customers', 'infinity', 100)`;
     expect(await absorbed()).toBe(2);
-    expect(await verifyTables(pipeline.settings, ['customers'])).toMatchObject([{ differences: 0, missing: [] }]);
+    expect(await verifyTables(owning(pipeline.settings), ['customers'])).toMatchObject([{ differences: 0, missing: [] }]);
     expect(await runCli(['rebuild', '--table', 'customers'], pipeline.env)).toMatchObject({ code: 0 });
     expect(await absorbed()).toBe(3);
     expect([...await pipeline.warehouse`select pruned_before from tidemark.dimensions where dimension_name = 'customers'`]).toEqual([{ pruned_before: null }]);
@@ -127,4 +126,59 @@ describe('tidemark prune', () => {
   test('refuses a table that is not registered', async () => {
     expect(await prune(ALL, '--table', '../orders')).toMatchObject({ code: 2, stdout: '' });
   });
+});
+
+/** Both ways to remove old files, which ask the ledger in the same way. */
+describe.each([['tidemark prune', 'prune'], ['tidemark load', 'load']])('%s', (_, command) => {
+  const removeOld = (): Promise<CliResult> => runCli([command], { ...pipeline.env, ...RETENTION });
+
+  test('removes the files of batches that are loaded and settled', async () => {
+    await grown();
+    expect((await removeOld()).code).toBe(0);
+    expect(await files()).toEqual([expect.stringMatching(/^checkpoints\/4.json/), expect.stringMatching(/^processed\/changes_2\d+_\d+_\d+.json.gz/)]);
+  });
+
+  test('keeps an applied batch that the ledger does not know, and what follows it', async () => {
+    await grown();
+    const [, second = ''] = await processed();
+    await pipeline.warehouse`delete from tidemark.absorbed_changes where batch_id = ${second.replace('.json.gz', '')}`;
+    await pipeline.warehouse`delete from tidemark.batches where batch_id = ${second.replace('.json.gz', '')}`;
+    const { code, stderr } = await removeOld();
+    expect([code, await processed()]).toEqual([0, [second, expect.any(String), expect.any(String)]]);
+    expect(stderr).toContain('that the ledger of this warehouse does not know are kept, and what follows them');
+    expect((await files()).filter((name) => name.startsWith('checkpoints'))).toHaveLength(3);
+  });
+
+  test('keeps a batch of which a rejected change waits, and what follows it, until it is dismissed', async () => {
+    await grown();
+    const [, second = ''] = await processed();
+    await pipeline.warehouse`
+      insert into tidemark.rejected_changes (dimension_name, shard, batch_id, change_line, reason, change, rejected_at)
+      values ('customers', '', ${second.replace('.json.gz', '')}, 9, 'made by the test', '{}', now())`;
+    const { code, stderr } = await removeOld();
+    expect([code, await processed()]).toEqual([0, [second, expect.any(String), expect.any(String)]]);
+    expect(stderr).toMatch(/are kept from changes_2020\S+ on: rejected changes of it wait/);
+    await pipeline.warehouse`delete from tidemark.rejected_changes`;
+    expect((await removeOld()).code).toBe(0);
+    expect(await processed()).toHaveLength(1);
+  });
+});
+
+test('a load that goes on and on removes old files once in a while, and does not fail where the ledger cannot be asked', async () => {
+  await grown();
+  const loads = () => loadTables({ settings: { ...pipeline.settings, cdc_log_retention_days: 10 }, tables: ['customers'] });
+  const [first = ''] = await processed();
+  const file = path.join(folder(), 'processed', first);
+  const kept = await readFile(file);
+  await pipeline.warehouse`alter function tidemark.settled_batches rename to gone`;
+  expect(await loads()).toMatchObject([{ batches: 0 }]);
+  expect(await processed()).toHaveLength(4);
+  await pipeline.warehouse`alter function tidemark.gone rename to settled_batches`;
+  await loads();
+  expect(await processed()).toHaveLength(1);
+  await writeFile(file, kept, { mode: 0o600 });
+  await loads();
+  expect(await processed()).toEqual([first, expect.any(String)]);
+  expect((await runCli(['load'], { ...pipeline.env, ...RETENTION })).code).toBe(0);
+  expect(await processed()).toHaveLength(1);
 });

@@ -33,8 +33,8 @@ export const pruneCommand: CommandModule<object, PruneArguments> = {
     .option('table', { type: 'string', array: true, requiresArg: true, describe: 'Only these tables; all by default' })
     .option('dry-run', { type: 'boolean', describe: 'Say what would be removed, and remove nothing' })
     .option('json', { type: 'boolean', describe: 'Print the result as JSON' })
-    .epilogue('What is not applied is never removed. "verify-log" and "rebuild" need every batch that was ever applied: '
-      + 'they are over once CDC_LOG_RETENTION_DAYS has removed the first.'),
+    .epilogue('What is not applied is never removed, nor what follows it. "rebuild" needs every batch that was ever applied: it is over once '
+      + 'CDC_LOG_RETENTION_DAYS has removed the first. "verify-log" then says how many are gone, and verifies what began since.'),
   handler: async ({ table = [], dryRun = false, json }) => {
     const settings = loadSettings();
     const pruned = await prune(settings, table, dryRun);

@@ -1,12 +1,12 @@
 import path from 'node:path';
 import { readBatch, type BatchDocument, type ChangeLog } from './change-log.js';
-import { appliedFiles, findBatch } from './change-log-archive.js';
+import { appliedFiles, findBatch, oldestBatch } from './change-log-archive.js';
 import { openChains } from './change-log-status.js';
 import type { Settings } from './config.js';
 import { explainDatabaseError, type Database, type Transaction } from './database.js';
 import { rolledBack } from './database-transaction.js';
 import { TidemarkError } from './errors.js';
-import { adoptReplay, compareReplay, lockDimension, openReplay, replayBatch, replayGaps, type AdoptedReplay, type LedgerPlace, type ReplayDifference } from './warehouse-replay.js';
+import { adoptReplay, compareReplay, lockDimension, openReplay, replayBatch, replayGaps, skipPruned, type AdoptedReplay, type LedgerPlace, type ReplayDifference } from './warehouse-replay.js';
 
 /** History made once more from the change log: to compare it with the one that is there, or to put that one right. */
 export interface Replaying {
@@ -19,7 +19,9 @@ export interface Replaying {
 export interface VerifyResult {
   readonly table: string;
   readonly batches: number;
-  /** Names of batches in the ledger that the change log does not hold: without them nothing can be verified. */
+  /** How many batches retention has removed from the beginning of the chains: what happened to a key until then cannot be verified. */
+  readonly pruned: number;
+  /** Names of other batches in the ledger that the change log does not hold: without them nothing can be verified. */
   readonly missing: readonly string[];
   /** How many rows only one of history and change log has, all told. */
   readonly differences: number;
@@ -44,6 +46,7 @@ const SHOWN_ROWS = 5;
 /**
  * Replays every batch of the ledger, from its file, into a scratch history, and compares that with the one that is there, row for row.
  * All in a transaction that is rolled back. Loaders wait only for the comparison and for what was loaded during the replay.
+ * Where retention has removed the oldest batches, those that are left are replayed, and the histories of keys compared that began with them.
  * @throws TidemarkError naming the file that is not what was applied
  */
 export async function verifyTable(replaying: Replaying): Promise<VerifyResult> {
@@ -51,14 +54,15 @@ export async function verifyTable(replaying: Replaying): Promise<VerifyResult> {
   const logs = await openChains(settings.cdc_log_dir, table);
   return rolledBack(warehouse, async (transaction) => {
     await openReplay(transaction, table, false);
+    const pruned = await skipWhatIsPruned(replaying, transaction, logs);
     const first = await replayLedger(replaying, transaction, logs);
     await lockDimension(transaction, table);
     const rest = await replayLedger(replaying, transaction, logs);
     const batches = first.replayed + rest.replayed;
-    if (rest.missing.length > 0) return { table, batches, missing: rest.missing, differences: 0, is_cut: false, rows: [] };
+    if (rest.missing.length > 0) return { table, batches, pruned, missing: rest.missing, differences: 0, is_cut: false, rows: [] };
     const rows = await compareReplay(transaction, table, SHOWN_ROWS);
     const differences = Number(rows[0]?.differences ?? 0);
-    return { table, batches, missing: [], differences, is_cut: differences > rows.length, rows };
+    return { table, batches, pruned, missing: [], differences, is_cut: differences > rows.length, rows };
   });
 }
 
@@ -84,6 +88,16 @@ export async function rebuildTable(replaying: Replaying): Promise<RebuildResult>
     const counts = Object.entries(await adoptReplay(transaction, table)).map(([name, count]) => [name, Number(count)]);
     return { table, batches: replayed + unknown, ...(Object.fromEntries(counts) as Record<keyof AdoptedReplay, number>) };
   });
+}
+
+async function skipWhatIsPruned({ settings, table }: Replaying, transaction: Transaction, logs: readonly ChangeLog[]): Promise<number> {
+  const { cdc_log_retention_days: days } = settings;
+  let pruned = 0;
+  for (const log of days === undefined ? [] : logs) {
+    const oldest = await oldestBatch(log);
+    if (oldest !== undefined && days !== undefined) pruned += await skipPruned(transaction, table, log.shard, oldest, days);
+  }
+  return pruned;
 }
 
 /** Replays what the ledger has and the replay has not. A file is looked for by the name of its batch; failing that, in every file. */

@@ -51,6 +51,15 @@ export async function replayGaps(transaction: Transaction, dimensionName: string
       p_after_batch_id => ${after?.batch_id ?? null}::text, p_limit => ${limit}::integer)`;
 }
 
+/** Does without the batches of a chain that retention has removed: settled, older than `days`, before the oldest whose file is there. Says how many they are. */
+export async function skipPruned(transaction: Transaction, dimensionName: string, shard: string, oldest: string, days: number): Promise<number> {
+  const [row] = await transaction<[{ skipped: string }]>`
+    select tidemark.skip_pruned(
+      p_dimension_name => ${dimensionName}, p_shard => ${shard}, p_oldest_batch_id => ${oldest},
+      p_before => clock_timestamp() - make_interval(days => ${days}::integer)) as skipped`;
+  return Number(row.skipped);
+}
+
 /** The first rows that only one of history and replay has. */
 export async function compareReplay(transaction: Transaction, dimensionName: string, limit: number): Promise<ReplayDifference[]> {
   return transaction<ReplayDifference[]>`select * from tidemark.compare_replay(p_dimension_name => ${dimensionName}, p_limit => ${limit}::integer)`;

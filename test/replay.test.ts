@@ -9,8 +9,9 @@ import { rebuildTables, verifyTables } from '../runner/pipeline-replay.js';
 import { simulate } from '../runner/simulate.js';
 import { runCli } from './support/cli.js';
 import { createPipeline, createWarehouseDatabase, type TestPipeline } from './support/databases.js';
+import { owning } from './support/roles.js';
 
-/** History made once more from the change log: tidemark.open_replay, tidemark.replay_batch, tidemark.replay_gaps, tidemark.compare_replay, tidemark.adopt_replay. */
+/** History made once more from the change log: tidemark.open_replay, tidemark.replay_batch, tidemark.replay_gaps, tidemark.compare_replay, tidemark.adopt_replay, tidemark.skip_pruned. */
 
 let pipeline: TestPipeline;
 beforeEach(async () => {
@@ -34,8 +35,8 @@ async function flow(seed: number): Promise<void> {
   await loadTables({ settings: pipeline.settings, tables: [] });
 }
 
-const verify = (...tables: string[]) => verifyTables(pipeline.settings, tables);
-const rebuild = (...tables: string[]) => rebuildTables(pipeline.settings, tables);
+const verify = (...tables: string[]) => verifyTables(owning(pipeline.settings), tables);
+const rebuild = (...tables: string[]) => rebuildTables(owning(pipeline.settings), tables);
 const violations = async () => (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter((result) => result.violations > 0);
 
 /** All that was ever made of the batches of a table, surrogate keys apart; `sql` may be another warehouse. */
@@ -137,6 +138,62 @@ describe('verify-log', () => {
   });
 });
 
+/** As if retention had removed the first batches of orders: they are 100 days older than the others, and their files are gone. */
+async function pruneFirst(count: number): Promise<string[]> {
+  const rows = await pipeline.warehouse<{ batch_id: string }[]>`select batch_id from tidemark.batches where dimension_name = 'orders' order by sequence limit ${count}`;
+  const names = rows.map(({ batch_id }) => batch_id);
+  await pipeline.warehouse`update tidemark.batches set extracted_at = extracted_at - interval '100 days' where batch_id = any (${names})`;
+  for (const [relation, column] of [['tidemark.absorbed_changes', 'captured_at'], ['public.dim_orders_history', 'captured_at']] as const)
+    await pipeline.warehouse.unsafe(`update ${relation} set ${column} = ${column} - interval '100 days' where batch_id = any ($1)`, [names]);
+  for (const name of names) await rm(folder('processed', `${name}.json.gz`));
+  return names;
+}
+
+const RETENTION = { CDC_LOG_RETENTION_DAYS: '30' };
+const verifyPruned = () => runCli(['verify-log', '--table', 'orders'], { ...pipeline.env, ...RETENTION });
+
+describe('verify-log where retention has removed the oldest batches', () => {
+  it('says how many, verifies the others and the keys that began with them, and exits 0', async () => {
+    const names = await pruneFirst(3);
+    const [ledger] = await pipeline.warehouse<[{ rest: number }]>`select count(*)::integer - 3 as rest from tidemark.batches where dimension_name = 'orders'`;
+    const { code, stdout } = await verifyPruned();
+    expect(stdout).toBe(`ok    orders: ${String(ledger.rest)} batches replayed, 3 batches before them pruned by retention, history of the keys that began since is what they make\n`);
+    expect(code).toBe(0);
+    expect(await pipeline.warehouse`select 1 from tidemark.batches where metadata ->> 'is_pruned' = 'true'`).toHaveLength(0);
+    await expect(rebuildTables(owning({ ...pipeline.settings, cdc_log_retention_days: 30 }), ['orders'])).rejects.toMatchObject({ detail: expect.stringContaining(names[0] ?? '-') as string });
+  });
+
+  it('finds what was altered by hand of a key that began since, and what a batch that is left does not say', async () => {
+    await pruneFirst(3);
+    const began = `select order_key from dim_orders_history group by order_key having min(captured_at) > now() - interval '50 days' order by 1 limit 1`;
+    await pipeline.warehouse.unsafe(`update dim_orders_history set quantity = quantity + 1 where is_current and order_key = (${began})`);
+    expect(await verifyPruned()).toMatchObject({ code: 3, stdout: expect.stringMatching(/3 batches before them pruned by retention, 2 rows differ/) as string });
+    await pipeline.warehouse`update tidemark.batches set checksum = 'another' where dimension_name = 'orders' and sequence = (select max(sequence) from tidemark.batches where dimension_name = 'orders')`;
+    expect((await verifyPruned()).stderr).toContain('the document is not the batch of that name that was applied');
+  });
+
+  it('does not take for pruned what is missing in the middle, is younger than the retention, or has a rejected change that waits: exits 3', async () => {
+    await pruneFirst(3);
+    const [, second = ''] = (await readdir(folder('processed'))).sort();
+    await rename(folder('processed', second), folder(`aside ${second}`));
+    expect(await verifyPruned()).toMatchObject({ code: 3, stdout: expect.stringContaining(`lacks 1 batch of the ledger, first ${second.replace('.json.gz', '')}`) as string });
+    await rename(folder(`aside ${second}`), folder('processed', second));
+    const [first = ''] = (await readdir(folder('processed'))).sort();
+    await rename(folder('processed', first), folder(`aside ${first}`));
+    expect(await verifyPruned()).toMatchObject({ code: 3, stdout: expect.stringContaining(`lacks 1 batch of the ledger, first ${first.replace('.json.gz', '')}`) as string });
+    await rename(folder(`aside ${first}`), folder('processed', first));
+    await pipeline.warehouse`
+      insert into tidemark.rejected_changes (dimension_name, shard, batch_id, change_line, reason, change, rejected_at)
+      select 'orders', '', batch_id, 999, 'made by the test', '{}', now() from tidemark.batches where dimension_name = 'orders' and sequence = 3`;
+    expect(await verifyPruned()).toMatchObject({ code: 3, stdout: expect.stringContaining('lacks 1 batch of the ledger') as string });
+  });
+
+  it('does not where nothing is said to be removed', async () => {
+    await pruneFirst(3);
+    expect(await verify('orders')).toMatchObject([{ pruned: 0, missing: { length: 3 } }]);
+  });
+});
+
 describe('rebuild', () => {
   it('of a history that is right writes nothing', async () => {
     const [before, keys] = [await Promise.all(TABLES.map((table) => everything(table))), await surrogateKeys()];
@@ -213,7 +270,7 @@ describe('rebuild', () => {
     const before = await everything('orders');
     const lost = await createWarehouseDatabase();
     const settings = { ...pipeline.settings, warehouse: lost.settings };
-    const results = await rebuildTables(settings, ['orders']);
+    const results = await rebuildTables(owning(settings), ['orders']);
     expect(results).toMatchObject([{ batches: before.batches.length, right_versions: 0 }]);
     expect(await everything('orders', lost.sql)).toEqual(before);
     await simulate(pipeline.source, { ...TRAFFIC, seed: 4, changes: 20 });
@@ -233,7 +290,7 @@ describe('rebuild', () => {
   });
 
   it('keeps loaders out, and readers not', async () => {
-    const other = connect(pipeline.settings.warehouse, 'test', 1);
+    const other = connect(pipeline.admin.warehouse, 'test', 1);
     await pipeline.warehouse.begin(async (transaction) => {
       await transaction`select tidemark.open_replay('orders', true)`;
       expect(await other`select pg_try_advisory_lock(hashtextextended('tidemark.dimension orders', 0)) as is_free`).toEqual([{ is_free: false }]);

@@ -7,11 +7,13 @@ import { counted, formatRows } from '../table.js';
 
 interface VerifyArguments { readonly table?: readonly string[] | undefined; readonly json?: boolean | undefined }
 
-function report({ table, batches, missing, differences, rows }: VerifyResult): string {
-  if (missing.length > 0) return `FAIL  ${table}: the change log lacks ${counted(missing.length, 'batch')} of the ledger, first ${missing.slice(0, 3).join(', ')}: what retention removed (CDC_LOG_RETENTION_DAYS) cannot be verified`;
-  if (differences === 0) return `ok    ${table}: ${counted(batches, 'batch')} replayed, history is what they make`;
+const prunedWords = (pruned: number): string => (pruned === 0 ? '' : `, ${counted(pruned, 'batch')} before them pruned by retention`);
+
+function report({ table, batches, pruned, missing, differences, rows }: VerifyResult): string {
+  if (missing.length > 0) return `FAIL  ${table}: the change log lacks ${counted(missing.length, 'batch')} of the ledger, first ${missing.slice(0, 3).join(', ')}: nothing can be verified without what no CDC_LOG_RETENTION_DAYS accounts for`;
+  if (differences === 0) return `ok    ${table}: ${counted(batches, 'batch')} replayed${prunedWords(pruned)}, history ${pruned === 0 ? '' : 'of the keys that began since '}is what they make`;
   const shown = formatRows(rows.map(({ found_in, business_key, valid_from, version }) => ({ found_in, business_key, valid_from, version })));
-  return `FAIL  ${table}: ${counted(batches, 'batch')} replayed, ${counted(differences, 'row')} ${differences === 1 ? 'differs' : 'differ'}${differences > rows.length ? `, the first ${String(rows.length)} are shown` : ''}\n${shown.replace(/^/gm, '        ')}`;
+  return `FAIL  ${table}: ${counted(batches, 'batch')} replayed${prunedWords(pruned)}, ${counted(differences, 'row')} ${differences === 1 ? 'differs' : 'differ'}${differences > rows.length ? `, the first ${String(rows.length)} are shown` : ''}\n${shown.replace(/^/gm, '        ')}`;
 }
 
 export const verifyLogCommand: CommandModule<object, VerifyArguments> = {

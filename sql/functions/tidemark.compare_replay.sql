@@ -1,6 +1,8 @@
 -- Compares the history of a dimension with what its batches made of an empty one (tidemark.open_replay, replay_batch), row for row:
 -- every column that follows from the change log, as PostgreSQL prints it. Returns the first p_limit rows that only one of them
 -- has, by key and time, and how many there are in all. No row: they are the same.
+-- Where batches were skipped (tidemark.skip_pruned), what happened to a key until then is not to be had from the change log: a key that
+-- has a version or an absorbed change of that time is left out.
 create or replace function tidemark.compare_replay(
     p_dimension_name text,
     p_limit integer
@@ -17,6 +19,11 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_skipped_until timestamptz := (
+        select max(b.extracted_at)
+        from tidemark.batches as b
+        where b.dimension_name = tidemark._replay_name(p_dimension_name) and b.metadata ->> 'is_pruned' = 'true'
+    );
     v_columns text := array_to_string(tidemark._content_columns(p_dimension_name), ', ');
 begin
     return query execute format(
@@ -31,9 +38,22 @@ begin
             select 'history only' as found_in, l.* from (table live except all table replayed) as l
             union all
             select 'change log only', r.* from (table replayed except all table live) as r
+        ),
+        absorbed_before as (
+            select a.business_key from tidemark.absorbed_changes as a where a.dimension_name = %6$L and a.captured_at <= $1
+        ),
+        known_before as (
+            select json_build_array(%1$s)::text as business_key from %3$s as h where h.captured_at <= $1
+            union
+            select json_build_array(%1$s)::text from %3$s as h
+            where json_build_object(%7$s)::text in (select a.business_key from absorbed_before as a)
+            union
+            select json_build_array(%1$s)::text from pg_temp.%4$I as h
+            where json_build_object(%7$s)::text in (select a.business_key from absorbed_before as a)
         )
         select d.found_in, d.business_key, d.valid_from, d.version, count(*) over ()
         from difference as d
+        where not exists (select from known_before as k where k.business_key = d.business_key)
         order by d.business_key, d.valid_from, d.found_in desc
         limit %5$s
         $query$,
@@ -45,7 +65,10 @@ begin
         v_columns,
         (select d.history_relation from tidemark.dimensions as d where d.dimension_name = p_dimension_name),
         tidemark._replay_name(p_dimension_name),
-        p_limit
-    );
+        p_limit,
+        p_dimension_name,
+        tidemark._statement_fragments(p_dimension_name) ->> 'history_key_pairs'
+    )
+    using v_skipped_until;
 end;
 $$;

@@ -194,6 +194,7 @@ describe('tidemark.is_run_alive', () => {
     await reader`create role tidemark_test_reader`;
     try {
       await reader`grant usage on schema tidemark to tidemark_test_reader`;
+      await reader`grant execute on function tidemark.is_run_alive to tidemark_test_reader`;
       await reader`grant select on public.pipeline_metadata to tidemark_test_reader`;
       await reader`set role tidemark_test_reader`;
       expect(await reader`select bool_and(backend_start is null) as is_blind from pg_stat_activity where usename <> current_user`).toEqual([{ is_blind: true }]);

@@ -24,7 +24,8 @@ export const owning = (settings: Settings): Settings => ({ ...settings, warehous
 const as = (user: string, settings: DatabaseSettings): DatabaseSettings => ({ ...settings, user, password: user });
 
 const OWNERS = ['migrate', 'demo', 'verify-log', 'rebuild', 'table'];
-const APPLICATIONS = ['demo', 'simulate', '--simulate', 'grants'];
+/** What starts a simulator gives it its own settings, whatever else it starts. */
+const APPLICATIONS = ['demo', 'simulate', '--simulate', 'restart', 'grants'];
 const SUPERUSERS = ['grants'];
 
 /** The environment of a command, under the role that docs/operations.md gives it; one that names other users than the suite's stays as it is. */

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openChangeLog } from '../runner/change-log.js';
 import { assertSafeFolder } from '../runner/safe-folder.js';
 import { runCli, type CliResult } from './support/cli.js';
-import { createPipeline } from './support/databases.js';
+import { createPipeline, foldersIn } from './support/databases.js';
 
 let root: string;
 beforeEach(async () => { root = await mkdtemp(path.join(tmpdir(), 'tidemark-safe-')); });
@@ -106,7 +106,9 @@ describe('commands', () => {
       ['TIDEMARK_RUN_DIR', inRoot('link'), ['load', '--watch', '--service']], ['TIDEMARK_DATA_DIR', open, ['db', 'start']], ['TIDEMARK_DATA_DIR', inRoot('link'), ['db', 'start']],
     ];
     for (const [setting, folder, args] of tries) {
-      const { code, stderr }: CliResult = await runCli([...args], { ...pipeline.env, ...(args[0] === 'db' ? { DB_PORT: '1' } : {}), [setting]: folder });
+      // Embedded servers are asked for no certificate.
+      const env = args[0] === 'db' ? { ...foldersIn(pipeline.folder), DB_PORT: '1' } : pipeline.env;
+      const { code, stderr }: CliResult = await runCli([...args], { ...env, [setting]: folder });
       expect([setting, code, WHERE.test(stderr), stderr.includes(setting)], stderr).toEqual([setting, 1, true, true]);
     }
     expect(await readdir(open)).toEqual([]);

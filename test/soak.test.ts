@@ -61,7 +61,7 @@ it('under kills, cut connections and long transactions nothing is lost or comes 
   await registerDimension(pipeline.warehouse, 'chaos', 'chaos', [
     { source: 'id', type: 'integer', role: 'business key' }, { source: 'version', type: 'bigint', role: 'tracked' }, { source: 'touched', type: 'timestamptz', role: 'effective time' },
   ]);
-  const { source, warehouse } = pipeline.settings;
+  const { source, warehouse } = pipeline.admin;
   const proxies = [await openProxy(source.host, source.port), await openProxy(warehouse.host, warehouse.port)] as const;
   const env = { ...pipeline.env, DB_HOST: '127.0.0.1', WAREHOUSE_DB_HOST: '127.0.0.1', DB_PORT: String(proxies[0].port), WAREHOUSE_DB_PORT: String(proxies[1].port) };
   const [killing, time] = [new AbortController(), new AbortController()];

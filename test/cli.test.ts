@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { PROJECT_ROOT } from '../runner/config.js';
 import { cleanEnvironment, runCli } from './support/cli.js';
 import { createEmptyDatabase, createPipeline, environmentOf, type TestPipeline } from './support/databases.js';
+import { environmentFor } from './support/roles.js';
 
 describe('tidemark', () => {
   it('says what it can do, in general and of each command', async () => {
@@ -229,7 +230,7 @@ describe('--watch', () => {
     ['extract', 'SIGINT'], ['extract', 'SIGTERM'], ['load', 'SIGINT'], ['simulate', 'SIGTERM'], ['status', 'SIGINT'],
   ] as const)('of %s goes on until %s, then ends cleanly', async (command, signal) => {
     const pipeline = await createPipeline({ CDC_EXTRACTION_INTERVAL_SECONDS: '1', MUTATION_INTERVAL_SECONDS: '1' });
-    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), command, '--watch', '--json'], { env: cleanEnvironment(pipeline.env), cwd: PROJECT_ROOT });
+    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), command, '--watch', '--json'], { env: cleanEnvironment(environmentFor([command], pipeline.env)), cwd: PROJECT_ROOT });
     let said = '';
     child.stdout.on('data', (chunk: Buffer) => {
       said += chunk.toString();

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { PROJECT_ROOT } from '../runner/config.js';
 import { createPipeline } from './support/databases.js';
+import { environmentFor } from './support/roles.js';
 
 const TARGETS = [
   'quick-start', 'start', 'stop', 'restart', 'status', 'loader', 'logs', 'test', 'test-rapid', 'validate', 'docker-up', 'docker-down',
@@ -46,7 +47,8 @@ describe('the Makefile', () => {
   test('start, status, restart, validate and stop drive the pipeline', async () => {
     const pipeline = await createPipeline({ CDC_EXTRACTION_INTERVAL_SECONDS: '1' });
     const built = ['-o', 'dist/cli.js', '-o', 'node_modules/.package-lock.json', `TIDEMARK=${process.execPath} ${path.join(PROJECT_ROOT, 'dist', 'cli.js')}`];
-    const drive = (target: string) => make(target, '', built, { ...pipeline.env, ENV_FILE: '/dev/null' });
+    // The simulator is one of the services.
+    const drive = (target: string) => make(target, '', built, { ...environmentFor(['--simulate'], pipeline.env), ENV_FILE: '/dev/null' });
     try {
       for (const target of ['start', 'status', 'restart']) {
         const { code, said } = await drive(target);

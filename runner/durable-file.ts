@@ -176,7 +176,8 @@ export async function readPrivateFile(file: string): Promise<string> {
 }
 
 async function readPrivateBytes(file: string): Promise<Buffer> {
-  const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+  // A pipe that nobody writes to would never open, and the process would never end: it is opened at once, and refused below.
+  const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const { size } = await handle.stat().then((stat) => (stat.isFile() ? stat : { size: -1 }));
     if (size < 0) throw new TidemarkError('it is not a regular file', { detail: file });

@@ -165,6 +165,12 @@ describe('a bad batch file is refused by name and left where it is:', () => {
     await symlink(elsewhere, file);
     await expect(readBatch(file)).rejects.toThrow('a batch file cannot be read');
   });
+
+  it('a pipe that nobody writes to, which is not waited for', async () => {
+    const file = path.join(log.folder, 'changes_pipe.json');
+    execFileSync('mkfifo', [file]);
+    await expect(readBatch(file)).rejects.toMatchObject({ message: expect.stringContaining('it is not a regular file') as string, detail: file });
+  });
 });
 
 describe('a checkpoint that cannot be read', () => {

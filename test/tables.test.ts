@@ -55,6 +55,7 @@ describe('tidemark table', () => {
   it('removes a table but not its history; its change log is set aside, and the name is free for another registration', async () => {
     await extract();
     await load();
+    expect((await run('reconcile', '--table', 'customers')).code).toBe(0);
     const removed = await run('table', 'remove', 'customers');
     expect(removed.stdout).toContain('public.dim_customers_history stays as it is');
     expect(await pipeline.warehouse`select full_name from dim_customers_history`).toEqual([{ full_name: 'Ada' }]);
@@ -69,6 +70,15 @@ describe('tidemark table', () => {
     await register(settings, 'customers', { untracked: ['city'] });
     expect(await extractTables({ settings, tables: ['customers'] })).toMatchObject([{ changes: 1 }]);
     expect(await loadTables({ settings, tables: ['customers'] })).toMatchObject([{ inserted_versions: 1 }]);
+  });
+
+  it('removes it from every table that refers to what is registered', async () => {
+    const referring = await pipeline.warehouse<{ name: string }[]>`
+      select conrelid::regclass::text as name from pg_constraint where confrelid = 'tidemark.dimensions'::regclass`;
+    const [definition] = await pipeline.warehouse<{ body: string }[]>`
+      select prosrc as body from pg_proc where oid = 'tidemark.remove_dimension'::regproc`;
+    expect(referring.map(({ name }) => name)).toContain('tidemark.reconciliations');
+    expect(referring.filter(({ name }) => !(definition?.body ?? '').includes(`delete from ${name} as`))).toEqual([]);
   });
 
   it('lets a removed table come back under its name once its history has made room, in a warehouse made anew too', async () => {

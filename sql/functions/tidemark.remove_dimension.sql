@@ -1,5 +1,5 @@
--- Takes a dimension out: its mapping, its ledger and the changes kept aside. The history table stays, as a table like any other,
--- unless p_drop_history: then it goes, with its current view and as-of function, if nothing else depends on it.
+-- Takes a dimension out: its mapping, its ledger, what comparisons found and the changes kept aside. The history table stays, as a table
+-- like any other, unless p_drop_history: then it goes, with its current view and as-of function, if nothing else depends on it.
 -- Waits for a loader of the dimension to end its batch; locks the list of dimensions. Returns the name of the history table.
 -- Errors: TM002 unknown dimension; TM013 something of somebody else depends on the history, and nothing is changed.
 create or replace function tidemark.remove_dimension(
@@ -28,6 +28,7 @@ begin
     delete from tidemark.rejected_changes as r where r.dimension_name = p_dimension_name;
     delete from tidemark.absorbed_changes as a where a.dimension_name = p_dimension_name;
     delete from tidemark.batches as b where b.dimension_name = p_dimension_name;
+    delete from tidemark.reconciliations as c where c.dimension_name = p_dimension_name;
     delete from tidemark.first_values as f where f.dimension_name = p_dimension_name;
     delete from tidemark.former_column_names as f where f.dimension_name = p_dimension_name;
     delete from tidemark.ignored_columns as i where i.dimension_name = p_dimension_name;

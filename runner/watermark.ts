@@ -3,7 +3,7 @@ import type { Settings } from './config.js';
 import { chainHead, type BatchMetadata } from './contract.js';
 import type { Database } from './database.js';
 import { AlreadyPublishedError } from './durable-file.js';
-import { TidemarkError } from './errors.js';
+import { TidemarkError, UsageError } from './errors.js';
 import { tableState } from './layout.js';
 import { ledgerChains, newestInLedger } from './ledger.js';
 import { chainName, shardsOf } from './shard.js';
@@ -22,9 +22,9 @@ export interface Watermark {
   readonly is_complete: boolean;
   /** Seconds since the newest checkpoint, by the clock of the source; a quiet table has one each HEARTBEAT_SECONDS. */
   readonly lag_seconds: number | null;
-  /** What is captured and waits to be loaded. */
+  /** What is captured and waits to be loaded; the changes are null where a file cannot be read: "load" says which, and why. */
   readonly waiting_batches: number;
-  readonly waiting_changes: number;
+  readonly waiting_changes: number | null;
   /** Newest sequence in the ledger of the warehouse. */
   readonly loaded_sequence: number | null;
 }
@@ -51,7 +51,7 @@ async function watermarkOf(settings: Settings, table: string, shard: string, sou
   const log = await openChangeLog(settings.cdc_log_dir, table, shard);
   const newest = await newestCheckpoint(log);
   const clock = await readClock(source);
-  const heads = await Promise.all((await batchFiles(log)).map(async (file) => (await readBatch(file)).head));
+  const waiting = await Promise.all((await batchFiles(log)).map(changesOf));
   return {
     table,
     shard: shard === '' ? null : shard,
@@ -60,10 +60,20 @@ async function watermarkOf(settings: Settings, table: string, shard: string, sou
     extracted_at: newest?.extracted_at ?? null,
     is_complete: newest?.sweep.complete ?? false,
     lag_seconds: newest === undefined ? null : Math.max(0, Math.round((Date.parse(clock) - Date.parse(newest.extracted_at)) / 1000)),
-    waiting_batches: heads.length,
-    waiting_changes: heads.reduce((sum, { change_count }) => sum + change_count, 0),
+    waiting_batches: waiting.length,
+    waiting_changes: waiting.reduce((sum, each) => (sum === null || each === null ? null : sum + each), 0),
     loaded_sequence: (await newestInLedger(warehouse, table, shard))?.sequence ?? null,
   };
+}
+
+/** How many changes a batch holds; null where it cannot be read, which is no reason to show nothing of the other tables. */
+async function changesOf(file: string): Promise<number | null> {
+  try {
+    return (await readBatch(file)).head.change_count;
+  } catch (error) {
+    if (error instanceof TidemarkError) return null;
+    throw error;
+  }
 }
 
 /** The newest checkpoints of a table or shard, newest first. */
@@ -86,7 +96,7 @@ const MOST_RACES = 5;
  * Lets extraction go on from an earlier checkpoint: what was written since is read once more, and absorbed where it is known. Nothing is
  * taken back: the earlier state becomes a new checkpoint of the chain.
  * @returns the checkpoint it goes on from; undefined if there is none so early, and everything is read again
- * @throws TidemarkError if nothing was extracted yet
+ * @throws TidemarkError if nothing was extracted yet; UsageError if the sequence is yet to come
  */
 export async function rewind(settings: Settings, table: string, target: RewindTarget, shard = ''): Promise<BatchMetadata | undefined> {
   const log = await openChangeLog(settings.cdc_log_dir, table, shard);
@@ -94,6 +104,8 @@ export async function rewind(settings: Settings, table: string, target: RewindTa
     const newest = await newestCheckpoint(log);
     if (newest === undefined)
       throw new TidemarkError(`nothing of ${chainName(table, shard)} was extracted yet`, { detail: `table=${table} ${log.checkpoints}`, hint: 'npx tidemark extract reads it from the beginning' });
+    if ('sequence' in target && target.sequence > newest.sequence)
+      throw new UsageError(`--to is ${String(target.sequence)}, but the newest checkpoint of ${chainName(table, shard)} is ${String(newest.sequence)}`, { hint: `npx tidemark watermark show --table ${table} lists them` });
     const earlier = await findCheckpoint(log, target);
     try {
       await publishCheckpoint(log, rewound(newest, earlier));

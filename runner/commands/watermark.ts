@@ -84,7 +84,7 @@ async function oneOf(tables: readonly string[]): Promise<string> {
 function readTarget(to: string): RewindTarget {
   if (/^[0-9]{1,15}$/.test(to)) return { sequence: Number(to) };
   if (/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})$/.test(to) && !Number.isNaN(Date.parse(to))) return { instant: to };
-  throw new UsageError(`--to is ${to}, accepted is a sequence, or an instant such as 2026-02-01T09:00:00Z`);
+  throw new UsageError(`--to is ${to}, accepted is a sequence, or an instant such as 2026-02-01T09:00:00Z`, { hint: 'npx tidemark watermark show --table <name> lists the checkpoints' });
 }
 
 const table = { type: 'string', array: true, requiresArg: true, describe: 'Only these tables; all by default' } as const;

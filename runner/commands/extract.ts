@@ -48,7 +48,7 @@ export const extractCommand: CommandModule<object, ExtractArguments> = {
   },
   handler: async ({ table = [], full = false, maxRowsPerSecond, shard: asked, watch, service, json }) => {
     if (maxRowsPerSecond !== undefined && !(maxRowsPerSecond > 0))
-      throw new UsageError(`--max-rows-per-second is ${String(maxRowsPerSecond)}, accepted is one number above 0`);
+      throw new UsageError(`--max-rows-per-second is ${Number.isNaN(maxRowsPerSecond) ? 'not a number' : String(maxRowsPerSecond)}, accepted is one number above 0`, { hint: 'see "tidemark extract --help"' });
     if (full && watch === true) throw new UsageError('--full reads every row once, --watch goes on for ever', { hint: 'leave out --full or --watch' });
     const shard = parseShard(asked);
     const settings = loadSettings();

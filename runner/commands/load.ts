@@ -46,7 +46,7 @@ export const loadCommand: CommandModule<object, LoadArguments> = {
   handler: async ({ table = [], parallel = 1, watch, service, json, retryRejected, dryRun }) => {
     const settings = loadSettings();
     if (!Number.isInteger(parallel) || parallel < 1 || parallel > settings.max_connections)
-      throw new UsageError(`--parallel is ${Number.isNaN(parallel) ? 'not a number' : String(parallel)}, accepted is a whole number from 1 to MAX_CONNECTIONS (${String(settings.max_connections)})`);
+      throw new UsageError(`--parallel is ${Number.isNaN(parallel) ? 'not a number' : String(parallel)}, accepted is a whole number from 1 to MAX_CONNECTIONS (${String(settings.max_connections)})`, { hint: 'see "tidemark load --help"' });
     const print = (results: unknown, words: () => string) => { process.stdout.write(`${json === true ? JSON.stringify(results) : words()}\n`); };
     if (dryRun === true) {
       const results = await dryRunTables({ settings, tables: table }, retryRejected === true);

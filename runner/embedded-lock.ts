@@ -12,12 +12,12 @@ const PATIENCE_MS = 180_000;
 
 /**
  * Runs `work` while no other process does so under the same lock file; waits for it up to three minutes.
- * A holder that was killed is found by its number, or by its silence, and its lock taken over.
+ * A holder that was killed is found by its number, or by its silence, and its lock taken over. On a full disk the lock is an empty file,
+ * whose holder is nameless but not silent: what is running can be stopped there too.
  * @throws TidemarkError naming the holder when it does not end; whatever `work` throws.
  */
 export async function withLock<T>(file: string, work: () => Promise<T>): Promise<T> {
-  const mine = `${String(process.pid)} ${randomUUID()}`;
-  await acquire(file, mine);
+  const mine = await acquire(file, `${String(process.pid)} ${randomUUID()}`);
   const beat = setInterval(() => { utimes(file, new Date(), new Date()).catch(() => undefined); }, BEAT_MS);
   try {
     return await work();
@@ -27,28 +27,30 @@ export async function withLock<T>(file: string, work: () => Promise<T>): Promise
   }
 }
 
-async function acquire(file: string, mine: string): Promise<void> {
+/** @returns what the lock file holds now that it is ours */
+async function acquire(file: string, mine: string): Promise<string> {
   let told = false;
   for (const deadline = Date.now() + PATIENCE_MS; ; await sleep(100)) {
     try {
       await writeFile(file, mine, { flag: 'wx', mode: 0o644 });
-      return;
+      return mine;
     } catch (error) {
+      if (hasCode(error, 'ENOSPC', 'EDQUOT') && await read(file) === '') return '';
       if (!hasCode(error, 'EEXIST')) throw cannotLock(file, error);
     }
     const holder = await read(file);
     if (holder === undefined || await takeAwayIfStale(file, holder)) continue;
     const pid = holder.split(' ')[0] ?? '';
-    if (!told) logger.info(`waiting for another command (process ${pid})`);
+    if (!told) logger.info(`waiting for another command${pid === '' ? '' : ` (process ${pid})`}`);
     told = true;
-    if (Date.now() > deadline) throw new TidemarkError(`another command does not end (process ${pid})`, { detail: file, hint: 'end it, then run the command again' });
+    if (Date.now() > deadline) throw new TidemarkError(`another command does not end${pid === '' ? '' : ` (process ${pid})`}`, { detail: file, hint: 'end it, then run the command again' });
   }
 }
 
 const read = (file: string): Promise<string | undefined> => readFile(file, 'utf8').catch(() => undefined);
 
-const cannotLock = (file: string, cause: unknown) => new TidemarkError(`the data folder cannot be written: ${file}`, {
-  cause, detail: String(cause), hint: 'run the command as the user who made it, or set TIDEMARK_DATA_DIR to a folder of your own',
+const cannotLock = (file: string, cause: unknown) => new TidemarkError(`the lock file cannot be written: ${file}`, {
+  cause, detail: String(cause), hint: 'give this user the folder, or set TIDEMARK_RUN_DIR (services) or TIDEMARK_DATA_DIR (servers) to one of your own',
 });
 
 /** Moves the lock aside and looks at it again there: what was taken from a new holder at this moment is put back. */

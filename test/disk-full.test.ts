@@ -4,6 +4,7 @@ import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { withLock } from '../runner/embedded-lock.js';
 import { extractTables, loadTables } from '../runner/pipeline.js';
 import { createPipeline } from './support/databases.js';
 
@@ -46,5 +47,23 @@ describe.skipIf(!isMounted)('a full disk', () => {
     await loadTables({ settings: pipeline.settings, tables: [] });
     expect(await pipeline.warehouse`select count(*) as versions, count(distinct order_key) as keys from dim_orders_history`).toEqual([{ versions: '400', keys: '400' }]);
     await pipeline.drop();
+  });
+
+  it('lets commands take turns all the same, so that what runs can be stopped', async () => {
+    const ballast = path.join(disk, 'ballast');
+    await expect(writeFile(ballast, Buffer.alloc(512 * 1024))).rejects.toMatchObject({ code: 'ENOSPC' });
+    const lock = path.join(disk, '.lock');
+    const said: string[] = [];
+    const take = (name: string) => withLock(lock, async () => {
+      said.push(`${name} begins`);
+      await readdir(disk);
+      said.push(`${name} ends`);
+    });
+    await Promise.all([take('one'), take('two')]);
+    const [first = ''] = said[0]?.split(' ') ?? [];
+    const second = first === 'one' ? 'two' : 'one';
+    expect(said).toEqual([`${first} begins`, `${first} ends`, `${second} begins`, `${second} ends`]);
+    expect(await readdir(disk)).not.toContain('.lock');
+    await rm(ballast);
   });
 });

@@ -34,6 +34,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<unknown>>> = {
 };
 
 let withStack = false;
+let isToldToEnd = false;
 
 /** The command that was asked for; all of them where none of theirs is, so that help can show them and a misspelt one is guessed. */
 async function commandsFor(given: readonly string[]): Promise<CommandModule[]> {
@@ -42,6 +43,11 @@ async function commandsFor(given: readonly string[]): Promise<CommandModule[]> {
   return await Promise.all(loaders.map((load) => load())) as CommandModule[];
 }
 
+function wrongUsage(message: string, given: readonly string[]): UsageError {
+  const [word = ''] = given.filter((each) => !each.startsWith('-'));
+  if (word in COMMANDS) return new UsageError(message.replaceAll(/\n+ */g, ' '), { hint: `see "tidemark ${word} --help"` });
+  return new UsageError(message === `Unknown argument: ${word}` ? `there is no command ${word}` : message, { hint: '"tidemark --help" lists the commands' });
+}
 
 async function main(): Promise<void> {
   const given = hideBin(process.argv);
@@ -63,15 +69,16 @@ async function main(): Promise<void> {
     .wrap(Math.min(110, process.stderr.columns || 110))
     .fail((message: string | null, error: Error | undefined) => {
       if (error !== undefined && error.name !== 'YError') throw error;
-      throw new UsageError(message ?? error?.message ?? 'wrong usage', { hint: 'add --help to the command to see how it is used' });
+      throw wrongUsage(message ?? error?.message ?? 'wrong usage', given);
     })
     .parseAsync();
 }
 
-// Whoever reads the output may stop reading, as "head" does: that is no error. A full disk behind stderr must end nothing.
+// Whoever reads the output may stop reading, as "head" does: that is no error. What goes on for ever is told to end; what ends by itself
+// does what it was asked for, its run is noted, and its exit code holds. A full disk behind stderr must end nothing.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
-  process.exit(EXIT.done);
+  if (!isToldToEnd && process.argv.some((each) => /^(--watch|--follow|-[a-z]*f)$/.test(each))) isToldToEnd = process.emit('SIGTERM') || process.exit(EXIT.done);
 });
 process.stderr.on('error', () => undefined);
 

@@ -3,6 +3,7 @@ import { startArchive } from './archive.js';
 import { batchFiles, flushChangeLog, markProcessed, type BatchDocument, type ChangeLog } from './change-log.js';
 import { openChains, strangeFiles } from './change-log-status.js';
 import type { Settings } from './config.js';
+import { batchNameOf } from './contract.js';
 import { isAway, type Database, type Link, type Transaction } from './database.js';
 import { failpoint } from './failpoint.js';
 import { applyDocument, applyTogether, assertLedgerIsThere } from './load-apply.js';
@@ -168,7 +169,7 @@ function count(total: Total, document: BatchDocument, applied: ApplyResult): voi
 function sayApplied(log: ChangeLog, { file, head }: BatchDocument, applied: ApplyResult): void {
   const done = head.change_count - Number(applied.rejected_changes);
   const what = head.sequence == null ? 'changes of' : 'unique';
-  logger.info({ table: log.table, batch: path.basename(file, '.json') }, `Successfully processed ${String(done)}/${String(head.change_count)} ${what} ${log.table}`);
+  logger.info({ table: log.table, batch: batchNameOf(file) }, `Successfully processed ${String(done)}/${String(head.change_count)} ${what} ${log.table}`);
   const captured = Date.parse(head.extracted_at ?? '');
   if (!Number.isNaN(captured)) observeLatency(Math.max(0, (Date.now() - captured) / 1000));
 }

@@ -20,9 +20,11 @@ describe('tidemark', () => {
   });
 
   it.each([
-    [['nothing'], /Unknown (command|argument): nothing/],
+    [['nothing'], /there is no command nothing\n.*"tidemark --help" lists the commands/],
     [['extrakt'], /Did you mean extract/],
-    [['extract', '--tabel', 'orders'], /Unknown argument: tabel/],
+    [['extract', '--tabel', 'orders'], /Unknown argument: tabel\n.*see "tidemark extract --help"/],
+    [['table', 'frob'], /Invalid values: Argument: action, Given: "frob"/],
+    [['extract', '--max-rows-per-second', 'x'], /--max-rows-per-second is not a number, accepted is/],
     [[], /give a command/],
     [['simulate', '--rate'], /rate/],
     [['simulate', '--rate', '0'], /--rate is 0, accepted is one number above 0/],
@@ -252,6 +254,31 @@ describe('--watch', () => {
     child.kill('SIGTERM');
     await once(child, 'close');
     expect(result.toString()).toContain('orders: 0 changes');
+    await pipeline.drop();
+  });
+});
+
+describe('a reader that stops reading', () => {
+  /** The exit code of the first command of a pipe. */
+  const shell = async (pipe: string, env: Readonly<Record<string, string>>) => {
+    const child = spawn('bash', ['-c', `"$NODE" dist/cli.js ${pipe} > /dev/null; echo "\${PIPESTATUS[0]}"`], { cwd: PROJECT_ROOT, env: { ...cleanEnvironment(env), NODE: process.execPath }, stdio: ['ignore', 'pipe', 'ignore'] });
+    const [code] = await once(child.stdout, 'data') as [Buffer];
+    return Number(code.toString());
+  };
+
+  it('ends what goes on for ever', async () => {
+    const pipeline = await createPipeline({ CDC_EXTRACTION_INTERVAL_SECONDS: '1' });
+    expect(await shell('extract --watch | head -n 1', pipeline.env)).toBe(0);
+    expect(await pipeline.warehouse`select status from pipeline_metadata`).toEqual([{ status: 'succeeded' }]);
+    await pipeline.drop();
+  });
+
+  it('takes nothing from a command that ends by itself: it is done, its run is noted, and its exit code holds', async () => {
+    const pipeline = await createPipeline();
+    expect(await shell('load | true', pipeline.env)).toBe(0);
+    expect(await pipeline.warehouse`select status from pipeline_metadata`).toEqual([{ status: 'succeeded' }]);
+    await pipeline.warehouse`insert into pipeline_metadata (pipeline_name, run_id, status, start_time) values ('load', 'gone', 'running', now())`;
+    expect(await shell('check pipeline | true', pipeline.env)).toBe(3);
     await pipeline.drop();
   });
 });

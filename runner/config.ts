@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
-import { environmentSchema, type Environment } from './config-schema.js';
+import { SETTING_NAMES, environmentSchema, type Environment } from './config-schema.js';
 import { readEnvFile, settingsFrom } from './env-file.js';
 import { UsageError } from './errors.js';
 import { findPassword } from './passwords.js';
@@ -94,7 +94,12 @@ export interface Settings {
   readonly data_dir: string;
   /** False when data_dir is the default, which root may have to place elsewhere. */
   readonly data_dir_is_set: boolean;
+  /** Names in the file of settings that are none: misspelt ones, or those of another program. */
+  readonly unknown_names: readonly string[];
 }
+
+/** What docker-compose.yml takes from the same file. */
+const COMPOSE_NAMES: readonly string[] = ['GRAFANA_PASSWORD', 'POSTGRES_VERSION', 'TIDEMARK_VERSION'];
 
 /** The settings as a log may show them: without passwords. */
 export function withoutSecrets(settings: Settings): Record<string, unknown> {
@@ -108,7 +113,8 @@ export function withoutSecrets(settings: Settings): Record<string, unknown> {
  * @throws UsageError naming each wrong variable, its value (never a password) and what is accepted.
  */
 export function loadSettings(environment: NodeJS.ProcessEnv = process.env, folder: string = PROJECT_ROOT): Settings {
-  const given = settingsFrom(readEnvFile(environment.ENV_FILE, folder), environment);
+  const file = readEnvFile(environment.ENV_FILE, folder);
+  const given = settingsFrom(file, environment);
   const parsed = environmentSchema.safeParse(given);
   if (!parsed.success) throw wrongSettings(parsed.error.issues, given);
   const env = parsed.data;
@@ -140,6 +146,7 @@ export function loadSettings(environment: NodeJS.ProcessEnv = process.env, folde
     metrics_port: env.METRICS_PORT,
     data_dir: path.resolve(folder, env.TIDEMARK_DATA_DIR),
     data_dir_is_set: given.TIDEMARK_DATA_DIR !== undefined,
+    unknown_names: Object.keys(file).filter((name) => !SETTING_NAMES.includes(name) && !COMPOSE_NAMES.includes(name)),
   };
 }
 

@@ -1,6 +1,7 @@
 import type { DimensionMapping } from './contract.js';
 import type { Database } from './database.js';
 import { TidemarkError } from './errors.js';
+import { tableArgument } from './sql-text.js';
 
 /** What the catalog says of the column that marks deleted rows. */
 export interface DeletedMark {
@@ -22,7 +23,7 @@ export async function assertMarkFits(source: Database, mapping: DimensionMapping
   const { source_schema, source_table, deleted_column: column, deleted_values: values } = mapping;
   if (column === null || deleted_type === null) return;
   const name = `${source_schema}.${source_table}`;
-  const hint = `say what marks a deleted row: npx tidemark add --update ${name} --deleted-column ${column} --deleted-values <value> ...`;
+  const hint = `say what marks a deleted row: npx tidemark add --update ${tableArgument(source_schema, source_table)} --deleted-column ${column} --deleted-values <value> ...`;
   if (is_always_deleted === true)
     throw new TidemarkError(`every row of ${name} would count as deleted: column ${column} is never null`, { detail: `table=${mapping.dimension_name} column=${column} type=${deleted_type}`, hint });
   if (values === null) return;

@@ -37,6 +37,7 @@ const failure = (subject: string, error: unknown): Finding => {
 export async function examine(settings: Settings): Promise<Finding[]> {
   const mappings: DimensionMapping[] = [];
   const findings = [
+    ...examineNames(settings),
     ...await examineDatabase(settings.warehouse, async (warehouse) => {
       const found = await examineMigrations(settings);
       if (found.every(({ status }) => status !== 'error')) mappings.push(...await dimensionMappings(warehouse));
@@ -47,6 +48,11 @@ export async function examine(settings: Settings): Promise<Finding[]> {
     await examineDisk(settings),
   ];
   return findings;
+}
+
+function examineNames({ unknown_names }: Settings): Finding[] {
+  if (unknown_names.length === 0) return [];
+  return [warning('settings', `the file of settings has names that are no settings: ${unknown_names.join(', ')}`, 'correct what is misspelt (.env.example has every setting); what is there for another program does no harm')];
 }
 
 async function examineDatabase(settings: DatabaseSettings, more: (database: Database) => Promise<Finding[]>): Promise<Finding[]> {

@@ -5,7 +5,7 @@ import { fitsType } from './history-type.js';
 import { logger } from './logger.js';
 import { readTable } from './source-catalog.js';
 import type { SourceTable } from './source.js';
-import { quoteName } from './sql-text.js';
+import { quoteName, tableArgument } from './sql-text.js';
 
 /** What was warned of in this process: an endless run says it once, not at every poll. */
 const warned = new Set<string>();
@@ -17,7 +17,7 @@ export function warnOfUnmapped({ dimension_name: table, source_schema, source_ta
   if (columns.length === 0 || warned.has(warning)) return;
   warned.add(warning);
   logger.warn({ table, columns }, 'the source has columns that are not mapped to history: they are not captured. '
-    + `To add them, or to leave them out for good: npx tidemark add --update ${source_schema}.${source_table} (--ignore <column>)`);
+    + `To add them, or to leave them out for good: npx tidemark add --update ${tableArgument(source_schema, source_table)} (--ignore <column>)`);
 }
 
 /**
@@ -41,7 +41,7 @@ export async function assertFits(source: Database, mapping: DimensionMapping, de
   const time = misfits.find(({ history }) => history === 'valid_from');
   throw new TidemarkError(`columns of ${mapping.source_schema}.${mapping.source_table} have another type now, which does not fit into history`, {
     detail: `table=${mapping.dimension_name} ${faults.join('; ')}`,
-    hint: time !== undefined ? wayBackOfTime(mapping, time.source, time.history_type ?? '') : `undo it at the source, or write the migration that follows: npx tidemark add --update ${mapping.source_schema}.${mapping.source_table}`,
+    hint: time !== undefined ? wayBackOfTime(mapping, time.source, time.history_type ?? '') : `undo it at the source, or write the migration that follows: npx tidemark add --update ${tableArgument(mapping.source_schema, mapping.source_table)}`,
   });
 }
 

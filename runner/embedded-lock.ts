@@ -40,10 +40,10 @@ async function acquire(file: string, mine: string): Promise<string> {
     }
     const holder = await read(file);
     if (holder === undefined || await takeAwayIfStale(file, holder)) continue;
-    const pid = holder.split(' ')[0] ?? '';
-    if (!told) logger.info(`waiting for another command${pid === '' ? '' : ` (process ${pid})`}`);
+    const pid = holder === '' ? 'unknown' : holder.split(' ')[0] ?? '';
+    if (!told) logger.info(`waiting for another command (process ${pid})`);
     told = true;
-    if (Date.now() > deadline) throw new TidemarkError(`another command does not end${pid === '' ? '' : ` (process ${pid})`}`, { detail: file, hint: 'end it, then run the command again' });
+    if (Date.now() > deadline) throw new TidemarkError(`another command does not end (process ${pid})`, { detail: file, hint: 'end it, then run the command again' });
   }
 }
 

@@ -5,6 +5,7 @@ import { inTransaction, takeTurn } from './database-transaction.js';
 import { TidemarkError } from './errors.js';
 import type { DimensionMapping } from './contract.js';
 import { assertMarkFits } from './deleted-mark.js';
+import { tableArgument } from './sql-text.js';
 
 /** A source table and the queries that extract it, written by sql/source/describe_table.sql from its catalog. */
 export interface SourceTable {
@@ -132,7 +133,7 @@ export async function describeTable(source: Database, mapping: DimensionMapping,
   if (found.missing_columns !== null)
     throw new TidemarkError(`source table ${name} lacks columns that its mapping names: ${found.missing_columns.join(', ')}`, {
       detail: `table=${mapping.dimension_name}`,
-      hint: `restore them, or write the migration that follows: npx tidemark add --update ${name} --rename ${found.missing_columns[0] ?? ''}=<its new name> (or --retire ${found.missing_columns[0] ?? ''})`,
+      hint: `restore them, or write the migration that follows: npx tidemark add --update ${tableArgument(mapping.source_schema, mapping.source_table)} --rename ${found.missing_columns[0] ?? ''}=<its new name> (or --retire ${found.missing_columns[0] ?? ''})`,
     });
   if (!found.has_unique_key && !found.is_keyless_kind)
     throw new TidemarkError(`the business key of source table ${name} is not unique there, or may be null`, {

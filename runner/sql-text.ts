@@ -21,6 +21,13 @@ export function quoteText(text: string): string {
   return `E'${doubled.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replace(CONTROL, (character) => `\\u${codePoint(character)}`)}'`;
 }
 
+/** A table's name as it is given to a command in a shell: in quotes where a shell, or parseTableName (source-catalog), would take it apart otherwise. */
+export function tableArgument(schema: string, table: string): string {
+  const parts = [schema, table].map((part) => (/["'.]/.test(part) ? `"${part.replaceAll('"', '""')}"` : part));
+  const name = parts.join('.');
+  return /^[\w.]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
+}
+
 /** A text as it may stand in a comment, on one line. */
 export const commentText = (text: string): string => text.replace(CONTROL, ' ');
 

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -10,6 +11,7 @@ import { migrateWarehouse } from '../runner/migrate.js';
 import { extractTables, loadTables } from '../runner/pipeline.js';
 import type { UpdateOptions } from '../runner/registration-update.js';
 import { parseTableName } from '../runner/source-catalog.js';
+import { tableArgument } from '../runner/sql-text.js';
 import { runCli } from './support/cli.js';
 import { createPipeline, createWarehouseDatabase, type TestPipeline } from './support/databases.js';
 import { withDimensionsFolder } from './support/registered.js';
@@ -50,6 +52,18 @@ const versions = (columns: string) => pipeline.warehouse.unsafe<Record<string, u
 const touch = (id: number, change: string, minute: number) => pipeline.source.unsafe(`update customers set ${change}, updated_at = '2026-02-01 09:${String(minute).padStart(2, '0')}+00' where id = ${String(id)}`);
 const files = async () => (await readdir(path.join(settings.cdc_log_dir, 'customers'))).filter((name) => name.startsWith('changes_'));
 const violations = async () => (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter((result) => result.violations > 0);
+
+describe('the name of a table in a command that a message gives', () => {
+  it.each([
+    ['public', 'customers', 'public.customers'],
+    ['public', 'Order Items', "'public.Order Items'"],
+    ['a.b', 'it\'s "x"', `'"a.b"."it'\\''s ""x"""'`],
+  ])('%s, %s goes through a shell and is the same table', (schema, name, argument) => {
+    expect(tableArgument(schema, name)).toBe(argument);
+    const read = execFileSync('bash', ['-c', `printf %s ${argument}`]).toString();
+    expect(parseTableName(read)).toEqual({ schema, table: name });
+  });
+});
 
 describe('a column that is added at the source', () => {
   beforeEach(async () => { await pipeline.source`alter table customers add column phone text default 'none', add column "Nick Name" text`; });

@@ -9,7 +9,7 @@ import { logger, warnOnce } from './logger.js';
 import { retrying } from './retry.js';
 import { chainName, type Shard } from './shard.js';
 import { readIdentity, type SourceIdentity } from './source-identity.js';
-import { lockExtraction, unlockExtraction } from './source-lock.js';
+import { awaitExtraction, unlockExtraction } from './source-lock.js';
 import { describeShard } from './source-shard.js';
 import { describeTable } from './source.js';
 import { sweep, type Published, type Sweeper } from './sweep.js';
@@ -73,7 +73,7 @@ async function extractOnce(extraction: Extraction, total: Published): Promise<Ex
   await assertFits(source, mapping, described, await newestKnown({ ...extraction, log }));
   if (described.lacks_index)
     warnOnce(`index ${table}`, `${table}: no index of ${described.relation} serves extraction, so that each page reads the whole table. On the source: ${described.index_statement}`);
-  const holder = await lockExtraction(source, table, log.shard);
+  const holder = await awaitExtraction(source, table, log.shard);
   if (holder !== undefined)
     throw new HeldError(`another extractor holds ${chainName(table, log.shard)}: ${holder}`, {
       detail: `table=${table}${log.shard === '' ? '' : ` shard=${log.shard}`}`, hint: `let it finish, or stop it; one extractor a ${log.shard === '' ? 'table' : 'shard'} is enough`,

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database } from './database.js';
 import { chainName } from './shard.js';
 
@@ -14,6 +15,18 @@ export async function lockExtraction(source: Database, table: string, shard = ''
   const rival = await tryLock(source, chainName(table, shard), false);
   if (rival !== undefined) await giveBack(source, table, true);
   return rival;
+}
+
+const PATIENCE_MS = 3_000;
+const PAUSE_MS = 100;
+
+/** The same for an extractor, which waits a moment: a reconciler polls before it compares, and gives the lock back soon. */
+export async function awaitExtraction(source: Database, table: string, shard: string): Promise<string | undefined> {
+  for (const deadline = performance.now() + PATIENCE_MS; ;) {
+    const holder = await lockExtraction(source, table, shard);
+    if (holder === undefined || performance.now() > deadline) return holder;
+    await sleep(PAUSE_MS);
+  }
 }
 
 /** Gives the courtesy lock back; harmless where the session has already ended. */

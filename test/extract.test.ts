@@ -5,6 +5,7 @@ import type { BatchMetadata } from '../runner/contract.js';
 import { connect } from '../runner/database.js';
 import { extractTables, loadTables } from '../runner/pipeline.js';
 import { createPipeline, createSourceDatabase, type TestPipeline } from './support/databases.js';
+import { until } from './support/wait.js';
 
 interface Change { readonly id: number; readonly order_status: string; readonly operation_type: string; readonly cdc_timestamp: string; readonly last_updated: string }
 interface Document { readonly batch_metadata: BatchMetadata; readonly changes: readonly Change[] }
@@ -256,6 +257,16 @@ describe('extraction stops, with one clear error,', () => {
     await other`select pg_advisory_lock(hashtextextended('tidemark.extract orders', 0))`;
     await expect(extract()).rejects.toThrow(/another extractor holds orders: process \d+ \(tidemark somebody\) since/);
     await other.end();
+  });
+
+  it('but waits a moment for one that lets go of it, as a reconciler does after its poll', async () => {
+    await insertOrders(2);
+    const other = connect(pipeline.admin.source, 'somebody');
+    await other`select pg_advisory_lock(hashtextextended('tidemark.extract orders', 0))`;
+    const waiting = extract();
+    await until(async () => (await pipeline.source`select from pg_stat_activity where application_name = 'tidemark extract' and query like '%from pg_locks%'`).length > 0);
+    await other.end();
+    expect(await waiting).toMatchObject({ table: 'orders', changes: 2 });
   });
 
   it('where the source table is missing', async () => {

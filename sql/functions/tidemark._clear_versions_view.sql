@@ -1,5 +1,5 @@
--- Replaces tidemark.versions by one of the same columns that shows nothing, so that history tables can be altered or dropped.
--- Replaced, not dropped: somebody may have built on it, or granted it. tidemark._create_versions_view fills it again.
+-- Replaces the views of tidemark._create_versions_view by ones of the same columns that show nothing, so that history tables can be
+-- altered or dropped. Replaced, not dropped: somebody may have built on them, or granted them. That function fills them again.
 create or replace function tidemark._clear_versions_view()
 returns void
 language sql
@@ -20,5 +20,25 @@ select
     null::integer as change_line,
     null::timestamptz as captured_at,
     null::text as tracked_values
+where false;
+
+create or replace view tidemark.neighbours as
+select
+    null::text as dimension_name,
+    null::text as business_key,
+    null::bigint as surrogate_key,
+    null::timestamptz as valid_from,
+    null::timestamptz as valid_to,
+    null::text as cdc_operation,
+    null::bigint as previous_surrogate_key,
+    null::timestamptz as previous_valid_to,
+    null::bigint as next_surrogate_key,
+    null::timestamptz as next_valid_from,
+    null::boolean as equals_previous,
+    null::text as tracked_values
+where false;
+
+create or replace view tidemark.keys_in_force as
+select null::text as dimension_name, null::text as business_key, null::bigint as current_versions
 where false;
 $$;

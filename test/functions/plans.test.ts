@@ -20,7 +20,7 @@ beforeAll(async () => {
 });
 afterAll(async () => { await warehouse.drop(); });
 
-interface Node { readonly 'Node Type': string; readonly 'Relation Name'?: string; readonly 'Index Name'?: string; readonly 'Actual Rows'?: number; readonly Plans?: readonly Node[] }
+interface Node { readonly 'Node Type': string; readonly 'Relation Name'?: string; readonly 'Index Name'?: string; readonly 'Actual Rows'?: number; readonly 'Sort Key'?: readonly string[]; readonly 'Group Key'?: readonly string[]; readonly Plans?: readonly Node[] }
 
 const nodes = (node: Node): Node[] => [node, ...(node.Plans ?? []).flatMap(nodes)];
 
@@ -78,4 +78,14 @@ test.each<[string, string | Promise<string>, string, number]>([
 test.each(['change_frequency', 'current_orders'])('%s reads the history once', async (name) => {
   const [plan] = await sql.unsafe<[{ 'QUERY PLAN': [{ Plan: Node }] }]>(`explain (analyze, timing off, format json) ${await shown(name)}`);
   expect(nodes(plan['QUERY PLAN'][0].Plan).filter((node) => node['Relation Name'] === 'dim_orders_history')).toHaveLength(1);
+});
+
+const WALKS = ['a_gap_is_a_delete', 'a_life_begins_with_an_insert', 'neighbours_differ', 'versions_do_not_overlap', 'one_current_version_a_key'];
+
+test.each(WALKS)('the check %s walks the keys by their own columns, and prints none', async (check) => {
+  const query = await readFile(path.join(PROJECT_ROOT, 'sql', 'checks', 'scd2', `${check}.sql`), 'utf8');
+  const [plan] = await sql.unsafe<[{ 'QUERY PLAN': [{ Plan: Node }] }]>(`explain (analyze, timing off, format json) ${query}`);
+  const used = nodes(plan['QUERY PLAN'][0].Plan).filter((node) => (node['Actual Rows'] ?? 0) > 0);
+  expect(used.some((node) => node['Relation Name'] === 'dim_orders_history')).toBe(true);
+  expect(used.flatMap((node) => [...(node['Sort Key'] ?? []), ...(node['Group Key'] ?? [])]).filter((key) => key.includes('json'))).toEqual([]);
 });

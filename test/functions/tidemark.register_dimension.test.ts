@@ -106,17 +106,45 @@ describe('a registration', () => {
     const kept = await rolledBack(warehouse.sql, async (transaction) => {
       await transaction.unsafe(`
         create role tidemark_test_auditor;
-        grant select on tidemark.versions to tidemark_test_auditor;
+        grant select on tidemark.versions, tidemark.neighbours to tidemark_test_auditor;
         create view public.version_count as select count(*) as n from tidemark.versions;
         ${HISTORY}
         alter table public.things_history alter change_line type bigint, alter batch_id type varchar(100) collate "C", alter cdc_operation type text collate "POSIX";`);
       await register(transaction);
       await apply(transaction, batch('b1', '10:00', [{ id: 1, status: 'A', operation_type: 'INSERT', cdc_timestamp: '2026-02-01T09:00:00' }], { table: 'things' }));
       return transaction`
-        select has_table_privilege('tidemark_test_auditor', 'tidemark.versions', 'select') as is_granted, (select n from public.version_count) as n,
+        select has_table_privilege('tidemark_test_auditor', 'tidemark.versions', 'select') and has_table_privilege('tidemark_test_auditor', 'tidemark.neighbours', 'select') as is_granted, (select n from public.version_count) as n,
           exists (select from tidemark.versions as v join tidemark.batches as b on b.batch_id = v.batch_id where v.cdc_operation = 'INSERT') as is_joined`;
     });
     expect(kept).toEqual([{ is_granted: true, n: '1', is_joined: true }]);
+  });
+
+  test('shows each version beside its neighbours, whatever the names and types of its columns; equal is what prints alike', async () => {
+    const VALUE: Mapped = { source: 'value', history: 'value_1', role: 'tracked' };
+    const ENDED: Mapped = { source: 'ended', history: 'previous_valid_to', role: 'tracked' };
+    const rows = await rolledBack(warehouse.sql, async (transaction) => {
+      await transaction.unsafe(`${HISTORY} alter table public.things_history add column value_1 numeric, add column previous_valid_to json, alter column order_key type numeric;`);
+      await register(transaction, { columns: [KEY, VALUE, ENDED, TIME] });
+      const version = (from: string, to: string | null, value: string, ended: string) => transaction`
+        insert into public.things_history (order_key, value_1, previous_valid_to, valid_from, valid_to, is_current, cdc_operation, cdc_timestamp, batch_id, created_at, updated_at, captured_at, change_line)
+        values (${from === '09:10' ? '1.00' : '1'}, ${value}::text::numeric, ${ended}::text::json, ${`2026-02-01 ${from}`}::text::timestamp, ${to === null ? null : `2026-02-01 ${to}`}::text::timestamp, ${to === null}, 'UPDATE', now(), 'b', now(), now(), now(), 1)`;
+      await version('09:00', '09:10', '1.0', '{}');
+      await version('09:10', '09:20', '1.0', '{}');
+      await version('09:20', '09:40', '1.00', '{}');
+      await version('09:50', null, '1.00', '{ }');
+      return {
+        neighbours: await transaction`select business_key, previous_valid_to, next_valid_from, equals_previous, tracked_values from tidemark.neighbours order by valid_from`,
+        in_force: await transaction`select business_key, current_versions from tidemark.keys_in_force`,
+      };
+    });
+    const business_key = '{"order_key" : 1}';
+    expect(rows.neighbours).toEqual([
+      { business_key, previous_valid_to: null, next_valid_from: '2026-02-01 09:10:00+00', equals_previous: false, tracked_values: '(1.0,{})' },
+      { business_key, previous_valid_to: '2026-02-01 09:10:00+00', next_valid_from: '2026-02-01 09:20:00+00', equals_previous: true, tracked_values: '(1.0,{})' },
+      { business_key, previous_valid_to: '2026-02-01 09:20:00+00', next_valid_from: '2026-02-01 09:50:00+00', equals_previous: false, tracked_values: '(1.00,{})' },
+      { business_key, previous_valid_to: '2026-02-01 09:40:00+00', next_valid_from: null, equals_previous: false, tracked_values: '(1.00,"{ }")' },
+    ]);
+    expect(rows.in_force).toEqual([{ business_key, current_versions: '1' }]);
   });
 
   test('in a zone reads local times there: a time is in the future of its capture by that zone\'s clock', async () => {

@@ -1,11 +1,7 @@
 -- A hit is a key whose version ended without a successor at that moment, though no DELETE of it was applied.
 -- Something ended the version by hand, or a version is missing.
 select o.dimension_name, o.business_key, o.surrogate_key, o.valid_from, o.valid_to, o.next_valid_from
-from (
-    select v.*, lead(v.valid_from) over by_key as next_valid_from
-    from tidemark.versions as v
-    window by_key as (partition by v.business_key, v.dimension_name order by v.valid_from, v.surrogate_key)
-) as o
+from tidemark.neighbours as o
 where o.valid_to is not null
     and (o.next_valid_from is null or o.next_valid_from > o.valid_to)
     and not exists (

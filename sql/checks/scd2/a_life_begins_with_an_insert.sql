@@ -1,11 +1,7 @@
 -- A hit is a first version of a key, or the first after a gap, that is not marked INSERT, or a later one that is.
 -- A key that was deleted and came back at the same moment begins a new life without a gap.
 select o.dimension_name, o.business_key, o.surrogate_key, o.valid_from, o.cdc_operation, o.previous_valid_to
-from (
-    select v.*, lag(v.valid_to) over by_key as previous_valid_to
-    from tidemark.versions as v
-    window by_key as (partition by v.business_key, v.dimension_name order by v.valid_from, v.surrogate_key)
-) as o
+from tidemark.neighbours as o
 where (o.cdc_operation = 'INSERT') is distinct from (
     o.previous_valid_to is null
     or o.previous_valid_to < o.valid_from

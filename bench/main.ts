@@ -4,6 +4,7 @@ import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { setLogLevel } from '../runner/logger.js';
 import { formatTable } from '../runner/table.js';
+import { runnerMemory } from './memory.js';
 import { plot } from './plot.js';
 import { byBatchSize, byHistorySize, type Curve } from './scaling.js';
 import { SIZES, againstRescan, insertAndUpdate, lateChanges, longHistory, wholeWay, type Figure } from './scenarios.js';
@@ -34,7 +35,7 @@ async function main(): Promise<void> {
   const figures: Figure[] = [];
   const curves: Curve[] = [];
   try {
-    for (const scenario of [insertAndUpdate, longHistory, againstRescan, lateChanges, wholeWay]) figures.push(...await scenario(bench, SIZES[size], say));
+    for (const scenario of [insertAndUpdate, longHistory, againstRescan, lateChanges, wholeWay, runnerMemory]) figures.push(...await scenario(bench, SIZES[size], say));
     if (html !== undefined) for (const scenario of [byBatchSize, byHistorySize]) curves.push(await scenario(bench, SIZES[size], say));
   } finally {
     await bench.end();

@@ -1,6 +1,6 @@
 import { apply, applyRowByRow, copy, documents, empty, endToEnd, rescan } from './contenders.js';
 import { spread, type Spread } from './measure.js';
-import type { Bench } from './server.js';
+import { addOrders, type Bench } from './server.js';
 
 /** A row of the table: a ratio of two times measured in one run, and what it should be. */
 export interface Figure {
@@ -21,12 +21,14 @@ export interface Size {
   /** Versions of the long history. */
   readonly history: number;
   readonly runs: number;
+  /** Changes that wait when the runner's memory is measured. */
+  readonly backlog: number;
 }
 
 export const SIZES: Readonly<Record<'full' | 'quick' | 'smoke', Size>> = {
-  full: { changes: 100_000, history: 5_000_000, runs: 3 },
-  quick: { changes: 50_000, history: 1_000_000, runs: 3 },
-  smoke: { changes: 10_000, history: 100_000, runs: 2 },
+  full: { changes: 100_000, history: 5_000_000, runs: 3, backlog: 3_000_000 },
+  quick: { changes: 50_000, history: 1_000_000, runs: 3, backlog: 500_000 },
+  smoke: { changes: 10_000, history: 100_000, runs: 2, backlog: 100_000 },
 };
 
 /** What the platform that Tidemark replaces publishes for 100,000 records, in seconds. */
@@ -134,15 +136,12 @@ export async function lateChanges({ warehouse }: Bench, { history, changes, runs
 
 /** Extract, log and load, the whole way. */
 export async function wholeWay(bench: Bench, { changes, runs }: Size, say: (line: string) => void): Promise<Figure[]> {
-  const { source, warehouse } = bench;
+  const { warehouse } = bench;
   const [way, copied]: [number[], number[]] = [[], []];
   await empty(warehouse);
   for (let run = 0; run < runs; run += 1) {
     say(`the whole way, run ${String(run + 1)} of ${String(runs)}`);
-    await source`
-      insert into public.orders (customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date, last_updated, created_at)
-      select 100 + k % 1000, 200 + k % 100, 1 + k % 9, 9.99, 9.99 * (1 + k % 9), 'pending', now(), now(), now() from generate_series(1, ${changes}::integer) as k`;
-    await source`vacuum analyze public.orders`;
+    await addOrders(bench, changes);
     way.push(await endToEnd(bench));
     const [newest] = await warehouse<[{ from: string }]>`select max(order_key) - ${changes}::integer as "from" from public.dim_orders_history`;
     copied.push(await copy(bench, `order_key > ${newest.from}`));

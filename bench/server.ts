@@ -51,6 +51,14 @@ export async function openBench(given: boolean, batchSize: number): Promise<Benc
   };
 }
 
+/** New orders at the source, waiting to be captured. */
+export async function addOrders({ source }: Bench, count: number): Promise<void> {
+  await source`
+    insert into public.orders (customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date, last_updated, created_at)
+    select 100 + k % 1000, 200 + k % 100, 1 + k % 9, 9.99, 9.99 * (1 + k % 9), 'pending', now(), now(), now() from generate_series(1, ${count}::integer) as k`;
+  await source`vacuum analyze public.orders`;
+}
+
 async function startServer(folder: string): Promise<Record<string, string>> {
   const listener = createServer();
   await once(listener.listen(0, '127.0.0.1'), 'listening');

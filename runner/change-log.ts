@@ -6,6 +6,7 @@ import {
 } from './contract.js';
 import { AlreadyPublishedError, COMPRESSED, TEMPORARY_PREFIX, ensurePrivateFolder, explainFileError, flushFolder, moveFiles, publishFile, readPrivateFile } from './durable-file.js';
 import { TidemarkError, hasCode } from './errors.js';
+import { giveBackBatches } from './heap.js';
 import { logger } from './logger.js';
 import { isShardName } from './shard.js';
 
@@ -72,7 +73,7 @@ export async function readCheckpoint(log: ChangeLog, sequence: number): Promise<
 
 /** Checksum of change lines, as they stand in the file; the same as tidemark.batch_checksum. */
 export function checksumOf(lines: string): string {
-  return createHash('sha256').update(`${lines}\n`, 'utf8').digest('hex');
+  return createHash('sha256').update(lines, 'utf8').update('\n').digest('hex');
 }
 
 /**
@@ -143,6 +144,7 @@ export async function batchFiles(log: ChangeLog): Promise<string[]> {
  */
 export async function readBatch(file: string): Promise<BatchDocument> {
   try {
+    giveBackBatches();
     const text = await readPrivateFile(file);
     if (text.trim() === '') throw new TidemarkError('it is empty');
     return { file, text, head: text.startsWith(FRAME.begin) ? readOwnHead(text) : readForeignHead(text) };

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import './heap.js';
 import yargs, { type CommandModule } from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { loadSettings } from './config.js';

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { link, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
+import { link, lstat, mkdir, open, rename, unlink, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip, gzip } from 'node:zlib';
@@ -175,6 +175,17 @@ export async function readPrivateFile(file: string): Promise<string> {
   }
 }
 
+/** Into one buffer of the size of the file; the handle's own "readFile" would hold it twice. */
+async function readWhole(handle: FileHandle, size: number): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafeSlow(size);
+  for (let filled = 0; filled < size;) {
+    const { bytesRead } = await handle.read(bytes, filled, size - filled);
+    if (bytesRead === 0) return bytes.subarray(0, filled);
+    filled += bytesRead;
+  }
+  return bytes;
+}
+
 async function readPrivateBytes(file: string): Promise<Buffer> {
   // A pipe that nobody writes to would never open, and the process would never end: it is opened at once, and refused below.
   const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -182,7 +193,7 @@ async function readPrivateBytes(file: string): Promise<Buffer> {
     const { size } = await handle.stat().then((stat) => (stat.isFile() ? stat : { size: -1 }));
     if (size < 0) throw new TidemarkError('it is not a regular file', { detail: file });
     if (size > LARGEST_FILE) throw new TidemarkError(`it is larger than ${String(LARGEST_FILE)} bytes`, { detail: file });
-    const bytes = await handle.readFile();
+    const bytes = await readWhole(handle, size);
     return file.endsWith(COMPRESSED) ? await promisify(gunzip)(bytes, { maxOutputLength: LARGEST_FILE }) : bytes;
   } catch (error) {
     if (hasCode(error, 'ERR_BUFFER_TOO_LARGE')) throw new TidemarkError(`it is larger than ${String(LARGEST_FILE)} bytes`, { detail: file, cause: error });

@@ -20,6 +20,12 @@ export async function* readGroups(log: ChangeLog, files: readonly string[], isSt
   try {
     for (const file of files) {
       if (isStopping()) return;
+      // Before the next is read: two large batches are not held at once.
+      if (isFull(group)) {
+        yield group;
+        group = [];
+        if (isStopping()) return;
+      }
       const document = await readPublished(log, file);
       if (document === undefined) continue;
       if (!fits(group, document)) {
@@ -35,15 +41,18 @@ export async function* readGroups(log: ChangeLog, files: readonly string[], isSt
   if (group.length > 0) yield group;
 }
 
+const isFull = (group: readonly BatchDocument[]): boolean => changesOf(group) >= GROUP.changes || bytesOf(group) >= GROUP.bytes;
+
+const changesOf = (group: readonly BatchDocument[]): number => group.reduce((sum, { head }) => sum + head.change_count, 0);
+const bytesOf = (group: readonly BatchDocument[]): number => group.reduce((sum, { text }) => sum + text.length, 0);
+
 function fits(group: readonly BatchDocument[], next: BatchDocument): boolean {
   const last = group.at(-1);
   if (last === undefined) return true;
   const follows = next.head.sequence != null && next.head.previous_checksum != null && next.head.previous_checksum === last.head.checksum
     && next.head.table === last.head.table && next.head.shard === last.head.shard;
   const all = [...group, next];
-  return follows && all.length <= GROUP.batches
-    && all.reduce((sum, { head }) => sum + head.change_count, 0) <= GROUP.changes
-    && all.reduce((sum, { text }) => sum + text.length, 0) <= GROUP.bytes;
+  return follows && all.length <= GROUP.batches && changesOf(all) <= GROUP.changes && bytesOf(all) <= GROUP.bytes;
 }
 
 async function readPublished(log: ChangeLog, file: string): Promise<BatchDocument | undefined> {

@@ -5,6 +5,7 @@ import { inTransaction, takeTurn } from './database-transaction.js';
 import { TidemarkError } from './errors.js';
 import type { DimensionMapping } from './contract.js';
 import { assertMarkFits } from './deleted-mark.js';
+import { giveBackBatches } from './heap.js';
 import { tableArgument } from './sql-text.js';
 
 /** A source table and the queries that extract it, written by sql/source/describe_table.sql from its catalog. */
@@ -178,6 +179,7 @@ async function readLines(
   notBefore: string | null,
   place: (string | null)[],
 ): Promise<Page> {
+  giveBackBatches();
   // Between snapshot and clock one shard at a time: so the one whose extracted_at is later has read later.
   const turn = table.may_move ? await takeTurn(source, `tidemark.capture ${table.relation}`) : undefined;
   return inTransaction(source, 'isolation level repeatable read read only', async (session) => {

@@ -61,7 +61,7 @@ const LAYERS: readonly { readonly name: string; readonly holds: (module: string)
   { name: 'helpers', holds: (module) => ['contract', 'env-file', 'passwords', 'progress', 'table', 'interrupt', 'durable-file'].includes(module) },
   { name: 'shard', holds: (module) => module === 'shard' },
   { name: 'folders', holds: (module) => module === 'safe-folder' },
-  { name: 'leaves', holds: (module) => ['errors', 'failpoint', 'logger', 'measure', 'sql-text'].includes(module) },
+  { name: 'leaves', holds: (module) => ['errors', 'failpoint', 'heap', 'logger', 'measure', 'sql-text'].includes(module) },
 ];
 
 function depthOf(module: string): number {

@@ -1,0 +1,56 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import path from 'node:path';
+import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { PROJECT_ROOT, type DatabaseSettings, type Settings } from '../runner/config.js';
+import { empty } from './contenders.js';
+import type { Figure, Size } from './scenarios.js';
+import { addOrders, type Bench } from './server.js';
+
+/** What the runner may need whatever waits for it, in megabytes. */
+const MOST_MEGABYTES = 150;
+
+/** Loaded before a command: when it ends it tells, on a channel of its own, the most memory it has had, in kilobytes. */
+const TELL_MOST_MEMORY = `
+  import { existsSync, readFileSync, writeSync } from 'node:fs';
+  const most = () => (existsSync('/proc/self/status') ? /VmHWM:\\s*([0-9]+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1] : process.resourceUsage().maxRSS);
+  process.on('exit', () => writeSync(3, String(most())));`;
+
+const TELL = `data:text/javascript,${encodeURIComponent(TELL_MOST_MEMORY)}`;
+
+const endOf = (prefix: string, { host, port, database, user, password }: DatabaseSettings) => ({
+  [`${prefix}HOST`]: host, [`${prefix}PORT`]: String(port), [`${prefix}NAME`]: database, [`${prefix}USER`]: user, [`${prefix}PASSWORD`]: password,
+});
+
+/** Runs a command as a user would; it must be built. Returns the most memory it has had, in megabytes. */
+async function mostMemoryOf(command: 'extract' | 'load', settings: Settings): Promise<number> {
+  const size = String(settings.batch_size);
+  const child = spawn(process.execPath, ['--import', TELL, path.join(PROJECT_ROOT, 'dist', 'cli.js'), command, '--table', 'orders'], {
+    env: {
+      PATH: process.env.PATH, ENV_FILE: '/dev/null', LOG_LEVEL: 'WARNING', ...endOf('DB_', settings.source), ...endOf('WAREHOUSE_DB_', settings.warehouse),
+      BATCH_SIZE: size, BATCH_SIZE_MIN: size, BATCH_SIZE_MAX: size, CDC_LOG_DIR: settings.cdc_log_dir, LOG_DIR: settings.log_dir, TIDEMARK_DATA_DIR: settings.run_dir,
+    },
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+  });
+  const [faults, kilobytes] = [child.stdio[2], child.stdio[3]].map((stream) => text(stream as Readable));
+  const [code] = await once(child, 'close') as [number | null];
+  if (code !== 0) throw new Error(`tidemark ${command} ended with ${String(code)}: ${await faults ?? ''}`);
+  return Number(await kilobytes) / 1024;
+}
+
+/** The most memory of the two commands over a backlog of many batches: as many megabytes as there are for ever, or they would grow. */
+export async function runnerMemory(bench: Bench, { backlog }: Size, say: (line: string) => void): Promise<Figure[]> {
+  await empty(bench.warehouse);
+  await addOrders(bench, backlog);
+  const figures: Figure[] = [];
+  for (const command of ['extract', 'load'] as const) {
+    say(`runner memory, ${command} of ${String(backlog)} changes`);
+    const most = await mostMemoryOf(command, bench.settings);
+    figures.push({
+      name: `runner memory, ${command} of ${String(Math.ceil(backlog / bench.settings.batch_size))} batches`, unit: 'MB', target: MOST_MEGABYTES, bound: 'at most',
+      ratio: { min: most, median: most, max: most }, isMet: most <= MOST_MEGABYTES, seconds: {},
+    });
+  }
+  return figures;
+}

@@ -24,7 +24,7 @@ const endOf = (prefix: string, { host, port, database, user, password }: Databas
 });
 
 /** Runs a command as a user would; it must be built. Returns the most memory it has had, in megabytes. */
-async function mostMemoryOf(command: 'extract' | 'load', settings: Settings): Promise<number> {
+export async function mostMemoryOf(command: 'extract' | 'load', settings: Settings): Promise<number> {
   const size = String(settings.batch_size);
   const child = spawn(process.execPath, ['--import', TELL, path.join(PROJECT_ROOT, 'dist', 'cli.js'), command, '--table', 'orders'], {
     env: {

@@ -55,7 +55,7 @@ const each = (ones: readonly number[], others: readonly number[]) => ones.map((o
 export async function insertAndUpdate(bench: Bench, { changes, runs }: Size, say: (line: string) => void): Promise<Figure[]> {
   const { warehouse } = bench;
   const [inserts, updates] = [await documents(warehouse, changes, 0), await documents(warehouse, changes, 1)];
-  const [insert, update, copied, loop]: [number[], number[], number[], number[]] = [[], [], [], []];
+  const [insert, update, copied, loop, alone]: [number[], number[], number[], number[], number[]] = [[], [], [], [], []];
   for (let run = 0; run < runs; run += 1) {
     say(`insert and update, run ${String(run + 1)} of ${String(runs)}`);
     await empty(warehouse);
@@ -67,12 +67,15 @@ export async function insertAndUpdate(bench: Bench, { changes, runs }: Size, say
     await apply(warehouse, inserts);
     await warehouse`vacuum (analyze) public.dim_orders_history`;
     loop.push(await applyRowByRow(warehouse, updates));
+    // A thousand are enough to know what one costs.
+    alone.push((await applyRowByRow(warehouse, await documents(warehouse, Math.min(1000, changes), 2, 1))) * (changes / Math.min(1000, changes)));
   }
   const thousands = `${String(changes / 1000)}K`;
   return [
     figure({ name: `apply ${thousands} INSERT changes`, unit: 'x COPY', target: 1.8, bound: 'at most', ratios: each(insert, copied), seconds: { apply: insert, copy: copied } }),
     figure({ name: `apply ${thousands} UPDATE changes`, unit: 'x COPY', target: 3, bound: 'at most', ratios: each(update, copied), seconds: { apply: update, copy: copied } }),
     figure({ name: `the same by a row-at-a-time loop`, unit: 'x apply_batch', target: 5, bound: 'at least', ratios: each(loop, update), seconds: { loop, apply: update } }),
+    figure({ name: `the same, each change sent by itself and committed`, unit: 'x apply_batch', target: 5, bound: 'at least', ratios: each(alone, update), seconds: { alone, apply: update } }),
   ];
 }
 

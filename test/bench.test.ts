@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runnerMemory } from '../bench/memory.js';
 import { plot } from '../bench/plot.js';
+import { formatScale, manyChanges, manyVersions, parseScale } from '../bench/scale.js';
 import { byBatchSize, byHistorySize } from '../bench/scaling.js';
 import { insertAndUpdate, lateChanges, longHistory, wholeWay, type Figure, type Size } from '../bench/scenarios.js';
 import { openBench, type Bench } from '../bench/server.js';
@@ -30,7 +31,7 @@ function best({ name, bound, seconds }: Figure): number {
 }
 
 test.each<[string, typeof longHistory, readonly number[]]>([
-  ['INSERT and UPDATE in batches are near COPY, and no slower than a loop', insertAndUpdate, [9, 14, 1]],
+  ['INSERT and UPDATE in batches are near COPY, and no slower than a loop', insertAndUpdate, [9, 14, 1, 1]],
   ['a long history makes a batch no slower', longHistory, [4]],
   ['late changes are near those in order', lateChanges, [9]],
   ['extract, log and load are near COPY', wholeWay, [30]],
@@ -45,6 +46,20 @@ test('a backlog of many batches takes little memory', async () => {
   const batches = { ...bench, settings: { ...bench.settings, batch_size: 6000 } };
   for (const { name, ratio } of await runnerMemory(batches, SMALL, quiet)) expect(ratio.max, name).toBeLessThan(150);
 });
+
+test.each<[string, typeof manyChanges, number, readonly string[]]>([
+  ['changes', manyChanges, 60_000, ['extract: the last tenth', 'load: the last tenth', 'load: most memory']],
+  ['versions', manyVersions, 20_000, ['1,000 changes to 20000 versions', 'as of a moment, one key', 'checks, all of scd2 and pipeline']],
+])('a run in scale measures many %s, and every check passes on them', async (_, scenario, count, names) => {
+  const found = await scenario(bench, count, quiet);
+  expect(found.figures.map(({ name }) => name)).toEqual(expect.arrayContaining([...names]));
+  expect(found.figures.filter(({ value }) => !(value > 0))).toEqual([]);
+  expect(formatScale(found)).not.toContain('FAIL');
+});
+
+test.each([['changes=10M', { what: 'changes', count: 10_000_000 }], ['versions=200K', { what: 'versions', count: 200_000 }], ['versions=7', { what: 'versions', count: 7 }], ['rows=1M', undefined], ['changes=1G', undefined]])(
+  'a scale is given as %s', (text, meant) => { expect(parseScale(text)).toEqual(meant); },
+);
 
 test('the page draws every figure, and the curves of batch and history size', async () => {
   const size = { ...SMALL, changes: 1000, history: 10_000, runs: 1 };

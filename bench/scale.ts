@@ -1,0 +1,103 @@
+import { formatChecks, runChecks } from '../runner/checks.js';
+import type { Database } from '../runner/database.js';
+import { formatTable } from '../runner/table.js';
+import { apply, documents, empty } from './contenders.js';
+import { spread } from './measure.js';
+import { mostMemoryOf } from './memory.js';
+import { addOrders, type Bench } from './server.js';
+
+/** How Tidemark fares with very many changes, or a very long history: figures and plans, no targets but those named beside them. */
+export interface Scaled {
+  readonly name: string;
+  readonly value: number;
+  readonly unit: string;
+}
+
+export interface Scale {
+  readonly figures: readonly Scaled[];
+  readonly plans: readonly { readonly name: string; readonly plan: string }[];
+}
+
+/** What is many: "changes=10M" or "versions=50M"; K and M are thousands and millions. Undefined where it is neither. */
+export function parseScale(text: string): { what: 'changes' | 'versions'; count: number } | undefined {
+  const [, what, digits, unit] = /^(changes|versions)=([0-9]+)([KM]?)$/.exec(text) ?? [];
+  if (what !== 'changes' && what !== 'versions') return undefined;
+  return { what, count: Number(digits) * ({ K: 1e3, M: 1e6 }[unit ?? ''] ?? 1) };
+}
+
+/** Extracts and loads so many changes by the two commands: memory, and the rate in the first and the last tenth of the batches. */
+export async function manyChanges(bench: Bench, changes: number, say: (line: string) => void): Promise<Scale> {
+  await empty(bench.warehouse);
+  for (let left = changes; left > 0; left -= 1_000_000) await addOrders(bench, Math.min(left, 1_000_000));
+  const figures: Scaled[] = [];
+  for (const command of ['extract', 'load'] as const) {
+    say(`${command} of ${String(changes)} changes`);
+    const began = performance.now();
+    figures.push({ name: `${command}: most memory`, value: await mostMemoryOf(command, bench.settings), unit: 'MB, at most 150' });
+    figures.push({ name: `${command}: all`, value: changes / ((performance.now() - began) / 1000), unit: 'changes a second' });
+  }
+  for (const [command, moment] of [['extract', 'extracted_at'], ['load', 'applied_at']] as const) {
+    const [rate] = await bench.warehouse<[{ first: number; last: number }]>`
+      with batch as (
+        select b.change_count, b.${bench.warehouse(moment)} as moment, ntile(10) over (order by b.sequence) as tenth
+        from tidemark.batches as b where b.dimension_name = 'orders'
+      ),
+      rate as (
+        select r.tenth, sum(r.change_count) / nullif(extract(epoch from max(r.moment) - min(r.moment)), 0) as changes_a_second
+        from (select *, row_number() over (partition by tenth order by moment) = 1 as is_first from batch) as s
+        cross join lateral (select s.tenth, s.moment, case when s.is_first then 0 else s.change_count end as change_count) as r
+        group by r.tenth
+      )
+      select min(changes_a_second) filter (where tenth = 1)::float8 as first, max(changes_a_second) filter (where tenth = 10)::float8 as last from rate`;
+    figures.push({ name: `${command}: the first tenth`, value: rate.first, unit: 'changes a second' });
+    figures.push({ name: `${command}: the last tenth`, value: rate.last / rate.first, unit: 'x the first, at least 0.8' });
+  }
+  return { figures, plans: [] };
+}
+
+const AS_OF = "public.dim_orders_history_as_of('2026-02-01 09:00:30')";
+
+/** A history of so many versions, two a key: what changes, queries and checks cost on it. */
+export async function manyVersions({ warehouse }: Bench, versions: number, say: (line: string) => void): Promise<Scale> {
+  const figures: Scaled[] = [];
+  const plans: { name: string; plan: string }[] = [];
+  for (const [name, size] of [['50K versions', Math.min(50_000, versions)], [`${String(versions)} versions`, versions]] as const) {
+    say(`a history of ${name}`);
+    await warehouse`call bench.fill_history(${size / 2}, 2)`;
+    await warehouse`vacuum public.dim_orders_history`;
+    const taken: number[] = [];
+    for (let run = 0; run < 4; run += 1) taken.push(await apply(warehouse, await documents(warehouse, 1000, 2 + run, 1000)));
+    figures.push({ name: `1,000 changes to ${name}`, value: spread(taken.slice(1)).min * 1000, unit: 'ms' });
+  }
+  for (const [name, query] of [
+    ['as of a moment, one key', `select * from ${AS_OF} where order_key = 7`],
+    ['as of a moment, all keys', `select count(*), sum(total_amount) from ${AS_OF}`],
+    ['current state, all keys', 'select count(*), sum(total_amount) from public.dim_orders_current'],
+  ] as const) {
+    const { milliseconds, plan } = await explained(warehouse, query);
+    figures.push({ name, value: milliseconds, unit: 'ms in the server' });
+    plans.push({ name, plan });
+  }
+  say('checks');
+  const began = performance.now();
+  const results = await runChecks(warehouse, ['scd2', 'pipeline']);
+  figures.push({ name: 'checks, all of scd2 and pipeline', value: (performance.now() - began) / 1000, unit: 's' });
+  plans.push({ name: 'checks', plan: formatChecks(results) });
+  return { figures, plans };
+}
+
+/** Least time of several executions in the server, in milliseconds, and the plan. */
+async function explained(warehouse: Database, query: string): Promise<{ milliseconds: number; plan: string }> {
+  const times: number[] = [];
+  let lines: string[] = [];
+  for (let run = 0; run < 3; run += 1) {
+    lines = (await warehouse.unsafe<{ 'QUERY PLAN': string }[]>(`explain (analyze, buffers, costs off, timing off) ${query}`)).map((row) => row['QUERY PLAN']);
+    times.push(Number(/Execution Time: ([0-9.]+) ms/.exec(lines.at(-1) ?? '')?.[1]));
+  }
+  return { milliseconds: spread(times).min, plan: lines.join('\n') };
+}
+
+export function formatScale({ figures, plans }: Scale): string {
+  const rows = figures.map(({ name, value, unit }) => [name, value >= 100 ? value.toFixed(0) : value.toFixed(2), unit]);
+  return [formatTable(['what', 'measured', 'unit'], rows), ...plans.map(({ name, plan }) => `${name}:\n${plan}`)].join('\n\n');
+}

@@ -250,7 +250,7 @@ describe('changes that cannot be applied', () => {
       '  remove the cause, then: npx tidemark load --retry-rejected; where history need not have it: npx tidemark rejected --dismiss <batch>:<line> --reason "..."', '',
     ].join('\n'));
     await pipeline.warehouse.unsafe(`
-      drop view dim_orders_current; drop view tidemark.versions;
+      drop view dim_orders_current; select tidemark._clear_versions_view();
       alter table dim_orders_history alter order_status type text;
       select tidemark._create_versions_view()`);
     const { code, stdout } = await runCli(['load', '--table', 'orders', '--retry-rejected', '--json'], pipeline.env);
@@ -305,7 +305,7 @@ describe('load --dry-run', () => {
   it('with --retry-rejected says what becomes of rejected changes too, and writes nothing', async () => {
     await write([good, { ...good, id: 4, order_status: 'x'.repeat(60) }, { ...good, id: 5, quantity: 'many' }]);
     await load();
-    await pipeline.warehouse.unsafe('drop view dim_orders_current; drop view tidemark.versions; alter table dim_orders_history alter order_status type text; select tidemark._create_versions_view()');
+    await pipeline.warehouse.unsafe('drop view dim_orders_current; select tidemark._clear_versions_view(); alter table dim_orders_history alter order_status type text; select tidemark._create_versions_view()');
     const { code, stdout } = await runCli(['load', '--table', 'orders', '--dry-run', '--retry-rejected'], pipeline.env);
     expect([code, stdout.split('\n').map((line) => line.trim().replaceAll(/ {2,}/g, ' | '))]).toEqual([0, [
       'orders: 0 changes in 0 batches would be applied: 0 versions opened, 0 closed, 0 corrected, 0 changes late, 0 absorbed, 0 rejected',

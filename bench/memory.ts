@@ -43,10 +43,12 @@ export async function mostMemoryOf(command: 'extract' | 'load', settings: Settin
 export async function runnerMemory(bench: Bench, { backlog }: Size, say: (line: string) => void): Promise<Figure[]> {
   await empty(bench.warehouse);
   await addOrders(bench, backlog);
+  // Of its own: the ledger was emptied, and a chain that others began would not fit it.
+  const settings = { ...bench.settings, cdc_log_dir: `${bench.settings.cdc_log_dir}-of-memory` };
   const figures: Figure[] = [];
   for (const command of ['extract', 'load'] as const) {
     say(`runner memory, ${command} of ${String(backlog)} changes`);
-    const most = await mostMemoryOf(command, bench.settings);
+    const most = await mostMemoryOf(command, settings);
     figures.push({
       name: `runner memory, ${command} of ${String(Math.ceil(backlog / bench.settings.batch_size))} batches`, unit: 'MB', target: MOST_MEGABYTES, bound: 'at most',
       ratio: { min: most, median: most, max: most }, isMet: most <= MOST_MEGABYTES, seconds: {},

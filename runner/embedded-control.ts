@@ -115,14 +115,17 @@ async function logSince(folder: string, offset: number): Promise<string> {
 }
 
 /**
- * Ends the server of a cluster and waits until it has ended.
+ * Ends the server of a cluster and waits until it has ended; of one that was killed, the sessions that still compute.
  * @param mode `fast` ends transactions and writes a checkpoint; `immediate` is a crash that the next start recovers from.
  * @returns false when none was running.
  * @throws TidemarkError when it belongs to another OS user or has not ended after a minute.
  */
 export async function stopCluster(folder: string, mode: 'fast' | 'immediate' = 'fast'): Promise<boolean> {
   const found = await findPostmaster(folder);
-  if (found === undefined) return false;
+  if (found === undefined) {
+    await endOrphans(folder);
+    return false;
+  }
   try {
     // What pg_ctl stop does; doing it here needs neither the programs nor their OS user.
     process.kill(found.pid, mode === 'fast' ? 'SIGINT' : 'SIGQUIT');

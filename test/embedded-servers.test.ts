@@ -81,6 +81,13 @@ const run = async (args: string): Promise<{ code: number | null; said: string }>
   return { code: child.exitCode, said };
 };
 
+/** A session that computes for ever, and how it ends. */
+async function compute(): Promise<{ readonly ended: Promise<unknown> }> {
+  const ended = ask(settings.source, 'do $$ begin loop end loop; end $$').catch((error: unknown) => error);
+  while (await ask(settings.source, 'select count(*) from pg_stat_activity where query like $$do %$$ and state = $$active$$') !== '1');
+  return { ended };
+}
+
 describe('db start and db stop', { timeout: 300 * SECONDS }, () => {
   test('keep the data over a stop and a start, and are harmless when repeated', async () => {
     expect(await states()).toEqual(['missing', 'missing']);
@@ -139,15 +146,21 @@ describe('after a crash', { timeout: 300 * SECONDS }, () => {
   test('a server killed with -9 is recovered by the next start, though a session is still computing', async () => {
     await startServers(settings);
     await ask(settings.source, 'create table kept as select 42 as answer');
-    const busy = ask(settings.source, 'do $$ begin loop end loop; end $$').catch((error: unknown) => error);
-    const computing = 'select count(*) from pg_stat_activity where query like $$do %$$ and state = $$active$$';
-    while (await ask(settings.source, computing) !== '1');
+    const busy = await compute();
     const before = await pids();
     for (const pid of before) process.kill(pid ?? 0, 'SIGKILL');
     await startServers(settings);
-    expect(await busy).toBeInstanceOf(Error);
+    expect(await busy.ended).toBeInstanceOf(Error);
     expect(await pids()).not.toEqual(before);
     expect(await ask(settings.source, 'select answer from kept')).toBe(42);
+  });
+
+  test('what a killed server has left computing is ended by stop', async () => {
+    await startServers(settings);
+    const busy = await compute();
+    for (const pid of await pids()) process.kill(pid ?? 0, 'SIGKILL');
+    await stopServers(settings);
+    expect(await busy.ended).toBeInstanceOf(Error);
   });
 
   test('a start killed with -9 in the middle of initdb leaves nothing in the way of the next', async () => {

@@ -6,7 +6,7 @@ import type { Settings } from './config.js';
 import { batchNameOf } from './contract.js';
 import { isAway, type Database, type Link, type Transaction } from './database.js';
 import { failpoint } from './failpoint.js';
-import { applyDocument, applyTogether, assertLedgerIsThere } from './load-apply.js';
+import { applyDocument, applyTogether, assertLedgerIsThere, assertNothingIsMissing } from './load-apply.js';
 import { readGroups } from './load-group.js';
 import { logger } from './logger.js';
 import { notePending, observeLatency, timed } from './measure.js';
@@ -126,6 +126,7 @@ async function loadPending(loading: Loader, total: Total): Promise<void> {
   } finally {
     await archive?.finish();
   }
+  await assertNothingIsMissing(warehouse, log);
   if ('begin' in warehouse) await pruneNowAndThen(warehouse, settings, log);
 }
 

@@ -138,6 +138,23 @@ describe('a chain that is broken', () => {
     expect(await violations()).toEqual([]);
   });
 
+  it('at its end, by a newest batch that is neither here nor loaded, is said though nothing waits', async () => {
+    await insertOrders(25);
+    await extract();
+    const third = (await pending()).at(-1) ?? '';
+    await rename(folder(third), folder('..', 'elsewhere.json'));
+    await expect(load()).rejects.toMatchObject({
+      message: 'a batch that was published is missing',
+      detail: expect.stringContaining(`table=orders ${path.basename(third, '.json')} is not in ${folder()}`) as string,
+      hint: expect.stringContaining('put the missing batch files back') as string,
+    });
+    expect(await rowsIn('dim_orders_history')).toBe(20);
+    await expect(load()).rejects.toThrow('a batch that was published is missing');
+    await rename(folder('..', 'elsewhere.json'), folder(third));
+    expect(await load()).toMatchObject([{ batches: 1 }]);
+    expect(await load()).toMatchObject([{ batches: 0 }]);
+  });
+
   it('by a warehouse that was lost is said, with the way to make its history again from the change log', async () => {
     await insertOrders(25);
     await extract();

@@ -32,8 +32,10 @@ test('all of a chain are settled where nothing is rejected, and none where nothi
 test('those from the first with a rejected change on are not, until that one is dismissed', async () => {
   for (const sequence of [1, 2, 3]) await load(sequence, sequence === 2 ? null : 'pending');
   expect(await settled()).toEqual(['b1']);
-  await sql`delete from tidemark.rejected_changes where dimension_name = 'orders'`;
+  await sql`select tidemark.dismiss_rejected('orders', 'b2', 1, 'history need not have it')`;
   expect(await settled()).toEqual(['b1', 'b2', 'b3']);
+  await sql`select tidemark.dismiss_rejected('orders', 'b2', 1, null)`;
+  expect(await settled()).toEqual(['b1']);
 });
 
 test('a rejected change of one shard keeps no file of another', async () => {

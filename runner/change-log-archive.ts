@@ -1,8 +1,8 @@
 import { readdir, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
-import { batchFiles, newestCheckpoint, readBatch, type BatchDocument, type ChangeLog } from './change-log.js';
+import { batchFiles, checkpointSequences, newestCheckpoint, readBatch, readCheckpoint, type BatchDocument, type ChangeLog } from './change-log.js';
 import { BATCH_NAME, batchNameOf, chainHead, momentOf } from './contract.js';
-import { COMPRESSED, TEMPORARY_PREFIX, compressFile, readPrivateFile } from './durable-file.js';
+import { COMPRESSED, TEMPORARY_PREFIX, compressFile, explainFileError } from './durable-file.js';
 import { hasCode } from './errors.js';
 
 /** What becomes of batch files once they are applied: compressed, kept for as long as is asked, and found again for a replay. */
@@ -44,7 +44,7 @@ export async function oldestBatch(log: ChangeLog): Promise<string | undefined> {
 
 /** Removes files of the change log; one that is gone already was removed by somebody else. */
 export async function removeFiles(files: readonly string[]): Promise<void> {
-  for (const file of files) await unlink(file).catch(tolerateGone);
+  for (const file of files) await unlink(file).catch((error: unknown) => tolerateGone(explainFileError(error, path.dirname(file))));
 }
 
 /** An applied batch: its name, and its file. */
@@ -63,17 +63,23 @@ export async function oldApplied(log: ChangeLog, days: number, now: number): Pro
   return own.filter(({ name }) => name < waiting && name !== head && name !== own.at(-1)?.name && now - momentOf(name) > days * DAY_MS);
 }
 
-/** Checkpoints of that age, up to the first that is needed: the newest, or that of a batch that waits to be applied or is kept. */
-export async function oldCheckpoints(log: ChangeLog, days: number, now: number, kept: readonly string[]): Promise<string[]> {
-  const newest = (await newestCheckpoint(log))?.sequence ?? 0;
+/**
+ * Checkpoints of that age, up to the first that is needed: the newest, or that of a batch that waits to be applied or is kept. An applied batch
+ * whose file stays keeps its own: without it nobody could load the batch once more.
+ * @param removed names of the batches whose files go
+ * @param kept names of those that stay although they are old, as does what follows them
+ * @throws TidemarkError if one cannot be read
+ */
+export async function oldCheckpoints(log: ChangeLog, days: number, now: number, removed: ReadonlySet<string>, kept: readonly string[]): Promise<string[]> {
   const old: string[] = [];
   const needed = new Set([...(await batchFiles(log)).map(batchNameOf), ...kept]);
-  const sequences = (await readdir(log.checkpoints)).filter((name) => /^[0-9]+\.json$/.test(name)).map((name) => Number.parseInt(name, 10)).sort((one, other) => one - other);
-  for (const sequence of sequences.filter((each) => each < newest)) {
-    const file = path.join(log.checkpoints, `${String(sequence)}.json`);
-    const { batch_id, extracted_at } = JSON.parse(await readPrivateFile(file)) as { batch_id: string | null; extracted_at: string };
-    if (now - Date.parse(extracted_at) <= days * DAY_MS || (batch_id !== null && needed.has(batch_id))) break;
-    old.push(file);
+  const applied = new Set((await appliedFiles(log)).map(batchNameOf).filter((name) => !removed.has(name)));
+  for (const sequence of (await checkpointSequences(log)).slice(0, -1)) {
+    const found = await readCheckpoint(log, sequence);
+    if (found === undefined) continue;
+    const name = found.batch_id ?? '';
+    if (now - Date.parse(found.extracted_at) <= days * DAY_MS || needed.has(name)) break;
+    if (!applied.has(name)) old.push(path.join(log.checkpoints, `${String(sequence)}.json`));
   }
   return old;
 }

@@ -27,7 +27,7 @@ export async function pruneChangeLog(log: ChangeLog, days: number, ask: AskLedge
   const end = old.findIndex(({ name }) => !settled.has(name));
   const [files, kept] = end < 0 ? [old, []] : [old.slice(0, end), old.slice(end).map(({ name }) => name)];
   sayKept(log, kept, known);
-  const checkpoints = await oldCheckpoints(log, days, now, kept);
+  const checkpoints = await oldCheckpoints(log, days, now, new Set(files.map(({ name }) => name)), kept);
   if (!isDryRun) await removeFiles([...files.map(({ file }) => file), ...checkpoints]);
   return { batch_files: files.length, checkpoints: checkpoints.length };
 }

@@ -1,6 +1,8 @@
 import { readFile, readdir, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { changeLogOf, publishCheckpoint, readCheckpoint } from '../runner/change-log.js';
 import { runChecks } from '../runner/checks.js';
 import { extractTables, loadTables } from '../runner/pipeline.js';
 import { verifyTables } from '../runner/pipeline-replay.js';
@@ -37,12 +39,14 @@ async function grown(): Promise<void> {
       ('load', 'old', '2020-01-01', '2020-01-02', 'succeeded'), ('load', 'newest', '2020-01-03', '2020-01-04', 'succeeded')`);
 }
 
-/** Makes all but the newest batch older: in their names, checkpoints and rows. */
-async function age(): Promise<void> {
+/** Makes batches older, all but so many of the newest: in their names, checkpoints and rows. */
+async function age(butNewest = 1): Promise<void> {
   const batches = await pipeline.warehouse<{ batch_id: string; sequence: string }[]>`select batch_id, sequence from tidemark.batches order by sequence`;
-  for (const { batch_id: name, sequence } of batches.slice(0, -1)) {
+  for (const { batch_id: name, sequence } of batches.slice(0, batches.length - butNewest).filter(({ batch_id }) => !batch_id.startsWith('changes_2020'))) {
     const old = name.replace(/^changes_\d{4}/, 'changes_2020');
-    await rename(path.join(folder(), 'processed', `${name}.json.gz`), path.join(folder(), 'processed', `${old}.json.gz`));
+    const file = path.join(folder(), 'processed', `${name}.json.gz`);
+    await writeFile(file, gzipSync(gunzipSync(await readFile(file)).toString().replaceAll(name, old)));
+    await rename(file, path.join(folder(), 'processed', `${old}.json.gz`));
     const checkpoint = path.join(folder(), 'checkpoints', `${sequence}.json`);
     await writeFile(checkpoint, (await readFile(checkpoint, 'utf8')).replaceAll(name, old).replace(/"extracted_at": "\d{4}/, '"extracted_at": "2020'));
     await pipeline.warehouse.begin(async (sql) => {
@@ -123,6 +127,21 @@ describe('tidemark prune', () => {
     expect((await runChecks(pipeline.warehouse, ['scd2', 'pipeline'])).filter(({ violations }) => violations > 0)).toEqual([]);
   });
 
+  test('keeps the newest applied batch with its checkpoint, whatever quiet polls followed, so that it can be loaded once more', async () => {
+    await grown();
+    await age(0);
+    const log = changeLogOf(pipeline.settings.cdc_log_dir, 'customers');
+    const newest = await readCheckpoint(log, 4);
+    if (newest === undefined) throw new Error('no checkpoint');
+    const quiet = { ...newest, batch_id: null, checksum: null, change_count: 0, previous_batch_id: newest.batch_id, previous_checksum: newest.checksum };
+    for (const sequence of [5, 6]) await publishCheckpoint(log, { ...quiet, sequence });
+    expect((await prune(RETENTION)).stdout).toMatch(/^customers +3 +4 +0$/m);
+    expect(await files()).toEqual(['checkpoints/4.json', 'checkpoints/6.json', expect.stringMatching(/^processed\/changes_2020\S+.json.gz/)]);
+    const [kept = ''] = await processed();
+    await rename(path.join(folder(), 'processed', kept), path.join(folder(), kept));
+    expect(await loadTables({ settings: pipeline.settings, tables: ['customers'] })).toMatchObject([{ batches: 0, skipped: 1 }]);
+  });
+
   test('refuses a table that is not registered', async () => {
     expect(await prune(ALL, '--table', '../orders')).toMatchObject({ code: 2, stdout: '' });
   });
@@ -158,10 +177,19 @@ describe.each([['tidemark prune', 'prune'], ['tidemark load', 'load']])('%s', (_
     const { code, stderr } = await removeOld();
     expect([code, await processed()]).toEqual([0, [second, expect.any(String), expect.any(String)]]);
     expect(stderr).toMatch(/are kept from changes_2020\S+ on: rejected changes of it wait/);
-    await pipeline.warehouse`delete from tidemark.rejected_changes`;
+    expect(await runCli(['rejected', '--dismiss', `${second.replace('.json.gz', '')}:9`, '--reason', 'made by the test'], pipeline.env)).toMatchObject({ code: 0 });
     expect((await removeOld()).code).toBe(0);
     expect(await processed()).toHaveLength(1);
   });
+});
+
+test('a load does not fail where an old checkpoint cannot be read, and says which', async () => {
+  await grown();
+  await writeFile(path.join(folder(), 'checkpoints', '2.json'), 'no checkpoint');
+  const { code, stderr } = await runCli(['load'], { ...pipeline.env, ...RETENTION });
+  expect([code, stderr]).toEqual([0, expect.stringMatching(/old batches of customers could not be removed: error: a checkpoint cannot be read[^]*checkpoints\/2\.json/)]);
+  expect(await processed()).toHaveLength(4);
+  expect(await prune(RETENTION)).toMatchObject({ code: 1, stderr: expect.stringContaining('checkpoints/2.json') as string });
 });
 
 test('a load that goes on and on removes old files once in a while, and does not fail where the ledger cannot be asked', async () => {

@@ -20,6 +20,14 @@ export interface Comparison {
   readonly differences: readonly Difference[];
   /** Keys whose rows kept changing while they were looked at. */
   readonly unsettled: number;
+  /** Which part of the rows in buckets that differ was looked at: less than 1 where more keys differ than one run looks at. */
+  readonly part_looked_at: number;
+}
+
+/** How many digests of rows are held at a time, and after how many keys that differ a run looks no further. */
+export interface CompareLimits {
+  readonly digests: number;
+  readonly candidates: number;
 }
 
 export interface Comparing {
@@ -30,14 +38,15 @@ export interface Comparing {
   readonly queries: ComparisonQueries;
   /** Extracts and loads all there is, so that a key that still differs does so for good. */
   readonly catchUp: () => Promise<void>;
+  /** Those of the tables that there are, unless a test has less. */
+  readonly limits?: CompareLimits | undefined;
 }
 
 /** A power of 2: of a million rows, 250 fall into each bucket. */
 const BUCKETS = 4096;
-/** Rows whose digests are fetched at a time, keys whose rows are, and keys that are looked at in one run. */
-const MOST_DIGESTS = 50_000;
+const LIMITS: CompareLimits = { digests: 50_000, candidates: 100_000 };
+/** Keys whose rows are fetched at a time. */
 const MOST_KEYS = 5_000;
-const MOST_CANDIDATES = 100_000;
 const PASSES = 3;
 
 /**
@@ -51,56 +60,64 @@ export async function compareTable(comparing: Comparing): Promise<Comparison> {
     comparisonChecksums(warehouse, table, BUCKETS), compareAtSource<BucketChecksum>(source, described, queries.checksums, [String(BUCKETS)]),
   ]);
   const buckets = differingBuckets(theirs, ours);
-  const candidates = await findCandidates(comparing, buckets);
+  const { candidates, part_looked_at } = await findCandidates(comparing, buckets);
   const differences: Difference[] = [];
   let open = candidates;
   for (let pass = 0; pass < PASSES && open.length > 0; pass += 1) open = await settle(comparing, open, differences);
-  return { source_rows: countRows(theirs), current_versions: countRows(ours), differences, unsettled: open.length };
+  return { source_rows: countRows(theirs), current_versions: countRows(ours), differences, unsettled: open.length, part_looked_at };
 }
 
 const countRows = (checksums: readonly BucketChecksum[]) => checksums.reduce((sum, { row_count }) => sum + Number(row_count), 0);
 
-function differingBuckets(theirs: readonly BucketChecksum[], ours: readonly BucketChecksum[]): { bucket: number; rows: number }[] {
+/** A bucket that differs, and how many rows it has at the end that has more of them. */
+interface DifferingBucket { readonly bucket: number; readonly rows: number }
+
+function differingBuckets(theirs: readonly BucketChecksum[], ours: readonly BucketChecksum[]): DifferingBucket[] {
   const known = new Map(ours.map((each) => [each.bucket, each]));
-  const differing = theirs.filter((each) => {
-    const same = known.get(each.bucket);
-    known.delete(each.bucket);
-    return same?.row_count !== each.row_count || same.checksum !== each.checksum;
+  const differing = theirs.flatMap(({ bucket, row_count, checksum }) => {
+    const same = known.get(bucket);
+    known.delete(bucket);
+    return same?.row_count === row_count && same.checksum === checksum ? [] : [{ bucket, rows: Math.max(Number(row_count), Number(same?.row_count ?? 0)) }];
   });
-  return [...differing, ...known.values()].map(({ bucket, row_count }) => ({ bucket, rows: Number(row_count) }));
+  return [...differing, ...[...known.values()].map(({ bucket, row_count }) => ({ bucket, rows: Number(row_count) }))];
 }
 
-async function findCandidates({ source, warehouse, table, described, queries }: Comparing, buckets: readonly { bucket: number; rows: number }[]): Promise<string[]> {
+async function findCandidates({ source, warehouse, table, described, queries, limits = LIMITS }: Comparing, buckets: readonly DifferingBucket[]): Promise<{ candidates: string[]; part_looked_at: number }> {
   const candidates: string[] = [];
-  for (const wanted of groups(buckets)) {
+  let rows = 0;
+  for (const group of groups(buckets, limits.digests)) {
+    const wanted = group.map(({ bucket }) => bucket);
     const [ours, theirs] = await Promise.all([
       comparisonDigests(warehouse, table, BUCKETS, wanted),
       compareAtSource<KeyDigest>(source, described, queries.digests, [String(BUCKETS), JSON.stringify(wanted)]),
     ]);
+    rows += sumOfRows(group);
     const known = new Map(ours.map(({ key, digest }) => [key, digest]));
     for (const { key, digest } of theirs) {
       if (known.get(key) !== digest) candidates.push(key);
       known.delete(key);
     }
     candidates.push(...known.keys());
-    if (candidates.length < MOST_CANDIDATES) continue;
+    if (candidates.length < limits.candidates) continue;
     logger.warn({ table }, `${String(candidates.length)} keys differ so far: these are looked at, run reconcile again for the rest`);
     break;
   }
-  return candidates;
+  return { candidates, part_looked_at: rows === 0 ? 1 : rows / sumOfRows(buckets) };
 }
 
+const sumOfRows = (buckets: readonly DifferingBucket[]) => buckets.reduce((sum, { rows }) => sum + rows, 0);
+
 /** Buckets, so many at a time that the digests of their rows fit into memory. */
-function groups(buckets: readonly { bucket: number; rows: number }[]): number[][] {
-  const found: number[][] = [];
-  let rowsInLast = MOST_DIGESTS;
-  for (const { bucket, rows } of buckets) {
-    if (rowsInLast + rows > MOST_DIGESTS) {
+function groups(buckets: readonly DifferingBucket[], most: number): DifferingBucket[][] {
+  const found: DifferingBucket[][] = [];
+  let rowsInLast = most;
+  for (const each of buckets) {
+    if (rowsInLast + each.rows > most || found.length === 0) {
       found.push([]);
       rowsInLast = 0;
     }
-    found.at(-1)?.push(bucket);
-    rowsInLast += rows;
+    found.at(-1)?.push(each);
+    rowsInLast += each.rows;
   }
   return found;
 }

@@ -4,11 +4,10 @@ import type { DatabaseSettings, Settings } from './config.js';
 import type { DimensionMapping } from './contract.js';
 import { explainDatabaseError, withDatabase, type Database } from './database.js';
 import { TidemarkError } from './errors.js';
-import { isSameServer } from './extract.js';
 import { migrationStatus } from './migrate.js';
 import { tableHealth, untouchedRows, type TableHealth } from './source-health.js';
 import { missingRight, readHorizon } from './source-horizon.js';
-import { readIdentity } from './source-identity.js';
+import { isSameServer, readIdentity } from './source-identity.js';
 import { describeTable, type SourceTable } from './source.js';
 import { dimensionMappings } from './warehouse.js';
 

@@ -8,7 +8,7 @@ import { HeldError, TidemarkError } from './errors.js';
 import { logger, warnOnce } from './logger.js';
 import { retrying } from './retry.js';
 import { chainName, type Shard } from './shard.js';
-import { readIdentity, type SourceIdentity } from './source-identity.js';
+import { isSameServer, readIdentity, type SourceIdentity } from './source-identity.js';
 import { awaitExtraction, unlockExtraction } from './source-lock.js';
 import { describeShard } from './source-shard.js';
 import { describeTable } from './source.js';
@@ -31,7 +31,7 @@ export interface Extraction {
   readonly settings: Settings;
   /** undefined for the whole table. */
   readonly shard?: Shard | undefined;
-  /** When the whole table was captured last, where this is a shard. */
+  /** When another chain of the table captured rows of this one last. */
   readonly notBefore?: string | null;
   /** Metadata of the newest batch in the ledger: it counts where the change log is behind; 'unknown' while the warehouse is away. */
   readonly ledger: BatchMetadata | 'unknown' | undefined;
@@ -122,12 +122,6 @@ export async function newestKnown({ log, ledger }: Pick<Extractor, 'log' | 'ledg
   }
   if (ledger !== undefined && ledger.sequence > (newest?.sequence ?? 0)) return ledger;
   return newest;
-}
-
-/** Whether a change log goes on with this database: a restored or failed-over server is another one. */
-export function isSameServer(identity: SourceIdentity, newest: SourceIdentity): boolean {
-  const sameTimeline = newest.timeline === null || identity.timeline === null || newest.timeline === identity.timeline;
-  return newest.system_identifier === identity.system_identifier && newest.database_oid === identity.database_oid && sameTimeline;
 }
 
 /** Transaction numbers of another server mean nothing here: going on would miss rows without a word. */

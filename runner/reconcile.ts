@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { changeLogOf, newestCheckpoint, openChangeLog } from './change-log.js';
-import { compareTable, type Comparison, type Difference } from './compare.js';
+import { compareTable, type CompareLimits, type Comparison, type Difference } from './compare.js';
 import type { Settings } from './config.js';
 import type { BatchMetadata, DimensionMapping } from './contract.js';
 import { withDatabase, type Database } from './database.js';
 import { HeldError, TidemarkError } from './errors.js';
-import { isSameServer, newestKnown } from './extract.js';
+import { newestKnown } from './extract.js';
 import { presentChains, tableState, type TableState } from './layout.js';
 import { ledgerChains, newestInLedger } from './ledger.js';
 import { logger, warnOnce } from './logger.js';
@@ -17,7 +17,7 @@ import { retrying } from './retry.js';
 import { describeComparison } from './source-comparison.js';
 import { shardsOf } from './shard.js';
 import { lockExtraction, unlockExtraction } from './source-lock.js';
-import { readIdentity } from './source-identity.js';
+import { isSameServer, readIdentity } from './source-identity.js';
 import { describeTable } from './source.js';
 import { beginSweep } from './sweep-start.js';
 import { dimensionMappings } from './warehouse.js';
@@ -30,6 +30,8 @@ export interface ReconcileSelection extends Selection {
   readonly onlyDeclared?: boolean;
   /** Lets a repair close more versions than MAX_DELETE_PERCENT. */
   readonly allowDeletes: boolean;
+  /** What one run looks at, where a test has less than tables have. */
+  readonly limits?: CompareLimits;
 }
 
 export interface ReconcileResult {
@@ -80,7 +82,7 @@ async function reconcileTable(selection: ReconcileSelection, mapping: DimensionM
 }
 
 async function prepare(
-  { settings, signal }: ReconcileSelection,
+  { settings, signal, limits }: ReconcileSelection,
   mapping: DimensionMapping,
   source: Database,
   warehouse: Database,
@@ -97,7 +99,7 @@ async function prepare(
   const isRestart = known !== undefined && !isSameServer(identity, known);
   const load = () => loadTables({ settings, tables: [table], signal });
   return {
-    source, warehouse, table, described, settings, log, identity, newest, layout: state.present ?? null,
+    source, warehouse, table, described, settings, log, identity, newest, limits, layout: state.present ?? null,
     queries: await describeComparison(source, described, mapping, columns),
     restart: isRestart ? await beginAgain(source, settings, table, described, known) : undefined,
     // Another server cannot be extracted from before it is reconciled; what was captured before is loaded.

@@ -19,3 +19,9 @@ export async function readIdentity(source: Database): Promise<SourceIdentity> {
   if (row === undefined) throw new TidemarkError('the source answered without a row');
   return row;
 }
+
+/** Whether a change log goes on with this database: a restored or failed-over server is another one. */
+export function isSameServer(identity: SourceIdentity, newest: SourceIdentity): boolean {
+  const sameTimeline = newest.timeline === null || identity.timeline === null || newest.timeline === identity.timeline;
+  return newest.system_identifier === identity.system_identifier && newest.database_oid === identity.database_oid && sameTimeline;
+}

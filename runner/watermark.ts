@@ -8,6 +8,7 @@ import { tableState } from './layout.js';
 import { ledgerChains, newestInLedger } from './ledger.js';
 import { chainName, shardsOf } from './shard.js';
 import { readClock } from './source-horizon.js';
+import { isSameServer } from './source-identity.js';
 
 /** How far one table has come. Times are as the source prints them; null where there is none yet. */
 export interface Watermark {
@@ -95,7 +96,8 @@ const MOST_RACES = 5;
 /**
  * Lets extraction go on from an earlier checkpoint: what was written since is read once more, and absorbed where it is known. Nothing is
  * taken back: the earlier state becomes a new checkpoint of the chain.
- * @returns the checkpoint it goes on from; undefined if there is none so early, and everything is read again
+ * @returns the checkpoint it goes on from; undefined if there is none so early, or the source was another server then, whose transactions mean
+ * nothing in this one: everything is read again
  * @throws TidemarkError if nothing was extracted yet; UsageError if the sequence is yet to come
  */
 export async function rewind(settings: Settings, table: string, target: RewindTarget, shard = ''): Promise<BatchMetadata | undefined> {
@@ -106,7 +108,8 @@ export async function rewind(settings: Settings, table: string, target: RewindTa
       throw new TidemarkError(`nothing of ${chainName(table, shard)} was extracted yet`, { detail: `table=${table} ${log.checkpoints}`, hint: 'npx tidemark extract reads it from the beginning' });
     if ('sequence' in target && target.sequence > newest.sequence)
       throw new UsageError(`--to is ${String(target.sequence)}, but the newest checkpoint of ${chainName(table, shard)} is ${String(newest.sequence)}`, { hint: `npx tidemark watermark show --table ${table} lists them` });
-    const earlier = await findCheckpoint(log, target);
+    const found = await findCheckpoint(log, target);
+    const earlier = found !== undefined && isSameServer(newest, found) ? found : undefined;
     try {
       await publishCheckpoint(log, rewound(newest, earlier));
       return earlier;

@@ -1,4 +1,5 @@
-import { truncate } from 'node:fs/promises';
+import { readFile, truncate, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { batchFiles, changeLogOf } from '../runner/change-log.js';
 import { loadTables } from '../runner/pipeline.js';
@@ -43,6 +44,15 @@ describe('watermark rewind', () => {
     expect(await rewind(pipeline.settings, 'things', { instant: '2000-01-01T00:00:00Z' })).toBeUndefined();
     expect(await extractThings(pipeline)).toMatchObject({ changes: 3 });
     expect((await captured(pipeline)).length).toBe(6);
+  });
+
+  it('to a checkpoint of another server reads everything again: its transactions mean nothing in this one', async () => {
+    const [, before] = await checkpoints();
+    const file = path.join(changeLogOf(pipeline.settings.cdc_log_dir, 'things').checkpoints, `${String(before?.sequence)}.json`);
+    const ahead = '"snapshot": "900000000:900000000:"';
+    await writeFile(file, (await readFile(file, 'utf8')).replace(/"timeline": \d+/, '"timeline": 41').replaceAll(/"snapshot": "[^"]*"/g, ahead));
+    expect(await rewind(pipeline.settings, 'things', { sequence: before?.sequence ?? 0 })).toBeUndefined();
+    expect(await extractThings(pipeline)).toMatchObject({ changes: 3 });
   });
 
   it('into the middle of a sweep goes on in the middle of it', async () => {

@@ -32,7 +32,7 @@ function report(result: ReconcileResult): string {
   return lines.join('\n');
 }
 
-/** Keys and values stay out of the log: they are data. */
+/** Keys and values stay out of the log: they are data. So it is with what goes on for ever, whose output systemd and containers log. */
 function sayToLog(results: readonly ReconcileResult[]): void {
   for (const result of results) logger.info({ table: result.table, repaired: result.repaired }, summary(result));
 }
@@ -56,7 +56,7 @@ export const reconcileCommand: CommandModule<object, ReconcileArguments> = {
     const part = { name: 'reconcile', service: 'reconciler', greeting: 'Starting reconciler', interval, asService: service === true } as const;
     const round = (signal: AbortSignal) => reconcileTables({ settings, tables: table, signal, repair: watch === true ? 'declared' : repair, allowDeletes, onlyDeclared: watch === true && table.length === 0 });
     const print = (results: readonly ReconcileResult[]) => {
-      process.stdout.write(`${json === true ? JSON.stringify(results) : results.map(report).join('\n')}\n`);
+      process.stdout.write(`${json === true ? JSON.stringify(results) : results.map(watch === true ? summary : report).join('\n')}\n`);
       const left = results.some(({ differences, repaired }) => differences.length > repaired);
       if (watch !== true && left) process.exitCode = EXIT.violations;
     };

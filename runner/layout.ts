@@ -28,9 +28,14 @@ export async function tableState(settings: Settings, table: string, ledger: read
   return { table, chains, ledger, present };
 }
 
-/** The latest instant at which the whole table was captured, by a repair for instance: what a shard reads from then on is later. */
-export function wholeTableSince({ chains, ledger }: TableState): string | null {
-  const known = [...chains.filter(({ shard }) => shard === '').map(({ newest }) => newest?.extracted_at), ...ledger.filter(({ shard }) => shard === '').map(({ extracted_at }) => extracted_at)];
+/**
+ * The latest instant at which rows were captured that this extraction may read too, by another chain: what it reads from then on is later,
+ * though the clock of the source was set back since. Other chains are those of other layouts, repairs among them; and where a table is cut by
+ * a column, as rows may move, those of the other shards.
+ */
+export function othersSince({ chains, ledger }: TableState, asked: Shard | undefined): string | null {
+  const isOther = ({ shard }: { readonly shard: string }) => layoutOf(shard) !== (asked?.layout.name ?? '') || (asked?.layout.column != null && shard !== asked.name);
+  const known = [...chains.filter(isOther).map(({ newest }) => newest?.extracted_at), ...ledger.filter(isOther).map(({ extracted_at }) => extracted_at)];
   return known.reduce<string | null>((latest, each) => (each !== undefined && each > (latest ?? '') ? each : latest), null);
 }
 
@@ -58,7 +63,7 @@ export function assertLayout({ table, chains, present }: TableState, asked: Shar
   begun?.delete(table);
   throw new TidemarkError(`another shard layout of ${table} begins when everything of the present one is loaded`, {
     detail: `${where} waiting batches: ${waiting.join(', ')}`,
-    hint: `stop the extractors of the present layout, then: npx tidemark load --table ${table}, and extract again`,
+    hint: `stop the extractors of the present layout, then: npx tidemark load --table ${table}, and extract again. What still waits was never published, as its extractor was killed: extract that shard once more, and load`,
   });
 }
 

@@ -4,7 +4,7 @@ import type { Settings } from './config.js';
 import type { BatchMetadata, DimensionMapping } from './contract.js';
 import { isAway, withDatabase, withLink, type Database } from './database.js';
 import { extractTable, type ExtractResult } from './extract.js';
-import { assertLayout, assertShardIsNamed, describeLayout, tableState, wholeTableSince, type BegunLayouts } from './layout.js';
+import { assertLayout, assertShardIsNamed, describeLayout, othersSince, tableState, type BegunLayouts } from './layout.js';
 import { ledgerChains, newestInLedger, type LedgerChain } from './ledger.js';
 import { countPending } from './load.js';
 import { logger, warnOnce } from './logger.js';
@@ -98,7 +98,7 @@ async function extractWith(selection: ExtractSelection, { mappings, ledger, ceil
     try {
       return await extractTable({
         link, mapping, settings, full, shard, ledger: ledger === undefined ? 'unknown' : ledger.get(table)?.newest,
-        notBefore: shard === undefined ? null : wholeTableSince(state),
+        notBefore: othersSince(state, shard),
         batchCeiling: ceilings?.get(table), maxRowsPerSecond, onPage: progress.advance, onEstimate: progress.expect, isStopping: () => signal?.aborted === true,
       });
     } finally {

@@ -16,7 +16,7 @@ import { beginSweep, resumeSweep, type SweepStart, type SweepSubject } from './s
 export interface Sweeper extends SweepSubject {
   readonly log: ChangeLog;
   readonly identity: SourceIdentity;
-  /** When the whole table was captured last, where this is a shard: what it reads is later. */
+  /** When another chain of the table captured rows of this one last: what it reads is later. */
   readonly notBefore?: string | null;
   readonly onPage?: ((changes: number) => void) | undefined;
   /** Told, at the start of a sweep that reads every row, about how many there are. */

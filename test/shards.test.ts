@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile, readdir, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, test } from 'vitest';
-import { batchFiles, openChangeLog, readBatch } from '../runner/change-log.js';
+import { batchFiles, newestCheckpoint, openChangeLog, readBatch } from '../runner/change-log.js';
 import { runChecks } from '../runner/checks.js';
 import type { Settings } from '../runner/config.js';
 import { connect } from '../runner/database.js';
@@ -29,6 +29,7 @@ beforeEach(async () => {
 afterEach(async () => { await pipeline.drop(); });
 
 const HASHED = ['1/3', '2/3', '3/3'];
+const SHARDS = ['1-of-3', '2-of-3', '3-of-3'];
 const BY_KEY = ['1/id:20,40', '2/id:20,40', '3/id:20,40'];
 const BY_REGION = ['1/region:east,north', '2/region:east,north', '3/region:east,north'];
 
@@ -244,6 +245,20 @@ describe('another layout', () => {
     expect((await failing(pipeline)).map(({ check }) => check)).toEqual(['no run is left unfinished']);
   });
 
+  it('waits for a batch that was never published, as its extractor was killed, until that has run once more', async () => {
+    await change(1);
+    await extractBy(settings, ['1/2', '2/2']);
+    await load(settings);
+    await change(2);
+    const cut = await runCli(['extract', '--table', 'parcels', '--shard', '1/2'], { ...pipeline.env, NODE_ENV: 'test', TIDEMARK_FAILPOINT: 'link:2:kill' });
+    expect(cut.code).toBeNull();
+    await load(settings);
+    await expect(extractBy(settings, ['1/1'])).rejects.toMatchObject({ hint: expect.stringContaining('extract that shard once more, and load') as string });
+    await extractBy(settings, ['1/2']);
+    await load(settings);
+    expect(await extractBy(settings, ['1/1'])).toBeGreaterThan(0);
+  });
+
   it('is not changed back by an extractor that is still running', async () => {
     const begun = new Map<string, string>();
     const old = () => extractTables({ settings, tables: ['parcels'], shard: parseShard('1/2'), begun });
@@ -264,6 +279,26 @@ describe('another layout', () => {
     expect(all.stdout).not.toContain('parcels');
     const named = await runCli(['extract', '--table', 'parcels'], pipeline.env);
     expect([named.code, named.stderr]).toEqual([2, expect.stringMatching(/parcels is extracted by shards \(of-3\): say which\n.*--shard 1\/3; or --shard 1\/1/)]);
+  });
+
+  it.each([
+    ['the whole table, of what shards captured', HASHED, '1/1', true], ['a shard, of what those of another layout captured', HASHED, '1/2', true],
+    ['a shard, of what another one captured from which rows may move', BY_REGION, '2/region:east,north', true], ['a shard, where none may,', HASHED, '2/3', false],
+  ] as const)('%s: it reads later, or need not, though the clock of the source was set back since', async (_, first, next, isLater) => {
+    await change(1);
+    await extractBy(settings, first);
+    await load(settings);
+    const logOf = async (shard: string) => {
+      const asked = parseShard(shard);
+      return openChangeLog(settings.cdc_log_dir, 'parcels', typeof asked === 'object' ? asked.name : '');
+    };
+    const log = await logOf(first[0] ?? '');
+    const file = path.join(log.checkpoints, `${String((await newestCheckpoint(log))?.sequence)}.json`);
+    await writeFile(file, (await readFile(file, 'utf8')).replace(/"extracted_at": "[^"]*"/, '"extracted_at": "2100-01-01T00:00:00+00:00"'));
+    await pipeline.source`update parcels set state = 'after', touched = clock_timestamp()`;
+    await extractBy(settings, [next]);
+    const [waiting = ''] = await batchFiles(await logOf(next));
+    expect((await readBatch(waiting)).head.extracted_at).toMatch(isLater ? /^2100-01-01T00:00:00.000001\+/ : /^20[2-9]/);
   });
 
   it('and old one, if both wait all the same, are loaded one after the other', async () => {
@@ -329,11 +364,18 @@ describe('a table that is extracted by shards', () => {
     const file = path.join(log.checkpoints, '1.json');
     const future = '2100-01-01T00:00:00+00:00';
     await writeFile(file, (await readFile(file, 'utf8')).replace(/"extracted_at": "[^"]*"/, `"extracted_at": "${future}"`));
+    await pipeline.source`delete from parcels where id = 4`;
+    await reconcileTables({ settings, tables: ['parcels'], repair: true, allowDeletes: true });
+    const ofShard = (shard: string) => openChangeLog(settings.cdc_log_dir, 'parcels', shard);
+    const deleted = (await newestCheckpoint(log))?.extracted_at ?? '';
+    expect(deleted > future).toBe(true);
+    for (const shard of SHARDS) expect(((await newestCheckpoint(await ofShard(shard)))?.extracted_at ?? '') < deleted, shard).toBe(true);
+    expect(await pipeline.warehouse`select from dim_parcels_history where id = 4 and is_current`).toEqual([]);
     await pipeline.source`update parcels set state = 'after', touched = clock_timestamp()`;
     await extractBy(settings, HASHED);
-    for (const shard of ['1-of-3', '2-of-3', '3-of-3']) {
-      const [waiting = ''] = await batchFiles(await openChangeLog(settings.cdc_log_dir, 'parcels', shard));
-      expect((await readBatch(waiting)).head.extracted_at).toBe('2100-01-01T00:00:00.000001+00:00');
+    for (const shard of SHARDS) {
+      const [waiting = ''] = await batchFiles(await ofShard(shard));
+      expect(((await readBatch(waiting)).head.extracted_at ?? '') > deleted, shard).toBe(true);
     }
   });
 

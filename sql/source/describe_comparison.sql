@@ -5,8 +5,8 @@
 -- $4 the column of the effective time, $5 the zone of timestamps without one, $6 the condition of a row that is marked as deleted, which
 -- counts as gone (null: none is).
 -- checksums: $1 number of buckets. digests: $1 number of buckets, $2 wanted buckets (json array). states: $1 keys (json array of texts).
--- deletions: $1 keys, $2 an instant: one change line for every key that is not there, with the instant of its snapshot, or $2 if that is
--- later; that is the bound on when the row was deleted, and its effective time.
+-- deletions: $1 keys, $2 an instant: one change line for every key that is not there, with the instant of its snapshot, or the first after
+-- $2 if that is later; that is the bound on when the row was deleted, and its effective time.
 with printed as (
     select m.ordinal, m.role,
         case
@@ -68,7 +68,7 @@ select
         p.key, p.content, case when $3::text is null then 't.xmin::text' else '''''' end, $1::text, p.is_key || p.is_live
     ) as states,
     format(
-        'with m as materialized (select greatest(clock_timestamp(), $2::text::timestamptz) as moment) '
+        'with m as materialized (select greatest(clock_timestamp(), $2::text::timestamptz + interval ''1 microsecond'') as moment) '
             || 'select string_agg(l.line, E'',\n'' order by l.key) as lines, count(*)::integer as change_count, '
             || 'to_json(max(l.moment)) #>> ''{}'' as extracted_at from (select k.key::text as key, m.moment, '
             || '(select row_to_json(r.*)::text from (select %s, ''DELETE'' as operation_type, %s as cdc_timestamp, '

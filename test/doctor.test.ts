@@ -85,6 +85,16 @@ describe('doctor', () => {
     await pipeline.source.unsafe(`rollback prepared '${gid}'`);
   });
 
+  it('finds clocks that differ', async () => {
+    // Sessions of the warehouse find this clock before that of the server.
+    await pipeline.warehouse.unsafe(`
+      create schema faulty;
+      create function faulty.clock_timestamp() returns timestamptz language sql volatile as 'select pg_catalog.clock_timestamp() - interval ''90 seconds''';
+      grant usage on schema faulty to public;
+      alter database ${pipeline.admin.warehouse.database} set search_path = faulty, pg_catalog, public`);
+    expect(await bad()).toMatchObject([{ status: 'warning', subject: 'clocks', message: expect.stringMatching(/^the clock of the warehouse is (89|90)\.\d{3} s behind that of the source/) as string }]);
+  });
+
   it('finds another server in the place of the source', async () => {
     await extractTables({ settings: pipeline.settings, tables: ['orders'] });
     const folder = path.join(pipeline.settings.cdc_log_dir, 'orders', 'checkpoints');

@@ -164,7 +164,7 @@ describe('the pipeline as a service', () => {
   test('start says what is wrong before anything runs', async () => {
     const password = await runCli(['start'], { ...pipeline.env, WAREHOUSE_DB_PASSWORD: 'sesame' });
     expect(password.stderr).toContain('WAREHOUSE_DB_PASSWORD');
-    const away = await runCli(['start'], { ...pipeline.env, DB_PORT: '1' });
+    const away = await runCli(['start'], { ...pipeline.env, DB_PORT: '1', TIDEMARK_DATA_DIR: path.join(pipeline.folder, 'postgres') });
     expect(away.stderr).toContain('the source database does not answer');
     await writeFile(path.join(pipeline.folder, 'logs'), '');
     const logs = await run('start');

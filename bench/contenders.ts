@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,6 +13,12 @@ import type { Bench } from './server.js';
 /** Forgets all history. */
 export async function empty(warehouse: Database): Promise<void> {
   await warehouse`truncate tidemark.batches, tidemark.absorbed_changes, tidemark.rejected_changes, public.dim_orders_history restart identity`;
+}
+
+/** Forgets the change log too: a chain that goes on would not fit an empty ledger. */
+export async function beginAgain({ warehouse, settings }: Bench): Promise<void> {
+  await empty(warehouse);
+  await rm(settings.cdc_log_dir, { recursive: true, force: true });
 }
 
 const MIDNIGHT = Date.parse('2026-02-03T00:00:00Z');

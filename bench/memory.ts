@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { PROJECT_ROOT, type DatabaseSettings, type Settings } from '../runner/config.js';
-import { empty } from './contenders.js';
+import { beginAgain } from './contenders.js';
 import type { Figure, Size } from './scenarios.js';
 import { addOrders, type Bench } from './server.js';
 
@@ -41,14 +41,12 @@ export async function mostMemoryOf(command: 'extract' | 'load', settings: Settin
 
 /** The most memory of the two commands over a backlog of many batches: as many megabytes as there are for ever, or they would grow. */
 export async function runnerMemory(bench: Bench, { backlog }: Size, say: (line: string) => void): Promise<Figure[]> {
-  await empty(bench.warehouse);
+  await beginAgain(bench);
   await addOrders(bench, backlog);
-  // Of its own: the ledger was emptied, and a chain that others began would not fit it.
-  const settings = { ...bench.settings, cdc_log_dir: `${bench.settings.cdc_log_dir}-of-memory` };
   const figures: Figure[] = [];
   for (const command of ['extract', 'load'] as const) {
     say(`runner memory, ${command} of ${String(backlog)} changes`);
-    const most = await mostMemoryOf(command, settings);
+    const most = await mostMemoryOf(command, bench.settings);
     figures.push({
       name: `runner memory, ${command} of ${String(Math.ceil(backlog / bench.settings.batch_size))} batches`, unit: 'MB', target: MOST_MEGABYTES, bound: 'at most',
       ratio: { min: most, median: most, max: most }, isMet: most <= MOST_MEGABYTES, seconds: {},

@@ -1,7 +1,7 @@
 import { formatChecks, runChecks } from '../runner/checks.js';
 import type { Database } from '../runner/database.js';
 import { formatTable } from '../runner/table.js';
-import { apply, documents, empty } from './contenders.js';
+import { apply, beginAgain, documents } from './contenders.js';
 import { spread } from './measure.js';
 import { mostMemoryOf } from './memory.js';
 import { addOrders, type Bench } from './server.js';
@@ -27,15 +27,13 @@ export function parseScale(text: string): { what: 'changes' | 'versions'; count:
 
 /** Extracts and loads so many changes by the two commands: memory, and the rate in the first and the last tenth of the batches. */
 export async function manyChanges(bench: Bench, changes: number, say: (line: string) => void): Promise<Scale> {
-  await empty(bench.warehouse);
+  await beginAgain(bench);
   for (let left = changes; left > 0; left -= 1_000_000) await addOrders(bench, Math.min(left, 1_000_000));
   const figures: Scaled[] = [];
-  // Of its own: the ledger was emptied, and a chain that others began would not fit it.
-  const settings = { ...bench.settings, cdc_log_dir: `${bench.settings.cdc_log_dir}-of-many` };
   for (const command of ['extract', 'load'] as const) {
     say(`${command} of ${String(changes)} changes`);
     const began = performance.now();
-    figures.push({ name: `${command}: most memory`, value: await mostMemoryOf(command, settings), unit: 'MB, at most 150' });
+    figures.push({ name: `${command}: most memory`, value: await mostMemoryOf(command, bench.settings), unit: 'MB, at most 150' });
     figures.push({ name: `${command}: all`, value: changes / ((performance.now() - began) / 1000), unit: 'changes a second' });
   }
   for (const [command, moment] of [['extract', 'extracted_at'], ['load', 'applied_at']] as const) {

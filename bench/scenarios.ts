@@ -1,4 +1,4 @@
-import { apply, applyRowByRow, copy, documents, empty, endToEnd, endToEndAtOnce, rescan } from './contenders.js';
+import { apply, applyRowByRow, beginAgain, copy, documents, empty, endToEnd, endToEndAtOnce, rescan } from './contenders.js';
 import { spread, type Spread } from './measure.js';
 import { addOrders, type Bench } from './server.js';
 
@@ -141,7 +141,7 @@ export async function lateChanges({ warehouse }: Bench, { history, changes, runs
 export async function wholeWay(bench: Bench, { changes, runs }: Size, say: (line: string) => void): Promise<Figure[]> {
   const taken = { at_once: [] as number[], one_by_one: [] as number[] };
   const copied = { at_once: [] as number[], one_by_one: [] as number[] };
-  await empty(bench.warehouse);
+  await beginAgain(bench);
   for (let run = 0; run < runs; run += 1) {
     say(`the whole way, run ${String(run + 1)} of ${String(runs)}`);
     for (const [way, go] of [['at_once', endToEndAtOnce], ['one_by_one', endToEnd]] as const) {

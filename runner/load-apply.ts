@@ -82,10 +82,7 @@ async function assertInChain(warehouse: Database | Transaction, log: ChangeLog, 
   const newest = await newestBatch(warehouse, log.table, log.shard);
   if (newest !== undefined && head.sequence <= Number(newest.sequence)) return;
   if ((head.previous_checksum ?? null) === (newest?.checksum ?? null)) return;
-  throw new TidemarkError('a batch is missing before this one', {
-    detail: `${file} follows ${head.previous_batch_id ?? 'no batch'}; the newest in the ledger is ${newest?.batch_id ?? 'none'}`,
-    hint: `put the missing batch files back (see processed/ and backups), then load again; where there are none, remove ${log.folder}: extract then goes on from the ledger`,
-  });
+  throw missing('a batch is missing before this one', `${file} follows ${head.previous_batch_id ?? 'no batch'}`, log, newest?.batch_id);
 }
 
 /**
@@ -98,8 +95,11 @@ export async function assertNothingIsMissing(warehouse: Database | Transaction, 
   if (published === undefined || name === null || (await batchFiles(log)).length > 0) return;
   const newest = await newestBatch(warehouse, log.table, log.shard);
   if (newest !== undefined && (newest.batch_id === name || Number(newest.sequence) >= published.sequence)) return;
-  throw new TidemarkError('a batch that was published is missing', {
-    detail: `table=${log.table}${log.shard === '' ? '' : ` shard=${log.shard}`} ${name} is not in ${log.folder}; the newest in the ledger is ${newest?.batch_id ?? 'none'}`,
-    hint: `put the missing batch files back (see processed/ and backups), then load again; where there are none, remove ${log.folder}: extract then goes on from the ledger`,
-  });
+  const place = `table=${log.table}${log.shard === '' ? '' : ` shard=${log.shard}`}`;
+  throw missing('a batch that was published is missing', `${place} ${name} is not in ${log.folder}`, log, newest?.batch_id);
 }
+
+const missing = (message: string, found: string, log: ChangeLog, newest: string | undefined) => new TidemarkError(message, {
+  detail: `${found}; the newest in the ledger is ${newest ?? 'none'}`,
+  hint: `put the missing batch files back (see processed/ and backups), then load again; where there are none, remove ${log.folder}: extract then goes on from the ledger`,
+});

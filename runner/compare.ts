@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { logger } from './logger.js';
 import { compareAtSource, type ComparisonQueries, type SourceState } from './source-comparison.js';
 import type { SourceTable } from './source.js';
@@ -124,32 +125,34 @@ function groups(buckets: readonly DifferingBucket[], most: number): DifferingBuc
 
 /** Looks at the keys before and after everything was loaded. Adds to `differences`; returns the keys whose rows changed meanwhile. */
 async function settle(comparing: Comparing, keys: readonly string[], differences: Difference[]): Promise<string[]> {
-  const before = await sourceStates(comparing, keys);
+  const pieces = chunks(keys, MOST_KEYS);
+  const before = new Map<string, string>();
+  for (const piece of pieces) for (const state of await sourceStates(comparing, piece)) before.set(state.key, fingerprintOf(state));
   await comparing.catchUp();
-  const history = new Map<string, string>();
-  for (const chunk of chunks(keys, MOST_KEYS))
-    for (const { key, content } of await comparisonStates(comparing.warehouse, comparing.table, chunk)) history.set(key, content);
-  const after = await sourceStates(comparing, keys);
-  return keys.filter((key) => {
-    const [was, is] = [before.get(key), after.get(key)];
-    if (was?.content !== is?.content || was?.written_by !== is?.written_by) return true;
-    const difference = differenceOf(key, is?.content ?? null, history.get(key) ?? null);
-    if (difference !== undefined) differences.push(difference);
-    return false;
-  });
+  const changed: string[] = [];
+  for (const piece of pieces) {
+    const history = new Map((await comparisonStates(comparing.warehouse, comparing.table, piece)).map(({ key, content }) => [key, content]));
+    const after = new Map((await sourceStates(comparing, piece)).map((state) => [state.key, state]));
+    for (const key of piece) {
+      const row = after.get(key);
+      const difference = differenceOf(key, row?.content ?? null, history.get(key) ?? null);
+      if (before.get(key) !== (row && fingerprintOf(row))) changed.push(key);
+      else if (difference !== undefined) differences.push(difference);
+    }
+  }
+  return changed;
 }
+
+/** Stands for a row in memory: rows may be large and many, and of most only whether they changed is asked. */
+const fingerprintOf = ({ content, written_by }: SourceState) => createHash('sha256').update(written_by).update('\0').update(content).digest('base64');
 
 function differenceOf(key: string, source: string | null, history: string | null): Difference | undefined {
   if (source === history) return undefined;
   return { key, kind: history === null ? 'missing' : source === null ? 'extra' : 'different', source, history };
 }
 
-async function sourceStates({ source, described, queries }: Comparing, keys: readonly string[]): Promise<Map<string, SourceState>> {
-  const states = new Map<string, SourceState>();
-  for (const chunk of chunks(keys, MOST_KEYS))
-    for (const state of await compareAtSource<SourceState>(source, described, queries.states, [JSON.stringify(chunk)])) states.set(state.key, state);
-  return states;
-}
+const sourceStates = ({ source, described, queries }: Comparing, keys: readonly string[]) =>
+  compareAtSource<SourceState>(source, described, queries.states, [JSON.stringify(keys)]);
 
 /** Cuts a list into pieces of at most `size`. */
 export function chunks<T>(list: readonly T[], size: number): T[][] {

@@ -65,6 +65,7 @@ export async function sweep(sweeper: Sweeper, newest: BatchMetadata | undefined,
     const page = await timed('read', () => readPage(sweeper.source, sweeper.described, start.bounds, here, limits, notBefore));
     const next = nextPlace(sweeper, start, place, page);
     const read = { page, place, isLast: next === undefined };
+    size.read(page);
     repeats += page.rows_read - page.change_count;
     if (page.lines !== null) {
       if (page.newest_writer === null || BigInt(page.newest_writer) >= safeBefore) safeBefore = BigInt(await awaitFlush(sweeper.source));

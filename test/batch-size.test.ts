@@ -62,6 +62,35 @@ describe('the batches of a table', () => {
   });
 });
 
+describe('of rows so large that BATCH_MAX_BYTES cuts the page short', () => {
+  const cut = (rows_read: number) => ({ rows_read, has_more: true });
+
+  it('twice as many are asked for as fitted, in the next poll too', () => {
+    const settings = settingsOf({ BATCH_SIZE: '8000' });
+    startSizing(settings, 'orders', undefined).read(cut(400));
+    expect(startSizing(settings, 'orders', undefined).rows()).toBe(800);
+  });
+
+  it('never fewer than 20 are asked for', () => {
+    const size = startSizing(settingsOf({ BATCH_SIZE: '8000' }), 'orders', undefined);
+    size.read(cut(1));
+    expect(size.rows()).toBe(20);
+  });
+
+  it('as soon as all that were asked for fit, more are, up to BATCH_SIZE again', () => {
+    const size = startSizing(settingsOf({ BATCH_SIZE: '1000' }), 'orders', undefined);
+    size.read(cut(100));
+    const asked = [1, 2, 3, 4].map(() => { const rows = size.rows(); size.read({ rows_read: rows, has_more: true }); return rows; });
+    expect(asked).toEqual([200, 400, 800, 1000]);
+  });
+
+  it('the last page, short because nothing is left, changes nothing', () => {
+    const size = startSizing(settingsOf({ BATCH_SIZE: '1000' }), 'orders', undefined);
+    size.read({ rows_read: 3, has_more: false });
+    expect(size.rows()).toBe(1000);
+  });
+});
+
 describe('a backlog', () => {
   let pipeline: TestPipeline;
   beforeEach(async () => {
@@ -77,6 +106,17 @@ describe('a backlog', () => {
     await extract();
     expect(await sizes()).toEqual([10, 20, 40, 40, 10]);
     expect(await loadTables({ settings: pipeline.settings, tables: ['things'] })).toMatchObject([{ batches: 5, inserted_versions: 120 }]);
+  });
+
+  it('of rows that grow and shrink is read to its end', async () => {
+    Object.assign(pipeline.settings, { batch_size: 100, batch_size_max: 100, batch_max_bytes: 20_000 });
+    await pipeline.source`insert into things select g, repeat('x', case when g between 50 and 90 then 3000 else 3 end), now() + g * interval '1 ms' from generate_series(1, 300) as g`;
+    await extract();
+    const counts = await sizes();
+    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(300);
+    expect(counts.filter((count) => count < 10).length).toBeGreaterThan(5);
+    expect(counts.at(-1)).toBeGreaterThan(20);
+    expect(await loadTables({ settings: pipeline.settings, tables: ['things'] })).toMatchObject([{ inserted_versions: 300 }]);
   });
 
   it('is written in smaller batches once the ledger shows that the large ones load slowly', async () => {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { setTimeout } from 'node:timers/promises';
 import type { DatabaseSettings } from '../../runner/config.js';
 import { connect, type Database } from '../../runner/database.js';
@@ -69,6 +70,7 @@ const rest = (seconds: number, signal: AbortSignal) => setTimeout(seconds * 1000
 
 /** Writes until the signal is raised; the transaction in hand is finished. */
 export async function writeTraffic(settings: DatabaseSettings, signal: AbortSignal, traffic: Traffic): Promise<void> {
+  setMaxListeners(0, signal);
   await Promise.all(WRITERS.map(async (kind, number) => {
     const session = connect(settings, `chaos ${kind}`);
     const first = 1000 * (number + 1);

@@ -1,11 +1,11 @@
 import { oldApplied, oldCheckpoints, removeFiles } from './change-log-archive.js';
 import type { ChangeLog } from './change-log.js';
 import type { Settings } from './config.js';
-import { explainDatabaseError, type Database } from './database.js';
+import { explainDatabaseError, type Database, type Transaction } from './database.js';
 import { TidemarkError, describeError } from './errors.js';
 import { logger, warnOnce } from './logger.js';
 import { chainName } from './shard.js';
-import { settledBatches, type Settled } from './warehouse-prune.js';
+import { noteRemovedFiles, settledBatches, type Settled } from './warehouse-prune.js';
 
 /** The files of one chain that were removed, or would be. */
 export interface PrunedFiles {
@@ -13,22 +13,36 @@ export interface PrunedFiles {
   readonly checkpoints: number;
 }
 
-/** Asks the ledger of the chain which of these batches it has, and which of them are settled. */
-export type AskLedger = (batchIds: readonly string[]) => Promise<Settled>;
+/** What retention has to do with the ledger of a chain. */
+export interface RetentionLedger {
+  /** Which of these batches it has, and which of them are settled. */
+  readonly ask: (batchIds: readonly string[]) => Promise<Settled>;
+  /** Notes that the files of these are about to be removed. */
+  readonly note: (batchIds: readonly string[]) => Promise<void>;
+}
+
+/** That of a chain in the warehouse. */
+export const retentionLedger = (warehouse: Database | Transaction, { table, shard }: ChangeLog): RetentionLedger => ({
+  ask: (names) => settledBatches(warehouse, table, shard, names),
+  note: (names) => noteRemovedFiles(warehouse, table, shard, names),
+});
 
 /**
  * Removes applied batches and checkpoints of a chain that were extracted more than `days` days ago, from its beginning up to the first batch
  * that the ledger does not hold as loaded and settled: so what is removed never leaves a hole in what stays. A dry run removes nothing.
  */
-export async function pruneChangeLog(log: ChangeLog, days: number, ask: AskLedger, isDryRun = false): Promise<PrunedFiles> {
+export async function pruneChangeLog(log: ChangeLog, days: number, ledger: RetentionLedger, isDryRun = false): Promise<PrunedFiles> {
   const now = Date.now();
   const old = await oldApplied(log, days, now);
-  const { known, settled } = old.length === 0 ? { known: new Set(), settled: new Set() } satisfies Settled : await ask(old.map(({ name }) => name));
+  const { known, settled } = old.length === 0 ? { known: new Set(), settled: new Set() } satisfies Settled : await ledger.ask(old.map(({ name }) => name));
   const end = old.findIndex(({ name }) => !settled.has(name));
   const [files, kept] = end < 0 ? [old, []] : [old.slice(0, end), old.slice(end).map(({ name }) => name)];
   sayKept(log, kept, known);
   const checkpoints = await oldCheckpoints(log, days, now, new Set(files.map(({ name }) => name)), kept);
-  if (!isDryRun) await removeFiles([...files.map(({ file }) => file), ...checkpoints]);
+  if (!isDryRun) {
+    if (files.length > 0) await ledger.note(files.map(({ name }) => name));
+    await removeFiles([...files.map(({ file }) => file), ...checkpoints]);
+  }
   return { batch_files: files.length, checkpoints: checkpoints.length };
 }
 
@@ -49,7 +63,7 @@ export async function pruneNowAndThen(warehouse: Database, settings: Settings, l
   const { cdc_log_retention_days: days } = settings;
   if (days === undefined || performance.now() < (nextPrune.get(log.folder) ?? 0)) return;
   try {
-    const { batch_files: removed } = await pruneChangeLog(log, days, (names) => settledBatches(warehouse, log.table, log.shard, names));
+    const { batch_files: removed } = await pruneChangeLog(log, days, retentionLedger(warehouse, log));
     if (removed > 0) logger.info({ table: log.table }, `removed ${String(removed)} applied batches older than ${String(days)} days`);
     nextPrune.set(log.folder, performance.now() + PRUNE_EVERY_MS);
   } catch (error) {

@@ -6,8 +6,8 @@ import { withDatabase, type Database, type Transaction } from './database.js';
 import { rolledBack } from './database-transaction.js';
 import { logger } from './logger.js';
 import { eachTable, selectTables } from './pipeline.js';
-import { pruneChangeLog, type AskLedger, type PrunedFiles } from './prune-log.js';
-import { pruneAbsorbedChanges, pruneReports, settledBatches, type PrunedReports } from './warehouse-prune.js';
+import { pruneChangeLog, retentionLedger, type PrunedFiles } from './prune-log.js';
+import { pruneAbsorbedChanges, pruneReports, type PrunedReports } from './warehouse-prune.js';
 import { dimensionMappings } from './warehouse.js';
 
 /** What was removed of one table, or would be. */
@@ -43,7 +43,7 @@ export async function prune(settings: Settings, names: readonly string[], isDryR
     const logged = await loggedTables(settings.cdc_log_dir);
     const tables = await eachTable(selected, async ({ dimension_name: table }) => ({
       table,
-      ...await pruneChains(settings, logged.includes(table) ? await openChains(settings.cdc_log_dir, table) : [], within, isDryRun),
+      ...await pruneChains(settings, logged.includes(table) ? await openChains(settings.cdc_log_dir, table) : [], warehouse, isDryRun),
       absorbed_changes: await pruneChanges(settings, table, within, isDryRun),
     }));
     const { run_retention_days: days } = settings;
@@ -55,12 +55,11 @@ export async function prune(settings: Settings, names: readonly string[], isDryR
 const lasting = (warehouse: Database): Within => async <T>(work: (transaction: Transaction) => Promise<T>) =>
   await warehouse.begin('isolation level read committed', work) as T;
 
-async function pruneChains({ cdc_log_retention_days: days }: Settings, chains: readonly ChangeLog[], within: Within, isDryRun: boolean): Promise<PrunedFiles> {
+async function pruneChains({ cdc_log_retention_days: days }: Settings, chains: readonly ChangeLog[], warehouse: Database, isDryRun: boolean): Promise<PrunedFiles> {
   const total = { batch_files: 0, checkpoints: 0 };
   if (days === undefined) return total;
   for (const chain of chains) {
-    const ask: AskLedger = (names) => within((transaction) => settledBatches(transaction, chain.table, chain.shard, names));
-    const { batch_files, checkpoints } = await pruneChangeLog(chain, days, ask, isDryRun);
+    const { batch_files, checkpoints } = await pruneChangeLog(chain, days, retentionLedger(warehouse, chain), isDryRun);
     total.batch_files += batch_files;
     total.checkpoints += checkpoints;
   }

@@ -93,9 +93,9 @@ export async function rebuildTable(replaying: Replaying): Promise<RebuildResult>
 async function skipWhatIsPruned({ settings, table }: Replaying, transaction: Transaction, logs: readonly ChangeLog[]): Promise<number> {
   const { cdc_log_retention_days: days } = settings;
   let pruned = 0;
-  for (const log of days === undefined ? [] : logs) {
+  for (const log of logs) {
     const oldest = await oldestBatch(log);
-    if (oldest !== undefined && days !== undefined) pruned += await skipPruned(transaction, table, log.shard, oldest, days);
+    if (oldest !== undefined) pruned += await skipPruned(transaction, table, log.shard, oldest, days);
   }
   return pruned;
 }

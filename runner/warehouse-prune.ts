@@ -40,6 +40,11 @@ export async function settledBatches(database: Database | Transaction, dimension
   return { known: new Set(rows.map(({ batch_id }) => batch_id)), settled: new Set(rows.filter(({ is_settled }) => is_settled).map(({ batch_id }) => batch_id)) };
 }
 
+/** Notes of these batches that their files are about to be removed, before they are. */
+export async function noteRemovedFiles(database: Database | Transaction, dimensionName: string, shard: string, batchIds: readonly string[]): Promise<void> {
+  await database`select tidemark.note_removed_files(p_dimension_name => ${dimensionName}, p_shard => ${shard}, p_batch_ids => ${batchIds as string[]}::text[])`;
+}
+
 export interface Settled {
   readonly known: ReadonlySet<string>;
   readonly settled: ReadonlySet<string>;

@@ -51,12 +51,15 @@ export async function replayGaps(transaction: Transaction, dimensionName: string
       p_after_batch_id => ${after?.batch_id ?? null}::text, p_limit => ${limit}::integer)`;
 }
 
-/** Does without the batches of a chain that retention has removed: settled, older than `days`, before the oldest whose file is there. Says how many they are. */
-export async function skipPruned(transaction: Transaction, dimensionName: string, shard: string, oldest: string, days: number): Promise<number> {
+/**
+ * Does without the batches of a chain that retention has removed, as the ledger notes, or as their age says if it is more than `days`: before
+ * the oldest whose file is there. Says how many they are.
+ */
+export async function skipPruned(transaction: Transaction, dimensionName: string, shard: string, oldest: string, days: number | undefined): Promise<number> {
   const [row] = await transaction<[{ skipped: string }]>`
     select tidemark.skip_pruned(
       p_dimension_name => ${dimensionName}, p_shard => ${shard}, p_oldest_batch_id => ${oldest},
-      p_before => clock_timestamp() - make_interval(days => ${days}::integer)) as skipped`;
+      p_before => clock_timestamp() - make_interval(days => ${days ?? null}::integer)) as skipped`;
   return Number(row.skipped);
 }
 

@@ -103,10 +103,16 @@ describe('an applied batch', () => {
 describe('retention', () => {
   /** As many days as have passed since noon of a day of February. */
   const since = (day: number) => (Date.now() - Date.parse(instantOf(day)) - 3 * 3_600_000) / DAY_MS;
+  const noted: string[] = [];
   /** A ledger in which all batches are, and all but those of the days are settled. */
-  const ledger = (...unsettled: number[]) => (names: readonly string[]) =>
-    Promise.resolve({ known: new Set(names), settled: new Set(names.filter((name) => !unsettled.map(idOf).includes(name))) });
-  const pruned = (day: number, ask = ledger()) => pruneChangeLog(log, since(day), ask);
+  const ledger = (...unsettled: number[]) => ({
+    ask: (names: readonly string[]) => Promise.resolve({ known: new Set(names), settled: new Set(names.filter((name) => !unsettled.map(idOf).includes(name))) }),
+    note: async (names: readonly string[]) => {
+      expect((await inProcessed()).filter((name) => names.includes(name.replace(/\.json(\.gz)?$/, '')))).toHaveLength(names.length);
+      noted.push(...names);
+    },
+  });
+  const pruned = (day: number, asked = ledger()) => pruneChangeLog(log, since(day), asked);
   const checkpoints = async () => (await readdir(log.checkpoints)).sort();
 
   it('removes applied batches that are older, with their checkpoints, and no others', async () => {
@@ -118,6 +124,15 @@ describe('retention', () => {
     expect(await checkpoints()).toEqual(['11.json', '15.json']);
     expect(await oldestBatch(log)).toBe(idOf(11));
     expect(await pruned(10)).toEqual({ batch_files: 0, checkpoints: 0 });
+  });
+
+  it('notes in the ledger which it removes, before it does', async () => {
+    await applied(1, 9, 11);
+    noted.splice(0);
+    await pruned(10);
+    expect(noted.splice(0)).toEqual([idOf(1), idOf(9)]);
+    await pruneChangeLog(log, since(15), ledger(), true);
+    expect(noted).toEqual([]);
   });
 
   it('keeps the newest batch and the newest checkpoint, whatever their age', async () => {

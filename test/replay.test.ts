@@ -7,6 +7,7 @@ import { connect } from '../runner/database.js';
 import { extractTables, loadTables } from '../runner/pipeline.js';
 import { rebuildTables, verifyTables } from '../runner/pipeline-replay.js';
 import { simulate } from '../runner/simulate.js';
+import { noteRemovedFiles } from '../runner/warehouse-prune.js';
 import { runCli } from './support/cli.js';
 import { createPipeline, createWarehouseDatabase, type TestPipeline } from './support/databases.js';
 import { owning } from './support/roles.js';
@@ -191,6 +192,14 @@ describe('verify-log where retention has removed the oldest batches', () => {
   it('does not where nothing is said to be removed', async () => {
     await pruneFirst(3);
     expect(await verify('orders')).toMatchObject([{ pruned: 0, missing: { length: 3 } }]);
+  });
+
+  it('knows what was removed by the ledger, whatever the setting says since, and takes nothing else for it', async () => {
+    const names = await pruneFirst(3);
+    await noteRemovedFiles(pipeline.warehouse, 'orders', '', names.slice(0, 2));
+    expect(await verify('orders')).toMatchObject([{ pruned: 2, missing: names.slice(2) }]);
+    await noteRemovedFiles(pipeline.warehouse, 'orders', '', names);
+    expect(await verify('orders')).toMatchObject([{ pruned: 3, missing: [], differences: 0 }]);
   });
 });
 

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Database } from '../../runner/database.js';
-import { settledBatches } from '../../runner/warehouse-prune.js';
+import { noteRemovedFiles, settledBatches } from '../../runner/warehouse-prune.js';
 import { createWarehouseDatabase, type TestDatabase } from '../support/databases.js';
 import { apply, batch, change, empty } from './batches.js';
 
-/** tidemark.settled_batches: the batches of a chain whose files retention may remove. */
+/** tidemark.settled_batches: the batches of a chain whose files retention may remove; tidemark.note_removed_files: those it did. */
 
 let warehouse: TestDatabase;
 let sql: Database;
@@ -51,4 +51,15 @@ test('a document from outside the chain is none of them', async () => {
 test('of batches that are asked for, those that the ledger does not have are told apart from those that are not settled', async () => {
   for (const sequence of [1, 2]) await load(sequence, sequence === 2 ? null : 'pending');
   expect(await settledBatches(sql, 'orders', '', ['b1', 'b2', 'b3'])).toEqual({ known: new Set(['b1', 'b2']), settled: new Set(['b1']) });
+});
+
+test('that files are removed is noted of settled batches of the chain alone, with the instant, and once', async () => {
+  for (const sequence of [1, 2, 3]) await load(sequence, sequence === 3 ? null : 'pending');
+  await load(1, 'pending', '1-of-2');
+  const noted = () => sql<{ batch_id: string; file_removed_at: string }[]>`select batch_id, file_removed_at from tidemark.batches where file_removed_at is not null order by batch_id`;
+  await noteRemovedFiles(sql, 'orders', '', ['b1', 'b3', 'b1 1-of-2', 'unheard of']);
+  const [first] = await noted();
+  expect(await noted()).toMatchObject([{ batch_id: 'b1' }]);
+  await noteRemovedFiles(sql, 'orders', '', ['b1', 'b2']);
+  expect(await noted()).toEqual([first, { batch_id: 'b2', file_removed_at: expect.any(String) as string }]);
 });

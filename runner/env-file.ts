@@ -16,12 +16,33 @@ export function readEnvFile(name: string | undefined, folder: string): Record<st
   const file = path.resolve(folder, name === undefined || name === '' ? '.env' : name);
   const isGiven = name !== undefined && name !== '';
   if (!isGiven && !existsSync(file)) return {};
+  const text = readText(file);
+  assertWhole(text, file);
+  return dotenv.parse(text);
+}
+
+function readText(file: string): string {
   try {
-    return dotenv.parse(readFileSync(file));
+    return readFileSync(file, 'utf8');
   } catch (error) {
     throw new UsageError(`the file of settings that ENV_FILE names cannot be read: ${file}`, {
       hint: 'give ENV_FILE a path relative to the project folder, or copy .env.example to it (without ENV_FILE it is .env)', cause: error,
     });
+  }
+}
+
+const QUOTED_VALUE = /(=[ \t]*)(['"`])(?:\\\2|(?!\2)[^])*\2/g;
+const ASSIGNMENT = /^\s*(?:export\s+)?([\w.-]+)\s*=(.*)$/;
+
+/** dotenv passes over what is no assignment, and ends a value at a "#" that is not quoted: both would alter a setting without a word. */
+function assertWhole(text: string, file: string): void {
+  const lines = text.replace(QUOTED_VALUE, (quoted, equals: string) => `${equals}quoted${quoted.replace(/[^\n]/g, '')}`).split(/\r?\n/);
+  for (const [index, line] of lines.entries()) {
+    if (/^\s*(#|$)/.test(line)) continue;
+    const [, name = '', value] = ASSIGNMENT.exec(line) ?? [];
+    const detail = `${file} line ${String(index + 1)}`;
+    if (value === undefined) throw new UsageError('a line of the file of settings is neither an assignment nor a comment', { detail, hint: 'write NAME=value, or begin the line with #' });
+    if (/^[^#]*\S#/.test(`=${value}`)) throw new UsageError(`the value of ${name} has a # that is not quoted, where the file of settings would end it`, { detail, hint: `put the value in single quotes, or a space before a # that begins a comment: ${name}='...'` });
   }
 }
 

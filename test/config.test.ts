@@ -77,6 +77,28 @@ describe('settings', () => {
     expect(failureOf({ DB_PASSWORD: 'sesame', DB_PORT: 'x' }).message).not.toContain('sesame');
   });
 
+  const failureIn = (text: string) => {
+    writeFileSync(path.join(folder, 'odd.env'), text);
+    return failureOf({ ENV_FILE: 'odd.env' });
+  };
+
+  it.each(['DB_PASSWORD sesame', 'sesame', 'DB_PASSWORD: sesame'])('in a line that is no assignment are refused by its number, and not shown: %s', (line) => {
+    const failure = failureIn(`# mine\nDB_NOTE='one\ntwo'\n${line}\n`);
+    expect([failure.message, failure.detail]).toEqual(['a line of the file of settings is neither an assignment nor a comment', `${path.join(folder, 'odd.env')} line 4`]);
+    expect(JSON.stringify(failure)).not.toContain('sesame');
+  });
+
+  it.each(['ses#ame', '#sesame', 'ses#ame # which is mine'])('with a # that is not quoted are refused, not cut short: %s', (value) => {
+    const failure = failureIn(`export DB_PASSWORD=${value}`);
+    expect(failure.message).toBe('the value of DB_PASSWORD has a # that is not quoted, where the file of settings would end it');
+    expect(JSON.stringify(failure)).not.toMatch(/ses#|sesame|#ame/);
+  });
+
+  it('may hold a # in quotes, and have comments behind them', () => {
+    writeFileSync(path.join(folder, 'well.env'), "\r\nDB_PASSWORD='ses#ame' # mine\r\nDB_USER=me # too\nDB_NAME= # none\n  # a comment\nDB_PASSWORD_NOTE=\"a\n#b\"\nexport DB_PORT = 6001");
+    expect(read({ ENV_FILE: 'well.env' }).source).toMatchObject({ password: 'ses#ame', user: 'me', database: 'operational_db', port: 6001 });
+  });
+
   it('name an ENV_FILE that does not exist', () => {
     for (const name of ['nowhere.env', '.']) expect(failureOf({ ENV_FILE: name }).message).toContain('the file of settings that ENV_FILE names cannot be read');
   });

@@ -80,10 +80,16 @@ async function tableSection(warehouse: Transaction, mapping: DimensionMapping, s
   ].join('\n');
 }
 
+const KEY_HINT = 'give the values of the key columns, in their order, each with a --key; the report without it lists keys';
+
 async function keySection(warehouse: Transaction, { changeLog, key }: ReportOptions, mapping: DimensionMapping): Promise<string> {
   const { dimension_name: name } = mapping;
-  const versions = await lineage(warehouse, name, key);
-  if (versions.length === 0) throw new TidemarkError('the key has no history', { detail: `table=${name} key=${key.join(', ')}`, hint: 'give the values of the key columns, in their order, each with a --key; the report without it lists keys' });
+  const versions = await lineage(warehouse, name, key).catch((error: unknown) => {
+    // Class 22, data exception: the text is no value of a key column's type.
+    if (!(error instanceof Error) || !('code' in error) || !String(error.code).startsWith('22')) throw error;
+    throw new UsageError(`--key is no key of ${name}: ${error.message}`, { hint: KEY_HINT });
+  });
+  if (versions.length === 0) throw new TidemarkError('the key has no history', { detail: `table=${name} key=${key.join(', ')}`, hint: KEY_HINT });
   const rows = await Promise.all(versions.map((version) => lineageRow(changeLog, name, version)));
   return [
     `### Where the versions of ${cell(key.join(', '))} came from\n`,

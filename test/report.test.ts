@@ -60,7 +60,7 @@ describe('tidemark report', () => {
     [['--table', 'nothing'], 2, 'no table of that name is registered: nothing'],
     [['--table', 'orders', '--key', '99'], 1, 'the key has no history'],
     [['--table', 'orders', '--key', '1', '--key', '2'], 1, 'the key does not fit the dimension'],
-    [['--table', 'orders', '--key', 'one'], 1, 'invalid input syntax for type integer'],
+    [['--table', 'orders', '--key', 'one'], 2, '--key is no key of orders: invalid input syntax for type integer: "one"'],
   ])('%j is refused', async (args, code, message) => {
     const refused = await report(...args);
     expect(refused.stderr).toContain(message);

@@ -10,7 +10,7 @@ const ONCE = process.env.TEST_POSTGRES_VERSION === '15' && process.env.EVERY_TES
   ? files(
     'embedded-servers', 'services', 'rapid-updates', 'restart', 'server-restart', 'reconcile-large', 'soak', 'crash', 'faults', 'cli', 'makefile', 'report', 'run', 'log-file',
     'tls', 'deploy', 'serve', 'simulate', 'disk-full', 'style', 'plpgsql-check', 'safe-folder', 'least-privilege', 'bench', 'load-parallel', 'database', 'batch-size', 'soft-deletes', 'watermark',
-    'shards', 'replay', 'backup', 'prune', 'alerts', 'change-log', 'change-log-archive', 'config',
+    'shards', 'replay', 'backup', 'prune', 'alerts', 'change-log', 'change-log-archive', 'config', 'memory', 'hazards', 'shard',
   )
   : [];
 

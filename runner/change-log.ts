@@ -1,13 +1,12 @@
 import { createHash } from 'node:crypto';
-import { readdir, rename, unlink } from 'node:fs/promises';
+import { readdir, rename } from 'node:fs/promises';
 import path from 'node:path';
 import {
   FRAME, batchMetadataSchema, chainHead, documentHeadSchema, type BatchMetadata, type DocumentHead,
 } from './contract.js';
-import { AlreadyPublishedError, COMPRESSED, TEMPORARY_PREFIX, ensurePrivateFolder, explainFileError, flushFolder, moveFiles, publishFile, readPrivateFile } from './durable-file.js';
+import { COMPRESSED, ensurePrivateFolder, explainFileError, flushFolder, moveFiles, readPrivateFile } from './durable-file.js';
 import { TidemarkError, hasCode } from './errors.js';
 import { giveBackBatches } from './heap.js';
-import { logger } from './logger.js';
 import { isShardName } from './shard.js';
 
 /** The change log of one table, or of one shard of it: batch files, applied ones in processed/, and their checkpoints. One chain. */
@@ -74,56 +73,6 @@ export async function readCheckpoint(log: ChangeLog, sequence: number): Promise<
 /** Checksum of change lines, as they stand in the file; the same as tidemark.batch_checksum. */
 export function checksumOf(lines: string): string {
   return createHash('sha256').update(lines, 'utf8').update('\n').digest('hex');
-}
-
-/**
- * Publishes a batch: first its file, then its checkpoint, which is both commit and fence.
- * @param lines the change lines, joined by comma and line break
- * @throws AlreadyPublishedError if another writer took the sequence; then nothing of this batch remains.
- */
-export async function publishBatch(log: ChangeLog, metadata: BatchMetadata & { batch_id: string }, lines: string): Promise<string> {
-  const name = `${metadata.batch_id}.json`;
-  const content = `${FRAME.begin}${JSON.stringify(metadata, null, 2)}${FRAME.middle}${lines}${FRAME.end}`;
-  await publishFile(log.folder, name, content);
-  try {
-    await publishCheckpoint(log, metadata);
-  } catch (error) {
-    // Only the loser of the race takes its batch back; after any other failure the checkpoint may stand, and needs its batch.
-    if (error instanceof AlreadyPublishedError) await unlink(path.join(log.folder, name));
-    throw error;
-  }
-  return path.join(log.folder, name);
-}
-
-/** Publishes the checkpoint of a batch, or of a poll that found nothing. */
-export async function publishCheckpoint(log: ChangeLog, metadata: BatchMetadata): Promise<void> {
-  await publishFile(log.checkpoints, `${String(metadata.sequence)}.json`, `${JSON.stringify(metadata, null, 2)}\n`);
-}
-
-/**
- * Removes what a killed writer left behind: temporary files, and the batch it was about to publish, which never got its checkpoint.
- * A batch further back is left alone: names and sequences only grow, so it cannot be such a one.
- * @param newest the newest checkpoint; undefined where there is none
- * @throws TidemarkError if batches are there whose checkpoints must once have been there too
- */
-export async function removeUnpublished(log: ChangeLog, newest: BatchMetadata | undefined): Promise<void> {
-  for (const folder of [log.folder, log.checkpoints]) {
-    const left = (await readdir(folder)).filter((name) => name.startsWith(TEMPORARY_PREFIX));
-    for (const name of left) await unlink(path.join(folder, name));
-  }
-  const last = `${chainHead(newest).batch_id ?? ''}.json`;
-  const next = (newest?.sequence ?? 0) + 1;
-  for (const file of (await batchFiles(log)).filter((each) => path.basename(each) > last)) {
-    const document = await readBatch(file).catch(() => undefined);
-    if (document === undefined || (await isPublished(log, document.head))) continue;
-    if ((document.head.sequence ?? 0) > next)
-      throw new TidemarkError('checkpoints of the change log are missing', {
-        detail: `${file} has sequence ${String(document.head.sequence)}, the newest checkpoint ${String(next - 1)}`,
-        hint: `restore ${log.checkpoints}; the content of a checkpoint is batch_metadata of the batch of that sequence`,
-      });
-    logger.warn({ table: log.table }, `removing ${path.basename(file)}: its extractor died before it published it`);
-    await unlink(file);
-  }
 }
 
 /** Whether a batch belongs to the log: its checkpoint names it, or it came from outside and has no sequence. */

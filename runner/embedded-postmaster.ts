@@ -110,23 +110,48 @@ async function isYoung(file: string): Promise<boolean> {
   return found !== undefined && Date.now() - found.mtimeMs < EMPTY_FILE_GRACE_MS;
 }
 
+const ORPHAN_PATIENCE_MS = 5000;
+
 /**
- * Ends the sessions that outlived their killed server because they were computing: until they end, the data folder takes no new server.
- * SIGQUIT is what the server itself sends them after a crash. Linux only; elsewhere they end with their statement.
+ * Ends the sessions that outlived their killed server because they were computing, and waits until they have: until then the data folder takes
+ * no new server. SIGQUIT is what the server itself sends them after a crash, and SIGKILL what follows. Linux only; elsewhere they end with
+ * their statement.
  */
 export async function endOrphans(folder: string): Promise<void> {
   const real = await realpath(folder).catch(() => folder);
-  const worksHere = async (pid: string) => await readlink(`/proc/${pid}/cwd`).catch(() => '') === real;
+  const orphans = await findOrphans(real);
+  for (const { pid, title } of orphans) {
+    logger.info(`ending process ${pid}, left by a server that is gone (${title})`);
+    signal(pid, 'SIGQUIT');
+  }
+  let left = orphans;
+  for (const deadline = Date.now() + ORPHAN_PATIENCE_MS; left.length > 0; await sleep(20)) {
+    const here = await Promise.all(left.map(({ pid }) => worksIn(real, pid)));
+    left = left.filter((_, index) => here[index]);
+    if (Date.now() > deadline) for (const { pid } of left.splice(0)) signal(pid, 'SIGKILL');
+  }
+}
+
+async function findOrphans(folder: string): Promise<{ pid: string; title: string }[]> {
+  const found: { pid: string; title: string }[] = [];
   for (const pid of (await readdir('/proc').catch(() => [])).filter((name) => /^[0-9]+$/.test(name))) {
-    const title = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    if (!title.startsWith('postgres: ') || !await worksHere(pid)) continue;
+    const title = await titleOf(pid);
+    if (!title.startsWith('postgres: ') || !await worksIn(folder, pid)) continue;
     const parent = /\) \S ([0-9]+)/.exec(await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ''))?.[1];
-    if (parent === undefined || await worksHere(parent)) continue;
-    logger.info(`ending process ${pid}, left by a server that is gone (${title.replaceAll('\0', ' ').trim()})`);
-    try {
-      process.kill(Number(pid), 'SIGQUIT');
-    } catch (error) {
-      if (!hasCode(error, 'ESRCH')) throw error;
-    }
+    // A server that is being killed has lost its title before its children are no longer its own.
+    if (parent !== undefined && !((await titleOf(parent)) !== '' && await worksIn(folder, parent))) found.push({ pid, title });
+  }
+  return found;
+}
+
+const worksIn = async (folder: string, pid: string): Promise<boolean> => await readlink(`/proc/${pid}/cwd`).catch(() => '') === folder;
+
+const titleOf = async (pid: string): Promise<string> => (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' ').trim();
+
+function signal(pid: string, name: 'SIGQUIT' | 'SIGKILL'): void {
+  try {
+    process.kill(Number(pid), name);
+  } catch (error) {
+    if (!hasCode(error, 'ESRCH')) throw error;
   }
 }

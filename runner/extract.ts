@@ -1,4 +1,4 @@
-import { newestCheckpoint, openChangeLog, removeUnpublished } from './change-log.js';
+import { newestCheckpoint, openChangeLog } from './change-log.js';
 import type { Settings } from './config.js';
 import type { BatchMetadata, DimensionMapping } from './contract.js';
 import { isAway, type Link } from './database.js';
@@ -6,6 +6,7 @@ import { assertFits, warnOfUnmapped } from './drift.js';
 import { AlreadyPublishedError } from './durable-file.js';
 import { HeldError, TidemarkError } from './errors.js';
 import { logger, warnOnce } from './logger.js';
+import { removeUnpublished } from './publish.js';
 import { retrying } from './retry.js';
 import { chainName, type Shard } from './shard.js';
 import { isSameServer, readIdentity, type SourceIdentity } from './source-identity.js';

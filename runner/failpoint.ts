@@ -2,7 +2,7 @@
 export type Failpoint =
   | 'floor' | 'snapshot' | 'page' | 'flushed'
   | 'open' | 'write' | 'fsync' | 'link' | 'flush folder' | 'unlink'
-  | 'read batch' | 'apply' | 'commit' | 'committed' | 'move link' | 'move flush' | 'move unlink' | 'moved';
+  | 'remove' | 'read batch' | 'apply' | 'commit' | 'committed' | 'move link' | 'move flush' | 'move unlink' | 'moved';
 
 let reached = 0;
 
@@ -12,8 +12,8 @@ export const timesReached = (): number => reached;
 let armed = '';
 
 /**
- * Does nothing unless NODE_ENV is test and TIDEMARK_FAILPOINT is set, to `<place or *>:<n>:<kill or error code>`:
- * then the n-th time the place is reached the process is killed, or the call fails with that code.
+ * Does nothing unless NODE_ENV is test and TIDEMARK_FAILPOINT is set, to `<place or *>:<n>:<kill, stop or error code>`:
+ * then the n-th time the place is reached the process is killed, or stopped until SIGCONT, or the call fails with that code.
  */
 export function failpoint(place: Failpoint): void {
   if (process.env.NODE_ENV !== 'test') return;
@@ -23,8 +23,9 @@ export function failpoint(place: Failpoint): void {
   if (wanted !== '*' && wanted !== place) return;
   reached += 1;
   if (reached !== Number(ordinal)) return;
-  if (effect !== 'kill') throw Object.assign(new Error(`${String(effect)}: failpoint ${place}`), { code: effect });
-  process.kill(process.pid, 'SIGKILL');
+  if (effect === 'stop') process.kill(process.pid, 'SIGSTOP');
+  else if (effect !== 'kill') throw Object.assign(new Error(`${String(effect)}: failpoint ${place}`), { code: effect });
+  else process.kill(process.pid, 'SIGKILL');
   // The signal needs a moment, and nothing may happen in it.
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  if (effect === 'kill') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
 }

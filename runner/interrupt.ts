@@ -2,24 +2,27 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT, UsageError, describeError } from './errors.js';
 import { logger } from './logger.js';
 
+const NOTICE_MS = 1000;
+
 /**
  * An abort signal that the first SIGINT or SIGTERM raises; a second one ends the process at once, as ever.
  * @param boundSeconds how long the work in hand may go on after the first one; then the process ends, and what it had not committed is rolled back
  */
 export function onInterrupt(boundSeconds: number): { signal: AbortSignal; release: () => void } {
   const controller = new AbortController();
-  let bound: NodeJS.Timeout | undefined;
+  const timers: NodeJS.Timeout[] = [];
   const unlisten = () => {
     process.off('SIGINT', abort);
     process.off('SIGTERM', abort);
   };
   const release = () => {
     unlisten();
-    clearTimeout(bound);
+    for (const timer of timers) clearTimeout(timer);
   };
   function abort(): void {
     unlisten();
-    bound = setTimeout(() => { giveUp(boundSeconds); }, boundSeconds * 1000);
+    const notice = () => { logger.info(`finishing the work in hand, for at most ${String(boundSeconds)} seconds; a second signal ends it now`); };
+    timers.push(setTimeout(() => { giveUp(boundSeconds); }, boundSeconds * 1000), setTimeout(notice, NOTICE_MS));
     controller.abort();
   }
   process.on('SIGINT', abort);

@@ -1,9 +1,10 @@
-import { checksumOf, publishBatch, publishCheckpoint, type ChangeLog } from './change-log.js';
+import { checksumOf, type ChangeLog } from './change-log.js';
 import { chunks, type Comparing, type Comparison, type Difference } from './compare.js';
 import type { Settings } from './config.js';
 import { batchId, batchMetadataSchema, chainHead, type BatchMetadata } from './contract.js';
 import { AlreadyPublishedError } from './durable-file.js';
 import { TidemarkError } from './errors.js';
+import { publishBatch, publishCheckpoint } from './publish.js';
 import type { ShardLayout } from './shard.js';
 import { awaitFlush } from './source-flush.js';
 import { compareAtSource, type Deletions } from './source-comparison.js';

@@ -1,11 +1,12 @@
 import { startSizing } from './batch-size.js';
-import { checksumOf, publishBatch, publishCheckpoint, type ChangeLog } from './change-log.js';
+import { checksumOf, type ChangeLog } from './change-log.js';
 import { batchId, batchMetadataSchema, chainHead, type BatchMetadata } from './contract.js';
 import { failpoint } from './failpoint.js';
 import { logger } from './logger.js';
 import { timed } from './measure.js';
 import { recallMemory } from './memory.js';
 import { startPace } from './pace.js';
+import { publishBatch, publishCheckpoint } from './publish.js';
 import { chainName } from './shard.js';
 import { awaitFlush } from './source-flush.js';
 import type { SourceIdentity } from './source-identity.js';

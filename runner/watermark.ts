@@ -1,4 +1,4 @@
-import { batchFiles, changeLogOf, checkpointSequences, newestCheckpoint, openChangeLog, publishCheckpoint, readBatch, readCheckpoint, type ChangeLog } from './change-log.js';
+import { batchFiles, changeLogOf, checkpointSequences, newestCheckpoint, openChangeLog, readBatch, readCheckpoint, type ChangeLog } from './change-log.js';
 import type { Settings } from './config.js';
 import { chainHead, type BatchMetadata } from './contract.js';
 import type { Database } from './database.js';
@@ -6,6 +6,7 @@ import { AlreadyPublishedError } from './durable-file.js';
 import { TidemarkError, UsageError } from './errors.js';
 import { tableState } from './layout.js';
 import { ledgerChains, newestInLedger } from './ledger.js';
+import { publishCheckpoint } from './publish.js';
 import { chainName, shardsOf } from './shard.js';
 import { readClock } from './source-horizon.js';
 import { isSameServer } from './source-identity.js';

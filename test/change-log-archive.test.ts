@@ -4,10 +4,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startArchive } from '../runner/archive.js';
-import { batchFiles, checksumOf, isNewestProcessed, markProcessed, newestCheckpoint, openChangeLog, publishBatch, publishCheckpoint, readBatch, type ChangeLog } from '../runner/change-log.js';
+import { batchFiles, checksumOf, isNewestProcessed, markProcessed, newestCheckpoint, openChangeLog, readBatch, type ChangeLog } from '../runner/change-log.js';
 import { compressApplied, findBatch, oldestBatch, removeAbandoned } from '../runner/change-log-archive.js';
 import type { BatchMetadata } from '../runner/contract.js';
 import { pruneChangeLog } from '../runner/prune-log.js';
+import { publishBatch, publishCheckpoint } from '../runner/publish.js';
 
 let root: string;
 let log: ChangeLog;

@@ -3,11 +3,10 @@ import { chmod, mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile 
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import {
-  batchFiles, checksumOf, isPublished, markProcessed, newestCheckpoint, openChangeLog, publishBatch, publishCheckpoint, readBatch, removeUnpublished, type ChangeLog,
-} from '../runner/change-log.js';
+import { batchFiles, checksumOf, isPublished, markProcessed, newestCheckpoint, openChangeLog, readBatch, type ChangeLog } from '../runner/change-log.js';
 import type { BatchMetadata } from '../runner/contract.js';
 import { AlreadyPublishedError } from '../runner/durable-file.js';
+import { publishBatch, publishCheckpoint, removeUnpublished } from '../runner/publish.js';
 
 let root: string;
 let log: ChangeLog;
@@ -102,6 +101,25 @@ describe('of two writers of one sequence', () => {
 });
 
 describe('what a killed writer left', () => {
+  it('is never a batch that has its checkpoint, whenever the writer that was taken for dead goes on', async () => {
+    let published: ReturnType<typeof metadata> | undefined;
+    for (let turn = 0; turn < 300; turn += 1) {
+      const next = metadata((published?.sequence ?? 0) + 1);
+      let isOver = false;
+      // The other extractor finds the batch, and begins a little later each time, so that it meets the writer at each of its steps.
+      const tidy = async () => {
+        while (!(await batchFiles(log)).includes(path.join(log.folder, `${next.batch_id}.json`)) && !isOver) await new Promise(setImmediate);
+        for (let wait = 0; wait < turn; wait += 1) await new Promise(setImmediate);
+        await removeUnpublished(log, published);
+      };
+      const [written] = await Promise.allSettled([publishBatch(log, next, LINES).finally(() => { isOver = true; }), tidy()]);
+      if (written.status === 'fulfilled') published = next;
+      else expect(String(written.reason)).toMatch(/ENOENT|already published/);
+    }
+    expect(published?.sequence).toBeGreaterThan(20);
+    expect((await batchFiles(log)).map((file) => path.basename(file))).toEqual(Array.from({ length: published?.sequence ?? 0 }, (_, index) => `${metadata(index + 1).batch_id}.json`));
+  });
+
   it('is removed: temporary files, and a batch without its checkpoint', async () => {
     const kept = await publishBatch(log, metadata(1), LINES);
     const orphan = await publishBatch(log, metadata(2), LINES);

@@ -1,18 +1,22 @@
 import { randomBytes } from 'node:crypto';
-import { open, readdir, rm } from 'node:fs/promises';
+import { open, readFile, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { batchFiles, openChangeLog, readBatch } from '../runner/change-log.js';
 import { noticesStep, type ClockReading } from '../runner/clock-step.js';
+import type { BatchMetadata } from '../runner/contract.js';
 import { connect } from '../runner/database.js';
 import { examine } from '../runner/doctor.js';
 import { verifyTables } from '../runner/pipeline-replay.js';
 import { extractTables, loadTables } from '../runner/pipeline.js';
+import { publishCheckpoint } from '../runner/publish.js';
 import { reconcileTables } from '../runner/reconcile.js';
-import { runCli } from './support/cli.js';
+import { runCli, startCli } from './support/cli.js';
 import { createPipeline, type TestPipeline } from './support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from './support/dimensions.js';
 import { captured, createThings, extractThings } from './support/extraction.js';
+import { asOwner, owning } from './support/roles.js';
+import { until } from './support/wait.js';
 
 /** Hazards of docs/hazards.md that belong to no module in particular. */
 
@@ -112,6 +116,26 @@ describe('the change log', () => {
     expect(await reconcile()).toMatchObject({ differences: [], current_versions: 3 });
   });
 
+  it('keeps the batch of an extractor that was taken for dead, and publishes it while another removes it', async () => {
+    await createThings(pipeline);
+    await extractThings(pipeline);
+    await pipeline.source`insert into things values (1, 'row', clock_timestamp())`;
+    const extractor = (failpoint: string) => startCli(['extract', '--table', 'things'], { ...pipeline.env, NODE_ENV: 'test', TIDEMARK_FAILPOINT: failpoint });
+    // The first is about to publish its batch, which has its name; the second is about to remove that.
+    expect(await extractor('link:2:kill').ended).toMatchObject({ code: null });
+    const log = await openChangeLog(pipeline.settings.cdc_log_dir, 'things');
+    const [file = ''] = await batchFiles(log);
+    const second = extractor('remove:1:stop');
+    await until(async () => Promise.resolve(second.stderr().includes('its extractor died before it published it')));
+    await publishCheckpoint(log, (JSON.parse(await readFile(file, 'utf8')) as { batch_metadata: BatchMetadata }).batch_metadata);
+    const goingOn = setInterval(() => { second.kill('SIGCONT'); }, 50);
+    expect(await second.ended).toMatchObject({ code: 0 });
+    clearInterval(goingOn);
+    expect(await batchFiles(log)).toEqual([file]);
+    await load();
+    expect(await reconcile()).toMatchObject({ differences: [], current_versions: 1 });
+  });
+
   it('with a file that no memory can hold says so before it reads it', async () => {
     const log = await openChangeLog(pipeline.settings.cdc_log_dir, 'things');
     const file = path.join(log.folder, 'changes_20260201_090000_000.json');
@@ -153,7 +177,7 @@ describe('columns called as JavaScript calls its own', () => {
     await pipeline.source.unsafe(`update things set "constructor" = 'changed', touched = '2020-01-01' where "__proto__" = '__proto__ one'`);
     expect(await reconcile(true)).toMatchObject({ different: 1, missing: 0, extra: 0, repaired: 1 });
     expect(await reconcile()).toMatchObject({ differences: [] });
-    expect(await verifyTables(pipeline.settings, ['things'])).toMatchObject([{ table: 'things', differences: 0 }]);
+    expect(await verifyTables(owning(pipeline.settings), ['things'])).toMatchObject([{ table: 'things', differences: 0 }]);
   });
 });
 
@@ -165,7 +189,7 @@ describe('an error of a database', () => {
       alter table dim_things_history add foreign key (state) references known`);
     await pipeline.source`insert into things values (1, 'pii@example.com', now())`;
     await extractTables({ settings: pipeline.settings, tables: ['things'] });
-    const direct = connect(pipeline.settings.warehouse, 'test');
+    const direct = connect(asOwner(pipeline.settings.warehouse), 'test');
     await expect(direct`insert into dim_things_history (id, state, valid_from, is_current, cdc_operation, cdc_timestamp, batch_id, created_at, updated_at, captured_at, change_line)
       values (1, 'pii@example.com', now(), true, 'INSERT', now(), 'x', now(), now(), now(), 1)`).rejects.toMatchObject({ detail: expect.stringContaining('pii@example.com') as string });
     await direct.end();

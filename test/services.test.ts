@@ -22,7 +22,8 @@ afterEach(async () => {
 const run = (...args: string[]): Promise<CliResult> => runCli(args, pipeline.env);
 const status = (): Promise<PipelineStatus> => pipelineStatus(pipeline.settings);
 const service = async (name: string) => (await status()).services.find((each) => each.service === name);
-const stateOf = async (name: string) => JSON.parse(await readFile(path.join(pipeline.folder, 'run', `${name}.state.json`), 'utf8')) as { rounds: number; failed_rounds: number; last_success_at: string | null };
+/** What a service says of its rounds; before it has said anything, none. */
+const stateOf = async (name: string) => JSON.parse(await readFile(path.join(pipeline.folder, 'run', `${name}.state.json`), 'utf8').catch(() => '{"rounds": 0, "failed_rounds": 0, "last_success_at": null}')) as { rounds: number; failed_rounds: number; last_success_at: string | null };
 const logLines = async (file: string) => (await readFile(path.join(pipeline.folder, 'logs', file), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as Record<string, string>);
 const kill = (pid: number | null | undefined, signal: NodeJS.Signals) => { if (pid != null) process.kill(pid, signal); };
 
@@ -266,11 +267,14 @@ describe('trouble', () => {
     await hold`lock table dim_orders_history in share mode`;
     const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'load', '--watch'], { env: cleanEnvironment(pipeline.env), cwd: PROJECT_ROOT });
     const ended = once(child, 'close');
+    let said = '';
+    child.stderr.on('data', (chunk: Buffer) => { said += chunk.toString(); });
     const waits = () => pipeline.warehouse`select 1 from pg_stat_activity where application_name = 'tidemark load' and wait_event_type = 'Lock'`;
     await until(async () => (await waits()).length > 0);
     child.kill('SIGTERM');
     // It goes on waiting for its batch: only the second signal ends it.
-    await until(async () => (await waits()).length > 0);
+    await until(() => Promise.resolve(said.includes('finishing the work in hand, for at most 30 seconds; a second signal ends it now')));
+    expect(await waits()).toHaveLength(1);
     expect(child.exitCode).toBeNull();
     child.kill('SIGTERM');
     expect(await ended).toEqual([null, 'SIGTERM']);

@@ -242,7 +242,7 @@ const registeredCodes = (): string[] => [...read('docs/errors.md').matchAll(/^\|
 function titlesOf(file: string): string[] {
   let group = '';
   return read(file).split('\n').flatMap((line) => {
-    const title = /\((['"`])((?:\\.|(?!\1).)+)\1, (?:\{.*\}, )?(?:async )?\(/.exec(line)?.[2]?.replaceAll(/\\(.)/g, '$1');
+    const title = /\((['"`])((?:\\.|(?!\1).)+)\1, (?:\{.*\}, )?(?:(?:async )?\(|\w+\);$)/.exec(line)?.[2]?.replaceAll(/\\(.)/g, '$1');
     if (title === undefined) return [];
     if (!line.startsWith(' ')) group = /^(describe|\])/.test(line) ? title : '';
     return [title, `${group} ${title}`];

@@ -265,7 +265,7 @@ describe('trouble', () => {
     const hold = await pipeline.warehouse.reserve();
     await hold`begin`;
     await hold`lock table dim_orders_history in share mode`;
-    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'load', '--watch'], { env: cleanEnvironment(pipeline.env), cwd: PROJECT_ROOT });
+    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'load', '--watch'], { env: cleanEnvironment({ ...pipeline.env, LOG_LEVEL: 'INFO' }), cwd: PROJECT_ROOT });
     const ended = once(child, 'close');
     let said = '';
     child.stderr.on('data', (chunk: Buffer) => { said += chunk.toString(); });

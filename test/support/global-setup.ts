@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -110,7 +110,8 @@ async function prepareTls(parent: string): Promise<{ authority: string; settings
 /** A run that is ended by a signal leaves no server behind. Returns what calls this off. */
 function endWithProcess(parent: string, folder: string): () => void {
   const end = () => {
-    process.kill(Number.parseInt(readFileSync(path.join(folder, 'postmaster.pid'), 'utf8'), 10), 'SIGQUIT');
+    const file = path.join(folder, 'postmaster.pid');
+    if (existsSync(file)) process.kill(Number.parseInt(readFileSync(file, 'utf8'), 10), 'SIGQUIT');
     rmSync(parent, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   };
   const onSignal = () => { process.exit(143); };

@@ -24,6 +24,7 @@ COPY --from=build /app/dist ./dist
 COPY package.json LICENSE ./
 COPY migrations ./migrations
 COPY sql ./sql
+COPY sample_data/source_orders.csv ./sample_data/
 COPY deploy/docker/healthcheck.mjs ./deploy/docker/
 RUN install --directory --owner=node --group=node --mode=0700 /var/lib/tidemark
 # What runs as this user can read its code and not change it.

@@ -9,6 +9,12 @@ import { findPassword } from './passwords.js';
 /** The folder that holds package.json, sql/ and migrations/, whether run from runner/ or dist/. */
 export const PROJECT_ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 
+/** A path as messages show it: from the project folder where it lies within, else whole. */
+export function shownPath(file: string): string {
+  const relative = path.relative(PROJECT_ROOT, file);
+  return relative.startsWith('..') ? file : relative;
+}
+
 export type SslMode = 'disable' | 'require' | 'verify-ca' | 'verify-full';
 
 export interface DatabaseSettings {

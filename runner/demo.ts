@@ -122,9 +122,11 @@ export async function makeDemoSource(settings: DatabaseSettings, say: (line: str
 /** Copies the sample orders in, and keeps those that are asked for and not there yet. */
 async function insertOrders(source: Database, ids: readonly number[]): Promise<number> {
   return source.begin(async (transaction) => {
+    // Read before the copy begins: one that is begun and left by a fault ends the process when its connection does.
+    const orders = await readFile(ORDERS_CSV, 'utf8');
     await transaction`create temporary table sample_orders (like public.orders) on commit drop`;
     const copy = await transaction`copy sample_orders from stdin with (format csv, header match)`.writable();
-    await pipeline(Readable.from([await readFile(ORDERS_CSV, 'utf8')]), copy);
+    await pipeline(Readable.from([orders]), copy);
     const inserted = await transaction`
       insert into public.orders
       select s.* from sample_orders as s where s.id = any (${[...ids]}::integer[])

@@ -72,7 +72,7 @@ async function examineDatabase(settings: DatabaseSettings, more: (database: Data
 }
 
 async function examineMigrations(settings: Settings): Promise<Finding[]> {
-  const pending = (await migrationStatus(settings.warehouse)).filter(({ state }) => state === 'pending');
+  const pending = (await migrationStatus(settings.warehouse, settings.dimensions_dir)).filter(({ state }) => state === 'pending');
   if (pending.length === 0) return [ok('warehouse', 'no migration is pending')];
   return [{ status: 'error', subject: 'warehouse', message: `migrations are pending: ${pending.map(({ migration }) => migration).join(', ')}`, remedy: 'run: npm run migrate' }];
 }

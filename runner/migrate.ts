@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { runner } from 'node-pg-migrate';
-import { PROJECT_ROOT, type DatabaseSettings } from './config.js';
+import { PROJECT_ROOT, shownPath, type DatabaseSettings } from './config.js';
 import { explainDatabaseError, isConnectionFault, pgClientConfig, withDatabase, type Database, type Transaction } from './database.js';
 import { TidemarkError } from './errors.js';
 import { logger } from './logger.js';
@@ -85,7 +85,7 @@ export async function runMigrations(settings: DatabaseSettings, set: MigrationSe
     const explained = explainDatabaseError(error, settings);
     if (!(error instanceof Error) || !('severity' in error) || isConnectionFault(error)) throw explained;
     throw new TidemarkError(`a migration failed: ${error.message}`, {
-      detail: `${path.relative(PROJECT_ROOT, folderOf(set))}${failures.length > 0 ? `: ${firstLine(failures)}` : ''}`,
+      detail: `${shownPath(folderOf(set))}${failures.length > 0 ? `: ${firstLine(failures)}` : ''}`,
       hint: 'nothing of this set was changed: correct the migration, then migrate again',
       code: 'code' in error ? String(error.code) : undefined,
       cause: error,
@@ -141,7 +141,7 @@ async function applyFunctionFile(transaction: Transaction, file: string): Promis
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     throw new TidemarkError(`a function file failed: ${error.message}`, {
-      detail: path.relative(PROJECT_ROOT, file),
+      detail: shownPath(file),
       hint: 'no function was changed: correct the file, then migrate again',
       code: 'code' in error ? String(error.code) : undefined,
       cause: error,

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { parse } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SETTING_NAMES } from '../runner/config-schema.js';
 import { PROJECT_ROOT } from '../runner/config.js';
@@ -19,21 +19,26 @@ function has(program: string, args: readonly string[], what: string): boolean {
 }
 
 let pipeline: TestPipeline;
-beforeAll(async () => { pipeline = await createPipeline(); });
+beforeAll(async () => {
+  pipeline = await createPipeline();
+  page = await fullPage();
+});
 afterAll(async () => { await pipeline.drop(); });
 
-/** The metrics there are when everything has something to say. */
-async function knownMetrics(): Promise<Set<string>> {
+/** The page of metrics when everything has something to say. */
+async function fullPage(): Promise<string> {
   await pipeline.warehouse.unsafe(`
     insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, change_count, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
     values ('orders', 'b1', 1, now(), 1, 'c', json_build_object('high_watermark', json_build_object('time', now()::timestamp)), 1, 0, 0, now() - interval '200 s', now());
     select tidemark.note_reconciliation('orders', 10, 0, 0, 0, 0, now());
     select tidemark.start_run('load', 'alive', 0, '{"pending_batches": {"orders": 1}, "host": "here", "process_id": 1, "cpu_utilization": 0, "memory_bytes": 1, "memory_utilization": 0, "disk_read_bytes_per_second": 0, "disk_written_bytes_per_second": 0, "disk_free_bytes": 1, "disk_utilization": 0}')`);
-  return new Set([...(await renderMetrics(pipeline.settings)).matchAll(/^# TYPE (\w+)/gm)].map(([, name = '']) => name));
+  return renderMetrics(pipeline.settings);
 }
 
-test('rules and dashboard ask for metrics that are there, and the dashboard shows every one', async () => {
-  const known = await knownMetrics();
+let page: string;
+
+test('rules and dashboard ask for metrics that are there, and the dashboard shows every one', () => {
+  const known = new Set([...page.matchAll(/^# TYPE (\w+)/gm)].map(([, name = '']) => name));
   const named = (text: string) => [...new Set(text.match(/\btidemark_[a-z_0-9]+/g))];
   const [rules, dashboard] = [read('prometheus', 'alerts.yml'), read('grafana', 'dashboards', 'tidemark.json')];
   expect([...named(rules), ...named(dashboard), ...named(read('prometheus', 'alerts.test.yml'))].filter((name) => !known.has(name) && name !== 'tidemark_alert')).toEqual([]);
@@ -58,9 +63,19 @@ test('units of systemd run commands that are there, under a user of their own, a
   expect(named.filter((name) => !SETTING_NAMES.includes(name))).toEqual([]);
 });
 
+/** The folders of the project that the runner's code names. */
+function foldersThatAreRead(): string[] {
+  const files = readdirSync(path.join(PROJECT_ROOT, 'runner'), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+  const named = files.flatMap((file) => [...readFileSync(path.join(PROJECT_ROOT, 'runner', file), 'utf8').matchAll(/\bPROJECT_ROOT, '(\w+)'/g)].map(([, name = '']) => name));
+  return [...new Set(named)].sort();
+}
+
 test('the image copies what the runner reads, runs as nobody special, and has a health check', () => {
   const image = readFileSync(path.join(PROJECT_ROOT, 'Dockerfile'), 'utf8');
-  for (const part of ['dist', 'migrations', 'sql', 'package.json']) expect(image).toMatch(new RegExp(`^COPY .*\\b${part}\\b`, 'm'));
+  expect(foldersThatAreRead()).toEqual(['dist', 'migrations', 'sample_data', 'sql']);
+  for (const part of [...foldersThatAreRead(), 'package.json']) expect(image).toMatch(new RegExp(`^COPY .*\\b${part}\\b`, 'm'));
+  const admitted = readFileSync(path.join(PROJECT_ROOT, '.dockerignore'), 'utf8');
+  for (const part of ['migrations', 'sample_data', 'sql', 'package.json']) expect(admitted).toMatch(new RegExp(`^!${part}\\b`, 'm'));
   expect(image.slice(image.lastIndexOf('\nFROM '))).toMatch(/^USER node$/m);
   expect(image).toMatch(/^HEALTHCHECK .*healthcheck\.mjs/m);
   expect(image).not.toMatch(/PASSWORD/);
@@ -69,7 +84,8 @@ test('the image copies what the runner reads, runs as nobody special, and has a 
 interface ComposeService {
   readonly command?: readonly string[];
   readonly profiles?: readonly string[];
-  readonly environment?: Readonly<Record<string, string>>;
+  readonly environment?: Readonly<Record<string, string | null>>;
+  readonly build?: string;
   readonly read_only?: boolean;
   readonly deploy?: { readonly resources?: { readonly limits?: { readonly cpus?: string; readonly memory?: string } } };
 }
@@ -86,6 +102,23 @@ test('docker-compose.yml runs commands that are there, each part a service with 
     if (name !== 'migrate') expect(service.deploy?.resources?.limits, name).toEqual({ cpus: expect.stringMatching(/^[0-9.]+$/) as string, memory: expect.stringMatching(/^[0-9]+M$/) as string });
   }
   expect(Object.keys(services)).toEqual(expect.arrayContaining(['operational_db', 'warehouse_db', 'prometheus', 'grafana']));
+});
+
+/** What the containers have their own of, or reach in other ways. */
+const OWN_IN_A_CONTAINER = /^(DB|WAREHOUSE_DB)_(SSL\w+|PASSWORD_FILE)$|_DIR$|^LOG_ROTATE_|^(PGPASSFILE|METRICS_HOST|METRICS_PORT|ENV_FILE)$/;
+
+test('every setting reaches the containers, but for those that are their own', () => {
+  const { services } = parse(readFileSync(path.join(PROJECT_ROOT, 'docker-compose.yml'), 'utf8'), { merge: true }) as { services: Record<string, ComposeService> };
+  for (const part of ['migrate', 'extractor', 'loader', 'reconciler', 'metrics'])
+    expect(SETTING_NAMES.filter((name) => !OWN_IN_A_CONTAINER.test(name) && !(name in (services[part]?.environment ?? {}))), part).toEqual([]);
+});
+
+test('beside databases of one\'s own the same parts run, as carefully, and one service of each file builds the image', () => {
+  const [whole, own] = ['docker-compose.yml', 'deploy/docker/compose.yml'].map((file) => (parse(readFileSync(path.join(PROJECT_ROOT, file), 'utf8'), { merge: true }) as { services: Record<string, ComposeService> }).services) as [Record<string, ComposeService>, Record<string, ComposeService>];
+  expect(Object.keys(own)).toEqual(['extractor', 'loader', 'reconciler', 'metrics']);
+  const careful = ['command', 'restart', 'stop_grace_period', 'read_only', 'tmpfs', 'cap_drop', 'security_opt', 'deploy', 'logging'] as const;
+  for (const [name, service] of Object.entries(own)) for (const key of careful) expect(Reflect.get(service, key), `${name} ${key}`).toEqual(Reflect.get(whole[name] ?? {}, key));
+  expect([whole, own].map((services) => Object.keys(services).filter((name) => services[name]?.build !== undefined))).toEqual([['migrate'], ['loader']]);
 });
 
 test('Prometheus asks the service that serves, and every rule is whole and has a test', () => {
@@ -108,18 +141,32 @@ describe.skipIf(!has('promtool', ['--version'], 'the rules of Prometheus are not
     const { status, stdout, stderr } = spawnSync('promtool', args, { cwd: path.join(deploy, 'prometheus'), encoding: 'utf8' });
     expect(status, stdout + stderr).toBe(0);
   });
+
+  test('check metrics: the page keeps the rules of its format and of naming', () => {
+    const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input: page, encoding: 'utf8' });
+    expect(status, stdout + stderr).toBe(0);
+  });
+
+  test('check rules: each query of the dashboard can be read', () => {
+    const { panels } = JSON.parse(read('grafana', 'dashboards', 'tidemark.json')) as { panels: { targets: { expr: string }[] }[] };
+    const rules = panels.flatMap(({ targets }) => targets).map(({ expr }, index) => ({ record: `query_${String(index)}`, expr }));
+    const file = path.join(pipeline.folder, 'dashboard.yml');
+    writeFileSync(file, stringify({ groups: [{ name: 'dashboard', rules }] }));
+    const { status, stdout, stderr } = spawnSync('promtool', ['check', 'rules', '--lint=none', file], { encoding: 'utf8' });
+    expect(status, stdout + stderr).toBe(0);
+  });
 });
 
 describe.skipIf(!has('docker', ['compose', 'version'], 'docker-compose.yml is not read by it'))('docker compose', () => {
-  test('reads every profile', () => {
-    const { status, stderr } = spawnSync('docker', ['compose', '--profile', 'pipeline', '--profile', 'monitoring', 'config', '--quiet'], { cwd: PROJECT_ROOT, encoding: 'utf8' });
+  test.each([['docker-compose.yml', '--profile', 'pipeline', '--profile', 'monitoring'], ['deploy/docker/compose.yml']])('reads %s, every profile', (file, ...profiles) => {
+    const { status, stderr } = spawnSync('docker', ['compose', '--file', file, ...profiles, 'config', '--quiet'], { cwd: PROJECT_ROOT, encoding: 'utf8' });
     expect(status, stderr).toBe(0);
   });
 });
 
 describe.skipIf(!has('systemd-analyze', ['--version'], 'the units of systemd are not read by it'))('systemd-analyze', () => {
   test('knows every directive of the units', () => {
-    const units = readdirSync(path.join(deploy, 'systemd')).filter((name) => name.endsWith('.service')).map((name) => path.join(deploy, 'systemd', name));
+    const units = readdirSync(path.join(deploy, 'systemd')).filter((name) => /\.(service|timer)$/.test(name)).map((name) => path.join(deploy, 'systemd', name));
     const { stderr } = spawnSync('systemd-analyze', ['verify', ...units], { encoding: 'utf8' });
     expect(stderr).not.toMatch(/Unknown (key|lvalue|section)/);
   });

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { examine, type Finding } from '../runner/doctor.js';
@@ -40,6 +40,13 @@ describe('doctor', () => {
     const findings = await bad({ warehouse: empty.settings });
     expect(about(findings, 'warehouse')).toMatchObject([{ status: 'error', message: expect.stringContaining('migrations are pending: 0001_') as string, remedy: 'run: npm run migrate' }]);
     await empty.drop();
+  });
+
+  it('looks for migrations of tables where DIMENSIONS_DIR says', async () => {
+    const folder = path.join(pipeline.folder, 'dimensions');
+    await mkdir(folder);
+    await writeFile(path.join(folder, '0009_register_more.sql'), '-- Up Migration\n');
+    expect(about(await bad({ dimensions_dir: folder }), 'warehouse')).toMatchObject([{ status: 'error', message: 'migrations are pending: 0009_register_more' }]);
   });
 
   it('finds a role that is blind, with the statement that mends it, and tables it may not read', async () => {

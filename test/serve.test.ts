@@ -53,8 +53,8 @@ test('the metrics are the indicators of the warehouse', async () => {
     'tidemark_up{end="source"}': 1, 'tidemark_up{end="warehouse"}': 1,
     'tidemark_window_changes{table="orders"}': Number(kpi?.changes), 'tidemark_window_batches{table="orders"}': Number(kpi?.batches),
     'tidemark_records_processed_per_second{table="orders"}': kpi?.records_processed_per_second as number,
-    'tidemark_batch_processing_time_seconds{table="orders",quantile="0.95"}': kpi?.batch_processing_time_p95 as number,
-    'tidemark_end_to_end_latency_seconds{table="orders",quantile="0.99"}': kpi?.end_to_end_latency_p99 as number,
+    'tidemark_batch_processing_time_seconds{table="orders",percentile="95"}': kpi?.batch_processing_time_p95 as number,
+    'tidemark_end_to_end_latency_seconds{table="orders",percentile="99"}': kpi?.end_to_end_latency_p99 as number,
     'tidemark_duplicate_rate{table="orders"}': 0, 'tidemark_rejected_changes{table="orders"}': 0, 'tidemark_pending_batches{table="orders"}': 0,
     'tidemark_runs{pipeline="extract"}': 0, 'tidemark_alerts{severity="critical"}': 0,
   });

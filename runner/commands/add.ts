@@ -1,7 +1,6 @@
-import path from 'node:path';
 import type { CommandModule } from 'yargs';
 import { proposeRegistration, proposeUpdate, type ProposedMigration } from '../add.js';
-import { loadSettings, PROJECT_ROOT, type Settings } from '../config.js';
+import { loadSettings, shownPath, type Settings } from '../config.js';
 import { writeDimensionFile } from '../dimension-files.js';
 import { UsageError } from '../errors.js';
 import { logger } from '../logger.js';
@@ -49,7 +48,7 @@ function readOptions(given: AddArguments): RegistrationOptions {
 const formatRegistration = ({ columns: all }: Registration) => formatRows(all.map(({ source, history, type, role, remark }) => (
   { source, history, type: type ?? '', role, remark: remark ?? '' })));
 
-const whatNext = (file: string) => `wrote ${path.relative(PROJECT_ROOT, file)}: read it, edit it, commit it, then run: npx tidemark migrate`;
+const whatNext = (file: string) => `wrote ${shownPath(file)}: read it, edit it, commit it, then run: npx tidemark migrate`;
 
 const columns = (describe: string) => ({ type: 'string', array: true, requiresArg: true, describe }) as const;
 

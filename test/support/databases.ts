@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { inject } from 'vitest';
-import { loadSettings, type DatabaseSettings, type Settings } from '../../runner/config.js';
+import { PROJECT_ROOT, loadSettings, type DatabaseSettings, type Settings } from '../../runner/config.js';
 import { connect, type Database } from '../../runner/database.js';
 import { settingsFor, type TestServer } from './global-setup.js';
 import { OWNER, WITH_ROLES, underRole } from './roles.js';
@@ -71,7 +71,8 @@ export async function createPipeline(overrides: Readonly<Record<string, string>>
   return {
     source: source.sql, warehouse: warehouse.sql, env, folder,
     admin: { source: source.settings, warehouse: warehouse.settings },
-    settings: loadSettings(env, folder),
+    // The folder is no project: the migrations of the demo's tables are where they are.
+    settings: loadSettings({ DIMENSIONS_DIR: path.join(PROJECT_ROOT, 'migrations', 'dimensions'), ...env }, folder),
     drop: async () => {
       await source.drop();
       await warehouse.drop();

@@ -95,6 +95,19 @@ test('the analyst reads history, indicators and alerts, and applies nothing', as
   expect(await outcome(loader, "update tidemark.alert_rules set threshold = 1 where false")).toBe('ok');
 });
 
+test('loader and analyst count every session of the server, whoever holds it', async () => {
+  const held = await Promise.all(Array.from({ length: 3 }, () => pipeline.warehouse.reserve()));
+  for (const session of [loader, analyst]) {
+    const [row] = await session?.unsafe<[{ sessions: number; ours: number; share: number }]>(`
+      select connections::integer as sessions, tidemark_connections::integer as ours, connection_pool_utilization * connections_allowed as share from tidemark.connection_kpis`) ?? [];
+    // Those held, and its own.
+    expect(row?.sessions).toBeGreaterThanOrEqual(4);
+    expect(row?.ours).toBeGreaterThanOrEqual(4);
+    expect(row?.share).toBeCloseTo(row?.sessions ?? 0);
+  }
+  for (const session of held) session.release();
+});
+
 test('the reader reads the registered tables and writes nothing, read-only mode or not', async () => {
   expect(await outcome(reader, 'select * from public.orders')).toBe('ok');
   expect(await outcome(reader, 'select * from public.secrets')).toBe(DENIED);

@@ -191,21 +191,24 @@ test('tidemark.effective_time knows a zone from the last part of a date', async 
   expect(row).toEqual({ day: '2026-02-01 00:00:00+00', local: '2026-02-01 00:00:00.5+00', zoned: '2026-02-01 03:30:00+00', utc: '2026-02-01 09:00:00+00' });
 });
 
-test('of a year of batches, indicators and alerts read those of the window alone', async () => {
+test('of a year of batches and comparisons, indicators, alerts and status read those of the window, and the newest, alone', async () => {
   const read = await inTransaction(async (sql) => {
     await sql`insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, change_count, previous_checksum, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
       select 'orders', 'b' || n, 50001 - n, m, 1, 'c', 'c', '{}', 1, 0, 0, m, m from generate_series(1, 50000) as n, lateral (select ${NOW}::timestamptz - n * interval '10 minutes' as m) as t`;
-    await sql`analyze tidemark.batches`;
+    await sql`insert into tidemark.reconciliations select 'orders', ${NOW}::timestamptz - n * interval '15 minutes', 1000, 0, 0, 0, 0 from generate_series(1, 35000) as n`;
+    await sql`analyze tidemark.batches, tidemark.reconciliations`;
     const rowsRead = async () => {
-      const [row] = await sql<[{ n: string }]>`select seq_tup_read + coalesce(idx_tup_fetch, 0) as n from pg_stat_xact_user_tables where relid = 'tidemark.batches'::regclass`;
+      const [row] = await sql<[{ n: string }]>`
+        select sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) as n from pg_stat_xact_user_tables where relid in ('tidemark.batches'::regclass, 'tidemark.reconciliations'::regclass)`;
       return Number(row.n);
     };
     const before = await rowsRead();
     const found = await sql`select batches from tidemark.kpis('1 hour', ${NOW}) where dimension_name = 'orders'`;
     const alerts = await sql`select rule_name from tidemark.alerts('1 hour', ${NOW})`;
-    return { batches: (found[0] as { batches: string }).batches, alerts: alerts.length, rows: (await rowsRead()) - before };
+    const [status] = await sql`select last_batch from tidemark.dimension_status() where dimension_name = 'orders'`;
+    return { batches: (found[0] as { batches: string }).batches, alerts: alerts.length, last: status?.last_batch as string, rows: (await rowsRead()) - before };
   });
-  expect(read).toMatchObject({ batches: '5', alerts: 0 });
+  expect(read).toMatchObject({ batches: '5', alerts: 0, last: 'b1' });
   expect(read.rows).toBeGreaterThan(5);
   expect(read.rows).toBeLessThan(100);
 });

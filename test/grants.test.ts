@@ -130,6 +130,25 @@ test('a loader’s table of temporary name misleads no function that runs with i
   }).catch((error: unknown) => { expect(String(error)).toContain('undone'); });
 });
 
+test.each([
+  '[]', '{"process_id": "x"}', '{"backend_pid": "x"}', '{"interval_seconds": 0}', '{"pending_batches": {"orders": "many"}}', '{"pending_batches": 7}', '{"table_success": {"orders": "never"}}',
+  '{"table_success": {"orders": "-infinity"}}', '{"table_errors": [1]}', '{"table_errors": {"orders": {"at": "2026-02-01T00:00:00Z"}}}', '{"table_errors": {"orders": {"at": "soon", "error": "e"}}}',
+])('a loader that reports %s is refused, and alerts and indicators go on', async (metrics) => {
+  if (loader === undefined || analyst === undefined) throw new Error('no session');
+  const literal = metrics.replaceAll("'", "''");
+  await loader.unsafe("select tidemark.start_run('load', 'honest', 0, '{}')");
+  for (const call of [`start_run('load', 'hostile', 0, '${literal}')`, `continue_run('honest', '${literal}')`, `finish_run('honest', 'failed', '${literal}')`])
+    expect(await outcome(loader, `select tidemark.${call}`), call).toBe('TM021');
+  for (const view of ['kpis', 'alerts', 'resource_kpis']) expect(await outcome(analyst, `select * from tidemark.${view}`), view).toBe('ok');
+  await pipeline.warehouse`delete from public.pipeline_metadata where run_id in ('honest', 'hostile')`;
+});
+
+test('a comparison that a loader says is yet to come is not the newest for ever', async () => {
+  expect(await outcome(loader, "select tidemark.note_reconciliation('products', 10, 0, 0, 0, 0, 'infinity')")).toBe('ok');
+  expect([...await pipeline.warehouse`select reconciled_at <= clock_timestamp() as is_past from tidemark.reconciliations where dimension_name = 'products'`]).toEqual([{ is_past: true }]);
+  await pipeline.warehouse`delete from tidemark.reconciliations`;
+});
+
 test('the owner migrates, and is not a superuser', async () => {
   const { warehouse } = pipeline.settings;
   const report = await migrateWarehouse({ ...warehouse, user: OWNER, password: OWNER });

@@ -176,6 +176,23 @@ test('by tidemark.grant_statements granted again, also to a dimension of hostile
   expect(await outcome(analyst, 'select * from public.dim_robert_history')).toBe('ok');
 });
 
+test('roles that were there already, and mighty, are so no more', async () => {
+  await pipeline.source.unsafe(`alter role ${READER} superuser; grant insert, update (quantity), delete on public.orders to ${READER}; grant truncate on public.secrets to ${READER}; grant select on public.secrets to ${READER}`);
+  await pipeline.warehouse.unsafe(`alter role ${LOADER} createrole; alter role ${ANALYST} createdb bypassrls; grant ${OWNER} to ${LOADER}; grant ${LOADER}, pg_execute_server_program to ${ANALYST}`);
+  await grantRoles({ ...pipeline.settings, ...pipeline.admin }, prefix, true);
+  expect([...await pipeline.warehouse`select rolname from pg_roles where rolname like ${`${prefix}%`} and (rolsuper or rolcreaterole or rolcreatedb or rolbypassrls or rolreplication)`]).toEqual([]);
+  await reader?.unsafe('set default_transaction_read_only = off');
+  for (const statement of ['insert into public.orders default values', 'update public.orders set quantity = 1', 'delete from public.orders', 'truncate public.secrets'])
+    expect(await outcome(reader, statement), statement).toBe(DENIED);
+  // What it may read may be of another warehouse that is fed from here.
+  for (const table of ['orders', 'secrets']) expect(await outcome(reader, `select * from public.${table}`), table).toBe('ok');
+  await pipeline.source.unsafe(`revoke select on public.secrets from ${READER}`);
+  expect(await outcome(loader, `set role ${OWNER}`)).toBe(DENIED);
+  for (const statement of [`set role ${LOADER}`, "copy (select 1) to program 'true'"]) expect(await outcome(analyst, statement), statement).toBe(DENIED);
+  const again = await grantRoles({ ...pipeline.settings, ...pipeline.admin }, prefix, false);
+  expect(again.flatMap(({ statements }) => statements).filter((line) => /^(revoke (?!all|execute)|alter role \S+ no)/.test(line))).toEqual([]);
+});
+
 describe('tidemark grants', () => {
   test('prints what psql can run, and changes nothing', async () => {
     const { code, stdout } = await runCli(['grants', '--prefix', `${prefix}_other`], pipeline.env);

@@ -1,4 +1,7 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { PROJECT_ROOT } from '../../runner/config.js';
 import type { Transaction } from '../../runner/database.js';
 import { createWarehouseDatabase, type TestDatabase } from '../support/databases.js';
 import { registerDimension } from '../support/dimensions.js';
@@ -211,6 +214,15 @@ test('of a year of batches and comparisons, indicators, alerts and status read t
   expect(read).toMatchObject({ batches: '5', alerts: 0, last: 'b1' });
   expect(read.rows).toBeGreaterThan(5);
   expect(read.rows).toBeLessThan(100);
+});
+
+test('every column of the indicators is described, in the database and in docs/operations.md', async () => {
+  const columns = await warehouse.sql<{ name: string; comment: string | null }[]>`
+    select a.attname as name, col_description(a.attrelid, a.attnum) as comment from pg_attribute as a
+    where a.attrelid in ('tidemark.kpis'::regclass, 'tidemark.resource_kpis'::regclass, 'tidemark.connection_kpis'::regclass) and a.attnum > 0`;
+  const docs = await readFile(path.join(PROJECT_ROOT, 'docs', 'operations.md'), 'utf8');
+  expect(columns.length).toBeGreaterThan(30);
+  expect(columns.filter(({ name, comment }) => comment === null || !docs.includes(`\`${name}\``)).map(({ name }) => name)).toEqual([]);
 });
 
 test('the view shows the window that tidemark.monitoring sets', async () => {

@@ -1,5 +1,5 @@
 -- The indicators of the pipeline over a window that ends at p_now: one row a dimension, and one with dimension_name null for all together.
--- From the ledger and what runs reported; its cost grows with the batches of the window, not with the ledger, nor with what was ever compared.
+-- From the ledger and what runs reported; its cost grows with the batches of the window, not with the ledger or what was ever compared.
 -- The view tidemark.kpis shows it for the window in tidemark.monitoring, and comments every column.
 create or replace function tidemark.kpis(
     p_window interval,

@@ -50,24 +50,32 @@ export interface PipelineStatus {
 }
 
 const PATIENCE_SECONDS = 5;
+/** A little less, so that a server that is busy says itself that it gave up, and no session of its keeps this process from ending. */
+const STATEMENT_SECONDS = 4;
 
 /** Looks at everything and changes nothing; what does not answer is said and left out. */
 export async function pipelineStatus(settings: Settings): Promise<PipelineStatus> {
   const services = await serviceStatuses(settings);
   const source = await askedOf(settings.source, async (database) => { await database`select 1`; });
-  const warehouse = await askedOf(settings.warehouse, async (database) => ({ dimensions: await dimensionStatus(database), runs: await liveRuns(database), alerts: await alerts(database) }));
+  const warehouse = await askedOf(settings.warehouse, async (database) => ({ runs: await liveRuns(database), alerts: await alerts(database) }));
+  // By itself, because it reads every history: one that is large, or locked, must not hide what runs and which alerts are on.
+  const counted: Answer<DimensionStatus[]> = warehouse.fault === null ? await askedOf(settings.warehouse, dimensionStatus) : { fault: warehouse.fault };
+  const fault = warehouse.fault ?? (counted.fault === null ? null : `versions are not counted: ${counted.fault}`);
   const runs = warehouse.answer?.runs ?? [];
   const own = services.flatMap(({ state, run_id }) => (state === 'running' && run_id !== null ? [run_id] : []));
-  const names = new Set([...(warehouse.answer?.dimensions ?? []).map((each) => each.dimension_name), ...(await loggedTables(settings.cdc_log_dir))]);
+  const names = new Set([...(counted.answer ?? []).map((each) => each.dimension_name), ...(await loggedTables(settings.cdc_log_dir))]);
   const polled = lastPoll(services, runs);
   const tables = await Promise.all([...names].sort().map((table) =>
-    tableStatus(settings, table, warehouse.answer?.dimensions.find((each) => each.dimension_name === table), polled, errorOf(services, runs, table))));
-  return { services, other_runs: runs.filter(({ run_id }) => !own.includes(run_id)), source: source.fault, warehouse: warehouse.fault, tables, alerts: warehouse.answer?.alerts ?? [] };
+    tableStatus(settings, table, counted.answer?.find((each) => each.dimension_name === table), polled, errorOf(services, runs, table))));
+  return { services, other_runs: runs.filter(({ run_id }) => !own.includes(run_id)), source: source.fault, warehouse: fault, tables, alerts: warehouse.answer?.alerts ?? [] };
 }
 
-async function askedOf<T>(end: DatabaseSettings, ask: Parameters<typeof withDatabase<T>>[2]): Promise<{ answer?: T; fault: string | null }> {
+interface Answer<T> { readonly answer?: T; readonly fault: string | null }
+
+async function askedOf<T>(end: DatabaseSettings, ask: Parameters<typeof withDatabase<T>>[2]): Promise<Answer<T>> {
+  const impatient = { ...end, limits: { connect_seconds: PATIENCE_SECONDS, lock_seconds: 0, idle_seconds: 0, lifetime_seconds: 0, ...end.limits, statement_seconds: STATEMENT_SECONDS } };
   try {
-    return { answer: await withDatabase(end, 'status', (database) => within(PATIENCE_SECONDS, ask(database)), PATIENCE_SECONDS), fault: null };
+    return { answer: await withDatabase(impatient, 'status', (database) => within(PATIENCE_SECONDS, ask(database)), PATIENCE_SECONDS), fault: null };
   } catch (error) {
     if (error instanceof TidemarkError) return { fault: error.message };
     throw error;

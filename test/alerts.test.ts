@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { renderMetrics } from '../runner/metrics.js';
+import { pipelineStatus } from '../runner/status.js';
 import { createPipeline, type TestPipeline } from './support/databases.js';
 import { empty } from './functions/batches.js';
 import { runCli } from './support/cli.js';
 
-/** Every rule of tidemark.alert_rules, driven in and out again, and seen in SQL, in the metrics, and in the suite of checks that is for the gravest. */
+/** Every rule of tidemark.alert_rules, driven in and out again, and seen in SQL, in status, in the metrics, and in the suite of checks that is for the gravest. */
 
 let pipeline: TestPipeline;
 beforeAll(async () => { pipeline = await createPipeline(); });
@@ -53,6 +54,7 @@ const DRILLS: readonly Drill[] = [
 ];
 
 const inSql = async (): Promise<string[]> => (await pipeline.warehouse`select rule_name from tidemark.alerts`).map(({ rule_name }) => rule_name as string);
+const inStatus = async (): Promise<string[]> => (await pipelineStatus(pipeline.settings)).alerts.map(({ rule_name }) => rule_name);
 const samples = async () => (await renderMetrics(pipeline.settings)).split('\n').filter((line) => line.startsWith('tidemark_alert'));
 const sampleOf = ({ rule, severity, table = '', subject = '' }: Drill) => `tidemark_alert{alert="${rule}",severity="${severity}",table="${table}",subject="${subject}"} 1`;
 const inChecks = async () => (await runCli(['check', 'alerts'], pipeline.env)).code === 3;
@@ -63,12 +65,12 @@ test.each(DRILLS.map((drill) => [drill.rule, drill] as const))('%s comes and goe
   try {
     expect(await inSql()).toEqual([]);
     await session.unsafe(drill.into);
-    expect(await inSql()).toEqual([rule]);
+    expect([await inSql(), await inStatus()]).toEqual([[rule], [rule]]);
     expect(await samples()).toEqual(expect.arrayContaining([sampleOf(drill), `tidemark_alerts{severity="${drill.severity}"} 1`]));
     // A check that failed is found by itself.
     expect(await inChecks()).toBe(drill.severity === 'critical' && rule !== 'Check Violations');
     await session.unsafe(drill.outOf);
-    expect(await inSql()).toEqual([]);
+    expect([await inSql(), await inStatus()]).toEqual([[], []]);
     expect((await samples()).filter((line) => line.startsWith('tidemark_alert{') || line.endsWith(' 1'))).toEqual([]);
   } finally {
     session.release();

@@ -58,6 +58,7 @@ async function catchUp(): Promise<void> {
   for (const command of ['extract', 'load']) await run(command);
   expect(await differences()).toEqual([]);
   await run('check', 'pipeline', 'scd2');
+  await run('reconcile');
 }
 
 test('warehouse and change log are dumped, lost, restored, and catch up with the source', async () => {

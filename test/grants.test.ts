@@ -9,6 +9,7 @@ import { apply, batch, change } from './functions/batches.js';
 import { runCli, type CliResult } from './support/cli.js';
 import { createPipeline, type TestPipeline } from './support/databases.js';
 import { registerDimension } from './support/dimensions.js';
+import { WITH_ROLES } from './support/roles.js';
 
 const prefix = `tide_${randomBytes(4).toString('hex')}`;
 const [READER, OWNER, LOADER, ANALYST] = ['reader', 'owner', 'loader', 'analyst'].map((role) => `${prefix}_${role}`) as [string, string, string, string];
@@ -65,6 +66,14 @@ test('the pipeline runs under reader and loader, its checks, reports and metrics
   expect(page).toContain('tidemark_window_changes{table="orders"}');
 });
 
+// With TEST_ROLES=1 no command runs as a superuser.
+test.skipIf(WITH_ROLES)('history is verified and rebuilt by a superuser too, whose scratch tables are not the owner’s', async () => {
+  for (const args of [['verify-log', '--table', 'orders'], ['rebuild', '--table', 'orders']]) {
+    const { code, stdout, stderr } = await runCli(args, pipeline.env);
+    expect([args[0], code], stdout + stderr).toEqual([args[0], 0]);
+  }
+});
+
 test('the loader applies a batch, and only so does history change', async () => {
   if (loader === undefined) throw new Error('no session');
   const before = await pipeline.warehouse`select count(*)::integer as n from public.dim_orders_history`;
@@ -95,6 +104,19 @@ test('the analyst reads history, indicators and alerts, and applies nothing', as
   expect(await outcome(loader, "update tidemark.alert_rules set threshold = 1 where false")).toBe('ok');
 });
 
+test('loader and analyst count every session of the server, whoever holds it', async () => {
+  const held = await Promise.all(Array.from({ length: 3 }, () => pipeline.warehouse.reserve()));
+  for (const session of [loader, analyst]) {
+    const [row] = await session?.unsafe<[{ sessions: number; ours: number; share: number }]>(`
+      select connections::integer as sessions, tidemark_connections::integer as ours, connection_pool_utilization * connections_allowed as share from tidemark.connection_kpis`) ?? [];
+    // Those held, and its own.
+    expect(row?.sessions).toBeGreaterThanOrEqual(4);
+    expect(row?.ours).toBeGreaterThanOrEqual(4);
+    expect(row?.share).toBeCloseTo(row?.sessions ?? 0);
+  }
+  for (const session of held) session.release();
+});
+
 test('the reader reads the registered tables and writes nothing, read-only mode or not', async () => {
   expect(await outcome(reader, 'select * from public.orders')).toBe('ok');
   expect(await outcome(reader, 'select * from public.secrets')).toBe(DENIED);
@@ -115,6 +137,25 @@ test('a loader’s table of temporary name misleads no function that runs with i
     expect([...await transaction`select count(*)::integer as n from pg_temp.dim_orders_history`]).toEqual([{ n: 0 }]);
     throw new Error('undone');
   }).catch((error: unknown) => { expect(String(error)).toContain('undone'); });
+});
+
+test.each([
+  '[]', '{"process_id": "x"}', '{"backend_pid": "x"}', '{"interval_seconds": 0}', '{"pending_batches": {"orders": "many"}}', '{"pending_batches": 7}', '{"table_success": {"orders": "never"}}',
+  '{"table_success": {"orders": "-infinity"}}', '{"table_errors": [1]}', '{"table_errors": {"orders": {"at": "2026-02-01T00:00:00Z"}}}', '{"table_errors": {"orders": {"at": "soon", "error": "e"}}}',
+])('a loader that reports %s is refused, and alerts and indicators go on', async (metrics) => {
+  if (loader === undefined || analyst === undefined) throw new Error('no session');
+  const literal = metrics.replaceAll("'", "''");
+  await loader.unsafe("select tidemark.start_run('load', 'honest', 0, '{}')");
+  for (const call of [`start_run('load', 'hostile', 0, '${literal}')`, `continue_run('honest', '${literal}')`, `finish_run('honest', 'failed', '${literal}')`])
+    expect(await outcome(loader, `select tidemark.${call}`), call).toBe('TM021');
+  for (const view of ['kpis', 'alerts', 'resource_kpis']) expect(await outcome(analyst, `select * from tidemark.${view}`), view).toBe('ok');
+  await pipeline.warehouse`delete from public.pipeline_metadata where run_id in ('honest', 'hostile')`;
+});
+
+test('a comparison that a loader says is yet to come is not the newest for ever', async () => {
+  expect(await outcome(loader, "select tidemark.note_reconciliation('products', 10, 0, 0, 0, 0, 'infinity')")).toBe('ok');
+  expect([...await pipeline.warehouse`select reconciled_at <= clock_timestamp() as is_past from tidemark.reconciliations where dimension_name = 'products'`]).toEqual([{ is_past: true }]);
+  await pipeline.warehouse`delete from tidemark.reconciliations`;
 });
 
 test('the owner migrates, and is not a superuser', async () => {
@@ -142,6 +183,23 @@ test('by tidemark.grant_statements granted again, also to a dimension of hostile
   expect([...await pipeline.warehouse`select v from public.dim_robert_history`]).toEqual([{ v: "'); drop table tidemark.batches; --" }]);
   expect(await outcome(reader, 'select * from public.orders')).toBe('ok');
   expect(await outcome(analyst, 'select * from public.dim_robert_history')).toBe('ok');
+});
+
+test('roles that were there already, and mighty, are so no more', async () => {
+  await pipeline.source.unsafe(`alter role ${READER} superuser; grant insert, update (quantity), delete on public.orders to ${READER}; grant truncate on public.secrets to ${READER}; grant select on public.secrets to ${READER}`);
+  await pipeline.warehouse.unsafe(`alter role ${LOADER} createrole; alter role ${ANALYST} createdb bypassrls; grant ${OWNER} to ${LOADER}; grant ${LOADER}, pg_execute_server_program to ${ANALYST}`);
+  await grantRoles({ ...pipeline.settings, ...pipeline.admin }, prefix, true);
+  expect([...await pipeline.warehouse`select rolname from pg_roles where rolname like ${`${prefix}%`} and (rolsuper or rolcreaterole or rolcreatedb or rolbypassrls or rolreplication)`]).toEqual([]);
+  await reader?.unsafe('set default_transaction_read_only = off');
+  for (const statement of ['insert into public.orders default values', 'update public.orders set quantity = 1', 'delete from public.orders', 'truncate public.secrets'])
+    expect(await outcome(reader, statement), statement).toBe(DENIED);
+  // What it may read may be of another warehouse that is fed from here.
+  for (const table of ['orders', 'secrets']) expect(await outcome(reader, `select * from public.${table}`), table).toBe('ok');
+  await pipeline.source.unsafe(`revoke select on public.secrets from ${READER}`);
+  expect(await outcome(loader, `set role ${OWNER}`)).toBe(DENIED);
+  for (const statement of [`set role ${LOADER}`, "copy (select 1) to program 'true'"]) expect(await outcome(analyst, statement), statement).toBe(DENIED);
+  const again = await grantRoles({ ...pipeline.settings, ...pipeline.admin }, prefix, false);
+  expect(again.flatMap(({ statements }) => statements).filter((line) => /^(revoke (?!all|execute)|alter role \S+ no)/.test(line))).toEqual([]);
 });
 
 describe('tidemark grants', () => {

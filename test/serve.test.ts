@@ -84,6 +84,20 @@ test('a pipeline is driven into an alert and out again, seen in SQL, in status, 
   expect((await runCli(['check', 'alerts'], pipeline.env)).code).toBe(0);
 });
 
+test('status tells the alerts also where a history is locked, and cannot be counted in time', async () => {
+  await pipeline.warehouse`select tidemark.note_reconciliation('orders', 1000, 1, 1, 0, 0, now())`;
+  const session = await pipeline.warehouse.reserve();
+  await session.unsafe("begin; set local idle_in_transaction_session_timeout = '25s'; lock table public.dim_orders_history in access exclusive mode");
+  const { code, stdout } = await runCli(['status'], pipeline.env);
+  const isHeld = await session.unsafe('rollback').then(() => true, () => false);
+  session.release();
+  await pipeline.warehouse`delete from tidemark.reconciliations`;
+  // It did not wait for the lock.
+  expect([code, isHeld]).toEqual([0, true]);
+  expect(stdout).toContain('warehouse: versions are not counted: ');
+  expect(stdout).toMatch(/Alerts\n.*\n[^\n]*critical +Missing Changes +orders/);
+}, 60_000);
+
 test('a table that fails is an alert while its loader runs', async () => {
   const { folder, env } = pipeline;
   const { mkdir, writeFile } = await import('node:fs/promises');

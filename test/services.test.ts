@@ -273,7 +273,7 @@ describe('trouble', () => {
     await until(async () => (await waits()).length > 0);
     child.kill('SIGTERM');
     // It goes on waiting for its batch: only the second signal ends it.
-    await until(() => Promise.resolve(said.includes('finishing the work in hand, for at most 30 seconds; a second signal ends it now')));
+    await until(() => Promise.resolve(said.includes('finishing the work in hand, for at most 20 seconds; a second signal ends it now')));
     expect(await waits()).toHaveLength(1);
     expect(child.exitCode).toBeNull();
     child.kill('SIGTERM');

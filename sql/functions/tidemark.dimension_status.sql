@@ -1,5 +1,5 @@
 -- Where each dimension stands: its versions and its last batch. One row a dimension, also of one without history.
--- Reads every history once.
+-- Reads every history once; of the ledger it looks at one batch a shard, however long it is.
 create or replace function tidemark.dimension_status()
 returns table (
     dimension_name text,
@@ -24,10 +24,23 @@ begin
         group by h.dimension_name
     ) as v on v.dimension_name = d.dimension_name
     left join lateral (
-        select n.batch_id, n.applied_at
-        from tidemark.batches as n
-        where n.dimension_name = d.dimension_name
-        order by n.extracted_at desc, n.batch_id collate "C" desc
+        with recursive shards as (
+            select min(n.shard) as shard from tidemark.batches as n where n.dimension_name = d.dimension_name
+            union all
+            select (select min(n.shard) from tidemark.batches as n where n.dimension_name = d.dimension_name and n.shard > s.shard)
+            from shards as s
+            where s.shard is not null
+        )
+        select l.batch_id, l.applied_at
+        from shards as s
+        cross join lateral (
+            select n.batch_id, n.extracted_at, n.applied_at
+            from tidemark.batches as n
+            where n.dimension_name = d.dimension_name and n.shard = s.shard
+            order by n.extracted_at desc, n.batch_id collate "C" desc
+            limit 1
+        ) as l
+        order by l.extracted_at desc, l.batch_id collate "C" desc
         limit 1
     ) as b on true
     order by d.dimension_name;

@@ -1,5 +1,6 @@
 -- Notes how a run of the pipeline ended and what it measured. Repeating it changes nothing: only a running run is closed.
 -- Runs with the rights of its owner, so that who may execute it needs none on the table.
+-- Errors: TM021 where indicators could not read what the run reports.
 create or replace function tidemark.finish_run(
     p_run_id text,
     p_status text,
@@ -13,6 +14,7 @@ set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
 begin
+    perform tidemark._assert_metrics(p_performance_metrics);
     update public.pipeline_metadata as r
     set status = p_status,
         end_time = greatest(clock_timestamp()::timestamp, r.start_time),

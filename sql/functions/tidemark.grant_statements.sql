@@ -2,6 +2,7 @@
 -- <prefix>_owner owns and migrates, <prefix>_loader runs the pipeline, <prefix>_analyst reads. Statements are made here, nothing is run.
 -- A function that is not volatile can only show what its caller may read; one that writes for others is security definer. So the loader
 -- may execute these two kinds, the analyst the first alone, and nobody but the owner registers dimensions.
+-- Roles that were there already lose what would make them more than that.
 create or replace function tidemark.grant_statements(
     p_prefix text
 )
@@ -54,6 +55,21 @@ statement (step, line) as (
     from role as r
     cross join lateral unnest(array[r.owner, r.loader, r.analyst]) as n (name)
     where not exists (select from pg_roles as p where p.rolname = n.name)
+    union all
+    -- A role that was there already is not what it should be.
+    select 1, format('alter role %I nosuperuser nocreatedb nocreaterole noreplication nobypassrls', p.rolname)
+    from role as r
+    join pg_roles as p on p.rolname in (r.owner, r.loader, r.analyst)
+    where p.rolsuper or p.rolcreatedb or p.rolcreaterole or p.rolreplication or p.rolbypassrls
+    union all
+    select distinct 1, format('revoke %I from %I', g.rolname, p.rolname)
+    from role as r
+    join pg_roles as p on p.rolname in (r.loader, r.analyst)
+    join pg_auth_members as m on m.member = p.oid
+    join pg_roles as g on g.oid = m.roleid
+    where g.rolsuper or g.rolcreaterole or g.rolname in (
+        r.owner, r.loader, 'pg_write_all_data', 'pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files'
+    )
     union all
     -- To tell a run that lives from one that died, it must see when the sessions of others began.
     select 2, format('grant pg_read_all_stats to %I', r.owner) from role as r

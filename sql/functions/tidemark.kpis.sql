@@ -1,5 +1,5 @@
 -- The indicators of the pipeline over a window that ends at p_now: one row a dimension, and one with dimension_name null for all together.
--- From the ledger and what runs reported; its cost grows with the batches of the window, not with the ledger.
+-- From the ledger and what runs reported; its cost grows with the batches of the window, not with the ledger or what was ever compared.
 -- The view tidemark.kpis shows it for the window in tidemark.monitoring, and comments every column.
 create or replace function tidemark.kpis(
     p_window interval,
@@ -65,10 +65,13 @@ duplicates as (
 ),
 compared as (
     select n.dimension_name, sum(n.source_rows) as source_rows, sum(n.missing + n.extra + n.different) as missed
-    from (
-        select distinct on (r.dimension_name) r.*
+    from tidemark.dimensions as d
+    cross join lateral (
+        select r.*
         from tidemark.reconciliations as r
-        order by r.dimension_name, r.reconciled_at desc
+        where r.dimension_name = d.dimension_name
+        order by r.reconciled_at desc
+        limit 1
     ) as n
     group by grouping sets ((n.dimension_name), ())
 ),

@@ -2,6 +2,7 @@
 -- A run whose session is gone is closed as interrupted. The caller keeps its session until tidemark.finish_run.
 -- The age of the run is given and not its beginning, because the runner's clock may be another.
 -- Runs with the rights of its owner, so that who may execute it needs none on the table.
+-- Errors: TM021 where indicators could not read what the run reports.
 create or replace function tidemark.start_run(
     p_pipeline_name text,
     p_run_id text,
@@ -18,6 +19,7 @@ as $$
 declare
     v_now timestamp := clock_timestamp()::timestamp;
 begin
+    perform tidemark._assert_metrics(p_performance_metrics);
     update public.pipeline_metadata as r
     set status = 'interrupted', end_time = greatest(v_now, r.start_time), updated_at = v_now
     where r.status = 'running' and not tidemark.is_run_alive(r.performance_metrics);

@@ -1,14 +1,34 @@
 -- The statements that make the least-privilege role of a source, in the order in which they are to run; safe to repeat.
 -- $1 its name; $2 the registered tables, a JSON array of {"source_schema", "source_table"}. Tables that are not there are left out.
+-- Of a role that was there already it takes back what makes it mighty, and every right to write. What it may read stays, because the
+-- tables may be those of another warehouse.
 with registered as (
-    select n.oid as schema_oid, format('%I', n.nspname) as schema_name, format('%I.%I', n.nspname, c.relname) as table_name
+    select format('%I', n.nspname) as schema_name, format('%I.%I', n.nspname, c.relname) as table_name
     from json_to_recordset($2::text::json) as r (source_schema text, source_table text)
     join pg_catalog.pg_namespace as n on n.nspname = r.source_schema
     join pg_catalog.pg_class as c on c.relnamespace = n.oid and c.relname = r.source_table
 ),
+writable as (
+    select distinct format('%I.%I', n.nspname, c.relname) as table_name
+    from pg_catalog.pg_roles as p
+    join pg_catalog.pg_class as c on c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relowner <> p.oid
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    left join pg_catalog.pg_attribute as t on t.attrelid = c.oid and t.attacl is not null
+    cross join lateral (
+        select a.grantee, a.privilege_type from pg_catalog.aclexplode(c.relacl) as a
+        union all
+        select a.grantee, a.privilege_type from pg_catalog.aclexplode(t.attacl) as a
+    ) as a
+    where p.rolname = $1::text and a.grantee = p.oid
+        and a.privilege_type in ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER')
+),
 statement (step, line) as (
     select 1, format('create role %I login nosuperuser nocreatedb nocreaterole noreplication nobypassrls', $1::text)
     where not exists (select from pg_catalog.pg_roles as p where p.rolname = $1::text)
+    union all
+    select 1, format('alter role %I nosuperuser nocreatedb nocreaterole noreplication', $1::text)
+    from pg_catalog.pg_roles as p
+    where p.rolname = $1::text and (p.rolsuper or p.rolcreatedb or p.rolcreaterole or p.rolreplication)
     union all
     -- The floor of extraction: when the transactions of others began.
     select 2, format('grant pg_read_all_stats to %I', $1::text)
@@ -19,6 +39,9 @@ statement (step, line) as (
     union all
     -- Rows that a policy hides would be taken for rows that are not there: better an error.
     select 3, format('alter role %I in database %I set row_security = off', $1::text, current_database())
+    union all
+    select 4, format('revoke insert, update, delete, truncate, references, trigger on table %s from %I', w.table_name, $1::text)
+    from writable as w
     union all
     select distinct 4, format('grant usage on schema %s to %I', r.schema_name, $1::text) from registered as r
     union all

@@ -1,4 +1,7 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { PROJECT_ROOT } from '../../runner/config.js';
 import type { Transaction } from '../../runner/database.js';
 import { createWarehouseDatabase, type TestDatabase } from '../support/databases.js';
 import { registerDimension } from '../support/dimensions.js';
@@ -191,23 +194,35 @@ test('tidemark.effective_time knows a zone from the last part of a date', async 
   expect(row).toEqual({ day: '2026-02-01 00:00:00+00', local: '2026-02-01 00:00:00.5+00', zoned: '2026-02-01 03:30:00+00', utc: '2026-02-01 09:00:00+00' });
 });
 
-test('of a year of batches, indicators and alerts read those of the window alone', async () => {
+test('of a year of batches and comparisons, indicators, alerts and status read those of the window, and the newest, alone', async () => {
   const read = await inTransaction(async (sql) => {
     await sql`insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, change_count, previous_checksum, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
       select 'orders', 'b' || n, 50001 - n, m, 1, 'c', 'c', '{}', 1, 0, 0, m, m from generate_series(1, 50000) as n, lateral (select ${NOW}::timestamptz - n * interval '10 minutes' as m) as t`;
-    await sql`analyze tidemark.batches`;
+    await sql`insert into tidemark.reconciliations select 'orders', ${NOW}::timestamptz - n * interval '15 minutes', 1000, 0, 0, 0, 0 from generate_series(1, 35000) as n`;
+    await sql`analyze tidemark.batches, tidemark.reconciliations`;
     const rowsRead = async () => {
-      const [row] = await sql<[{ n: string }]>`select seq_tup_read + coalesce(idx_tup_fetch, 0) as n from pg_stat_xact_user_tables where relid = 'tidemark.batches'::regclass`;
+      const [row] = await sql<[{ n: string }]>`
+        select sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) as n from pg_stat_xact_user_tables where relid in ('tidemark.batches'::regclass, 'tidemark.reconciliations'::regclass)`;
       return Number(row.n);
     };
     const before = await rowsRead();
     const found = await sql`select batches from tidemark.kpis('1 hour', ${NOW}) where dimension_name = 'orders'`;
     const alerts = await sql`select rule_name from tidemark.alerts('1 hour', ${NOW})`;
-    return { batches: (found[0] as { batches: string }).batches, alerts: alerts.length, rows: (await rowsRead()) - before };
+    const [status] = await sql`select last_batch from tidemark.dimension_status() where dimension_name = 'orders'`;
+    return { batches: (found[0] as { batches: string }).batches, alerts: alerts.length, last: status?.last_batch as string, rows: (await rowsRead()) - before };
   });
-  expect(read).toMatchObject({ batches: '5', alerts: 0 });
+  expect(read).toMatchObject({ batches: '5', alerts: 0, last: 'b1' });
   expect(read.rows).toBeGreaterThan(5);
   expect(read.rows).toBeLessThan(100);
+});
+
+test('every column of the indicators is described, in the database and in docs/operations.md', async () => {
+  const columns = await warehouse.sql<{ name: string; comment: string | null }[]>`
+    select a.attname as name, col_description(a.attrelid, a.attnum) as comment from pg_attribute as a
+    where a.attrelid in ('tidemark.kpis'::regclass, 'tidemark.resource_kpis'::regclass, 'tidemark.connection_kpis'::regclass) and a.attnum > 0`;
+  const docs = await readFile(path.join(PROJECT_ROOT, 'docs', 'operations.md'), 'utf8');
+  expect(columns.length).toBeGreaterThan(30);
+  expect(columns.filter(({ name, comment }) => comment === null || !docs.includes(`\`${name}\``)).map(({ name }) => name)).toEqual([]);
 });
 
 test('the view shows the window that tidemark.monitoring sets', async () => {

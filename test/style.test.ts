@@ -132,14 +132,14 @@ describe('runner modules', () => {
     expect(wrong).toEqual([]);
   });
 
-  test('leave batch files to change-log and durable-file', () => {
+  test('leave batch files to change-log, publish and durable-file', () => {
     const readsFiles = modules.filter((module) => importsOf(module).some((name) => name.startsWith('node:fs')) && !isEmbedded(module));
-    expect(readsFiles.filter((module) => !['change-log', 'durable-file', 'config', 'database', 'migrate', 'checks', 'demo', 'change-log-status',
+    expect(readsFiles.filter((module) => !['change-log', 'publish', 'durable-file', 'config', 'database', 'migrate', 'checks', 'demo', 'change-log-status',
       'service-record', 'services', 'process-identity', 'log-file', 'log-tail', 'report', 'dimension-files', 'change-log-archive', 'change-log-mappings',
       'resources', 'safe-folder', 'passwords', 'tls', 'env-file', 'source-grants'].includes(module))).toEqual([]);
     expect(readsFiles.filter((module) => codeOf(module).includes('cdc_log_dir'))).toEqual([]);
     // Who loses a race must be able to tell.
-    const used = modules.filter((module) => !['change-log', 'change-log-archive', 'change-log-mappings', 'service-record'].includes(module) && /import (?!\{ AlreadyPublishedError \})[^;]*from '\.\/durable-file\.js'/.test(codeOf(module)));
+    const used = modules.filter((module) => !['change-log', 'publish', 'change-log-archive', 'change-log-mappings', 'service-record'].includes(module) && /import (?!\{ AlreadyPublishedError \})[^;]*from '\.\/durable-file\.js'/.test(codeOf(module)));
     expect(used).toEqual([]);
   });
 

@@ -131,7 +131,8 @@ describe('the change log', () => {
     const goingOn = setInterval(() => { second.kill('SIGCONT'); }, 50);
     expect(await second.ended).toMatchObject({ code: 0 });
     clearInterval(goingOn);
-    expect(await batchFiles(log)).toEqual([file]);
+    // Where another transaction of the server was open, the row is read once more.
+    expect(await batchFiles(log)).toContain(file);
     await load();
     expect(await reconcile()).toMatchObject({ differences: [], current_versions: 1 });
   });

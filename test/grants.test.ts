@@ -141,6 +141,7 @@ test('a loader’s table of temporary name misleads no function that runs with i
 
 test.each([
   '[]', '{"process_id": "x"}', '{"backend_pid": "x"}', '{"interval_seconds": 0}', '{"pending_batches": {"orders": "many"}}', '{"pending_batches": 7}', '{"table_success": {"orders": "never"}}',
+  '{"interval_seconds": 1e-310}', '{"interval_seconds": "NaN"}', '{"shard": "1-of-99999999999"}', '{"table_success": {"orders": "4714-11-24 BC"}}',
   '{"table_success": {"orders": "-infinity"}}', '{"table_errors": [1]}', '{"table_errors": {"orders": {"at": "2026-02-01T00:00:00Z"}}}', '{"table_errors": {"orders": {"at": "soon", "error": "e"}}}',
 ])('a loader that reports %s is refused, and alerts and indicators go on', async (metrics) => {
   if (loader === undefined || analyst === undefined) throw new Error('no session');

@@ -203,6 +203,22 @@ test('roles that were there already, and mighty, are so no more', async () => {
   expect(again.flatMap(({ statements }) => statements).filter((line) => /^(revoke (?!all|execute)|alter role \S+ no)/.test(line))).toEqual([]);
 });
 
+test('a membership that makes more of a role is taken from it, whoever granted it and through whichever role', async () => {
+  const [between, giver] = [`${prefix}_between`, `${prefix}_giver`];
+  const { source, warehouse } = pipeline;
+  await warehouse.unsafe(`create role ${between}; create role ${giver}; grant ${OWNER}, pg_write_all_data to ${giver} with admin option`);
+  try {
+    for (const role of [between, ANALYST]) await warehouse.unsafe(`set role ${giver}; grant ${OWNER} to ${role}; reset role`);
+    await warehouse.unsafe(`grant ${between} to ${LOADER}`);
+    await source.unsafe(`set role ${giver}; grant pg_write_all_data to ${READER}; reset role`);
+    await grantRoles({ ...pipeline.settings, ...pipeline.admin }, prefix, true);
+    expect([...await warehouse`select pg_has_role(${LOADER}, ${OWNER}, 'member') as loader, pg_has_role(${ANALYST}, ${OWNER}, 'member') as analyst`]).toEqual([{ loader: false, analyst: false }]);
+    expect([...await source`select pg_has_role(${READER}, 'pg_write_all_data', 'member') as reader`]).toEqual([{ reader: false }]);
+  } finally {
+    for (const role of [between, giver]) await warehouse.unsafe(`drop owned by ${role} cascade; drop role ${role}`);
+  }
+});
+
 describe('tidemark grants', () => {
   test('prints what psql can run, and changes nothing', async () => {
     const { code, stdout } = await runCli(['grants', '--prefix', `${prefix}_other`], pipeline.env);

@@ -62,7 +62,7 @@ statement (step, line) as (
     join pg_roles as p on p.rolname in (r.owner, r.loader, r.analyst)
     where p.rolsuper or p.rolcreatedb or p.rolcreaterole or p.rolreplication or p.rolbypassrls
     union all
-    -- By whom it was granted is said, because a revoke takes back only what its own role granted (from 16 on), and says no more than a warning.
+    -- By whom it was granted is said: from 16 on a revoke takes back only what its own role granted, and warns at most.
     select distinct 1, format('revoke %I from %I%s cascade', g.rolname, p.rolname, ' granted by ' || quote_ident(b.rolname))
     from role as r
     join pg_roles as p on p.rolname in (r.loader, r.analyst)

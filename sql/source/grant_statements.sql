@@ -30,7 +30,7 @@ statement (step, line) as (
     from pg_catalog.pg_roles as p
     where p.rolname = $1::text and (p.rolsuper or p.rolcreatedb or p.rolcreaterole or p.rolreplication)
     union all
-    -- By whom it was granted is said, because a revoke takes back only what its own role granted (from 16 on), and says no more than a warning.
+    -- By whom it was granted is said: from 16 on a revoke takes back only what its own role granted, and warns at most.
     select distinct 1, format('revoke %I from %I%s cascade', g.rolname, p.rolname, ' granted by ' || pg_catalog.quote_ident(b.rolname))
     from pg_catalog.pg_roles as p
     join pg_catalog.pg_auth_members as m on m.member = p.oid

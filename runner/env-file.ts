@@ -31,12 +31,15 @@ function readText(file: string): string {
   }
 }
 
-const QUOTED_VALUE = /(=[ \t]*)(['"`])(?:\\\2|(?!\2)[^])*\2/g;
-const ASSIGNMENT = /^\s*(?:export\s+)?([\w.-]+)\s*=(.*)$/;
+/** As dotenv has them: a name, and behind it "=" or ": ". */
+const NAMED = String.raw`^[^\S\n]*(?:export[^\S\n]+)?([\w.-]+)(?:[^\S\n]*=|:(?=\s))`;
+const ASSIGNMENT = new RegExp(`${NAMED}(.*)$`);
+/** An assignment of a quoted value, which may go over several lines; where more than a comment follows, dotenv takes the quotes for a part of it. */
+const QUOTED = new RegExp(`${NAMED}[^\\S\\n]*(['"\`])(?:\\\\\\2|(?!\\2)[^])*\\2(?=[^\\S\\n]*(?:#.*)?$)`, 'gm');
 
 /** dotenv passes over what is no assignment, and ends a value at a "#" that is not quoted: both would alter a setting without a word. */
 function assertWhole(text: string, file: string): void {
-  const lines = text.replace(QUOTED_VALUE, (quoted, equals: string) => `${equals}quoted${quoted.replace(/[^\n]/g, '')}`).split(/\r?\n/);
+  const lines = text.replace(QUOTED, (quoted, name: string) => `${name}= ${quoted.replace(/[^\n]/g, '')}`).split(/\r?\n/);
   for (const [index, line] of lines.entries()) {
     if (/^\s*(#|$)/.test(line)) continue;
     const [, name = '', value] = ASSIGNMENT.exec(line) ?? [];

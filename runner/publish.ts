@@ -42,11 +42,22 @@ async function isInLog(log: ChangeLog, name: string): Promise<boolean> {
   return false;
 }
 
-/** The writer and the one that took it for dead may both put the batch back; its content is the same. */
+const PUT_BACK_TRIES = 10;
+
+/**
+ * The writer and the one that took it for dead may both put the batch back; its content is the same. Whoever tidies up meanwhile takes
+ * the temporary file away: then once more, because the checkpoint stands and nobody else has the batch.
+ */
 async function putBack(log: ChangeLog, name: string, content: string): Promise<void> {
-  await publishFile(log.folder, name, content).catch((error: unknown) => {
-    if (!(error instanceof AlreadyPublishedError)) throw error;
-  });
+  for (let left = PUT_BACK_TRIES; left > 0; left -= 1) {
+    try {
+      await publishFile(log.folder, name, content);
+      return;
+    } catch (error) {
+      if (error instanceof AlreadyPublishedError) return;
+      if (left === 1 || !hasCode(error, 'ENOENT')) throw error;
+    }
+  }
 }
 
 /**

@@ -120,6 +120,30 @@ describe('what a killed writer left', () => {
     expect((await batchFiles(log)).map((file) => path.basename(file))).toEqual(Array.from({ length: published?.sequence ?? 0 }, (_, index) => `${metadata(index + 1).batch_id}.json`));
   });
 
+  it('is never a batch that has its checkpoint, also where the other extractor tidies up once more while the batch is put back', async () => {
+    for (let turn = 0; turn < 300; turn += 1) {
+      const before = await newestCheckpoint(log);
+      const next = metadata((before?.sequence ?? 0) + 1);
+      const file = path.join(log.folder, `${next.batch_id}.json`);
+      const temporary = async () => (await readdir(log.folder)).filter((name) => name.startsWith('.tmp-'));
+      let isOver = false;
+      // As one that took the writer for dead: the batch goes the moment before its checkpoint comes, then what is temporary, once.
+      const tidy = async () => {
+        while (!(await batchFiles(log)).includes(file) && !isOver) await new Promise(setImmediate);
+        await rm(file, { force: true });
+        for (let left = await temporary(); !isOver; left = await temporary()) {
+          if ((await newestCheckpoint(log))?.sequence === next.sequence && left.length > 0) {
+            for (const name of left) await rm(path.join(log.folder, name), { force: true });
+            return;
+          }
+        }
+      };
+      await Promise.allSettled([publishBatch(log, next, LINES).finally(() => { isOver = true; }), tidy()]);
+      expect((await newestCheckpoint(log))?.sequence, String(turn)).toBe(next.sequence);
+      expect(await batchFiles(log), String(turn)).toContain(file);
+    }
+  });
+
   it('is removed: temporary files, and a batch without its checkpoint', async () => {
     const kept = await publishBatch(log, metadata(1), LINES);
     const orphan = await publishBatch(log, metadata(2), LINES);

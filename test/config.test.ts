@@ -82,7 +82,7 @@ describe('settings', () => {
     return failureOf({ ENV_FILE: 'odd.env' });
   };
 
-  it.each(['DB_PASSWORD sesame', 'sesame', 'DB_PASSWORD: sesame'])('in a line that is no assignment are refused by its number, and not shown: %s', (line) => {
+  it.each(['DB_PASSWORD sesame', 'sesame', 'DB_PASSWORD:sesame'])('in a line that is no assignment are refused by its number, and not shown: %s', (line) => {
     const failure = failureIn(`# mine\nDB_NOTE='one\ntwo'\n${line}\n`);
     expect([failure.message, failure.detail]).toEqual(['a line of the file of settings is neither an assignment nor a comment', `${path.join(folder, 'odd.env')} line 4`]);
     expect(JSON.stringify(failure)).not.toContain('sesame');
@@ -92,6 +92,15 @@ describe('settings', () => {
     const failure = failureIn(`export DB_PASSWORD=${value}`);
     expect(failure.message).toBe('the value of DB_PASSWORD has a # that is not quoted, where the file of settings would end it');
     expect(JSON.stringify(failure)).not.toMatch(/ses#|sesame|#ame/);
+  });
+
+  it.each([["opt='ses#ame'", ''], ["'ses'a#me", ''], ['ses#ame', "# as DB_NOTE='this\n"]])('are not cut short where quotes are no quotes of the value: %s', (value, before) => {
+    expect(failureIn(`${before}DB_PASSWORD=${value}\n# or 'that'\n`).message).toBe('the value of DB_PASSWORD has a # that is not quoted, where the file of settings would end it');
+  });
+
+  it('are read as dotenv reads them: quotes in comments, a comment right behind quotes, a colon', () => {
+    writeFileSync(path.join(folder, 'plain.env'), "\uFEFF# as in DB_NAME=\"\nDB_PASSWORD='ses#ame'# it's \"mine\"\r\nDB_USER: me\nDB_NAME: \"o\n#p\" # two lines\nDB_PORT=6001");
+    expect(read({ ENV_FILE: 'plain.env' }).source).toMatchObject({ password: 'ses#ame', user: 'me', database: 'o\n#p', port: 6001 });
   });
 
   it('may hold a # in quotes, and have comments behind them', () => {

@@ -141,6 +141,7 @@ test('a loader’s table of temporary name misleads no function that runs with i
 
 test.each([
   '[]', '{"process_id": "x"}', '{"backend_pid": "x"}', '{"interval_seconds": 0}', '{"pending_batches": {"orders": "many"}}', '{"pending_batches": 7}', '{"table_success": {"orders": "never"}}',
+  '{"interval_seconds": 1e-310}', '{"interval_seconds": "NaN"}', '{"shard": "1-of-99999999999"}', '{"table_success": {"orders": "4714-11-24 BC"}}',
   '{"table_success": {"orders": "-infinity"}}', '{"table_errors": [1]}', '{"table_errors": {"orders": {"at": "2026-02-01T00:00:00Z"}}}', '{"table_errors": {"orders": {"at": "soon", "error": "e"}}}',
 ])('a loader that reports %s is refused, and alerts and indicators go on', async (metrics) => {
   if (loader === undefined || analyst === undefined) throw new Error('no session');
@@ -200,6 +201,22 @@ test('roles that were there already, and mighty, are so no more', async () => {
   for (const statement of [`set role ${LOADER}`, "copy (select 1) to program 'true'"]) expect(await outcome(analyst, statement), statement).toBe(DENIED);
   const again = await grantRoles({ ...pipeline.settings, ...pipeline.admin }, prefix, false);
   expect(again.flatMap(({ statements }) => statements).filter((line) => /^(revoke (?!all|execute)|alter role \S+ no)/.test(line))).toEqual([]);
+});
+
+test('a membership that makes more of a role is taken from it, whoever granted it and through whichever role', async () => {
+  const [between, giver] = [`${prefix}_between`, `${prefix}_giver`];
+  const { source, warehouse } = pipeline;
+  await warehouse.unsafe(`create role ${between}; create role ${giver}; grant ${OWNER}, pg_write_all_data to ${giver} with admin option`);
+  try {
+    for (const role of [between, ANALYST]) await warehouse.unsafe(`set role ${giver}; grant ${OWNER} to ${role}; reset role`);
+    await warehouse.unsafe(`grant ${between} to ${LOADER}`);
+    await source.unsafe(`set role ${giver}; grant pg_write_all_data to ${READER}; reset role`);
+    await grantRoles({ ...pipeline.settings, ...pipeline.admin }, prefix, true);
+    expect([...await warehouse`select pg_has_role(${LOADER}, ${OWNER}, 'member') as loader, pg_has_role(${ANALYST}, ${OWNER}, 'member') as analyst`]).toEqual([{ loader: false, analyst: false }]);
+    expect([...await source`select pg_has_role(${READER}, 'pg_write_all_data', 'member') as reader`]).toEqual([{ reader: false }]);
+  } finally {
+    for (const role of [between, giver]) await warehouse.unsafe(`drop owned by ${role} cascade; drop role ${role}`);
+  }
 });
 
 describe('tidemark grants', () => {

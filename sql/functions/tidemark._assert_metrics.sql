@@ -25,14 +25,16 @@ begin
             perform e.batches::bigint from jsonb_each_text(p_performance_metrics -> 'pending_batches') as e (dimension_name, batches);
             perform coalesce(f.value ->> 'since', f.value ->> 'at')::timestamptz
             from jsonb_each(p_performance_metrics -> 'table_errors') as f;
-            if (p_performance_metrics ->> 'interval_seconds')::double precision <= 0 then
-                v_fault := 'interval_seconds is not above 0';
+            if (p_performance_metrics ->> 'interval_seconds')::double precision not between 0.001 and 1e9 then
+                v_fault := 'interval_seconds is not between 0.001 and 1e9';
+            elsif p_performance_metrics ->> 'shard' !~ '^([0-9]{1,4}-of-[0-9]{1,4}(-by-.+)?)?$' then
+                v_fault := 'shard is no name of one';
             elsif exists (
                 select
                 from jsonb_each_text(p_performance_metrics -> 'table_success') as t (dimension_name, polled_at)
-                where not isfinite(t.polled_at::timestamptz)
+                where t.polled_at::timestamptz not between '1970-01-01' and '9999-12-31'
             ) then
-                v_fault := 'table_success has a time that is no instant';
+                v_fault := 'table_success has a time that no poll can have';
             elsif exists (
                 select
                 from jsonb_each(p_performance_metrics -> 'table_errors') as f

@@ -62,12 +62,15 @@ statement (step, line) as (
     join pg_roles as p on p.rolname in (r.owner, r.loader, r.analyst)
     where p.rolsuper or p.rolcreatedb or p.rolcreaterole or p.rolreplication or p.rolbypassrls
     union all
-    select distinct 1, format('revoke %I from %I', g.rolname, p.rolname)
+    -- By whom it was granted is said: from 16 on a revoke takes back only what its own role granted, and warns at most.
+    select distinct 1, format('revoke %I from %I%s cascade', g.rolname, p.rolname, ' granted by ' || quote_ident(b.rolname))
     from role as r
     join pg_roles as p on p.rolname in (r.loader, r.analyst)
     join pg_auth_members as m on m.member = p.oid
     join pg_roles as g on g.oid = m.roleid
-    where g.rolsuper or g.rolcreaterole or g.rolname in (
+    left join pg_roles as b on b.oid = m.grantor
+    join pg_roles as t on pg_has_role(g.oid, t.oid, 'member')
+    where t.rolsuper or t.rolcreaterole or t.rolname in (
         r.owner, r.loader, 'pg_write_all_data', 'pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files'
     )
     union all

@@ -30,6 +30,18 @@ statement (step, line) as (
     from pg_catalog.pg_roles as p
     where p.rolname = $1::text and (p.rolsuper or p.rolcreatedb or p.rolcreaterole or p.rolreplication)
     union all
+    -- By whom it was granted is said: from 16 on a revoke takes back only what its own role granted, and warns at most.
+    select distinct 1, format('revoke %I from %I%s cascade', g.rolname, p.rolname, ' granted by ' || pg_catalog.quote_ident(b.rolname))
+    from pg_catalog.pg_roles as p
+    join pg_catalog.pg_auth_members as m on m.member = p.oid
+    join pg_catalog.pg_roles as g on g.oid = m.roleid
+    left join pg_catalog.pg_roles as b on b.oid = m.grantor
+    join pg_catalog.pg_roles as t on pg_catalog.pg_has_role(g.oid, t.oid, 'member')
+    where p.rolname = $1::text and (
+        t.rolsuper or t.rolcreaterole
+        or t.rolname in ('pg_write_all_data', 'pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files')
+    )
+    union all
     -- The floor of extraction: when the transactions of others began.
     select 2, format('grant pg_read_all_stats to %I', $1::text)
     union all

@@ -119,16 +119,14 @@ const ORPHAN_PATIENCE_MS = 5000;
  */
 export async function endOrphans(folder: string): Promise<void> {
   const real = await realpath(folder).catch(() => folder);
-  const orphans = await findOrphans(real);
-  for (const { pid, title } of orphans) {
-    logger.info(`ending process ${pid}, left by a server that is gone (${title})`);
-    signal(pid, 'SIGQUIT');
-  }
-  let left = orphans;
-  for (const deadline = Date.now() + ORPHAN_PATIENCE_MS; left.length > 0; await sleep(20)) {
-    const here = await Promise.all(left.map(({ pid }) => worksIn(real, pid)));
-    left = left.filter((_, index) => here[index]);
-    if (Date.now() > deadline) for (const { pid } of left.splice(0)) signal(pid, 'SIGKILL');
+  let left = await findOrphans(real);
+  for (const { pid, title } of left) logger.info(`ending process ${pid}, left by a server that is gone (${title})`);
+  for (const name of ['SIGQUIT', 'SIGKILL'] as const) {
+    for (const { pid } of left) signal(pid, name);
+    for (const deadline = Date.now() + ORPHAN_PATIENCE_MS; left.length > 0 && Date.now() < deadline; await sleep(20)) {
+      const here = await Promise.all(left.map(({ pid }) => worksIn(real, pid)));
+      left = left.filter((_, index) => here[index]);
+    }
   }
 }
 

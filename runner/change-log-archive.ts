@@ -3,7 +3,7 @@ import path from 'node:path';
 import { batchFiles, checkpointSequences, newestCheckpoint, readBatch, readCheckpoint, type BatchDocument, type ChangeLog } from './change-log.js';
 import { BATCH_NAME, batchNameOf, chainHead, momentOf } from './contract.js';
 import { COMPRESSED, TEMPORARY_PREFIX, compressFile, explainFileError } from './durable-file.js';
-import { hasCode } from './errors.js';
+import { tolerateGone } from './errors.js';
 
 /** What becomes of batch files once they are applied: compressed, kept for as long as is asked, and found again for a replay. */
 
@@ -93,10 +93,5 @@ export async function findBatch(log: ChangeLog, batchName: string): Promise<Batc
       if (document !== undefined) return document;
     }
   }
-  return undefined;
-}
-
-function tolerateGone(error: unknown): undefined {
-  if (!hasCode(error, 'ENOENT')) throw error;
   return undefined;
 }

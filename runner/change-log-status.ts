@@ -1,6 +1,6 @@
-import { access, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { SHARDS, batchFiles, changeLogOf, newestCheckpoint, openChangeLog, type ChangeLog } from './change-log.js';
+import { SHARDS, batchFiles, changeLogOf, findFile, newestCheckpoint, openChangeLog, type ChangeLog } from './change-log.js';
 import { BATCH_NAME, batchNameOf, momentOf, type BatchMetadata } from './contract.js';
 import { hasCode } from './errors.js';
 import { isShardName } from './shard.js';
@@ -70,9 +70,8 @@ export async function inspectChangeLog(root: string, table: string, shard = ''):
 /** Where the file of a batch is, as seen from the change log's folder: waiting, applied, or undefined where it is not here. */
 export async function findBatchFile(root: string, table: string, batchId: string): Promise<string | undefined> {
   for (const shard of ['', ...await loggedShards(root, table)]) {
-    const { folder, processed } = changeLogOf(root, table, shard);
-    for (const file of [path.join(processed, `${batchId}.json`), path.join(processed, `${batchId}.json.gz`), path.join(folder, `${batchId}.json`)])
-      if (await access(file).then(() => true, () => false)) return path.relative(root, file);
+    const file = await findFile(changeLogOf(root, table, shard), batchId);
+    if (file !== undefined) return path.relative(root, file);
   }
   return undefined;
 }

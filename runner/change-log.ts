@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdir, rename } from 'node:fs/promises';
+import { access, readdir, rename } from 'node:fs/promises';
 import path from 'node:path';
 import {
   FRAME, batchMetadataSchema, chainHead, documentHeadSchema, type BatchMetadata, type DocumentHead,
@@ -134,6 +134,13 @@ function parseJson(text: string): unknown {
   } catch (error) {
     throw new TidemarkError('it is not JSON, or it is truncated', { cause: error });
   }
+}
+
+/** The file of a batch, whether it waits or was applied: looked for in the order in which it moves, so that one on its way is not missed. */
+export async function findFile({ folder, processed }: ChangeLog, batchName: string): Promise<string | undefined> {
+  for (const file of [path.join(folder, `${batchName}.json`), path.join(processed, `${batchName}.json`), path.join(processed, `${batchName}.json${COMPRESSED}`)])
+    if (await access(file).then(() => true, () => false)) return file;
+  return undefined;
 }
 
 /** Moves applied batch files to processed/. One that is gone was moved by another loader. */

@@ -4,7 +4,7 @@ import { link, lstat, mkdir, open, rename, unlink, type FileHandle } from 'node:
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip, gzip } from 'node:zlib';
-import { TidemarkError, hasCode } from './errors.js';
+import { TidemarkError, hasCode, tolerateGone } from './errors.js';
 import { failpoint } from './failpoint.js';
 import { assertSafeFolder } from './safe-folder.js';
 
@@ -116,9 +116,6 @@ export async function moveFiles(files: readonly string[], toFolder: string): Pro
   }
 }
 
-function tolerateGone(error: unknown): void {
-  if (!hasCode(error, 'ENOENT')) throw error;
-}
 
 /** Whether the file is still to be removed where it was: an earlier move may have got as far as here, or another loader all the way. */
 async function tolerateLinked(error: unknown, from: string, target: string): Promise<boolean> {

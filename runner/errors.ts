@@ -45,6 +45,12 @@ export function hasCode(error: unknown, ...codes: string[]): boolean {
   return error instanceof Error && 'code' in error && codes.includes(String(error.code));
 }
 
+/** For what may be gone already, because somebody else moved or removed it. */
+export function tolerateGone(error: unknown): undefined {
+  if (!hasCode(error, 'ENOENT')) throw error;
+  return undefined;
+}
+
 /** The lines printed for an error: what happened, where, what to do next; the stack only on request. */
 export function describeError(error: unknown, withStack: boolean): string {
   if (!(error instanceof Error)) return String(error);

@@ -23,9 +23,12 @@ export function failpoint(place: Failpoint): void {
   if (wanted !== '*' && wanted !== place) return;
   reached += 1;
   if (reached !== Number(ordinal)) return;
-  if (effect === 'stop') process.kill(process.pid, 'SIGSTOP');
-  else if (effect !== 'kill') throw Object.assign(new Error(`${String(effect)}: failpoint ${place}`), { code: effect });
-  else process.kill(process.pid, 'SIGKILL');
+  if (effect === 'stop') {
+    process.kill(process.pid, 'SIGSTOP');
+    return;
+  }
+  if (effect !== 'kill') throw Object.assign(new Error(`${String(effect)}: failpoint ${place}`), { code: effect });
+  process.kill(process.pid, 'SIGKILL');
   // The signal needs a moment, and nothing may happen in it.
-  if (effect === 'kill') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
 }

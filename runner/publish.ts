@@ -1,9 +1,9 @@
-import { access, readdir, unlink } from 'node:fs/promises';
+import { readdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
-import { batchFiles, isPublished, readBatch, type ChangeLog } from './change-log.js';
-import { FRAME, chainHead, type BatchMetadata } from './contract.js';
-import { AlreadyPublishedError, COMPRESSED, TEMPORARY_PREFIX, publishFile } from './durable-file.js';
-import { TidemarkError, hasCode } from './errors.js';
+import { batchFiles, findFile, isPublished, readBatch, type ChangeLog } from './change-log.js';
+import { FRAME, batchNameOf, chainHead, type BatchMetadata } from './contract.js';
+import { AlreadyPublishedError, TEMPORARY_PREFIX, publishFile } from './durable-file.js';
+import { TidemarkError, hasCode, tolerateGone } from './errors.js';
 import { failpoint } from './failpoint.js';
 import { logger } from './logger.js';
 
@@ -26,20 +26,13 @@ export async function publishBatch(log: ChangeLog, metadata: BatchMetadata & { b
     throw error;
   }
   // An extractor that took this one for dead, since its session was cut, may have removed the batch a moment before.
-  if (!(await isInLog(log, name))) await putBack(log, name, content);
+  if ((await findFile(log, metadata.batch_id)) === undefined) await putBack(log, name, content);
   return path.join(log.folder, name);
 }
 
 /** Publishes the checkpoint of a batch, or of a poll that found nothing. */
 export async function publishCheckpoint(log: ChangeLog, metadata: BatchMetadata): Promise<void> {
   await publishFile(log.checkpoints, `${String(metadata.sequence)}.json`, `${JSON.stringify(metadata, null, 2)}\n`);
-}
-
-/** Whether a batch waits, or was applied meanwhile: looked for in the order in which it moves. */
-async function isInLog(log: ChangeLog, name: string): Promise<boolean> {
-  for (const file of [path.join(log.folder, name), path.join(log.processed, name), path.join(log.processed, name + COMPRESSED)])
-    if (await access(file).then(() => true, () => false)) return true;
-  return false;
 }
 
 const PUT_BACK_TRIES = 10;
@@ -83,13 +76,9 @@ export async function removeUnpublished(log: ChangeLog, newest: BatchMetadata | 
       });
     logger.warn({ table: log.table }, `removing ${path.basename(file)}: its extractor died before it published it`);
     failpoint('remove');
+    // One that is gone was taken back by its own writer.
     await unlink(file).catch(tolerateGone);
     // It may be alive after all: its checkpoint either stands now, or comes later, and then it looks whether its batch is still there.
-    if ((await isPublished(log, document.head)) && !(await isInLog(log, path.basename(file)))) await putBack(log, path.basename(file), document.text);
+    if ((await isPublished(log, document.head)) && (await findFile(log, batchNameOf(file))) === undefined) await putBack(log, path.basename(file), document.text);
   }
-}
-
-/** What is gone was taken back by its own writer. */
-function tolerateGone(error: unknown): void {
-  if (!hasCode(error, 'ENOENT')) throw error;
 }

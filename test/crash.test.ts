@@ -101,35 +101,23 @@ async function failing(work: () => Promise<unknown>, ordinal: number, code: stri
   return 'struck';
 }
 
-async function killExtractor(): Promise<void> {
-  const steps = await atEveryStep((ordinal) => kill('extract', ordinal));
-  process.stdout.write(`crash: the extractor was killed at each of ${String(steps)} steps: lost 0\n`);
-  expect(steps).toBeGreaterThan(25);
+/** Takes every step, says what was tried, and proves that there were about as many steps as ever. */
+async function tryEveryStep(round: (ordinal: number) => Promise<'struck' | 'missed'>, said: (steps: string) => string, fewest: number): Promise<void> {
+  const steps = await atEveryStep(round);
+  process.stdout.write(`crash: ${said(String(steps))}: lost 0\n`);
+  expect(steps).toBeGreaterThan(fewest);
 }
 
-async function killLoader(): Promise<void> {
-  const steps = await atEveryStep(async (ordinal) => {
-    await extract();
-    return kill('load', ordinal);
-  });
-  process.stdout.write(`crash: the loader was killed at each of ${String(steps)} steps: lost 0\n`);
-  expect(steps).toBeGreaterThan(15);
-}
+/** A round of the loader needs something to load. */
+const withBatches = (round: (ordinal: number) => Promise<'struck' | 'missed'>) => async (ordinal: number) => {
+  await extract();
+  return round(ordinal);
+};
 
-async function failExtractor(code: string): Promise<void> {
-  const steps = await atEveryStep((ordinal) => failing(extract, ordinal, code));
-  process.stdout.write(`crash: each of ${String(steps)} steps of the extractor failed with ${code}: lost 0\n`);
-  expect(steps).toBeGreaterThan(25);
-}
-
-async function failLoader(code: string): Promise<void> {
-  const steps = await atEveryStep(async (ordinal) => {
-    await extract();
-    return failing(load, ordinal, code);
-  });
-  process.stdout.write(`crash: each of ${String(steps)} steps of the loader failed with ${code}: lost 0\n`);
-  expect(steps).toBeGreaterThan(15);
-}
+const killExtractor = () => tryEveryStep((ordinal) => kill('extract', ordinal), (steps) => `the extractor was killed at each of ${steps} steps`, 25);
+const killLoader = () => tryEveryStep(withBatches((ordinal) => kill('load', ordinal)), (steps) => `the loader was killed at each of ${steps} steps`, 15);
+const failExtractor = (code: string) => tryEveryStep((ordinal) => failing(extract, ordinal, code), (steps) => `each of ${steps} steps of the extractor failed with ${code}`, 25);
+const failLoader = (code: string) => tryEveryStep(withBatches((ordinal) => failing(load, ordinal, code)), (steps) => `each of ${steps} steps of the loader failed with ${code}`, 15);
 
 describe('nothing is lost and nothing comes twice,', () => {
   const began = performance.now();

@@ -42,12 +42,15 @@ const change = (seed: number, rows = 40) => pipeline.source`
   on conflict (depot, id) do update set region = excluded.region, state = excluded.state, touched = excluded.touched`;
 
 const failing = async (way: Pick<Way, 'warehouse'>) => (await runChecks(way.warehouse, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0);
+/** The change log of a shard as --shard names it. */
+const logOf = async (shard: string, from: Settings = settings) => {
+  const asked = parseShard(shard);
+  return openChangeLog(from.cdc_log_dir, 'parcels', typeof asked === 'object' ? asked.name : '');
+};
 const seen = async (shards: readonly string[], from: Settings = settings) => {
   const found: string[] = [];
   for (const shard of shards) {
-    const asked = parseShard(shard);
-    const log = await openChangeLog(from.cdc_log_dir, 'parcels', typeof asked === 'object' ? asked.name : '');
-    for (const file of await batchFiles(log)) found.push(...(await readBatch(file)).text.split('\n').filter((line) => line.startsWith('{"depot"')).map((line) => {
+    for (const file of await batchFiles(await logOf(shard, from))) found.push(...(await readBatch(file)).text.split('\n').filter((line) => line.startsWith('{"depot"')).map((line) => {
       const { depot, id } = JSON.parse(line.replace(/,$/, '')) as { depot: string; id: number };
       return `${depot}/${String(id)}`;
     }));
@@ -280,10 +283,6 @@ describe('another layout', () => {
     await change(1);
     await extractBy(settings, first);
     await load(settings);
-    const logOf = async (shard: string) => {
-      const asked = parseShard(shard);
-      return openChangeLog(settings.cdc_log_dir, 'parcels', typeof asked === 'object' ? asked.name : '');
-    };
     const log = await logOf(first[0] ?? '');
     const file = path.join(log.checkpoints, `${String((await newestCheckpoint(log))?.sequence)}.json`);
     await writeFile(file, (await readFile(file, 'utf8')).replace(/"extracted_at": "[^"]*"/, '"extracted_at": "2100-01-01T00:00:00+00:00"'));

@@ -116,7 +116,6 @@ export async function moveFiles(files: readonly string[], toFolder: string): Pro
   }
 }
 
-
 /** Whether the file is still to be removed where it was: an earlier move may have got as far as here, or another loader all the way. */
 async function tolerateLinked(error: unknown, from: string, target: string): Promise<boolean> {
   if (hasCode(error, 'ENOENT')) return false;

@@ -3,14 +3,14 @@ import { defineConfig } from 'vitest/config';
 const files = (...names: string[]) => names.map((name) => `test/${name}.test.ts`);
 
 /** Tests that count what a poll reads: a transaction of any other database of the server, ending meanwhile, makes it read more. */
-const COUNTING = files('add', 'backfill', 'batch-size', 'drift', 'extract', 'fallback', 'faults', 'load', 'load-parallel', 'memory', 'reconcile', 'replay', 'run', 'shards', 'soft-deletes', 'source', 'sweep', 'tables', 'watermark');
+const COUNTING = files('registration/propose', 'extract/backfill', 'extract/batch-size', 'registration/follow', 'extract/table', 'extract/fallback', 'pipeline/faults', 'load/chain', 'load/parallel', 'extract/known-rows', 'reconcile/tables', 'load/replay', 'services/run', 'extract/shards', 'extract/soft-deletes', 'source/table', 'extract/sweep', 'registration/registered', 'operate/watermark');
 
 /** What does not depend on the version that is tested need not run for each; EVERY_TEST=1 runs it all the same. */
 const ONCE = process.env.TEST_POSTGRES_VERSION === '15' && process.env.EVERY_TEST !== '1'
   ? files(
-    'embedded-servers', 'services', 'rapid-updates', 'restart', 'server-restart', 'reconcile-large', 'soak', 'crash', 'faults', 'cli', 'makefile', 'report', 'run', 'log-file',
-    'tls', 'deploy', 'serve', 'simulate', 'disk-full', 'style', 'plpgsql-check', 'safe-folder', 'least-privilege', 'bench', 'load-parallel', 'database', 'batch-size', 'soft-deletes', 'watermark',
-    'shards', 'replay', 'backup', 'prune', 'alerts', 'change-log', 'change-log-archive', 'config', 'memory', 'hazards', 'shard',
+    'embedded/servers', 'services/background', 'pipeline/rapid-updates', 'services/restart', 'pipeline/server-restart', 'reconcile/large', 'pipeline/soak', 'pipeline/crash', 'pipeline/faults', 'cli', 'house/makefile', 'operate/report', 'services/run', 'services/logs',
+    'base/tls', 'house/deploy', 'operate/serve', 'demo/simulate', 'pipeline/disk-full', 'house/style', 'house/plpgsql-check', 'base/safe-folder', 'pipeline/least-privilege', 'house/bench', 'load/parallel', 'base/database', 'extract/batch-size', 'extract/soft-deletes', 'operate/watermark',
+    'extract/shards', 'load/replay', 'pipeline/backup', 'operate/prune', 'operate/alerts', 'change-log/chain', 'change-log/applied', 'base/settings', 'extract/known-rows', 'pipeline/hazards', 'batch/shard',
   )
   : [];
 

@@ -2,9 +2,9 @@ import { rm } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect, type Database } from '../runner/database.js';
-import { extractTables, loadTables } from '../runner/pipeline.js';
-import { applyBatch } from '../runner/warehouse.js';
+import { connect, type Database } from '../runner/base/database.js';
+import { extractTables, loadTables } from '../runner/extract/tables.js';
+import { applyBatch } from '../runner/warehouse/batches.js';
 import { seconds } from './measure.js';
 import type { Bench } from './server.js';
 

@@ -1,4 +1,4 @@
-import type { Database } from '../runner/database.js';
+import type { Database } from '../runner/base/database.js';
 
 /** Seconds that `work` takes; a checkpoint before it, so that none falls into it. */
 export async function seconds(database: Database, work: () => Promise<unknown>): Promise<number> {

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import { PROJECT_ROOT, type DatabaseSettings, type Settings } from '../runner/config.js';
+import { PROJECT_ROOT, type DatabaseSettings, type Settings } from '../runner/base/settings.js';
 import { beginAgain } from './contenders.js';
 import type { Figure, Size } from './scenarios.js';
 import { addOrders, type Bench } from './server.js';

@@ -1,6 +1,6 @@
-import { formatChecks, runChecks } from '../runner/checks.js';
-import type { Database } from '../runner/database.js';
-import { formatTable } from '../runner/table.js';
+import { formatChecks, runChecks } from '../runner/warehouse/checks.js';
+import type { Database } from '../runner/base/database.js';
+import { formatTable } from '../runner/base/text-table.js';
 import { apply, beginAgain, documents } from './contenders.js';
 import { spread } from './measure.js';
 import { mostMemoryOf } from './memory.js';

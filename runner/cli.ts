@@ -1,10 +1,10 @@
 #!/usr/bin/env node
-import './heap.js';
+import './base/v8-memory.js';
 import yargs, { type CommandModule } from 'yargs';
 import { hideBin } from 'yargs/helpers';
-import { loadSettings } from './config.js';
-import { EXIT, UsageError, describeError } from './errors.js';
-import { sayToStderr, setLogLevel } from './logger.js';
+import { loadSettings } from './base/settings.js';
+import { EXIT, UsageError, describeError } from './base/errors.js';
+import { sayToStderr, setLogLevel } from './base/logger.js';
 
 /** In the order in which help shows them. Each is loaded when it is asked for: loading all takes longer than many a command. */
 const COMMANDS: Readonly<Record<string, () => Promise<unknown>>> = {

@@ -3,7 +3,7 @@ import { chmod, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { PROJECT_ROOT } from '../runner/config.js';
+import { PROJECT_ROOT } from '../runner/base/settings.js';
 import { cleanEnvironment, runCli } from './support/cli.js';
 import { createEmptyDatabase, createPipeline, environmentOf, type TestPipeline } from './support/databases.js';
 import { environmentFor } from './support/roles.js';

@@ -1,13 +1,13 @@
 import type { CommandModule } from 'yargs';
-import { proposeRegistration, proposeUpdate, type ProposedMigration } from '../add.js';
-import { loadSettings, shownPath, type Settings } from '../config.js';
-import { writeDimensionFile } from '../dimension-files.js';
-import { UsageError } from '../errors.js';
-import { logger } from '../logger.js';
-import type { Registration, RegistrationOptions } from '../registration.js';
-import type { DeletesPolicy } from '../registration-deletes.js';
-import { parseTableName } from '../source-catalog.js';
-import { formatRows } from '../table.js';
+import { proposeRegistration, proposeUpdate, type ProposedMigration } from '../registration/propose.js';
+import { loadSettings, shownPath, type Settings } from '../base/settings.js';
+import { writeDimensionFile } from '../registration/files.js';
+import { UsageError } from '../base/errors.js';
+import { logger } from '../base/logger.js';
+import type { Registration, RegistrationOptions } from '../registration/plan.js';
+import type { DeletesPolicy } from '../registration/deletes.js';
+import { parseTableName } from '../source/catalog.js';
+import { formatRows } from '../base/text-table.js';
 
 interface AddArguments {
   readonly source: string;

@@ -1,8 +1,8 @@
 import type { CommandModule } from 'yargs';
-import { formatChecks, rememberChecks, runChecks } from '../checks.js';
-import { loadSettings } from '../config.js';
-import { withDatabase } from '../database.js';
-import { EXIT } from '../errors.js';
+import { formatChecks, rememberChecks, runChecks } from '../warehouse/checks.js';
+import { loadSettings } from '../base/settings.js';
+import { withDatabase } from '../base/database.js';
+import { EXIT } from '../base/errors.js';
 
 interface CheckArguments { readonly suite?: readonly string[] | undefined; readonly json?: boolean | undefined }
 

@@ -1,7 +1,7 @@
 import type { Argv, CommandModule } from 'yargs';
-import { loadSettings, type Settings } from '../config.js';
-import { serverStatuses, startServers, stopServers, type ServerStatus } from '../embedded-servers.js';
-import { formatTable } from '../table.js';
+import { loadSettings, type Settings } from '../base/settings.js';
+import { serverStatuses, startServers, stopServers, type ServerStatus } from '../embedded/servers.js';
+import { formatTable } from '../base/text-table.js';
 
 const COLUMNS = ['role', 'database', 'port', 'state', 'pid', 'version', 'since', 'data_folder'] as const satisfies readonly (keyof ServerStatus)[];
 

@@ -1,7 +1,7 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { runDemo } from '../demo.js';
-import { EXIT } from '../errors.js';
+import { loadSettings } from '../base/settings.js';
+import { runDemo } from '../demo/morning.js';
+import { EXIT } from '../base/errors.js';
 
 export const demoCommand: CommandModule = {
   command: 'demo',

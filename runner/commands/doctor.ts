@@ -1,7 +1,7 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { examine, type Finding } from '../doctor.js';
-import { EXIT } from '../errors.js';
+import { loadSettings } from '../base/settings.js';
+import { examine, type Finding } from '../operate/doctor.js';
+import { EXIT } from '../base/errors.js';
 
 interface DoctorArguments { readonly json?: boolean | undefined }
 

@@ -1,15 +1,15 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { UsageError } from '../errors.js';
-import type { ExtractResult } from '../extract.js';
-import { sayInterrupted } from '../interrupt.js';
-import type { BegunLayouts } from '../layout.js';
-import { logger } from '../logger.js';
-import { extractTables } from '../pipeline.js';
-import { runPart } from '../service.js';
-import type { Service } from '../service-record.js';
-import { chainName, parseShard, type AskedShard } from '../shard.js';
-import { counted } from '../table.js';
+import { loadSettings } from '../base/settings.js';
+import { UsageError } from '../base/errors.js';
+import type { ExtractResult } from '../extract/table.js';
+import { sayInterrupted } from '../run/rounds.js';
+import type { BegunLayouts } from '../extract/shard-layout.js';
+import { logger } from '../base/logger.js';
+import { extractTables } from '../extract/tables.js';
+import { runPart } from '../services/part.js';
+import type { Service } from '../services/record.js';
+import { chainName, parseShard, type AskedShard } from '../batch/shard.js';
+import { counted } from '../base/text-table.js';
 
 interface ExtractArguments {
   readonly table?: readonly string[] | undefined;

@@ -1,6 +1,6 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { formatGrants, grantRoles } from '../grants.js';
+import { loadSettings } from '../base/settings.js';
+import { formatGrants, grantRoles } from '../operate/grants.js';
 
 interface GrantsArguments { readonly apply?: boolean | undefined; readonly prefix?: string | undefined; readonly json?: boolean | undefined }
 

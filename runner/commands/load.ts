@@ -1,14 +1,14 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { dryRunTables, formatDryRun } from '../dry-run.js';
-import { UsageError } from '../errors.js';
-import { sayInterrupted } from '../interrupt.js';
-import type { LoadResult } from '../load.js';
-import { logger } from '../logger.js';
-import { loadTables } from '../pipeline.js';
-import { formatRetry, retryTables, type RetryReport } from '../rejected.js';
-import { runPart } from '../service.js';
-import { counted } from '../table.js';
+import { loadSettings } from '../base/settings.js';
+import { dryRunTables, formatDryRun } from '../load/dry-run.js';
+import { UsageError } from '../base/errors.js';
+import { sayInterrupted } from '../run/rounds.js';
+import type { LoadResult } from '../load/chain.js';
+import { logger } from '../base/logger.js';
+import { loadTables } from '../extract/tables.js';
+import { formatRetry, retryTables, type RetryReport } from '../load/rejected.js';
+import { runPart } from '../services/part.js';
+import { counted } from '../base/text-table.js';
 
 interface LoadArguments {
   readonly table?: readonly string[] | undefined;

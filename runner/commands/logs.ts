@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { UsageError } from '../errors.js';
-import { onInterrupt } from '../interrupt.js';
-import { tailLogs } from '../log-tail.js';
-import { isService, knownServices } from '../service-record.js';
+import { loadSettings } from '../base/settings.js';
+import { UsageError } from '../base/errors.js';
+import { onInterrupt } from '../run/rounds.js';
+import { tailLogs } from '../services/log-tail.js';
+import { isService, knownServices } from '../services/record.js';
 
 interface LogsArguments {
   readonly service?: readonly string[] | undefined;

@@ -1,7 +1,7 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { migrateWarehouse, migrationStatus } from '../migrate.js';
-import { formatRows } from '../table.js';
+import { loadSettings } from '../base/settings.js';
+import { migrateWarehouse, migrationStatus } from '../warehouse/migrate.js';
+import { formatRows } from '../base/text-table.js';
 
 interface MigrateArguments { readonly 'dry-run'?: boolean | undefined; readonly json?: boolean | undefined; readonly action?: string | undefined }
 

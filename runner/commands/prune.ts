@@ -1,7 +1,7 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings, type Settings } from '../config.js';
-import { prune, type Pruned } from '../prune.js';
-import { counted, formatRows } from '../table.js';
+import { loadSettings, type Settings } from '../base/settings.js';
+import { prune, type Pruned } from '../operate/prune.js';
+import { counted, formatRows } from '../base/text-table.js';
 
 interface PruneArguments {
   readonly table?: readonly string[] | undefined;

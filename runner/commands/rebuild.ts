@@ -1,8 +1,8 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { rebuildTables } from '../pipeline-replay.js';
-import type { RebuildResult } from '../replay.js';
-import { counted } from '../table.js';
+import { loadSettings } from '../base/settings.js';
+import { rebuildTables } from '../load/replay-tables.js';
+import type { RebuildResult } from '../load/replay.js';
+import { counted } from '../base/text-table.js';
 
 interface RebuildArguments { readonly table: readonly string[]; readonly json?: boolean | undefined }
 

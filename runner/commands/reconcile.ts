@@ -1,11 +1,11 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { EXIT, UsageError } from '../errors.js';
-import { sayInterrupted } from '../interrupt.js';
-import { logger } from '../logger.js';
-import { reconcileTables, type ReconcileResult } from '../reconcile.js';
-import { runPart } from '../service.js';
-import { counted, formatRows } from '../table.js';
+import { loadSettings } from '../base/settings.js';
+import { EXIT, UsageError } from '../base/errors.js';
+import { sayInterrupted } from '../run/rounds.js';
+import { logger } from '../base/logger.js';
+import { reconcileTables, type ReconcileResult } from '../reconcile/tables.js';
+import { runPart } from '../services/part.js';
+import { counted, formatRows } from '../base/text-table.js';
 
 interface ReconcileArguments {
   readonly table?: readonly string[] | undefined;

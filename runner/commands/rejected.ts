@@ -1,7 +1,7 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { UsageError } from '../errors.js';
-import { dismiss, formatRejected, listRejected, type RejectedPlace } from '../rejected.js';
+import { loadSettings } from '../base/settings.js';
+import { UsageError } from '../base/errors.js';
+import { dismiss, formatRejected, listRejected, type RejectedPlace } from '../load/rejected.js';
 
 interface RejectedArguments {
   readonly table?: readonly string[] | undefined;

@@ -1,9 +1,9 @@
 import path from 'node:path';
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { withDatabase } from '../database.js';
-import { UsageError } from '../errors.js';
-import { writeReport } from '../report.js';
+import { loadSettings } from '../base/settings.js';
+import { withDatabase } from '../base/database.js';
+import { UsageError } from '../base/errors.js';
+import { writeReport } from '../operate/report.js';
 
 interface ReportArguments {
   readonly table?: readonly string[] | undefined;

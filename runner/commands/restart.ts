@@ -1,9 +1,9 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { SERVICES, type BaseService } from '../service-record.js';
-import { serviceStatuses } from '../services.js';
-import { assertReady, startPipeline, stopPipeline } from '../start.js';
-import { formatServices } from '../status.js';
+import { loadSettings } from '../base/settings.js';
+import { SERVICES, type BaseService } from '../services/record.js';
+import { serviceStatuses } from '../services/background.js';
+import { assertReady, startPipeline, stopPipeline } from '../services/pipeline.js';
+import { formatServices } from '../operate/status.js';
 
 interface RestartArguments { readonly json?: boolean | undefined }
 

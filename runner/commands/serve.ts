@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { onInterrupt } from '../interrupt.js';
-import { logger } from '../logger.js';
-import { serveMetrics } from '../serve.js';
+import { loadSettings } from '../base/settings.js';
+import { onInterrupt } from '../run/rounds.js';
+import { logger } from '../base/logger.js';
+import { serveMetrics } from '../operate/serve.js';
 
 export const serveCommand: CommandModule = {
   command: 'serve',

@@ -1,11 +1,11 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { withDatabase } from '../database.js';
-import { UsageError } from '../errors.js';
-import { logger } from '../logger.js';
-import { runPart } from '../service.js';
-import { simulate, type SimulateResult, type Traffic } from '../simulate.js';
-import { counted } from '../table.js';
+import { loadSettings } from '../base/settings.js';
+import { withDatabase } from '../base/database.js';
+import { UsageError } from '../base/errors.js';
+import { logger } from '../base/logger.js';
+import { runPart } from '../services/part.js';
+import { simulate, type SimulateResult, type Traffic } from '../demo/simulate.js';
+import { counted } from '../base/text-table.js';
 
 export interface SimulateArguments {
   readonly seed?: number | undefined;

@@ -1,8 +1,8 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { serviceStatuses } from '../services.js';
-import { startPipeline } from '../start.js';
-import { formatServices } from '../status.js';
+import { loadSettings } from '../base/settings.js';
+import { serviceStatuses } from '../services/background.js';
+import { startPipeline } from '../services/pipeline.js';
+import { formatServices } from '../operate/status.js';
 
 interface StartArguments { readonly simulate?: boolean | undefined; readonly json?: boolean | undefined }
 

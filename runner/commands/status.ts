@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import logUpdate from 'log-update';
 import type { CommandModule } from 'yargs';
-import { loadSettings, type Settings } from '../config.js';
-import { serverStatuses } from '../embedded-servers.js';
-import { onInterrupt } from '../interrupt.js';
-import { formatStatus, pipelineStatus } from '../status.js';
-import { formatTable } from '../table.js';
+import { loadSettings, type Settings } from '../base/settings.js';
+import { serverStatuses } from '../embedded/servers.js';
+import { onInterrupt } from '../run/rounds.js';
+import { formatStatus, pipelineStatus } from '../operate/status.js';
+import { formatTable } from '../base/text-table.js';
 
 interface StatusArguments { readonly watch?: boolean | undefined; readonly json?: boolean | undefined }
 

@@ -1,7 +1,7 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { formatStopped } from '../services.js';
-import { stopPipeline } from '../start.js';
+import { loadSettings } from '../base/settings.js';
+import { formatStopped } from '../services/background.js';
+import { stopPipeline } from '../services/pipeline.js';
 
 interface StopArguments { readonly json?: boolean | undefined }
 

@@ -1,8 +1,8 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { UsageError } from '../errors.js';
-import { counted, formatRows } from '../table.js';
-import { listTables, pauseTable, removeTable, type RemovedTable } from '../tables.js';
+import { loadSettings } from '../base/settings.js';
+import { UsageError } from '../base/errors.js';
+import { counted, formatRows } from '../base/text-table.js';
+import { listTables, pauseTable, removeTable, type RemovedTable } from '../registration/registered.js';
 
 interface TableArguments {
   readonly action: 'list' | 'pause' | 'resume' | 'remove';

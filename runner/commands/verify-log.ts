@@ -1,9 +1,9 @@
 import type { CommandModule } from 'yargs';
-import { loadSettings } from '../config.js';
-import { EXIT } from '../errors.js';
-import { verifyTables } from '../pipeline-replay.js';
-import type { VerifyResult } from '../replay.js';
-import { counted, formatRows } from '../table.js';
+import { loadSettings } from '../base/settings.js';
+import { EXIT } from '../base/errors.js';
+import { verifyTables } from '../load/replay-tables.js';
+import type { VerifyResult } from '../load/replay.js';
+import { counted, formatRows } from '../base/text-table.js';
 
 interface VerifyArguments { readonly table?: readonly string[] | undefined; readonly json?: boolean | undefined }
 

@@ -1,14 +1,14 @@
 import type { Argv, CommandModule } from 'yargs';
-import { loadSettings, type Settings } from '../config.js';
-import { withDatabase } from '../database.js';
-import { UsageError } from '../errors.js';
-import { tableState } from '../layout.js';
-import { ledgerChains } from '../ledger.js';
-import { select } from '../pipeline.js';
-import { chainName, isShardName, parseShard, shardsOf } from '../shard.js';
-import { formatRows } from '../table.js';
-import { dimensionMappings } from '../warehouse.js';
-import { listCheckpoints, rewind, watermarksOf, type RewindTarget } from '../watermark.js';
+import { loadSettings, type Settings } from '../base/settings.js';
+import { withDatabase } from '../base/database.js';
+import { UsageError } from '../base/errors.js';
+import { tableState } from '../extract/shard-layout.js';
+import { ledgerChains } from '../warehouse/ledger.js';
+import { select } from '../extract/tables.js';
+import { chainName, isShardName, parseShard, shardsOf } from '../batch/shard.js';
+import { formatRows } from '../base/text-table.js';
+import { dimensionMappings } from '../warehouse/batches.js';
+import { listCheckpoints, rewind, watermarksOf, type RewindTarget } from '../operate/watermark.js';
 
 interface WatermarkArguments {
   readonly table?: readonly string[] | undefined;

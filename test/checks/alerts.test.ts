@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { rememberChecks, runChecks } from '../../runner/checks.js';
+import { rememberChecks, runChecks } from '../../runner/warehouse/checks.js';
 import { createPipeline, createWarehouseDatabase, type TestDatabase } from '../support/databases.js';
 import { runCli } from '../support/cli.js';
 import { checksOf, findAfter, hasPsql, runWithPsql, type Violation } from './seeded.js';

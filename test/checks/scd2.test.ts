@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { runChecks } from '../../runner/checks.js';
-import { apply, batch, change, deletion } from '../functions/batches.js';
+import { runChecks } from '../../runner/warehouse/checks.js';
+import { apply, batch, change, deletion } from '../support/batches.js';
 import { createWarehouseDatabase, type TestDatabase } from '../support/databases.js';
 import { checksOf, findAfter, hasPsql, runWithPsql, type Violation } from './seeded.js';
 

@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { PROJECT_ROOT } from '../../runner/config.js';
-import type { Transaction } from '../../runner/database.js';
+import { PROJECT_ROOT } from '../../runner/base/settings.js';
+import type { Transaction } from '../../runner/base/database.js';
 import type { TestDatabase } from '../support/databases.js';
-import { rolledBack } from '../functions/batches.js';
+import { rolledBack } from '../support/batches.js';
 
 /** A violation: what is done to good data, and the rows that the check must then return, as far as they are given. */
 export interface Violation {

@@ -1,9 +1,9 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { PROJECT_ROOT } from '../../runner/config.js';
-import { formatTable } from '../../runner/table.js';
-import { PROPERTIES, TABLES, registerTables, tryProperty, type Subject } from '../functions/properties.js';
+import { PROJECT_ROOT } from '../../runner/base/settings.js';
+import { formatTable } from '../../runner/base/text-table.js';
+import { PROPERTIES, TABLES, registerTables, tryProperty, type Subject } from '../support/properties.js';
 import { createWarehouseDatabase } from '../support/databases.js';
 import { MUTATIONS, type Mutation } from './mutations.js';
 
@@ -35,7 +35,9 @@ async function withSubjects<T>(mutation: Mutation | undefined, work: (subjects: 
 }
 
 async function mutated({ file, edits }: Mutation): Promise<string> {
-  let text = await readFile(path.join(PROJECT_ROOT, 'sql', 'functions', `tidemark.${file}.sql`), 'utf8');
+  const functions = path.join(PROJECT_ROOT, 'sql', 'functions');
+  const found = (await readdir(functions, { recursive: true })).find((name) => path.basename(name) === `${file}.sql`);
+  let text = await readFile(path.join(functions, found ?? `${file}.sql`), 'utf8');
   for (const [from, to] of edits) {
     expect(text, `what is to be broken must be there: ${from}`).toContain(from);
     text = text.replaceAll(from, to);

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { PROJECT_ROOT } from '../../runner/config.js';
+import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { environmentFor } from './roles.js';
 
 export interface CliResult {

@@ -3,8 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { inject } from 'vitest';
-import { PROJECT_ROOT, loadSettings, type DatabaseSettings, type Settings } from '../../runner/config.js';
-import { connect, type Database } from '../../runner/database.js';
+import { PROJECT_ROOT, loadSettings, type DatabaseSettings, type Settings } from '../../runner/base/settings.js';
+import { connect, type Database } from '../../runner/base/database.js';
 import { settingsFor, type TestServer } from './global-setup.js';
 import { OWNER, WITH_ROLES, underRole } from './roles.js';
 

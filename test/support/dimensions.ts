@@ -1,4 +1,4 @@
-import type { Database } from '../../runner/database.js';
+import type { Database } from '../../runner/base/database.js';
 
 /** A column of a test's own dimension: its name at the source, its type, and its role. */
 export interface TestColumn {

@@ -1,8 +1,8 @@
 import { readFile, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import type { BatchMetadata } from '../../runner/contract.js';
-import type { ExtractResult } from '../../runner/extract.js';
-import { extractTables } from '../../runner/pipeline.js';
+import type { BatchMetadata } from '../../runner/batch/metadata.js';
+import type { ExtractResult } from '../../runner/extract/table.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import type { TestPipeline } from './databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from './dimensions.js';
 

@@ -6,12 +6,12 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TestProject } from 'vitest/node';
-import type { DatabaseSettings } from '../../runner/config.js';
-import { PROJECT_ROOT } from '../../runner/config.js';
-import { connect } from '../../runner/database.js';
-import { createCluster, startCluster, stopCluster } from '../../runner/embedded-servers.js';
-import { grantRoles } from '../../runner/grants.js';
-import { DEMO_SOURCE, migrateWarehouse, runMigrations } from '../../runner/migrate.js';
+import type { DatabaseSettings } from '../../runner/base/settings.js';
+import { PROJECT_ROOT } from '../../runner/base/settings.js';
+import { connect } from '../../runner/base/database.js';
+import { createCluster, startCluster, stopCluster } from '../../runner/embedded/servers.js';
+import { grantRoles } from '../../runner/operate/grants.js';
+import { DEMO_SOURCE, migrateWarehouse, runMigrations } from '../../runner/warehouse/migrate.js';
 import { APPLICATION, OWNER, ROLES, WITH_ROLES } from './roles.js';
 
 /** Where the tests' server is, and the names of its template databases. */
@@ -153,7 +153,7 @@ async function makeTemplates(server: TestServer): Promise<void> {
  */
 async function grantInTemplates(server: TestServer): Promise<void> {
   const [source, warehouse] = [settingsFor(server, 'source', server.sourceTemplate), settingsFor(server, 'warehouse', server.warehouseTemplate)];
-  const { loadSettings } = await import('../../runner/config.js');
+  const { loadSettings } = await import('../../runner/base/settings.js');
   await grantRoles({ ...loadSettings({ ENV_FILE: '/dev/null' }), source, warehouse }, 'suite', true);
   const byWhom = (user: string) => `alter default privileges for role ${user}`;
   const later: readonly (readonly [DatabaseSettings, readonly string[]])[] = [

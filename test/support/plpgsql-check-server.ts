@@ -3,8 +3,8 @@ import { existsSync } from 'node:fs';
 import { chmod, chown, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { DatabaseSettings } from '../../runner/config.js';
-import { accountFor, runAs, type Account } from '../../runner/embedded-account.js';
+import type { DatabaseSettings } from '../../runner/base/settings.js';
+import { accountFor, runAs, type Account } from '../../runner/embedded/account.js';
 import { freePort, settingsFor } from './global-setup.js';
 
 /** A PostgreSQL that the machine has installed together with plpgsql_check. */

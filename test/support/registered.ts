@@ -1,11 +1,11 @@
 import { cp } from 'node:fs/promises';
 import path from 'node:path';
-import { proposeRegistration } from '../../runner/add.js';
-import { PROJECT_ROOT, type Settings } from '../../runner/config.js';
-import { writeDimensionFile } from '../../runner/dimension-files.js';
-import { migrateWarehouse } from '../../runner/migrate.js';
-import type { RegistrationOptions } from '../../runner/registration.js';
-import { parseTableName } from '../../runner/source-catalog.js';
+import { proposeRegistration } from '../../runner/registration/propose.js';
+import { PROJECT_ROOT, type Settings } from '../../runner/base/settings.js';
+import { writeDimensionFile } from '../../runner/registration/files.js';
+import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
+import type { RegistrationOptions } from '../../runner/registration/plan.js';
+import { parseTableName } from '../../runner/source/catalog.js';
 import type { TestPipeline } from './databases.js';
 import { asOwner } from './roles.js';
 

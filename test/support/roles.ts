@@ -1,4 +1,4 @@
-import type { DatabaseSettings, Settings } from '../../runner/config.js';
+import type { DatabaseSettings, Settings } from '../../runner/base/settings.js';
 
 /** TEST_ROLES=1: pipelines run under the roles of "tidemark grants", over verified TLS, on embedded servers that take nothing else. */
 export const WITH_ROLES = process.env.TEST_ROLES === '1';

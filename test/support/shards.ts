@@ -1,9 +1,9 @@
 import path from 'node:path';
-import type { Settings } from '../../runner/config.js';
-import type { Database } from '../../runner/database.js';
-import type { LoadResult } from '../../runner/load.js';
-import { extractTables, loadTables } from '../../runner/pipeline.js';
-import { parseShard } from '../../runner/shard.js';
+import type { Settings } from '../../runner/base/settings.js';
+import type { Database } from '../../runner/base/database.js';
+import type { LoadResult } from '../../runner/load/chain.js';
+import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { parseShard } from '../../runner/batch/shard.js';
 import { createWarehouseDatabase, type TestDatabase, type TestPipeline } from './databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from './dimensions.js';
 import { underRole } from './roles.js';

@@ -3,8 +3,8 @@ import { chmod, chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { accountFor } from '../../runner/embedded-account.js';
-import { createCluster, startCluster, stopCluster } from '../../runner/embedded-servers.js';
+import { accountFor } from '../../runner/embedded/account.js';
+import { createCluster, startCluster, stopCluster } from '../../runner/embedded/servers.js';
 
 /** Whether openssl is there to make certificates; says so if not. */
 export function hasOpenssl(): boolean {

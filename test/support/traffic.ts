@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import { setTimeout } from 'node:timers/promises';
-import type { DatabaseSettings } from '../../runner/config.js';
-import { connect, type Database } from '../../runner/database.js';
+import type { DatabaseSettings } from '../../runner/base/settings.js';
+import { connect, type Database } from '../../runner/base/database.js';
 
 /** What the writers did, for the report of a run. */
 export interface Traffic {

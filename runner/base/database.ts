@@ -1,0 +1,216 @@
+import type { ClientConfig } from 'pg';
+import postgres from 'postgres';
+import type { DatabaseSettings } from './settings.js';
+import { TidemarkError, hasCode } from './errors.js';
+import { logger } from './logger.js';
+import { explainTlsError, tlsOptions } from './tls.js';
+
+export type Database = postgres.Sql<{ date: string }>;
+export type Transaction = postgres.TransactionSql<{ date: string }>;
+/** A session of its own, inside a transaction of `inTransaction`. */
+export type Session = postgres.ReservedSql<{ date: string }>;
+
+/**
+ * What every session pins, so that both ends print and read values alike (design, section 3). Rows that a policy of row-level security hides
+ * would be taken for rows that are not there: with row_security off the server says so instead.
+ */
+const SESSION = {
+  TimeZone: 'UTC',
+  DateStyle: 'ISO, MDY',
+  IntervalStyle: 'postgres',
+  extra_float_digits: 1,
+  bytea_output: 'hex',
+  lc_monetary: 'C',
+  row_security: 'off',
+} as const;
+
+/** Dates and times stay the text PostgreSQL prints: a JavaScript Date would cut microseconds. */
+const TEXT_TIMES = { to: 25, from: [1082, 1083, 1114, 1184, 1186, 1266], serialize: (value: string) => value, parse: (value: string) => value };
+
+const CONNECT_SECONDS = 15;
+
+/** The server's limits of a session, in milliseconds; one that is not set is left to the server. */
+function limitsOf({ limits }: DatabaseSettings): Record<string, number> {
+  const asked = { statement_timeout: limits?.statement_seconds, lock_timeout: limits?.lock_seconds, idle_in_transaction_session_timeout: limits?.idle_seconds };
+  return Object.fromEntries(Object.entries(asked).flatMap(([name, seconds]) => (seconds === undefined || seconds === 0 ? [] : [[name, seconds * 1000]])));
+}
+
+const lifetimeOf = ({ limits }: DatabaseSettings): number | null => (limits === undefined || limits.lifetime_seconds === 0 ? null : limits.lifetime_seconds);
+
+/**
+ * A lazy pool on one database; `max` connections at most. End it, or use `withDatabase`. Sessions live until then: one that the driver
+ * replaced by itself would lose its locks. Only one that is told of its end (`onClose`) has a lifetime.
+ */
+export function connect(
+  settings: DatabaseSettings,
+  application: string,
+  max = 1,
+  connectSeconds = settings.limits?.connect_seconds ?? CONNECT_SECONDS,
+  onClose?: () => void,
+): Database {
+  const closes = { count: 0 };
+  const database = postgres({
+    host: settings.host,
+    port: settings.port,
+    database: settings.database,
+    username: settings.user,
+    password: settings.password,
+    ssl: tlsOptions(settings) ?? false,
+    max,
+    max_lifetime: onClose === undefined ? null : lifetimeOf(settings),
+    connect_timeout: connectSeconds,
+    onclose: () => {
+      closes.count += 1;
+      onClose?.();
+    },
+    connection: { application_name: `tidemark ${application}`, ...SESSION, ...limitsOf(settings) },
+    types: { date: TEXT_TIMES },
+    onnotice: (notice) => { logger.debug({ code: notice.code }, notice.message ?? ''); },
+  });
+  closesByDatabase.set(database, closes);
+  return database;
+}
+
+const closesByDatabase = new WeakMap<Database, { count: number }>();
+
+/** How many connections of a database have closed so far, for whatever reason. */
+export const closesOf = (database: Database): number => closesByDatabase.get(database)?.count ?? 0;
+
+/** The same connection for the pg driver, which node-pg-migrate uses. */
+export function pgClientConfig(settings: DatabaseSettings): ClientConfig {
+  return {
+    host: settings.host,
+    port: settings.port,
+    database: settings.database,
+    user: settings.user,
+    password: settings.password,
+    ssl: tlsOptions(settings) ?? false,
+    connectionTimeoutMillis: (settings.limits?.connect_seconds ?? CONNECT_SECONDS) * 1000,
+    application_name: 'tidemark migrate',
+    options: '-c TimeZone=UTC',
+  };
+}
+
+/** A connection that can be replaced: after it was cut, the driver may write what was left to the next one, which the server does not understand. */
+export interface Link {
+  readonly database: () => Database;
+  readonly renew: () => Promise<void>;
+}
+
+/**
+ * Opens a database, hands it to `work`, and closes it whatever happens.
+ * @throws TidemarkError that names the database and the setting to change, when it cannot be reached.
+ */
+export async function withDatabase<T>(
+  settings: DatabaseSettings,
+  application: string,
+  work: (database: Database) => Promise<T>,
+  patienceSeconds = 20,
+): Promise<T> {
+  return withLink(settings, application, (link) => work(link.database()), patienceSeconds);
+}
+
+/** As `withDatabase`, for work that goes on with another connection when one is cut. */
+export async function withLink<T>(
+  settings: DatabaseSettings,
+  application: string,
+  work: (link: Link) => Promise<T>,
+  patienceSeconds = 20,
+): Promise<T> {
+  let database = connect(settings, application);
+  const renew = async () => {
+    database.end({ timeout: 0 }).catch(() => undefined);
+    database = connect(settings, application);
+    await assertAnswers(database, settings, patienceSeconds);
+  };
+  try {
+    await assertAnswers(database, settings, patienceSeconds);
+    return await work({ database: () => database, renew });
+  } catch (error) {
+    throw explainDatabaseError(error, settings);
+  } finally {
+    await database.end({ timeout: 5 });
+  }
+}
+
+/** The driver tries for ever where a connection is taken and closed at once, as a proxy before a dead server does. */
+async function assertAnswers(database: Database, settings: DatabaseSettings, patienceSeconds: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const silence = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(Object.assign(new Error(`${settings.role}: no answer`), { code: 'CONNECT_TIMEOUT' }));
+      void database.end({ timeout: 0 });
+    }, patienceSeconds * 1000);
+  });
+  try {
+    await Promise.race([database`select 1`.execute(), silence]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+const UNREACHABLE = ['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ETIMEDOUT', 'CONNECT_TIMEOUT', 'EAI_AGAIN'];
+const CUT_OFF = ['CONNECTION_CLOSED', 'CONNECTION_ENDED', 'CONNECTION_DESTROYED', 'ECONNRESET', 'EPIPE', '57P01', '57P02', '25P03'];
+
+/** True for an error that says a server is away, which passes, and not that something is wrong with what was asked of it. */
+export const isAway = (error: unknown): boolean => hasCode(error, ...UNREACHABLE, ...CUT_OFF, '57P03') || takesNone(error);
+
+/** A server that answers but lets nobody in for now: too many connections, or a database that was closed for maintenance. */
+const takesNone = (error: unknown): boolean => hasCode(error, '53300') || (hasCode(error, '55000') && (error as Error).message.includes('accepting connections'));
+
+/** True for an error that says that no session could be had or kept, whatever was about to be asked. */
+export const isConnectionFault = (error: unknown): boolean => isAway(error) || hasCode(error, '28P01', '28000', '3D000');
+
+/**
+ * Serialization failure, deadlock, lock and statement timeouts, no room for another session now; and a library that a new session cannot
+ * load, because the server's files were upgraded and it was not restarted yet.
+ */
+const CONFLICTS = ['40001', '40P01', '55P03', '57014', '53300', '58P01'];
+
+/** True for an error after which the same work may succeed: a server that is away, or that others kept busy. */
+export const isPassing = (error: unknown): boolean => isAway(error) || hasCode(error, ...CONFLICTS);
+
+const at = (settings: DatabaseSettings) => `${settings.user}@${settings.host}:${String(settings.port)}/${settings.database}`;
+
+/** Turns what a driver throws into what a user can act on; an error that is already explained passes through. */
+export function explainDatabaseError(error: unknown, settings: DatabaseSettings): unknown {
+  if (!(error instanceof Error) || error instanceof TidemarkError) return error;
+  const { role, prefix } = settings;
+  const where = { detail: `${role} database ${at(settings)}`, cause: error, code: 'code' in error ? String(error.code) : undefined };
+  const fault = explainTlsError(error, settings);
+  if (fault !== undefined) return new TidemarkError(fault.message, { ...where, hint: fault.hint });
+  if (hasCode(error, ...UNREACHABLE))
+    return new TidemarkError(`the ${role} database does not answer at ${settings.host}:${String(settings.port)}`, {
+      ...where, hint: `start it with "npx tidemark db start", or set ${prefix}HOST and ${prefix}PORT`,
+    });
+  if (hasCode(error, '28P01', '28000'))
+    return new TidemarkError(`the ${role} database refuses user ${settings.user}`, { ...where, hint: `set ${prefix}USER and ${prefix}PASSWORD` });
+  if (hasCode(error, '3D000'))
+    return new TidemarkError(`the ${role} server has no database ${settings.database}`, { ...where, hint: `create it, or set ${prefix}NAME` });
+  if (hasCode(error, '57P03'))
+    return new TidemarkError(`the ${role} database is starting up or shutting down`, { ...where, hint: 'try again in a moment' });
+  if (takesNone(error))
+    return new TidemarkError(`the ${role} database takes no connections now: ${error.message}`, { ...where, hint: 'wait until it does, or see to it there; the command can be run again' });
+  if (hasCode(error, ...CUT_OFF))
+    return new TidemarkError(`the ${role} database ended the connection`, { ...where, hint: 'see that the server runs, then run the command again: nothing is half done' });
+  if (hasCode(error, '42501') && error.message.includes('row-level security'))
+    return new TidemarkError(`a policy of row-level security hides rows of the ${role} from user ${settings.user}: ${error.message}`, {
+      ...where, hint: `what is hidden would be missed, or taken for deleted. As a superuser there: alter role "${settings.user}" bypassrls`,
+    });
+  if (role === 'warehouse' && isNotMigrated(error))
+    return new TidemarkError('the warehouse is not migrated', { ...where, hint: 'run: npm run migrate' });
+  return fromServer(error, where);
+}
+
+/** True for an error that says that Tidemark's own objects are not in the warehouse. */
+export function isNotMigrated(error: Error): boolean {
+  return hasCode(error, '3F000', '42P01', '42883') && /tidemark|pipeline_metadata/.test(error.message);
+}
+
+interface ServerError extends Error { readonly detail?: string; readonly hint?: string; readonly severity?: string }
+
+function fromServer(error: ServerError, where: { detail: string; cause: unknown; code: string | undefined }): Error {
+  if (error.severity === undefined) return error;
+  const own = where.code?.startsWith('TM') === true;
+  return new TidemarkError(error.message, { ...where, detail: own ? error.detail : where.detail, hint: error.hint });
+}

@@ -1,0 +1,97 @@
+import { readdir, stat, unlink } from 'node:fs/promises';
+import path from 'node:path';
+import { batchFiles, checkpointSequences, newestCheckpoint, readBatch, readCheckpoint, type BatchDocument, type ChangeLog } from './chain.js';
+import { BATCH_NAME, batchNameOf, chainHead, momentOf } from '../batch/metadata.js';
+import { COMPRESSED, TEMPORARY_PREFIX, compressFile, explainFileError } from '../base/durable-file.js';
+import { tolerateGone } from '../base/errors.js';
+
+/** What becomes of batch files once they are applied: compressed, kept for as long as is asked, and found again for a replay. */
+
+/** A day in milliseconds. */
+export const DAY_MS = 86_400_000;
+
+/** Compresses the applied batch of that file name; where another loader was quicker there is nothing left to do. */
+export async function compressApplied(log: ChangeLog, name: string): Promise<void> {
+  if (name.endsWith(COMPRESSED)) return;
+  await compressFile(path.join(log.processed, name)).catch(tolerateGone);
+}
+
+/** Applied batches that are not compressed yet: their loader died, or an older release applied them. */
+export async function uncompressed(log: ChangeLog): Promise<string[]> {
+  return (await readdir(log.processed)).filter((name) => name.startsWith('changes_') && name.endsWith('.json')).sort();
+}
+
+const HOUR_MS = 3_600_000;
+
+/** Removes what loaders that died while they compressed left behind: temporary files nobody has written to for an hour. */
+export async function removeAbandoned(log: ChangeLog, now: number): Promise<void> {
+  for (const name of (await readdir(log.processed)).filter((each) => each.startsWith(TEMPORARY_PREFIX))) {
+    const file = path.join(log.processed, name);
+    const written = await stat(file).then(({ mtimeMs }) => mtimeMs, tolerateGone);
+    if (written !== undefined && now - written > HOUR_MS) await unlink(file).catch(tolerateGone);
+  }
+}
+
+/** Applied batch files, oldest first. */
+export async function appliedFiles(log: ChangeLog): Promise<string[]> {
+  return (await readdir(log.processed)).filter((name) => name.startsWith('changes_')).sort().map((name) => path.join(log.processed, name));
+}
+
+/** The oldest batch of the chain that is still there, applied or waiting, by its name. A document from elsewhere is none of the chain. */
+export async function oldestBatch(log: ChangeLog): Promise<string | undefined> {
+  return [...await appliedFiles(log), ...await batchFiles(log)].map(batchNameOf).filter((name) => BATCH_NAME.test(name)).sort()[0];
+}
+
+/** Removes files of the change log; one that is gone already was removed by somebody else. */
+export async function removeFiles(files: readonly string[]): Promise<void> {
+  for (const file of files) await unlink(file).catch((error: unknown) => tolerateGone(explainFileError(error, path.dirname(file))));
+}
+
+/** An applied batch: its name, and its file. */
+export interface AppliedBatch { readonly name: string; readonly file: string }
+
+/**
+ * Applied batches that were extracted more than `days` days before `now` (milliseconds), oldest first, up to the first that waits to be applied.
+ * The newest of the chain and the newest applied one stay, whatever their age: they are where extraction and loading stand.
+ */
+export async function oldApplied(log: ChangeLog, days: number, now: number): Promise<AppliedBatch[]> {
+  const head = chainHead(await newestCheckpoint(log)).batch_id;
+  const named = (await appliedFiles(log)).map((file) => ({ file, name: batchNameOf(file) }));
+  // A document from elsewhere has no age that its name tells.
+  const own = named.filter(({ name }) => BATCH_NAME.test(name));
+  const waiting = (await batchFiles(log)).map(batchNameOf).find((name) => BATCH_NAME.test(name)) ?? '\uffff';
+  return own.filter(({ name }) => name < waiting && name !== head && name !== own.at(-1)?.name && now - momentOf(name) > days * DAY_MS);
+}
+
+/**
+ * Checkpoints of that age, up to the first that is needed: the newest, or that of a batch that waits to be applied or is kept. An applied batch
+ * whose file stays keeps its own: without it nobody could load the batch once more.
+ * @param removed names of the batches whose files go
+ * @param kept names of those that stay although they are old, as does what follows them
+ * @throws TidemarkError if one cannot be read
+ */
+export async function oldCheckpoints(log: ChangeLog, days: number, now: number, removed: ReadonlySet<string>, kept: readonly string[]): Promise<string[]> {
+  const old: string[] = [];
+  const needed = new Set([...(await batchFiles(log)).map(batchNameOf), ...kept]);
+  const applied = new Set((await appliedFiles(log)).map(batchNameOf).filter((name) => !removed.has(name)));
+  for (const sequence of (await checkpointSequences(log)).slice(0, -1)) {
+    const found = await readCheckpoint(log, sequence);
+    if (found === undefined) continue;
+    const name = found.batch_id ?? '';
+    if (now - Date.parse(found.extracted_at) <= days * DAY_MS || needed.has(name)) break;
+    if (!applied.has(name)) old.push(path.join(log.checkpoints, `${String(sequence)}.json`));
+  }
+  return old;
+}
+
+/** The document of a batch, applied or waiting; undefined where the change log has no file of that name. */
+export async function findBatch(log: ChangeLog, batchName: string): Promise<BatchDocument | undefined> {
+  if (!/^[\w.-]+$/.test(batchName)) return undefined;
+  for (const folder of [log.processed, log.folder]) {
+    for (const ending of [`.json${COMPRESSED}`, '.json']) {
+      const document = await readBatch(path.join(folder, batchName + ending)).catch(tolerateGone);
+      if (document !== undefined) return document;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,174 @@
+import { createHash } from 'node:crypto';
+import { access, readdir, rename } from 'node:fs/promises';
+import path from 'node:path';
+import {
+  FRAME, batchMetadataSchema, chainHead, documentHeadSchema, type BatchMetadata, type DocumentHead,
+} from '../batch/metadata.js';
+import { COMPRESSED, ensurePrivateFolder, explainFileError, flushFolder, moveFiles, readPrivateFile } from '../base/durable-file.js';
+import { TidemarkError, hasCode } from '../base/errors.js';
+import { giveBackBatches } from '../base/v8-memory.js';
+import { isShardName } from '../batch/shard.js';
+
+/** The change log of one table, or of one shard of it: batch files, applied ones in processed/, and their checkpoints. One chain. */
+export interface ChangeLog {
+  readonly table: string;
+  /** Empty for the whole table. */
+  readonly shard: string;
+  readonly folder: string;
+  readonly processed: string;
+  readonly checkpoints: string;
+}
+
+/** A batch file that was read and found whole. */
+export interface BatchDocument {
+  readonly file: string;
+  readonly head: DocumentHead;
+  readonly text: string;
+}
+
+const BATCH_FILE = /^changes_.*\.json(\.gz)?$/;
+/** Below the folder of a table: the change logs of its shards. */
+export const SHARDS = 'shards';
+
+/** Opens the change log of a table or shard, making its folders (0700) where they are missing. */
+export async function openChangeLog(root: string, table: string, shard = ''): Promise<ChangeLog> {
+  if (!/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(table)) throw new TidemarkError(`"${table}" cannot be the name of a change log folder`);
+  if (shard !== '' && !isShardName(shard)) throw new TidemarkError(`"${shard}" cannot be the name of a change log folder`);
+  const log = changeLogOf(root, table, shard);
+  const above = shard === '' ? [root] : [root, path.join(root, table), path.dirname(log.folder)];
+  for (const each of [...above, log.folder, log.processed, log.checkpoints]) await ensurePrivateFolder(each);
+  return log;
+}
+
+/** Where the change log of a table or shard is, whether it is there or not. */
+export function changeLogOf(root: string, table: string, shard = ''): ChangeLog {
+  const folder = shard === '' ? path.join(root, table) : path.join(root, table, SHARDS, shard);
+  return { table, shard, folder, processed: path.join(folder, 'processed'), checkpoints: path.join(folder, 'checkpoints') };
+}
+
+/** The newest checkpoint, which is the watermark; undefined where nothing was ever extracted. */
+export async function newestCheckpoint(log: ChangeLog): Promise<BatchMetadata | undefined> {
+  const last = (await checkpointSequences(log)).at(-1);
+  return last === undefined ? undefined : readCheckpoint(log, last);
+}
+
+/** The sequences of all checkpoints, in their order. */
+export async function checkpointSequences(log: ChangeLog): Promise<number[]> {
+  const names = (await readdir(log.checkpoints)).filter((name) => /^[0-9]+\.json$/.test(name));
+  return names.map((name) => Number.parseInt(name, 10)).sort((one, other) => one - other);
+}
+
+export async function readCheckpoint(log: ChangeLog, sequence: number): Promise<BatchMetadata | undefined> {
+  const file = path.join(log.checkpoints, `${String(sequence)}.json`);
+  try {
+    return batchMetadataSchema.parse(JSON.parse(await readPrivateFile(file)));
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined;
+    throw new TidemarkError('a checkpoint cannot be read', {
+      detail: file, cause: error, hint: 'restore it from a backup; its content is batch_metadata of the batch file of that sequence',
+    });
+  }
+}
+
+/** Checksum of change lines, as they stand in the file; the same as tidemark.batch_checksum. */
+export function checksumOf(lines: string): string {
+  return createHash('sha256').update(lines, 'utf8').update('\n').digest('hex');
+}
+
+/** Whether a batch belongs to the log: its checkpoint names it, or it came from outside and has no sequence. */
+export async function isPublished(log: ChangeLog, head: DocumentHead): Promise<boolean> {
+  if (head.sequence == null) return true;
+  return (await readCheckpoint(log, head.sequence))?.batch_id === head.batch_id;
+}
+
+/** The batch files that wait to be applied, oldest first. */
+export async function batchFiles(log: ChangeLog): Promise<string[]> {
+  return (await readdir(log.folder)).filter((name) => BATCH_FILE.test(name)).sort().map((name) => path.join(log.folder, name));
+}
+
+/**
+ * Reads a batch file and proves that it is whole: frame, count and checksum.
+ * The original's minimal document is taken as well; then apply_batch alone judges it.
+ * @throws TidemarkError naming the file and what is wrong with it. The file is left where it is.
+ */
+export async function readBatch(file: string): Promise<BatchDocument> {
+  try {
+    giveBackBatches();
+    const text = await readPrivateFile(file);
+    if (text.trim() === '') throw new TidemarkError('it is empty');
+    return { file, text, head: text.startsWith(FRAME.begin) ? readOwnHead(text) : readForeignHead(text) };
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) throw error;
+    if (hasCode(error, 'EACCES', 'EPERM', 'EISDIR', 'ELOOP'))
+      throw new TidemarkError('a batch file cannot be read', { detail: file, cause: error, hint: 'give this user the file; a symbolic link is not followed' });
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new TidemarkError(`a batch file cannot be loaded: ${reason}`, {
+      detail: file, cause: error, hint: 'it was left where it is: restore it from a backup, then load again',
+    });
+  }
+}
+
+function readOwnHead(text: string): DocumentHead {
+  const middle = text.indexOf(FRAME.middle);
+  if (middle < 0 || !text.endsWith(FRAME.end)) throw new TidemarkError('it is truncated');
+  const head = documentHeadSchema.parse(JSON.parse(text.slice(FRAME.begin.length, middle)));
+  const lines = text.slice(middle + FRAME.middle.length, text.length - FRAME.end.length);
+  const found = lines.split('\n').length;
+  if (found !== head.change_count)
+    throw new TidemarkError(`change_count is ${String(head.change_count)}, but it holds ${String(found)} changes`);
+  if (head.checksum != null && checksumOf(lines) !== head.checksum)
+    throw new TidemarkError('the checksum does not fit the change lines: it was altered after it was written');
+  return head;
+}
+
+function readForeignHead(text: string): DocumentHead {
+  const parsed = parseJson(text);
+  const head = documentHeadSchema.safeParse((parsed as { batch_metadata?: unknown } | null)?.batch_metadata);
+  if (head.success) return head.data;
+  throw new TidemarkError('it is JSON, but not a batch: batch_metadata with batch_id and change_count is missing or wrong');
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new TidemarkError('it is not JSON, or it is truncated', { cause: error });
+  }
+}
+
+/** The file of a batch, whether it waits or was applied: looked for in the order in which it moves, so that one on its way is not missed. */
+export async function findFile({ folder, processed }: ChangeLog, batchName: string): Promise<string | undefined> {
+  for (const file of [path.join(folder, `${batchName}.json`), path.join(processed, `${batchName}.json`), path.join(processed, `${batchName}.json${COMPRESSED}`)])
+    if (await access(file).then(() => true, () => false)) return file;
+  return undefined;
+}
+
+/** Moves applied batch files to processed/. One that is gone was moved by another loader. */
+export async function markProcessed(log: ChangeLog, ...files: readonly string[]): Promise<void> {
+  await moveFiles(files, log.processed);
+}
+
+/** Whether the newest batch of the chain lies among those that were applied. */
+export async function isNewestProcessed(log: ChangeLog): Promise<boolean> {
+  const { batch_id: newest } = chainHead(await newestCheckpoint(log));
+  return newest !== null && (await readdir(log.processed)).some((name) => name === `${newest}.json` || name === `${newest}.json${COMPRESSED}`);
+}
+
+/** Makes sure that what is about to be applied survives a crash of the machine that the warehouse survives. */
+export async function flushChangeLog(log: ChangeLog): Promise<void> {
+  await flushFolder(log.folder);
+  await flushFolder(log.checkpoints);
+}
+
+/** Renames the change log of a table that is no longer registered. Returns its new place; undefined where there is none. */
+export async function setAsideChangeLog(root: string, table: string): Promise<string | undefined> {
+  const aside = path.join(root, `${table}.removed_${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '_')}`);
+  try {
+    await rename(path.join(root, table), aside);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined;
+    throw explainFileError(error, root);
+  }
+  await flushFolder(root);
+  return aside;
+}

@@ -1,0 +1,84 @@
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { SHARDS, batchFiles, changeLogOf, findFile, newestCheckpoint, openChangeLog, type ChangeLog } from './chain.js';
+import { BATCH_NAME, batchNameOf, momentOf, type BatchMetadata } from '../batch/metadata.js';
+import { hasCode } from '../base/errors.js';
+import { isShardName } from '../batch/shard.js';
+
+/** The tables that have a change log here; none where there is no folder. */
+export async function loggedTables(root: string): Promise<string[]> {
+  const entries = await readdir(root, { withFileTypes: true }).catch(() => []);
+  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name).sort();
+}
+
+/** The shards of a table that have a change log here, those of layouts of the past too. */
+export async function loggedShards(root: string, table: string): Promise<string[]> {
+  const entries = await readdir(path.join(root, table, SHARDS), { withFileTypes: true }).catch((error: unknown) => {
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return [];
+    throw error;
+  });
+  return entries.filter((entry) => entry.isDirectory() && isShardName(entry.name)).map(({ name }) => name).sort(byNumber);
+}
+
+const byNumber = (one: string, other: string) => Number.parseInt(one, 10) - Number.parseInt(other, 10) || (one < other ? -1 : 1);
+
+/** Every change log of a table: of the whole table, then of each shard. */
+export async function openChains(root: string, table: string): Promise<ChangeLog[]> {
+  const whole = await openChangeLog(root, table);
+  return [whole, ...(await loggedShards(root, table)).map((shard) => changeLogOf(root, table, shard))];
+}
+
+/** What the change log of a table or shard says of how far it is. */
+export interface ChainState {
+  readonly shard: string;
+  readonly pending: number;
+  readonly newest: BatchMetadata | undefined;
+}
+
+/** When the oldest batch of a table that waits to be applied was captured (milliseconds); undefined where none of Tidemark's own waits. */
+export async function oldestWaiting(root: string, table: string): Promise<number | undefined> {
+  const moments: number[] = [];
+  for (const log of (await loggedTables(root)).includes(table) ? await openChains(root, table) : [])
+    for (const file of await batchFiles(log)) {
+      const name = batchNameOf(file);
+      if (BATCH_NAME.test(name)) moments.push(momentOf(name));
+    }
+  return moments.length === 0 ? undefined : Math.min(...moments);
+}
+
+/** How far the change logs of a table are, for those who only look: of the whole table, then of each shard. Nothing is made. */
+export async function inspectChains(root: string, table: string): Promise<ChainState[]> {
+  const found: ChainState[] = [];
+  for (const shard of ['', ...await loggedShards(root, table)]) {
+    const state = await inspectChangeLog(root, table, shard);
+    if (state !== undefined) found.push({ shard, ...state });
+  }
+  return found;
+}
+
+/** How far the change log of a table or shard is, for those who only look: undefined where there is none, and nothing is made. */
+export async function inspectChangeLog(root: string, table: string, shard = ''): Promise<Omit<ChainState, 'shard'> | undefined> {
+  const log = changeLogOf(root, table, shard);
+  try {
+    return { pending: (await batchFiles(log)).length, newest: await newestCheckpoint(log) };
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES')) return undefined;
+    throw error;
+  }
+}
+
+/** Where the file of a batch is, as seen from the change log's folder: waiting, applied, or undefined where it is not here. */
+export async function findBatchFile(root: string, table: string, batchId: string): Promise<string | undefined> {
+  for (const shard of ['', ...await loggedShards(root, table)]) {
+    const file = await findFile(changeLogOf(root, table, shard), batchId);
+    if (file !== undefined) return path.relative(root, file);
+  }
+  return undefined;
+}
+
+/** Files in the folder that are no batches by their names: nobody reads them, so somebody should be told. What begins with a dot is not meant for readers. */
+export async function strangeFiles(log: ChangeLog): Promise<string[]> {
+  const batches = new Set((await batchFiles(log)).map((file) => path.basename(file)));
+  const entries = await readdir(log.folder, { withFileTypes: true });
+  return entries.filter((entry) => !entry.isDirectory() && !batches.has(entry.name) && !entry.name.startsWith('.')).map(({ name }) => name).sort();
+}

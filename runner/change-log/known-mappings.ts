@@ -1,0 +1,30 @@
+import { statfs } from 'node:fs/promises';
+import path from 'node:path';
+import { dimensionMappingSchema, type DimensionMapping } from '../batch/metadata.js';
+import { ensurePrivateFolder, readPrivateFile, replaceFile } from '../base/durable-file.js';
+
+/** Room on the disk of the change log for this user, in bytes. */
+export async function freeBytes(root: string): Promise<number> {
+  await ensurePrivateFolder(root);
+  const { bavail, bsize } = await statfs(root);
+  return bavail * bsize;
+}
+
+const MAPPINGS = 'dimensions.json';
+
+/** Keeps a copy of the registered mappings beside the change log, so that extraction goes on while the warehouse is away. */
+export async function rememberMappings(root: string, mappings: readonly DimensionMapping[]): Promise<void> {
+  await ensurePrivateFolder(root);
+  const content = `${JSON.stringify(mappings, null, 2)}\n`;
+  if ((await readPrivateFile(path.join(root, MAPPINGS)).catch(() => '')) === content) return;
+  await replaceFile(root, MAPPINGS, content);
+}
+
+/** The mappings as they were when the warehouse last answered; undefined where it never did. */
+export async function rememberedMappings(root: string): Promise<DimensionMapping[] | undefined> {
+  try {
+    return dimensionMappingSchema.array().parse(JSON.parse(await readPrivateFile(path.join(root, MAPPINGS))));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,169 @@
+import { startSizing } from './batch-size.js';
+import { checksumOf, type ChangeLog } from '../change-log/chain.js';
+import { batchId, batchMetadataSchema, chainHead, type BatchMetadata } from '../batch/metadata.js';
+import { failpoint } from '../base/failpoint.js';
+import { logger } from '../base/logger.js';
+import { timed } from '../run/measurements.js';
+import { recallMemory } from './known-rows.js';
+import { startPace } from './rate-limit.js';
+import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
+import { chainName } from '../batch/shard.js';
+import { awaitFlush } from '../source/flush.js';
+import type { SourceIdentity } from '../source/server.js';
+import { readPage, type Page, type PagePlace } from '../source/table.js';
+import { beginSweep, resumeSweep, type SweepStart, type SweepSubject } from './sweep-start.js';
+
+/** What a sweep of one table works with. */
+export interface Sweeper extends SweepSubject {
+  readonly log: ChangeLog;
+  readonly identity: SourceIdentity;
+  /** When another chain of the table captured rows of this one last: what it reads is later. */
+  readonly notBefore?: string | null;
+  readonly onPage?: ((changes: number) => void) | undefined;
+  /** Told, at the start of a sweep that reads every row, about how many there are. */
+  readonly onEstimate?: ((rows: number) => void) | undefined;
+  /** The greatest batch that is loaded well; undefined while the warehouse is away. */
+  readonly batchCeiling?: number | undefined;
+  /** Most rows to read in a second; undefined for no limit. */
+  readonly maxRowsPerSecond?: number | undefined;
+  /** True ends the sweep after the page in hand; the next one resumes it there. */
+  readonly isStopping?: (() => boolean) | undefined;
+}
+
+/** Batches and changes published so far. */
+export interface Published {
+  batches: number;
+  changes: number;
+}
+
+/** A page, where it was read, and whether the sweep goes on after it. */
+interface PageRead {
+  readonly page: Page;
+  readonly place: PagePlace;
+  readonly isLast: boolean;
+}
+
+/**
+ * Runs one sweep, page by page, each page a batch: the rest of the newest one where that was interrupted, else one of its own.
+ * @param newest the newest checkpoint, where the sweep begins; undefined for the first
+ * @param total is added to
+ * @throws AlreadyPublishedError if another writer was quicker; what was published before stands
+ */
+export async function sweep(sweeper: Sweeper, newest: BatchMetadata | undefined, resumes: boolean, total: Published): Promise<void> {
+  const start = resumes && newest !== undefined ? resumeSweep(sweeper.settings, newest) : await beginSweep(sweeper, newest);
+  const chain = chainName(sweeper.log.table, sweeper.log.shard);
+  const size = startSizing(sweeper.settings, chain, sweeper.batchCeiling);
+  const memory = recallMemory({ ...sweeper, chain }, newest, sweeper.full);
+  const pace = startPace(sweeper);
+  let before = newest;
+  let [safeBefore, repeats] = [0n, 0];
+  const { estimated_rows: estimate } = sweeper.described;
+  if (start.bounds.from_transaction === null && start.is_full && estimate !== null) sweeper.onEstimate?.(Math.ceil(estimate / (sweeper.shard?.layout.count ?? 1)));
+  for (let place: PagePlace | undefined = start.place; place !== undefined && sweeper.isStopping?.() !== true;) {
+    failpoint('page');
+    const [here, notBefore, began] = [place, later(before?.extracted_at ?? null, sweeper.notBefore ?? null), performance.now()];
+    const limits = { rows: size.rows(), bytes: sweeper.settings.batch_max_bytes, known: memory.known() };
+    const page = await timed('read', () => readPage(sweeper.source, sweeper.described, start.bounds, here, limits, notBefore));
+    const next = nextPlace(sweeper, start, place, page);
+    const read = { page, place, isLast: next === undefined };
+    size.read(page);
+    repeats += page.rows_read - page.change_count;
+    if (page.lines !== null) {
+      if (page.newest_writer === null || BigInt(page.newest_writer) >= safeBefore) safeBefore = BigInt(await awaitFlush(sweeper.source));
+      failpoint('flushed');
+      before = await publishPage(sweeper, start, read, page.lines, before);
+      total.batches += 1;
+      total.changes += page.change_count;
+      size.measured({ changes: page.change_count, seconds: (performance.now() - began) / 1000 });
+      sweeper.onPage?.(page.change_count);
+    } else if (read.isLast && (repeats > 0 || isCheckpointDue(sweeper, start, page, before))) {
+      before = await publishQuietPoll(sweeper, metadataOf(sweeper, start, read, null, before));
+    }
+    memory.keep(before, page.memory);
+    place = next;
+    if (place !== undefined) await pace(page.rows_read);
+  }
+}
+
+/** Of two instants of one zone (ISO 8601) the later one. */
+const later = (one: string | null, other: string | null) => ((one ?? '') > (other ?? '') ? one : other);
+
+/** The pass over rows without an effective time comes last, in full sweeps only: no index could serve it. */
+function nextPlace({ described }: Sweeper, start: SweepStart, place: PagePlace, page: Page): PagePlace | undefined {
+  if (page.has_more) return { isDated: place.isDated, after: page.last_row };
+  return place.isDated && start.is_full && described.may_be_undated ? { isDated: false, after: null } : undefined;
+}
+
+async function publishPage(
+  sweeper: Sweeper,
+  start: SweepStart,
+  read: PageRead,
+  lines: string,
+  before: BatchMetadata | undefined,
+): Promise<BatchMetadata> {
+  const metadata = { ...metadataOf(sweeper, start, read, checksumOf(lines), before), batch_id: batchId(read.page.extracted_at, before, sweeper.log.shard) };
+  const file = await timed('publish', () => publishBatch(sweeper.log, metadata, lines));
+  logger.debug({ file, changes: read.page.change_count }, 'batch published');
+  return metadata;
+}
+
+async function publishQuietPoll({ log }: Sweeper, metadata: BatchMetadata): Promise<BatchMetadata> {
+  await publishCheckpoint(log, metadata);
+  return metadata;
+}
+
+function metadataOf(
+  { log, described, identity, shard }: Sweeper,
+  start: SweepStart,
+  { page, place, isLast }: PageRead,
+  checksum: string | null,
+  before: BatchMetadata | undefined,
+): BatchMetadata {
+  const head = chainHead(before);
+  return batchMetadataSchema.parse({
+    batch_id: null,
+    table: log.table,
+    shard: shard?.name ?? null,
+    shard_layout: shard?.layout ?? null,
+    sequence: (before?.sequence ?? 0) + 1,
+    extracted_at: page.extracted_at,
+    change_count: page.change_count,
+    watermark: before?.high_watermark?.time ?? null,
+    high_watermark: (place.isDated ? page.last_row : null) ?? before?.high_watermark ?? null,
+    floor: start.floor,
+    snapshot: start.snapshot,
+    horizon: start.horizon,
+    sweep: {
+      complete: isLast,
+      is_full: start.is_full,
+      from_floor: start.bounds.floor,
+      from_high_watermark: start.bounds.high_watermark,
+      from_transaction: start.bounds.from_transaction,
+      before_transaction: start.bounds.before_transaction,
+      undated: place.isDated ? null : { after: page.last_row?.key ?? null },
+    },
+    full_sweep: start.full_sweep,
+    ...identity,
+    ...columnsOf(described),
+    previous_batch_id: head.batch_id,
+    previous_checksum: head.checksum,
+    checksum,
+  });
+}
+
+/** What a batch says of its columns: their names and types at the source, and where they go in history. */
+const columnsOf = ({ columns, columns_fingerprint, column_types, history_columns }: Sweeper['described']) => ({
+  columns: JSON.parse(columns) as unknown,
+  columns_fingerprint,
+  column_types: JSON.parse(column_types) as unknown,
+  history_columns: JSON.parse(history_columns) as unknown,
+});
+
+/**
+ * Whether a sweep that ends without another change must say so: it ends what is open, was a full one, or the heartbeat is due. (One that found
+ * what was known must too, or the next would look at it once more.)
+ */
+function isCheckpointDue({ settings }: Sweeper, start: SweepStart, page: Page, before: BatchMetadata | undefined): boolean {
+  if (before === undefined || start.is_full || !before.sweep.complete) return true;
+  return Date.parse(page.extracted_at) - Date.parse(before.extracted_at) >= settings.heartbeat_seconds * 1000;
+}

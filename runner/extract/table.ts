@@ -1,0 +1,136 @@
+import { newestCheckpoint, openChangeLog } from '../change-log/chain.js';
+import type { Settings } from '../base/settings.js';
+import type { BatchMetadata, DimensionMapping } from '../batch/metadata.js';
+import { isAway, type Link } from '../base/database.js';
+import { assertFits, warnOfUnmapped } from '../source/changed-columns.js';
+import { AlreadyPublishedError } from '../base/durable-file.js';
+import { HeldError, TidemarkError } from '../base/errors.js';
+import { logger, warnOnce } from '../base/logger.js';
+import { removeUnpublished } from '../change-log/publish.js';
+import { retrying } from '../run/retry.js';
+import { chainName, type Shard } from '../batch/shard.js';
+import { isSameServer, readIdentity, type SourceIdentity } from '../source/server.js';
+import { awaitExtraction, unlockExtraction } from '../source/lock.js';
+import { describeShard } from '../source/shard.js';
+import { describeTable } from '../source/table.js';
+import { sweep, type Published, type Sweeper } from './sweep.js';
+
+export interface ExtractResult {
+  readonly table: string;
+  /** Absent for the whole table. */
+  readonly shard?: string;
+  readonly batches: number;
+  readonly changes: number;
+  /** Time of the high watermark after the run; null before the first change. */
+  readonly watermark: string | null;
+}
+
+/** What extraction of one table needs, opened once and used for every poll. */
+export interface Extraction {
+  readonly link: Link;
+  readonly mapping: DimensionMapping;
+  readonly settings: Settings;
+  /** undefined for the whole table. */
+  readonly shard?: Shard | undefined;
+  /** When another chain of the table captured rows of this one last. */
+  readonly notBefore?: string | null;
+  /** Metadata of the newest batch in the ledger: it counts where the change log is behind; 'unknown' while the warehouse is away. */
+  readonly ledger: BatchMetadata | 'unknown' | undefined;
+  /** Reads every row again, whatever its time and transaction: repeats are absorbed. Also accepts another source server. */
+  readonly full: boolean;
+  readonly onPage?: (changes: number) => void;
+  /** Told about how many rows a sweep that reads every row will read. */
+  readonly onEstimate?: (rows: number) => void;
+  readonly maxRowsPerSecond?: number | undefined;
+  /** The greatest batch that is loaded well, where sizes follow measured time; undefined while the warehouse is away. */
+  readonly batchCeiling?: number | undefined;
+  /** Asked between pages: true ends the run after the page in hand. */
+  readonly isStopping?: () => boolean;
+}
+
+type Extractor = Sweeper & Pick<Extraction, 'ledger'>;
+
+const MOST_RACES = 5;
+
+/**
+ * Reads what changed in one table since its watermark and publishes it as batches: one sweep, page by page,
+ * after the rest of an interrupted one. Faults that pass are tried again; what was published before them stands, and counts.
+ * @throws TidemarkError if another extractor holds the table, or table, columns or folder are not as they must be.
+ */
+export async function extractTable(extraction: Extraction): Promise<ExtractResult> {
+  const total = { batches: 0, changes: 0 };
+  return retrying(chainName(extraction.mapping.dimension_name, extraction.shard?.name ?? ''), extraction.link, extraction.isStopping, () => extractOnce(extraction, total));
+}
+
+async function extractOnce(extraction: Extraction, total: Published): Promise<ExtractResult> {
+  const { mapping, settings } = extraction;
+  const source = extraction.link.database();
+  const table = mapping.dimension_name;
+  const part = extraction.shard === undefined ? undefined : await describeShard(source, mapping, extraction.shard);
+  const shard = part?.shard;
+  const described = await describeTable(source, mapping, part);
+  const log = await openChangeLog(settings.cdc_log_dir, table, shard?.name);
+  warnOfUnmapped(mapping, described);
+  await assertFits(source, mapping, described, await newestKnown({ ...extraction, log }));
+  if (described.lacks_index)
+    warnOnce(`index ${table}`, `${table}: no index of ${described.relation} serves extraction, so that each page reads the whole table. On the source: ${described.index_statement}`);
+  const holder = await awaitExtraction(source, table, log.shard);
+  if (holder !== undefined)
+    throw new HeldError(`another extractor holds ${chainName(table, log.shard)}: ${holder}`, {
+      detail: `table=${table}${log.shard === '' ? '' : ` shard=${log.shard}`}`, hint: `let it finish, or stop it; one extractor a ${log.shard === '' ? 'table' : 'shard'} is enough`,
+    });
+  try {
+    const extractor = { ...extraction, shard, source, table, log, described, identity: await readIdentity(source) };
+    await removeUnpublished(log, await newestKnown(extractor));
+    const result = await sweepUntilDone(extractor, total);
+    await unlockExtraction(source, table, log.shard);
+    return result;
+  } catch (error) {
+    // A session that was cut has given its lock back, and takes no more statements.
+    if (!isAway(error)) await unlockExtraction(source, table, log.shard);
+    throw error;
+  }
+}
+
+/** Finishes an interrupted sweep, then runs one of its own. A lost race is begun again from the winner's checkpoint. */
+async function sweepUntilDone(sweeper: Extractor, total: Published): Promise<ExtractResult> {
+  let races = 0;
+  for (let finished = false; !finished;) {
+    try {
+      const newest = await newestKnown(sweeper);
+      if (!sweeper.full) assertSameServer(sweeper, newest);
+      const resumes = newest?.sweep.complete === false && !sweeper.full;
+      await sweep(sweeper, newest, resumes, total);
+      finished = !resumes || sweeper.isStopping?.() === true;
+    } catch (error) {
+      races += 1;
+      if (!(error instanceof AlreadyPublishedError) || races > MOST_RACES) throw error;
+      logger.info({ table: sweeper.log.table }, 'another writer was quicker: reading again from its checkpoint');
+    }
+  }
+  const newest = await newestKnown(sweeper);
+  return { table: sweeper.log.table, ...(sweeper.shard === undefined ? {} : { shard: sweeper.shard.name }), ...total, watermark: newest?.high_watermark?.time ?? null };
+}
+
+/** The newest metadata of the chain: that of the log, or of the ledger where the folder is gone or behind. */
+export async function newestKnown({ log, ledger }: Pick<Extractor, 'log' | 'ledger'>): Promise<BatchMetadata | undefined> {
+  const newest = await newestCheckpoint(log);
+  if (ledger === 'unknown') {
+    if (newest !== undefined) return newest;
+    throw new TidemarkError('the change log has no checkpoint, and the warehouse, whose ledger could say where to go on, is away', {
+      detail: `table=${log.table} ${log.checkpoints}`, hint: 'restore the folder, or extract when the warehouse is back',
+    });
+  }
+  if (ledger !== undefined && ledger.sequence > (newest?.sequence ?? 0)) return ledger;
+  return newest;
+}
+
+/** Transaction numbers of another server mean nothing here: going on would miss rows without a word. */
+function assertSameServer({ identity, log }: Sweeper, newest: BatchMetadata | undefined): void {
+  if (newest === undefined || isSameServer(identity, newest)) return;
+  const shown = ({ system_identifier: server, database_oid: database, timeline }: SourceIdentity) => `${server}/${database}/${String(timeline)}`;
+  throw new TidemarkError('the source is not the database this change log was extracted from', {
+    detail: `table=${log.table} server/database/timeline: expected ${shown(newest)}, found ${shown(identity)}`,
+    hint: 'see that DB_HOST, DB_PORT and DB_NAME are right; if it was restored or failed over on purpose, compare and repair, then it goes on: npx tidemark reconcile --repair (or read every row again: npx tidemark extract --full)',
+  });
+}

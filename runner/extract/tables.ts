@@ -1,0 +1,123 @@
+import { isAdaptive, sizeLimits } from './batch-size.js';
+import { rememberMappings, rememberedMappings } from '../change-log/known-mappings.js';
+import type { Settings } from '../base/settings.js';
+import type { BatchMetadata, DimensionMapping } from '../batch/metadata.js';
+import { isAway, withDatabase, withLink, type Database } from '../base/database.js';
+import { extractTable, type ExtractResult } from './table.js';
+import { assertLayout, assertShardIsNamed, describeLayout, othersSince, tableState, type BegunLayouts } from './shard-layout.js';
+import { ledgerChains, newestInLedger, type LedgerChain } from '../warehouse/ledger.js';
+import { countPending } from '../load/chain.js';
+import { logger, warnOnce } from '../base/logger.js';
+import { within } from '../base/timeout.js';
+import { startProgress } from '../run/progress.js';
+import { eachTable, select, type Selection } from '../run/each-table.js';
+import { chainName, type AskedShard } from '../batch/shard.js';
+import { dimensionMappings, suggestedBatchSize } from '../warehouse/batches.js';
+
+export { loadTables } from '../load/tables.js';
+export { eachTable, select, selectTables, type Selection } from '../run/each-table.js';
+
+/** How long a warehouse that has taken a question may be silent before extraction goes on without it, in seconds. */
+const ANSWER_SECONDS = 20;
+
+export interface ExtractSelection extends Selection {
+  /** Reads every row again. */
+  readonly full?: boolean;
+  /** Most rows to read in a second, for each table; undefined for no limit. */
+  readonly maxRowsPerSecond?: number | undefined;
+  /** The shard of each table; without it tables that are extracted by shards are left alone. */
+  readonly shard?: AskedShard;
+  /** Kept by a process that extracts again and again. */
+  readonly begun?: BegunLayouts | undefined;
+}
+
+/** What the warehouse knows that extraction needs; without it, what was remembered of it. */
+interface Knowledge {
+  readonly mappings: readonly DimensionMapping[];
+  /** What the ledger has of each table; undefined while the warehouse is away. */
+  readonly ledger: ReadonlyMap<string, LedgerState> | undefined;
+  /** The greatest batch of each table that is loaded well, where sizes follow measured time. */
+  readonly ceilings?: ReadonlyMap<string, number>;
+}
+
+interface LedgerState {
+  readonly chains: readonly LedgerChain[];
+  /** The newest batch of the chain that is asked for. */
+  readonly newest: BatchMetadata | undefined;
+}
+
+/**
+ * Extracts the changes of the selected tables. A table that fails stops no other; the failures are thrown together at the end.
+ * Goes on while the warehouse is away, with the mappings as it last gave them.
+ */
+export async function extractTables(selection: ExtractSelection): Promise<ExtractResult[]> {
+  const { settings } = selection;
+  const asked: { known?: Knowledge } = {};
+  try {
+    return await withDatabase(settings.warehouse, 'extract', async (warehouse) => {
+      const known = asked.known = await within(ANSWER_SECONDS, askWarehouse(warehouse, settings, nameOf(selection.shard)));
+      return extractWith(selection, known);
+    });
+  } catch (error) {
+    if (asked.known !== undefined) throw error;
+    return extractWith(selection, await recall(error, settings));
+  }
+}
+
+/** What was remembered of a warehouse that is away; an error that has another reason, or nothing to fall back on, goes on its way. */
+async function recall(error: unknown, settings: Settings): Promise<Knowledge> {
+  const mappings = isAway(error) ? await rememberedMappings(settings.cdc_log_dir) : undefined;
+  if (mappings === undefined) throw error;
+  logger.warn(`${(error as Error).message}: extraction goes on with the mappings it last gave`);
+  return { mappings, ledger: undefined };
+}
+
+async function askWarehouse(warehouse: Database, settings: Settings, shard: string): Promise<Knowledge> {
+  const mappings = await dimensionMappings(warehouse);
+  await rememberMappings(settings.cdc_log_dir, mappings);
+  const ledger = new Map<string, LedgerState>();
+  const ceilings = new Map<string, number>();
+  for (const { dimension_name: table } of mappings) {
+    ledger.set(table, { chains: await ledgerChains(warehouse, table), newest: await newestInLedger(warehouse, table, shard) });
+    if (isAdaptive(settings)) ceilings.set(table, await suggestedBatchSize(warehouse, table, sizeLimits(settings)));
+  }
+  return { mappings, ledger, ceilings };
+}
+
+const nameOf = (shard: AskedShard): string => (typeof shard === 'object' ? shard.name : '');
+
+async function extractWith(selection: ExtractSelection, { mappings, ledger, ceilings }: Knowledge): Promise<ExtractResult[]> {
+  const { settings, signal, full = false, maxRowsPerSecond } = selection;
+  const shard = typeof selection.shard === 'object' ? selection.shard : undefined;
+  const tables = await withoutSharded(selection, select(mappings, selection.tables), ledger);
+  return withLink(settings.source, 'extract', (link) => eachTable(tables, async (mapping) => {
+    const table = mapping.dimension_name;
+    const state = await tableState(settings, table, ledger?.get(table)?.chains ?? []);
+    assertLayout(state, shard, selection.begun);
+    const progress = startProgress(`extract ${chainName(table, nameOf(shard))}`, undefined);
+    try {
+      return await extractTable({
+        link, mapping, settings, full, shard, ledger: ledger === undefined ? 'unknown' : ledger.get(table)?.newest,
+        notBefore: othersSince(state, shard),
+        batchCeiling: ceilings?.get(table), maxRowsPerSecond, onPage: progress.advance, onEstimate: progress.expect, isStopping: () => signal?.aborted === true,
+      });
+    } finally {
+      progress.stop();
+      await countPending(settings, table);
+    }
+  }));
+}
+
+/** Where no shard is named, tables that are extracted by shards are the business of other extractors. @throws UsageError if one was named */
+async function withoutSharded({ settings, tables, shard }: ExtractSelection, selected: readonly DimensionMapping[], ledger: Knowledge['ledger']): Promise<DimensionMapping[]> {
+  const kept: DimensionMapping[] = [];
+  for (const mapping of selected) {
+    const table = mapping.dimension_name;
+    // A change log that cannot be read stops its own table, later.
+    const state = shard === undefined ? await tableState(settings, table, ledger?.get(table)?.chains ?? []).catch(() => undefined) : undefined;
+    if (state?.present == null) kept.push(mapping);
+    else if (tables.length > 0) assertShardIsNamed(state);
+    else warnOnce(`shards ${table}`, `${table} is extracted by shards (${describeLayout(state.present)}), and left alone here: their extractors are told --shard`);
+  }
+  return kept;
+}

@@ -1,0 +1,105 @@
+import { batchFiles, isNewestProcessed, newestCheckpoint, type BatchDocument, type ChangeLog } from '../change-log/chain.js';
+import type { Settings } from '../base/settings.js';
+import { chainHead } from '../batch/metadata.js';
+import { explainDatabaseError, isPassing, type Database, type Transaction } from '../base/database.js';
+import { TidemarkError } from '../base/errors.js';
+import { failpoint } from '../base/failpoint.js';
+import { logger } from '../base/logger.js';
+import { timed } from '../run/measurements.js';
+import { chainName } from '../batch/shard.js';
+import { applyBatch, applyBatches, newestBatch, type ApplyResult } from '../warehouse/batches.js';
+
+/** Where batches are applied. In a transaction they are a dry run: nothing is committed. */
+export interface Applying {
+  readonly warehouse: Database | Transaction;
+  readonly settings: Settings;
+  readonly log: ChangeLog;
+}
+
+/**
+ * Applies batches that follow each other in one transaction.
+ * @returns what became of each; undefined where the warehouse refused one of them: then nothing was applied, and one by one will tell which
+ * @throws TidemarkError as applyDocument does, of the first; faults that pass as they are
+ */
+export async function applyTogether(warehouse: Database, log: ChangeLog, documents: readonly BatchDocument[]): Promise<ApplyResult[] | undefined> {
+  const [first] = documents;
+  if (first === undefined) return [];
+  // Those after it are of the same table and shard, and links of the chain: that is how they were grouped.
+  assertInPlace(log, first);
+  await assertInChain(warehouse, log, first);
+  failpoint('apply');
+  try {
+    return await timed('apply', () => applyBatches(warehouse, documents.map(({ text }) => text)));
+  } catch (error) {
+    if (isPassing(error) || !isRefusal(error)) throw error;
+    logger.debug({ table: log.table }, `one of ${String(documents.length)} batches was refused: they are applied one by one`);
+    return undefined;
+  }
+}
+
+/** Whether the server itself said no, which it says of a batch; anything else says nothing of it. */
+const isRefusal = (error: unknown): boolean => error instanceof Error && 'severity' in error;
+
+/** Applies one batch. @throws TidemarkError naming the file and what is wrong with it */
+export async function applyDocument({ warehouse, settings, log }: Applying, document: BatchDocument): Promise<ApplyResult> {
+  assertInPlace(log, document);
+  await assertInChain(warehouse, log, document);
+  failpoint('apply');
+  try {
+    return await timed('apply', () => applyBatch(warehouse, document.text));
+  } catch (error) {
+    const explained = explainDatabaseError(error, settings.warehouse);
+    if (!(explained instanceof TidemarkError)) throw explained;
+    throw new TidemarkError(explained.message, {
+      code: explained.code,
+      detail: `${document.file}${explained.detail === undefined ? '' : ` (${explained.detail})`}`,
+      hint: explained.hint,
+      cause: error,
+    });
+  }
+}
+
+function assertInPlace(log: ChangeLog, { file, head }: BatchDocument): void {
+  const place = chainName(head.table ?? 'orders', head.shard ?? '');
+  if (place === chainName(log.table, log.shard)) return;
+  throw new TidemarkError(`a batch of table ${place} lies in the change log of ${chainName(log.table, log.shard)}`, {
+    detail: file, hint: 'it was left where it is: move it to the folder of its table, or of its shard',
+  });
+}
+
+/** A warehouse that was lost and made anew has an empty ledger, while the change log says that its newest batch was applied. */
+export async function assertLedgerIsThere(warehouse: Database | Transaction, log: ChangeLog): Promise<void> {
+  if (!(await isNewestProcessed(log)) || (await newestBatch(warehouse, log.table, log.shard)) !== undefined) return;
+  throw new TidemarkError('the change log holds applied batches, but the ledger of this warehouse is empty', {
+    detail: `table=${log.table} ${log.processed}`,
+    hint: `see that WAREHOUSE_DB_NAME is right; if the warehouse was lost, apply them again: mv ${log.processed}/* ${log.folder}/ and load`,
+  });
+}
+
+/** Walks the hash chain: the batch must follow the newest one of the ledger, or be in the ledger already. */
+async function assertInChain(warehouse: Database | Transaction, log: ChangeLog, { file, head }: BatchDocument): Promise<void> {
+  if (head.sequence == null) return;
+  const newest = await newestBatch(warehouse, log.table, log.shard);
+  if (newest !== undefined && head.sequence <= Number(newest.sequence)) return;
+  if ((head.previous_checksum ?? null) === (newest?.checksum ?? null)) return;
+  throw missing('a batch is missing before this one', `${file} follows ${head.previous_batch_id ?? 'no batch'}`, log, newest?.batch_id);
+}
+
+/**
+ * Where nothing waits, the newest batch that was published must be in the ledger: its file may be gone, and no later one be there to tell.
+ * The ledger is looked at last, so that a loader at work beside this one raises no alarm.
+ */
+export async function assertNothingIsMissing(warehouse: Database | Transaction, log: ChangeLog): Promise<void> {
+  const published = await newestCheckpoint(log);
+  const { batch_id: name } = chainHead(published);
+  if (published === undefined || name === null || (await batchFiles(log)).length > 0) return;
+  const newest = await newestBatch(warehouse, log.table, log.shard);
+  if (newest !== undefined && (newest.batch_id === name || Number(newest.sequence) >= published.sequence)) return;
+  const place = `table=${log.table}${log.shard === '' ? '' : ` shard=${log.shard}`}`;
+  throw missing('a batch that was published is missing', `${place} ${name} is not in ${log.folder}`, log, newest?.batch_id);
+}
+
+const missing = (message: string, found: string, log: ChangeLog, newest: string | undefined) => new TidemarkError(message, {
+  detail: `${found}; the newest in the ledger is ${newest ?? 'none'}`,
+  hint: `put the missing batch files back (see processed/ and backups), then load again; where there are none, remove ${log.folder}: extract then goes on from the ledger`,
+});

@@ -1,0 +1,45 @@
+import { withDatabase } from '../base/database.js';
+import { rolledBack } from '../base/transaction.js';
+import { loadDry, type LoadResult } from './chain.js';
+import { eachTable, select, type Selection } from '../extract/tables.js';
+import { formatRetry, retryTable, type RetryReport } from './rejected.js';
+import { counted, formatRows } from '../base/text-table.js';
+import { dimensionMappings, transactionEffects, type Effect } from '../warehouse/batches.js';
+
+/** What loading would do to one history: the counts, and the first rows of each kind. */
+export interface DryRun extends LoadResult {
+  readonly effects: readonly Effect[];
+  /** What trying the rejected changes again would do; undefined where that was not asked. */
+  readonly retried?: RetryReport | undefined;
+}
+
+const SHOWN_ROWS = 5;
+/** Of the values of a sample row, on a terminal; --json has more of them. */
+const WIDEST = 80;
+
+/**
+ * Applies the pending batches of the selected tables with the very statements of a load, a transaction a table, asks what they
+ * did, and rolls back. Loaders of that table wait meanwhile.
+ * @param retries whether rejected changes are then tried again, as by load --retry-rejected
+ */
+export async function dryRunTables({ settings, tables }: Selection, retries = false): Promise<DryRun[]> {
+  return withDatabase(settings.warehouse, 'load --dry-run', async (warehouse) => {
+    const selected = select(await dimensionMappings(warehouse), tables);
+    return eachTable(selected, async ({ dimension_name: table }) => {
+      return rolledBack(warehouse, async (transaction) => {
+        const result = await loadDry({ warehouse: transaction, settings, table });
+        const retried = retries ? await retryTable(transaction, table) : undefined;
+        return { ...result, retried, effects: await transactionEffects(transaction, table, SHOWN_ROWS) };
+      });
+    });
+  });
+}
+
+export function formatDryRun(run: DryRun): string {
+  const counts = [
+    counted(run.inserted_versions, 'version') + ' opened', `${String(run.closed_versions)} closed`, `${String(run.corrected_versions)} corrected`,
+    counted(run.late_changes, 'change') + ' late', `${String(run.absorbed_changes)} absorbed`, `${String(run.rejected_changes)} rejected`,
+  ].join(', ');
+  const summary = `${run.table}: ${counted(run.changes, 'change')} in ${counted(run.batches, 'batch')} would be applied: ${counts}${run.retried === undefined ? '' : `\n${formatRetry(run.retried)}`}`;
+  return run.effects.length === 0 ? summary : `${summary}\n${formatRows(run.effects.map(({ shown_values: values, ...effect }) => ({ ...effect, values: values === null || values.length <= WIDEST ? values : `${values.slice(0, WIDEST)}...` }))).replace(/^/gm, '  ')}\n  nothing was written`;
+}

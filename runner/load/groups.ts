@@ -1,0 +1,74 @@
+import path from 'node:path';
+import { isPublished, readBatch, type BatchDocument, type ChangeLog } from '../change-log/chain.js';
+import { hasCode } from '../base/errors.js';
+import { failpoint } from '../base/failpoint.js';
+import { logger } from '../base/logger.js';
+import { timed } from '../run/measurements.js';
+
+/**
+ * Consecutive batches that are small enough are applied in one transaction: one commit and one move for all of them. So much at most, that
+ * memory, and the time for which others wait, stay what they are for one batch of ordinary size.
+ */
+export const GROUP = { batches: 50, changes: 5_000, bytes: 2 * 1024 * 1024 } as const;
+
+/**
+ * Reads batch files in their order, as groups that may be applied together: alone, what is large or no link of the chain. What was read
+ * before a file that is bad comes before the error.
+ */
+export async function* readGroups(log: ChangeLog, files: readonly string[], isStopping: () => boolean): AsyncGenerator<readonly BatchDocument[]> {
+  let group: BatchDocument[] = [];
+  try {
+    for (const file of files) {
+      if (isStopping()) return;
+      // Before the next is read: two large batches are not held at once.
+      if (isFull(group)) {
+        yield group;
+        group = [];
+        if (isStopping()) return;
+      }
+      const document = await readPublished(log, file);
+      if (document === undefined) continue;
+      if (!fits(group, document)) {
+        yield group;
+        group = [];
+      }
+      group.push(document);
+    }
+  } catch (error) {
+    if (group.length > 0) yield group;
+    throw error;
+  }
+  if (group.length > 0) yield group;
+}
+
+const isFull = (group: readonly BatchDocument[]): boolean => changesOf(group) >= GROUP.changes || bytesOf(group) >= GROUP.bytes;
+
+const changesOf = (group: readonly BatchDocument[]): number => group.reduce((sum, { head }) => sum + head.change_count, 0);
+const bytesOf = (group: readonly BatchDocument[]): number => group.reduce((sum, { text }) => sum + text.length, 0);
+
+function fits(group: readonly BatchDocument[], next: BatchDocument): boolean {
+  const last = group.at(-1);
+  if (last === undefined) return true;
+  const follows = next.head.sequence != null && next.head.previous_checksum != null && next.head.previous_checksum === last.head.checksum
+    && next.head.table === last.head.table && next.head.shard === last.head.shard;
+  const all = [...group, next];
+  return follows && all.length <= GROUP.batches && changesOf(all) <= GROUP.changes && bytesOf(all) <= GROUP.bytes;
+}
+
+async function readPublished(log: ChangeLog, file: string): Promise<BatchDocument | undefined> {
+  failpoint('read batch');
+  const document = await readIfThere(file);
+  if (document === undefined || await isPublished(log, document.head)) return document;
+  logger.info({ table: log.table }, `leaving ${path.basename(file)} alone: it has no checkpoint, so it is not published`);
+  return undefined;
+}
+
+/** A file that is gone was moved by another loader, which has applied it. */
+async function readIfThere(file: string): Promise<BatchDocument | undefined> {
+  try {
+    return await timed('read', () => readBatch(file));
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}

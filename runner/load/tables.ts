@@ -1,0 +1,115 @@
+import path from 'node:path';
+import { batchFiles, type ChangeLog } from '../change-log/chain.js';
+import { openChains } from '../change-log/inspect.js';
+import type { Settings } from '../base/settings.js';
+import { explainDatabaseError, withDatabase, withLink, type Database, type Link } from '../base/database.js';
+import { describeError } from '../base/errors.js';
+import { countPending, loadChain, nothingOf, sumOf, type LoadResult } from './chain.js';
+import { logger } from '../base/logger.js';
+import { attempt, resultsOf, type Outcome } from '../run/results.js';
+import { startProgress, type Progress } from '../run/progress.js';
+import { select, type Selection } from '../run/each-table.js';
+import { chainName, layoutOf } from '../batch/shard.js';
+import { dimensionMappings, historySummary } from '../warehouse/batches.js';
+
+export interface LoadSelection extends Selection {
+  /** How many chains, of whichever tables, are loaded at once, each over a connection of its own; 1 by default. */
+  readonly parallel?: number | undefined;
+}
+
+/**
+ * Applies the pending batches of the selected tables. A chain whose file is bad stops no other; failures are thrown at the end. Shards of one
+ * layout are loaded at once; those of different layouts of a table, which may have had one key, one layout after the other.
+ * @returns one result a table, its shards added up
+ */
+export async function loadTables({ settings, tables, signal, parallel = 1 }: LoadSelection): Promise<LoadResult[]> {
+  const selected = await withDatabase(settings.warehouse, 'load', async (warehouse) => select(await dimensionMappings(warehouse), tables));
+  const names = selected.map(({ dimension_name: name }) => name);
+  const outcomes: Outcome<LoadResult>[] = [];
+  const { stages, waiting } = await planOf(settings, names, outcomes);
+  // On one terminal there is room for one bar.
+  const shared = parallel > 1 ? startProgress('load (batches)', waiting) : undefined;
+  const taskOf = (log: ChangeLog) => async (link: Link) => { outcomes.push(await loadOne({ settings, log, link, signal, shared })); };
+  try {
+    for (const stage of stages) await runTasks(settings, stage.map(taskOf), parallel);
+  } finally {
+    shared?.stop();
+    for (const table of names) await countPending(settings, table);
+  }
+  outcomes.sort((one, other) => names.indexOf(one.table) - names.indexOf(other.table));
+  return summed(names, resultsOf(outcomes));
+}
+
+interface LoadOne { readonly settings: Settings; readonly log: ChangeLog; readonly link: Link; readonly signal: AbortSignal | undefined; readonly shared: Progress | undefined }
+
+function loadOne({ settings, log, link, signal, shared }: LoadOne): Promise<Outcome<LoadResult>> {
+  return attempt(log.table, async () => {
+    const progress = shared ?? startProgress(`load ${chainName(log.table, log.shard)} (batches)`, (await batchFiles(log)).length);
+    try {
+      const result = await loadChain({ link, settings, log, onBatch: () => { progress.advance(1); }, isStopping: () => signal?.aborted === true });
+      await logSummary(link.database(), result);
+      return result;
+    } catch (error) {
+      throw explainDatabaseError(error, settings.warehouse);
+    } finally {
+      if (shared === undefined) progress.stop();
+    }
+  });
+}
+
+/** What is loaded at once, stage by stage, and how many batches wait. A table whose folder cannot be used has its outcome at once. */
+async function planOf(settings: Settings, tables: readonly string[], outcomes: Outcome<LoadResult>[]): Promise<{ stages: ChangeLog[][]; waiting: number }> {
+  const stages: ChangeLog[][] = [];
+  let waiting = 0;
+  for (const table of tables) {
+    const planned = await attempt(table, async () => {
+      const chains = await Promise.all((await openChains(settings.cdc_log_dir, table)).map(async (log) => ({ log, files: await batchFiles(log) })));
+      waiting += chains.reduce((sum, { files }) => sum + files.length, 0);
+      return stagedByLayout(chains);
+    });
+    if ('error' in planned) outcomes.push(planned);
+    else for (const [index, logs] of planned.result.entries()) (stages[index] ??= []).push(...logs);
+  }
+  return { stages, waiting };
+}
+
+/** The layouts in which something waits, the one with the oldest batch first; all others are nobody's obstacle. */
+function stagedByLayout(chains: readonly { readonly log: ChangeLog; readonly files: readonly string[] }[]): ChangeLog[][] {
+  const oldest = new Map<string, string>();
+  for (const { log, files } of chains) {
+    const [layout, first] = [layoutOf(log.shard), files.map((file) => path.basename(file))[0]];
+    if (first !== undefined && first < (oldest.get(layout) ?? '\uffff')) oldest.set(layout, first);
+  }
+  const layouts = [...oldest].sort(([, one], [, other]) => (one < other ? -1 : 1)).map(([layout]) => layout);
+  const stages: ChangeLog[][] = Array.from({ length: Math.max(1, layouts.length) }, () => []);
+  for (const { log } of chains) stages[Math.max(0, layouts.indexOf(layoutOf(log.shard)))]?.push(log);
+  return stages;
+}
+
+/** Does the tasks, so many at once, each worker over a connection of its own. What a task throws is its own business. */
+async function runTasks(settings: Settings, tasks: readonly ((link: Link) => Promise<void>)[], parallel: number): Promise<void> {
+  const queue = [...tasks];
+  const worker = () => withLink(settings.warehouse, 'load', async (link) => {
+    for (let task = queue.shift(); task !== undefined; task = queue.shift()) await task(link);
+  });
+  const ended = await Promise.allSettled(Array.from({ length: Math.min(parallel, queue.length) }, worker));
+  const faults = ended.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : []));
+  if (faults.length > 0 && queue.length > 0) throw faults[0];
+  for (const fault of faults) logger.warn(`one connection less to load over: ${describeError(fault, false)}`);
+}
+
+function summed(tables: readonly string[], results: readonly LoadResult[]): LoadResult[] {
+  return tables.map((table) => results.filter((each) => each.table === table).reduce(sumOf, nothingOf(table)));
+}
+
+/** Counting reads the whole history: so it takes a hundredth of the time at most, however long the history is. */
+const SUMMARY_SHARE = 100;
+const nextSummary = new Map<string, number>();
+
+async function logSummary(warehouse: Database, result: LoadResult): Promise<void> {
+  const started = performance.now();
+  if (result.batches === 0 || started < (nextSummary.get(result.table) ?? 0)) return;
+  const { history_table, total, current, historical } = await historySummary(warehouse, result.table);
+  logger.info({ table: result.table }, `${history_table.replace(/^public\./, '')} summary: total=${total}, current=${current}, historical=${historical}`);
+  nextSummary.set(result.table, performance.now() + SUMMARY_SHARE * (performance.now() - started));
+}

@@ -1,0 +1,42 @@
+import type { DatabaseSettings, Settings } from '../base/settings.js';
+import { withDatabase, type Database } from '../base/database.js';
+import { UsageError } from '../base/errors.js';
+import { sourceGrants } from '../source/grants.js';
+import { dimensionMappings, grantStatements } from '../warehouse/batches.js';
+
+/** The statements of one end, and whether they were run. */
+export interface Grants {
+  readonly end: 'source' | 'warehouse';
+  readonly database: string;
+  readonly applied: boolean;
+  readonly statements: readonly string[];
+}
+
+/** Room for _analyst in a name of PostgreSQL, which has at most 63 bytes. */
+const PREFIX = /^[a-z_][a-z0-9_]{0,50}$/;
+
+/**
+ * The least-privilege roles of both ends, by the statements that make them; each end's are run in one transaction where `apply` says so.
+ * Safe to repeat, and to be repeated after each migration that brings new tables or functions.
+ * @throws UsageError for a prefix that is no plain name
+ */
+export async function grantRoles(settings: Settings, prefix: string, apply: boolean): Promise<Grants[]> {
+  if (!PREFIX.test(prefix)) throw new UsageError(`--prefix is ${prefix}, accepted is a plain name: lower-case letters, digits and underscores, at most 51`);
+  const mappings = await withDatabase(settings.warehouse, 'grants', dimensionMappings);
+  return [
+    await grantsOf(settings.source, apply, (source) => sourceGrants(source, `${prefix}_reader`, mappings)),
+    await grantsOf(settings.warehouse, apply, (warehouse) => grantStatements(warehouse, prefix)),
+  ];
+}
+
+async function grantsOf(end: DatabaseSettings, apply: boolean, ask: (database: Database) => Promise<string[]>): Promise<Grants> {
+  return withDatabase(end, 'grants', async (database) => {
+    const statements = await ask(database);
+    if (apply) await database.begin(async (transaction) => { for (const statement of statements) await transaction.unsafe(statement); });
+    return { end: end.role, database: end.database, applied: apply, statements };
+  });
+}
+
+/** What psql can run, end by end. */
+export const formatGrants = (grants: readonly Grants[]): string => grants.map(({ end, database, applied, statements }) =>
+  [`-- ${end} ${database}${applied ? ', applied' : ''}`, ...statements.map((statement) => `${statement};`)].join('\n')).join('\n\n');

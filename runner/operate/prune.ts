@@ -1,0 +1,84 @@
+import { DAY_MS } from '../change-log/applied.js';
+import type { ChangeLog } from '../change-log/chain.js';
+import { loggedTables, oldestWaiting, openChains } from '../change-log/inspect.js';
+import type { Settings } from '../base/settings.js';
+import { withDatabase, type Database, type Transaction } from '../base/database.js';
+import { rolledBack } from '../base/transaction.js';
+import { logger } from '../base/logger.js';
+import { eachTable, selectTables } from '../extract/tables.js';
+import { pruneChangeLog, retentionLedger, type PrunedFiles } from '../load/retention.js';
+import { pruneAbsorbedChanges, pruneReports, type PrunedReports } from '../warehouse/retention.js';
+import { dimensionMappings } from '../warehouse/batches.js';
+
+/** What was removed of one table, or would be. */
+export interface PrunedTable {
+  readonly table: string;
+  readonly batch_files: number;
+  readonly checkpoints: number;
+  readonly absorbed_changes: number;
+}
+
+export interface Pruned {
+  readonly is_dry_run: boolean;
+  readonly tables: readonly PrunedTable[];
+  readonly runs: number;
+  readonly reconciliations: number;
+}
+
+/** Absorbed changes to forget in one transaction: loaders of the table wait for so long. */
+const AT_A_TIME = 50_000;
+
+/** Does work in a transaction that stands, or in one that does not. */
+type Within = <T>(work: (transaction: Transaction) => Promise<T>) => Promise<T>;
+
+/**
+ * Removes what its setting says is old, of the selected tables: applied batches that the ledger has settled, with their checkpoints
+ * (CDC_LOG_RETENTION_DAYS), absorbed changes that can never matter again (ABSORBED_RETENTION_DAYS), and, whatever the tables, reports
+ * of runs and comparisons (RUN_RETENTION_DAYS). What is not applied stays, whatever its age. A dry run finds the same and removes nothing.
+ */
+export async function prune(settings: Settings, names: readonly string[], isDryRun: boolean): Promise<Pruned> {
+  return withDatabase(settings.warehouse, 'prune', async (warehouse) => {
+    const within = isDryRun ? <T>(work: (transaction: Transaction) => Promise<T>) => rolledBack(warehouse, work) : lasting(warehouse);
+    const selected = selectTables(await dimensionMappings(warehouse), names);
+    const logged = await loggedTables(settings.cdc_log_dir);
+    const tables = await eachTable(selected, async ({ dimension_name: table }) => ({
+      table,
+      ...await pruneChains(settings, logged.includes(table) ? await openChains(settings.cdc_log_dir, table) : [], warehouse, isDryRun),
+      absorbed_changes: await pruneChanges(settings, table, within, isDryRun),
+    }));
+    const { run_retention_days: days } = settings;
+    const { runs, reconciliations }: PrunedReports = days === undefined ? { runs: '0', reconciliations: '0' } : await within((transaction) => pruneReports(transaction, days));
+    return { is_dry_run: isDryRun, tables, runs: Number(runs), reconciliations: Number(reconciliations) };
+  });
+}
+
+const lasting = (warehouse: Database): Within => async <T>(work: (transaction: Transaction) => Promise<T>) =>
+  await warehouse.begin('isolation level read committed', work) as T;
+
+async function pruneChains({ cdc_log_retention_days: days }: Settings, chains: readonly ChangeLog[], warehouse: Database, isDryRun: boolean): Promise<PrunedFiles> {
+  const total = { batch_files: 0, checkpoints: 0 };
+  if (days === undefined) return total;
+  for (const chain of chains) {
+    const { batch_files, checkpoints } = await pruneChangeLog(chain, days, retentionLedger(warehouse, chain), isDryRun);
+    total.batch_files += batch_files;
+    total.checkpoints += checkpoints;
+  }
+  return total;
+}
+
+async function pruneChanges({ absorbed_retention_days: days, cdc_log_dir }: Settings, table: string, within: Within, isDryRun: boolean): Promise<number> {
+  if (days === undefined) return 0;
+  const waiting = await oldestWaiting(cdc_log_dir, table);
+  if (waiting !== undefined && Date.now() - waiting > days * DAY_MS) {
+    logger.warn({ table }, `absorbed changes are kept: batches that are older than ABSORBED_RETENTION_DAYS wait to be loaded, and may need them`);
+    return 0;
+  }
+  const limit = isDryRun ? 2_147_483_647 : AT_A_TIME;
+  let total = 0;
+  for (let last = limit; last === limit;) {
+    const { pruned_changes } = await within((transaction) => pruneAbsorbedChanges(transaction, table, days, limit));
+    last = Number(pruned_changes);
+    total += last;
+  }
+  return total;
+}

@@ -1,0 +1,171 @@
+import { loggedTables, type ChainState } from '../change-log/inspect.js';
+import type { DatabaseSettings, Settings } from '../base/settings.js';
+import { withDatabase } from '../base/database.js';
+import { TidemarkError } from '../base/errors.js';
+import { tableState } from '../extract/shard-layout.js';
+import { alerts, type Alert } from '../warehouse/indicators.js';
+import { within } from '../base/timeout.js';
+import { serviceStatuses, type ServiceStatus } from '../services/background.js';
+import { shardsOf } from '../batch/shard.js';
+import { formatRows, formatTable } from '../base/text-table.js';
+import { dimensionStatus, type DimensionStatus } from '../warehouse/report.js';
+import { liveRuns, type LiveRun } from '../warehouse/runs.js';
+
+export interface TableStatus {
+  readonly table: string;
+  /** Time of the newest row that was read; null before the first. */
+  readonly watermark: string | null;
+  /** Seconds since the source was last read to the end, or seen to be quiet; null before that, or where nobody here can tell. */
+  readonly lag_seconds: number | null;
+  /** Batch files that wait to be applied. */
+  readonly pending: number | null;
+  /** Of a table that is extracted by shards: each shard; the table is as far as the one that is least far. */
+  readonly shards: readonly ShardStatus[];
+  readonly total: string | null;
+  readonly current: string | null;
+  readonly historical: string | null;
+  readonly last_batch: string | null;
+  readonly last_applied_at: string | null;
+  readonly last_error: string | null;
+}
+
+export interface ShardStatus {
+  readonly shard: string;
+  readonly watermark: string | null;
+  readonly lag_seconds: number | null;
+  readonly pending: number;
+}
+
+/** How the whole pipeline stands. */
+export interface PipelineStatus {
+  readonly services: readonly ServiceStatus[];
+  /** Runs on this warehouse that are no services of this machine: of another machine, or in the foreground. */
+  readonly other_runs: readonly LiveRun[];
+  /** null where it answers, else what is wrong. */
+  readonly source: string | null;
+  readonly warehouse: string | null;
+  readonly tables: readonly TableStatus[];
+  /** The alerts that are on, the gravest first; none are known while the warehouse is away. */
+  readonly alerts: readonly Alert[];
+}
+
+const PATIENCE_SECONDS = 5;
+/** A little less, so that a server that is busy says itself that it gave up, and no session of its keeps this process from ending. */
+const STATEMENT_SECONDS = 4;
+
+/** Looks at everything and changes nothing; what does not answer is said and left out. */
+export async function pipelineStatus(settings: Settings): Promise<PipelineStatus> {
+  const services = await serviceStatuses(settings);
+  const source = await askedOf(settings.source, async (database) => { await database`select 1`; });
+  const warehouse = await askedOf(settings.warehouse, async (database) => ({ runs: await liveRuns(database), alerts: await alerts(database) }));
+  // By itself, because it reads every history: one that is large, or locked, must not hide what runs and which alerts are on.
+  const counted: Answer<DimensionStatus[]> = warehouse.fault === null ? await askedOf(settings.warehouse, dimensionStatus) : { fault: warehouse.fault };
+  const fault = warehouse.fault ?? (counted.fault === null ? null : `versions are not counted: ${counted.fault}`);
+  const runs = warehouse.answer?.runs ?? [];
+  const own = services.flatMap(({ state, run_id }) => (state === 'running' && run_id !== null ? [run_id] : []));
+  const names = new Set([...(counted.answer ?? []).map((each) => each.dimension_name), ...(await loggedTables(settings.cdc_log_dir))]);
+  const polled = lastPoll(services, runs);
+  const tables = await Promise.all([...names].sort().map((table) =>
+    tableStatus(settings, table, counted.answer?.find((each) => each.dimension_name === table), polled, errorOf(services, runs, table))));
+  return { services, other_runs: runs.filter(({ run_id }) => !own.includes(run_id)), source: source.fault, warehouse: fault, tables, alerts: warehouse.answer?.alerts ?? [] };
+}
+
+interface Answer<T> { readonly answer?: T; readonly fault: string | null }
+
+async function askedOf<T>(end: DatabaseSettings, ask: Parameters<typeof withDatabase<T>>[2]): Promise<Answer<T>> {
+  const impatient = { ...end, limits: { connect_seconds: PATIENCE_SECONDS, lock_seconds: 0, idle_seconds: 0, lifetime_seconds: 0, ...end.limits, statement_seconds: STATEMENT_SECONDS } };
+  try {
+    return { answer: await withDatabase(impatient, 'status', (database) => within(PATIENCE_SECONDS, ask(database)), PATIENCE_SECONDS), fault: null };
+  } catch (error) {
+    if (error instanceof TidemarkError) return { fault: error.message };
+    throw error;
+  }
+}
+
+async function tableStatus(settings: Settings, table: string, dimension: DimensionStatus | undefined, polled: string | null, error: string | null): Promise<TableStatus> {
+  const { chains, present } = await tableState(settings, table, []);
+  // What one extractor has polled says nothing of the shards of others.
+  const shards = present == null ? [] : shardsOf(present).map(({ name }) => shardStatus(name, chains.find(({ shard }) => shard === name), null));
+  const whole = chains.find(({ shard }) => shard === '');
+  const { watermark, lag_seconds } = shards.length > 0 ? least(shards) : shardStatus('', whole, error === null ? polled : null);
+  return {
+    table, watermark, lag_seconds, shards,
+    pending: chains.length === 0 ? null : chains.reduce((sum, { pending }) => sum + pending, 0),
+    total: dimension?.total ?? null,
+    current: dimension?.current ?? null,
+    historical: dimension?.historical ?? null,
+    last_batch: dimension?.last_batch ?? null,
+    last_applied_at: dimension?.last_applied_at ?? null,
+    last_error: error,
+  };
+}
+
+function shardStatus(shard: string, chain: ChainState | undefined, polled: string | null): ShardStatus {
+  const { newest, pending = 0 } = chain ?? {};
+  const looks = [newest?.extracted_at, newest === undefined ? null : polled].flatMap((moment) => (moment == null ? [] : [Date.parse(moment)]));
+  return {
+    shard, pending,
+    watermark: newest?.high_watermark?.time ?? null,
+    lag_seconds: looks.length === 0 ? null : Math.max(0, Math.round((Date.now() - Math.max(...looks)) / 1000)),
+  };
+}
+
+/** A table has come as far as the shard that has come least far; nobody knows where one has not begun. */
+function least(shards: readonly ShardStatus[]): Pick<ShardStatus, 'watermark' | 'lag_seconds'> {
+  if (shards.some(({ lag_seconds: lag }) => lag === null)) return { watermark: null, lag_seconds: null };
+  const watermarks = shards.flatMap(({ watermark }) => watermark ?? []).sort();
+  return { watermark: watermarks[0] ?? null, lag_seconds: Math.max(...shards.map(({ lag_seconds: lag }) => lag ?? 0)) };
+}
+
+/** When an extractor last read every table without a fault, here or on another machine. */
+function lastPoll(services: readonly ServiceStatus[], runs: readonly LiveRun[]): string | null {
+  const here = services.filter(({ service }) => service === 'extractor').map(({ last_success_at }) => last_success_at);
+  const anywhere = runs.filter(({ pipeline_name }) => pipeline_name === 'extract').map(({ performance_metrics }) => performance_metrics.last_success_at);
+  const moments = [...here, ...anywhere].filter((moment) => typeof moment === 'string').sort();
+  return moments.at(-1) ?? null;
+}
+
+type Faults = Readonly<Record<string, { at: string; error: string }>>;
+
+function errorOf(services: readonly ServiceStatus[], runs: readonly LiveRun[], table: string): string | null {
+  const faults = [...services.map(({ table_errors }) => table_errors), ...runs.map(({ performance_metrics }) => performance_metrics.table_errors as Faults | undefined)];
+  const said = faults.flatMap((each) => each?.[table] ?? []).map(({ at, error }) => `${shortTime(at) ?? ''} ${error.replaceAll(/\n\s*/g, '; ').replace(/^error: /, '')}`);
+  return said.length === 0 ? null : [...new Set(said)].join('\n');
+}
+
+const shortTime = (moment: string | null | undefined): string | null => (moment == null ? null : moment.replace('T', ' ').replace(/\.\d+/, '').replace(/(Z|\+00(:00)?)$/, ''));
+
+/** The services, one line each. */
+export function formatServices(services: readonly ServiceStatus[]): string {
+  return formatTable(['service', 'state', 'pid', 'since', 'rounds', 'failed', 'last success', 'last error'], services.map((each) => [
+    each.service, each.state, each.pid, shortTime(each.since), each.rounds, each.failed_rounds, shortTime(each.last_success_at),
+    each.last_error == null ? null : `${shortTime(each.last_error.at) ?? ''} ${each.last_error.error.split('\n')[0]?.replace(/^error: /, '') ?? ''}`,
+  ]));
+}
+
+const formatAlerts = (on: readonly Alert[]) => formatRows(on.map((each) => ({
+  severity: each.severity, alert: each.rule_name, table: each.dimension_name, condition: each.condition,
+  measured: Number(each.measured.toPrecision(4)), since: shortTime(each.since), about: each.subject,
+})));
+
+/** What a person reads. All times are UTC. */
+export function formatStatus(status: PipelineStatus, servers: string): string {
+  const away = [['source', status.source], ['warehouse', status.warehouse]].flatMap(([end, fault]) => (fault === null ? [] : [`${String(end)}: ${String(fault)}`]));
+  const tables = status.tables.map((each) => ({
+    table: each.table, watermark: shortTime(each.watermark), lag_seconds: each.lag_seconds, pending: each.pending, total: each.total,
+    current: each.current, historical: each.historical, last_batch: each.last_batch, applied_at: shortTime(each.last_applied_at),
+  }));
+  const shards = status.tables.flatMap((each) => each.shards.map(({ shard, watermark, lag_seconds, pending }) => ({ table: each.table, shard, watermark: shortTime(watermark), lag_seconds, pending })));
+  const errors = status.tables.flatMap(({ table, last_error }) => (last_error === null ? [] : [`${table}: ${last_error}`]));
+  const runs = status.other_runs.map((run) => ({ run: run.pipeline_name, since: shortTime(run.start_time), host: run.performance_metrics.host ?? null, process: run.performance_metrics.process_id ?? null }));
+  return [
+    formatServices(status.services),
+    ...(runs.length === 0 ? [] : [`\nOther runs on this warehouse\n${formatRows(runs)}`]),
+    ...(servers === '' ? [] : [`\n${servers}`]),
+    ...(away.length === 0 ? [] : [`\n${away.join('\n')}`]),
+    ...(tables.length === 0 ? [] : [`\n${formatRows(tables)}`]),
+    ...(shards.length === 0 ? [] : [`\nShards\n${formatRows(shards)}`]),
+    ...(status.alerts.length === 0 ? [] : [`\nAlerts\n${formatAlerts(status.alerts)}`]),
+    ...(errors.length === 0 ? [] : [`\nTables that failed in the last round\n${errors.join('\n')}`]),
+  ].join('\n');
+}

@@ -1,0 +1,160 @@
+import { createHash } from 'node:crypto';
+import { logger } from '../base/logger.js';
+import { compareAtSource, type ComparisonQueries, type SourceState } from '../source/comparison.js';
+import type { SourceTable } from '../source/table.js';
+import type { Database } from '../base/database.js';
+import { comparisonChecksums, comparisonDigests, comparisonStates, type BucketChecksum, type KeyDigest } from '../warehouse/comparison.js';
+
+/** A key whose row and current version are not the same. Contents are printed as PostgreSQL prints a row of texts. */
+export interface Difference {
+  /** The text of a JSON array of texts. */
+  readonly key: string;
+  /** missing: the source has a row, history no version in force. extra: the other way round. */
+  readonly kind: 'missing' | 'extra' | 'different';
+  readonly source: string | null;
+  readonly history: string | null;
+}
+
+export interface Comparison {
+  readonly source_rows: number;
+  readonly current_versions: number;
+  readonly differences: readonly Difference[];
+  /** Keys whose rows kept changing while they were looked at. */
+  readonly unsettled: number;
+  /** Which part of the rows in buckets that differ was looked at: less than 1 where more keys differ than one run looks at. */
+  readonly part_looked_at: number;
+}
+
+/** How many digests of rows are held at a time, and after how many keys that differ a run looks no further. */
+export interface CompareLimits {
+  readonly digests: number;
+  readonly candidates: number;
+}
+
+export interface Comparing {
+  readonly source: Database;
+  readonly warehouse: Database;
+  readonly table: string;
+  readonly described: SourceTable;
+  readonly queries: ComparisonQueries;
+  /** Extracts and loads all there is, so that a key that still differs does so for good. */
+  readonly catchUp: () => Promise<void>;
+  /** Those of the tables that there are, unless a test has less. */
+  readonly limits?: CompareLimits | undefined;
+}
+
+/** A power of 2: of a million rows, 250 fall into each bucket. */
+const BUCKETS = 4096;
+const LIMITS: CompareLimits = { digests: 50_000, candidates: 100_000 };
+/** Keys whose rows are fetched at a time. */
+const MOST_KEYS = 5_000;
+const PASSES = 3;
+
+/**
+ * Compares the rows of a table with the versions in force. Both servers take checksums of buckets of keys; only where these differ do
+ * digests of rows travel, and only where those differ the rows. A key counts as different if its row did not change from before
+ * everything was extracted and loaded until after it: what is merely under way does not.
+ */
+export async function compareTable(comparing: Comparing): Promise<Comparison> {
+  const { source, warehouse, table, described, queries } = comparing;
+  const [ours, theirs] = await Promise.all([
+    comparisonChecksums(warehouse, table, BUCKETS), compareAtSource<BucketChecksum>(source, described, queries.checksums, [String(BUCKETS)]),
+  ]);
+  const buckets = differingBuckets(theirs, ours);
+  const { candidates, part_looked_at } = await findCandidates(comparing, buckets);
+  const differences: Difference[] = [];
+  let open = candidates;
+  for (let pass = 0; pass < PASSES && open.length > 0; pass += 1) open = await settle(comparing, open, differences);
+  return { source_rows: countRows(theirs), current_versions: countRows(ours), differences, unsettled: open.length, part_looked_at };
+}
+
+const countRows = (checksums: readonly BucketChecksum[]) => checksums.reduce((sum, { row_count }) => sum + Number(row_count), 0);
+
+/** A bucket that differs, and how many rows it has at the end that has more of them. */
+interface DifferingBucket { readonly bucket: number; readonly rows: number }
+
+function differingBuckets(theirs: readonly BucketChecksum[], ours: readonly BucketChecksum[]): DifferingBucket[] {
+  const known = new Map(ours.map((each) => [each.bucket, each]));
+  const differing = theirs.flatMap(({ bucket, row_count, checksum }) => {
+    const same = known.get(bucket);
+    known.delete(bucket);
+    return same?.row_count === row_count && same.checksum === checksum ? [] : [{ bucket, rows: Math.max(Number(row_count), Number(same?.row_count ?? 0)) }];
+  });
+  return [...differing, ...[...known.values()].map(({ bucket, row_count }) => ({ bucket, rows: Number(row_count) }))];
+}
+
+async function findCandidates({ source, warehouse, table, described, queries, limits = LIMITS }: Comparing, buckets: readonly DifferingBucket[]): Promise<{ candidates: string[]; part_looked_at: number }> {
+  const candidates: string[] = [];
+  let rows = 0;
+  for (const group of groups(buckets, limits.digests)) {
+    const wanted = group.map(({ bucket }) => bucket);
+    const [ours, theirs] = await Promise.all([
+      comparisonDigests(warehouse, table, BUCKETS, wanted),
+      compareAtSource<KeyDigest>(source, described, queries.digests, [String(BUCKETS), JSON.stringify(wanted)]),
+    ]);
+    rows += sumOfRows(group);
+    const known = new Map(ours.map(({ key, digest }) => [key, digest]));
+    for (const { key, digest } of theirs) {
+      if (known.get(key) !== digest) candidates.push(key);
+      known.delete(key);
+    }
+    candidates.push(...known.keys());
+    if (candidates.length < limits.candidates) continue;
+    logger.warn({ table }, `${String(candidates.length)} keys differ so far: these are looked at, run reconcile again for the rest`);
+    break;
+  }
+  return { candidates, part_looked_at: rows === 0 ? 1 : rows / sumOfRows(buckets) };
+}
+
+const sumOfRows = (buckets: readonly DifferingBucket[]) => buckets.reduce((sum, { rows }) => sum + rows, 0);
+
+/** Buckets, so many at a time that the digests of their rows fit into memory. */
+function groups(buckets: readonly DifferingBucket[], most: number): DifferingBucket[][] {
+  const found: DifferingBucket[][] = [];
+  let rowsInLast = most;
+  for (const each of buckets) {
+    if (rowsInLast + each.rows > most || found.length === 0) {
+      found.push([]);
+      rowsInLast = 0;
+    }
+    found.at(-1)?.push(each);
+    rowsInLast += each.rows;
+  }
+  return found;
+}
+
+/** Looks at the keys before and after everything was loaded. Adds to `differences`; returns the keys whose rows changed meanwhile. */
+async function settle(comparing: Comparing, keys: readonly string[], differences: Difference[]): Promise<string[]> {
+  const pieces = chunks(keys, MOST_KEYS);
+  const before = new Map<string, string>();
+  for (const piece of pieces) for (const state of await sourceStates(comparing, piece)) before.set(state.key, fingerprintOf(state));
+  await comparing.catchUp();
+  const changed: string[] = [];
+  for (const piece of pieces) {
+    const history = new Map((await comparisonStates(comparing.warehouse, comparing.table, piece)).map(({ key, content }) => [key, content]));
+    const after = new Map((await sourceStates(comparing, piece)).map((state) => [state.key, state]));
+    for (const key of piece) {
+      const row = after.get(key);
+      const difference = differenceOf(key, row?.content ?? null, history.get(key) ?? null);
+      if (before.get(key) !== (row && fingerprintOf(row))) changed.push(key);
+      else if (difference !== undefined) differences.push(difference);
+    }
+  }
+  return changed;
+}
+
+/** Stands for a row in memory: rows may be large and many, and of most only whether they changed is asked. */
+const fingerprintOf = ({ content, written_by }: SourceState) => createHash('sha256').update(written_by).update('\0').update(content).digest('base64');
+
+function differenceOf(key: string, source: string | null, history: string | null): Difference | undefined {
+  if (source === history) return undefined;
+  return { key, kind: history === null ? 'missing' : source === null ? 'extra' : 'different', source, history };
+}
+
+const sourceStates = ({ source, described, queries }: Comparing, keys: readonly string[]) =>
+  compareAtSource<SourceState>(source, described, queries.states, [JSON.stringify(keys)]);
+
+/** Cuts a list into pieces of at most `size`. */
+export function chunks<T>(list: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(list.length / size) }, (_, index) => list.slice(index * size, (index + 1) * size));
+}

@@ -1,0 +1,124 @@
+import { checksumOf, type ChangeLog } from '../change-log/chain.js';
+import { chunks, type Comparing, type Comparison, type Difference } from './compare.js';
+import type { Settings } from '../base/settings.js';
+import { batchId, batchMetadataSchema, chainHead, type BatchMetadata } from '../batch/metadata.js';
+import { AlreadyPublishedError } from '../base/durable-file.js';
+import { TidemarkError } from '../base/errors.js';
+import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
+import type { ShardLayout } from '../batch/shard.js';
+import { awaitFlush } from '../source/flush.js';
+import { compareAtSource, type Deletions } from '../source/comparison.js';
+import type { SourceIdentity } from '../source/server.js';
+import { NOTHING_KNOWN, readKeyedPage } from '../source/table.js';
+import type { SweepStart } from '../extract/sweep-start.js';
+
+export interface Repairing extends Comparing {
+  readonly settings: Settings;
+  readonly log: ChangeLog;
+  readonly identity: SourceIdentity;
+  readonly newest: () => Promise<BatchMetadata | undefined>;
+  /** How the table is cut: a repair is of the whole table all the same, in the chain of the whole table. */
+  readonly layout: ShardLayout | null;
+  /** Where extraction goes on, if the source is another server than before; read before the comparison. */
+  readonly restart: SweepStart | undefined;
+}
+
+const MOST_RACES = 5;
+
+/**
+ * Refuses to close more versions than MAX_DELETE_PERCENT: a source that is empty, or of which a part was read, must not end its history, nor
+ * in parts. Where more differ than one run looks at, as many are taken to be gone of the others: buckets are by the hash of the key.
+ * @throws TidemarkError that says how many there would be
+ */
+export function assertFewDeletes(table: string, comparison: Comparison, mostPercent: number): void {
+  const found = comparison.differences.filter(({ kind }) => kind === 'extra').length;
+  const deletes = Math.round(found / comparison.part_looked_at);
+  if (deletes * 100 <= comparison.current_versions * mostPercent) return;
+  throw new TidemarkError(`${deletes === found ? '' : 'about '}${String(deletes)} of ${String(comparison.current_versions)} rows of ${table} are gone from the source: more than MAX_DELETE_PERCENT (${String(mostPercent)}) allows to close`, {
+    detail: `table=${table} source_rows=${String(comparison.source_rows)} current_versions=${String(comparison.current_versions)}`,
+    hint: 'see that the source is whole; if the rows were deleted on purpose: npx tidemark reconcile --repair --allow-deletes',
+  });
+}
+
+/** Writes the differences to the change log as ordinary batches: rows as they are now, and deletes of those that are gone. */
+export async function publishRepairs(repairing: Repairing, differences: readonly Difference[]): Promise<number> {
+  const { settings, described, source } = repairing;
+  const keysOf = (isExtra: boolean) => differences.filter(({ kind }) => (kind === 'extra') === isExtra).map(({ key }) => key);
+  let published = 0;
+  const readRows = async (keys: readonly string[], notBefore: string | null): Promise<Lines> =>
+    readKeyedPage(source, described, keys, { rows: keys.length + 1, bytes: settings.batch_max_bytes, known: NOTHING_KNOWN }, notBefore);
+  for (const keys of chunks(keysOf(false), settings.batch_size)) published += await publishSmall(repairing, keys, readRows);
+  const readDeletes = async (keys: readonly string[], notBefore: string | null): Promise<Lines> => {
+    const [gone] = await compareAtSource<Deletions>(source, described, repairing.queries.deletions, [JSON.stringify(keys), notBefore]);
+    return { lines: gone?.lines ?? null, change_count: gone?.change_count ?? 0, extracted_at: gone?.extracted_at ?? '', has_more: false };
+  };
+  for (const keys of chunks(keysOf(true), settings.batch_size)) published += await publishSmall(repairing, keys, readDeletes);
+  return published;
+}
+
+interface Lines { readonly lines: string | null; readonly change_count: number; readonly extracted_at: string; readonly has_more: boolean }
+type Reader = (keys: readonly string[], notBefore: string | null) => Promise<Lines>;
+
+/** Where nothing differs, a restart still needs its checkpoint: extraction goes on from there. */
+export async function publishRestart(repairing: Repairing, clock: string): Promise<void> {
+  const newest = await repairing.newest();
+  const extractedAt = newest !== undefined && Date.parse(newest.extracted_at) > Date.parse(clock) ? newest.extracted_at : clock;
+  await publishCheckpoint(repairing.log, { ...metadataOf(repairing, newest, null, 0, extractedAt), batch_id: null });
+}
+
+/** A batch that would be too large is published in halves; a single row travels alone. */
+async function publishSmall(repairing: Repairing, keys: readonly string[], read: Reader): Promise<number> {
+  for (let races = 0; ; races += 1) {
+    const newest = await repairing.newest();
+    const { lines, change_count, extracted_at, has_more } = await read(keys, newest?.extracted_at ?? null);
+    if (lines === null) return 0;
+    if (has_more) {
+      const middle = Math.ceil(keys.length / 2);
+      return await publishSmall(repairing, keys.slice(0, middle), read) + await publishSmall(repairing, keys.slice(middle), read);
+    }
+    await awaitFlush(repairing.source);
+    try {
+      await publishBatch(repairing.log, metadataOf(repairing, newest, lines, change_count, extracted_at), lines);
+      return change_count;
+    } catch (error) {
+      if (!(error instanceof AlreadyPublishedError) || races >= MOST_RACES) throw error;
+    }
+  }
+}
+
+/** A repair leaves the watermark where it is: extraction goes on as if there had been none, or where a restart begins. */
+function metadataOf(
+  repairing: Repairing,
+  newest: BatchMetadata | undefined,
+  lines: string | null,
+  changes: number,
+  extractedAt: string,
+): BatchMetadata & { batch_id: string } {
+  const head = chainHead(newest);
+  const { restart, identity, described } = repairing;
+  const watermark = restart === undefined ? newest : {
+    floor: restart.floor, snapshot: restart.snapshot, horizon: restart.horizon, full_sweep: restart.full_sweep,
+    sweep: {
+      complete: true, is_full: true, from_floor: null, from_high_watermark: null, from_transaction: null,
+      before_transaction: restart.bounds.before_transaction, undated: null,
+    },
+  };
+  const metadata = batchMetadataSchema.parse({
+    ...newest, ...watermark,
+    table: repairing.table, shard: repairing.log.shard === '' ? null : repairing.log.shard, shard_layout: repairing.layout,
+    sequence: (newest?.sequence ?? 0) + 1,
+    extracted_at: extractedAt,
+    change_count: changes,
+    watermark: newest?.high_watermark?.time ?? null,
+    high_watermark: newest?.high_watermark ?? null,
+    ...identity,
+    columns: JSON.parse(described.columns) as unknown,
+    columns_fingerprint: described.columns_fingerprint,
+    column_types: JSON.parse(described.column_types) as unknown,
+    history_columns: JSON.parse(described.history_columns) as unknown,
+    previous_batch_id: head.batch_id,
+    previous_checksum: head.checksum,
+    checksum: lines === null ? null : checksumOf(lines),
+  });
+  return { ...metadata, batch_id: batchId(extractedAt, newest, '') };
+}

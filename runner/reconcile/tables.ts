@@ -1,0 +1,191 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { changeLogOf, newestCheckpoint, openChangeLog } from '../change-log/chain.js';
+import { compareTable, type CompareLimits, type Comparison, type Difference } from './compare.js';
+import type { Settings } from '../base/settings.js';
+import type { BatchMetadata, DimensionMapping } from '../batch/metadata.js';
+import { withDatabase, type Database } from '../base/database.js';
+import { HeldError, TidemarkError } from '../base/errors.js';
+import { newestKnown } from '../extract/table.js';
+import { presentChains, tableState, type TableState } from '../extract/shard-layout.js';
+import { ledgerChains, newestInLedger } from '../warehouse/ledger.js';
+import { logger, warnOnce } from '../base/logger.js';
+import { timed } from '../run/measurements.js';
+import { noteReconciliation } from '../warehouse/indicators.js';
+import { eachTable, extractTables, loadTables, select, type Selection } from '../extract/tables.js';
+import { assertFewDeletes, publishRepairs, publishRestart, type Repairing } from './repair.js';
+import { retrying } from '../run/retry.js';
+import { describeComparison } from '../source/comparison.js';
+import { shardsOf } from '../batch/shard.js';
+import { lockExtraction, unlockExtraction } from '../source/lock.js';
+import { isSameServer, readIdentity } from '../source/server.js';
+import { describeTable } from '../source/table.js';
+import { beginSweep } from '../extract/sweep-start.js';
+import { dimensionMappings } from '../warehouse/batches.js';
+import { comparisonColumns } from '../warehouse/comparison.js';
+
+export interface ReconcileSelection extends Selection {
+  /** Writes the differences to the change log, and loads them. 'declared': only for tables whose deletes are found so. */
+  readonly repair: boolean | 'declared';
+  /** Only tables whose deletes are found by reconciling. */
+  readonly onlyDeclared?: boolean;
+  /** Lets a repair close more versions than MAX_DELETE_PERCENT. */
+  readonly allowDeletes: boolean;
+  /** What one run looks at, where a test has less than tables have. */
+  readonly limits?: CompareLimits;
+}
+
+export interface ReconcileResult {
+  readonly table: string;
+  readonly source_rows: number;
+  readonly current_versions: number;
+  readonly missing: number;
+  readonly extra: number;
+  readonly different: number;
+  /** Keys whose rows kept changing while they were looked at: nothing can be said of them. */
+  readonly unsettled: number;
+  /** Changes that were written to the change log and loaded. */
+  readonly repaired: number;
+  readonly differences: readonly Difference[];
+}
+
+/** Compares the selected tables with their histories, and repairs what differs if told to. A table that fails stops no other. */
+export async function reconcileTables(selection: ReconcileSelection): Promise<ReconcileResult[]> {
+  const { settings, signal, onlyDeclared = false } = selection;
+  const isStopping = () => signal?.aborted === true;
+  return withDatabase(settings.warehouse, 'reconcile', async (registry) => {
+    const selected = select(await dimensionMappings(registry), selection.tables).filter(({ deletes }) => !onlyDeclared || deletes === 'reconcile');
+    if (onlyDeclared && selected.length === 0) warnOnce('nothing to reconcile', 'no table is registered with deletes => \'reconcile\': there is nothing to do until one is. Others are compared where --table names them');
+    // Each attempt opens its own connections; what was published and loaded before a fault is found to agree.
+    return eachTable(selected, (mapping) => retrying(mapping.dimension_name, { renew: () => Promise.resolve() }, isStopping, () =>
+      withDatabase(settings.warehouse, 'reconcile', (warehouse) => withDatabase(settings.source, 'reconcile', (source) => reconcileTable(selection, mapping, source, warehouse)))));
+  });
+}
+
+async function reconcileTable(selection: ReconcileSelection, mapping: DimensionMapping, source: Database, warehouse: Database): Promise<ReconcileResult> {
+  const { deletes, columns } = await comparisonColumns(warehouse, mapping.dimension_name);
+  const repairing = await prepare(selection, mapping, source, warehouse, columns);
+  const comparison = await timed('compare', () => compareTable(repairing));
+  const count = (wanted: Difference['kind']) => comparison.differences.filter(({ kind }) => kind === wanted).length;
+  const found = {
+    table: mapping.dimension_name, source_rows: comparison.source_rows, current_versions: comparison.current_versions,
+    missing: count('missing'), extra: count('extra'), different: count('different'),
+    unsettled: comparison.unsettled, repaired: 0, differences: comparison.differences,
+  };
+  const repairs = selection.repair === true || (selection.repair === 'declared' && deletes === 'reconcile');
+  try {
+    if (repairs) found.repaired = await timed('repair', () => repair(selection, repairing, comparison));
+    return found;
+  } finally {
+    // What was found is noted also where the repair is refused, as it is for too many deletes.
+    await noteReconciliation(warehouse, found).catch((error: unknown) => { logger.warn({ table: found.table }, `what was found is not noted: ${String(error)}`); });
+  }
+}
+
+async function prepare(
+  { settings, signal, limits }: ReconcileSelection,
+  mapping: DimensionMapping,
+  source: Database,
+  warehouse: Database,
+  columns: readonly object[],
+): Promise<Repairing> {
+  const table = mapping.dimension_name;
+  const log = await openChangeLog(settings.cdc_log_dir, table);
+  const described = await describeTable(source, mapping);
+  const identity = await readIdentity(source);
+  const state = await tableState(settings, table, await ledgerChains(warehouse, table));
+  assertShardsAreHere(state);
+  const newest = async () => newestOfTable(settings, warehouse, table);
+  const known = await newest();
+  const isRestart = known !== undefined && !isSameServer(identity, known);
+  const load = () => loadTables({ settings, tables: [table], signal });
+  return {
+    source, warehouse, table, described, settings, log, identity, newest, limits, layout: state.present ?? null,
+    queries: await describeComparison(source, described, mapping, columns),
+    restart: isRestart ? await beginAgain(source, settings, table, described, known) : undefined,
+    // Another server cannot be extracted from before it is reconciled; what was captured before is loaded.
+    catchUp: async () => {
+      const shards = state.present == null ? ['whole' as const] : shardsOf(state.present);
+      if (!isRestart) for (const shard of shards) await waitForOthers(table, () => extractTables({ settings, tables: [table], signal, shard }));
+      await load();
+    },
+  };
+}
+
+async function beginAgain(source: Database, settings: Settings, table: string, described: Repairing['described'], known: BatchMetadata): Promise<Repairing['restart']> {
+  logger.warn({ table }, `the source is another server than the one of ${known.extracted_at}: after the repair extraction goes on from here`);
+  return beginSweep({ source, settings, table, described, full: true }, undefined);
+}
+
+async function repair({ settings, signal, allowDeletes }: ReconcileSelection, repairing: Repairing, comparison: Comparison): Promise<number> {
+  const { table, source, restart } = repairing;
+  if (!allowDeletes) assertFewDeletes(table, comparison, settings.max_delete_percent);
+  const published = await waitForOthers(table, async () => {
+    const holder = await lockExtraction(source, table);
+    if (holder !== undefined) throw new HeldError(`another extractor holds ${table}: ${holder}`, { detail: `table=${table}` });
+    try {
+      const changes = await publishRepairs(repairing, comparison.differences);
+      if (changes === 0 && restart !== undefined) await publishRestart(repairing, restart.floor);
+      if (restart !== undefined) await restartShards(repairing, restart.floor);
+      return changes;
+    } finally {
+      await unlockExtraction(source, table);
+    }
+  });
+  await loadTables({ settings, tables: [table], signal });
+  return published;
+}
+
+/**
+ * The newest of the chain of the whole table, to which repairs belong, captured no earlier than the newest of any chain. Where the table
+ * was only ever extracted by shards it begins now, and says nothing of how far extraction has come.
+ */
+async function newestOfTable(settings: Settings, warehouse: Database, table: string): Promise<BatchMetadata | undefined> {
+  const { chains } = await tableState(settings, table, []);
+  const whole = await newestKnown({ log: changeLogOf(settings.cdc_log_dir, table), ledger: await newestInLedger(warehouse, table) });
+  const latest = chains.map(({ newest }) => newest).reduce((one, other) => ((other?.extracted_at ?? '') > (one?.extracted_at ?? '') ? other : one), whole);
+  if (latest === undefined || whole === latest) return whole;
+  const { system_identifier, database_oid, timeline, extracted_at } = latest;
+  if (whole !== undefined) return { ...whole, system_identifier, database_oid, timeline, extracted_at };
+  return {
+    ...latest, shard: null, sequence: 0, batch_id: null, previous_batch_id: null, checksum: null, previous_checksum: null, high_watermark: null,
+    full_sweep: null, sweep: { ...latest.sweep, complete: true, before_transaction: null, undated: null },
+  };
+}
+
+/** Every shard goes on from where the restart begins. */
+async function restartShards(repairing: Repairing, clock: string): Promise<void> {
+  const { layout, settings, table } = repairing;
+  for (const { name } of layout === null ? [] : shardsOf(layout)) {
+    const log = await openChangeLog(settings.cdc_log_dir, table, name);
+    await publishRestart({ ...repairing, log, newest: () => newestCheckpoint(log) }, clock);
+  }
+}
+
+/** What another machine extracts into a folder of its own is nothing that this one could read, or go on with. */
+function assertShardsAreHere(state: TableState): void {
+  if (state.present == null) return;
+  const here = new Set(presentChains(state).filter(({ newest }) => newest !== undefined).map(({ shard }) => shard));
+  const missing = shardsOf(state.present).map(({ name }) => name).filter((name) => !here.has(name) && state.ledger.some(({ shard }) => shard === name));
+  if (missing.length === 0) return;
+  throw new TidemarkError(`the change log here lacks shards of ${state.table} that are extracted elsewhere: ${missing.join(', ')}`, {
+    detail: `table=${state.table}`, hint: 'reconcile where all shards have their change log: a folder that the machines share',
+  });
+}
+
+const PATIENCE_MS = 60_000;
+const PAUSE_MS = 200;
+
+/** An extractor that goes on for ever gives its lock back between two polls. */
+async function waitForOthers<T>(table: string, work: () => Promise<T>): Promise<T> {
+  const deadline = performance.now() + PATIENCE_MS;
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof HeldError)) throw error;
+      if (performance.now() > deadline)
+        throw new TidemarkError(`${error.message}, and does not let go of it`, { detail: `table=${table}`, hint: 'reconcile again when its sweep is done', cause: error });
+      await sleep(PAUSE_MS);
+    }
+  }
+}

@@ -1,0 +1,52 @@
+import path from 'node:path';
+import { batchFiles, changeLogOf, setAsideChangeLog } from '../change-log/chain.js';
+import type { Settings } from '../base/settings.js';
+import { batchNameOf } from '../batch/metadata.js';
+import { withDatabase, type Database } from '../base/database.js';
+import { UsageError } from '../base/errors.js';
+import { dimensionList, pauseDimension, removeDimension, type ListedDimension } from '../warehouse/dimensions.js';
+
+/** Every registered table and where it stands. */
+export const listTables = (settings: Settings): Promise<ListedDimension[]> => withDatabase(settings.warehouse, 'table', dimensionList);
+
+/**
+ * Pauses a table, or lets it go on.
+ * @throws UsageError if no table of that name is registered
+ */
+export async function pauseTable(settings: Settings, table: string, isPaused: boolean): Promise<void> {
+  await withDatabase(settings.warehouse, 'table', async (warehouse) => {
+    await assertRegistered(warehouse, table);
+    await pauseDimension(warehouse, table, isPaused);
+  });
+}
+
+export interface RemovedTable {
+  readonly table: string;
+  readonly history_table: string;
+  readonly is_history_dropped: boolean;
+  /** Where its change log lies now; undefined where it had none. */
+  readonly change_log: string | undefined;
+  /** Batches in it that were never loaded: history lacks them. */
+  readonly pending_batches: readonly string[];
+}
+
+/**
+ * Takes a table out of Tidemark. Its history stays unless it is dropped; its change log is set aside under another name, so that
+ * a table registered under this one later begins a chain of its own.
+ * @throws UsageError if no table of that name is registered; TidemarkError where something else depends on a history to be dropped
+ */
+export async function removeTable(settings: Settings, table: string, dropHistory: boolean): Promise<RemovedTable> {
+  return withDatabase(settings.warehouse, 'table', async (warehouse) => {
+    await assertRegistered(warehouse, table);
+    const historyTable = await removeDimension(warehouse, table, dropHistory);
+    const changeLog = await setAsideChangeLog(settings.cdc_log_dir, table);
+    const waiting = changeLog === undefined ? [] : await batchFiles(changeLogOf(settings.cdc_log_dir, path.basename(changeLog)));
+    const pending = waiting.map(batchNameOf);
+    return { table, history_table: historyTable, is_history_dropped: dropHistory, change_log: changeLog, pending_batches: pending };
+  });
+}
+
+async function assertRegistered(warehouse: Database, table: string): Promise<void> {
+  const known = (await dimensionList(warehouse)).map(({ dimension_name }) => dimension_name);
+  if (!known.includes(table)) throw new UsageError(`no table of that name is registered: ${table}`, { hint: `registered are: ${known.join(', ')}` });
+}

@@ -1,0 +1,173 @@
+import type { RegisteredColumn, Registration } from './plan.js';
+import type { Deletes } from './deletes.js';
+import { shownName } from '../source/catalog.js';
+import { commentText, fitName, quoteName, quoteText } from '../base/sql-text.js';
+
+/** A line of create table: the definition, and what a reader should know about it. */
+interface Line {
+  readonly sql: string;
+  readonly remark?: string | undefined;
+}
+
+/** Names of what a registration makes. */
+export const relationsOf = (name: string): { history: string; current: string; as_of: string } => ({
+  history: `public.dim_${name}_history`, current: `public.dim_${name}_current`, as_of: `public.dim_${name}_history_as_of`,
+});
+
+/** Columns with a type: all but the times, which become valid_from. */
+const stored = (columns: readonly RegisteredColumn[]) => columns.filter((column): column is RegisteredColumn & { type: string } => column.type !== undefined);
+
+/** The migration that registers a table: what a person would write, to be read, edited and committed. */
+export function renderRegistration(registration: Registration): string {
+  const { name, table } = registration;
+  const parts = [
+    `-- Up Migration\n-- The dimension "${name}": its history table, how to read it, and its mapping from ${commentText(shownName(table))}.\n`
+      + `-- Written by "tidemark add" from the catalog of the source: read it, edit it, commit it, then run "npm run migrate".\n`
+      + registration.remarks.map((remark) => `-- Note: ${commentText(remark)}.\n`).join(''),
+    ...(registration.returns ? [renderReturn(name)] : []),
+    renderTable(registration),
+    renderComments(registration),
+    renderReaders(registration),
+    renderCall(registration),
+  ];
+  return parts.join('\n');
+}
+
+/** A warehouse that is made from these files meets the earlier registration on the way, and no removal: that was done by hand. */
+const renderReturn = (name: string) => `-- It was registered before, and removed. A warehouse made anew from these files has registered it again by now: it is taken out
+-- there, where nothing was ever loaded. Where something was, this migration fails and changes nothing.
+select tidemark.remove_dimension(p_dimension_name => d.dimension_name, p_drop_history => true)
+from tidemark.dimensions as d
+where d.dimension_name = ${quoteText(name)}
+    and not exists (select from tidemark.batches as b where b.dimension_name = d.dimension_name);
+`;
+
+function renderTable(registration: Registration): string {
+  const { history } = relationsOf(registration.name);
+  const prefix = history.replace('public.', '');
+  const { table, time_type: time } = registration;
+  const key = keyList(registration);
+  const lines: Line[] = [
+    { sql: 'surrogate_key bigint generated always as identity' },
+    ...stored(registration.columns).map(({ history: column, type, role, remark }) => (
+      { sql: `${quoteName(column, table.keywords)} ${type}${role === 'business key' ? ' not null' : ''}`, remark })),
+    { sql: `valid_from ${time} not null` },
+    { sql: `valid_to ${time}` },
+    { sql: 'is_current boolean not null default true' },
+    { sql: 'cdc_operation varchar(10) not null' },
+    { sql: `cdc_timestamp ${time} not null` },
+    { sql: 'batch_id varchar(100) not null' },
+    { sql: 'created_at timestamp not null default current_timestamp' },
+    { sql: 'updated_at timestamp not null default current_timestamp' },
+    { sql: 'captured_at timestamptz not null' },
+    { sql: 'change_line integer not null' },
+    { sql: `constraint ${fitName(prefix, '_pkey')} primary key (surrogate_key)` },
+    { sql: `constraint ${fitName(prefix, '_one_version_a_time')} unique (${key}, valid_from)` },
+    { sql: `constraint ${fitName(prefix, '_valid_from_precedes_valid_to')} check (valid_to > valid_from)` },
+    { sql: `constraint ${fitName(prefix, '_current_has_no_end')} check (is_current = (valid_to is null))` },
+  ];
+  return `create table ${history} (\n${lines.map(({ sql, remark }, place) => (
+    `    ${sql}${place === lines.length - 1 ? '' : ','}${remark === undefined ? '' : ` -- ${commentText(remark)}`}`)).join('\n')}\n);\n\n`
+    + `create unique index ${fitName(prefix, '_one_current_version')} on ${history} (${key}) where is_current;\n`;
+}
+
+const keyList = ({ columns, table }: Registration) => columns
+  .filter(({ role }) => role === 'business key').map(({ history }) => quoteName(history, table.keywords)).join(', ');
+
+function renderComments(registration: Registration): string {
+  const { table, columns } = registration;
+  const { history } = relationsOf(registration.name);
+  const clock = registration.time_type === 'timestamptz' ? '' : ` (${registration.options.time_zone})`;
+  const own: [string, string][] = [
+    ['valid_from', `First moment at which this version was in force${clock}.`],
+    ['valid_to', `First moment at which it no longer was; null while it is${clock}.`],
+    ['is_current', 'True while the version is in force.'],
+    ['cdc_operation', 'INSERT where a life begins, else UPDATE.'],
+    ['cdc_timestamp', 'Effective time of the change that opened the version, as the change said.'],
+    ['batch_id', 'The batch of that change.'],
+    ['created_at', 'When the row was written (UTC).'],
+    ['updated_at', 'When the row was last changed (UTC).'],
+    ['captured_at', 'Instant of the source snapshot in which the change was read.'],
+    ['change_line', 'Line of the change in its batch, from 1.'],
+  ];
+  const all: [string, string][] = [
+    ['surrogate_key', 'Identity of the version.'],
+    ...stored(columns).map(({ history: column, comment }): [string, string] => [quoteName(column, table.keywords), comment]),
+    ...own,
+  ];
+  const about = `Every version of every row of ${shownName(table)}: SCD type 2, written by tidemark.apply_batch only.`;
+  return `comment on table ${history} is ${quoteText(table.comment === null ? about : `${about} ${table.comment}`)};\n`
+    + all.map(([column, comment]) => `comment on column ${history}.${column} is ${quoteText(comment)};\n`).join('');
+}
+
+/** The current view and the as-of function. */
+function renderReaders(registration: Registration): string {
+  const { history, current, as_of: asOf } = relationsOf(registration.name);
+  const { time_type: time, options: { time_zone: zone } } = registration;
+  return `create view ${current} as
+select *
+from ${history}
+where is_current;
+
+comment on view ${current} is 'The version in force of every row that exists.';
+
+-- Carries no "set" clause, so that the planner can look inside.
+create function ${asOf}(p_moment ${time})
+returns setof ${history}
+language sql
+stable
+parallel safe
+as $$
+select h.*
+from ${history} as h
+where h.valid_from <= p_moment and (h.valid_to > p_moment or h.valid_to is null);
+$$;
+
+comment on function ${asOf} (${time}) is ${quoteText(`The version of every row that was in force at that moment${time === 'timestamptz' ? '' : ` (${zone})`}.`)};
+`;
+}
+
+function renderCall(registration: Registration): string {
+  const { table, columns, ignored, options } = registration;
+  const given = [
+    ['p_dimension_name', quoteText(registration.name)],
+    ['p_source_schema', quoteText(table.schema)],
+    ['p_source_table', quoteText(table.table)],
+    ['p_history_relation', quoteText(relationsOf(registration.name).history)],
+    ['p_columns', renderMapping(columns)],
+    ...(options.change_order === 'capture' ? [] : [['p_change_order', quoteText(options.change_order)]]),
+    ...(options.time_zone === 'UTC' ? [] : [['p_source_time_zone', quoteText(options.time_zone)]]),
+    ...(options.no_overlap ? [['p_no_overlap', 'true']] : []),
+    ...renderDeletes(registration.deletes),
+  ];
+  const call = `select tidemark.register_dimension(\n${given.map(([name = '', value = '']) => `    ${name} => ${value}`).join(',\n')}\n);\n`;
+  if (ignored.length === 0) return call;
+  return `${call}
+-- Columns of the source that are left out on purpose.
+select tidemark.ignore_columns(
+    p_dimension_name => ${quoteText(registration.name)},
+    p_source_columns => array[${ignored.map(quoteText).join(', ')}]
+);
+`;
+}
+
+/** The arguments that say how deletes are found: name and value each. "none" goes without saying, unless it must be said. */
+export function renderDeletes({ policy, column, values }: Deletes, isAlwaysSaid = false): [string, string][] {
+  return [
+    ...(policy === 'none' && !isAlwaysSaid ? [] : [['p_deletes', quoteText(policy)] as [string, string]]),
+    ...(column === undefined ? [] : [['p_deleted_column', quoteText(column)] as [string, string]]),
+    ...(values === undefined ? [] : [['p_deleted_values', `array[${values.map(quoteText).join(', ')}]`] as [string, string]]),
+  ];
+}
+
+const WIDEST = 30;
+
+/** The mapping as a JSON literal, one column a line, in aligned columns. */
+export function renderMapping(columns: readonly Pick<RegisteredColumn, 'source' | 'history' | 'role'>[]): string {
+  const text = (value: string) => `${JSON.stringify(value)}, `;
+  const width = (of: (column: Pick<RegisteredColumn, 'source' | 'history'>) => string) => Math.min(WIDEST, Math.max(...columns.map((column) => text(of(column)).length)));
+  const [sourceWidth, historyWidth] = [width(({ source }) => source), width(({ history }) => history)];
+  const lines = columns.map(({ source, history, role }) => (
+    `        {"source": ${text(source).padEnd(sourceWidth)}"history": ${text(history).padEnd(historyWidth)}"role": ${JSON.stringify(role)}}`));
+  return `'[\n${lines.join(',\n').replaceAll("'", "''")}\n    ]'`;
+}

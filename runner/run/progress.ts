@@ -1,0 +1,85 @@
+import cliProgress from 'cli-progress';
+import { logger } from '../base/logger.js';
+
+/** How a long run tells how far it is. */
+export interface Progress {
+  /** Counts `n` more items as done. */
+  readonly advance: (n: number) => void;
+  /** Says how many items there are in all, once that is known. */
+  readonly expect: (total: number) => void;
+  /** Ends the display; harmless when called again. */
+  readonly stop: () => void;
+}
+
+/** Off a terminal, a log line at most this often: often enough to see life, seldom enough to keep a log readable. */
+const LOG_INTERVAL_MS = 5_000;
+const BAR_WIDTH = 40;
+
+/** Items done of all there are (undefined where nobody knows), and since when. */
+export interface Standing {
+  readonly label: string;
+  readonly done: number;
+  readonly total: number | undefined;
+  readonly seconds: number;
+}
+
+/** How far a run is, how fast it goes and how long it will take, in words. The total may be an estimate, and too low. */
+export function describeStanding({ label, done, total, seconds }: Standing): string {
+  const rate = seconds > 0 ? done / seconds : 0;
+  const speed = rate > 0 ? `, ${String(Math.round(rate))} a second` : '';
+  if (total === undefined) return `${label}: ${String(done)}${speed}`;
+  const left = rate > 0 && total > done ? `, ${formatSeconds((total - done) / rate)} left` : '';
+  return `${label}: ${String(done)} of ${String(Math.max(total, done))}${speed}${left}`;
+}
+
+function formatSeconds(seconds: number): string {
+  const whole = Math.ceil(seconds);
+  if (whole < 60) return `${String(whole)} s`;
+  if (whole < 3600) return `${String(Math.floor(whole / 60))} min ${String(whole % 60)} s`;
+  return `${String(Math.floor(whole / 3600))} h ${String(Math.floor((whole % 3600) / 60))} min`;
+}
+
+/**
+ * Starts to show the progress of a long run on stderr: a bar on a terminal, log lines elsewhere. Call `stop` in a `finally`.
+ * @param label what is being done, e.g. "load orders"
+ * @param total items to do in all; undefined where nobody knows yet: only the count and the rate are shown
+ */
+export function startProgress(label: string, total: number | undefined): Progress {
+  const started = performance.now();
+  const known = { done: 0, total };
+  const standing = () => ({ ...known, label, seconds: (performance.now() - started) / 1000 });
+  const display = process.stderr.isTTY ? startBar(standing) : startLog(standing);
+  return {
+    advance: (n) => {
+      known.done += n;
+      display.update();
+    },
+    expect: (number) => { known.total = number; },
+    stop: display.stop,
+  };
+}
+
+interface Display { readonly update: () => void; readonly stop: () => void }
+
+function startBar(standing: () => Standing): Display {
+  const format = (): string => {
+    const { done, total } = standing();
+    const filled = total === undefined || total === 0 ? 0 : Math.round(Math.min(1, done / total) * BAR_WIDTH);
+    const bar = total === undefined ? '' : `[${'='.repeat(filled)}${'-'.repeat(BAR_WIDTH - filled)}] `;
+    return `${bar}${describeStanding(standing())}`;
+  };
+  // A run that ends on a signal stops its bar itself; the bar's own handlers would be one more owner of the signal.
+  const bar = new cliProgress.SingleBar({ format, stream: process.stderr, clearOnComplete: true, gracefulExit: false });
+  bar.start(0, 0);
+  return { update: () => { bar.increment(); }, stop: () => { bar.stop(); } };
+}
+
+function startLog(standing: () => Standing): Display {
+  let lastLog = performance.now();
+  const update = () => {
+    if (performance.now() - lastLog < LOG_INTERVAL_MS) return;
+    lastLog = performance.now();
+    logger.info(describeStanding(standing()));
+  };
+  return { update, stop: () => undefined };
+}

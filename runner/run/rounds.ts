@@ -1,0 +1,87 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EXIT, UsageError, describeError } from '../base/errors.js';
+import { logger } from '../base/logger.js';
+
+const NOTICE_MS = 1000;
+
+/**
+ * An abort signal that the first SIGINT or SIGTERM raises; a second one ends the process at once, as ever.
+ * @param boundSeconds how long the work in hand may go on after the first one; then the process ends, and what it had not committed is rolled back
+ */
+export function onInterrupt(boundSeconds: number): { signal: AbortSignal; release: () => void } {
+  const controller = new AbortController();
+  const timers: NodeJS.Timeout[] = [];
+  const unlisten = () => {
+    process.off('SIGINT', abort);
+    process.off('SIGTERM', abort);
+  };
+  const release = () => {
+    unlisten();
+    for (const timer of timers) clearTimeout(timer);
+  };
+  function abort(): void {
+    unlisten();
+    const notice = () => { logger.info(`finishing the work in hand, for at most ${String(boundSeconds)} seconds; a second signal ends it now`); };
+    timers.push(setTimeout(() => { giveUp(boundSeconds); }, boundSeconds * 1000), setTimeout(notice, NOTICE_MS));
+    controller.abort();
+  }
+  process.on('SIGINT', abort);
+  process.on('SIGTERM', abort);
+  return { signal: controller.signal, release };
+}
+
+const lastWords: (() => Promise<void>)[] = [];
+const LAST_WORDS_MS = 3000;
+
+/** What is to be noted if the work in hand is given up, before the process ends: a few seconds are left for it. */
+export function onGiveUp(note: () => Promise<void>): void {
+  lastWords.push(note);
+}
+
+function giveUp(seconds: number): void {
+  logger.error(`the work in hand did not end within ${String(seconds)} seconds of the signal: it is given up, and what was not committed is rolled back`);
+  // The work in hand would keep the process alive.
+  const end = () => process.exit(EXIT.failed);
+  setTimeout(end, LAST_WORDS_MS);
+  void Promise.allSettled(lastWords.map((note) => note())).then(end);
+}
+
+/** How rounds are run: with an interval (seconds) again and again, without one once. */
+export interface Rounds {
+  readonly interval: number | undefined;
+  /** How long the round in hand may go on after a signal, in seconds. */
+  readonly boundSeconds: number;
+}
+
+/**
+ * Runs `round` once, or again and again until interrupted; the round in hand is told by the signal.
+ * A round that fails ends a single run; in an endless one it is logged and tried again, because most faults pass: wrong usage does not.
+ * @returns whether a single run was interrupted, so that it may have left something to do
+ */
+export async function runRounds({ interval, boundSeconds }: Rounds, round: (signal: AbortSignal) => Promise<void>): Promise<boolean> {
+  const { signal, release } = onInterrupt(boundSeconds);
+  try {
+    if (interval === undefined) {
+      await round(signal);
+      return signal.aborted;
+    }
+    while (!signal.aborted) {
+      await round(signal).catch(tolerate);
+      await sleep(interval * 1000, undefined, { signal }).catch(() => undefined);
+    }
+    return false;
+  } finally {
+    release();
+  }
+}
+
+function tolerate(error: unknown): void {
+  if (error instanceof UsageError) throw error;
+  logger.error(describeError(error, logger.isLevelEnabled('debug')));
+}
+
+/** What a single run says, and how it exits, when it was interrupted before its end. */
+export function sayInterrupted(what: string): void {
+  logger.warn(`interrupted: ${what} goes on with the rest when it is run again`);
+  process.exitCode = EXIT.failed;
+}

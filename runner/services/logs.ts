@@ -1,0 +1,88 @@
+import { access, constants, mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { createStream, type RotatingFileStream } from 'rotating-file-stream';
+import type { Settings } from '../base/settings.js';
+import { TidemarkError } from '../base/errors.js';
+import { sayToStderr, type LogSink } from '../base/logger.js';
+import { assertSafeFolder } from '../base/safe-folder.js';
+
+/** After a fault, a log file is tried again at most this often. */
+const RETRY_MS = 10_000;
+
+/** A log file that rotates by size and by day. */
+export interface LogFile extends LogSink {
+  /** Writes what is still in memory. */
+  readonly close: () => Promise<void>;
+}
+
+export const logFileName = (settings: Settings, service: string): string => path.join(settings.log_dir, LOG_FILES[service] ?? `${service}.log`);
+
+/** The names of the original: logs/simulator.log, extractor.log, scd2_loader.log. */
+const LOG_FILES: Readonly<Record<string, string>> = { simulator: 'simulator.log', extractor: 'extractor.log', loader: 'scd2_loader.log' };
+
+/** Makes the folder of the log files, for this user alone. */
+export async function ensureLogFolder({ log_dir }: Settings): Promise<void> {
+  try {
+    await mkdir(log_dir, { recursive: true, mode: 0o700 });
+    await access(log_dir, constants.W_OK);
+    await assertSafeFolder(log_dir, 'LOG_DIR');
+  } catch (error) {
+    if (error instanceof TidemarkError) throw error;
+    throw new TidemarkError('the folder of the log files cannot be written', {
+      detail: `${log_dir} (${String(error)})`, hint: 'give this user the folder, or set LOG_DIR to another one', cause: error,
+    });
+  }
+}
+
+/**
+ * Opens the log file of a service (0600): a new one each day and each LOG_ROTATE_BYTES, the old ones compressed and LOG_ROTATE_FILES of them kept.
+ * A log that cannot be written (full disk, read-only folder) never stops the service: lines then go to stderr, and the file is tried again.
+ */
+export function openLogFile(settings: Settings, service: string): LogFile {
+  const file = logFileName(settings, service);
+  let stream: RotatingFileStream | undefined = open(file, settings, fail);
+  let failedAt = 0;
+  function fail(error: Error): void {
+    if (stream === undefined) return;
+    stream = undefined;
+    failedAt = Date.now();
+    sayToStderr(`the log file cannot be written, lines go here meanwhile: ${error.message}\n`);
+  }
+  const write = (line: string) => {
+    if (stream === undefined && Math.abs(Date.now() - failedAt) > RETRY_MS) {
+      stream = open(file, settings, fail);
+      // The last line before the fault may have been cut.
+      stream.write('\n');
+    }
+    if (stream === undefined) sayToStderr(line);
+    else stream.write(line);
+  };
+  const close = () => new Promise<void>((resolve) => {
+    if (stream === undefined) { resolve(); return; }
+    stream.once('error', () => { resolve(); });
+    stream.end(() => { resolve(); });
+  });
+  return { write, close };
+}
+
+function open(file: string, settings: Settings, fail: (error: Error) => void): RotatingFileStream {
+  const { name } = path.parse(file);
+  const rotatedName = (time: Date | number | null, index = 1) =>
+    time === null ? path.basename(file) : `${name}.${new Date(time).toISOString().slice(0, 10)}.${String(index)}.log.gz`;
+  const stream = createStream(rotatedName, {
+    path: path.dirname(file),
+    size: `${String(settings.log_rotate_bytes)}B` as `${number}B`,
+    interval: '1d',
+    intervalUTC: true,
+    intervalBoundary: true,
+    // A service that was down at midnight rotates when it begins.
+    initialRotation: true,
+    maxFiles: settings.log_rotate_files,
+    compress: 'gzip',
+    history: `.${name}.history`,
+    mode: 0o600,
+  });
+  stream.on('error', fail);
+  stream.on('warning', (warning) => { sayToStderr(`log file: ${warning.message}\n`); });
+  return stream;
+}

@@ -1,0 +1,54 @@
+import path from 'node:path';
+import { PROJECT_ROOT } from '../base/settings.js';
+import type { DimensionMapping } from '../batch/metadata.js';
+import type { Database } from '../base/database.js';
+import { inTransaction } from '../base/transaction.js';
+import { TidemarkError } from '../base/errors.js';
+import { lockTable, type SourceTable } from './table.js';
+
+/** Queries that ask the source what sql/functions/compare ask the warehouse. */
+export interface ComparisonQueries {
+  readonly checksums: string;
+  readonly digests: string;
+  readonly states: string;
+  readonly deletions: string;
+}
+
+/** Change lines of rows that are gone. */
+export interface Deletions {
+  readonly lines: string | null;
+  readonly change_count: number;
+  readonly extracted_at: string | null;
+}
+
+/** A row of the source: its key, what history would hold of it, and the transaction that wrote it ("" where that is not known). */
+export interface SourceState {
+  readonly key: string;
+  readonly content: string;
+  readonly written_by: string;
+}
+
+const DESCRIBE_COMPARISON = path.join(PROJECT_ROOT, 'sql', 'source', 'describe_comparison.sql');
+
+/** Writes the queries for a table and the columns that history stores of it. */
+export async function describeComparison(
+  source: Database,
+  table: SourceTable,
+  mapping: DimensionMapping,
+  columns: readonly object[],
+): Promise<ComparisonQueries> {
+  const effective = mapping.columns.find(({ role }) => role === 'effective time')?.source ?? null;
+  const [queries] = await source.file<ComparisonQueries[]>(
+    DESCRIBE_COMPARISON, [table.relation, JSON.stringify(columns), table.fallback, effective, mapping.source_time_zone, table.deleted_condition],
+  );
+  if (queries === undefined) throw new TidemarkError('the source answered without a row');
+  return queries;
+}
+
+/** Asks one of the queries of the source, in a snapshot of its own. */
+export async function compareAtSource<T extends object>(source: Database, table: SourceTable, query: string, parameters: readonly (string | null)[]): Promise<T[]> {
+  return inTransaction(source, 'isolation level repeatable read read only', async (session) => {
+    await lockTable(session, table);
+    return [...await session.unsafe<T[]>(query, [...parameters])];
+  });
+}

@@ -1,0 +1,32 @@
+import path from 'node:path';
+import { PROJECT_ROOT } from '../base/settings.js';
+import type { DimensionMapping } from '../batch/metadata.js';
+import type { Database } from '../base/database.js';
+import type { SourceTable } from './table.js';
+
+/** What "doctor" looks at in a source table. */
+export interface TableHealth {
+  readonly effective_type: string;
+  readonly is_local_time: boolean;
+  readonly is_partitioned: boolean;
+  readonly is_readable: boolean;
+  /** True where a policy of row-level security applies to this role. */
+  readonly is_hidden: boolean;
+  /** Counts rows that were written without touching their effective time; null where that cannot be known. */
+  readonly untouched: string | null;
+}
+
+const DESCRIBE_HEALTH = path.join(PROJECT_ROOT, 'sql', 'source', 'describe_health.sql');
+
+export async function tableHealth(source: Database, described: SourceTable, mapping: DimensionMapping): Promise<TableHealth | undefined> {
+  const effective = mapping.columns.find(({ role }) => role === 'effective time')?.source ?? null;
+  const [health] = await source.file<TableHealth[]>(DESCRIBE_HEALTH, [described.relation, effective, mapping.source_time_zone, described.fallback]);
+  return health;
+}
+
+/** Of a sample, the rows that were written since a full sweep and are stamped before it: only full sweeps find such updates. */
+export async function untouchedRows(source: Database, { untouched }: TableHealth, since: { readonly snapshot: string; readonly clock: string }): Promise<number> {
+  if (untouched === null) return 0;
+  const [row] = await source.unsafe<{ untouched: number }[]>(untouched, [since.snapshot, since.clock]);
+  return row?.untouched ?? 0;
+}

@@ -1,0 +1,117 @@
+import path from 'node:path';
+import { PROJECT_ROOT } from '../base/settings.js';
+import type { Horizon, OpenTransaction } from '../batch/metadata.js';
+import type { Database } from '../base/database.js';
+import { TidemarkError } from '../base/errors.js';
+
+/** What a poll knows of the transactions that may still commit: read before its snapshot, outside any transaction of its own. */
+export interface HorizonReading extends Horizon {
+  /** No transaction that may still commit has stamped a row before this instant. */
+  readonly floor: string;
+  /** Before the clock was asked for and after it was read, in ms of the steady clock of this machine (performance.now). */
+  readonly asked_at: number;
+  readonly read_at: number;
+  /** How many sessions do not show this role when their transaction began. */
+  readonly blind_sessions: number;
+}
+
+/** Bounds of a sweep, as sql/source/begin_sweep.sql finds them; transactions as decimal numbers. */
+export interface BeginningOfSweep {
+  readonly snapshot: string;
+  readonly from_transaction: string | null;
+  readonly before_transaction: string;
+  /** Floor of the sweep before, without those of its transactions that are open still; null from the beginning. */
+  readonly floor: string | null;
+}
+
+/** A poll before this one: what it found open, and its floor. */
+export interface EarlierPoll {
+  readonly floor: string;
+  readonly horizon: Horizon | null;
+}
+
+const file = (name: string) => path.join(PROJECT_ROOT, 'sql', 'source', name);
+
+/** Transactions that are this old, in seconds, are listed by themselves: they may be open at the next poll too. */
+const LISTED_AFTER = 10;
+
+/**
+ * Reads the floor (design, section 4, point 1). The order is what makes it a bound: the clock first, then sessions, then prepared
+ * transactions, each in a transaction of its own, and only then may the snapshot of the sweep be taken.
+ * @param before the poll before: what is prepared now and was not then counts from its floor; undefined where there was none
+ */
+export async function readHorizon(source: Database, before: EarlierPoll | undefined, listedAfter = LISTED_AFTER): Promise<HorizonReading> {
+  const asked_at = performance.now();
+  const clock = await readClock(source);
+  const read_at = performance.now();
+  await source`select pg_stat_clear_snapshot()`;
+  const [sessions] = await source.file<Pick<RawHorizon, 'open_transactions' | 'floor_of_rest' | 'blind_sessions'>[]>(
+    file('read_sessions.sql'), [clock, String(listedAfter)],
+  );
+  const { open_transactions: open, floor_of_rest, blind_sessions } = one(sessions);
+  const known = before?.horizon?.open_transactions ?? [];
+  const floorBefore = before?.horizon == null ? null : before.floor;
+  const [prepared] = await source.file<Pick<RawHorizon, 'open_transactions' | 'floor'>[]>(
+    file('read_prepared.sql'), [open, floor_of_rest, JSON.stringify(known), floorBefore],
+  );
+  const { open_transactions, floor } = one(prepared);
+  return { clock, asked_at, read_at, floor, floor_of_rest, blind_sessions, open_transactions: JSON.parse(open_transactions) as OpenTransaction[] };
+}
+
+type RawHorizon = Omit<HorizonReading, 'open_transactions'> & { readonly open_transactions: string };
+
+/** The source's clock; that of its newest change on a standby, which lies behind its primary. */
+export async function readClock(source: Database): Promise<string> {
+  const [row] = await source<{ clock: string }[]>`
+    select to_json(least(clock_timestamp(), case when pg_is_in_recovery() then pg_last_xact_replay_timestamp() end)) #>> '{}' as clock`;
+  return one(row).clock;
+}
+
+/** The snapshot a sweep begins with: it comes after the floor, and before the second look. */
+export async function readSnapshot(source: Database): Promise<string> {
+  const [row] = await source<{ snapshot: string }[]>`select pg_current_snapshot()::text as snapshot`;
+  return one(row).snapshot;
+}
+
+/**
+ * Takes the snapshot that a sweep begins with, and finds its bounds.
+ * @param continues the snapshot of the sweep that it continues from; null to read from the beginning
+ * @param before the poll before, whose transactions hold the floor down once they have ended; undefined to read from the beginning of time
+ */
+export async function readBeginning(source: Database, continues: string | null, before: EarlierPoll | undefined): Promise<BeginningOfSweep> {
+  const snapshot = await readSnapshot(source);
+  const open = JSON.stringify(before?.horizon?.open_transactions ?? []);
+  const stillOpen = open === '[]' ? '[]' : await lookTwice(source, open);
+  const [row] = await source.file<Omit<BeginningOfSweep, 'snapshot'>[]>(
+    file('begin_sweep.sql'), [snapshot, continues, open, before?.horizon?.floor_of_rest ?? before?.floor ?? null, stillOpen],
+  );
+  return { ...one(row), snapshot };
+}
+
+/** Names of the sessions that two looks in a row found in the same transaction as then, as a JSON array. */
+async function lookTwice(source: Database, open: string): Promise<string> {
+  const look = async (found: string | null): Promise<string> => {
+    await source`select pg_stat_clear_snapshot()`;
+    const [row] = await source.file<{ who: string }[]>(file('second_look.sql'), [open, found]);
+    return one(row).who;
+  };
+  return look(await look(null));
+}
+
+/** What a role must be given so that it sees when the transactions of others began, as SQL; undefined where it has that already. */
+export async function missingRight(source: Database): Promise<string | undefined> {
+  const [row] = await source<{ statement: string | null }[]>`
+    select case
+      when pg_has_role(current_user, 'pg_read_all_stats', 'usage') then null
+      when pg_has_role(current_user, 'pg_read_all_stats', 'member') and current_setting('server_version_num')::integer < 160000
+        then format('alter role %I inherit', current_user)
+      when pg_has_role(current_user, 'pg_read_all_stats', 'member') then format('grant pg_read_all_stats to %I with inherit true', current_user)
+      else format('grant pg_read_all_stats to %I', current_user)
+    end as statement`;
+  return one(row).statement ?? undefined;
+}
+
+function one<T>(row: T | undefined): T {
+  if (row === undefined) throw new TidemarkError('the source answered without a row');
+  return row;
+}

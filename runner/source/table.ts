@@ -1,0 +1,211 @@
+import path from 'node:path';
+import { PROJECT_ROOT } from '../base/settings.js';
+import type { Database, Session } from '../base/database.js';
+import { inTransaction, takeTurn } from '../base/transaction.js';
+import { TidemarkError } from '../base/errors.js';
+import type { DimensionMapping } from '../batch/metadata.js';
+import { assertMarkFits } from './deleted-mark.js';
+import { giveBackBatches } from '../base/v8-memory.js';
+import { tableArgument } from '../base/sql-text.js';
+
+/** A source table and the queries that extract it, written by sql/source/describe_table.sql from its catalog. */
+export interface SourceTable {
+  readonly relation: string;
+  /** Why transaction numbers mean nothing in this source, so that it is read by times alone; null where they do. */
+  readonly fallback: string | null;
+  /** True where the effective time may be null. */
+  readonly may_be_undated: boolean;
+  /** SQL that is true of a row t that is marked as deleted; null where none is. */
+  readonly deleted_condition: string | null;
+  readonly is_lockable: boolean;
+  /** Mapped columns, as a JSON array of names. */
+  readonly columns: string;
+  readonly unmapped_columns: readonly string[];
+  readonly columns_fingerprint: string;
+  /** The declared types of the mapped columns, as a JSON object by name. */
+  readonly column_types: string;
+  /** The history columns that keys and values are mapped to, as a JSON object by name at the source. */
+  readonly history_columns: string;
+  readonly has_unique_key: boolean;
+  /** What the statistics say; null where there are none. */
+  readonly estimated_rows: number | null;
+  /** True where an index begins with the effective time. */
+  readonly has_serving_index: boolean;
+  /** True for a table of some size without one. */
+  readonly lacks_index: boolean;
+  /** The statement that makes the index. */
+  readonly index_statement: string;
+  readonly first_page: string;
+  readonly next_page: string;
+  readonly first_undated_page: string;
+  readonly next_undated_page: string;
+  readonly keyed_page: string;
+  /** True for a shard from which a row may move to another: then it must be certain which of two read a row later. */
+  readonly may_move: boolean;
+}
+
+/** A part of a table. */
+export interface TablePart {
+  /** SQL over the table's alias t: true for rows of the part. */
+  readonly condition: string;
+  /** True where a row may move to another part. */
+  readonly may_move: boolean;
+}
+
+/** What a sweep starts from and where it ends; the same for all its pages. */
+export interface SweepBounds {
+  /** Floor and high watermark of the sweep before; null for the first sweep. */
+  readonly floor: string | null;
+  readonly high_watermark: string | null;
+  readonly margin_seconds: number;
+  /** Floor of this sweep: what later transactions write, and leave to the next one, is stamped at or after it. */
+  readonly own_floor: string;
+  /** Oldest transaction that may not have been seen, and the first that is left to the next sweep. */
+  readonly from_transaction: string | null;
+  readonly before_transaction: string | null;
+  /** The snapshot it began with: what was in progress then, a later sweep looks for. */
+  readonly snapshot: string | null;
+}
+
+/** Where a page begins: after a row with an effective time, or after the key of one without, which are a pass of their own. */
+export interface PagePlace {
+  readonly isDated: boolean;
+  readonly after: { readonly time: string | null; readonly key: readonly string[] } | null;
+}
+
+export interface PageLimits {
+  readonly rows: number;
+  readonly bytes: number;
+  /** The memory of a page before: rows that were written and need not be written again. */
+  readonly known: string;
+}
+
+/** A memory that holds nothing. */
+export const NOTHING_KNOWN = '[]';
+
+export interface Page {
+  /** The change lines, joined as they stand in a batch file; null where nothing changed, or nothing that is not known. */
+  readonly lines: string | null;
+  readonly change_count: number;
+  /** Its changes, and the rows that were known. */
+  readonly rows_read: number;
+  /** What is known once it is published, for the next page. */
+  readonly memory: string;
+  /** Place of its last row, known or not; without a time in the pass over undated rows. */
+  readonly last_row: { readonly time: string | null; readonly key: string[] } | null;
+  /** The newest transaction that wrote one of its rows; null where that is not known. */
+  readonly newest_writer: string | null;
+  readonly has_more: boolean;
+  /** The instant of the snapshot the page was read in (ISO 8601). */
+  readonly extracted_at: string;
+}
+
+/** A row of sql/source/describe_table.sql. */
+interface DescribedTable extends Omit<SourceTable, 'unmapped_columns' | 'may_move'> {
+  readonly deleted_type: string | null;
+  /** True where the column that marks deleted rows is never null, and anything but null means deleted. */
+  readonly is_always_deleted: boolean | null;
+  /** True for views and foreign tables, which have no index that could prove the key unique. */
+  readonly is_keyless_kind: boolean;
+  readonly missing_columns: readonly string[] | null;
+  readonly unmapped_columns: readonly string[] | null;
+}
+
+const DESCRIBE_TABLE = path.join(PROJECT_ROOT, 'sql', 'source', 'describe_table.sql');
+
+/**
+ * Reads the source table of a dimension from the catalog. Of a part of it, pages hold rows of that alone.
+ * @throws TidemarkError naming the table, or the columns, that are not there.
+ */
+export async function describeTable(source: Database, mapping: DimensionMapping, part?: TablePart): Promise<SourceTable> {
+  const name = `${mapping.source_schema}.${mapping.source_table}`;
+  const [found] = await source.file<DescribedTable[]>(
+    DESCRIBE_TABLE,
+    [
+      mapping.source_schema, mapping.source_table, JSON.stringify(mapping.columns), mapping.source_time_zone,
+      mapping.deleted_column, mapping.deleted_values === null ? null : JSON.stringify(mapping.deleted_values), part?.condition ?? null,
+    ],
+  );
+  if (found === undefined)
+    throw new TidemarkError(`source table ${name} does not exist`, {
+      detail: `table=${mapping.dimension_name}`,
+      hint: 'create it, see that DB_NAME and DB_USER are right, or run "npx tidemark demo" for the demo source',
+    });
+  if (found.missing_columns !== null)
+    throw new TidemarkError(`source table ${name} lacks columns that its mapping names: ${found.missing_columns.join(', ')}`, {
+      detail: `table=${mapping.dimension_name}`,
+      hint: `restore them, or write the migration that follows: npx tidemark add --update ${tableArgument(mapping.source_schema, mapping.source_table)} --rename ${found.missing_columns[0] ?? ''}=<its new name> (or --retire ${found.missing_columns[0] ?? ''})`,
+    });
+  if (!found.has_unique_key && !found.is_keyless_kind)
+    throw new TidemarkError(`the business key of source table ${name} is not unique there, or may be null`, {
+      detail: `table=${mapping.dimension_name}`,
+      hint: 'map a primary key, or a unique index over columns that are not null, as the business key: else rows would be lost between pages',
+    });
+  await assertMarkFits(source, mapping, found);
+  return { ...found, unmapped_columns: found.unmapped_columns ?? [], may_move: part?.may_move ?? false };
+}
+
+/**
+ * Reads one page of a sweep in a snapshot of its own. `notBefore` keeps extracted_at from running backwards with the server's clock.
+ */
+export async function readPage(
+  source: Database,
+  table: SourceTable,
+  sweep: SweepBounds,
+  place: PagePlace,
+  limits: PageLimits,
+  notBefore: string | null,
+): Promise<Page> {
+  const { isDated, after } = place;
+  const [first, next] = isDated ? [table.first_page, table.next_page] : [table.first_undated_page, table.next_undated_page];
+  return after === null
+    ? readLines(source, table, first, sweep, limits, notBefore, [])
+    : readLines(source, table, next, sweep, limits, notBefore, [after.time, JSON.stringify(after.key)]);
+}
+
+const NO_BOUNDS: SweepBounds = { floor: null, high_watermark: null, margin_seconds: 0, own_floor: 'infinity', from_transaction: null, before_transaction: null, snapshot: null };
+
+/** Reads the rows of some keys, as a page is read, whatever their times. @param keys each the text of a JSON array */
+export async function readKeyedPage(source: Database, table: SourceTable, keys: readonly string[], limits: PageLimits, notBefore: string | null): Promise<Page> {
+  return readLines(source, table, table.keyed_page, NO_BOUNDS, limits, notBefore, [JSON.stringify(keys)]);
+}
+
+async function readLines(
+  source: Database,
+  table: SourceTable,
+  query: string,
+  bounds: SweepBounds,
+  limits: PageLimits,
+  notBefore: string | null,
+  place: (string | null)[],
+): Promise<Page> {
+  giveBackBatches();
+  // Between snapshot and clock one shard at a time: so the one whose extracted_at is later has read later.
+  const turn = table.may_move ? await takeTurn(source, `tidemark.capture ${table.relation}`) : undefined;
+  return inTransaction(source, 'isolation level repeatable read read only', async (session) => {
+    await lockTable(session, table);
+    const [moment] = await session<{ extracted_at: string }[]>`
+      select to_json(greatest(clock_timestamp(), ${notBefore}::text::timestamptz + interval '1 microsecond')) #>> '{}' as extracted_at`;
+    const { extracted_at } = one(moment);
+    await turn?.pass(session);
+    const [row] = await session.unsafe<PageRow[]>(query, [
+      bounds.floor, bounds.high_watermark, String(bounds.margin_seconds), bounds.from_transaction, bounds.before_transaction,
+      String(limits.rows), String(limits.bytes), extracted_at, bounds.own_floor, limits.known, bounds.snapshot, ...place,
+    ]);
+    const page = one(row);
+    return { ...page, extracted_at, last_row: page.last_row === null ? null : (JSON.parse(page.last_row) as Page['last_row']) };
+  }).finally(() => turn?.end());
+}
+
+/** Comes first in a transaction that reads the table: a rewrite or TRUNCATE committed after its snapshot would show it empty. */
+export async function lockTable(session: Session, table: SourceTable): Promise<void> {
+  if (table.is_lockable) await session.unsafe(`lock table ${table.relation} in access share mode`);
+}
+
+/** A page as the server gives it: the place of its last row is still text. */
+type PageRow = Omit<Page, 'extracted_at' | 'last_row'> & { readonly last_row: string | null };
+
+function one<T>(row: T | undefined): T {
+  if (row === undefined) throw new TidemarkError('the source answered without a row');
+  return row;
+}

@@ -1,0 +1,149 @@
+import { documentParts, type DimensionMapping } from '../batch/metadata.js';
+import type { Database, Session, Transaction } from '../base/database.js';
+import { inTransaction } from '../base/transaction.js';
+import { failpoint } from '../base/failpoint.js';
+
+/** Counts of one applied batch, as tidemark.apply_batch gives them. */
+export interface ApplyResult {
+  readonly inserted_versions: string;
+  readonly closed_versions: string;
+  readonly absorbed_changes: string;
+  readonly corrected_versions: string;
+  readonly late_changes: string;
+  readonly rejected_changes: string;
+  readonly already_applied: boolean;
+}
+
+/** One row that a transaction wrote: a version it opened or altered, or a change it absorbed or rejected. */
+export interface Effect {
+  readonly effect: string;
+  readonly business_key: string | null;
+  readonly batch_id: string;
+  readonly change_line: number;
+  readonly valid_from: string | null;
+  readonly valid_to: string | null;
+  readonly reason: string | null;
+  /** Its tracked and untracked columns, cut short: name=value, ... */
+  readonly shown_values: string | null;
+}
+
+export interface NewestBatch {
+  readonly batch_id: string;
+  readonly sequence: string;
+  readonly checksum: string;
+  readonly metadata: unknown;
+}
+
+export interface HistorySummary {
+  readonly history_table: string;
+  readonly total: string;
+  readonly current: string;
+  readonly historical: string;
+}
+
+/** Every registered dimension. */
+export async function dimensionMappings(warehouse: Database | Transaction): Promise<DimensionMapping[]> {
+  return warehouse<DimensionMapping[]>`select * from tidemark.dimension_mappings()`;
+}
+
+/**
+ * Applies one batch document, in a transaction of its own where it is not given one.
+ * `batch` is the text of the file: text, or the driver would encode it once more. One in Tidemark's own frame travels in its two parts,
+ * so that the server need not take it apart.
+ */
+export async function applyBatch(warehouse: Database | Session | Transaction, batch: string): Promise<ApplyResult> {
+  const parts = documentParts(batch);
+  const applyWithin = async (session: Session | Transaction) => {
+    const [result] = await (parts === undefined
+      ? session<[ApplyResult]>`select * from tidemark.apply_batch(p_batch => ${batch}::text::json)`
+      : session<[ApplyResult]>`select * from tidemark.apply_batch_parts(p_metadata => ${parts.metadata}::text::json, p_changes => ${parts.changes}::text::json)`);
+    return result;
+  };
+  if (!('begin' in warehouse)) return applyWithin(warehouse);
+  return inTransaction(warehouse, 'isolation level read committed', async (session) => {
+    const result = await applyWithin(session);
+    failpoint('commit');
+    return result;
+  });
+}
+
+/** Applies several batch documents, in their order, in one transaction: all of them or none. */
+export async function applyBatches(warehouse: Database, batches: readonly string[]): Promise<ApplyResult[]> {
+  return inTransaction(warehouse, 'isolation level read committed', async (session) => {
+    const results: ApplyResult[] = [];
+    for (const batch of batches) results.push(await applyBatch(session, batch));
+    failpoint('commit');
+    return results;
+  });
+}
+
+/** What the transaction has done to a history so far, the first `limit` rows of each kind. */
+export async function transactionEffects(transaction: Transaction, dimensionName: string, limit: number): Promise<Effect[]> {
+  return transaction<Effect[]>`select * from tidemark.transaction_effects(p_dimension_name => ${dimensionName}, p_limit => ${limit})`;
+}
+
+/** The newest batch of a chain in the ledger; undefined where nothing was loaded. */
+export async function newestBatch(warehouse: Database | Transaction, dimensionName: string, shard = ''): Promise<NewestBatch | undefined> {
+  const [row] = await warehouse<NewestBatch[]>`
+    select * from tidemark.newest_batch(p_dimension_name => ${dimensionName}, p_shard => ${shard})`;
+  return row;
+}
+
+/** The newest batch of every chain of a table: the shard, empty for the whole table, and when it was captured (ISO 8601, UTC). */
+export async function newestBatches(warehouse: Database, dimensionName: string): Promise<(NewestBatch & { readonly shard: string; readonly extracted_at: string })[]> {
+  return warehouse<(NewestBatch & { shard: string; extracted_at: string })[]>`select * from tidemark.newest_batches(p_dimension_name => ${dimensionName})`;
+}
+
+/** The greatest batch of a table that the ledger says is loaded well, within limits in changes and seconds. */
+export async function suggestedBatchSize(
+  warehouse: Database,
+  dimensionName: string,
+  limits: Readonly<{ least: number; most: number; target_seconds: number }>,
+): Promise<number> {
+  const [row] = await warehouse<[{ size: number }]>`
+    select tidemark.suggested_batch_size(
+      p_dimension_name => ${dimensionName}, p_least => ${limits.least}, p_most => ${limits.most}, p_target_seconds => ${limits.target_seconds}) as size`;
+  return row.size;
+}
+
+/** Versions of a history, counted. */
+export async function historySummary(warehouse: Database, dimensionName: string): Promise<HistorySummary> {
+  const [row] = await warehouse<[HistorySummary]>`select * from tidemark.history_summary(p_dimension_name => ${dimensionName})`;
+  return row;
+}
+
+/**
+ * Takes the courtesy lock of the loader of a chain (a table, or a shard of it); it ends with the session. What keeps loaders apart is the lock of apply_batch.
+ * @returns undefined if it was taken, else who holds it
+ */
+export async function lockLoading(warehouse: Database, chain: string): Promise<string | undefined> {
+  const [row] = await warehouse<{ holder: string | null }[]>`
+    select case when not pg_try_advisory_lock(k.key) then coalesce((
+      select format('process %s (%s) since %s', a.pid, a.application_name, to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'))
+      from pg_locks as l
+      join pg_stat_activity as a on a.pid = l.pid
+      where l.locktype = 'advisory' and l.granted and l.classid::bigint << 32 | l.objid::bigint = k.key
+      limit 1
+    ), 'another session') end as holder
+    from (select hashtextextended(${`tidemark.load ${chain}`}, 0) as key) as k`;
+  return row?.holder ?? undefined;
+}
+
+/**
+ * Lets the commits of a session wait for the disk where the server does not ask for it: a batch that a crash took out of the ledger again
+ * would be missing there, because its file is moved away.
+ */
+export async function commitToDisk(warehouse: Database): Promise<void> {
+  await warehouse`select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'`;
+}
+
+/** Gives the courtesy lock back; harmless where the session has already ended. */
+export async function unlockLoading(warehouse: Database, chain: string): Promise<void> {
+  await warehouse`select pg_advisory_unlock(hashtextextended(${`tidemark.load ${chain}`}, 0))`.catch(() => undefined);
+}
+
+/** The statements that make the least-privilege roles of the warehouse. */
+export async function grantStatements(warehouse: Database, prefix: string): Promise<string[]> {
+  const rows = await warehouse<{ line: string }[]>`select line from tidemark.grant_statements(p_prefix => ${prefix}) as line`;
+  return rows.map(({ line }) => line);
+}

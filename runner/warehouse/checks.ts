@@ -1,0 +1,77 @@
+import { readFile, readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { PROJECT_ROOT } from '../base/settings.js';
+import { isConnectionFault, isNotMigrated, type Database } from '../base/database.js';
+import { TidemarkError, UsageError, hasCode } from '../base/errors.js';
+import { logger } from '../base/logger.js';
+import { noteChecks } from './indicators.js';
+import { formatRows } from '../base/text-table.js';
+
+export interface CheckResult {
+  readonly suite: string;
+  readonly check: string;
+  /** How many rows break the rule; 0 is a pass. */
+  readonly violations: number;
+  /** The first of them. */
+  readonly rows: readonly Readonly<Record<string, unknown>>[];
+}
+
+const CHECKS = path.join(PROJECT_ROOT, 'sql', 'checks');
+const SHOWN_ROWS = 5;
+
+/** The suites there are, which are the folders of sql/checks. */
+export async function checkSuites(): Promise<string[]> {
+  const entries = await readdir(CHECKS, { withFileTypes: true });
+  return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name).sort();
+}
+
+/**
+ * Runs every check of the given suites (all where none is given), each in a read-only transaction.
+ * @throws UsageError for a suite that does not exist; TidemarkError naming the file of a check that cannot run
+ */
+export async function runChecks(warehouse: Database, suites: readonly string[]): Promise<CheckResult[]> {
+  const known = await checkSuites();
+  const unknown = suites.filter((suite) => !known.includes(suite));
+  if (unknown.length > 0) throw new UsageError(`there is no suite ${unknown.join(', ')}`, { hint: `suites are: ${known.join(', ')}` });
+  const results: CheckResult[] = [];
+  for (const suite of known.filter((name) => suites.length === 0 || suites.includes(name))) {
+    const files = (await readdir(path.join(CHECKS, suite))).filter((name) => name.endsWith('.sql')).sort();
+    for (const file of files) results.push(await runCheck(warehouse, suite, file));
+  }
+  return results;
+}
+
+/** Notes how checks ended, so that a violation is an alert. Those who may only read check all the same. */
+export async function rememberChecks(warehouse: Database, results: readonly CheckResult[]): Promise<void> {
+  await noteChecks(warehouse, results).catch((error: unknown) => {
+    if (!hasCode(error, '42501', '25006')) throw error;
+    logger.debug('the results of the checks were not noted: this role may only read');
+  });
+}
+
+/** A cursor shows the first violations and counts the rest, however many they are. */
+async function runCheck(warehouse: Database, suite: string, file: string): Promise<CheckResult> {
+  const query = (await readFile(path.join(CHECKS, suite, file), 'utf8')).trimEnd().replace(/;$/, '');
+  const check = path.basename(file, '.sql').replaceAll('_', ' ');
+  try {
+    return await warehouse.begin('isolation level repeatable read read only', async (transaction) => {
+      await transaction.unsafe(`declare violation no scroll cursor for ${query}`);
+      const rows = await transaction.unsafe<Record<string, unknown>[]>(`fetch ${String(SHOWN_ROWS)} from violation`);
+      const rest = await transaction.unsafe('move forward all in violation');
+      return { suite, check, violations: rows.length + rest.count, rows: [...rows] };
+    });
+  } catch (error) {
+    if (!(error instanceof Error) || !('severity' in error) || isConnectionFault(error) || isNotMigrated(error)) throw error;
+    throw new TidemarkError(`a check cannot run: ${error.message}`, { detail: `sql/checks/${suite}/${file}`, cause: error });
+  }
+}
+
+/** One line a check; below a failing one, its first rows. */
+export function formatChecks(results: readonly CheckResult[]): string {
+  const lines = results.map(({ suite, check, violations, rows }) => {
+    const line = `${violations === 0 ? 'ok  ' : 'FAIL'}  ${suite}: ${check} (${String(violations)})`;
+    return violations === 0 ? line : `${line}\n${formatRows(rows).replace(/^/gm, '        ')}`;
+  });
+  const failed = results.filter(({ violations }) => violations > 0).length;
+  return [...lines, `${String(results.length)} checks, ${failed === 0 ? 'all passed' : `${String(failed)} failed`}`].join('\n');
+}

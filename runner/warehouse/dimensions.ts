@@ -1,0 +1,63 @@
+import type { Database } from '../base/database.js';
+
+/** Calls of the warehouse that look after dimensions; those that move batches are in warehouse.ts. */
+
+/** A dimension and where it stands. */
+export interface ListedDimension {
+  readonly dimension_name: string;
+  readonly source_table: string;
+  readonly history_table: string;
+  readonly state: 'active' | 'paused';
+  readonly columns: string;
+  readonly batches: string;
+  readonly last_extracted_at: string | null;
+  readonly last_applied_at: string | null;
+}
+
+/** Every dimension and where it stands. */
+export async function dimensionList(warehouse: Database): Promise<ListedDimension[]> {
+  return warehouse<ListedDimension[]>`select * from tidemark.dimension_list()`;
+}
+
+/** Pauses a dimension, or lets it go on. */
+export async function pauseDimension(warehouse: Database, dimensionName: string, isPaused: boolean): Promise<void> {
+  await warehouse`select tidemark.pause_dimension(p_dimension_name => ${dimensionName}, p_is_paused => ${isPaused})`;
+}
+
+/** Takes a dimension out, its history too where asked. Returns the name of the history table. */
+export async function removeDimension(warehouse: Database, dimensionName: string, dropHistory: boolean): Promise<string> {
+  const [row] = await warehouse<[{ history_table: string }]>`
+    select tidemark.remove_dimension(p_dimension_name => ${dimensionName}, p_drop_history => ${dropHistory}) as history_table`;
+  return row.history_table;
+}
+
+/** A type that both ends may have. */
+export interface TypeName {
+  readonly type_schema: string;
+  readonly type_name: string;
+}
+
+/** Which of these types the warehouse has too, and the labels of those that are enums. */
+export async function typesThere(warehouse: Database, wanted: readonly TypeName[]): Promise<(TypeName & { labels: string[] | null })[]> {
+  return warehouse`
+    select n.nspname as type_schema, t.typname as type_name,
+      (select array_agg(e.enumlabel order by e.enumsortorder) from pg_enum as e where e.enumtypid = t.oid) as labels
+    from json_to_recordset(${JSON.stringify(wanted)}::text::json) as w (type_schema text, type_name text)
+    join pg_namespace as n on n.nspname = w.type_schema
+    join pg_type as t on t.typnamespace = n.oid and t.typname = w.type_name
+    group by n.nspname, t.typname, t.oid`;
+}
+
+/** Which of these relations the warehouse has already. */
+export async function relationsThere(warehouse: Database, names: readonly string[]): Promise<string[]> {
+  const rows = await warehouse<{ name: string }[]>`select n.name from unnest(${[...names]}::text[]) as n (name) where to_regclass(n.name) is not null`;
+  return rows.map(({ name }) => name);
+}
+
+/** The migrations of dimensions that have run, by name. */
+export async function appliedDimensionFiles(warehouse: Database): Promise<string[]> {
+  const [ledger] = await warehouse<[{ is_there: boolean }]>`select to_regclass('tidemark.dimension_migrations') is not null as is_there`;
+  if (!ledger.is_there) return [];
+  const rows = await warehouse<{ name: string }[]>`select name from tidemark.dimension_migrations`;
+  return rows.map(({ name }) => name);
+}

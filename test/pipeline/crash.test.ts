@@ -1,0 +1,132 @@
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { batchFiles, openChangeLog, readBatch } from '../../runner/change-log/chain.js';
+import { runChecks } from '../../runner/warehouse/checks.js';
+import { isPassing } from '../../runner/base/database.js';
+import { timesReached } from '../../runner/base/failpoint.js';
+import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { runCli } from '../support/cli.js';
+import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { createThings } from '../support/extraction.js';
+
+/** Every step of extraction and loading, one after the other: the process is killed there, or the call fails there, and the next run mends it. */
+
+/** A soak lets calls fail in more ways, and begins again until its time is over. */
+const SECONDS = Number(process.env.CRASH_SECONDS ?? '0');
+const [EXTRACTOR_FAULTS, LOADER_FAULTS] = SECONDS === 0
+  ? [['ENOSPC'], ['EIO', 'CONNECTION_CLOSED']]
+  : [['ENOSPC', 'EIO', 'EACCES', 'CONNECTION_CLOSED', '57P01'], ['ENOSPC', 'EIO', 'CONNECTION_CLOSED', '40001', '40P01', '57014']];
+
+/** Two pages, the second not full. */
+const ROWS = 15;
+
+let pipeline: TestPipeline;
+beforeAll(async () => {
+  pipeline = await createPipeline({ BATCH_SIZE: '10' });
+  await createThings(pipeline);
+});
+afterAll(async () => { await pipeline.drop(); });
+afterEach(() => { delete process.env.TIDEMARK_FAILPOINT; });
+
+let state = 0;
+async function changeSource(): Promise<void> {
+  state += 1;
+  await pipeline.source`
+    insert into things select g, ${`state ${String(state)}`}, clock_timestamp() from generate_series(1, ${ROWS}::integer) as g
+    on conflict (id) do update set state = excluded.state, touched = excluded.touched`;
+}
+
+const extract = () => extractTables({ settings: pipeline.settings, tables: ['things'] });
+const load = () => loadTables({ settings: pipeline.settings, tables: ['things'] });
+
+/** Applied batches that were read: nobody writes to one of that name again. */
+const read = new Set<string>();
+
+/** What there is of the log is whole, whatever happened. */
+async function assertLogIsWhole(): Promise<void> {
+  const log = await openChangeLog(pipeline.settings.cdc_log_dir, 'things');
+  for (const file of await batchFiles(log)) await readBatch(file);
+  // What a killed loader was about to compress has a temporary name, and is swept up later.
+  for (const file of (await readdir(log.processed)).filter((name) => !name.startsWith('.') && !read.has(name))) {
+    await readBatch(path.join(log.processed, file));
+    read.add(file);
+  }
+}
+
+/** After one more extraction and load every state is in history, once, and nothing else is. */
+async function assertNothingLost(): Promise<void> {
+  await extract();
+  await load();
+  const versions = await pipeline.warehouse<{ state: string; rows: string }[]>`
+    select state, count(*) as rows from dim_things_history group by state order by split_part(state, ' ', 2)::integer`;
+  expect(versions.map(({ state: name, rows }) => `${name} ${rows}`)).toEqual(Array.from({ length: state }, (_, index) => `state ${String(index + 1)} ${String(ROWS)}`));
+  const log = await openChangeLog(pipeline.settings.cdc_log_dir, 'things');
+  const left = [...await readdir(log.folder), ...await readdir(log.checkpoints)].filter((name) => name.startsWith('.tmp-') || name.startsWith('changes_'));
+  expect(left).toEqual([]);
+}
+
+/** Runs `round` with each step in turn, until it gets by without reaching one: returns how many steps there were. */
+async function atEveryStep(round: (ordinal: number) => Promise<'struck' | 'missed'>): Promise<number> {
+  let steps = 0;
+  for (let ordinal = 1; ; ordinal += 1) {
+    await changeSource();
+    const outcome = await round(ordinal);
+    await assertLogIsWhole();
+    await assertNothingLost();
+    if (outcome === 'missed') break;
+    steps = ordinal;
+  }
+  expect((await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0)).toEqual([]);
+  return steps;
+}
+
+const kill = (command: string, ordinal: number) => runCli([command, '--table', 'things'], { ...pipeline.env, NODE_ENV: 'test', TIDEMARK_FAILPOINT: `*:${String(ordinal)}:kill` })
+  .then(({ code, stderr }) => {
+    expect([null, 0], stderr).toContain(code);
+    return code === null ? 'struck' as const : 'missed' as const;
+  });
+
+/**
+ * Lets a call fail in a run of this process. A fault that passes is tried again, and the run ends well although it was struck. A load ends
+ * well, too, where what fails is the looking after batches that it has applied.
+ */
+async function failing(work: () => Promise<unknown>, ordinal: number, code: string): Promise<'struck' | 'missed'> {
+  process.env.TIDEMARK_FAILPOINT = `*:${String(ordinal)}:${code}`;
+  const error = await work().then(() => undefined, (thrown: unknown) => thrown as Error);
+  delete process.env.TIDEMARK_FAILPOINT;
+  if (timesReached() < ordinal) return 'missed';
+  if (isPassing(Object.assign(new Error(), { code }))) expect(error).toBeUndefined();
+  else if (work !== load || error !== undefined) expect(((error?.cause ?? error) as Error | undefined)?.message).toMatch(new RegExp(`^${code}: failpoint `));
+  return 'struck';
+}
+
+/** Takes every step, says what was tried, and proves that there were about as many steps as ever. */
+async function tryEveryStep(round: (ordinal: number) => Promise<'struck' | 'missed'>, said: (steps: string) => string, fewest: number): Promise<void> {
+  const steps = await atEveryStep(round);
+  process.stdout.write(`crash: ${said(String(steps))}: lost 0\n`);
+  expect(steps).toBeGreaterThan(fewest);
+}
+
+/** A round of the loader needs something to load. */
+const withBatches = (round: (ordinal: number) => Promise<'struck' | 'missed'>) => async (ordinal: number) => {
+  await extract();
+  return round(ordinal);
+};
+
+const killExtractor = () => tryEveryStep((ordinal) => kill('extract', ordinal), (steps) => `the extractor was killed at each of ${steps} steps`, 25);
+const killLoader = () => tryEveryStep(withBatches((ordinal) => kill('load', ordinal)), (steps) => `the loader was killed at each of ${steps} steps`, 15);
+const failExtractor = (code: string) => tryEveryStep((ordinal) => failing(extract, ordinal, code), (steps) => `each of ${steps} steps of the extractor failed with ${code}`, 25);
+const failLoader = (code: string) => tryEveryStep(withBatches((ordinal) => failing(load, ordinal, code)), (steps) => `each of ${steps} steps of the loader failed with ${code}`, 15);
+
+describe('nothing is lost and nothing comes twice,', () => {
+  const began = performance.now();
+  it('wherever the extractor is killed', killExtractor);
+  it('wherever the loader is killed', killLoader);
+  it.each(EXTRACTOR_FAULTS)('whichever call of the extractor fails with %s', failExtractor);
+  it.each(LOADER_FAULTS)('whichever call of the loader fails with %s', failLoader);
+
+  it.runIf(SECONDS > 0)('however often they are killed', async () => {
+    while (performance.now() - began < SECONDS * 1000) for (const killThem of [killExtractor, killLoader]) await killThem();
+  });
+});

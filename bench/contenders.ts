@@ -3,10 +3,11 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type Database } from '../runner/base/database.js';
-import { extractTables, loadTables } from '../runner/extract/tables.js';
+import { extractTables } from '../runner/extract/tables.js';
 import { applyBatch } from '../runner/warehouse/batches.js';
 import { seconds } from './measure.js';
 import type { Bench } from './server.js';
+import { loadTables } from '../runner/load/tables.js';
 
 /** What is timed. Each takes the same rows, and returns seconds. */
 

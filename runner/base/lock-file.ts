@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { link, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isAlive } from '../embedded/postmaster.js';
 import { TidemarkError, hasCode } from './errors.js';
 import { logger } from './logger.js';
+import { isAlive } from './process.js';
 
 const BEAT_MS = 2000;
 /** Without a beat for so long, the holder is gone and its number belongs to another process. */

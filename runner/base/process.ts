@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
+import { hasCode } from './errors.js';
 
 /**
  * What tells a process from a later one that was given its number: when it began, and in which life of the machine.
@@ -25,4 +26,14 @@ async function identityFromProc(pid: number): Promise<string | undefined> {
 async function identityFromPs(pid: number): Promise<string | undefined> {
   const { stdout } = await promisify(execFile)('ps', ['-o', 'lstart=', '-p', String(pid)], { env: { PATH: '/bin:/usr/bin', LC_ALL: 'C', TZ: 'UTC' } }).catch(() => ({ stdout: '' }));
   return stdout.trim() === '' ? undefined : stdout.trim();
+}
+
+/** True when a process of that number exists, whoever owns it. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return hasCode(error, 'EPERM');
+  }
 }

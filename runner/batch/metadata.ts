@@ -1,33 +1,6 @@
-import path from 'node:path';
 import { z } from 'zod';
+import { BATCH_NAME, momentOf } from './name.js';
 import { shardLayoutSchema } from './shard.js';
-
-/** The shapes that travel between source, change log and warehouse. Values of rows are not among them: those stay text. */
-
-/** A registered dimension and its mapping, as tidemark.dimension_mappings gives it. */
-export const dimensionMappingSchema = z.object({
-  dimension_name: z.string(),
-  source_schema: z.string(),
-  source_table: z.string(),
-  history_table: z.string(),
-  source_time_zone: z.string(),
-  /** A table that is paused is neither extracted nor loaded. */
-  is_paused: z.boolean().default(false),
-  /** history_type: as PostgreSQL prints it, a domain looked through; null where history has no such column. */
-  columns: z.array(z.object({ source: z.string(), history: z.string(), role: z.string(), history_type: z.string().nullable().default(null) })),
-  /** Source columns that are left out on purpose. */
-  ignored_columns: z.array(z.string()).default([]),
-  /** Every column of the history table. */
-  history_columns: z.array(z.string()).default([]),
-  /** Mapped source columns that the source no longer has. */
-  retired_columns: z.array(z.string()).default([]),
-  /** How deletes at the source are found: none, reconcile, or soft: by a column that marks them. */
-  deletes: z.string().default('none'),
-  deleted_column: z.string().nullable().default(null),
-  /** Its values that mean deleted; null where anything but null does. */
-  deleted_values: z.array(z.string()).nullable().default(null),
-});
-export type DimensionMapping = z.infer<typeof dimensionMappingSchema>;
 
 /** A place in the order of extraction: effective time and key of a row, as PostgreSQL prints them. */
 const positionSchema = z.object({ time: z.string(), key: z.array(z.string()) });
@@ -68,12 +41,6 @@ const horizonSchema = z.object({
 });
 export type Horizon = z.infer<typeof horizonSchema>;
 
-/** The name of a batch that Tidemark wrote: its instant, and its shard where there is one. */
-export const BATCH_NAME = /^changes_[0-9]{8}_[0-9]{6}_[0-9]{3}(_[0-9]+-of-[\w-]+)?$/;
-
-/** The name of the batch that a file holds, compressed or not. */
-export const batchNameOf = (file: string): string => path.basename(file).replace(/\.json(\.gz)?$/, '');
-
 /** batch_metadata of a batch file, and the whole of a checkpoint (a quiet poll has no batch: batch_id and checksum are null). */
 export const batchMetadataSchema = z.object({
   batch_id: z.string().regex(BATCH_NAME).nullable(),
@@ -112,20 +79,6 @@ export const batchMetadataSchema = z.object({
 });
 export type BatchMetadata = z.infer<typeof batchMetadataSchema>;
 
-/** What the loader needs of any document, the original's minimal one included. */
-export const documentHeadSchema = z.object({
-  batch_id: z.string().min(1),
-  table: z.string().optional(),
-  shard: z.string().nullish(),
-  sequence: z.number().int().min(1).nullish(),
-  previous_batch_id: z.string().nullish(),
-  previous_checksum: z.string().nullish(),
-  checksum: z.string().nullish(),
-  extracted_at: z.string().nullish(),
-  change_count: z.number().int().min(0),
-});
-export type DocumentHead = z.infer<typeof documentHeadSchema>;
-
 /** The newest batch of a chain, as its newest checkpoint tells; nulls before the first batch. */
 export function chainHead(newest: BatchMetadata | undefined): { batch_id: string | null; checksum: string | null } {
   return {
@@ -134,27 +87,10 @@ export function chainHead(newest: BatchMetadata | undefined): { batch_id: string
   };
 }
 
-/** How a batch file that Tidemark wrote begins, goes over from metadata to change lines, and ends. */
-export const FRAME = { begin: '{\n"batch_metadata": ', middle: ',\n"changes": [\n', end: '\n]}\n' } as const;
-
-/** The texts of the two members of a document in Tidemark's own frame; undefined for any other. That they are JSON, who reads them finds out. */
-export function documentParts(text: string): { metadata: string; changes: string } | undefined {
-  const middle = text.indexOf(FRAME.middle);
-  if (!text.startsWith(FRAME.begin) || middle < 0 || !text.endsWith(FRAME.end)) return undefined;
-  return { metadata: text.slice(FRAME.begin.length, middle), changes: text.slice(middle + FRAME.middle.length - '[\n'.length, -'}\n'.length) };
-}
-
 /** The name of a batch: the instant of its snapshot to the millisecond (UTC), or the next one after the batch before it; and its shard. */
 export function batchId(extractedAt: string, before: BatchMetadata | undefined, shard: string): string {
   const last = chainHead(before).batch_id;
   const moment = Math.max(Date.parse(extractedAt), last === null ? 0 : momentOf(last) + 1);
   const iso = new Date(moment).toISOString();
   return `changes_${iso.slice(0, 10).replaceAll('-', '')}_${iso.slice(11, 19).replaceAll(':', '')}_${iso.slice(20, 23)}${shard === '' ? '' : `_${shard}`}`;
-}
-
-/** The instant in the name of a batch, in milliseconds. */
-export function momentOf(batchName: string): number {
-  const [, day = '', time = '', milliseconds = ''] = batchName.split('_');
-  const iso = `${day.slice(0, 4)}-${day.slice(4, 6)}-${day.slice(6)}T${time.slice(0, 2)}:${time.slice(2, 4)}:${time.slice(4)}.${milliseconds}Z`;
-  return Date.parse(iso);
 }

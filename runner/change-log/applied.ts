@@ -1,9 +1,11 @@
 import { readdir, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
-import { batchFiles, checkpointSequences, newestCheckpoint, readBatch, readCheckpoint, type BatchDocument, type ChangeLog } from './chain.js';
-import { BATCH_NAME, batchNameOf, chainHead, momentOf } from '../batch/metadata.js';
-import { COMPRESSED, TEMPORARY_PREFIX, compressFile, explainFileError } from '../base/durable-file.js';
-import { tolerateGone } from '../base/errors.js';
+import { COMPRESSED, compressFile, explainFileError, TEMPORARY_PREFIX } from '../base/durable-file.js';
+import { describeError, TidemarkError, tolerateGone } from '../base/errors.js';
+import { logger } from '../base/logger.js';
+import { chainHead } from '../batch/metadata.js';
+import { BATCH_NAME, batchNameOf, momentOf } from '../batch/name.js';
+import { type BatchDocument, batchFiles, type ChangeLog, checkpointSequences, newestCheckpoint, readBatch, readCheckpoint } from './chain.js';
 
 /** What becomes of batch files once they are applied: compressed, kept for as long as is asked, and found again for a replay. */
 
@@ -94,4 +96,34 @@ export async function findBatch(log: ChangeLog, batchName: string): Promise<Batc
     }
   }
   return undefined;
+}
+
+/** Looks after applied batches while others are being applied. What goes wrong here is said and tried again by the next run: no load fails for it. */
+export interface Archive {
+  /** Compresses one more applied batch, by its file name, after those before it. */
+  readonly add: (name: string) => void;
+  /** Waits for the rest, then compresses what an earlier run left behind. */
+  readonly finish: () => Promise<void>;
+}
+
+export function startArchive(log: ChangeLog): Archive {
+  let work = Promise.resolve();
+  const then = (step: () => Promise<void>) => {
+    work = work.then(step).catch((error: unknown) => {
+      if (!(error instanceof TidemarkError)) throw error;
+      logger.warn({ table: log.table }, `applied batches could not be looked after: ${describeError(error, false)}`);
+    });
+    // Whoever finishes hears of it; until then it is not unhandled.
+    work.catch(() => undefined);
+  };
+  return {
+    add: (name) => { then(() => compressApplied(log, name)); },
+    finish: async () => {
+      then(async () => {
+        await removeAbandoned(log, Date.now());
+        for (const name of await uncompressed(log)) await compressApplied(log, name);
+      });
+      await work;
+    },
+  };
 }

@@ -1,13 +1,12 @@
 import { createHash } from 'node:crypto';
 import { access, readdir, rename } from 'node:fs/promises';
 import path from 'node:path';
-import {
-  FRAME, batchMetadataSchema, chainHead, documentHeadSchema, type BatchMetadata, type DocumentHead,
-} from '../batch/metadata.js';
+import { batchMetadataSchema, chainHead, type BatchMetadata } from '../batch/metadata.js';
 import { COMPRESSED, ensurePrivateFolder, explainFileError, flushFolder, moveFiles, readPrivateFile } from '../base/durable-file.js';
 import { TidemarkError, hasCode } from '../base/errors.js';
 import { giveBackBatches } from '../base/v8-memory.js';
 import { isShardName } from '../batch/shard.js';
+import { FRAME, documentHeadSchema, type DocumentHead } from '../batch/document.js';
 
 /** The change log of one table, or of one shard of it: batch files, applied ones in processed/, and their checkpoints. One chain. */
 export interface ChangeLog {

@@ -1,9 +1,12 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { SHARDS, batchFiles, changeLogOf, findFile, newestCheckpoint, openChangeLog, type ChangeLog } from './chain.js';
-import { BATCH_NAME, batchNameOf, momentOf, type BatchMetadata } from '../batch/metadata.js';
+import { type BatchMetadata } from '../batch/metadata.js';
 import { hasCode } from '../base/errors.js';
 import { isShardName } from '../batch/shard.js';
+import type { Settings } from '../base/settings.js';
+import { notePending } from '../run/measurements.js';
+import { BATCH_NAME, batchNameOf, momentOf } from '../batch/name.js';
 
 /** The tables that have a change log here; none where there is no folder. */
 export async function loggedTables(root: string): Promise<string[]> {
@@ -81,4 +84,16 @@ export async function strangeFiles(log: ChangeLog): Promise<string[]> {
   const batches = new Set((await batchFiles(log)).map((file) => path.basename(file)));
   const entries = await readdir(log.folder, { withFileTypes: true });
   return entries.filter((entry) => !entry.isDirectory() && !batches.has(entry.name) && !entry.name.startsWith('.')).map(({ name }) => name).sort();
+}
+
+/** How many batch files of a table, all its shards included, wait to be applied. */
+export async function pendingBatches(settings: Settings, table: string): Promise<number> {
+  const waiting = await Promise.all((await openChains(settings.cdc_log_dir, table)).map((log) => batchFiles(log)));
+  return waiting.flat().length;
+}
+
+/** Notes how many wait, for the indicators; a folder that cannot be read is the business of the work itself. */
+export async function countPending(settings: Settings, table: string): Promise<void> {
+  const batches = await pendingBatches(settings, table).catch(() => undefined);
+  if (batches !== undefined) notePending(table, batches);
 }

@@ -1,7 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import path from 'node:path';
-import { dimensionMappingSchema, type DimensionMapping } from '../batch/metadata.js';
 import { ensurePrivateFolder, readPrivateFile, replaceFile } from '../base/durable-file.js';
+import { dimensionMappingSchema, type DimensionMapping } from '../batch/mapping.js';
 
 /** Room on the disk of the change log for this user, in bytes. */
 export async function freeBytes(root: string): Promise<number> {

@@ -1,11 +1,13 @@
 import { readdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { batchFiles, findFile, isPublished, readBatch, type ChangeLog } from './chain.js';
-import { FRAME, batchNameOf, chainHead, type BatchMetadata } from '../batch/metadata.js';
+import { chainHead, type BatchMetadata } from '../batch/metadata.js';
 import { AlreadyPublishedError, TEMPORARY_PREFIX, publishFile } from '../base/durable-file.js';
 import { TidemarkError, hasCode, tolerateGone } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
 import { logger } from '../base/logger.js';
+import { batchNameOf } from '../batch/name.js';
+import { FRAME } from '../batch/document.js';
 
 /** How a batch becomes true, and what is done about one that did not. */
 

@@ -4,8 +4,7 @@ import { loadSettings, shownPath, type Settings } from '../base/settings.js';
 import { writeDimensionFile } from '../registration/files.js';
 import { UsageError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import type { Registration, RegistrationOptions } from '../registration/plan.js';
-import type { DeletesPolicy } from '../registration/deletes.js';
+import type { DeletesPolicy, Registration, RegistrationOptions } from '../registration/plan.js';
 import { parseTableName } from '../source/catalog.js';
 import { formatRows } from '../base/text-table.js';
 

@@ -5,10 +5,10 @@ import { UsageError } from '../base/errors.js';
 import { sayInterrupted } from '../run/rounds.js';
 import type { LoadResult } from '../load/chain.js';
 import { logger } from '../base/logger.js';
-import { loadTables } from '../extract/tables.js';
 import { formatRetry, retryTables, type RetryReport } from '../load/rejected.js';
 import { runPart } from '../services/part.js';
 import { counted } from '../base/text-table.js';
+import { loadTables } from '../load/tables.js';
 
 interface LoadArguments {
   readonly table?: readonly string[] | undefined;

@@ -3,8 +3,8 @@ import type { CommandModule } from 'yargs';
 import { loadSettings } from '../base/settings.js';
 import { UsageError } from '../base/errors.js';
 import { onInterrupt } from '../run/rounds.js';
-import { tailLogs } from '../services/log-tail.js';
 import { isService, knownServices } from '../services/record.js';
+import { tailLogs } from '../services/logs.js';
 
 interface LogsArguments {
   readonly service?: readonly string[] | undefined;

@@ -1,7 +1,6 @@
 import type { CommandModule } from 'yargs';
 import { loadSettings } from '../base/settings.js';
-import { rebuildTables } from '../load/replay-tables.js';
-import type { RebuildResult } from '../load/replay.js';
+import { type RebuildResult, rebuildTables } from '../load/replay.js';
 import { counted } from '../base/text-table.js';
 
 interface RebuildArguments { readonly table: readonly string[]; readonly json?: boolean | undefined }

@@ -1,8 +1,7 @@
 import type { CommandModule } from 'yargs';
 import { loadSettings } from '../base/settings.js';
 import { EXIT } from '../base/errors.js';
-import { verifyTables } from '../load/replay-tables.js';
-import type { VerifyResult } from '../load/replay.js';
+import { type VerifyResult, verifyTables } from '../load/replay.js';
 import { counted, formatRows } from '../base/text-table.js';
 
 interface VerifyArguments { readonly table?: readonly string[] | undefined; readonly json?: boolean | undefined }

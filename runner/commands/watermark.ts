@@ -3,12 +3,11 @@ import { loadSettings, type Settings } from '../base/settings.js';
 import { withDatabase } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
 import { tableState } from '../extract/shard-layout.js';
-import { ledgerChains } from '../warehouse/ledger.js';
-import { select } from '../extract/tables.js';
 import { chainName, isShardName, parseShard, shardsOf } from '../batch/shard.js';
 import { formatRows } from '../base/text-table.js';
-import { dimensionMappings } from '../warehouse/batches.js';
+import { dimensionMappings, ledgerChains } from '../warehouse/batches.js';
 import { listCheckpoints, rewind, watermarksOf, type RewindTarget } from '../operate/watermark.js';
+import { selectUnpaused } from '../run/each-table.js';
 
 interface WatermarkArguments {
   readonly table?: readonly string[] | undefined;
@@ -23,7 +22,7 @@ const rows = (list: readonly object[]) => (list.length === 0 ? 'nothing was extr
 
 async function tablesOf(names: readonly string[]): Promise<string[]> {
   const { warehouse } = loadSettings();
-  return withDatabase(warehouse, 'watermark', async (database) => select(await dimensionMappings(database), names).map(({ dimension_name }) => dimension_name));
+  return withDatabase(warehouse, 'watermark', async (database) => selectUnpaused(await dimensionMappings(database), names).map(({ dimension_name }) => dimension_name));
 }
 
 async function list({ table = [], json }: WatermarkArguments): Promise<void> {

@@ -8,10 +8,11 @@ import { PROJECT_ROOT, type DatabaseSettings, type Settings } from '../base/sett
 import { withDatabase, type Database, type Transaction } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { DEMO_SOURCE, runMigrations } from '../warehouse/migrate.js';
-import { extractTables, loadTables } from '../extract/tables.js';
+import { extractTables } from '../extract/tables.js';
 import { asRun } from '../services/run.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { historySummary } from '../warehouse/batches.js';
+import { loadTables } from '../load/tables.js';
 
 const ORDERS_CSV = path.join(PROJECT_ROOT, 'sample_data', 'source_orders.csv');
 const endsAs = () => 'succeeded' as const;

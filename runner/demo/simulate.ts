@@ -5,8 +5,8 @@ import { faker } from '@faker-js/faker/locale/en';
 import type { PendingQuery, Row } from 'postgres';
 import type { Database, Session } from '../base/database.js';
 import { inTransaction } from '../base/transaction.js';
-import { TidemarkError } from '../base/errors.js';
 import { startProgress } from '../run/progress.js';
+import { requireDemoSource } from '../source/server.js';
 import { changeShop, drawFrom, type ShopCounts } from './shop.js';
 
 export interface Traffic {
@@ -98,20 +98,6 @@ export async function simulate(source: Database, traffic: Traffic): Promise<Simu
     progress.stop();
   }
   return { ...done, seconds: Number(elapsed().toFixed(3)), seed };
-}
-
-/** The ledger alone is no proof: it also exists where the demo's first migration failed on a table of somebody else's. */
-export async function requireDemoSource(source: Database): Promise<void> {
-  const [ledger] = await source`select to_regclass('public.tidemark_demo_migrations') is not null as is_there`;
-  if (ledger?.is_there === true) {
-    const made = await source`select 1 from public.tidemark_demo_migrations where name = '0001_create_orders'`;
-    if (made.length > 0) return;
-  }
-  const { host, port, database } = source.options;
-  throw new TidemarkError('the source database is not the demo', {
-    detail: `${database} on ${host.join(', ')}:${port.join(', ')} has no orders table that Tidemark made`,
-    hint: 'run: npx tidemark demo (it makes the demo source; simulate writes to no other database)',
-  });
 }
 
 const changesOf = (counts: Pick<Counts, 'inserted' | 'updated'>) => counts.inserted + counts.updated;

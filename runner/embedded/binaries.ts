@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { run, runAs, type Account } from './account.js';
 import { TidemarkError, hasCode } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import { isAlive } from './postmaster.js';
+import { isAlive } from '../base/process.js';
 
 export interface Binaries {
   readonly initdb: string;

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from './account.js';
 import { TidemarkError, hasCode } from '../base/errors.js';
 import { logger } from '../base/logger.js';
+import { isAlive } from '../base/process.js';
 
 /** What a live server says of itself in postmaster.pid. */
 export interface Postmaster {
@@ -17,16 +18,6 @@ export interface Postmaster {
 
 const PID_FILE = 'postmaster.pid';
 const EMPTY_FILE_GRACE_MS = 2000;
-
-/** True when a process of that number exists, whoever owns it. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return hasCode(error, 'EPERM');
-  }
-}
 
 /**
  * The server that runs on the data folder now.

@@ -1,8 +1,8 @@
 import { inspectChains, type ChainState } from '../change-log/inspect.js';
 import type { Settings } from '../base/settings.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
-import type { LedgerChain } from '../warehouse/ledger.js';
 import { layoutOf, shardsOf, spellShard, type Shard, type ShardLayout } from '../batch/shard.js';
+import type { LedgerChain } from '../warehouse/batches.js';
 
 /** How a table is cut now, as its newest batch or quiet poll says: null where it is not; undefined where nothing was extracted yet. */
 export type PresentLayout = ShardLayout | null | undefined;

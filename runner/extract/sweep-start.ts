@@ -1,11 +1,10 @@
-import { noticesStep } from '../source/clock-step.js';
 import type { Settings } from '../base/settings.js';
 import type { BatchMetadata, Horizon } from '../batch/metadata.js';
 import type { Database } from '../base/database.js';
 import { failpoint } from '../base/failpoint.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { chainName, type Shard } from '../batch/shard.js';
-import { missingRight, readBeginning, readClock, readHorizon, readSnapshot, type HorizonReading } from '../source/horizon.js';
+import { type HorizonReading, missingRight, noticesStep, readBeginning, readClock, readHorizon, readSnapshot } from '../source/horizon.js';
 import type { PagePlace, SourceTable, SweepBounds } from '../source/table.js';
 
 /** What all pages of a sweep share, and where its first page begins. */

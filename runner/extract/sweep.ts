@@ -8,8 +8,7 @@ import { recallMemory } from './known-rows.js';
 import { startPace } from './rate-limit.js';
 import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
 import { chainName } from '../batch/shard.js';
-import { awaitFlush } from '../source/flush.js';
-import type { SourceIdentity } from '../source/server.js';
+import { awaitFlush, type SourceIdentity } from '../source/server.js';
 import { readPage, type Page, type PagePlace } from '../source/table.js';
 import { beginSweep, resumeSweep, type SweepStart, type SweepSubject } from './sweep-start.js';
 

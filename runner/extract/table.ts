@@ -1,6 +1,6 @@
 import { newestCheckpoint, openChangeLog } from '../change-log/chain.js';
 import type { Settings } from '../base/settings.js';
-import type { BatchMetadata, DimensionMapping } from '../batch/metadata.js';
+import type { BatchMetadata } from '../batch/metadata.js';
 import { isAway, type Link } from '../base/database.js';
 import { assertFits, warnOfUnmapped } from '../source/changed-columns.js';
 import { AlreadyPublishedError } from '../base/durable-file.js';
@@ -14,6 +14,7 @@ import { awaitExtraction, unlockExtraction } from '../source/lock.js';
 import { describeShard } from '../source/shard.js';
 import { describeTable } from '../source/table.js';
 import { sweep, type Published, type Sweeper } from './sweep.js';
+import type { DimensionMapping } from '../batch/mapping.js';
 
 export interface ExtractResult {
   readonly table: string;

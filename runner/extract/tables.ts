@@ -1,21 +1,18 @@
 import { isAdaptive, sizeLimits } from './batch-size.js';
 import { rememberMappings, rememberedMappings } from '../change-log/known-mappings.js';
 import type { Settings } from '../base/settings.js';
-import type { BatchMetadata, DimensionMapping } from '../batch/metadata.js';
+import type { BatchMetadata } from '../batch/metadata.js';
 import { isAway, withDatabase, withLink, type Database } from '../base/database.js';
 import { extractTable, type ExtractResult } from './table.js';
 import { assertLayout, assertShardIsNamed, describeLayout, othersSince, tableState, type BegunLayouts } from './shard-layout.js';
-import { ledgerChains, newestInLedger, type LedgerChain } from '../warehouse/ledger.js';
-import { countPending } from '../load/chain.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { within } from '../base/timeout.js';
 import { startProgress } from '../run/progress.js';
-import { eachTable, select, type Selection } from '../run/each-table.js';
+import { eachTable, selectUnpaused, type Selection } from '../run/each-table.js';
 import { chainName, type AskedShard } from '../batch/shard.js';
-import { dimensionMappings, suggestedBatchSize } from '../warehouse/batches.js';
-
-export { loadTables } from '../load/tables.js';
-export { eachTable, select, selectTables, type Selection } from '../run/each-table.js';
+import { dimensionMappings, type LedgerChain, ledgerChains, newestInLedger, suggestedBatchSize } from '../warehouse/batches.js';
+import { countPending } from '../change-log/inspect.js';
+import type { DimensionMapping } from '../batch/mapping.js';
 
 /** How long a warehouse that has taken a question may be silent before extraction goes on without it, in seconds. */
 const ANSWER_SECONDS = 20;
@@ -89,7 +86,7 @@ const nameOf = (shard: AskedShard): string => (typeof shard === 'object' ? shard
 async function extractWith(selection: ExtractSelection, { mappings, ledger, ceilings }: Knowledge): Promise<ExtractResult[]> {
   const { settings, signal, full = false, maxRowsPerSecond } = selection;
   const shard = typeof selection.shard === 'object' ? selection.shard : undefined;
-  const tables = await withoutSharded(selection, select(mappings, selection.tables), ledger);
+  const tables = await withoutSharded(selection, selectUnpaused(mappings, selection.tables), ledger);
   return withLink(settings.source, 'extract', (link) => eachTable(tables, async (mapping) => {
     const table = mapping.dimension_name;
     const state = await tableState(settings, table, ledger?.get(table)?.chains ?? []);

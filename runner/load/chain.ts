@@ -1,20 +1,20 @@
 import path from 'node:path';
-import { startArchive } from '../change-log/compress.js';
 import { batchFiles, flushChangeLog, markProcessed, type BatchDocument, type ChangeLog } from '../change-log/chain.js';
 import { openChains, strangeFiles } from '../change-log/inspect.js';
 import type { Settings } from '../base/settings.js';
-import { batchNameOf } from '../batch/metadata.js';
 import { isAway, type Database, type Link, type Transaction } from '../base/database.js';
 import { failpoint } from '../base/failpoint.js';
 import { applyDocument, applyTogether, assertLedgerIsThere, assertNothingIsMissing } from './apply.js';
 import { readGroups } from './groups.js';
 import { logger } from '../base/logger.js';
-import { notePending, observeLatency, timed } from '../run/measurements.js';
+import { observeLatency, timed } from '../run/measurements.js';
 import { pruneNowAndThen } from './retention.js';
 import { retrying } from '../run/retry.js';
 import { chainName } from '../batch/shard.js';
 import { counted } from '../base/text-table.js';
 import { commitToDisk, lockLoading, unlockLoading, type ApplyResult } from '../warehouse/batches.js';
+import { batchNameOf } from '../batch/name.js';
+import { startArchive } from '../change-log/applied.js';
 
 export interface LoadResult {
   readonly table: string;
@@ -41,18 +41,6 @@ export interface Loading {
   readonly onBatch?: ((changes: number) => void) | undefined;
   /** Asked between batches: true ends the run after those in hand. */
   readonly isStopping?: (() => boolean) | undefined;
-}
-
-/** How many batch files of a table, all its shards included, wait to be applied. */
-export async function pendingBatches(settings: Settings, table: string): Promise<number> {
-  const waiting = await Promise.all((await openChains(settings.cdc_log_dir, table)).map((log) => batchFiles(log)));
-  return waiting.flat().length;
-}
-
-/** Notes how many wait, for the indicators; a folder that cannot be read is the business of the work itself. */
-export async function countPending(settings: Settings, table: string): Promise<void> {
-  const batches = await pendingBatches(settings, table).catch(() => undefined);
-  if (batches !== undefined) notePending(table, batches);
 }
 
 type Total = Record<Exclude<keyof LoadResult, 'table'>, number>;

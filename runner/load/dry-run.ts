@@ -1,10 +1,10 @@
 import { withDatabase } from '../base/database.js';
 import { rolledBack } from '../base/transaction.js';
 import { loadDry, type LoadResult } from './chain.js';
-import { eachTable, select, type Selection } from '../extract/tables.js';
 import { formatRetry, retryTable, type RetryReport } from './rejected.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { dimensionMappings, transactionEffects, type Effect } from '../warehouse/batches.js';
+import { eachTable, selectUnpaused, type Selection } from '../run/each-table.js';
 
 /** What loading would do to one history: the counts, and the first rows of each kind. */
 export interface DryRun extends LoadResult {
@@ -24,7 +24,7 @@ const WIDEST = 80;
  */
 export async function dryRunTables({ settings, tables }: Selection, retries = false): Promise<DryRun[]> {
   return withDatabase(settings.warehouse, 'load --dry-run', async (warehouse) => {
-    const selected = select(await dimensionMappings(warehouse), tables);
+    const selected = selectUnpaused(await dimensionMappings(warehouse), tables);
     return eachTable(selected, async ({ dimension_name: table }) => {
       return rolledBack(warehouse, async (transaction) => {
         const result = await loadDry({ warehouse: transaction, settings, table });

@@ -1,9 +1,9 @@
 import { withDatabase, type Database, type Transaction } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
-import { eachTable, select, selectTables, type Selection } from '../extract/tables.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { dimensionMappings } from '../warehouse/batches.js';
 import { countRejected, dismissRejected, rejectedChanges, retryRejected, tablesWithRejected, type RejectedChange, type RejectedState } from '../warehouse/rejected.js';
+import { eachTable, selectUnpaused, selectTables, type Selection } from '../run/each-table.js';
 
 export interface RetryReport {
   readonly table: string;
@@ -36,7 +36,7 @@ const SHOWN_REMAINING = 5;
 /** Tries the rejected changes of the selected tables again, a transaction a table. A table that fails stops no other. */
 export async function retryTables({ settings, tables }: Selection): Promise<RetryReport[]> {
   return withDatabase(settings.warehouse, 'load', async (warehouse) => {
-    const selected = select(await dimensionMappings(warehouse), tables);
+    const selected = selectUnpaused(await dimensionMappings(warehouse), tables);
     return eachTable(selected, ({ dimension_name: table }) => retryTable(warehouse, table));
   });
 }

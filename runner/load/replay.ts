@@ -1,12 +1,16 @@
 import path from 'node:path';
-import { readBatch, type BatchDocument, type ChangeLog } from '../change-log/chain.js';
-import { appliedFiles, findBatch, oldestBatch } from '../change-log/applied.js';
-import { openChains } from '../change-log/inspect.js';
-import type { Settings } from '../base/settings.js';
-import { explainDatabaseError, type Database, type Transaction } from '../base/database.js';
-import { rolledBack } from '../base/transaction.js';
+import { type Database, explainDatabaseError, type Transaction, withDatabase } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
-import { adoptReplay, compareReplay, lockDimension, openReplay, replayBatch, replayGaps, skipPruned, type AdoptedReplay, type LedgerPlace, type ReplayDifference } from '../warehouse/replay.js';
+import type { Settings } from '../base/settings.js';
+import { rolledBack } from '../base/transaction.js';
+import { appliedFiles, findBatch, oldestBatch } from '../change-log/applied.js';
+import { type BatchDocument, type ChangeLog, readBatch } from '../change-log/chain.js';
+import { openChains } from '../change-log/inspect.js';
+import { eachTable, selectTables } from '../run/each-table.js';
+import { startProgress } from '../run/progress.js';
+import { dimensionMappings } from '../warehouse/batches.js';
+import { dimensionList } from '../warehouse/dimensions.js';
+import { type AdoptedReplay, adoptReplay, compareReplay, type LedgerPlace, lockDimension, openReplay, replayBatch, type ReplayDifference, replayGaps, skipPruned } from '../warehouse/replay.js';
 
 /** History made once more from the change log: to compare it with the one that is there, or to put that one right. */
 export interface Replaying {
@@ -156,4 +160,25 @@ async function replay({ settings, table, onBatch }: Replaying, transaction: Tran
     if (!(explained instanceof TidemarkError)) throw explained;
     throw new TidemarkError(explained.message, { code: explained.code, detail: `${path.basename(document.file)} (${explained.detail ?? ''})`, hint: explained.hint, cause: error });
   }
+}
+
+/** Verifies the change logs of the selected tables, paused ones too; all where none is named. */
+export const verifyTables = (settings: Settings, tables: readonly string[]): Promise<VerifyResult[]> => replayTables(settings, tables, 'verify-log', verifyTable);
+
+/** Rebuilds the histories of the selected tables. A table that fails stops no other. */
+export const rebuildTables = (settings: Settings, tables: readonly string[]): Promise<RebuildResult[]> => replayTables(settings, tables, 'rebuild', rebuildTable);
+
+function replayTables<T>(settings: Settings, tables: readonly string[], what: string, work: (replaying: Replaying) => Promise<T>): Promise<T[]> {
+  return withDatabase(settings.warehouse, what, async (warehouse) => {
+    const selected = selectTables(await dimensionMappings(warehouse), tables);
+    const batches = new Map((await dimensionList(warehouse)).map((listed) => [listed.dimension_name, Number(listed.batches)]));
+    return eachTable(selected, async ({ dimension_name: table }) => {
+      const progress = startProgress(`${what} ${table} (batches)`, batches.get(table));
+      try {
+        return await work({ warehouse, settings, table, onBatch: () => { progress.advance(1); } });
+      } finally {
+        progress.stop();
+      }
+    });
+  });
 }

@@ -1,14 +1,13 @@
 import path from 'node:path';
 import { batchFiles, type ChangeLog } from '../change-log/chain.js';
-import { openChains } from '../change-log/inspect.js';
+import { countPending, openChains } from '../change-log/inspect.js';
 import type { Settings } from '../base/settings.js';
 import { explainDatabaseError, withDatabase, withLink, type Database, type Link } from '../base/database.js';
 import { describeError } from '../base/errors.js';
-import { countPending, loadChain, nothingOf, sumOf, type LoadResult } from './chain.js';
+import { loadChain, nothingOf, sumOf, type LoadResult } from './chain.js';
 import { logger } from '../base/logger.js';
-import { attempt, resultsOf, type Outcome } from '../run/results.js';
 import { startProgress, type Progress } from '../run/progress.js';
-import { select, type Selection } from '../run/each-table.js';
+import { attempt, resultsOf, selectUnpaused, type Selection, type TableResult } from '../run/each-table.js';
 import { chainName, layoutOf } from '../batch/shard.js';
 import { dimensionMappings, historySummary } from '../warehouse/batches.js';
 
@@ -23,9 +22,9 @@ export interface LoadSelection extends Selection {
  * @returns one result a table, its shards added up
  */
 export async function loadTables({ settings, tables, signal, parallel = 1 }: LoadSelection): Promise<LoadResult[]> {
-  const selected = await withDatabase(settings.warehouse, 'load', async (warehouse) => select(await dimensionMappings(warehouse), tables));
+  const selected = await withDatabase(settings.warehouse, 'load', async (warehouse) => selectUnpaused(await dimensionMappings(warehouse), tables));
   const names = selected.map(({ dimension_name: name }) => name);
-  const outcomes: Outcome<LoadResult>[] = [];
+  const outcomes: TableResult<LoadResult>[] = [];
   const { stages, waiting } = await planOf(settings, names, outcomes);
   // On one terminal there is room for one bar.
   const shared = parallel > 1 ? startProgress('load (batches)', waiting) : undefined;
@@ -42,7 +41,7 @@ export async function loadTables({ settings, tables, signal, parallel = 1 }: Loa
 
 interface LoadOne { readonly settings: Settings; readonly log: ChangeLog; readonly link: Link; readonly signal: AbortSignal | undefined; readonly shared: Progress | undefined }
 
-function loadOne({ settings, log, link, signal, shared }: LoadOne): Promise<Outcome<LoadResult>> {
+function loadOne({ settings, log, link, signal, shared }: LoadOne): Promise<TableResult<LoadResult>> {
   return attempt(log.table, async () => {
     const progress = shared ?? startProgress(`load ${chainName(log.table, log.shard)} (batches)`, (await batchFiles(log)).length);
     try {
@@ -58,7 +57,7 @@ function loadOne({ settings, log, link, signal, shared }: LoadOne): Promise<Outc
 }
 
 /** What is loaded at once, stage by stage, and how many batches wait. A table whose folder cannot be used has its outcome at once. */
-async function planOf(settings: Settings, tables: readonly string[], outcomes: Outcome<LoadResult>[]): Promise<{ stages: ChangeLog[][]; waiting: number }> {
+async function planOf(settings: Settings, tables: readonly string[], outcomes: TableResult<LoadResult>[]): Promise<{ stages: ChangeLog[][]; waiting: number }> {
   const stages: ChangeLog[][] = [];
   let waiting = 0;
   for (const table of tables) {

@@ -1,7 +1,6 @@
 import { inspectChains } from '../change-log/inspect.js';
 import { freeBytes } from '../change-log/known-mappings.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
-import type { DimensionMapping } from '../batch/metadata.js';
 import { explainDatabaseError, withDatabase, type Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { migrationStatus } from '../warehouse/migrate.js';
@@ -10,6 +9,7 @@ import { missingRight, readHorizon } from '../source/horizon.js';
 import { isSameServer, readIdentity } from '../source/server.js';
 import { describeTable, type SourceTable } from '../source/table.js';
 import { dimensionMappings } from '../warehouse/batches.js';
+import type { DimensionMapping } from '../batch/mapping.js';
 
 export interface Finding {
   readonly status: 'ok' | 'warning' | 'error';

@@ -1,8 +1,8 @@
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { withDatabase, type Database } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
-import { sourceGrants } from '../source/grants.js';
 import { dimensionMappings, grantStatements } from '../warehouse/batches.js';
+import { sourceGrants } from '../source/health.js';
 
 /** The statements of one end, and whether they were run. */
 export interface Grants {

@@ -5,10 +5,10 @@ import type { Settings } from '../base/settings.js';
 import { withDatabase, type Database, type Transaction } from '../base/database.js';
 import { rolledBack } from '../base/transaction.js';
 import { logger } from '../base/logger.js';
-import { eachTable, selectTables } from '../extract/tables.js';
 import { pruneChangeLog, retentionLedger, type PrunedFiles } from '../load/retention.js';
 import { pruneAbsorbedChanges, pruneReports, type PrunedReports } from '../warehouse/retention.js';
 import { dimensionMappings } from '../warehouse/batches.js';
+import { eachTable, selectTables } from '../run/each-table.js';
 
 /** What was removed of one table, or would be. */
 export interface PrunedTable {

@@ -1,11 +1,11 @@
 import path from 'node:path';
 import { writeFile } from 'node:fs/promises';
 import { findBatchFile } from '../change-log/inspect.js';
-import type { DimensionMapping } from '../batch/metadata.js';
 import type { Database, Transaction } from '../base/database.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { dimensionMappings } from '../warehouse/batches.js';
 import { changeFrequency, dimensionStatus, lineage, longestHistories, type DimensionStatus, type VersionLineage } from '../warehouse/report.js';
+import type { DimensionMapping } from '../batch/mapping.js';
 
 export interface ReportOptions {
   /** Names of dimensions; all where empty. */

@@ -5,11 +5,11 @@ import type { Database } from '../base/database.js';
 import { AlreadyPublishedError } from '../base/durable-file.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { tableState } from '../extract/shard-layout.js';
-import { ledgerChains, newestInLedger } from '../warehouse/ledger.js';
 import { publishCheckpoint } from '../change-log/publish.js';
 import { chainName, shardsOf } from '../batch/shard.js';
 import { readClock } from '../source/horizon.js';
 import { isSameServer } from '../source/server.js';
+import { ledgerChains, newestInLedger } from '../warehouse/batches.js';
 
 /** How far one table has come. Times are as the source prints them; null where there is none yet. */
 export interface Watermark {

@@ -6,9 +6,8 @@ import { AlreadyPublishedError } from '../base/durable-file.js';
 import { TidemarkError } from '../base/errors.js';
 import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
 import type { ShardLayout } from '../batch/shard.js';
-import { awaitFlush } from '../source/flush.js';
 import { compareAtSource, type Deletions } from '../source/comparison.js';
-import type { SourceIdentity } from '../source/server.js';
+import { awaitFlush, type SourceIdentity } from '../source/server.js';
 import { NOTHING_KNOWN, readKeyedPage } from '../source/table.js';
 import type { SweepStart } from '../extract/sweep-start.js';
 

@@ -2,16 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { changeLogOf, newestCheckpoint, openChangeLog } from '../change-log/chain.js';
 import { compareTable, type CompareLimits, type Comparison, type Difference } from './compare.js';
 import type { Settings } from '../base/settings.js';
-import type { BatchMetadata, DimensionMapping } from '../batch/metadata.js';
+import type { BatchMetadata } from '../batch/metadata.js';
 import { withDatabase, type Database } from '../base/database.js';
 import { HeldError, TidemarkError } from '../base/errors.js';
 import { newestKnown } from '../extract/table.js';
 import { presentChains, tableState, type TableState } from '../extract/shard-layout.js';
-import { ledgerChains, newestInLedger } from '../warehouse/ledger.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { timed } from '../run/measurements.js';
 import { noteReconciliation } from '../warehouse/indicators.js';
-import { eachTable, extractTables, loadTables, select, type Selection } from '../extract/tables.js';
+import { extractTables } from '../extract/tables.js';
 import { assertFewDeletes, publishRepairs, publishRestart, type Repairing } from './repair.js';
 import { retrying } from '../run/retry.js';
 import { describeComparison } from '../source/comparison.js';
@@ -20,8 +19,11 @@ import { lockExtraction, unlockExtraction } from '../source/lock.js';
 import { isSameServer, readIdentity } from '../source/server.js';
 import { describeTable } from '../source/table.js';
 import { beginSweep } from '../extract/sweep-start.js';
-import { dimensionMappings } from '../warehouse/batches.js';
+import { dimensionMappings, ledgerChains, newestInLedger } from '../warehouse/batches.js';
 import { comparisonColumns } from '../warehouse/comparison.js';
+import { eachTable, selectUnpaused, type Selection } from '../run/each-table.js';
+import { loadTables } from '../load/tables.js';
+import type { DimensionMapping } from '../batch/mapping.js';
 
 export interface ReconcileSelection extends Selection {
   /** Writes the differences to the change log, and loads them. 'declared': only for tables whose deletes are found so. */
@@ -53,7 +55,7 @@ export async function reconcileTables(selection: ReconcileSelection): Promise<Re
   const { settings, signal, onlyDeclared = false } = selection;
   const isStopping = () => signal?.aborted === true;
   return withDatabase(settings.warehouse, 'reconcile', async (registry) => {
-    const selected = select(await dimensionMappings(registry), selection.tables).filter(({ deletes }) => !onlyDeclared || deletes === 'reconcile');
+    const selected = selectUnpaused(await dimensionMappings(registry), selection.tables).filter(({ deletes }) => !onlyDeclared || deletes === 'reconcile');
     if (onlyDeclared && selected.length === 0) warnOnce('nothing to reconcile', 'no table is registered with deletes => \'reconcile\': there is nothing to do until one is. Others are compared where --table names them');
     // Each attempt opens its own connections; what was published and loaded before a fault is found to agree.
     return eachTable(selected, (mapping) => retrying(mapping.dimension_name, { renew: () => Promise.resolve() }, isStopping, () =>

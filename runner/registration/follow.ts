@@ -1,12 +1,11 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { DimensionMapping } from '../batch/metadata.js';
 import { wayBackOfTime } from '../source/changed-columns.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { OWN_COLUMNS, historyNames } from './names.js';
 import { fitsType, historyType, type WarehouseType } from '../source/history-type.js';
-import type { RegistrationOptions } from './plan.js';
-import { planDeletes, type Deletes, type DeletesOptions } from './deletes.js';
+import { type Deletes, type DeletesOptions, planDeletes, type RegistrationOptions } from './plan.js';
 import { shownName, type CatalogColumn, type CatalogTable } from '../source/catalog.js';
+import type { DimensionMapping } from '../batch/mapping.js';
 
 /** How a registered table has moved away from its mapping, and what the migration that follows does about it. */
 export interface Drift {

@@ -1,9 +1,7 @@
 import { TidemarkError, UsageError } from '../base/errors.js';
-import { historyNames } from './names.js';
+import { type CatalogColumn, type CatalogTable, shownName } from '../source/catalog.js';
 import { historyType, shortType, type WarehouseType } from '../source/history-type.js';
-import { planDeletes, type Deletes, type DeletesOptions } from './deletes.js';
-import { assertKeyIsExact, businessKey } from './key.js';
-import { shownName, type CatalogColumn, type CatalogTable } from '../source/catalog.js';
+import { historyNames } from './names.js';
 
 /** What a user says about a table that is to be registered. Columns are names of the source. */
 export interface RegistrationOptions extends DeletesOptions {
@@ -177,4 +175,91 @@ function remarksOn(table: CatalogTable, effective: CatalogColumn): string[] {
   if (table.has_heirs) remarks.push(`other tables inherit from ${shownName(table)}: their rows are read with its own, and its key does not hold for them`);
   if (table.kind !== 'v' && !effective.is_not_null) remarks.push(`${effective.name} may be null: a row without it cannot be placed in time: full sweeps find it, and loads set it aside as rejected, until it has one`);
   return remarks;
+}
+
+/** Which columns tell the rows of a source table apart, and whether history can tell them apart likewise. */
+
+/**
+ * The key that the user names, or else the primary key, or the first unique index over columns that are not null.
+ * @param given columns; empty for none
+ * @throws TidemarkError where nothing tells the rows apart
+ */
+export function businessKey(table: CatalogTable, given: readonly string[]): readonly string[] {
+  const hasIndexes = ['r', 'p'].includes(table.kind);
+  const nullable = (columns: readonly string[]) => columns.filter((name) => table.columns.some((column) => column.name === name && !column.is_not_null));
+  const fits = (columns: readonly string[]) => nullable(columns).length === 0;
+  if (given.length === 0) {
+    const found = table.unique_keys.find(({ columns }) => fits(columns));
+    if (found !== undefined && hasIndexes) return found.columns;
+    throw new TidemarkError(`${shownName(table)} has no key: nothing says which of its rows is which`, {
+      hint: hasIndexes ? 'give it a primary key, or name the columns of a unique index that are not null with --key' : 'it is no table: name the columns that are never twice the same with --key',
+    });
+  }
+  const isUnique = table.unique_keys.some(({ columns }) => columns.length === given.length && columns.every((name) => given.includes(name)));
+  if (!hasIndexes || (isUnique && fits(given))) return given;
+  const fault = isUnique ? `may be null: ${nullable(given).join(', ')}` : 'is not unique there: no unique index has exactly these columns';
+  throw new TidemarkError(`the key of ${shownName(table)} ${fault}`, { detail: `key: ${given.join(', ')}`, hint: 'rows would be lost between pages: make it unique and not null at the source, or choose another key' });
+}
+
+/** Equal values of these types may print in several ways: 1 day and 24:00, {"a": 1} and {"a": 1.0}. */
+const LOOSE_TYPES = ['citext', 'interval', 'jsonb'];
+
+/**
+ * What history keeps beside its versions is found by the text of the key: a type or collation that takes two texts for one would tear a row in
+ * two. Numbers and padded texts are brought to one form (tidemark._key_member); the warehouse refuses the rest (tidemark._is_printed_as_equal).
+ * @throws TidemarkError naming the column
+ */
+export function assertKeyIsExact(table: CatalogTable, key: readonly string[]): void {
+  const loose = table.columns.find(({ name, type_name, is_deterministic }) => key.includes(name) && (LOOSE_TYPES.includes(type_name) || !is_deterministic));
+  if (loose === undefined) return;
+  const what = LOOSE_TYPES.includes(loose.type_name) ? `of type ${loose.type_name}` : 'under a collation that is not deterministic';
+  throw new TidemarkError(`${loose.name}, in the key of ${shownName(table)}, is ${what}: texts that are not the same are one key there, and two in history`, {
+    hint: `name another unique key with --key; or let the source tell them apart: alter table ${shownName(table)} alter column ${loose.name} type text collate "C"`,
+  });
+}
+
+/** How deletes at the source are found. */
+export type DeletesPolicy = 'none' | 'reconcile' | 'soft';
+
+/** What the user says about deletes. */
+export interface DeletesOptions {
+  /** Soft where a column is named and this is not. */
+  readonly deletes?: DeletesPolicy | undefined;
+  /** The column that marks deleted rows. */
+  readonly deleted_column?: string | undefined;
+  /** Its values that mean deleted; any but null where none is given, true for a boolean. */
+  readonly deleted_values?: readonly string[] | undefined;
+}
+
+/** How deletes are found, to be written into a migration. */
+export interface Deletes {
+  readonly policy: DeletesPolicy;
+  readonly column: string | undefined;
+  readonly values: readonly string[] | undefined;
+}
+
+/** Names that say what they are; the first that is there is taken. */
+const DELETED_COLUMNS = ['deleted_at', 'deleted_on', 'is_deleted', 'deleted'];
+
+/**
+ * Decides how deletes are found.
+ * @param unusable columns that cannot mark a row, such as the key: each with what it is
+ * @throws UsageError for a column that cannot tell deleted rows from others
+ */
+export function planDeletes(table: CatalogTable, said: DeletesOptions, unusable: ReadonlyMap<string, string>): Deletes {
+  const policy = said.deletes ?? (said.deleted_column === undefined ? 'none' : 'soft');
+  if (policy !== 'soft') {
+    if (said.deleted_column === undefined && said.deleted_values === undefined) return { policy, column: undefined, values: undefined };
+    throw new UsageError('--deleted-column and --deleted-values go with --deletes soft', { hint: `leave them out, or leave out --deletes ${policy}` });
+  }
+  const name = said.deleted_column ?? DELETED_COLUMNS.find((each) => table.columns.some((column) => column.name === each));
+  if (name === undefined) throw new UsageError(`no column of ${shownName(table)} says by its name that it marks deleted rows`, { hint: 'name it with --deleted-column, and with --deleted-values the values that mean deleted' });
+  const column = table.columns.find((each) => each.name === name);
+  if (column === undefined) throw new UsageError(`${shownName(table)} has no column ${name}`, { hint: `its columns are: ${table.columns.slice(0, 30).map((each) => each.name).join(', ')}` });
+  const role = unusable.get(name);
+  if (role !== undefined) throw new UsageError(`column ${name} is ${role}: it cannot mark deleted rows`, { hint: 'a column that is tracked or untracked can, so that what becomes of it is not missed' });
+  const values = said.deleted_values ?? (column.type === 'boolean' ? ['true'] : undefined);
+  if (values === undefined && column.is_not_null)
+    throw new UsageError(`every row of ${shownName(table)} would count as deleted: column ${name} is never null`, { hint: 'give the values that mean deleted with --deleted-values' });
+  return { policy, column: name, values };
 }

@@ -1,20 +1,18 @@
 import path from 'node:path';
 import type { Settings } from '../base/settings.js';
-import type { DimensionMapping } from '../batch/metadata.js';
 import { isAway, isNotMigrated, withDatabase, type Database } from '../base/database.js';
 import { dimensionFiles, registeringFile } from './files.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { outsideTypes, type WarehouseType } from '../source/history-type.js';
 import { logger } from '../base/logger.js';
-import { planRegistration, type Registration, type RegistrationOptions } from './plan.js';
-import { relationsOf, renderRegistration } from './write.js';
+import { type Deletes, planRegistration, type Registration, type RegistrationOptions } from './plan.js';
+import { relationsOf, renderRegistration, renderUpdate } from './write.js';
 import { findDrift, isEmpty, type Drift, type UpdateOptions } from './follow.js';
-import { renderUpdate } from './write-update.js';
-import type { Deletes } from './deletes.js';
 import { assertTimeZone, readTable, shownName, type CatalogColumn, type CatalogTable, type TableName } from '../source/catalog.js';
-import { misfit } from '../source/deleted-mark.js';
 import { dimensionMappings } from '../warehouse/batches.js';
 import { appliedDimensionFiles, relationsThere, typesThere } from '../warehouse/dimensions.js';
+import type { DimensionMapping } from '../batch/mapping.js';
+import { misfit } from '../source/table.js';
 
 /** A migration that is not written yet. */
 export interface ProposedMigration {

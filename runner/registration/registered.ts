@@ -1,10 +1,10 @@
 import path from 'node:path';
 import { batchFiles, changeLogOf, setAsideChangeLog } from '../change-log/chain.js';
 import type { Settings } from '../base/settings.js';
-import { batchNameOf } from '../batch/metadata.js';
 import { withDatabase, type Database } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
 import { dimensionList, pauseDimension, removeDimension, type ListedDimension } from '../warehouse/dimensions.js';
+import { batchNameOf } from '../batch/name.js';
 
 /** Every registered table and where it stands. */
 export const listTables = (settings: Settings): Promise<ListedDimension[]> => withDatabase(settings.warehouse, 'table', dimensionList);

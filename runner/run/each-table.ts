@@ -1,8 +1,8 @@
 import type { Settings } from '../base/settings.js';
-import type { DimensionMapping } from '../batch/metadata.js';
-import { UsageError } from '../base/errors.js';
+import { TidemarkError, UsageError, describeError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import { attempt, resultsOf, type Outcome } from './results.js';
+import { noteTable } from './measurements.js';
+import type { DimensionMapping } from '../batch/mapping.js';
 
 /** One table's part of a run that goes on with the other tables. */
 export interface Selection {
@@ -25,7 +25,7 @@ export function selectTables(mappings: readonly DimensionMapping[], tables: read
 }
 
 /** The same, to extract or load them: without those that are paused. */
-export function select(mappings: readonly DimensionMapping[], tables: readonly string[]): DimensionMapping[] {
+export function selectUnpaused(mappings: readonly DimensionMapping[], tables: readonly string[]): DimensionMapping[] {
   const selected = selectTables(mappings, tables);
   const paused = selected.filter((mapping) => mapping.is_paused).map((mapping) => mapping.dimension_name);
   if (paused.length > 0 && tables.length > 0)
@@ -36,7 +36,34 @@ export function select(mappings: readonly DimensionMapping[], tables: readonly s
 
 /** Does the same with every table. One that fails stops no other; the failures are thrown together at the end. */
 export async function eachTable<T>(mappings: readonly DimensionMapping[], work: (mapping: DimensionMapping) => Promise<T>): Promise<T[]> {
-  const outcomes: Outcome<T>[] = [];
-  for (const mapping of mappings) outcomes.push(await attempt(mapping.dimension_name, () => work(mapping)));
-  return resultsOf(outcomes);
+  const results: TableResult<T>[] = [];
+  for (const mapping of mappings) results.push(await attempt(mapping.dimension_name, () => work(mapping)));
+  return resultsOf(results);
+}
+
+/** How the work on one table, or on one shard of it, ended. */
+export type TableResult<T> = { readonly table: string; readonly result: T } | { readonly table: string; readonly error: unknown };
+
+/** Does the work on a table; what it throws is its result. */
+export async function attempt<T>(table: string, work: () => Promise<T>): Promise<TableResult<T>> {
+  try {
+    return { table, result: await work() };
+  } catch (error) {
+    return { table, error };
+  }
+}
+
+/** Notes how each table fared, and gives the results. @throws what failed; where several did, each is said, and an error that names them is thrown */
+export function resultsOf<T>(results: readonly TableResult<T>[]): T[] {
+  const failures = results.filter((each) => 'error' in each);
+  for (const { table } of results) {
+    const failure = failures.find((each) => each.table === table);
+    noteTable(table, failure === undefined ? undefined : describeError(failure.error, false));
+  }
+  if (failures.length === 0) return results.flatMap((each) => ('result' in each ? [each.result] : []));
+  if (failures.length === 1) throw failures[0]?.error;
+  for (const { error } of failures) logger.error(describeError(error, false));
+  const tables = [...new Set(failures.map(({ table }) => table))];
+  if (tables.length === 1) throw new TidemarkError(`${String(failures.length)} shards of ${String(tables[0])} failed`, { hint: 'the lines above say why; the other shards are done' });
+  throw new TidemarkError(`${String(tables.length)} tables failed: ${tables.join(', ')}`, { hint: 'the lines above say why; the other tables are done' });
 }

@@ -1,7 +1,6 @@
 import path from 'node:path';
 import { rememberedMappings } from '../change-log/known-mappings.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
-import type { DimensionMapping } from '../batch/metadata.js';
 import { isAway, withDatabase, type Database } from '../base/database.js';
 import { withLock } from '../base/lock-file.js';
 import { serverStatuses, startServers } from '../embedded/servers.js';
@@ -9,9 +8,10 @@ import { describeError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { makeRunFolder, type BaseService, type Service } from './record.js';
 import { startServices, stopServices, type Stopped } from './background.js';
-import { requireDemoSource } from '../demo/simulate.js';
 import { describeTable } from '../source/table.js';
 import { dimensionMappings } from '../warehouse/batches.js';
+import { requireDemoSource } from '../source/server.js';
+import type { DimensionMapping } from '../batch/mapping.js';
 
 /**
  * Starts services in the background: brings up the embedded servers that were made here and are down, sees that both ends can be used, and

@@ -4,9 +4,8 @@ import { connect, type Database } from '../base/database.js';
 import { describeError } from '../base/errors.js';
 import { onGiveUp } from '../run/rounds.js';
 import { logger, setLogContext } from '../base/logger.js';
-import { measurements, resetMeasurements } from '../run/measurements.js';
+import { measurements, measureResources, resetMeasurements } from '../run/measurements.js';
 import { within } from '../base/timeout.js';
-import { measureResources } from '../run/resources.js';
 import { continueRun, finishRun, startRun } from '../warehouse/runs.js';
 
 export type PipelineName = 'extract' | 'load' | 'reconcile' | 'simulate';

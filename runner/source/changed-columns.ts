@@ -1,4 +1,4 @@
-import type { BatchMetadata, DimensionMapping } from '../batch/metadata.js';
+import type { BatchMetadata } from '../batch/metadata.js';
 import type { Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { fitsType } from './history-type.js';
@@ -6,6 +6,7 @@ import { logger } from '../base/logger.js';
 import { readTable } from './catalog.js';
 import type { SourceTable } from './table.js';
 import { quoteName, tableArgument } from '../base/sql-text.js';
+import type { DimensionMapping } from '../batch/mapping.js';
 
 /** What was warned of in this process: an endless run says it once, not at every poll. */
 const warned = new Set<string>();

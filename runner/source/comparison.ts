@@ -1,10 +1,10 @@
 import path from 'node:path';
 import { PROJECT_ROOT } from '../base/settings.js';
-import type { DimensionMapping } from '../batch/metadata.js';
 import type { Database } from '../base/database.js';
 import { inTransaction } from '../base/transaction.js';
 import { TidemarkError } from '../base/errors.js';
 import { lockTable, type SourceTable } from './table.js';
+import type { DimensionMapping } from '../batch/mapping.js';
 
 /** Queries that ask the source what sql/functions/compare ask the warehouse. */
 export interface ComparisonQueries {

@@ -1,7 +1,8 @@
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { PROJECT_ROOT } from '../base/settings.js';
-import type { DimensionMapping } from '../batch/metadata.js';
 import type { Database } from '../base/database.js';
+import { PROJECT_ROOT } from '../base/settings.js';
+import type { DimensionMapping } from '../batch/mapping.js';
 import type { SourceTable } from './table.js';
 
 /** What "doctor" looks at in a source table. */
@@ -29,4 +30,13 @@ export async function untouchedRows(source: Database, { untouched }: TableHealth
   if (untouched === null) return 0;
   const [row] = await source.unsafe<{ untouched: number }[]>(untouched, [since.snapshot, since.clock]);
   return row?.untouched ?? 0;
+}
+
+const GRANTS = path.join(PROJECT_ROOT, 'sql', 'source', 'grant_statements.sql');
+
+/** The statements that make the role which may read the registered tables of a source and nothing else. */
+export async function sourceGrants(source: Database, role: string, mappings: readonly DimensionMapping[]): Promise<string[]> {
+  const tables = mappings.map(({ source_schema, source_table }) => ({ source_schema, source_table }));
+  const rows = await source.unsafe<{ line: string }[]>(await readFile(GRANTS, 'utf8'), [role, JSON.stringify(tables)]);
+  return rows.map(({ line }) => line);
 }

@@ -1,10 +1,10 @@
 import path from 'node:path';
 import { PROJECT_ROOT } from '../base/settings.js';
-import type { DimensionMapping } from '../batch/metadata.js';
 import type { Database } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
 import { spellShard, type Shard } from '../batch/shard.js';
 import type { TablePart } from './table.js';
+import type { DimensionMapping } from '../batch/mapping.js';
 
 /** A shard as the source knows it. */
 export interface DescribedShard extends TablePart {

@@ -3,9 +3,8 @@ import { mkdtemp, readFile, readdir, rename, rm, stat, utimes, writeFile } from 
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { startArchive } from '../../runner/change-log/compress.js';
 import { batchFiles, checksumOf, isNewestProcessed, markProcessed, newestCheckpoint, openChangeLog, readBatch, type ChangeLog } from '../../runner/change-log/chain.js';
-import { compressApplied, findBatch, oldestBatch, removeAbandoned } from '../../runner/change-log/applied.js';
+import { compressApplied, findBatch, oldestBatch, removeAbandoned, startArchive } from '../../runner/change-log/applied.js';
 import type { BatchMetadata } from '../../runner/batch/metadata.js';
 import { pruneChangeLog } from '../../runner/load/retention.js';
 import { publishBatch, publishCheckpoint } from '../../runner/change-log/publish.js';

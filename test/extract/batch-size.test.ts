@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { nextBatchSize, startSizing } from '../../runner/extract/batch-size.js';
 import { loadSettings, type Settings } from '../../runner/base/settings.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { batchesOf, createThings } from '../support/extraction.js';
+import { loadTables } from '../../runner/load/tables.js';
 
 const LIMITS = { least: 100, most: 1000, target_seconds: 10 };
 const settingsOf = (environment: Record<string, string>): Settings => loadSettings(environment, '/');

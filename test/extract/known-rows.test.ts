@@ -3,7 +3,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Settings } from '../../runner/base/settings.js';
 import type { Session } from '../../runner/base/database.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
 import { parseShard } from '../../runner/batch/shard.js';
 import { describeTable } from '../../runner/source/table.js';
@@ -13,6 +13,7 @@ import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { batchesOf, captured, createThings } from '../support/extraction.js';
 import { createParcels } from '../support/shards.js';
 import { until } from '../support/wait.js';
+import { loadTables } from '../../runner/load/tables.js';
 
 /** One watching process, as it were: the memory lives with its settings. A margin of nothing: what is read again is so for transactions alone. */
 let pipeline: TestPipeline;

@@ -6,7 +6,6 @@ import { batchFiles, newestCheckpoint, openChangeLog, readBatch } from '../../ru
 import { runChecks } from '../../runner/warehouse/checks.js';
 import type { Settings } from '../../runner/base/settings.js';
 import { connect } from '../../runner/base/database.js';
-import { rebuildTables, verifyTables } from '../../runner/load/replay-tables.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
 import { parseShard } from '../../runner/batch/shard.js';
@@ -18,6 +17,7 @@ import { createSourceTable, registerDimension, type TestColumn } from '../suppor
 import { until } from '../support/wait.js';
 import { createParcels, createWay, extractBy, historyOf, load, type Way } from '../support/shards.js';
 import { owning } from '../support/roles.js';
+import { rebuildTables, verifyTables } from '../../runner/load/replay.js';
 
 let pipeline: TestPipeline;
 let settings: Settings;

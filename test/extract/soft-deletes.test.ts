@@ -7,8 +7,7 @@ import type { Settings } from '../../runner/base/settings.js';
 import { writeDimensionFile } from '../../runner/registration/files.js';
 import { examine } from '../../runner/operate/doctor.js';
 import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
-import { verifyTables } from '../../runner/load/replay-tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
 import type { RegistrationOptions } from '../../runner/registration/plan.js';
 import type { UpdateOptions } from '../../runner/registration/follow.js';
@@ -17,6 +16,8 @@ import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { propose, register, withDimensionsFolder } from '../support/registered.js';
 import { asOwner, owning } from '../support/roles.js';
+import { loadTables } from '../../runner/load/tables.js';
+import { verifyTables } from '../../runner/load/replay.js';
 
 /** deletes = 'soft': the source keeps a deleted row and marks it, in tidemark.dimensions.deleted_column. */
 

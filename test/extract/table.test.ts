@@ -3,9 +3,10 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { BatchMetadata } from '../../runner/batch/metadata.js';
 import { connect } from '../../runner/base/database.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import { createPipeline, createSourceDatabase, type TestPipeline } from '../support/databases.js';
 import { until } from '../support/wait.js';
+import { loadTables } from '../../runner/load/tables.js';
 
 interface Change { readonly id: number; readonly order_status: string; readonly operation_type: string; readonly cdc_timestamp: string; readonly last_updated: string }
 interface Document { readonly batch_metadata: BatchMetadata; readonly changes: readonly Change[] }

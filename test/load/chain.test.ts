@@ -3,12 +3,13 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import { simulate } from '../../runner/demo/simulate.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, createWarehouseDatabase, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { NASTY_KINDS, OWN_TYPES } from '../support/kinds.js';
+import { loadTables } from '../../runner/load/tables.js';
 
 let pipeline: TestPipeline;
 beforeEach(async () => { pipeline = await createPipeline({ BATCH_SIZE: '10' }); });

@@ -5,12 +5,13 @@ import { batchFiles, openChangeLog } from '../../runner/change-log/chain.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { connect } from '../../runner/base/database.js';
 import { GROUP } from '../../runner/load/groups.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import { runCli, startCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension } from '../support/dimensions.js';
 import { thingColumns } from '../support/extraction.js';
 import { until } from '../support/wait.js';
+import { loadTables } from '../../runner/load/tables.js';
 
 const TABLES = ['alpha', 'beta', 'gamma'];
 

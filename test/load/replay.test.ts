@@ -4,13 +4,14 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { connect } from '../../runner/base/database.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
-import { rebuildTables, verifyTables } from '../../runner/load/replay-tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import { simulate } from '../../runner/demo/simulate.js';
 import { noteRemovedFiles } from '../../runner/warehouse/retention.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, createWarehouseDatabase, type TestPipeline } from '../support/databases.js';
 import { owning } from '../support/roles.js';
+import { loadTables } from '../../runner/load/tables.js';
+import { rebuildTables, verifyTables } from '../../runner/load/replay.js';
 
 /** History made once more from the change log: tidemark.open_replay, tidemark.replay_batch, tidemark.replay_gaps, tidemark.compare_replay, tidemark.adopt_replay, tidemark.skip_pruned. */
 

@@ -4,13 +4,14 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { changeLogOf, readCheckpoint } from '../../runner/change-log/chain.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
-import { verifyTables } from '../../runner/load/replay-tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import type { Pruned } from '../../runner/operate/prune.js';
 import { publishCheckpoint } from '../../runner/change-log/publish.js';
 import { runCli, type CliResult } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { owning } from '../support/roles.js';
+import { loadTables } from '../../runner/load/tables.js';
+import { verifyTables } from '../../runner/load/replay.js';
 
 let pipeline: TestPipeline;
 beforeEach(async () => {

@@ -2,11 +2,11 @@ import { readFile, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { batchFiles, changeLogOf } from '../../runner/change-log/chain.js';
-import { loadTables } from '../../runner/extract/tables.js';
 import { listCheckpoints, rewind } from '../../runner/operate/watermark.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { captured, createThings, extractThings } from '../support/extraction.js';
+import { loadTables } from '../../runner/load/tables.js';
 
 let pipeline: TestPipeline;
 beforeEach(async () => {

@@ -5,10 +5,11 @@ import { batchFiles, openChangeLog, readBatch } from '../../runner/change-log/ch
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { isPassing } from '../../runner/base/database.js';
 import { timesReached } from '../../runner/base/failpoint.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { createThings } from '../support/extraction.js';
+import { loadTables } from '../../runner/load/tables.js';
 
 /** Every step of extraction and loading, one after the other: the process is killed there, or the call fails there, and the next run mends it. */
 

@@ -5,8 +5,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { withLock } from '../../runner/base/lock-file.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import { createPipeline } from '../support/databases.js';
+import { loadTables } from '../../runner/load/tables.js';
 
 const disk = mkdtempSync(path.join(tmpdir(), 'tidemark-disk-'));
 

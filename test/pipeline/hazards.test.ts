@@ -3,12 +3,10 @@ import { open, readFile, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { batchFiles, openChangeLog, readBatch } from '../../runner/change-log/chain.js';
-import { noticesStep, type ClockReading } from '../../runner/source/clock-step.js';
 import type { BatchMetadata } from '../../runner/batch/metadata.js';
 import { connect } from '../../runner/base/database.js';
 import { examine } from '../../runner/operate/doctor.js';
-import { verifyTables } from '../../runner/load/replay-tables.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import { publishCheckpoint } from '../../runner/change-log/publish.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
 import { runCli, startCli } from '../support/cli.js';
@@ -17,6 +15,9 @@ import { createSourceTable, registerDimension, type TestColumn } from '../suppor
 import { captured, createThings, extractThings } from '../support/extraction.js';
 import { asOwner, owning } from '../support/roles.js';
 import { until } from '../support/wait.js';
+import { loadTables } from '../../runner/load/tables.js';
+import { verifyTables } from '../../runner/load/replay.js';
+import { noticesStep, type ClockReading } from '../../runner/source/horizon.js';
 
 /** Hazards of docs/hazards.md that belong to no module in particular. */
 

@@ -7,13 +7,14 @@ import { loadSettings, type Settings } from '../../runner/base/settings.js';
 import { connect, isPassing, type Database } from '../../runner/base/database.js';
 import { createCluster, startCluster, stopCluster } from '../../runner/embedded/servers.js';
 import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import { runCli, startCli } from '../support/cli.js';
 import { environmentOf, foldersIn } from '../support/databases.js';
 import { registerDimension } from '../support/dimensions.js';
 import { freePort, settingsFor } from '../support/global-setup.js';
 import { createChaosTable } from '../support/traffic.js';
 import { until } from '../support/wait.js';
+import { loadTables } from '../../runner/load/tables.js';
 
 /** Two servers of this test's own, restarted under extractor, loader and writers. */
 

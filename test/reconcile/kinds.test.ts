@@ -1,11 +1,12 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import type { Difference } from '../../runner/reconcile/compare.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { KEY_KINDS, NASTY_KINDS, OWN_TYPES, type Kind } from '../support/kinds.js';
+import { loadTables } from '../../runner/load/tables.js';
 
 /** One table whose key is of every type a key may be of, and which has a column of every type: what is seeded there is found, and nothing else. */
 

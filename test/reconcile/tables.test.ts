@@ -3,7 +3,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { connect } from '../../runner/base/database.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import { reconcileTables, type ReconcileResult } from '../../runner/reconcile/tables.js';
 import { runCli, startCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
@@ -11,6 +11,7 @@ import { createSourceTable, registerDimension, type TestColumn } from '../suppor
 import { createThings } from '../support/extraction.js';
 import { createChaosTable, writeTraffic } from '../support/traffic.js';
 import { until } from '../support/wait.js';
+import { loadTables } from '../../runner/load/tables.js';
 
 let pipeline: TestPipeline;
 beforeEach(async () => { pipeline = await createPipeline({ BATCH_SIZE: '10', WATERMARK_ADVANCE_SECONDS: '0' }); });

@@ -8,7 +8,7 @@ import type { Settings } from '../../runner/base/settings.js';
 import { writeDimensionFile } from '../../runner/registration/files.js';
 import { TidemarkError } from '../../runner/base/errors.js';
 import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import type { UpdateOptions } from '../../runner/registration/follow.js';
 import { parseTableName } from '../../runner/source/catalog.js';
 import { tableArgument } from '../../runner/base/sql-text.js';
@@ -16,6 +16,7 @@ import { runCli } from '../support/cli.js';
 import { createPipeline, createWarehouseDatabase, type TestPipeline } from '../support/databases.js';
 import { withDimensionsFolder } from '../support/registered.js';
 import { asOwner } from '../support/roles.js';
+import { loadTables } from '../../runner/load/tables.js';
 
 /** How a registered table follows its source: tidemark.add_dimension_column, tidemark.rename_source_column, and tidemark.retire_source_column. */
 

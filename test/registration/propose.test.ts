@@ -3,11 +3,12 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import type { Settings } from '../../runner/base/settings.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import type { RegistrationOptions } from '../../runner/registration/plan.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { propose, register, withDimensionsFolder } from '../support/registered.js';
+import { loadTables } from '../../runner/load/tables.js';
 
 let pipeline: TestPipeline;
 let settings: Settings;

@@ -2,10 +2,11 @@ import { readdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { writeDimensionFile } from '../../runner/registration/files.js';
 import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, createWarehouseDatabase, type TestPipeline } from '../support/databases.js';
 import { propose, register, withDimensionsFolder } from '../support/registered.js';
+import { loadTables } from '../../runner/load/tables.js';
 
 let pipeline: TestPipeline;
 beforeEach(async () => {

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connect, type Database } from '../../runner/base/database.js';
-import { awaitFlush } from '../../runner/source/flush.js';
 import { missingRight, readBeginning, readHorizon, readSnapshot } from '../../runner/source/horizon.js';
 import { createSourceDatabase, type TestDatabase } from '../support/databases.js';
+import { awaitFlush } from '../../runner/source/server.js';
 
 let database: TestDatabase;
 let source: Database;

@@ -2,11 +2,12 @@ import path from 'node:path';
 import type { Settings } from '../../runner/base/settings.js';
 import type { Database } from '../../runner/base/database.js';
 import type { LoadResult } from '../../runner/load/chain.js';
-import { extractTables, loadTables } from '../../runner/extract/tables.js';
+import { extractTables } from '../../runner/extract/tables.js';
 import { parseShard } from '../../runner/batch/shard.js';
 import { createWarehouseDatabase, type TestDatabase, type TestPipeline } from './databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from './dimensions.js';
 import { underRole } from './roles.js';
+import { loadTables } from '../../runner/load/tables.js';
 
 /** Parcels: a row may change its region, which is no part of its key. */
 export const PARCELS: readonly TestColumn[] = [

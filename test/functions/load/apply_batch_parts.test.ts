@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { documentParts } from '../../../runner/batch/metadata.js';
 import type { Database } from '../../../runner/base/database.js';
 import { applyBatch } from '../../../runner/warehouse/batches.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { alreadyApplied, apply, applied, batch, change, empty, everything, rolledBack, versions } from '../../support/batches.js';
+import { documentParts } from '../../../runner/batch/document.js';
 
 /** A document in two parts is the document. */
 

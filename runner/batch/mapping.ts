@@ -1,0 +1,26 @@
+import { z } from 'zod';
+
+/** A registered dimension and its mapping, as tidemark.dimension_mappings gives it. */
+export const dimensionMappingSchema = z.object({
+  dimension_name: z.string(),
+  source_schema: z.string(),
+  source_table: z.string(),
+  history_table: z.string(),
+  source_time_zone: z.string(),
+  /** A table that is paused is neither extracted nor loaded. */
+  is_paused: z.boolean().default(false),
+  /** history_type: as PostgreSQL prints it, a domain looked through; null where history has no such column. */
+  columns: z.array(z.object({ source: z.string(), history: z.string(), role: z.string(), history_type: z.string().nullable().default(null) })),
+  /** Source columns that are left out on purpose. */
+  ignored_columns: z.array(z.string()).default([]),
+  /** Every column of the history table. */
+  history_columns: z.array(z.string()).default([]),
+  /** Mapped source columns that the source no longer has. */
+  retired_columns: z.array(z.string()).default([]),
+  /** How deletes at the source are found: none, reconcile, or soft: by a column that marks them. */
+  deletes: z.string().default('none'),
+  deleted_column: z.string().nullable().default(null),
+  /** Its values that mean deleted; null where anything but null does. */
+  deleted_values: z.array(z.string()).nullable().default(null),
+});
+export type DimensionMapping = z.infer<typeof dimensionMappingSchema>;

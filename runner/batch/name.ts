@@ -1,0 +1,14 @@
+import path from 'node:path';
+
+/** The name of a batch that Tidemark wrote: its instant, and its shard where there is one. */
+export const BATCH_NAME = /^changes_[0-9]{8}_[0-9]{6}_[0-9]{3}(_[0-9]+-of-[\w-]+)?$/;
+
+/** The name of the batch that a file holds, compressed or not. */
+export const batchNameOf = (file: string): string => path.basename(file).replace(/\.json(\.gz)?$/, '');
+
+/** The instant in the name of a batch, in milliseconds. */
+export function momentOf(batchName: string): number {
+  const [, day = '', time = '', milliseconds = ''] = batchName.split('_');
+  const iso = `${day.slice(0, 4)}-${day.slice(4, 6)}-${day.slice(6)}T${time.slice(0, 2)}:${time.slice(2, 4)}:${time.slice(4)}.${milliseconds}Z`;
+  return Date.parse(iso);
+}

@@ -28,55 +28,80 @@ const CHUNK = 10_000;
 const PAUSE_MS = 20;
 
 /** Batch documents that bring orders 1 to `keys` into a state, `chunk` changes each; captured on a day of that state. */
-export async function documents(warehouse: Database, keys: number, state: number, chunk = CHUNK, from = 1): Promise<string[]> {
+export async function documents(
+  warehouse: Database,
+  keys: number,
+  state: number,
+  chunk = CHUNK,
+  from = 1,
+): Promise<string[]> {
   const found: string[] = [];
   for (let first = from; first < from + keys; first += chunk) {
     const captured = new Date(MIDNIGHT + state * 86_400_000 + first).toISOString();
     const name = `bench_${String(state).padStart(3, '0')}_${String(first).padStart(9, '0')}`;
     const last = Math.min(first + chunk, from + keys) - 1;
-    const [row] = await warehouse<[{ document: string }]>`select bench.document(${name}, ${first}, ${last}, ${state}, ${captured}::text::timestamptz) as document`;
+    const [row] = await warehouse<
+      [{ document: string }]
+    >`select bench.document(${name}, ${first}, ${last}, ${state}, ${captured}::text::timestamptz) as document`;
     found.push(row.document);
   }
   return found;
 }
 
 /** tidemark.apply_batch, one transaction a document. */
-export const apply = (warehouse: Database, batches: readonly string[]): Promise<number> => seconds(warehouse, async () => {
-  for (const batch of batches) await applyBatch(warehouse, batch);
-});
+export const apply = (warehouse: Database, batches: readonly string[]): Promise<number> =>
+  seconds(warehouse, async () => {
+    for (const batch of batches) await applyBatch(warehouse, batch);
+  });
 
 /** The same documents by a loop in PL/pgSQL. */
-export const applyRowByRow = (warehouse: Database, batches: readonly string[]): Promise<number> => seconds(warehouse, async () => {
-  for (const batch of batches) await warehouse.begin(async (sql) => { await sql`select bench.apply_row_by_row(${batch}::text::json)`; });
-});
+export const applyRowByRow = (warehouse: Database, batches: readonly string[]): Promise<number> =>
+  seconds(warehouse, async () => {
+    for (const batch of batches)
+      await warehouse.begin(async (sql) => {
+        await sql`select bench.apply_row_by_row(${batch}::text::json)`;
+      });
+  });
 
 /** COPY of history rows into an empty table with the same indexes: the yardstick. `condition` chooses the rows. */
 export async function copy({ warehouse, settings }: Bench, condition: string): Promise<number> {
   const chunks: Buffer[] = [];
   // A connection of its own: the driver does not always give one back after COPY TO.
   const reader = connect(settings.warehouse, 'bench copy');
-  for await (const chunk of await reader.unsafe(`copy (select * from public.dim_orders_history where ${condition}) to stdout`).readable()) chunks.push(chunk as Buffer);
+  for await (const chunk of await reader
+    .unsafe(`copy (select * from public.dim_orders_history where ${condition}) to stdout`)
+    .readable())
+    chunks.push(chunk as Buffer);
   await reader.end({ timeout: 0 });
-  await warehouse.unsafe('drop table if exists bench.copied; create table bench.copied (like public.dim_orders_history including all)');
-  return seconds(warehouse, async () => { await pipeline(Readable.from(chunks), await warehouse`copy bench.copied from stdin`.writable()); });
+  await warehouse.unsafe(
+    'drop table if exists bench.copied; create table bench.copied (like public.dim_orders_history including all)',
+  );
+  return seconds(warehouse, async () => {
+    await pipeline(Readable.from(chunks), await warehouse`copy bench.copied from stdin`.writable());
+  });
 }
 
 /** The whole way: extract, change log, load. The source holds what is to be captured. */
-export const endToEnd = ({ settings, warehouse }: Bench): Promise<number> => seconds(warehouse, async () => {
-  await extractTables({ settings, tables: ['orders'] });
-  await loadTables({ settings, tables: ['orders'] });
-});
+export const endToEnd = ({ settings, warehouse }: Bench): Promise<number> =>
+  seconds(warehouse, async () => {
+    await extractTables({ settings, tables: ['orders'] });
+    await loadTables({ settings, tables: ['orders'] });
+  });
 
 /** The same with extractor and loader at once, as the services are: the loader takes what there is, until all is extracted and loaded. */
-export const endToEndAtOnce = ({ settings, warehouse }: Bench): Promise<number> => seconds(warehouse, async () => {
-  const extracted = extractTables({ settings, tables: ['orders'] }).then(() => true);
-  for (let isLast = false; !isLast;) {
-    isLast = await Promise.race([extracted, sleep(PAUSE_MS, false)]);
-    await loadTables({ settings, tables: ['orders'] });
-  }
-});
+export const endToEndAtOnce = ({ settings, warehouse }: Bench): Promise<number> =>
+  seconds(warehouse, async () => {
+    const extracted = extractTables({ settings, tables: ['orders'] }).then(() => true);
+    for (let isLast = false; !isLast; ) {
+      isLast = await Promise.race([extracted, sleep(PAUSE_MS, false)]);
+      await loadTables({ settings, tables: ['orders'] });
+    }
+  });
 
 /** A snapshot that rescans source and history. */
-export const rescan = (warehouse: Database, batchId: string): Promise<number> => seconds(warehouse, async () => {
-  await warehouse.begin(async (sql) => { await sql`select bench.snapshot_by_rescan(${batchId})`; });
-});
+export const rescan = (warehouse: Database, batchId: string): Promise<number> =>
+  seconds(warehouse, async () => {
+    await warehouse.begin(async (sql) => {
+      await sql`select bench.snapshot_by_rescan(${batchId})`;
+    });
+  });

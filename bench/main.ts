@@ -14,38 +14,79 @@ import { openBench, type Bench } from './server.js';
 const two = (number: number) => (number >= 100 ? number.toFixed(0) : number.toFixed(2));
 
 function format(figures: readonly Figure[]): string {
-  return formatTable(['what', 'min', 'median', 'max', 'unit', 'target', 'met'], figures.map(({ name, ratio, unit, bound, target, isMet }) => [
-    name, two(ratio.min), two(ratio.median), two(ratio.max), unit, `${bound} ${String(target)}`, isMet ? 'yes' : 'no',
-  ]));
+  return formatTable(
+    ['what', 'min', 'median', 'max', 'unit', 'target', 'met'],
+    figures.map(({ name, ratio, unit, bound, target, isMet }) => [
+      name,
+      two(ratio.min),
+      two(ratio.median),
+      two(ratio.max),
+      unit,
+      `${bound} ${String(target)}`,
+      isMet ? 'yes' : 'no',
+    ]),
+  );
 }
 
 const say = (() => {
   const began = performance.now();
-  return (line: string) => { process.stderr.write(`${((performance.now() - began) / 1000).toFixed(0).padStart(5)} s  ${line}\n`); };
+  return (line: string) => {
+    process.stderr.write(`${((performance.now() - began) / 1000).toFixed(0).padStart(5)} s  ${line}\n`);
+  };
 })();
 
-interface Options { readonly size: keyof typeof SIZES; readonly given: boolean; readonly json: boolean; readonly html?: string | undefined; readonly scale?: string | undefined }
+interface Options {
+  readonly size: keyof typeof SIZES;
+  readonly given: boolean;
+  readonly json: boolean;
+  readonly html?: string | undefined;
+  readonly scale?: string | undefined;
+}
 
 async function options(): Promise<Options> {
   return yargs(hideBin(process.argv))
     .scriptName('npm run bench --')
-    .usage('$0 [options]\n\nMeasures Tidemark against COPY and other ways to the same history. Ratios of one run; times mean little elsewhere.')
-    .option('size', { choices: ['full', 'quick', 'smoke'] as const, default: 'full' as const, describe: 'full: as the targets say; quick: for a laptop; smoke: to see that it runs' })
+    .usage(
+      '$0 [options]\n\nMeasures Tidemark against COPY and other ways to the same history. Ratios of one run; times mean little elsewhere.',
+    )
+    .option('size', {
+      choices: ['full', 'quick', 'smoke'] as const,
+      default: 'full' as const,
+      describe: 'full: as the targets say; quick: for a laptop; smoke: to see that it runs',
+    })
     .option('quick', { type: 'boolean', describe: 'The same as --size quick' })
-    .option('scale', { type: 'string', requiresArg: true, describe: 'Instead: changes=10M through extract and load, or a history of versions=50M; other numbers, with K or M, as well' })
-    .option('given', { type: 'boolean', default: false, describe: 'Use the servers of the settings instead of an embedded one; makes and drops databases tidemark_bench_*' })
+    .option('scale', {
+      type: 'string',
+      requiresArg: true,
+      describe:
+        'Instead: changes=10M through extract and load, or a history of versions=50M; other numbers, with K or M, as well',
+    })
+    .option('given', {
+      type: 'boolean',
+      default: false,
+      describe:
+        'Use the servers of the settings instead of an embedded one; makes and drops databases tidemark_bench_*',
+    })
     .option('json', { type: 'boolean', default: false, describe: 'Print the figures as JSON' })
-    .option('html', { type: 'string', requiresArg: true, describe: 'Also measure the cost against batch size and history size, and write a page with all of it drawn' })
+    .option('html', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'Also measure the cost against batch size and history size, and write a page with all of it drawn',
+    })
     .check(({ scale }) => scale === undefined || parseScale(scale) !== undefined || 'scale is changes=N or versions=N')
-    .strict().parseAsync().then((given) => ({ ...given, size: given.quick === true ? 'quick' as const : given.size }));
+    .strict()
+    .parseAsync()
+    .then((given) => ({ ...given, size: given.quick === true ? ('quick' as const) : given.size }));
 }
 
 /** Runs the scenarios of the targets; with a page to write, also those of its curves. */
 async function measureTargets(bench: Bench, { size, html }: Options): Promise<{ figures: Figure[]; curves: Curve[] }> {
   const figures: Figure[] = [];
   const curves: Curve[] = [];
-  for (const scenario of [insertAndUpdate, longHistory, againstRescan, lateChanges, wholeWay, runnerMemory]) figures.push(...await scenario(bench, SIZES[size], say));
-  if (html !== undefined) for (const scenario of [byBatchSize, byHistorySize]) curves.push(await scenario(bench, SIZES[size], say));
+  for (const scenario of [insertAndUpdate, longHistory, againstRescan, lateChanges, wholeWay, runnerMemory])
+    figures.push(...(await scenario(bench, SIZES[size], say)));
+  if (html !== undefined)
+    for (const scenario of [byBatchSize, byHistorySize]) curves.push(await scenario(bench, SIZES[size], say));
   return { figures, curves };
 }
 
@@ -53,9 +94,22 @@ async function main(): Promise<void> {
   const given = await options();
   setLogLevel('WARNING');
   const bench = await openBench(given.given, 10_000);
-  const machine = { cores: os.cpus().length, model: os.cpus()[0]?.model ?? '', memory_gib: Math.round(os.totalmem() / 2 ** 30), node: process.version, postgresql: bench.version, size: given.scale ?? given.size };
+  const machine = {
+    cores: os.cpus().length,
+    model: os.cpus()[0]?.model ?? '',
+    memory_gib: Math.round(os.totalmem() / 2 ** 30),
+    node: process.version,
+    postgresql: bench.version,
+    size: given.scale ?? given.size,
+  };
   const print = (figures: object, text: string) => {
-    process.stdout.write(given.json ? `${JSON.stringify({ machine, ...figures })}\n` : `${Object.entries(machine).map(([name, value]) => `${name}: ${String(value)}`).join('\n')}\n\n${text}\n`);
+    process.stdout.write(
+      given.json
+        ? `${JSON.stringify({ machine, ...figures })}\n`
+        : `${Object.entries(machine)
+            .map(([name, value]) => `${name}: ${String(value)}`)
+            .join('\n')}\n\n${text}\n`,
+    );
   };
   try {
     const scale = parseScale(given.scale ?? '');

@@ -20,22 +20,39 @@ const TELL_MOST_MEMORY = `
 const TELL = `data:text/javascript,${encodeURIComponent(TELL_MOST_MEMORY)}`;
 
 const endOf = (prefix: string, { host, port, database, user, password }: DatabaseSettings) => ({
-  [`${prefix}HOST`]: host, [`${prefix}PORT`]: String(port), [`${prefix}NAME`]: database, [`${prefix}USER`]: user, [`${prefix}PASSWORD`]: password,
+  [`${prefix}HOST`]: host,
+  [`${prefix}PORT`]: String(port),
+  [`${prefix}NAME`]: database,
+  [`${prefix}USER`]: user,
+  [`${prefix}PASSWORD`]: password,
 });
 
 /** Runs a command as a user would; it must be built. Returns the most memory it has had, in megabytes. */
 export async function mostMemoryOf(command: 'extract' | 'load', settings: Settings): Promise<number> {
   const size = String(settings.batch_size);
-  const child = spawn(process.execPath, ['--import', TELL, path.join(PROJECT_ROOT, 'dist', 'cli.js'), command, '--table', 'orders'], {
-    env: {
-      PATH: process.env.PATH, ENV_FILE: '/dev/null', LOG_LEVEL: 'WARNING', ...endOf('DB_', settings.source), ...endOf('WAREHOUSE_DB_', settings.warehouse),
-      BATCH_SIZE: size, BATCH_SIZE_MIN: size, BATCH_SIZE_MAX: size, CDC_LOG_DIR: settings.cdc_log_dir, LOG_DIR: settings.log_dir, TIDEMARK_DATA_DIR: settings.run_dir,
+  const child = spawn(
+    process.execPath,
+    ['--import', TELL, path.join(PROJECT_ROOT, 'dist', 'cli.js'), command, '--table', 'orders'],
+    {
+      env: {
+        PATH: process.env.PATH,
+        ENV_FILE: '/dev/null',
+        LOG_LEVEL: 'WARNING',
+        ...endOf('DB_', settings.source),
+        ...endOf('WAREHOUSE_DB_', settings.warehouse),
+        BATCH_SIZE: size,
+        BATCH_SIZE_MIN: size,
+        BATCH_SIZE_MAX: size,
+        CDC_LOG_DIR: settings.cdc_log_dir,
+        LOG_DIR: settings.log_dir,
+        TIDEMARK_DATA_DIR: settings.run_dir,
+      },
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     },
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
-  });
+  );
   const [faults, kilobytes] = [child.stdio[2], child.stdio[3]].map((stream) => text(stream as Readable));
-  const [code] = await once(child, 'close') as [number | null];
-  if (code !== 0) throw new Error(`tidemark ${command} ended with ${String(code)}: ${await faults ?? ''}`);
+  const [code] = (await once(child, 'close')) as [number | null];
+  if (code !== 0) throw new Error(`tidemark ${command} ended with ${String(code)}: ${(await faults) ?? ''}`);
   return Number(await kilobytes) / 1024;
 }
 
@@ -48,8 +65,13 @@ export async function runnerMemory(bench: Bench, { backlog }: Size, say: (line: 
     say(`runner memory, ${command} of ${String(backlog)} changes`);
     const most = await mostMemoryOf(command, bench.settings);
     figures.push({
-      name: `runner memory, ${command} of ${String(Math.ceil(backlog / bench.settings.batch_size))} batches`, unit: 'MB', target: MOST_MEGABYTES, bound: 'at most',
-      ratio: { min: most, median: most, max: most }, isMet: most <= MOST_MEGABYTES, seconds: {},
+      name: `runner memory, ${command} of ${String(Math.ceil(backlog / bench.settings.batch_size))} batches`,
+      unit: 'MB',
+      target: MOST_MEGABYTES,
+      bound: 'at most',
+      ratio: { min: most, median: most, max: most },
+      isMet: most <= MOST_MEGABYTES,
+      seconds: {},
     });
   }
   return figures;

@@ -33,10 +33,21 @@ export async function manyChanges(bench: Bench, changes: number, say: (line: str
   for (const command of ['extract', 'load'] as const) {
     say(`${command} of ${String(changes)} changes`);
     const began = performance.now();
-    figures.push({ name: `${command}: most memory`, value: await mostMemoryOf(command, bench.settings), unit: 'MB, at most 150' });
-    figures.push({ name: `${command}: all`, value: changes / ((performance.now() - began) / 1000), unit: 'changes a second' });
+    figures.push({
+      name: `${command}: most memory`,
+      value: await mostMemoryOf(command, bench.settings),
+      unit: 'MB, at most 150',
+    });
+    figures.push({
+      name: `${command}: all`,
+      value: changes / ((performance.now() - began) / 1000),
+      unit: 'changes a second',
+    });
   }
-  for (const [command, moment] of [['extract', 'extracted_at'], ['load', 'applied_at']] as const) {
+  for (const [command, moment] of [
+    ['extract', 'extracted_at'],
+    ['load', 'applied_at'],
+  ] as const) {
     const [rate] = await bench.warehouse<[{ first: number; last: number }]>`
       with batch as (
         select b.change_count, b.${bench.warehouse(moment)} as moment, ntile(10) over (order by b.sequence) as tenth
@@ -50,7 +61,11 @@ export async function manyChanges(bench: Bench, changes: number, say: (line: str
       )
       select min(changes_a_second) filter (where tenth = 1)::float8 as first, max(changes_a_second) filter (where tenth = 10)::float8 as last from rate`;
     figures.push({ name: `${command}: the first tenth`, value: rate.first, unit: 'changes a second' });
-    figures.push({ name: `${command}: the last tenth`, value: rate.last / rate.first, unit: 'x the first, at least 0.8' });
+    figures.push({
+      name: `${command}: the last tenth`,
+      value: rate.last / rate.first,
+      unit: 'x the first, at least 0.8',
+    });
   }
   return { figures, plans: [] };
 }
@@ -58,15 +73,23 @@ export async function manyChanges(bench: Bench, changes: number, say: (line: str
 const AS_OF = "public.dim_orders_history_as_of('2026-02-01 09:00:30')";
 
 /** A history of so many versions, two a key: what changes, queries and checks cost on it. */
-export async function manyVersions({ warehouse }: Bench, versions: number, say: (line: string) => void): Promise<Scale> {
+export async function manyVersions(
+  { warehouse }: Bench,
+  versions: number,
+  say: (line: string) => void,
+): Promise<Scale> {
   const figures: Scaled[] = [];
   const plans: { name: string; plan: string }[] = [];
-  for (const [name, size] of [['50K versions', Math.min(50_000, versions)], [`${String(versions)} versions`, versions]] as const) {
+  for (const [name, size] of [
+    ['50K versions', Math.min(50_000, versions)],
+    [`${String(versions)} versions`, versions],
+  ] as const) {
     say(`a history of ${name}`);
     await warehouse`call bench.fill_history(${size / 2}, 2)`;
     await warehouse`vacuum public.dim_orders_history`;
     const taken: number[] = [];
-    for (let run = 0; run < 4; run += 1) taken.push(await apply(warehouse, await documents(warehouse, 1000, 2 + run, 1000)));
+    for (let run = 0; run < 4; run += 1)
+      taken.push(await apply(warehouse, await documents(warehouse, 1000, 2 + run, 1000)));
     figures.push({ name: `1,000 changes to ${name}`, value: spread(taken.slice(1)).min * 1000, unit: 'ms' });
   }
   for (const [name, query] of [
@@ -91,7 +114,9 @@ async function explained(warehouse: Database, query: string): Promise<{ millisec
   const times: number[] = [];
   let lines: string[] = [];
   for (let run = 0; run < 3; run += 1) {
-    lines = (await warehouse.unsafe<{ 'QUERY PLAN': string }[]>(`explain (analyze, buffers, costs off, timing off) ${query}`)).map((row) => row['QUERY PLAN']);
+    lines = (
+      await warehouse.unsafe<{ 'QUERY PLAN': string }[]>(`explain (analyze, buffers, costs off, timing off) ${query}`)
+    ).map((row) => row['QUERY PLAN']);
     times.push(Number(/Execution Time: ([0-9.]+) ms/.exec(lines.at(-1) ?? '')?.[1]));
   }
   return { milliseconds: spread(times).min, plan: lines.join('\n') };
@@ -99,5 +124,7 @@ async function explained(warehouse: Database, query: string): Promise<{ millisec
 
 export function formatScale({ figures, plans }: Scale): string {
   const rows = figures.map(({ name, value, unit }) => [name, value >= 100 ? value.toFixed(0) : value.toFixed(2), unit]);
-  return [formatTable(['what', 'measured', 'unit'], rows), ...plans.map(({ name, plan }) => `${name}:\n${plan}`)].join('\n\n');
+  return [formatTable(['what', 'measured', 'unit'], rows), ...plans.map(({ name, plan }) => `${name}:\n${plan}`)].join(
+    '\n\n',
+  );
 }

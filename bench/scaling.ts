@@ -34,7 +34,11 @@ export async function byBatchSize(bench: Bench, { changes, runs }: Size, say: (l
 }
 
 /** 1,000 changes to histories of 10,000 versions and more, against the same to the shortest: least of the runs. */
-export async function byHistorySize({ warehouse }: Bench, { history, runs }: Size, say: (line: string) => void): Promise<Curve> {
+export async function byHistorySize(
+  { warehouse }: Bench,
+  { history, runs }: Size,
+  say: (line: string) => void,
+): Promise<Curve> {
   const least: { at: number; seconds: number }[] = [];
   for (const at of upTo([10_000, 100_000, 1_000_000, 10_000_000], 2 * history)) {
     say(`a history of ${String(at)} versions`);
@@ -42,9 +46,15 @@ export async function byHistorySize({ warehouse }: Bench, { history, runs }: Siz
     await warehouse`vacuum public.dim_orders_history`;
     const taken: number[] = [];
     // The first fills caches and plans; it does not count.
-    for (let run = 0; run <= runs; run += 1) taken.push(await apply(warehouse, await documents(warehouse, 1000, 2 + run, 1000)));
+    for (let run = 0; run <= runs; run += 1)
+      taken.push(await apply(warehouse, await documents(warehouse, 1000, 2 + run, 1000)));
     least.push({ at, seconds: spread(taken.slice(1)).min });
   }
   const shortest = least[0]?.seconds ?? Number.NaN;
-  return { name: '1,000 changes, by history size', across: 'versions in the history', unit: 'x the shortest', points: least.map(({ at, seconds }) => ({ at, cost: seconds / shortest })) };
+  return {
+    name: '1,000 changes, by history size',
+    across: 'versions in the history',
+    unit: 'x the shortest',
+    points: least.map(({ at, seconds }) => ({ at, cost: seconds / shortest })),
+  };
 }

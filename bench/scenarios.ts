@@ -1,4 +1,14 @@
-import { apply, applyRowByRow, beginAgain, copy, documents, empty, endToEnd, endToEndAtOnce, rescan } from './contenders.js';
+import {
+  apply,
+  applyRowByRow,
+  beginAgain,
+  copy,
+  documents,
+  empty,
+  endToEnd,
+  endToEndAtOnce,
+  rescan,
+} from './contenders.js';
 import { spread, type Spread } from './measure.js';
 import { addOrders, type Bench } from './server.js';
 
@@ -46,16 +56,35 @@ interface Comparison {
 function figure({ name, unit, target, bound, ratios, seconds }: Comparison): Figure {
   const ratio = spread(ratios);
   const isMet = bound === 'at most' ? ratio.median <= target : ratio.median >= target;
-  return { name, unit, ratio, target, bound, isMet, seconds: Object.fromEntries(Object.entries(seconds).map(([each, figures]) => [each, spread(figures)])) };
+  return {
+    name,
+    unit,
+    ratio,
+    target,
+    bound,
+    isMet,
+    seconds: Object.fromEntries(Object.entries(seconds).map(([each, figures]) => [each, spread(figures)])),
+  };
 }
 
-const each = (ones: readonly number[], others: readonly number[]) => ones.map((one, index) => one / (others[index] ?? Number.NaN));
+const each = (ones: readonly number[], others: readonly number[]) =>
+  ones.map((one, index) => one / (others[index] ?? Number.NaN));
 
 /** INSERT and UPDATE against COPY and against a loop, on the same rows, interleaved. */
-export async function insertAndUpdate(bench: Bench, { changes, runs }: Size, say: (line: string) => void): Promise<Figure[]> {
+export async function insertAndUpdate(
+  bench: Bench,
+  { changes, runs }: Size,
+  say: (line: string) => void,
+): Promise<Figure[]> {
   const { warehouse } = bench;
   const [inserts, updates] = [await documents(warehouse, changes, 0), await documents(warehouse, changes, 1)];
-  const [insert, update, copied, loop, alone]: [number[], number[], number[], number[], number[]] = [[], [], [], [], []];
+  const [insert, update, copied, loop, alone]: [number[], number[], number[], number[], number[]] = [
+    [],
+    [],
+    [],
+    [],
+    [],
+  ];
   for (let run = 0; run < runs; run += 1) {
     say(`insert and update, run ${String(run + 1)} of ${String(runs)}`);
     await empty(warehouse);
@@ -68,22 +97,60 @@ export async function insertAndUpdate(bench: Bench, { changes, runs }: Size, say
     await warehouse`vacuum (analyze) public.dim_orders_history`;
     loop.push(await applyRowByRow(warehouse, updates));
     // A thousand are enough to know what one costs.
-    alone.push((await applyRowByRow(warehouse, await documents(warehouse, Math.min(1000, changes), 2, 1))) * (changes / Math.min(1000, changes)));
+    alone.push(
+      (await applyRowByRow(warehouse, await documents(warehouse, Math.min(1000, changes), 2, 1))) *
+        (changes / Math.min(1000, changes)),
+    );
   }
   const thousands = `${String(changes / 1000)}K`;
   return [
-    figure({ name: `apply ${thousands} INSERT changes`, unit: 'x COPY', target: 1.8, bound: 'at most', ratios: each(insert, copied), seconds: { apply: insert, copy: copied } }),
-    figure({ name: `apply ${thousands} UPDATE changes`, unit: 'x COPY', target: 3, bound: 'at most', ratios: each(update, copied), seconds: { apply: update, copy: copied } }),
-    figure({ name: `the same by a row-at-a-time loop`, unit: 'x apply_batch', target: 5, bound: 'at least', ratios: each(loop, update), seconds: { loop, apply: update } }),
-    figure({ name: `the same, each change sent by itself and committed`, unit: 'x apply_batch', target: 5, bound: 'at least', ratios: each(alone, update), seconds: { alone, apply: update } }),
+    figure({
+      name: `apply ${thousands} INSERT changes`,
+      unit: 'x COPY',
+      target: 1.8,
+      bound: 'at most',
+      ratios: each(insert, copied),
+      seconds: { apply: insert, copy: copied },
+    }),
+    figure({
+      name: `apply ${thousands} UPDATE changes`,
+      unit: 'x COPY',
+      target: 3,
+      bound: 'at most',
+      ratios: each(update, copied),
+      seconds: { apply: update, copy: copied },
+    }),
+    figure({
+      name: `the same by a row-at-a-time loop`,
+      unit: 'x apply_batch',
+      target: 5,
+      bound: 'at least',
+      ratios: each(loop, update),
+      seconds: { loop, apply: update },
+    }),
+    figure({
+      name: `the same, each change sent by itself and committed`,
+      unit: 'x apply_batch',
+      target: 5,
+      bound: 'at least',
+      ratios: each(alone, update),
+      seconds: { alone, apply: update },
+    }),
   ];
 }
 
 /** 1,000 changes to a long history against the same to a short one. */
-export async function longHistory({ warehouse }: Bench, { history, runs }: Size, say: (line: string) => void): Promise<Figure[]> {
+export async function longHistory(
+  { warehouse }: Bench,
+  { history, runs }: Size,
+  say: (line: string) => void,
+): Promise<Figure[]> {
   const measured: Record<string, number[]> = { long: [], short: [] };
   const short = Math.min(50_000, history / 2);
-  for (const [name, versions] of [['short', short], ['long', history]] as const) {
+  for (const [name, versions] of [
+    ['short', short],
+    ['long', history],
+  ] as const) {
     say(`history of ${String(versions)} versions`);
     await warehouse`call bench.fill_history(${versions / 2}, 2)`;
     await warehouse`vacuum public.dim_orders_history`;
@@ -94,11 +161,24 @@ export async function longHistory({ warehouse }: Bench, { history, runs }: Size,
     }
   }
   const { long = [], short: brief = [] } = measured;
-  return [figure({ name: `1,000 changes to ${String(history / 1e6)}M versions`, unit: `x the same to ${String(short / 1000)}K`, target: 1.5, bound: 'at most', ratios: each(long, brief), seconds: measured })];
+  return [
+    figure({
+      name: `1,000 changes to ${String(history / 1e6)}M versions`,
+      unit: `x the same to ${String(short / 1000)}K`,
+      target: 1.5,
+      bound: 'at most',
+      ratios: each(long, brief),
+      seconds: measured,
+    }),
+  ];
 }
 
 /** 1,000 changed of many: a batch of them against a snapshot that rescans. */
-export async function againstRescan({ warehouse }: Bench, { history, runs }: Size, say: (line: string) => void): Promise<Figure[]> {
+export async function againstRescan(
+  { warehouse }: Bench,
+  { history, runs }: Size,
+  say: (line: string) => void,
+): Promise<Figure[]> {
   const keys = Math.min(1_000_000, history / 2);
   await warehouse`call bench.fill_history(${keys}, 1)`;
   await warehouse.unsafe(`drop table if exists bench.source; create table bench.source as
@@ -117,11 +197,24 @@ export async function againstRescan({ warehouse }: Bench, { history, runs }: Siz
       update bench.source as s set quantity = h.quantity, total_amount = h.total_amount, order_status = h.order_status
       from public.dim_orders_history as h where h.order_key = s.id and h.is_current and s.id between ${from + 1000} and ${from + 1999}`;
   }
-  return [figure({ name: `1,000 changed of ${String(keys / 1e6)}M, by a snapshot that rescans`, unit: 'x apply_batch', target: 20, bound: 'at least', ratios: each(scan, batch), seconds: { rescan: scan, apply: batch } })];
+  return [
+    figure({
+      name: `1,000 changed of ${String(keys / 1e6)}M, by a snapshot that rescans`,
+      unit: 'x apply_batch',
+      target: 20,
+      bound: 'at least',
+      ratios: each(scan, batch),
+      seconds: { rescan: scan, apply: batch },
+    }),
+  ];
 }
 
 /** Late changes into a long history against the same number in order. */
-export async function lateChanges({ warehouse }: Bench, { history, changes, runs }: Size, say: (line: string) => void): Promise<Figure[]> {
+export async function lateChanges(
+  { warehouse }: Bench,
+  { history, changes, runs }: Size,
+  say: (line: string) => void,
+): Promise<Figure[]> {
   const versions = Math.min(2_000_000, history);
   const late = Math.min(10_000, changes);
   await warehouse`call bench.fill_history(${versions / 2}, 2)`;
@@ -134,7 +227,16 @@ export async function lateChanges({ warehouse }: Bench, { history, changes, runs
     inOrder.push(await apply(warehouse, await documents(warehouse, late, 50 + run, late, from)));
     behind.push(await apply(warehouse, await documents(warehouse, late, 2 + run, late, from)));
   }
-  return [figure({ name: `${String(late / 1000)}K late changes into ${String(versions / 1e6)}M versions`, unit: 'x in order', target: 3, bound: 'at most', ratios: each(behind, inOrder), seconds: { late: behind, in_order: inOrder } })];
+  return [
+    figure({
+      name: `${String(late / 1000)}K late changes into ${String(versions / 1e6)}M versions`,
+      unit: 'x in order',
+      target: 3,
+      bound: 'at most',
+      ratios: each(behind, inOrder),
+      seconds: { late: behind, in_order: inOrder },
+    }),
+  ];
 }
 
 /** Extract, log and load, the whole way: by extractor and loader at once, as services do it, and by one after the other. */
@@ -144,18 +246,43 @@ export async function wholeWay(bench: Bench, { changes, runs }: Size, say: (line
   await beginAgain(bench);
   for (let run = 0; run < runs; run += 1) {
     say(`the whole way, run ${String(run + 1)} of ${String(runs)}`);
-    for (const [way, go] of [['at_once', endToEndAtOnce], ['one_by_one', endToEnd]] as const) {
+    for (const [way, go] of [
+      ['at_once', endToEndAtOnce],
+      ['one_by_one', endToEnd],
+    ] as const) {
       await addOrders(bench, changes);
       taken[way].push(await go(bench));
-      const [newest] = await bench.warehouse<[{ from: string }]>`select max(order_key) - ${changes}::integer as "from" from public.dim_orders_history`;
+      const [newest] = await bench.warehouse<
+        [{ from: string }]
+      >`select max(order_key) - ${changes}::integer as "from" from public.dim_orders_history`;
       copied[way].push(await copy(bench, `order_key > ${newest.from}`));
     }
   }
   const scaled = taken.at_once.map((time) => (ORIGINAL_SECONDS * (changes / 100_000)) / time);
-  const [name, target] = [`extract, log and load ${String(changes / 1000)}K changes`, { unit: 'x COPY', target: 4, bound: 'at most' }] as const;
+  const [name, target] = [
+    `extract, log and load ${String(changes / 1000)}K changes`,
+    { unit: 'x COPY', target: 4, bound: 'at most' },
+  ] as const;
   return [
-    figure({ name: `${name}, extractor and loader at once`, ...target, ratios: each(taken.at_once, copied.at_once), seconds: { at_once: taken.at_once, copy: copied.at_once } }),
-    figure({ name: `${name}, one after the other`, ...target, ratios: each(taken.one_by_one, copied.one_by_one), seconds: { one_by_one: taken.one_by_one, copy: copied.one_by_one } }),
-    figure({ name: "the whole way at once, against the original's published 5.1 minutes for 100K", unit: 'x faster', target: 60, bound: 'at least', ratios: scaled, seconds: { at_once: taken.at_once } }),
+    figure({
+      name: `${name}, extractor and loader at once`,
+      ...target,
+      ratios: each(taken.at_once, copied.at_once),
+      seconds: { at_once: taken.at_once, copy: copied.at_once },
+    }),
+    figure({
+      name: `${name}, one after the other`,
+      ...target,
+      ratios: each(taken.one_by_one, copied.one_by_one),
+      seconds: { one_by_one: taken.one_by_one, copy: copied.one_by_one },
+    }),
+    figure({
+      name: "the whole way at once, against the original's published 5.1 minutes for 100K",
+      unit: 'x faster',
+      target: 60,
+      bound: 'at least',
+      ratios: scaled,
+      seconds: { at_once: taken.at_once },
+    }),
   ];
 }

@@ -31,8 +31,13 @@ export async function openBench(given: boolean, batchSize: number): Promise<Benc
   const base = given ? loadSettings() : loadSettings(await startServer(cluster), folder);
   const settings: Settings = {
     ...base,
-    source: { ...base.source, database: DATABASES.source }, warehouse: { ...base.warehouse, database: DATABASES.warehouse },
-    batch_size: batchSize, batch_max_bytes: 64 * 1024 * 1024, cdc_log_dir: path.join(folder, 'cdc_logs'), log_dir: path.join(folder, 'logs'), run_dir: path.join(folder, 'run'),
+    source: { ...base.source, database: DATABASES.source },
+    warehouse: { ...base.warehouse, database: DATABASES.warehouse },
+    batch_size: batchSize,
+    batch_max_bytes: 64 * 1024 * 1024,
+    cdc_log_dir: path.join(folder, 'cdc_logs'),
+    log_dir: path.join(folder, 'logs'),
+    run_dir: path.join(folder, 'run'),
   };
   await remake(base);
   await runMigrations(settings.source, DEMO_SOURCE);
@@ -41,7 +46,10 @@ export async function openBench(given: boolean, batchSize: number): Promise<Benc
   await warehouse.file(new URL('./sql/prepare.sql', import.meta.url).pathname).simple();
   const [row] = await warehouse<[{ version: string }]>`select version()`;
   return {
-    settings, source, warehouse, version: row.version,
+    settings,
+    source,
+    warehouse,
+    version: row.version,
     end: async () => {
       await Promise.all([source.end(), warehouse.end()]);
       if (given) await drop(base);
@@ -66,17 +74,31 @@ async function startServer(folder: string): Promise<Record<string, string>> {
   await once(listener.close(), 'close');
   await createCluster({ folder, superuser: 'postgres', password: 'postgres' });
   // As a server of two cores and a few gigabytes is set; fsync, full_page_writes and synchronous_commit stay on.
-  await startCluster({ folder, port, settings: { shared_buffers: '1GB', max_wal_size: '8GB', checkpoint_timeout: '30min', work_mem: '32MB' } });
-  return { ENV_FILE: '/dev/null', DB_HOST: '127.0.0.1', DB_PORT: String(port), WAREHOUSE_DB_HOST: '127.0.0.1', WAREHOUSE_DB_PORT: String(port) };
+  await startCluster({
+    folder,
+    port,
+    settings: { shared_buffers: '1GB', max_wal_size: '8GB', checkpoint_timeout: '30min', work_mem: '32MB' },
+  });
+  return {
+    ENV_FILE: '/dev/null',
+    DB_HOST: '127.0.0.1',
+    DB_PORT: String(port),
+    WAREHOUSE_DB_HOST: '127.0.0.1',
+    WAREHOUSE_DB_PORT: String(port),
+  };
 }
 
 async function remake(base: Settings): Promise<void> {
   await drop(base);
   for (const role of ['source', 'warehouse'] as const)
-    await withDatabase({ ...base[role], database: 'postgres' }, 'bench', async (sql) => { await sql`create database ${sql(DATABASES[role])} template template0 encoding 'UTF8'`; });
+    await withDatabase({ ...base[role], database: 'postgres' }, 'bench', async (sql) => {
+      await sql`create database ${sql(DATABASES[role])} template template0 encoding 'UTF8'`;
+    });
 }
 
 async function drop(base: Settings): Promise<void> {
   for (const role of ['source', 'warehouse'] as const)
-    await withDatabase({ ...base[role], database: 'postgres' }, 'bench', async (sql) => { await sql`drop database if exists ${sql(DATABASES[role])} with (force)`; });
+    await withDatabase({ ...base[role], database: 'postgres' }, 'bench', async (sql) => {
+      await sql`drop database if exists ${sql(DATABASES[role])} with (force)`;
+    });
 }

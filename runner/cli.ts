@@ -40,14 +40,19 @@ let isToldToEnd = false;
 /** The command that was asked for; all of them where none of theirs is, so that help can show them and a misspelt one is guessed. */
 async function commandsFor(given: readonly string[]): Promise<CommandModule[]> {
   const word = given.find((each) => !each.startsWith('-')) ?? '';
-  const loaders = Object.entries(COMMANDS).filter(([name], _, all) => name === word || !all.some(([other]) => other === word)).map(([, load]) => load);
-  return await Promise.all(loaders.map((load) => load())) as CommandModule[];
+  const loaders = Object.entries(COMMANDS)
+    .filter(([name], _, all) => name === word || !all.some(([other]) => other === word))
+    .map(([, load]) => load);
+  return (await Promise.all(loaders.map((load) => load()))) as CommandModule[];
 }
 
 function wrongUsage(message: string, given: readonly string[]): UsageError {
   const [word = ''] = given.filter((each) => !each.startsWith('-'));
-  if (word in COMMANDS) return new UsageError(message.replaceAll(/\n+ */g, ' '), { hint: `see "tidemark ${word} --help"` });
-  return new UsageError(message === `Unknown argument: ${word}` ? `there is no command ${word}` : message, { hint: '"tidemark --help" lists the commands' });
+  if (word in COMMANDS)
+    return new UsageError(message.replaceAll(/\n+ */g, ' '), { hint: `see "tidemark ${word} --help"` });
+  return new UsageError(message === `Unknown argument: ${word}` ? `there is no command ${word}` : message, {
+    hint: '"tidemark --help" lists the commands',
+  });
 }
 
 async function main(): Promise<void> {
@@ -64,7 +69,9 @@ async function main(): Promise<void> {
     .demandCommand(1, 'give a command')
     .recommendCommands()
     .strict()
-    .epilogue('Settings come from the environment and the .env file (.env.example documents them all).\nExit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 a check or comparison found violations.')
+    .epilogue(
+      'Settings come from the environment and the .env file (.env.example documents them all).\nExit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 a check or comparison found violations.',
+    )
     .help()
     .version()
     .wrap(Math.min(110, process.stderr.columns || 110))
@@ -79,7 +86,8 @@ async function main(): Promise<void> {
 // does what it was asked for, its run is noted, and its exit code holds. A full disk behind stderr must end nothing.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
-  if (!isToldToEnd && process.argv.some((each) => /^(--watch|--follow|-[a-z]*f)$/.test(each))) isToldToEnd = process.emit('SIGTERM') || process.exit(EXIT.done);
+  if (!isToldToEnd && process.argv.some((each) => /^(--watch|--follow|-[a-z]*f)$/.test(each)))
+    isToldToEnd = process.emit('SIGTERM') || process.exit(EXIT.done);
 });
 process.stderr.on('error', () => undefined);
 

@@ -12,7 +12,19 @@ describe('tidemark', () => {
   it('says what it can do, in general and of each command', async () => {
     const { code, stdout } = await runCli(['--help']);
     expect(code).toBe(0);
-    const commands = ['db', 'migrate', 'demo', 'simulate', 'extract', 'load', 'check', 'add', 'table', 'verify-log', 'rebuild'];
+    const commands = [
+      'db',
+      'migrate',
+      'demo',
+      'simulate',
+      'extract',
+      'load',
+      'check',
+      'add',
+      'table',
+      'verify-log',
+      'rebuild',
+    ];
     for (const command of commands) expect(stdout).toContain(`tidemark ${command}`);
     const helps = await Promise.all(commands.map((command) => runCli([command, '--help'])));
     for (const help of helps) expect(help).toMatchObject({ code: 0, stderr: '' });
@@ -44,14 +56,38 @@ describe('tidemark', () => {
 
 describe('a command', () => {
   let pipeline: TestPipeline;
-  beforeAll(async () => { pipeline = await createPipeline(); });
-  afterAll(async () => { await pipeline.drop(); });
+  beforeAll(async () => {
+    pipeline = await createPipeline();
+  });
+  afterAll(async () => {
+    await pipeline.drop();
+  });
 
   it.each([
-    ['a server that is down', { WAREHOUSE_DB_PORT: '1' }, 'the warehouse database does not answer at 127.0.0.1:1', 'WAREHOUSE_DB_PORT'],
-    ['a host that does not exist', { WAREHOUSE_DB_HOST: 'no.such.host.invalid' }, 'the warehouse database does not answer', 'WAREHOUSE_DB_HOST'],
-    ['a wrong password', { WAREHOUSE_DB_PASSWORD: 'sesame' }, 'the warehouse database refuses user', 'WAREHOUSE_DB_PASSWORD'],
-    ['a wrong database', { WAREHOUSE_DB_NAME: 'no_such_db' }, 'the warehouse server has no database no_such_db', 'WAREHOUSE_DB_NAME'],
+    [
+      'a server that is down',
+      { WAREHOUSE_DB_PORT: '1' },
+      'the warehouse database does not answer at 127.0.0.1:1',
+      'WAREHOUSE_DB_PORT',
+    ],
+    [
+      'a host that does not exist',
+      { WAREHOUSE_DB_HOST: 'no.such.host.invalid' },
+      'the warehouse database does not answer',
+      'WAREHOUSE_DB_HOST',
+    ],
+    [
+      'a wrong password',
+      { WAREHOUSE_DB_PASSWORD: 'sesame' },
+      'the warehouse database refuses user',
+      'WAREHOUSE_DB_PASSWORD',
+    ],
+    [
+      'a wrong database',
+      { WAREHOUSE_DB_NAME: 'no_such_db' },
+      'the warehouse server has no database no_such_db',
+      'WAREHOUSE_DB_NAME',
+    ],
     ['a wrong password at the source', { DB_PASSWORD: 'sesame' }, 'the source database refuses user', 'DB_PASSWORD'],
   ])('meets %s with one clear error and exit code 1', async (_name, broken, message, setting) => {
     const { code, stderr, stdout } = await runCli(['extract'], { ...pipeline.env, ...broken });
@@ -63,13 +99,16 @@ describe('a command', () => {
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
   });
 
-  it.each([['check'], ['migrate'], ['load']])('%s meets a wrong password with the setting to change, and not with a file of its own', async (command) => {
-    const { code, stderr } = await runCli([command], { ...pipeline.env, WAREHOUSE_DB_PASSWORD: 'sesame' });
-    expect(stderr).toContain('the warehouse database refuses user');
-    expect(stderr).toContain('WAREHOUSE_DB_PASSWORD');
-    expect(stderr).not.toMatch(/sesame|sql\/checks|migrations\//);
-    expect(code).toBe(1);
-  });
+  it.each([['check'], ['migrate'], ['load']])(
+    '%s meets a wrong password with the setting to change, and not with a file of its own',
+    async (command) => {
+      const { code, stderr } = await runCli([command], { ...pipeline.env, WAREHOUSE_DB_PASSWORD: 'sesame' });
+      expect(stderr).toContain('the warehouse database refuses user');
+      expect(stderr).toContain('WAREHOUSE_DB_PASSWORD');
+      expect(stderr).not.toMatch(/sesame|sql\/checks|migrations\//);
+      expect(code).toBe(1);
+    },
+  );
 
   it('shows a stack trace at LOG_LEVEL=DEBUG only', async () => {
     const { stderr } = await runCli(['load'], { ...pipeline.env, WAREHOUSE_DB_PORT: '1', LOG_LEVEL: 'DEBUG' });
@@ -88,23 +127,31 @@ describe('a command', () => {
   it('meets a change log that cannot be written with the folder and the setting', async () => {
     await mkdir(path.join(pipeline.folder, 'closed'));
     await writeFile(path.join(pipeline.folder, 'closed', 'file'), '');
-    const { code, stderr } = await runCli(['extract'], { ...pipeline.env, CDC_LOG_DIR: path.join(pipeline.folder, 'closed', 'file', 'log') });
+    const { code, stderr } = await runCli(['extract'], {
+      ...pipeline.env,
+      CDC_LOG_DIR: path.join(pipeline.folder, 'closed', 'file', 'log'),
+    });
     expect(stderr).toContain('the change log cannot be written');
     expect(stderr).toContain('CDC_LOG_DIR');
     expect(code).toBe(1);
   });
 
-  it.skipIf(process.getuid?.() === 0)('meets a change log that is read-only with the folder and the setting', async () => {
-    const closed = path.join(pipeline.folder, 'read_only');
-    await mkdir(closed, { mode: 0o500 });
-    const { code, stderr } = await runCli(['extract'], { ...pipeline.env, CDC_LOG_DIR: path.join(closed, 'log') });
-    await chmod(closed, 0o700);
-    expect(stderr).toContain('the change log cannot be written');
-    expect(code).toBe(1);
-  });
+  it.skipIf(process.getuid?.() === 0)(
+    'meets a change log that is read-only with the folder and the setting',
+    async () => {
+      const closed = path.join(pipeline.folder, 'read_only');
+      await mkdir(closed, { mode: 0o500 });
+      const { code, stderr } = await runCli(['extract'], { ...pipeline.env, CDC_LOG_DIR: path.join(closed, 'log') });
+      await chmod(closed, 0o700);
+      expect(stderr).toContain('the change log cannot be written');
+      expect(code).toBe(1);
+    },
+  );
 
   it('prints results to stdout as JSON when asked', async () => {
-    const results = await Promise.all(['extract', 'load', 'check', 'migrate'].map((command) => runCli([command, '--json'], pipeline.env)));
+    const results = await Promise.all(
+      ['extract', 'load', 'check', 'migrate'].map((command) => runCli([command, '--json'], pipeline.env)),
+    );
     for (const { code, stdout } of results) {
       expect(code).toBe(0);
       expect(JSON.parse(stdout)).toBeTruthy();
@@ -152,13 +199,18 @@ describe('migrate', () => {
   it('may run twice at once', async () => {
     const empty = await createEmptyDatabase('warehouse');
     const results = await Promise.all([1, 2].map(() => runCli(['migrate'], environmentOf(empty.settings))));
-    expect(results.map(({ code, stderr }) => ({ code, stderr }))).toEqual([{ code: 0, stderr: '' }, { code: 0, stderr: '' }]);
+    expect(results.map(({ code, stderr }) => ({ code, stderr }))).toEqual([
+      { code: 0, stderr: '' },
+      { code: 0, stderr: '' },
+    ]);
     await empty.drop();
   });
 
   it('refuses a function that has no file, and names it', async () => {
     const pipeline = await createPipeline();
-    await pipeline.warehouse.unsafe('create function tidemark.forgotten(a integer) returns integer language sql as $$ select 1 $$');
+    await pipeline.warehouse.unsafe(
+      'create function tidemark.forgotten(a integer) returns integer language sql as $$ select 1 $$',
+    );
     const { code, stderr } = await runCli(['migrate'], pipeline.env);
     expect(stderr).toContain('tidemark.forgotten(integer)');
     expect(code).toBe(1);
@@ -168,8 +220,12 @@ describe('migrate', () => {
 
 describe('demo', () => {
   let pipeline: TestPipeline;
-  beforeEach(async () => { pipeline = await createPipeline(); });
-  afterEach(async () => { await pipeline.drop(); });
+  beforeEach(async () => {
+    pipeline = await createPipeline();
+  });
+  afterEach(async () => {
+    await pipeline.drop();
+  });
 
   const historyAsCsv = async () => {
     const rows = await pipeline.warehouse<{ line: string }[]>`
@@ -180,19 +236,27 @@ describe('demo', () => {
   };
 
   it('turns the morning of orders into the history of sample_data/warehouse_output.csv, row for row, and ends the same when run again', async () => {
-    const [, ...expected] = (await readFile(path.join(PROJECT_ROOT, 'sample_data', 'warehouse_output.csv'), 'utf8')).trim().split('\n');
+    const [, ...expected] = (await readFile(path.join(PROJECT_ROOT, 'sample_data', 'warehouse_output.csv'), 'utf8'))
+      .trim()
+      .split('\n');
     const first = await runCli(['demo'], pipeline.env);
     expect(first.stdout).toContain('4 versions: 3 current, 1 historical');
     expect(first.stdout).toContain('14 checks, all passed');
     expect(await historyAsCsv()).toEqual(expected);
     const again = await runCli(['demo'], pipeline.env);
     expect(again.stdout).toContain('order 1 is already there');
-    expect(again.stdout.slice(again.stdout.indexOf('History of'))).toBe(first.stdout.slice(first.stdout.indexOf('History of')));
+    expect(again.stdout.slice(again.stdout.indexOf('History of'))).toBe(
+      first.stdout.slice(first.stdout.indexOf('History of')),
+    );
     expect([first.code, again.code]).toEqual([0, 0]);
     expect(await historyAsCsv()).toEqual(expected);
     // Customers and products flow beside them.
-    expect(first.stdout).toMatch(/customers: +3 changes extracted, 3 versions opened\n +products: +3 changes extracted, 3 versions opened/);
-    expect(await pipeline.warehouse`select (select count(*)::integer from dim_customers_current) as customers, (select count(*)::integer from dim_products_current) as products`).toEqual([{ customers: 3, products: 3 }]);
+    expect(first.stdout).toMatch(
+      /customers: +3 changes extracted, 3 versions opened\n +products: +3 changes extracted, 3 versions opened/,
+    );
+    expect(
+      await pipeline.warehouse`select (select count(*)::integer from dim_customers_current) as customers, (select count(*)::integer from dim_products_current) as products`,
+    ).toEqual([{ customers: 3, products: 3 }]);
   });
 
   it('run twice at once takes turns, and both end with the same history', async () => {
@@ -215,7 +279,9 @@ describe('demo', () => {
     expect(stderr).toContain('the source database holds tables that the demo did not make');
     expect(stderr).toContain('public.invoices');
     expect(code).toBe(1);
-    expect(await foreign.sql`select 1 from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace`).toHaveLength(1);
+    expect(
+      await foreign.sql`select 1 from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace`,
+    ).toHaveLength(1);
     await foreign.drop();
   });
 
@@ -229,16 +295,23 @@ describe('demo', () => {
 
 describe('--watch', () => {
   it.each([
-    ['extract', 'SIGINT'], ['extract', 'SIGTERM'], ['load', 'SIGINT'], ['simulate', 'SIGTERM'], ['status', 'SIGINT'],
+    ['extract', 'SIGINT'],
+    ['extract', 'SIGTERM'],
+    ['load', 'SIGINT'],
+    ['simulate', 'SIGTERM'],
+    ['status', 'SIGINT'],
   ] as const)('of %s goes on until %s, then ends cleanly', async (command, signal) => {
     const pipeline = await createPipeline({ CDC_EXTRACTION_INTERVAL_SECONDS: '1', MUTATION_INTERVAL_SECONDS: '1' });
-    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), command, '--watch', '--json'], { env: cleanEnvironment(environmentFor([command], pipeline.env)), cwd: PROJECT_ROOT });
+    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), command, '--watch', '--json'], {
+      env: cleanEnvironment(environmentFor([command], pipeline.env)),
+      cwd: PROJECT_ROOT,
+    });
     let said = '';
     child.stdout.on('data', (chunk: Buffer) => {
       said += chunk.toString();
       if (said.split('\n').length > 2) child.kill(signal);
     });
-    const [code] = await once(child, 'close') as [number | null];
+    const [code] = (await once(child, 'close')) as [number | null];
     expect(code).toBe(0);
     for (const line of said.trim().split('\n')) expect(JSON.parse(line)).toBeTruthy();
     expect(await pipeline.warehouse`select 1 from pipeline_metadata where status = 'running'`).toHaveLength(0);
@@ -248,9 +321,14 @@ describe('--watch', () => {
   it('survives a fault that passes', async () => {
     const pipeline = await createPipeline({ CDC_EXTRACTION_INTERVAL_SECONDS: '1' });
     await pipeline.source`alter table orders rename to orders_away`;
-    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'extract', '--watch'], { env: cleanEnvironment(pipeline.env), cwd: PROJECT_ROOT });
-    child.stderr.once('data', () => { void pipeline.source`alter table orders_away rename to orders`.execute(); });
-    const [result] = await once(child.stdout, 'data') as [Buffer];
+    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'extract', '--watch'], {
+      env: cleanEnvironment(pipeline.env),
+      cwd: PROJECT_ROOT,
+    });
+    child.stderr.once('data', () => {
+      void pipeline.source`alter table orders_away rename to orders`.execute();
+    });
+    const [result] = (await once(child.stdout, 'data')) as [Buffer];
     child.kill('SIGTERM');
     await once(child, 'close');
     expect(result.toString()).toContain('orders: 0 changes');
@@ -261,8 +339,12 @@ describe('--watch', () => {
 describe('a reader that stops reading', () => {
   /** The exit code of the first command of a pipe. */
   const shell = async (pipe: string, env: Readonly<Record<string, string>>) => {
-    const child = spawn('bash', ['-c', `"$NODE" dist/cli.js ${pipe} > /dev/null; echo "\${PIPESTATUS[0]}"`], { cwd: PROJECT_ROOT, env: { ...cleanEnvironment(env), NODE: process.execPath }, stdio: ['ignore', 'pipe', 'ignore'] });
-    const [code] = await once(child.stdout, 'data') as [Buffer];
+    const child = spawn('bash', ['-c', `"$NODE" dist/cli.js ${pipe} > /dev/null; echo "\${PIPESTATUS[0]}"`], {
+      cwd: PROJECT_ROOT,
+      env: { ...cleanEnvironment(env), NODE: process.execPath },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    const [code] = (await once(child.stdout, 'data')) as [Buffer];
     return Number(code.toString());
   };
 
@@ -285,8 +367,13 @@ describe('a reader that stops reading', () => {
 
 describe('every command', () => {
   it('has an npm script of its name', async () => {
-    const { scripts } = JSON.parse(await readFile(path.join(PROJECT_ROOT, 'package.json'), 'utf8')) as { scripts: Record<string, string> };
-    const commands = (await readdir(path.join(PROJECT_ROOT, 'runner', 'commands'))).map((file) => path.basename(file, '.ts'));
-    for (const command of commands) expect(Object.keys(scripts).some((script) => script === command || script.startsWith(`${command}:`))).toBe(true);
+    const { scripts } = JSON.parse(await readFile(path.join(PROJECT_ROOT, 'package.json'), 'utf8')) as {
+      scripts: Record<string, string>;
+    };
+    const commands = (await readdir(path.join(PROJECT_ROOT, 'runner', 'commands'))).map((file) =>
+      path.basename(file, '.ts'),
+    );
+    for (const command of commands)
+      expect(Object.keys(scripts).some((script) => script === command || script.startsWith(`${command}:`))).toBe(true);
   });
 });

@@ -25,17 +25,31 @@ const SESSION = {
 } as const;
 
 /** Dates and times stay the text PostgreSQL prints: a JavaScript Date would cut microseconds. */
-const TEXT_TIMES = { to: 25, from: [1082, 1083, 1114, 1184, 1186, 1266], serialize: (value: string) => value, parse: (value: string) => value };
+const TEXT_TIMES = {
+  to: 25,
+  from: [1082, 1083, 1114, 1184, 1186, 1266],
+  serialize: (value: string) => value,
+  parse: (value: string) => value,
+};
 
 const CONNECT_SECONDS = 15;
 
 /** The server's limits of a session, in milliseconds; one that is not set is left to the server. */
 function limitsOf({ limits }: DatabaseSettings): Record<string, number> {
-  const asked = { statement_timeout: limits?.statement_seconds, lock_timeout: limits?.lock_seconds, idle_in_transaction_session_timeout: limits?.idle_seconds };
-  return Object.fromEntries(Object.entries(asked).flatMap(([name, seconds]) => (seconds === undefined || seconds === 0 ? [] : [[name, seconds * 1000]])));
+  const asked = {
+    statement_timeout: limits?.statement_seconds,
+    lock_timeout: limits?.lock_seconds,
+    idle_in_transaction_session_timeout: limits?.idle_seconds,
+  };
+  return Object.fromEntries(
+    Object.entries(asked).flatMap(([name, seconds]) =>
+      seconds === undefined || seconds === 0 ? [] : [[name, seconds * 1000]],
+    ),
+  );
 }
 
-const lifetimeOf = ({ limits }: DatabaseSettings): number | null => (limits === undefined || limits.lifetime_seconds === 0 ? null : limits.lifetime_seconds);
+const lifetimeOf = ({ limits }: DatabaseSettings): number | null =>
+  limits === undefined || limits.lifetime_seconds === 0 ? null : limits.lifetime_seconds;
 
 /**
  * A lazy pool on one database; `max` connections at most. End it, or use `withDatabase`. Sessions live until then: one that the driver
@@ -65,7 +79,9 @@ export function connect(
     },
     connection: { application_name: `tidemark ${application}`, ...SESSION, ...limitsOf(settings) },
     types: { date: TEXT_TIMES },
-    onnotice: (notice) => { logger.debug({ code: notice.code }, notice.message ?? ''); },
+    onnotice: (notice) => {
+      logger.debug({ code: notice.code }, notice.message ?? '');
+    },
   });
   closesByDatabase.set(database, closes);
   return database;
@@ -150,16 +166,28 @@ async function assertAnswers(database: Database, settings: DatabaseSettings, pat
 }
 
 const UNREACHABLE = ['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ETIMEDOUT', 'CONNECT_TIMEOUT', 'EAI_AGAIN'];
-const CUT_OFF = ['CONNECTION_CLOSED', 'CONNECTION_ENDED', 'CONNECTION_DESTROYED', 'ECONNRESET', 'EPIPE', '57P01', '57P02', '25P03'];
+const CUT_OFF = [
+  'CONNECTION_CLOSED',
+  'CONNECTION_ENDED',
+  'CONNECTION_DESTROYED',
+  'ECONNRESET',
+  'EPIPE',
+  '57P01',
+  '57P02',
+  '25P03',
+];
 
 /** True for an error that says a server is away, which passes, and not that something is wrong with what was asked of it. */
-export const isAway = (error: unknown): boolean => hasCode(error, ...UNREACHABLE, ...CUT_OFF, '57P03') || takesNone(error);
+export const isAway = (error: unknown): boolean =>
+  hasCode(error, ...UNREACHABLE, ...CUT_OFF, '57P03') || takesNone(error);
 
 /** A server that answers but lets nobody in for now: too many connections, or a database that was closed for maintenance. */
-const takesNone = (error: unknown): boolean => hasCode(error, '53300') || (hasCode(error, '55000') && (error as Error).message.includes('accepting connections'));
+const takesNone = (error: unknown): boolean =>
+  hasCode(error, '53300') || (hasCode(error, '55000') && (error as Error).message.includes('accepting connections'));
 
 /** True for an error that says that no session could be had or kept, whatever was about to be asked. */
-export const isConnectionFault = (error: unknown): boolean => isAway(error) || hasCode(error, '28P01', '28000', '3D000');
+export const isConnectionFault = (error: unknown): boolean =>
+  isAway(error) || hasCode(error, '28P01', '28000', '3D000');
 
 /**
  * Serialization failure, deadlock, lock and statement timeouts, no room for another session now; and a library that a new session cannot
@@ -170,33 +198,58 @@ const CONFLICTS = ['40001', '40P01', '55P03', '57014', '53300', '58P01'];
 /** True for an error after which the same work may succeed: a server that is away, or that others kept busy. */
 export const isPassing = (error: unknown): boolean => isAway(error) || hasCode(error, ...CONFLICTS);
 
-const at = (settings: DatabaseSettings) => `${settings.user}@${settings.host}:${String(settings.port)}/${settings.database}`;
+const at = (settings: DatabaseSettings) =>
+  `${settings.user}@${settings.host}:${String(settings.port)}/${settings.database}`;
 
 /** Turns what a driver throws into what a user can act on; an error that is already explained passes through. */
 export function explainDatabaseError(error: unknown, settings: DatabaseSettings): unknown {
   if (!(error instanceof Error) || error instanceof TidemarkError) return error;
   const { role, prefix } = settings;
-  const where = { detail: `${role} database ${at(settings)}`, cause: error, code: 'code' in error ? String(error.code) : undefined };
+  const where = {
+    detail: `${role} database ${at(settings)}`,
+    cause: error,
+    code: 'code' in error ? String(error.code) : undefined,
+  };
   const fault = explainTlsError(error, settings);
   if (fault !== undefined) return new TidemarkError(fault.message, { ...where, hint: fault.hint });
   if (hasCode(error, ...UNREACHABLE))
     return new TidemarkError(`the ${role} database does not answer at ${settings.host}:${String(settings.port)}`, {
-      ...where, hint: `start it with "npx tidemark db start", or set ${prefix}HOST and ${prefix}PORT`,
+      ...where,
+      hint: `start it with "npx tidemark db start", or set ${prefix}HOST and ${prefix}PORT`,
     });
   if (hasCode(error, '28P01', '28000'))
-    return new TidemarkError(`the ${role} database refuses user ${settings.user}`, { ...where, hint: `set ${prefix}USER and ${prefix}PASSWORD` });
-  if (hasCode(error, '3D000'))
-    return new TidemarkError(`the ${role} server has no database ${settings.database}`, { ...where, hint: `create it, or set ${prefix}NAME` });
-  if (hasCode(error, '57P03'))
-    return new TidemarkError(`the ${role} database is starting up or shutting down`, { ...where, hint: 'try again in a moment' });
-  if (takesNone(error))
-    return new TidemarkError(`the ${role} database takes no connections now: ${error.message}`, { ...where, hint: 'wait until it does, or see to it there; the command can be run again' });
-  if (hasCode(error, ...CUT_OFF))
-    return new TidemarkError(`the ${role} database ended the connection`, { ...where, hint: 'see that the server runs, then run the command again: nothing is half done' });
-  if (hasCode(error, '42501') && error.message.includes('row-level security'))
-    return new TidemarkError(`a policy of row-level security hides rows of the ${role} from user ${settings.user}: ${error.message}`, {
-      ...where, hint: `what is hidden would be missed, or taken for deleted. As a superuser there: alter role "${settings.user}" bypassrls`,
+    return new TidemarkError(`the ${role} database refuses user ${settings.user}`, {
+      ...where,
+      hint: `set ${prefix}USER and ${prefix}PASSWORD`,
     });
+  if (hasCode(error, '3D000'))
+    return new TidemarkError(`the ${role} server has no database ${settings.database}`, {
+      ...where,
+      hint: `create it, or set ${prefix}NAME`,
+    });
+  if (hasCode(error, '57P03'))
+    return new TidemarkError(`the ${role} database is starting up or shutting down`, {
+      ...where,
+      hint: 'try again in a moment',
+    });
+  if (takesNone(error))
+    return new TidemarkError(`the ${role} database takes no connections now: ${error.message}`, {
+      ...where,
+      hint: 'wait until it does, or see to it there; the command can be run again',
+    });
+  if (hasCode(error, ...CUT_OFF))
+    return new TidemarkError(`the ${role} database ended the connection`, {
+      ...where,
+      hint: 'see that the server runs, then run the command again: nothing is half done',
+    });
+  if (hasCode(error, '42501') && error.message.includes('row-level security'))
+    return new TidemarkError(
+      `a policy of row-level security hides rows of the ${role} from user ${settings.user}: ${error.message}`,
+      {
+        ...where,
+        hint: `what is hidden would be missed, or taken for deleted. As a superuser there: alter role "${settings.user}" bypassrls`,
+      },
+    );
   if (role === 'warehouse' && isNotMigrated(error))
     return new TidemarkError('the warehouse is not migrated', { ...where, hint: 'run: npm run migrate' });
   return fromServer(error, where);
@@ -207,7 +260,11 @@ export function isNotMigrated(error: Error): boolean {
   return hasCode(error, '3F000', '42P01', '42883') && /tidemark|pipeline_metadata/.test(error.message);
 }
 
-interface ServerError extends Error { readonly detail?: string; readonly hint?: string; readonly severity?: string }
+interface ServerError extends Error {
+  readonly detail?: string;
+  readonly hint?: string;
+  readonly severity?: string;
+}
 
 function fromServer(error: ServerError, where: { detail: string; cause: unknown; code: string | undefined }): Error {
   if (error.severity === undefined) return error;

@@ -21,7 +21,9 @@ export class AlreadyPublishedError extends TidemarkError {}
 export async function ensurePrivateFolder(folder: string, setting = 'CDC_LOG_DIR'): Promise<void> {
   try {
     await mkdir(path.dirname(folder), { recursive: true, mode: 0o755 });
-    await mkdir(folder, { mode: 0o700 }).catch((error: unknown) => { if (!hasCode(error, 'EEXIST')) throw error; });
+    await mkdir(folder, { mode: 0o700 }).catch((error: unknown) => {
+      if (!hasCode(error, 'EEXIST')) throw error;
+    });
   } catch (error) {
     throw explainFileError(error, folder);
   }
@@ -62,7 +64,8 @@ export async function replaceFile(folder: string, name: string, content: string)
   }
 }
 
-const temporaryFile = (folder: string) => path.join(folder, `${TEMPORARY_PREFIX}${String(process.pid)}-${randomBytes(6).toString('hex')}`);
+const temporaryFile = (folder: string) =>
+  path.join(folder, `${TEMPORARY_PREFIX}${String(process.pid)}-${randomBytes(6).toString('hex')}`);
 
 async function writeFlushed(file: string, content: string | Buffer): Promise<void> {
   const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW;
@@ -99,7 +102,10 @@ export async function moveFiles(files: readonly string[], toFolder: string): Pro
     for (const from of files) {
       const target = path.join(toFolder, path.basename(from));
       failpoint('move link');
-      const isThere = await link(from, target).then(() => true, (error: unknown) => tolerateLinked(error, from, target));
+      const isThere = await link(from, target).then(
+        () => true,
+        (error: unknown) => tolerateLinked(error, from, target),
+      );
       if (isThere) linked.push(from);
     }
     if (linked.length === 0) return;
@@ -134,7 +140,10 @@ async function tolerateSameFile(error: unknown, from: string, target: string): P
   const [one, other] = [await lstat(from), await lstat(target)];
   if (one.ino === other.ino && one.dev === other.dev) return;
   const same = one.isFile() && other.isFile() && (await readPrivateFile(from)) === (await readPrivateFile(target));
-  if (!same) throw new TidemarkError(`${target} is there already, with other content`, { hint: 'compare the two files and remove the one that is wrong' });
+  if (!same)
+    throw new TidemarkError(`${target} is there already, with other content`, {
+      hint: 'compare the two files and remove the one that is wrong',
+    });
 }
 
 const LARGEST_FILE = 500 * 1024 * 1024;
@@ -154,7 +163,9 @@ export async function compressFile(file: string): Promise<void> {
   } catch (error) {
     if (!(error instanceof AlreadyPublishedError)) throw error;
     if (!(await readPrivateBytes(file + COMPRESSED)).equals(bytes))
-      throw new TidemarkError(`${file + COMPRESSED} is there already, with other content`, { hint: 'compare the two files and remove the one that is wrong' });
+      throw new TidemarkError(`${file + COMPRESSED} is there already, with other content`, {
+        hint: 'compare the two files and remove the one that is wrong',
+      });
   }
   await unlink(file);
   await flushFolder(folder);
@@ -174,7 +185,7 @@ export async function readPrivateFile(file: string): Promise<string> {
 /** Into one buffer of the size of the file; the handle's own "readFile" would hold it twice. */
 async function readWhole(handle: FileHandle, size: number): Promise<Buffer> {
   const bytes = Buffer.allocUnsafeSlow(size);
-  for (let filled = 0; filled < size;) {
+  for (let filled = 0; filled < size; ) {
     const { bytesRead } = await handle.read(bytes, filled, size - filled);
     if (bytesRead === 0) return bytes.subarray(0, filled);
     filled += bytesRead;
@@ -188,11 +199,13 @@ async function readPrivateBytes(file: string): Promise<Buffer> {
   try {
     const { size } = await handle.stat().then((stat) => (stat.isFile() ? stat : { size: -1 }));
     if (size < 0) throw new TidemarkError('it is not a regular file', { detail: file });
-    if (size > LARGEST_FILE) throw new TidemarkError(`it is larger than ${String(LARGEST_FILE)} bytes`, { detail: file });
+    if (size > LARGEST_FILE)
+      throw new TidemarkError(`it is larger than ${String(LARGEST_FILE)} bytes`, { detail: file });
     const bytes = await readWhole(handle, size);
     return file.endsWith(COMPRESSED) ? await promisify(gunzip)(bytes, { maxOutputLength: LARGEST_FILE }) : bytes;
   } catch (error) {
-    if (hasCode(error, 'ERR_BUFFER_TOO_LARGE')) throw new TidemarkError(`it is larger than ${String(LARGEST_FILE)} bytes`, { detail: file, cause: error });
+    if (hasCode(error, 'ERR_BUFFER_TOO_LARGE'))
+      throw new TidemarkError(`it is larger than ${String(LARGEST_FILE)} bytes`, { detail: file, cause: error });
     if (error instanceof Error && 'code' in error && String(error.code).startsWith('Z_'))
       throw new TidemarkError('it is no compressed file, or it is truncated', { detail: file, cause: error });
     throw error;
@@ -205,8 +218,16 @@ async function readPrivateBytes(file: string): Promise<Buffer> {
 export function explainFileError(error: unknown, folder: string): unknown {
   if (error instanceof TidemarkError) return error;
   if (hasCode(error, 'ENOSPC', 'EDQUOT'))
-    return new TidemarkError('the disk of the change log is full', { detail: folder, hint: 'free some room; nothing was lost, the same command goes on where it stopped', cause: error });
+    return new TidemarkError('the disk of the change log is full', {
+      detail: folder,
+      hint: 'free some room; nothing was lost, the same command goes on where it stopped',
+      cause: error,
+    });
   if (hasCode(error, 'EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST', 'ELOOP'))
-    return new TidemarkError('the change log cannot be written', { detail: `${folder} (${(error as Error).message})`, hint: 'give this user the folder, or set CDC_LOG_DIR to another one', cause: error });
+    return new TidemarkError('the change log cannot be written', {
+      detail: `${folder} (${(error as Error).message})`,
+      hint: 'give this user the folder, or set CDC_LOG_DIR to another one',
+      cause: error,
+    });
   return error;
 }

@@ -26,7 +26,8 @@ function readText(file: string): string {
     return readFileSync(file, 'utf8');
   } catch (error) {
     throw new UsageError(`the file of settings that ENV_FILE names cannot be read: ${file}`, {
-      hint: 'give ENV_FILE a path relative to the project folder, or copy .env.example to it (without ENV_FILE it is .env)', cause: error,
+      hint: 'give ENV_FILE a path relative to the project folder, or copy .env.example to it (without ENV_FILE it is .env)',
+      cause: error,
     });
   }
 }
@@ -39,21 +40,32 @@ const QUOTED = new RegExp(`${NAMED}[^\\S\\n]*(['"\`])(?:\\\\\\2|(?!\\2)[^])*\\2(
 
 /** dotenv passes over what is no assignment, and ends a value at a "#" that is not quoted: both would alter a setting without a word. */
 function assertWhole(text: string, file: string): void {
-  const lines = text.replace(QUOTED, (quoted, name: string) => `${name}= ${quoted.replace(/[^\n]/g, '')}`).split(/\r?\n/);
+  const lines = text
+    .replace(QUOTED, (quoted, name: string) => `${name}= ${quoted.replace(/[^\n]/g, '')}`)
+    .split(/\r?\n/);
   for (const [index, line] of lines.entries()) {
     if (/^\s*(#|$)/.test(line)) continue;
     const [, name = '', value] = ASSIGNMENT.exec(line) ?? [];
     const detail = `${file} line ${String(index + 1)}`;
-    if (value === undefined) throw new UsageError('a line of the file of settings is neither an assignment nor a comment', { detail, hint: 'write NAME=value, or begin the line with #' });
-    if (/^[^#]*\S#/.test(`=${value}`)) throw new UsageError(`the value of ${name} has a # that is not quoted, where the file of settings would end it`, { detail, hint: `put the value in single quotes, or a space before a # that begins a comment: ${name}='...'` });
+    if (value === undefined)
+      throw new UsageError('a line of the file of settings is neither an assignment nor a comment', {
+        detail,
+        hint: 'write NAME=value, or begin the line with #',
+      });
+    if (/^[^#]*\S#/.test(`=${value}`))
+      throw new UsageError(`the value of ${name} has a # that is not quoted, where the file of settings would end it`, {
+        detail,
+        hint: `put the value in single quotes, or a space before a # that begins a comment: ${name}='...'`,
+      });
   }
 }
 
 /** What file and environment set: the environment wins, also where the two give a password in different ways. */
 export function settingsFrom(ofFile: Raw, ofEnvironment: Raw): Record<string, string> {
   const [file, environment] = [named(ofFile), named(ofEnvironment)];
-  const isOutdone = (name: string) => /_PASSWORD(_FILE)?$/.test(name)
-    && (name.replace(/_FILE$/, '') in environment || `${name.replace(/_FILE$/, '')}_FILE` in environment);
+  const isOutdone = (name: string) =>
+    /_PASSWORD(_FILE)?$/.test(name) &&
+    (name.replace(/_FILE$/, '') in environment || `${name.replace(/_FILE$/, '')}_FILE` in environment);
   return { ...Object.fromEntries(Object.entries(file).filter(([name]) => !isOutdone(name))), ...environment };
 }
 

@@ -1,8 +1,24 @@
 /** Where a test may end the process, or make a call fail, as a crash or a bad disk would. */
 export type Failpoint =
-  | 'floor' | 'snapshot' | 'page' | 'flushed'
-  | 'open' | 'write' | 'fsync' | 'link' | 'flush folder' | 'unlink'
-  | 'remove' | 'read batch' | 'apply' | 'commit' | 'committed' | 'move link' | 'move flush' | 'move unlink' | 'moved';
+  | 'floor'
+  | 'snapshot'
+  | 'page'
+  | 'flushed'
+  | 'open'
+  | 'write'
+  | 'fsync'
+  | 'link'
+  | 'flush folder'
+  | 'unlink'
+  | 'remove'
+  | 'read batch'
+  | 'apply'
+  | 'commit'
+  | 'committed'
+  | 'move link'
+  | 'move flush'
+  | 'move unlink'
+  | 'moved';
 
 let reached = 0;
 

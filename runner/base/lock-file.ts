@@ -18,12 +18,14 @@ const PATIENCE_MS = 180_000;
  */
 export async function withLock<T>(file: string, work: () => Promise<T>): Promise<T> {
   const mine = await acquire(file, `${String(process.pid)} ${randomUUID()}`);
-  const beat = setInterval(() => { utimes(file, new Date(), new Date()).catch(() => undefined); }, BEAT_MS);
+  const beat = setInterval(() => {
+    utimes(file, new Date(), new Date()).catch(() => undefined);
+  }, BEAT_MS);
   try {
     return await work();
   } finally {
     clearInterval(beat);
-    if (await read(file) === mine) await rm(file, { force: true });
+    if ((await read(file)) === mine) await rm(file, { force: true });
   }
 }
 
@@ -35,33 +37,43 @@ async function acquire(file: string, mine: string): Promise<string> {
       await writeFile(file, mine, { flag: 'wx', mode: 0o644 });
       return mine;
     } catch (error) {
-      if (hasCode(error, 'ENOSPC', 'EDQUOT') && await read(file) === '') return '';
+      if (hasCode(error, 'ENOSPC', 'EDQUOT') && (await read(file)) === '') return '';
       if (!hasCode(error, 'EEXIST')) throw cannotLock(file, error);
     }
     const holder = await read(file);
-    if (holder === undefined || await takeAwayIfStale(file, holder)) continue;
-    const pid = holder === '' ? 'unknown' : holder.split(' ')[0] ?? '';
+    if (holder === undefined || (await takeAwayIfStale(file, holder))) continue;
+    const pid = holder === '' ? 'unknown' : (holder.split(' ')[0] ?? '');
     if (!told) logger.info(`waiting for another command (process ${pid})`);
     told = true;
-    if (Date.now() > deadline) throw new TidemarkError(`another command does not end (process ${pid})`, { detail: file, hint: 'end it, then run the command again' });
+    if (Date.now() > deadline)
+      throw new TidemarkError(`another command does not end (process ${pid})`, {
+        detail: file,
+        hint: 'end it, then run the command again',
+      });
   }
 }
 
 const read = (file: string): Promise<string | undefined> => readFile(file, 'utf8').catch(() => undefined);
 
-const cannotLock = (file: string, cause: unknown) => new TidemarkError(`the lock file cannot be written: ${file}`, {
-  cause, detail: String(cause), hint: 'give this user the folder, or set TIDEMARK_RUN_DIR (services) or TIDEMARK_DATA_DIR (servers) to one of your own',
-});
+const cannotLock = (file: string, cause: unknown) =>
+  new TidemarkError(`the lock file cannot be written: ${file}`, {
+    cause,
+    detail: String(cause),
+    hint: 'give this user the folder, or set TIDEMARK_RUN_DIR (services) or TIDEMARK_DATA_DIR (servers) to one of your own',
+  });
 
 /** Moves the lock aside and looks at it again there: what was taken from a new holder at this moment is put back. */
 async function takeAwayIfStale(file: string, holder: string): Promise<boolean> {
   const pid = Number(holder.split(' ')[0]);
-  const beat = await stat(file).then((found) => found.mtimeMs, () => Date.now());
+  const beat = await stat(file).then(
+    (found) => found.mtimeMs,
+    () => Date.now(),
+  );
   if ((pid === 0 || isAlive(pid)) && Date.now() - beat < SILENCE_MS) return false;
   const aside = `${file}.${String(process.pid)}`;
   try {
     await rename(file, aside);
-    if (await read(aside) !== holder) await link(aside, file);
+    if ((await read(aside)) !== holder) await link(aside, file);
   } catch (error) {
     if (!hasCode(error, 'ENOENT', 'EEXIST')) throw cannotLock(file, error);
   } finally {

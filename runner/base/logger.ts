@@ -20,13 +20,20 @@ let sink: LogSink = pretty({ ...prettyOptions(process.stderr.isTTY), destination
 const context: Record<string, string> = {};
 
 /** Progress and logs, to stderr: stdout is for results. A service logs to its file instead. */
-export const logger: Logger = pino({
-  level: 'info',
-  base: null,
-  timestamp: stdTimeFunctions.isoTime,
-  formatters: { level: (label) => ({ level: label }) },
-  mixin: () => ({ ...context }),
-}, { write: (line) => { sink.write(line); } });
+export const logger: Logger = pino(
+  {
+    level: 'info',
+    base: null,
+    timestamp: stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }) },
+    mixin: () => ({ ...context }),
+  },
+  {
+    write: (line) => {
+      sink.write(line);
+    },
+  },
+);
 
 /** Writes to stderr, whatever becomes of it: a full disk or a reader that is gone must not end what only wants to speak. */
 export function sayToStderr(text: string): void {

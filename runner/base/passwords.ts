@@ -39,20 +39,26 @@ export function findPassword({ prefix, password, passwordFile, passFile, folder,
 /** A container's secret may be readable by others within it: its mode is whoever mounts it's business. */
 function passwordIn(name: string, file: string): string {
   const text = readSmall(name, file).replace(/\r?\n$/, '');
-  if (text === '' || text.includes('\n')) throw new UsageError(`${name} names a file that does not hold one line with a password: ${file}`);
+  if (text === '' || text.includes('\n'))
+    throw new UsageError(`${name} names a file that does not hold one line with a password: ${file}`);
   return text;
 }
 
-function lineFor(file: string, { host, port, database, user }: Pick<PasswordPlaces, 'host' | 'port' | 'database' | 'user'>): string | undefined {
+function lineFor(
+  file: string,
+  { host, port, database, user }: Pick<PasswordPlaces, 'host' | 'port' | 'database' | 'user'>,
+): string | undefined {
   const text = readSmall('PGPASSFILE', file);
   if ((statSync(file).mode & 0o077) !== 0)
     throw new UsageError(`PGPASSFILE names a file that others can read: ${file}`, { hint: `run: chmod 600 ${file}` });
   const wanted = [host, String(port), database, user];
   for (const line of text.split(/\r?\n/)) {
     if (line === '' || line.startsWith('#')) continue;
-    const [, ...fields] = /^((?:\\.|[^:\\])*):((?:\\.|[^:\\])*):((?:\\.|[^:\\])*):((?:\\.|[^:\\])*):(.*)$/.exec(line) ?? [];
+    const [, ...fields] =
+      /^((?:\\.|[^:\\])*):((?:\\.|[^:\\])*):((?:\\.|[^:\\])*):((?:\\.|[^:\\])*):(.*)$/.exec(line) ?? [];
     const [password, ...pattern] = [...fields].reverse().map((field) => field.replaceAll(/\\(.)/g, '$1'));
-    if (password !== undefined && pattern.reverse().every((field, place) => field === '*' || field === wanted[place])) return password;
+    if (password !== undefined && pattern.reverse().every((field, place) => field === '*' || field === wanted[place]))
+      return password;
   }
   return undefined;
 }
@@ -62,7 +68,10 @@ function readSmall(name: string, file: string): string {
     const { size } = statSync(file);
     if (size <= MOST_BYTES) return readFileSync(file, 'utf8');
   } catch (error) {
-    throw new UsageError(`${name} names a file that cannot be read: ${file}`, { hint: 'give the path of a file that this user can read', cause: error });
+    throw new UsageError(`${name} names a file that cannot be read: ${file}`, {
+      hint: 'give the path of a file that this user can read',
+      cause: error,
+    });
   }
   throw new UsageError(`${name} names a file that is too large for a password: ${file}`);
 }

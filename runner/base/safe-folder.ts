@@ -22,19 +22,31 @@ const isOpenToAll = ({ mode }: Stats): boolean => (mode & OTHERS_MAY_WRITE) !== 
  */
 export async function assertSafeFolder(folder: string, setting: string, isOwn = true): Promise<void> {
   const found = await statOf(folder);
-  const refuse = (what: string, hint: string) => new TidemarkError(`${folder} is not safe: ${what}`, { hint: `${hint}, or set ${setting} to another folder` });
+  const refuse = (what: string, hint: string) =>
+    new TidemarkError(`${folder} is not safe: ${what}`, { hint: `${hint}, or set ${setting} to another folder` });
   if (found !== undefined) {
     if (!found.isDirectory())
-      throw new TidemarkError(`${folder} is not a folder of its own`, { hint: `a symbolic link is not followed here: set ${setting} to the real folder` });
-    if ((found.mode & OTHERS_MAY_WRITE) !== 0) throw refuse('everybody may write to it', `close it (chmod o-w ${folder})`);
+      throw new TidemarkError(`${folder} is not a folder of its own`, {
+        hint: `a symbolic link is not followed here: set ${setting} to the real folder`,
+      });
+    if ((found.mode & OTHERS_MAY_WRITE) !== 0)
+      throw refuse('everybody may write to it', `close it (chmod o-w ${folder})`);
     if (isOwn && ownId() !== undefined && found.uid !== ownId())
-      throw refuse(`it belongs to another OS user (number ${String(found.uid)})`, 'run the command as that user, give the folder to this one (chown -R)');
+      throw refuse(
+        `it belongs to another OS user (number ${String(found.uid)})`,
+        'run the command as that user, give the folder to this one (chown -R)',
+      );
   }
   for (const above of await waysTo(folder)) {
     const way = await statOf(above);
     if (way === undefined) continue;
-    if (way.isSymbolicLink() && !isTrusted(way)) throw refuse(`${above} on the way to it is a symbolic link of another OS user`, 'remove the link');
-    if (way.isDirectory() && isOpenToAll(way)) throw refuse(`everybody may write to ${above} above it, and put another folder in its place`, `close it (chmod o-w ${above})`);
+    if (way.isSymbolicLink() && !isTrusted(way))
+      throw refuse(`${above} on the way to it is a symbolic link of another OS user`, 'remove the link');
+    if (way.isDirectory() && isOpenToAll(way))
+      throw refuse(
+        `everybody may write to ${above} above it, and put another folder in its place`,
+        `close it (chmod o-w ${above})`,
+      );
   }
 }
 
@@ -45,7 +57,8 @@ async function waysTo(folder: string): Promise<Set<string>> {
   return new Set([...upFrom(parent), ...upFrom(real)]);
 }
 
-const upFrom = (folder: string): string[] => (path.dirname(folder) === folder ? [folder] : [folder, ...upFrom(path.dirname(folder))]);
+const upFrom = (folder: string): string[] =>
+  path.dirname(folder) === folder ? [folder] : [folder, ...upFrom(path.dirname(folder))];
 
 async function statOf(file: string): Promise<Stats | undefined> {
   try {

@@ -17,10 +17,14 @@ const integer = (fallback: number, least: number, most: number) => wholeNumber(l
 const optionalInteger = (least: number, most: number) => wholeNumber(least, most).optional();
 
 /** A folder; it is named as it is, for a path that leads up again hides where it leads. */
-const folder = (fallback: string) => z
-  .string()
-  .refine((value) => !value.split(/[\\/]/).includes('..') && !value.includes('\0'), 'a folder whose path does not lead up again (..)')
-  .default(fallback);
+const folder = (fallback: string) =>
+  z
+    .string()
+    .refine(
+      (value) => !value.split(/[\\/]/).includes('..') && !value.includes('\0'),
+      'a folder whose path does not lead up again (..)',
+    )
+    .default(fallback);
 
 const choice = <const T extends readonly [string, ...string[]]>(values: T, fallback: T[number]) =>
   z.enum(values, `one of ${values.join(', ')}`).default(fallback as never);
@@ -84,4 +88,8 @@ export const environmentSchema = z.object({
 export type Environment = z.infer<typeof environmentSchema>;
 
 /** Names of every setting, for documentation tests. */
-export const SETTING_NAMES: readonly string[] = [...Object.keys(environmentSchema.shape), 'ENV_FILE', ...Object.keys(ALIASES)];
+export const SETTING_NAMES: readonly string[] = [
+  ...Object.keys(environmentSchema.shape),
+  'ENV_FILE',
+  ...Object.keys(ALIASES),
+];

@@ -160,27 +160,61 @@ export function loadSettings(environment: NodeJS.ProcessEnv = process.env, folde
 const daysOf = (days: number): number | undefined => (days === 0 ? undefined : days);
 
 const limitsOf = (env: Environment): SessionLimits => ({
-  connect_seconds: env.CONNECTION_TIMEOUT_SECONDS, statement_seconds: env.STATEMENT_TIMEOUT_SECONDS, lock_seconds: env.LOCK_TIMEOUT_SECONDS,
-  idle_seconds: env.IDLE_TIMEOUT_SECONDS, lifetime_seconds: env.MAX_LIFETIME_SECONDS,
+  connect_seconds: env.CONNECTION_TIMEOUT_SECONDS,
+  statement_seconds: env.STATEMENT_TIMEOUT_SECONDS,
+  lock_seconds: env.LOCK_TIMEOUT_SECONDS,
+  idle_seconds: env.IDLE_TIMEOUT_SECONDS,
+  lifetime_seconds: env.MAX_LIFETIME_SECONDS,
 });
 
 function batchSizesOf({ BATCH_SIZE, BATCH_SIZE_MIN, BATCH_SIZE_MAX, BATCH_TARGET_SECONDS }: Environment) {
   if (BATCH_SIZE_MIN !== undefined && BATCH_SIZE_MAX !== undefined && BATCH_SIZE_MIN > BATCH_SIZE_MAX)
-    throw new UsageError(`BATCH_SIZE_MIN is ${String(BATCH_SIZE_MIN)}, which is more than BATCH_SIZE_MAX (${String(BATCH_SIZE_MAX)})`, { hint: 'set the least size no greater than the greatest' });
+    throw new UsageError(
+      `BATCH_SIZE_MIN is ${String(BATCH_SIZE_MIN)}, which is more than BATCH_SIZE_MAX (${String(BATCH_SIZE_MAX)})`,
+      { hint: 'set the least size no greater than the greatest' },
+    );
   if ((BATCH_SIZE_MIN ?? BATCH_SIZE) > BATCH_SIZE || BATCH_SIZE > (BATCH_SIZE_MAX ?? BATCH_SIZE))
-    throw new UsageError(`BATCH_SIZE is ${String(BATCH_SIZE)}, which is not between BATCH_SIZE_MIN (${String(BATCH_SIZE_MIN ?? 'not set')}) and BATCH_SIZE_MAX (${String(BATCH_SIZE_MAX ?? 'not set')})`, {
-      hint: 'BATCH_SIZE is the size to start with: set it between the two',
-    });
-  return { batch_size: BATCH_SIZE, batch_size_min: BATCH_SIZE_MIN, batch_size_max: BATCH_SIZE_MAX, batch_target_seconds: BATCH_TARGET_SECONDS };
+    throw new UsageError(
+      `BATCH_SIZE is ${String(BATCH_SIZE)}, which is not between BATCH_SIZE_MIN (${String(BATCH_SIZE_MIN ?? 'not set')}) and BATCH_SIZE_MAX (${String(BATCH_SIZE_MAX ?? 'not set')})`,
+      {
+        hint: 'BATCH_SIZE is the size to start with: set it between the two',
+      },
+    );
+  return {
+    batch_size: BATCH_SIZE,
+    batch_size_min: BATCH_SIZE_MIN,
+    batch_size_max: BATCH_SIZE_MAX,
+    batch_target_seconds: BATCH_TARGET_SECONDS,
+  };
 }
 
-function endOf(role: DatabaseSettings['role'], prefix: DatabaseSettings['prefix'], env: Environment, folder: string): DatabaseSettings {
-  const end = { prefix, host: env[`${prefix}HOST`], port: env[`${prefix}PORT`], database: env[`${prefix}NAME`], user: env[`${prefix}USER`] };
-  const [password, passwordFile, authority] = [env[`${prefix}PASSWORD`], env[`${prefix}PASSWORD_FILE`], env[`${prefix}SSLROOTCERT`]];
+function endOf(
+  role: DatabaseSettings['role'],
+  prefix: DatabaseSettings['prefix'],
+  env: Environment,
+  folder: string,
+): DatabaseSettings {
+  const end = {
+    prefix,
+    host: env[`${prefix}HOST`],
+    port: env[`${prefix}PORT`],
+    database: env[`${prefix}NAME`],
+    user: env[`${prefix}USER`],
+  };
+  const [password, passwordFile, authority] = [
+    env[`${prefix}PASSWORD`],
+    env[`${prefix}PASSWORD_FILE`],
+    env[`${prefix}SSLROOTCERT`],
+  ];
   if (password !== undefined && passwordFile !== undefined)
-    throw new UsageError(`${prefix}PASSWORD and ${prefix}PASSWORD_FILE are both set`, { hint: 'leave out one of the two' });
+    throw new UsageError(`${prefix}PASSWORD and ${prefix}PASSWORD_FILE are both set`, {
+      hint: 'leave out one of the two',
+    });
   return {
-    role, ...end, sslmode: env[`${prefix}SSLMODE`], sslrootcert: authority === undefined ? undefined : path.resolve(folder, authority),
+    role,
+    ...end,
+    sslmode: env[`${prefix}SSLMODE`],
+    sslrootcert: authority === undefined ? undefined : path.resolve(folder, authority),
     limits: limitsOf(env),
     password: findPassword({ ...end, password, passwordFile, passFile: env.PGPASSFILE, folder }),
   };

@@ -18,7 +18,10 @@ export function quoteName(name: string, keywords: readonly string[] = []): strin
 export function quoteText(text: string): string {
   const doubled = text.replaceAll("'", "''");
   if (text.search(CONTROL) < 0) return `'${doubled}'`;
-  return `E'${doubled.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replace(CONTROL, (character) => `\\u${codePoint(character)}`)}'`;
+  return `E'${doubled
+    .replaceAll('\\', '\\\\')
+    .replaceAll('\n', '\\n')
+    .replace(CONTROL, (character) => `\\u${codePoint(character)}`)}'`;
 }
 
 /** A table's name as it is given to a command in a shell: in quotes where a shell, or parseTableName (source-catalog), would take it apart otherwise. */

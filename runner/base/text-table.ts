@@ -5,10 +5,30 @@ export function formatTable(columns: readonly string[], rows: readonly (readonly
   const table = new Table({
     head: [...columns],
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
-    chars: { top: '', 'top-mid': '', 'top-left': '', 'top-right': '', bottom: '', 'bottom-mid': '', 'bottom-left': '', 'bottom-right': '', left: '', 'left-mid': '', mid: '', 'mid-mid': '', right: '', 'right-mid': '', middle: '  ' },
+    chars: {
+      top: '',
+      'top-mid': '',
+      'top-left': '',
+      'top-right': '',
+      bottom: '',
+      'bottom-mid': '',
+      'bottom-left': '',
+      'bottom-right': '',
+      left: '',
+      'left-mid': '',
+      mid: '',
+      'mid-mid': '',
+      right: '',
+      'right-mid': '',
+      middle: '  ',
+    },
   });
   table.push(...rows.map((row) => row.map(formatValue)));
-  return table.toString().split('\n').map((line) => line.trimEnd()).join('\n');
+  return table
+    .toString()
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .join('\n');
 }
 
 function formatValue(value: unknown): string {
@@ -19,7 +39,10 @@ function formatValue(value: unknown): string {
 /** Prints rows that are objects, by the names of the first one. */
 export function formatRows(rows: readonly Readonly<Record<string, unknown>>[]): string {
   const columns = Object.keys(rows[0] ?? {});
-  return formatTable(columns, rows.map((row) => columns.map((column) => row[column])));
+  return formatTable(
+    columns,
+    rows.map((row) => columns.map((column) => row[column])),
+  );
 }
 
 /** A number and its noun: "1 change", "2 changes", "2 batches". */

@@ -6,7 +6,9 @@
 export async function within<T>(seconds: number, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const silence = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => { reject(Object.assign(new Error(`no answer within ${String(seconds)} seconds`), { code: 'CONNECT_TIMEOUT' })); }, seconds * 1000);
+    timer = setTimeout(() => {
+      reject(Object.assign(new Error(`no answer within ${String(seconds)} seconds`), { code: 'CONNECT_TIMEOUT' }));
+    }, seconds * 1000);
   });
   try {
     work.catch(() => undefined);

@@ -15,7 +15,8 @@ export function tlsOptions(settings: DatabaseSettings): ConnectionOptions | unde
   const options: ConnectionOptions = { minVersion: 'TLSv1.2', rejectUnauthorized: sslmode !== 'require' };
   // An address is no server name, and without one a driver checks the certificate against "localhost".
   if (isIP(host) === 0) options.servername = host;
-  options.checkServerIdentity = (_, certificate) => (sslmode === 'verify-full' ? checkServerIdentity(host, certificate) : undefined);
+  options.checkServerIdentity = (_, certificate) =>
+    sslmode === 'verify-full' ? checkServerIdentity(host, certificate) : undefined;
   if (sslrootcert !== undefined && sslmode !== 'require') options.ca = readAuthority(settings.prefix, sslrootcert);
   return options;
 }
@@ -28,24 +29,51 @@ function readAuthority(prefix: string, file: string): string {
     throw new UsageError(`${prefix}SSLROOTCERT names a file that cannot be read: ${file}`, { cause: error });
   }
   if (text.includes('-----BEGIN CERTIFICATE-----')) return text;
-  throw new UsageError(`${prefix}SSLROOTCERT names a file that holds no certificate: ${file}`, { hint: 'give the PEM file of the certificate authority' });
+  throw new UsageError(`${prefix}SSLROOTCERT names a file that holds no certificate: ${file}`, {
+    hint: 'give the PEM file of the certificate authority',
+  });
 }
 
 const NOT_TRUSTED = [
-  'DEPTH_ZERO_SELF_SIGNED_CERT', 'SELF_SIGNED_CERT_IN_CHAIN', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'UNABLE_TO_GET_ISSUER_CERT',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID', 'CERT_REVOKED', 'CERT_SIGNATURE_FAILURE', 'INVALID_PURPOSE', 'INVALID_CA',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'CERT_HAS_EXPIRED',
+  'CERT_NOT_YET_VALID',
+  'CERT_REVOKED',
+  'CERT_SIGNATURE_FAILURE',
+  'INVALID_PURPOSE',
+  'INVALID_CA',
 ];
 
 /** How Node and the driver of the migrations say that the server went on in plain text. */
 const NO_TLS = /before secure TLS connection was established|does not support SSL connections/;
 
 /** What an error of the encryption means, in words that name the setting; undefined for any other error. */
-export function explainTlsError(error: Error, { role, prefix, host }: DatabaseSettings): { message: string; hint: string } | undefined {
+export function explainTlsError(
+  error: Error,
+  { role, prefix, host }: DatabaseSettings,
+): { message: string; hint: string } | undefined {
   if (hasCode(error, 'ERR_TLS_CERT_ALTNAME_INVALID'))
-    return { message: `the certificate of the ${role} database is not for ${host}`, hint: `set ${prefix}HOST to a name that the certificate has, or ${prefix}SSLMODE to verify-ca` };
+    return {
+      message: `the certificate of the ${role} database is not for ${host}`,
+      hint: `set ${prefix}HOST to a name that the certificate has, or ${prefix}SSLMODE to verify-ca`,
+    };
   if (hasCode(error, ...NOT_TRUSTED))
-    return { message: `the certificate of the ${role} database is not trusted: ${error.message}`, hint: `set ${prefix}SSLROOTCERT to the file of its certificate authority` };
-  if (NO_TLS.test(error.message) || hasCode(error, 'EPROTO') || ('code' in error && String(error.code).startsWith('ERR_SSL_')))
-    return { message: `the ${role} database does not speak TLS, or no version of it that is safe`, hint: `turn it on at the server (ssl = on), or set ${prefix}SSLMODE to disable` };
+    return {
+      message: `the certificate of the ${role} database is not trusted: ${error.message}`,
+      hint: `set ${prefix}SSLROOTCERT to the file of its certificate authority`,
+    };
+  if (
+    NO_TLS.test(error.message) ||
+    hasCode(error, 'EPROTO') ||
+    ('code' in error && String(error.code).startsWith('ERR_SSL_'))
+  )
+    return {
+      message: `the ${role} database does not speak TLS, or no version of it that is safe`,
+      hint: `turn it on at the server (ssl = on), or set ${prefix}SSLMODE to disable`,
+    };
   return undefined;
 }

@@ -6,10 +6,14 @@ class RolledBack extends Error {}
 /** Runs `work` in a transaction, hands over what it returns, and rolls all of it back. */
 export async function rolledBack<T>(database: Database, work: (transaction: Transaction) => Promise<T>): Promise<T> {
   const kept: { result?: T } = {};
-  await database.begin('isolation level read committed', async (transaction) => {
-    kept.result = await work(transaction);
-    throw new RolledBack();
-  }).catch((error: unknown) => { if (!(error instanceof RolledBack)) throw error; });
+  await database
+    .begin('isolation level read committed', async (transaction) => {
+      kept.result = await work(transaction);
+      throw new RolledBack();
+    })
+    .catch((error: unknown) => {
+      if (!(error instanceof RolledBack)) throw error;
+    });
   return kept.result as T;
 }
 
@@ -17,7 +21,11 @@ export async function rolledBack<T>(database: Database, work: (transaction: Tran
  * Runs `work` in a transaction. Unlike the driver's own, it leaves a connection alone that was cut: to say "rollback" there would end the process.
  * @param options what follows "begin": isolation level and mode
  */
-export async function inTransaction<T>(database: Database, options: string, work: (session: Session) => Promise<T>): Promise<T> {
+export async function inTransaction<T>(
+  database: Database,
+  options: string,
+  work: (session: Session) => Promise<T>,
+): Promise<T> {
   const session = whileOpen(database, await database.reserve());
   try {
     await session.unsafe(`begin ${options}`);
@@ -41,7 +49,9 @@ function whileOpen(database: Database, session: Session): Session {
   const closes = closesOf(database);
   const rejecting = <T>(call: () => T): T | Promise<never> => {
     if (closesOf(database) === closes) return call();
-    const refused = Promise.reject(Object.assign(new Error('the connection was closed'), { code: 'CONNECTION_CLOSED' }));
+    const refused = Promise.reject(
+      Object.assign(new Error('the connection was closed'), { code: 'CONNECTION_CLOSED' }),
+    );
     // A fragment of a statement is awaited by nobody.
     refused.catch(() => undefined);
     return refused;
@@ -50,7 +60,9 @@ function whileOpen(database: Database, session: Session): Session {
     apply: (target, self, given) => rejecting(() => Reflect.apply(target, self, given) as unknown),
     get: (target, name) => {
       const member: unknown = Reflect.get(target, name);
-      return name === 'unsafe' || name === 'file' ? (...given: unknown[]) => rejecting(() => (member as (...all: unknown[]) => unknown).apply(target, given)) : member;
+      return name === 'unsafe' || name === 'file'
+        ? (...given: unknown[]) => rejecting(() => (member as (...all: unknown[]) => unknown).apply(target, given))
+        : member;
     },
   });
 }

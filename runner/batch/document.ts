@@ -23,5 +23,8 @@ export const FRAME = { begin: '{\n"batch_metadata": ', middle: ',\n"changes": [\
 export function documentParts(text: string): { metadata: string; changes: string } | undefined {
   const middle = text.indexOf(FRAME.middle);
   if (!text.startsWith(FRAME.begin) || middle < 0 || !text.endsWith(FRAME.end)) return undefined;
-  return { metadata: text.slice(FRAME.begin.length, middle), changes: text.slice(middle + FRAME.middle.length - '[\n'.length, -'}\n'.length) };
+  return {
+    metadata: text.slice(FRAME.begin.length, middle),
+    changes: text.slice(middle + FRAME.middle.length - '[\n'.length, -'}\n'.length),
+  };
 }

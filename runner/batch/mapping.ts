@@ -10,7 +10,14 @@ export const dimensionMappingSchema = z.object({
   /** A table that is paused is neither extracted nor loaded. */
   is_paused: z.boolean().default(false),
   /** history_type: as PostgreSQL prints it, a domain looked through; null where history has no such column. */
-  columns: z.array(z.object({ source: z.string(), history: z.string(), role: z.string(), history_type: z.string().nullable().default(null) })),
+  columns: z.array(
+    z.object({
+      source: z.string(),
+      history: z.string(),
+      role: z.string(),
+      history_type: z.string().nullable().default(null),
+    }),
+  ),
   /** Source columns that are left out on purpose. */
   ignored_columns: z.array(z.string()).default([]),
   /** Every column of the history table. */

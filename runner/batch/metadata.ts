@@ -19,7 +19,10 @@ const sweepSchema = z.object({
   from_transaction: z.string().nullable(),
   before_transaction: z.string().nullable(),
   /** The pass over rows without an effective time, and the key it has come to; null before that pass. */
-  undated: z.object({ after: z.array(z.string()).nullable() }).nullable().default(null),
+  undated: z
+    .object({ after: z.array(z.string()).nullable() })
+    .nullable()
+    .default(null),
 });
 
 /** A transaction that was open when the floor was read: nothing of it is stamped before `since`. */

@@ -50,18 +50,26 @@ export function parseShard(text: string | undefined): AskedShard {
   const cuts = listed?.split(',') ?? [];
   const count = counted === undefined ? cuts.length + 1 : Number(counted);
   const place = Number(digits);
-  if (digits === '' || (counted === undefined && column === undefined) || cuts.includes('')) throw new UsageError(`--shard is ${text}, ${ACCEPTED}`);
-  if (count < 1 || count > MOST_SHARDS) throw new UsageError(`--shard is ${text}: there are from 1 to ${String(MOST_SHARDS)} shards`);
-  if (place < 1 || place > count) throw new UsageError(`--shard is ${text}: there are the shards 1 to ${String(count)}`);
+  if (digits === '' || (counted === undefined && column === undefined) || cuts.includes(''))
+    throw new UsageError(`--shard is ${text}, ${ACCEPTED}`);
+  if (count < 1 || count > MOST_SHARDS)
+    throw new UsageError(`--shard is ${text}: there are from 1 to ${String(MOST_SHARDS)} shards`);
+  if (place < 1 || place > count)
+    throw new UsageError(`--shard is ${text}: there are the shards 1 to ${String(count)}`);
   if (column === undefined && count === 1) return 'whole';
   return shardOf({ name: layoutName(count, column, cuts), count, column: column ?? null, cuts, by_key: true }, place);
 }
 
 /** The shard of that number. */
-export const shardOf = (layout: ShardLayout, place: number): Shard => ({ name: `${String(place)}-${layout.name}`, place, layout });
+export const shardOf = (layout: ShardLayout, place: number): Shard => ({
+  name: `${String(place)}-${layout.name}`,
+  place,
+  layout,
+});
 
 /** Every shard of a layout. */
-export const shardsOf = (layout: ShardLayout): Shard[] => Array.from({ length: layout.count }, (_, index) => shardOf(layout, index + 1));
+export const shardsOf = (layout: ShardLayout): Shard[] =>
+  Array.from({ length: layout.count }, (_, index) => shardOf(layout, index + 1));
 
 /** What to give --shard for it. */
 export function spellShard({ place, layout: { count, column, cuts } }: Shard): string {
@@ -75,6 +83,9 @@ export const chainName = (table: string, shard: string): string => (shard === ''
 function layoutName(count: number, column: string | undefined, cuts: readonly string[]): string {
   if (column === undefined) return `of-${String(count)}`;
   const plain = column.replaceAll(/[^A-Za-z0-9_]/g, '').slice(0, 40);
-  const digest = createHash('sha256').update(JSON.stringify([column, ...cuts])).digest('hex').slice(0, 8);
+  const digest = createHash('sha256')
+    .update(JSON.stringify([column, ...cuts]))
+    .digest('hex')
+    .slice(0, 8);
   return `of-${String(count)}-by-${plain === '' ? 'column' : plain}-${digest}`;
 }

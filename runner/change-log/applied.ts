@@ -5,7 +5,15 @@ import { describeError, TidemarkError, tolerateGone } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { chainHead } from '../batch/metadata.js';
 import { BATCH_NAME, batchNameOf, momentOf } from '../batch/name.js';
-import { type BatchDocument, batchFiles, type ChangeLog, checkpointSequences, newestCheckpoint, readBatch, readCheckpoint } from './chain.js';
+import {
+  type BatchDocument,
+  batchFiles,
+  type ChangeLog,
+  checkpointSequences,
+  newestCheckpoint,
+  readBatch,
+  readCheckpoint,
+} from './chain.js';
 
 /** What becomes of batch files once they are applied: compressed, kept for as long as is asked, and found again for a replay. */
 
@@ -36,21 +44,31 @@ export async function removeAbandoned(log: ChangeLog, now: number): Promise<void
 
 /** Applied batch files, oldest first. */
 export async function appliedFiles(log: ChangeLog): Promise<string[]> {
-  return (await readdir(log.processed)).filter((name) => name.startsWith('changes_')).sort().map((name) => path.join(log.processed, name));
+  return (await readdir(log.processed))
+    .filter((name) => name.startsWith('changes_'))
+    .sort()
+    .map((name) => path.join(log.processed, name));
 }
 
 /** The oldest batch of the chain that is still there, applied or waiting, by its name. A document from elsewhere is none of the chain. */
 export async function oldestBatch(log: ChangeLog): Promise<string | undefined> {
-  return [...await appliedFiles(log), ...await batchFiles(log)].map(batchNameOf).filter((name) => BATCH_NAME.test(name)).sort()[0];
+  return [...(await appliedFiles(log)), ...(await batchFiles(log))]
+    .map(batchNameOf)
+    .filter((name) => BATCH_NAME.test(name))
+    .sort()[0];
 }
 
 /** Removes files of the change log; one that is gone already was removed by somebody else. */
 export async function removeFiles(files: readonly string[]): Promise<void> {
-  for (const file of files) await unlink(file).catch((error: unknown) => tolerateGone(explainFileError(error, path.dirname(file))));
+  for (const file of files)
+    await unlink(file).catch((error: unknown) => tolerateGone(explainFileError(error, path.dirname(file))));
 }
 
 /** An applied batch: its name, and its file. */
-export interface AppliedBatch { readonly name: string; readonly file: string }
+export interface AppliedBatch {
+  readonly name: string;
+  readonly file: string;
+}
 
 /**
  * Applied batches that were extracted more than `days` days before `now` (milliseconds), oldest first, up to the first that waits to be applied.
@@ -62,7 +80,9 @@ export async function oldApplied(log: ChangeLog, days: number, now: number): Pro
   // A document from elsewhere has no age that its name tells.
   const own = named.filter(({ name }) => BATCH_NAME.test(name));
   const waiting = (await batchFiles(log)).map(batchNameOf).find((name) => BATCH_NAME.test(name)) ?? '\uffff';
-  return own.filter(({ name }) => name < waiting && name !== head && name !== own.at(-1)?.name && now - momentOf(name) > days * DAY_MS);
+  return own.filter(
+    ({ name }) => name < waiting && name !== head && name !== own.at(-1)?.name && now - momentOf(name) > days * DAY_MS,
+  );
 }
 
 /**
@@ -72,7 +92,13 @@ export async function oldApplied(log: ChangeLog, days: number, now: number): Pro
  * @param kept names of those that stay although they are old, as does what follows them
  * @throws TidemarkError if one cannot be read
  */
-export async function oldCheckpoints(log: ChangeLog, days: number, now: number, removed: ReadonlySet<string>, kept: readonly string[]): Promise<string[]> {
+export async function oldCheckpoints(
+  log: ChangeLog,
+  days: number,
+  now: number,
+  removed: ReadonlySet<string>,
+  kept: readonly string[],
+): Promise<string[]> {
   const old: string[] = [];
   const needed = new Set([...(await batchFiles(log)).map(batchNameOf), ...kept]);
   const applied = new Set((await appliedFiles(log)).map(batchNameOf).filter((name) => !removed.has(name)));
@@ -117,7 +143,9 @@ export function startArchive(log: ChangeLog): Archive {
     work.catch(() => undefined);
   };
   return {
-    add: (name) => { then(() => compressApplied(log, name)); },
+    add: (name) => {
+      then(() => compressApplied(log, name));
+    },
     finish: async () => {
       then(async () => {
         await removeAbandoned(log, Date.now());

@@ -2,7 +2,14 @@ import { createHash } from 'node:crypto';
 import { access, readdir, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { batchMetadataSchema, chainHead, type BatchMetadata } from '../batch/metadata.js';
-import { COMPRESSED, ensurePrivateFolder, explainFileError, flushFolder, moveFiles, readPrivateFile } from '../base/durable-file.js';
+import {
+  COMPRESSED,
+  ensurePrivateFolder,
+  explainFileError,
+  flushFolder,
+  moveFiles,
+  readPrivateFile,
+} from '../base/durable-file.js';
 import { TidemarkError, hasCode } from '../base/errors.js';
 import { giveBackBatches } from '../base/v8-memory.js';
 import { isShardName } from '../batch/shard.js';
@@ -31,8 +38,10 @@ export const SHARDS = 'shards';
 
 /** Opens the change log of a table or shard, making its folders (0700) where they are missing. */
 export async function openChangeLog(root: string, table: string, shard = ''): Promise<ChangeLog> {
-  if (!/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(table)) throw new TidemarkError(`"${table}" cannot be the name of a change log folder`);
-  if (shard !== '' && !isShardName(shard)) throw new TidemarkError(`"${shard}" cannot be the name of a change log folder`);
+  if (!/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(table))
+    throw new TidemarkError(`"${table}" cannot be the name of a change log folder`);
+  if (shard !== '' && !isShardName(shard))
+    throw new TidemarkError(`"${shard}" cannot be the name of a change log folder`);
   const log = changeLogOf(root, table, shard);
   const above = shard === '' ? [root] : [root, path.join(root, table), path.dirname(log.folder)];
   for (const each of [...above, log.folder, log.processed, log.checkpoints]) await ensurePrivateFolder(each);
@@ -42,7 +51,13 @@ export async function openChangeLog(root: string, table: string, shard = ''): Pr
 /** Where the change log of a table or shard is, whether it is there or not. */
 export function changeLogOf(root: string, table: string, shard = ''): ChangeLog {
   const folder = shard === '' ? path.join(root, table) : path.join(root, table, SHARDS, shard);
-  return { table, shard, folder, processed: path.join(folder, 'processed'), checkpoints: path.join(folder, 'checkpoints') };
+  return {
+    table,
+    shard,
+    folder,
+    processed: path.join(folder, 'processed'),
+    checkpoints: path.join(folder, 'checkpoints'),
+  };
 }
 
 /** The newest checkpoint, which is the watermark; undefined where nothing was ever extracted. */
@@ -64,7 +79,9 @@ export async function readCheckpoint(log: ChangeLog, sequence: number): Promise<
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined;
     throw new TidemarkError('a checkpoint cannot be read', {
-      detail: file, cause: error, hint: 'restore it from a backup; its content is batch_metadata of the batch file of that sequence',
+      detail: file,
+      cause: error,
+      hint: 'restore it from a backup; its content is batch_metadata of the batch file of that sequence',
     });
   }
 }
@@ -82,7 +99,10 @@ export async function isPublished(log: ChangeLog, head: DocumentHead): Promise<b
 
 /** The batch files that wait to be applied, oldest first. */
 export async function batchFiles(log: ChangeLog): Promise<string[]> {
-  return (await readdir(log.folder)).filter((name) => BATCH_FILE.test(name)).sort().map((name) => path.join(log.folder, name));
+  return (await readdir(log.folder))
+    .filter((name) => BATCH_FILE.test(name))
+    .sort()
+    .map((name) => path.join(log.folder, name));
 }
 
 /**
@@ -99,10 +119,16 @@ export async function readBatch(file: string): Promise<BatchDocument> {
   } catch (error) {
     if (hasCode(error, 'ENOENT')) throw error;
     if (hasCode(error, 'EACCES', 'EPERM', 'EISDIR', 'ELOOP'))
-      throw new TidemarkError('a batch file cannot be read', { detail: file, cause: error, hint: 'give this user the file; a symbolic link is not followed' });
+      throw new TidemarkError('a batch file cannot be read', {
+        detail: file,
+        cause: error,
+        hint: 'give this user the file; a symbolic link is not followed',
+      });
     const reason = error instanceof Error ? error.message : String(error);
     throw new TidemarkError(`a batch file cannot be loaded: ${reason}`, {
-      detail: file, cause: error, hint: 'it was left where it is: restore it from a backup, then load again',
+      detail: file,
+      cause: error,
+      hint: 'it was left where it is: restore it from a backup, then load again',
     });
   }
 }
@@ -124,7 +150,9 @@ function readForeignHead(text: string): DocumentHead {
   const parsed = parseJson(text);
   const head = documentHeadSchema.safeParse((parsed as { batch_metadata?: unknown } | null)?.batch_metadata);
   if (head.success) return head.data;
-  throw new TidemarkError('it is JSON, but not a batch: batch_metadata with batch_id and change_count is missing or wrong');
+  throw new TidemarkError(
+    'it is JSON, but not a batch: batch_metadata with batch_id and change_count is missing or wrong',
+  );
 }
 
 function parseJson(text: string): unknown {
@@ -137,8 +165,18 @@ function parseJson(text: string): unknown {
 
 /** The file of a batch, whether it waits or was applied: looked for in the order in which it moves, so that one on its way is not missed. */
 export async function findFile({ folder, processed }: ChangeLog, batchName: string): Promise<string | undefined> {
-  for (const file of [path.join(folder, `${batchName}.json`), path.join(processed, `${batchName}.json`), path.join(processed, `${batchName}.json${COMPRESSED}`)])
-    if (await access(file).then(() => true, () => false)) return file;
+  for (const file of [
+    path.join(folder, `${batchName}.json`),
+    path.join(processed, `${batchName}.json`),
+    path.join(processed, `${batchName}.json${COMPRESSED}`),
+  ])
+    if (
+      await access(file).then(
+        () => true,
+        () => false,
+      )
+    )
+      return file;
   return undefined;
 }
 
@@ -150,7 +188,10 @@ export async function markProcessed(log: ChangeLog, ...files: readonly string[])
 /** Whether the newest batch of the chain lies among those that were applied. */
 export async function isNewestProcessed(log: ChangeLog): Promise<boolean> {
   const { batch_id: newest } = chainHead(await newestCheckpoint(log));
-  return newest !== null && (await readdir(log.processed)).some((name) => name === `${newest}.json` || name === `${newest}.json${COMPRESSED}`);
+  return (
+    newest !== null &&
+    (await readdir(log.processed)).some((name) => name === `${newest}.json` || name === `${newest}.json${COMPRESSED}`)
+  );
 }
 
 /** Makes sure that what is about to be applied survives a crash of the machine that the warehouse survives. */
@@ -161,7 +202,10 @@ export async function flushChangeLog(log: ChangeLog): Promise<void> {
 
 /** Renames the change log of a table that is no longer registered. Returns its new place; undefined where there is none. */
 export async function setAsideChangeLog(root: string, table: string): Promise<string | undefined> {
-  const aside = path.join(root, `${table}.removed_${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '_')}`);
+  const aside = path.join(
+    root,
+    `${table}.removed_${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '_')}`,
+  );
   try {
     await rename(path.join(root, table), aside);
   } catch (error) {

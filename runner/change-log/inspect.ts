@@ -11,7 +11,10 @@ import { BATCH_NAME, batchNameOf, momentOf } from '../batch/name.js';
 /** The tables that have a change log here; none where there is no folder. */
 export async function loggedTables(root: string): Promise<string[]> {
   const entries = await readdir(root, { withFileTypes: true }).catch(() => []);
-  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name).sort();
+  return entries
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+    .sort();
 }
 
 /** The shards of a table that have a change log here, those of layouts of the past too. */
@@ -20,10 +23,14 @@ export async function loggedShards(root: string, table: string): Promise<string[
     if (hasCode(error, 'ENOENT', 'ENOTDIR')) return [];
     throw error;
   });
-  return entries.filter((entry) => entry.isDirectory() && isShardName(entry.name)).map(({ name }) => name).sort(byNumber);
+  return entries
+    .filter((entry) => entry.isDirectory() && isShardName(entry.name))
+    .map(({ name }) => name)
+    .sort(byNumber);
 }
 
-const byNumber = (one: string, other: string) => Number.parseInt(one, 10) - Number.parseInt(other, 10) || (one < other ? -1 : 1);
+const byNumber = (one: string, other: string) =>
+  Number.parseInt(one, 10) - Number.parseInt(other, 10) || (one < other ? -1 : 1);
 
 /** Every change log of a table: of the whole table, then of each shard. */
 export async function openChains(root: string, table: string): Promise<ChangeLog[]> {
@@ -52,7 +59,7 @@ export async function oldestWaiting(root: string, table: string): Promise<number
 /** How far the change logs of a table are, for those who only look: of the whole table, then of each shard. Nothing is made. */
 export async function inspectChains(root: string, table: string): Promise<ChainState[]> {
   const found: ChainState[] = [];
-  for (const shard of ['', ...await loggedShards(root, table)]) {
+  for (const shard of ['', ...(await loggedShards(root, table))]) {
     const state = await inspectChangeLog(root, table, shard);
     if (state !== undefined) found.push({ shard, ...state });
   }
@@ -60,7 +67,11 @@ export async function inspectChains(root: string, table: string): Promise<ChainS
 }
 
 /** How far the change log of a table or shard is, for those who only look: undefined where there is none, and nothing is made. */
-export async function inspectChangeLog(root: string, table: string, shard = ''): Promise<Omit<ChainState, 'shard'> | undefined> {
+export async function inspectChangeLog(
+  root: string,
+  table: string,
+  shard = '',
+): Promise<Omit<ChainState, 'shard'> | undefined> {
   const log = changeLogOf(root, table, shard);
   try {
     return { pending: (await batchFiles(log)).length, newest: await newestCheckpoint(log) };
@@ -72,7 +83,7 @@ export async function inspectChangeLog(root: string, table: string, shard = ''):
 
 /** Where the file of a batch is, as seen from the change log's folder: waiting, applied, or undefined where it is not here. */
 export async function findBatchFile(root: string, table: string, batchId: string): Promise<string | undefined> {
-  for (const shard of ['', ...await loggedShards(root, table)]) {
+  for (const shard of ['', ...(await loggedShards(root, table))]) {
     const file = await findFile(changeLogOf(root, table, shard), batchId);
     if (file !== undefined) return path.relative(root, file);
   }
@@ -83,7 +94,10 @@ export async function findBatchFile(root: string, table: string, batchId: string
 export async function strangeFiles(log: ChangeLog): Promise<string[]> {
   const batches = new Set((await batchFiles(log)).map((file) => path.basename(file)));
   const entries = await readdir(log.folder, { withFileTypes: true });
-  return entries.filter((entry) => !entry.isDirectory() && !batches.has(entry.name) && !entry.name.startsWith('.')).map(({ name }) => name).sort();
+  return entries
+    .filter((entry) => !entry.isDirectory() && !batches.has(entry.name) && !entry.name.startsWith('.'))
+    .map(({ name }) => name)
+    .sort();
 }
 
 /** How many batch files of a table, all its shards included, wait to be applied. */

@@ -16,7 +16,11 @@ import { FRAME } from '../batch/document.js';
  * @param lines the change lines, joined by comma and line break
  * @throws AlreadyPublishedError if another writer took the sequence; then nothing of this batch remains.
  */
-export async function publishBatch(log: ChangeLog, metadata: BatchMetadata & { batch_id: string }, lines: string): Promise<string> {
+export async function publishBatch(
+  log: ChangeLog,
+  metadata: BatchMetadata & { batch_id: string },
+  lines: string,
+): Promise<string> {
   const name = `${metadata.batch_id}.json`;
   const content = `${FRAME.begin}${JSON.stringify(metadata, null, 2)}${FRAME.middle}${lines}${FRAME.end}`;
   await publishFile(log.folder, name, content);
@@ -81,6 +85,7 @@ export async function removeUnpublished(log: ChangeLog, newest: BatchMetadata | 
     // One that is gone was taken back by its own writer.
     await unlink(file).catch(tolerateGone);
     // It may be alive after all: its checkpoint either stands now, or comes later, and then it looks whether its batch is still there.
-    if ((await isPublished(log, document.head)) && (await findFile(log, batchNameOf(file))) === undefined) await putBack(log, path.basename(file), document.text);
+    if ((await isPublished(log, document.head)) && (await findFile(log, batchNameOf(file))) === undefined)
+      await putBack(log, path.basename(file), document.text);
   }
 }

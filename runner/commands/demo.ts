@@ -7,7 +7,9 @@ export const demoCommand: CommandModule = {
   command: 'demo',
   describe: 'Make the demo source and replay a morning of orders, step by step, into history',
   handler: async () => {
-    const passed = await runDemo(loadSettings(), (line) => { process.stdout.write(`${line}\n`); });
+    const passed = await runDemo(loadSettings(), (line) => {
+      process.stdout.write(`${line}\n`);
+    });
     if (!passed) process.exitCode = EXIT.violations;
   },
 };

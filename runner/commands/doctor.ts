@@ -3,7 +3,9 @@ import { loadSettings } from '../base/settings.js';
 import { examine, type Finding } from '../operate/doctor.js';
 import { EXIT } from '../base/errors.js';
 
-interface DoctorArguments { readonly json?: boolean | undefined }
+interface DoctorArguments {
+  readonly json?: boolean | undefined;
+}
 
 const MARKS = { ok: 'ok     ', warning: 'warning', error: 'ERROR  ' } as const;
 
@@ -12,7 +14,8 @@ const line = ({ status, subject, message, remedy }: Finding) =>
 
 export const doctorCommand: CommandModule<object, DoctorArguments> = {
   command: 'doctor',
-  describe: 'Look at the ground before a run: connections, rights, tables, clocks, disk; exits 1 if something must be mended',
+  describe:
+    'Look at the ground before a run: connections, rights, tables, clocks, disk; exits 1 if something must be mended',
   builder: { json: { type: 'boolean', describe: 'Print the findings as JSON' } },
   handler: async ({ json }) => {
     const findings = await examine(loadSettings());

@@ -29,12 +29,20 @@ function report(settings: Settings, { is_dry_run, tables, runs, reconciliations 
 export const pruneCommand: CommandModule<object, PruneArguments> = {
   command: 'prune',
   describe: 'Remove what is older than its retention setting says: applied batches, absorbed changes, reports of runs',
-  builder: (yargs) => yargs
-    .option('table', { type: 'string', array: true, requiresArg: true, describe: 'Only these tables; all by default' })
-    .option('dry-run', { type: 'boolean', describe: 'Say what would be removed, and remove nothing' })
-    .option('json', { type: 'boolean', describe: 'Print the result as JSON' })
-    .epilogue('What is not applied is never removed, nor what follows it. "rebuild" needs every batch that was ever applied: it is over once '
-      + 'CDC_LOG_RETENTION_DAYS has removed the first. "verify-log" then says how many are gone, and verifies what began since.'),
+  builder: (yargs) =>
+    yargs
+      .option('table', {
+        type: 'string',
+        array: true,
+        requiresArg: true,
+        describe: 'Only these tables; all by default',
+      })
+      .option('dry-run', { type: 'boolean', describe: 'Say what would be removed, and remove nothing' })
+      .option('json', { type: 'boolean', describe: 'Print the result as JSON' })
+      .epilogue(
+        'What is not applied is never removed, nor what follows it. "rebuild" needs every batch that was ever applied: it is over once ' +
+          'CDC_LOG_RETENTION_DAYS has removed the first. "verify-log" then says how many are gone, and verifies what began since.',
+      ),
   handler: async ({ table = [], dryRun = false, json }) => {
     const settings = loadSettings();
     const pruned = await prune(settings, table, dryRun);

@@ -5,15 +5,20 @@ import { serviceStatuses } from '../services/background.js';
 import { assertReady, startPipeline, stopPipeline } from '../services/pipeline.js';
 import { formatServices } from '../operate/status.js';
 
-interface RestartArguments { readonly json?: boolean | undefined }
+interface RestartArguments {
+  readonly json?: boolean | undefined;
+}
 
 export const restartCommand: CommandModule<object, RestartArguments> = {
   command: 'restart',
-  describe: 'Stop the services and start again what was running (extractor and loader if nothing was); extractors of shards run on',
+  describe:
+    'Stop the services and start again what was running (extractor and loader if nothing was); extractors of shards run on',
   builder: { json: { type: 'boolean', describe: 'Print the state of the services as JSON' } },
   handler: async ({ json }) => {
     const settings = loadSettings();
-    const running = (await serviceStatuses(settings)).filter(({ state }) => state !== 'stopped').map(({ service }) => service);
+    const running = (await serviceStatuses(settings))
+      .filter(({ state }) => state !== 'stopped')
+      .map(({ service }) => service);
     // Extractors of shards are started, and started again, by whoever knows what they are told.
     const known = SERVICES.filter((service) => running.includes(service));
     const services: readonly BaseService[] = known.length > 0 ? known : ['extractor', 'loader'];

@@ -8,8 +8,10 @@ import { serveMetrics } from '../operate/serve.js';
 export const serveCommand: CommandModule = {
   command: 'serve',
   describe: 'Serve /metrics for Prometheus, /healthz and /readyz until interrupted',
-  builder: (yargs) => yargs
-    .epilogue('It listens on METRICS_HOST (127.0.0.1) and METRICS_PORT (9464). Whoever can reach it may read it: names of tables and alerts, never a row.'),
+  builder: (yargs) =>
+    yargs.epilogue(
+      'It listens on METRICS_HOST (127.0.0.1) and METRICS_PORT (9464). Whoever can reach it may read it: names of tables and alerts, never a row.',
+    ),
   handler: async () => {
     const settings = loadSettings();
     const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);

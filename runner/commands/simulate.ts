@@ -56,8 +56,10 @@ function wrongOption(name: string, value: unknown, accepted: string): UsageError
 
 function report(result: SimulateResult): string {
   const { inserted, updated, transactions, seconds, seed, customers, products } = result;
-  return `inserted ${String(inserted)}, updated ${String(updated)} orders in ${String(transactions)} transactions, ${seconds.toFixed(1)} seconds (seed ${String(seed)})\n`
-    + `changed or added besides: ${counted(customers, 'customer')}, ${counted(products, 'product')}`;
+  return (
+    `inserted ${String(inserted)}, updated ${String(updated)} orders in ${String(transactions)} transactions, ${seconds.toFixed(1)} seconds (seed ${String(seed)})\n` +
+    `changed or added besides: ${counted(customers, 'customer')}, ${counted(products, 'product')}`
+  );
 }
 
 export const simulateCommand: CommandModule<object, SimulateArguments> = {
@@ -65,21 +67,41 @@ export const simulateCommand: CommandModule<object, SimulateArguments> = {
   describe: 'Write demo traffic to the demo source: one round of ten changes, unless told otherwise',
   builder: {
     seed: { type: 'number', requiresArg: true, describe: 'Same seed on the same data, same orders' },
-    rate: { type: 'number', requiresArg: true, describe: 'Changes a second; by default as fast as the database takes them' },
+    rate: {
+      type: 'number',
+      requiresArg: true,
+      describe: 'Changes a second; by default as fast as the database takes them',
+    },
     duration: { type: 'number', requiresArg: true, describe: 'Stop after this many seconds' },
     changes: { type: 'number', requiresArg: true, describe: 'Stop after this many changes' },
-    watch: { type: 'boolean', describe: 'Go on until interrupted: a round every MUTATION_INTERVAL_SECONDS, or steadily at --rate' },
-    service: { type: 'boolean', implies: 'watch', describe: 'With --watch: be the simulator that status shows and stop ends, and log to LOG_DIR, as "tidemark start" does' },
+    watch: {
+      type: 'boolean',
+      describe: 'Go on until interrupted: a round every MUTATION_INTERVAL_SECONDS, or steadily at --rate',
+    },
+    service: {
+      type: 'boolean',
+      implies: 'watch',
+      describe:
+        'With --watch: be the simulator that status shows and stop ends, and log to LOG_DIR, as "tidemark start" does',
+    },
     json: { type: 'boolean', describe: 'Print the result as JSON' },
   },
   handler: async (given) => {
     const settings = loadSettings();
     const traffic = readTraffic(given, settings.mutation_interval_seconds);
     const interval = traffic.watch ? settings.mutation_interval_seconds : undefined;
-    const part = { name: 'simulate', service: 'simulator', greeting: `Starting Database Mutator on ${settings.source.database}`, interval, asService: given.service === true } as const;
+    const part = {
+      name: 'simulate',
+      service: 'simulator',
+      greeting: `Starting Database Mutator on ${settings.source.database}`,
+      interval,
+      asService: given.service === true,
+    } as const;
     let [rounds, said] = [0, ''];
     const round = async (signal: AbortSignal) => {
-      const result = await withDatabase(settings.source, 'simulate', (source) => simulate(source, { ...roundOf(traffic, rounds), signal }));
+      const result = await withDatabase(settings.source, 'simulate', (source) =>
+        simulate(source, { ...roundOf(traffic, rounds), signal }),
+      );
       rounds += 1;
       said = given.json === true ? JSON.stringify(result) : report(result);
       const { inserted, updated, transactions } = result;

@@ -17,22 +17,29 @@ interface WatermarkArguments {
   readonly json?: boolean | undefined;
 }
 
-const print = (json: boolean | undefined, result: unknown, text: string) => { process.stdout.write(`${json === true ? JSON.stringify(result) : text}\n`); };
-const rows = (list: readonly object[]) => (list.length === 0 ? 'nothing was extracted yet' : formatRows(list.map((each) => ({ ...each }))));
+const print = (json: boolean | undefined, result: unknown, text: string) => {
+  process.stdout.write(`${json === true ? JSON.stringify(result) : text}\n`);
+};
+const rows = (list: readonly object[]) =>
+  list.length === 0 ? 'nothing was extracted yet' : formatRows(list.map((each) => ({ ...each })));
 
 async function tablesOf(names: readonly string[]): Promise<string[]> {
   const { warehouse } = loadSettings();
-  return withDatabase(warehouse, 'watermark', async (database) => selectUnpaused(await dimensionMappings(database), names).map(({ dimension_name }) => dimension_name));
+  return withDatabase(warehouse, 'watermark', async (database) =>
+    selectUnpaused(await dimensionMappings(database), names).map(({ dimension_name }) => dimension_name),
+  );
 }
 
 async function list({ table = [], json }: WatermarkArguments): Promise<void> {
   const settings = loadSettings();
   const names = await tablesOf(table);
-  const found = await withDatabase(settings.source, 'watermark', (source) => withDatabase(settings.warehouse, 'watermark', async (warehouse) => {
-    const watermarks = [];
-    for (const name of names) watermarks.push(...await watermarksOf(settings, name, source, warehouse));
-    return watermarks;
-  }));
+  const found = await withDatabase(settings.source, 'watermark', (source) =>
+    withDatabase(settings.warehouse, 'watermark', async (warehouse) => {
+      const watermarks = [];
+      for (const name of names) watermarks.push(...(await watermarksOf(settings, name, source, warehouse)));
+      return watermarks;
+    }),
+  );
   print(json, found, rows(found));
 }
 
@@ -40,7 +47,10 @@ async function show({ table = [], shard, last = 20, json }: WatermarkArguments):
   const settings = loadSettings();
   const name = await oneOf(table);
   const [chain, ...others] = await shardsToUse(settings, name, shard);
-  if (chain === undefined || others.length > 0) throw new UsageError(`${name} is extracted by shards, each with checkpoints of its own`, { hint: 'name one: --shard <name>, as "tidemark watermark list" shows it' });
+  if (chain === undefined || others.length > 0)
+    throw new UsageError(`${name} is extracted by shards, each with checkpoints of its own`, {
+      hint: 'name one: --shard <name>, as "tidemark watermark list" shows it',
+    });
   const found = await listCheckpoints(settings, name, last, chain);
   print(json, found, rows(found));
 }
@@ -51,12 +61,17 @@ async function rewindTo({ table = [], shard, to = '', json }: WatermarkArguments
   const target = readTarget(to);
   const chains = await shardsToUse(settings, name, shard);
   if ('sequence' in target && chains.length > 1)
-    throw new UsageError(`${name} is extracted by shards, each with sequences of its own`, { hint: 'give an instant, for all of them, or name one: --shard <name>' });
+    throw new UsageError(`${name} is extracted by shards, each with sequences of its own`, {
+      hint: 'give an instant, for all of them, or name one: --shard <name>',
+    });
   const results = [];
   const said = [];
   for (const chain of chains) {
     const earlier = await rewind(settings, name, target, chain);
-    const where = earlier === undefined ? 'from the beginning' : `from checkpoint ${String(earlier.sequence)} of ${earlier.extracted_at}`;
+    const where =
+      earlier === undefined
+        ? 'from the beginning'
+        : `from checkpoint ${String(earlier.sequence)} of ${earlier.extracted_at}`;
     results.push({ table: name, ...(chain === '' ? {} : { shard: chain }), sequence: earlier?.sequence ?? null });
     said.push(`${chainName(name, chain)}: extraction goes on ${where}, and what is known is absorbed`);
   }
@@ -65,12 +80,16 @@ async function rewindTo({ table = [], shard, to = '', json }: WatermarkArguments
 
 /** The shard that was named, by its name or as --shard of extract has it; else all of the present layout; the whole table is one without a name. */
 async function shardsToUse(settings: Settings, table: string, named: string | undefined): Promise<string[]> {
-  const { chains, present } = await withDatabase(settings.warehouse, 'watermark', async (warehouse) => tableState(settings, table, await ledgerChains(warehouse, table)));
+  const { chains, present } = await withDatabase(settings.warehouse, 'watermark', async (warehouse) =>
+    tableState(settings, table, await ledgerChains(warehouse, table)),
+  );
   if (named === undefined) return present == null ? [''] : shardsOf(present).map(({ name }) => name);
   const asked = isShardName(named) ? named : parseShard(named);
-  const name = typeof asked === 'object' ? asked.name : asked === 'whole' ? '' : asked ?? '';
+  const name = typeof asked === 'object' ? asked.name : asked === 'whole' ? '' : (asked ?? '');
   if (chains.some(({ shard }) => shard === name)) return [name];
-  throw new UsageError(`${table} has no shard ${named} here`, { hint: `there are: ${chains.map(({ shard }) => (shard === '' ? '1/1, the whole table' : shard)).join(', ')}` });
+  throw new UsageError(`${table} has no shard ${named} here`, {
+    hint: `there are: ${chains.map(({ shard }) => (shard === '' ? '1/1, the whole table' : shard)).join(', ')}`,
+  });
 }
 
 async function oneOf(tables: readonly string[]): Promise<string> {
@@ -82,25 +101,60 @@ async function oneOf(tables: readonly string[]): Promise<string> {
 /** A whole number is a sequence, anything else an instant with its zone. */
 function readTarget(to: string): RewindTarget {
   if (/^[0-9]{1,15}$/.test(to)) return { sequence: Number(to) };
-  if (/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})$/.test(to) && !Number.isNaN(Date.parse(to))) return { instant: to };
-  throw new UsageError(`--to is ${to}, accepted is a sequence, or an instant such as 2026-02-01T09:00:00Z`, { hint: 'npx tidemark watermark show --table <name> lists the checkpoints' });
+  if (/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})$/.test(to) && !Number.isNaN(Date.parse(to)))
+    return { instant: to };
+  throw new UsageError(`--to is ${to}, accepted is a sequence, or an instant such as 2026-02-01T09:00:00Z`, {
+    hint: 'npx tidemark watermark show --table <name> lists the checkpoints',
+  });
 }
 
-const table = { type: 'string', array: true, requiresArg: true, describe: 'Only these tables; all by default' } as const;
-const shard = { type: 'string', requiresArg: true, describe: 'Of a table that is extracted by shards: this one, as list names it' } as const;
+const table = {
+  type: 'string',
+  array: true,
+  requiresArg: true,
+  describe: 'Only these tables; all by default',
+} as const;
+const shard = {
+  type: 'string',
+  requiresArg: true,
+  describe: 'Of a table that is extracted by shards: this one, as list names it',
+} as const;
 const json = { type: 'boolean', describe: 'Print the result as JSON' } as const;
 
 /** tidemark watermark list|show|rewind */
 export const watermarkCommand: CommandModule = {
   command: 'watermark',
   describe: 'Show how far extraction has come, and let it go on from an earlier point',
-  builder: (yargs: Argv) => yargs
-    .command({ command: 'list', describe: 'how far each table, or each of its shards, has come, and what waits to be loaded', builder: { table, json }, handler: list } as CommandModule)
-    .command({ command: 'show', describe: 'the newest checkpoints of a table', builder: { table, shard, json, last: { type: 'number', requiresArg: true, default: 20, describe: 'How many' } }, handler: show } as CommandModule)
-    .command({
-      command: 'rewind', describe: 'go on from an earlier checkpoint: what was written since is read again, and repeats are absorbed',
-      builder: { table, shard, json, to: { type: 'string', requiresArg: true, demandOption: true, describe: 'A sequence, or an instant such as 2026-02-01T09:00:00Z' } }, handler: rewindTo,
-    } as CommandModule)
-    .demandCommand(1, 1, 'give one of list, show, rewind', 'give one of list, show, rewind'),
+  builder: (yargs: Argv) =>
+    yargs
+      .command({
+        command: 'list',
+        describe: 'how far each table, or each of its shards, has come, and what waits to be loaded',
+        builder: { table, json },
+        handler: list,
+      } as CommandModule)
+      .command({
+        command: 'show',
+        describe: 'the newest checkpoints of a table',
+        builder: { table, shard, json, last: { type: 'number', requiresArg: true, default: 20, describe: 'How many' } },
+        handler: show,
+      } as CommandModule)
+      .command({
+        command: 'rewind',
+        describe: 'go on from an earlier checkpoint: what was written since is read again, and repeats are absorbed',
+        builder: {
+          table,
+          shard,
+          json,
+          to: {
+            type: 'string',
+            requiresArg: true,
+            demandOption: true,
+            describe: 'A sequence, or an instant such as 2026-02-01T09:00:00Z',
+          },
+        },
+        handler: rewindTo,
+      } as CommandModule)
+      .demandCommand(1, 1, 'give one of list, show, rewind', 'give one of list, show, rewind'),
   handler: () => undefined,
 };

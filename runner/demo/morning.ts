@@ -27,9 +27,17 @@ interface Moment {
 }
 
 const MORNING: readonly Moment[] = [
-  { title: '09:00  order 1 arrives', already: 'order 1 is already there', happen: (source) => insertOrders(source, [1]) },
+  {
+    title: '09:00  order 1 arrives',
+    already: 'order 1 is already there',
+    happen: (source) => insertOrders(source, [1]),
+  },
   { title: '09:10  order 1 is confirmed', already: 'order 1 has already moved on', happen: confirmFirstOrder },
-  { title: '09:30  orders 2 and 3 have arrived', already: 'orders 2 and 3 are already there', happen: (source) => insertOrders(source, [2, 3]) },
+  {
+    title: '09:30  orders 2 and 3 have arrived',
+    already: 'orders 2 and 3 are already there',
+    happen: (source) => insertOrders(source, [2, 3]),
+  },
 ];
 
 /**
@@ -53,11 +61,18 @@ async function replayMorning(settings: Settings, say: (line: string) => void): P
   for (const moment of MORNING) {
     const changed = await withDatabase(settings.source, 'demo', moment.happen);
     say(changed > 0 ? `\n${moment.title}` : `\n${moment.title}: ${moment.already}`);
-    const extracted = await asRun(settings, { id: randomUUID(), name: 'extract', endsAs }, (run) => run.round(() => extractTables({ settings, tables: ['orders'] })));
-    for (const { changes, batches } of extracted) say(`       extract: ${counted(changes, 'change')} in ${counted(batches, 'batch')}`);
-    const loaded = await asRun(settings, { id: randomUUID(), name: 'load', endsAs }, (run) => run.round(() => loadTables({ settings, tables: ['orders'] })));
+    const extracted = await asRun(settings, { id: randomUUID(), name: 'extract', endsAs }, (run) =>
+      run.round(() => extractTables({ settings, tables: ['orders'] })),
+    );
+    for (const { changes, batches } of extracted)
+      say(`       extract: ${counted(changes, 'change')} in ${counted(batches, 'batch')}`);
+    const loaded = await asRun(settings, { id: randomUUID(), name: 'load', endsAs }, (run) =>
+      run.round(() => loadTables({ settings, tables: ['orders'] })),
+    );
     for (const { inserted_versions, closed_versions, absorbed_changes } of loaded)
-      say(`       load:    ${counted(inserted_versions, 'version')} opened, ${String(closed_versions)} closed, ${counted(absorbed_changes, 'change')} absorbed`);
+      say(
+        `       load:    ${counted(inserted_versions, 'version')} opened, ${String(closed_versions)} closed, ${counted(absorbed_changes, 'change')} absorbed`,
+      );
   }
   return withDatabase(settings.warehouse, 'demo', async (warehouse) => {
     const results = await runChecks(warehouse, []);
@@ -71,12 +86,18 @@ async function replayMorning(settings: Settings, say: (line: string) => void): P
 async function fillShop(settings: Settings, say: (line: string) => void): Promise<void> {
   const tables = ['customers', 'products'];
   const added = await withDatabase(settings.source, 'demo', (source) => source.begin(insertShop));
-  say(added > 0 ? '\n08:00  the shop has three customers and three products' : '\n08:00  the shop has three customers and three products: they are already there');
+  say(
+    added > 0
+      ? '\n08:00  the shop has three customers and three products'
+      : '\n08:00  the shop has three customers and three products: they are already there',
+  );
   const extracted = await extractTables({ settings, tables });
   const loaded = await loadTables({ settings, tables });
   for (const { table, changes } of extracted) {
     const versions = loaded.find((result) => result.table === table)?.inserted_versions ?? 0;
-    say(`       ${`${table}:`.padEnd(10)} ${counted(changes, 'change')} extracted, ${counted(versions, 'version')} opened`);
+    say(
+      `       ${`${table}:`.padEnd(10)} ${counted(changes, 'change')} extracted, ${counted(versions, 'version')} opened`,
+    );
   }
 }
 
@@ -117,7 +138,11 @@ export async function makeDemoSource(settings: DatabaseSettings, say: (line: str
     });
   });
   const made = await runMigrations(settings, DEMO_SOURCE);
-  say(made.length > 0 ? 'source: made the demo tables orders, customers and products' : 'source: the demo tables are already there');
+  say(
+    made.length > 0
+      ? 'source: made the demo tables orders, customers and products'
+      : 'source: the demo tables are already there',
+  );
 }
 
 /** Copies the sample orders in, and keeps those that are asked for and not there yet. */

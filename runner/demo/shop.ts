@@ -9,10 +9,34 @@ export interface ShopCounts {
 /** Draws numbers from 0 up to, and without, 1. */
 type Draw = () => number;
 
-const FIRST_NAMES = ['Ada', 'Björn', 'Chiara', 'Dilan', 'Emre', 'Fatou', 'Grace', 'Hana', 'Ivo', 'João', 'Kemi', 'Lena'];
+const FIRST_NAMES = [
+  'Ada',
+  'Björn',
+  'Chiara',
+  'Dilan',
+  'Emre',
+  'Fatou',
+  'Grace',
+  'Hana',
+  'Ivo',
+  'João',
+  'Kemi',
+  'Lena',
+];
 const LAST_NAMES = ['Abara', 'Brandt', 'Costa', 'Dvořák', 'Eriksen', 'Fischer', 'García', 'Hughes', 'Ito', "O'Neill"];
 const CITIES = ['Aarhus', 'Berlin', 'Kraków', 'Lisbon', 'Lyon', 'São Paulo', 'Turin', 'Utrecht', 'Zürich'];
-const TITLES = ['Teapot', 'Desk lamp', 'Notebook', 'Backpack', 'Rain coat', 'Headphones', 'Bread knife', 'Garden chair', 'Kettle', 'Bicycle bell'];
+const TITLES = [
+  'Teapot',
+  'Desk lamp',
+  'Notebook',
+  'Backpack',
+  'Rain coat',
+  'Headphones',
+  'Bread knife',
+  'Garden chair',
+  'Kettle',
+  'Bicycle bell',
+];
 const CATEGORIES = ['kitchen', 'office', 'garden', 'travel'];
 /** So many changes of orders are followed by one elsewhere in the shop: a round of ten by one of a customer and one of a product. */
 const ORDERS_A_CHANGE = 5;
@@ -45,9 +69,18 @@ export async function changeShop(source: Database, draw: Draw, before: number, n
 }
 
 async function changeCustomer(source: Database, draw: Draw): Promise<number> {
-  const [first, last, city, kind, place] = [oneOf(draw, FIRST_NAMES), oneOf(draw, LAST_NAMES), oneOf(draw, CITIES), draw(), below(draw, 1_000_000)];
+  const [first, last, city, kind, place] = [
+    oneOf(draw, FIRST_NAMES),
+    oneOf(draw, LAST_NAMES),
+    oneOf(draw, CITIES),
+    draw(),
+    below(draw, 1_000_000),
+  ];
   if (kind < 0.4) return addCustomer(source, `${first} ${last}`, city);
-  const columns = kind < 0.75 ? source`city = ${city}` : source`loyalty_tier = case loyalty_tier when 'basic' then 'silver' else 'gold' end`;
+  const columns =
+    kind < 0.75
+      ? source`city = ${city}`
+      : source`loyalty_tier = case loyalty_tier when 'basic' then 'silver' else 'gold' end`;
   const changed = await source`
     update public.customers set ${columns}, updated_at = now()
     where id = (select id from public.customers order by id offset (select ${place} % greatest(count(*), 1) from public.customers) limit 1)`;
@@ -64,10 +97,19 @@ async function addCustomer(source: Database, name: string, city: string): Promis
 }
 
 async function changeProduct(source: Database, draw: Draw): Promise<number> {
-  const [title, category, kind, number, place] = [oneOf(draw, TITLES), oneOf(draw, CATEGORIES), draw(), 1 + below(draw, 900), below(draw, 1_000_000)];
+  const [title, category, kind, number, place] = [
+    oneOf(draw, TITLES),
+    oneOf(draw, CATEGORIES),
+    draw(),
+    1 + below(draw, 900),
+    below(draw, 1_000_000),
+  ];
   if (kind < 0.2) return addProduct(source, title, category, number);
   // Mostly the stock moves; a price does so now and then.
-  const columns = kind < 0.7 ? source`stock = ${number}` : source`unit_price = round(unit_price * ${String(0.9 + (number % 21) / 100)}::numeric, 2)`;
+  const columns =
+    kind < 0.7
+      ? source`stock = ${number}`
+      : source`unit_price = round(unit_price * ${String(0.9 + (number % 21) / 100)}::numeric, 2)`;
   const changed = await source`
     update public.products set ${columns}, last_updated = now()
     where id = (select id from public.products order by id offset (select ${place} % greatest(count(*), 1) from public.products) limit 1)`;

@@ -37,9 +37,17 @@ export interface SimulateResult extends ShopCounts {
 export type OrderStatus = 'pending' | 'confirmed' | 'shipped' | 'delivered' | 'refunded' | 'cancelled';
 
 /** Where an order may go from each status, and how often of all times it moves on from there. */
-export const LIFE_CYCLE: Readonly<Record<OrderStatus, readonly { readonly value: OrderStatus; readonly weight: number }[]>> = {
-  pending: [{ value: 'confirmed', weight: 9 }, { value: 'cancelled', weight: 1 }],
-  confirmed: [{ value: 'shipped', weight: 9 }, { value: 'cancelled', weight: 1 }],
+export const LIFE_CYCLE: Readonly<
+  Record<OrderStatus, readonly { readonly value: OrderStatus; readonly weight: number }[]>
+> = {
+  pending: [
+    { value: 'confirmed', weight: 9 },
+    { value: 'cancelled', weight: 1 },
+  ],
+  confirmed: [
+    { value: 'shipped', weight: 9 },
+    { value: 'cancelled', weight: 1 },
+  ],
   shipped: [{ value: 'delivered', weight: 1 }],
   delivered: [{ value: 'refunded', weight: 1 }],
   refunded: [],
@@ -48,22 +56,51 @@ export const LIFE_CYCLE: Readonly<Record<OrderStatus, readonly { readonly value:
 
 /** Price of a piece by product: numeric text, so that no floating point ever touches an amount. */
 export const PRICES: Readonly<Record<number, string>> = {
-  201: '29.99', 202: '49.99', 203: '19.99', 204: '5.49', 205: '12.00', 206: '249.00', 207: '0.99', 208: '89.95', 209: '34.50', 210: '1299.00',
+  201: '29.99',
+  202: '49.99',
+  203: '19.99',
+  204: '5.49',
+  205: '12.00',
+  206: '249.00',
+  207: '0.99',
+  208: '89.95',
+  209: '34.50',
+  210: '1299.00',
 };
 
 type ChangeKind = 'place' | 'edit' | 'move' | 'refund';
-interface Order { readonly id: number; readonly order_status: OrderStatus; readonly quantity: number }
+interface Order {
+  readonly id: number;
+  readonly order_status: OrderStatus;
+  readonly quantity: number;
+}
 type Stamp = PendingQuery<Row[]>;
-interface Counts { inserted: number; updated: number; transactions: number; customers: number; products: number }
+interface Counts {
+  inserted: number;
+  updated: number;
+  transactions: number;
+  customers: number;
+  products: number;
+}
 
 const ROUND_CHANGES = 10;
 /** In the order given: mostly small transactions, now and then one that touches many orders. */
-const TRANSACTION_SIZES = [{ value: 1, weight: 4 }, { value: 2, weight: 3 }, { value: 4, weight: 2 }, { value: 50, weight: 1 }];
+const TRANSACTION_SIZES = [
+  { value: 1, weight: 4 },
+  { value: 2, weight: 3 },
+  { value: 4, weight: 2 },
+  { value: 50, weight: 1 },
+];
 const KINDS: readonly { value: ChangeKind; weight: number }[] = [
-  { value: 'place', weight: 30 }, { value: 'move', weight: 50 }, { value: 'edit', weight: 15 }, { value: 'refund', weight: 5 },
+  { value: 'place', weight: 30 },
+  { value: 'move', weight: 50 },
+  { value: 'edit', weight: 15 },
+  { value: 'refund', weight: 5 },
 ];
 const CHANGES_FROM: Readonly<Record<Exclude<ChangeKind, 'place'>, readonly OrderStatus[]>> = {
-  edit: ['pending'], move: ['pending', 'confirmed', 'shipped'], refund: ['delivered'],
+  edit: ['pending'],
+  move: ['pending', 'confirmed', 'shipped'],
+  refund: ['delivered'],
 };
 
 /**
@@ -84,7 +121,9 @@ export async function simulate(source: Database, traffic: Traffic): Promise<Simu
   try {
     while (!isOver(traffic, done, elapsed())) {
       const before = changesOf(done);
-      const counts = await inTransaction(source, '', (transaction) => changeOrders(transaction, transactionSize(traffic, before)));
+      const counts = await inTransaction(source, '', (transaction) =>
+        changeOrders(transaction, transactionSize(traffic, before)),
+      );
       done.inserted += counts.inserted;
       done.updated += counts.updated;
       done.transactions += 1;
@@ -102,7 +141,8 @@ export async function simulate(source: Database, traffic: Traffic): Promise<Simu
 
 const changesOf = (counts: Pick<Counts, 'inserted' | 'updated'>) => counts.inserted + counts.updated;
 
-const isOneRound = (traffic: Traffic) => !traffic.watch && traffic.changes === undefined && traffic.duration === undefined;
+const isOneRound = (traffic: Traffic) =>
+  !traffic.watch && traffic.changes === undefined && traffic.duration === undefined;
 
 const lastChange = (traffic: Traffic) => traffic.changes ?? (isOneRound(traffic) ? ROUND_CHANGES : Infinity);
 
@@ -125,13 +165,18 @@ async function pause(traffic: Traffic, done: Counts, elapsed: () => number): Pro
   while (elapsed() < due && !isOver(traffic, done, elapsed())) {
     const seconds = Math.min(due, traffic.duration ?? Infinity) - elapsed();
     // A minute at most: a longer timer than 24 days would fire at once.
-    await sleep(Math.max(0, Math.min(seconds, 60)) * 1000, undefined, { signal: traffic.signal }).catch(() => undefined);
+    await sleep(Math.max(0, Math.min(seconds, 60)) * 1000, undefined, { signal: traffic.signal }).catch(
+      () => undefined,
+    );
   }
 }
 
 /** How many changes there will be, where that can be told beforehand. */
 function totalOf(traffic: Traffic): number | undefined {
-  const inTime = traffic.rate === undefined || traffic.duration === undefined ? Infinity : Math.ceil(traffic.rate * traffic.duration);
+  const inTime =
+    traffic.rate === undefined || traffic.duration === undefined
+      ? Infinity
+      : Math.ceil(traffic.rate * traffic.duration);
   const total = Math.min(lastChange(traffic), inTime);
   return Number.isFinite(total) ? total : undefined;
 }
@@ -146,7 +191,7 @@ async function changeOrders(transaction: Session, size: number): Promise<Pick<Co
     const same = faker.datatype.boolean(0.4) ? order : undefined;
     const changed = kind === 'place' ? undefined : await changeOrder(transaction, stamp, kind, same);
     counts[changed === undefined ? 'inserted' : 'updated'] += 1;
-    order = changed ?? await placeOrder(transaction, stamp);
+    order = changed ?? (await placeOrder(transaction, stamp));
   }
   return counts;
 }
@@ -163,7 +208,12 @@ async function placeOrder(transaction: Session, stamp: Stamp): Promise<Order | u
 }
 
 /** Changes `same` where its status allows, else some recent order; undefined where none can be changed. */
-async function changeOrder(transaction: Session, stamp: Stamp, kind: keyof typeof CHANGES_FROM, same: Order | undefined): Promise<Order | undefined> {
+async function changeOrder(
+  transaction: Session,
+  stamp: Stamp,
+  kind: keyof typeof CHANGES_FROM,
+  same: Order | undefined,
+): Promise<Order | undefined> {
   const isFit = same !== undefined && CHANGES_FROM[kind].includes(same.order_status);
   const order = isFit ? same : await pickOrder(transaction, kind);
   if (order === undefined) return undefined;
@@ -171,9 +221,10 @@ async function changeOrder(transaction: Session, stamp: Stamp, kind: keyof typeo
   // Another writer may have changed the row since, or hold it: it is left alone then, so nobody waits and nothing deadlocks.
   const unchanged = transaction`(select id from public.orders where id = ${id} and order_status = ${order_status} for update skip locked)`;
   const quantity = 1 + ((order.quantity - 1 + faker.number.int({ min: 1, max: 4 })) % 5);
-  const columns = kind === 'edit'
-    ? transaction`quantity = ${quantity}, total_amount = ${quantity} * unit_price`
-    : transaction`order_status = ${faker.helpers.weightedArrayElement(LIFE_CYCLE[order_status])}`;
+  const columns =
+    kind === 'edit'
+      ? transaction`quantity = ${quantity}, total_amount = ${quantity} * unit_price`
+      : transaction`order_status = ${faker.helpers.weightedArrayElement(LIFE_CYCLE[order_status])}`;
   const [changed] = await transaction<Order[]>`
     update public.orders set ${columns}, last_updated = ${stamp} where id = ${unchanged} returning id, order_status, quantity`;
   return changed;

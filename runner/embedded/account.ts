@@ -34,16 +34,32 @@ export const isRoot = (): boolean => process.getuid?.() === 0;
  * @returns its exit code (null after a signal) and what it printed.
  * @throws the system error when it cannot be started at all (ENOENT, EACCES, EPERM).
  */
-export function run(command: string, args: readonly string[], account?: Account, extra: NodeJS.ProcessEnv = {}): Promise<Outcome> {
+export function run(
+  command: string,
+  args: readonly string[],
+  account?: Account,
+  extra: NodeJS.ProcessEnv = {},
+): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     const identity = account === undefined ? {} : { uid: account.uid, gid: account.gid };
-    const child = spawn(command, args, { cwd: '/', env: { ...childEnvironment(), ...extra }, stdio: ['ignore', 'pipe', 'pipe'], ...identity });
+    const child = spawn(command, args, {
+      cwd: '/',
+      env: { ...childEnvironment(), ...extra },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      ...identity,
+    });
     let stdout = '';
     let stderr = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => { stdout += text; });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => { stderr += text; });
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text;
+    });
     child.once('error', reject);
-    child.once('close', (code) => { resolve({ code, stdout, stderr }); });
+    child.once('close', (code) => {
+      resolve({ code, stdout, stderr });
+    });
   });
 }
 
@@ -71,7 +87,10 @@ async function serverAccount(): Promise<Account> {
   if (existing !== undefined) return existing;
   const complaints: string[] = [];
   for (const [command, ...args] of WAYS_TO_CREATE_USER) {
-    const complaint = await run(command, args).then((outcome) => outcome.stderr.trim(), (error: unknown) => String(error));
+    const complaint = await run(command, args).then(
+      (outcome) => outcome.stderr.trim(),
+      (error: unknown) => String(error),
+    );
     const created = await findAccount(SERVER_USER);
     if (created !== undefined) {
       logger.info(`created OS user ${SERVER_USER}: PostgreSQL does not run as root`);
@@ -104,13 +123,20 @@ export async function canEnter(folder: string, account: Account | undefined): Pr
  * Like `run`, with a message for the user where acting as `account` is not allowed.
  * @throws TidemarkError for EPERM, else the system error.
  */
-export async function runAs(account: Account | undefined, command: string, args: readonly string[], extra: NodeJS.ProcessEnv = {}): Promise<Outcome> {
+export async function runAs(
+  account: Account | undefined,
+  command: string,
+  args: readonly string[],
+  extra: NodeJS.ProcessEnv = {},
+): Promise<Outcome> {
   try {
     return await run(command, args, account, extra);
   } catch (error) {
     if (account === undefined || !hasCode(error, 'EPERM')) throw error;
     throw new TidemarkError(`this process is root but may not start a program as OS user ${account.name}`, {
-      code: 'EPERM', cause: error, hint: 'run the command as an ordinary user, or give the container the capabilities SETUID and SETGID',
+      code: 'EPERM',
+      cause: error,
+      hint: 'run the command as an ordinary user, or give the container the capabilities SETUID and SETGID',
     });
   }
 }

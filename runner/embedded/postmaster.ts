@@ -27,7 +27,7 @@ const EMPTY_FILE_GRACE_MS = 2000;
 export async function findPostmaster(folder: string): Promise<Postmaster | undefined> {
   const lines = (await readClusterFile(folder, PID_FILE))?.split('\n') ?? [];
   const pid = Number(lines[0]);
-  if (!Number.isInteger(pid) || pid <= 0 || !await isPostmaster(pid, folder)) return undefined;
+  if (!Number.isInteger(pid) || pid <= 0 || !(await isPostmaster(pid, folder))) return undefined;
   const said = lines[7]?.trim() ?? 'starting';
   return {
     pid,
@@ -52,9 +52,12 @@ export async function readClusterFile(folder: string, name: string): Promise<str
 }
 
 /** The error for a data folder whose owner must be obeyed. */
-export const notOurs = (folder: string, cause?: unknown): TidemarkError => new TidemarkError('the data folder belongs to another OS user', {
-  cause, detail: folder, hint: 'run the command as that user or as root, or set TIDEMARK_DATA_DIR to a folder of your own',
-});
+export const notOurs = (folder: string, cause?: unknown): TidemarkError =>
+  new TidemarkError('the data folder belongs to another OS user', {
+    cause,
+    detail: folder,
+    hint: 'run the command as that user or as root, or set TIDEMARK_DATA_DIR to a folder of your own',
+  });
 
 /**
  * Whether process `pid` is the server of this data folder: numbers are given again after a reboot, also to processes of the same OS user,
@@ -70,7 +73,7 @@ export async function isPostmaster(pid: number, folder: string): Promise<boolean
   const args = (await readFile(`/proc/${String(pid)}/cmdline`, 'utf8').catch(() => '')).split('\0');
   if (!path.basename(args[0] ?? '').startsWith('postgres')) return false;
   if (args.includes(folder) || args.includes(real)) return true;
-  return await readlink(`/proc/${String(pid)}/cwd`).catch(() => '') === real;
+  return (await readlink(`/proc/${String(pid)}/cwd`).catch(() => '')) === real;
 }
 
 /**
@@ -83,16 +86,19 @@ export async function removeStalePidFile(folder: string): Promise<void> {
   if (seen === undefined) return;
   const pid = Number(seen.split('\n')[0]);
   if (Number.isInteger(pid) && pid > 0) {
-    if (!isAlive(pid) || await isPostmaster(pid, folder)) return;
+    if (!isAlive(pid) || (await isPostmaster(pid, folder))) return;
   } else if (await isYoung(path.join(folder, PID_FILE))) {
     await sleep(EMPTY_FILE_GRACE_MS);
-    if (await readClusterFile(folder, PID_FILE) !== seen) return;
+    if ((await readClusterFile(folder, PID_FILE)) !== seen) return;
   }
   const file = path.join(folder, PID_FILE);
   const aside = `${file}.stale-${String(process.pid)}`;
   await rename(file, aside);
-  if (await readFile(aside, 'utf8') === seen) logger.warn(`removed ${file}, which a server that is gone has left`);
-  else await link(aside, file).catch((error: unknown) => { if (!hasCode(error, 'EEXIST')) throw error; });
+  if ((await readFile(aside, 'utf8')) === seen) logger.warn(`removed ${file}, which a server that is gone has left`);
+  else
+    await link(aside, file).catch((error: unknown) => {
+      if (!hasCode(error, 'EEXIST')) throw error;
+    });
   await unlink(aside);
 }
 
@@ -125,17 +131,20 @@ async function findOrphans(folder: string): Promise<{ pid: string; title: string
   const found: { pid: string; title: string }[] = [];
   for (const pid of (await readdir('/proc').catch(() => [])).filter((name) => /^[0-9]+$/.test(name))) {
     const title = await titleOf(pid);
-    if (!title.startsWith('postgres: ') || !await worksIn(folder, pid)) continue;
+    if (!title.startsWith('postgres: ') || !(await worksIn(folder, pid))) continue;
     const parent = /\) \S ([0-9]+)/.exec(await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ''))?.[1];
     // A server that is being killed has lost its title before its children are no longer its own.
-    if (parent !== undefined && !((await titleOf(parent)) !== '' && await worksIn(folder, parent))) found.push({ pid, title });
+    if (parent !== undefined && !((await titleOf(parent)) !== '' && (await worksIn(folder, parent))))
+      found.push({ pid, title });
   }
   return found;
 }
 
-const worksIn = async (folder: string, pid: string): Promise<boolean> => await readlink(`/proc/${pid}/cwd`).catch(() => '') === folder;
+const worksIn = async (folder: string, pid: string): Promise<boolean> =>
+  (await readlink(`/proc/${pid}/cwd`).catch(() => '')) === folder;
 
-const titleOf = async (pid: string): Promise<string> => (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' ').trim();
+const titleOf = async (pid: string): Promise<string> =>
+  (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' ').trim();
 
 function signal(pid: string, name: 'SIGQUIT' | 'SIGKILL'): void {
   try {

@@ -70,18 +70,27 @@ async function bringUp(base: string, ends: readonly DatabaseSettings[]): Promise
 function localEnds({ source, warehouse }: Settings): DatabaseSettings[] {
   const local = [source, warehouse].filter((end) => isLocal(end.host));
   if (local.length === 0)
-    throw new TidemarkError(`DB_HOST is ${source.host} and WAREHOUSE_DB_HOST is ${warehouse.host}: both are servers of your own, there is none to start here`, {
-      hint: 'set DB_HOST or WAREHOUSE_DB_HOST to localhost for an embedded server',
-    });
+    throw new TidemarkError(
+      `DB_HOST is ${source.host} and WAREHOUSE_DB_HOST is ${warehouse.host}: both are servers of your own, there is none to start here`,
+      {
+        hint: 'set DB_HOST or WAREHOUSE_DB_HOST to localhost for an embedded server',
+      },
+    );
   for (const end of [source, warehouse])
-    if (!local.includes(end)) logger.info(`${end.prefix}HOST is ${end.host}: the ${end.role} database is on a server of your own, left alone`);
+    if (!local.includes(end))
+      logger.info(`${end.prefix}HOST is ${end.host}: the ${end.role} database is on a server of your own, left alone`);
   return local;
 }
 
 function assertServable(ends: readonly DatabaseSettings[]): void {
   for (const { prefix, password, sslmode } of ends) {
-    if (password === '' || /[\r\n\0]/.test(password)) throw new UsageError(`${prefix}PASSWORD is empty or has a line break, which an embedded server cannot have`);
-    if (sslmode !== 'disable') throw new UsageError(`${prefix}SSLMODE is ${sslmode}, but an embedded server offers no TLS: it is on this machine only`, { hint: `set ${prefix}SSLMODE to disable` });
+    if (password === '' || /[\r\n\0]/.test(password))
+      throw new UsageError(`${prefix}PASSWORD is empty or has a line break, which an embedded server cannot have`);
+    if (sslmode !== 'disable')
+      throw new UsageError(
+        `${prefix}SSLMODE is ${sslmode}, but an embedded server offers no TLS: it is on this machine only`,
+        { hint: `set ${prefix}SSLMODE to disable` },
+      );
   }
   const [first, second] = ends;
   if (first !== undefined && first.port === second?.port)
@@ -89,17 +98,25 @@ function assertServable(ends: readonly DatabaseSettings[]): void {
 }
 
 /** Those that are not ready, with the process where one is on its way up: such a one is waited for, and its port is taken by itself. */
-async function endsToStart(base: string, ends: readonly DatabaseSettings[]): Promise<{ end: DatabaseSettings; pid: number | null }[]> {
+async function endsToStart(
+  base: string,
+  ends: readonly DatabaseSettings[],
+): Promise<{ end: DatabaseSettings; pid: number | null }[]> {
   const toStart: { end: DatabaseSettings; pid: number | null }[] = [];
   for (const end of ends) {
     const folder = folderOf(base, end);
     const { state, port, pid } = await clusterStatus(folder);
     if (state === 'stopping') await stopCluster(folder);
     if (port !== null && port !== end.port && state !== 'stopping')
-      throw new TidemarkError(`${FOLDERS[end.role]} runs on port ${String(port)}, but ${end.prefix}PORT is ${String(end.port)}`, {
-        detail: folder, hint: 'run "tidemark db stop", then "tidemark db start"',
-      });
-    if (state === 'running') logger.info(`${FOLDERS[end.role]} is already running on port ${String(end.port)} (process ${String(pid)})`);
+      throw new TidemarkError(
+        `${FOLDERS[end.role]} runs on port ${String(port)}, but ${end.prefix}PORT is ${String(end.port)}`,
+        {
+          detail: folder,
+          hint: 'run "tidemark db stop", then "tidemark db start"',
+        },
+      );
+    if (state === 'running')
+      logger.info(`${FOLDERS[end.role]} is already running on port ${String(end.port)} (process ${String(pid)})`);
     else toStart.push({ end, pid: state === 'starting' ? pid : null });
   }
   return toStart;
@@ -108,7 +125,7 @@ async function endsToStart(base: string, ends: readonly DatabaseSettings[]): Pro
 async function startEnd(base: string, end: DatabaseSettings): Promise<void> {
   const name = FOLDERS[end.role];
   const folder = folderOf(base, end);
-  if (!await clusterExists(folder)) {
+  if (!(await clusterExists(folder))) {
     logger.info(`${name}: making a new PostgreSQL data folder, ${folder}`);
     await createCluster({ folder, superuser: end.user, password: end.password });
   }
@@ -134,16 +151,19 @@ async function ensureDatabase(end: DatabaseSettings): Promise<void> {
  */
 export async function stopServers(settings: Settings): Promise<ServerStatus[]> {
   const base = await findData(settings);
-  if (existsSync(base)) await withLock(path.join(base, '.lock'), () => stopEnds(base, [settings.source, settings.warehouse]));
+  if (existsSync(base))
+    await withLock(path.join(base, '.lock'), () => stopEnds(base, [settings.source, settings.warehouse]));
   else logger.info('no embedded server is running');
   return serverStatuses(settings);
 }
 
 async function stopEnds(base: string, ends: readonly DatabaseSettings[]): Promise<void> {
-  const stopped = await Promise.allSettled(ends.map(async (end) => {
-    const was = await stopCluster(folderOf(base, end));
-    logger.info(was ? `${FOLDERS[end.role]} stopped` : `${FOLDERS[end.role]} is not running`);
-  }));
+  const stopped = await Promise.allSettled(
+    ends.map(async (end) => {
+      const was = await stopCluster(folderOf(base, end));
+      logger.info(was ? `${FOLDERS[end.role]} stopped` : `${FOLDERS[end.role]} is not running`);
+    }),
+  );
   for (const result of stopped) if (result.status === 'rejected') throw result.reason;
 }
 
@@ -153,13 +173,26 @@ async function stopEnds(base: string, ends: readonly DatabaseSettings[]): Promis
  */
 export async function serverStatuses(settings: Settings): Promise<ServerStatus[]> {
   const base = await findData(settings);
-  return Promise.all([settings.source, settings.warehouse].map(async (end): Promise<ServerStatus> => {
-    const { role, database, host, port } = end;
-    const data_folder = folderOf(base, end);
-    if (!isLocal(host)) return { role, database, host, port, state: 'external', pid: null, version: null, since: null, data_folder: null };
-    const { state, pid, version, since, ...found } = await clusterStatus(data_folder);
-    return { role, database, host, port: found.port ?? port, state, pid, version, since, data_folder };
-  }));
+  return Promise.all(
+    [settings.source, settings.warehouse].map(async (end): Promise<ServerStatus> => {
+      const { role, database, host, port } = end;
+      const data_folder = folderOf(base, end);
+      if (!isLocal(host))
+        return {
+          role,
+          database,
+          host,
+          port,
+          state: 'external',
+          pid: null,
+          version: null,
+          since: null,
+          data_folder: null,
+        };
+      const { state, pid, version, since, ...found } = await clusterStatus(data_folder);
+      return { role, database, host, port: found.port ?? port, state, pid, version, since, data_folder };
+    }),
+  );
 }
 
 /**
@@ -168,11 +201,12 @@ export async function serverStatuses(settings: Settings): Promise<ServerStatus[]
  */
 async function findData({ data_dir, data_dir_is_set }: Settings): Promise<string> {
   const fallback = systemDataFolder(data_dir);
-  if (data_dir_is_set || !isRoot() || await holdsClusters(data_dir)) return data_dir;
-  return await holdsClusters(fallback) ? fallback : data_dir;
+  if (data_dir_is_set || !isRoot() || (await holdsClusters(data_dir))) return data_dir;
+  return (await holdsClusters(fallback)) ? fallback : data_dir;
 }
 
-const systemDataFolder = (dataDir: string): string => path.join(SYSTEM_FOLDER, createHash('sha256').update(dataDir).digest('hex').slice(0, 12));
+const systemDataFolder = (dataDir: string): string =>
+  path.join(SYSTEM_FOLDER, createHash('sha256').update(dataDir).digest('hex').slice(0, 12));
 
 async function holdsClusters(base: string): Promise<boolean> {
   const found = await Promise.all(Object.values(FOLDERS).map((name) => clusterExists(path.join(base, name))));
@@ -185,7 +219,7 @@ async function placeData(settings: Settings): Promise<string> {
   // The servers' OS user, not this one, owns what is in it.
   await assertSafeFolder(base, 'TIDEMARK_DATA_DIR', false);
   const account = await accountFor(path.join(base, FOLDERS.source));
-  if (!settings.data_dir_is_set && !await holdsClusters(base) && !await canEnter(nearestExisting(base), account)) {
+  if (!settings.data_dir_is_set && !(await holdsClusters(base)) && !(await canEnter(nearestExisting(base), account))) {
     base = systemDataFolder(settings.data_dir);
     logger.info(`OS user ${account?.name ?? ''} cannot enter ${settings.data_dir}: the databases are kept in ${base}`);
   }
@@ -193,7 +227,8 @@ async function placeData(settings: Settings): Promise<string> {
   return base;
 }
 
-const nearestExisting = (folder: string): string => existsSync(folder) ? folder : nearestExisting(path.dirname(folder));
+const nearestExisting = (folder: string): string =>
+  existsSync(folder) ? folder : nearestExisting(path.dirname(folder));
 
 /** True for a host that can only be this machine; others are a user's own servers. */
 export function isLocal(host: string): boolean {
@@ -210,12 +245,15 @@ export async function assertPortsFree(ends: readonly DatabaseSettings[]): Promis
   if (problems.length === 0) return;
   throw new TidemarkError(problems.map((problem) => problem.message).join('; '), {
     code: problems[0]?.code,
-    hint: `set ${problems.map((problem) => problem.setting).join(' and ')} to a free port, or stop what is there; `
-      + 'a database that is there on purpose (docker compose, your own) needs no "db start"',
+    hint:
+      `set ${problems.map((problem) => problem.setting).join(' and ')} to a free port, or stop what is there; ` +
+      'a database that is there on purpose (docker compose, your own) needs no "db start"',
   });
 }
 
-async function portProblem(end: DatabaseSettings): Promise<{ code: string; message: string; setting: string } | undefined> {
+async function portProblem(
+  end: DatabaseSettings,
+): Promise<{ code: string; message: string; setting: string } | undefined> {
   const setting = `${end.prefix}PORT`;
   for (const address of await addressesOf(end.host)) {
     const code = await bindingFails(address, end.port);
@@ -236,21 +274,38 @@ async function addressesOf(host: string): Promise<string[]> {
 function bindingFails(address: string, port: number): Promise<string | undefined> {
   return new Promise((resolve) => {
     const server = createServer();
-    server.once('error', (error: NodeJS.ErrnoException) => { resolve(error.code ?? error.message); });
-    server.listen({ host: address, port, exclusive: true }, () => { server.close(() => { resolve(undefined); }); });
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      resolve(error.code ?? error.message);
+    });
+    server.listen({ host: address, port, exclusive: true }, () => {
+      server.close(() => {
+        resolve(undefined);
+      });
+    });
   });
 }
 
 /** Which process listens on a port: Linux only, and only for processes that this user may look at. */
 async function portHolder(port: number): Promise<string | undefined> {
-  const tables = await Promise.all(['tcp', 'tcp6'].map((name) => readFile(`/proc/net/${name}`, 'utf8').catch(() => '')));
+  const tables = await Promise.all(
+    ['tcp', 'tcp6'].map((name) => readFile(`/proc/net/${name}`, 'utf8').catch(() => '')),
+  );
   const hex = port.toString(16).toUpperCase().padStart(4, '0');
-  const rows = tables.join('\n').split('\n').map((line) => line.trim().split(/\s+/));
-  const sockets = rows.filter((row) => row[1]?.endsWith(`:${hex}`) === true && row[3] === '0A').map((row) => `socket:[${row[9] ?? ''}]`);
+  const rows = tables
+    .join('\n')
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/));
+  const sockets = rows
+    .filter((row) => row[1]?.endsWith(`:${hex}`) === true && row[3] === '0A')
+    .map((row) => `socket:[${row[9] ?? ''}]`);
   for (const pid of (await readdir('/proc')).filter((name) => /^[0-9]+$/.test(name))) {
     for (const fd of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
       if (!sockets.includes(await readlink(`/proc/${pid}/fd/${fd}`).catch(() => ''))) continue;
-      const command = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0').slice(0, 3).join(' ').trim();
+      const command = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''))
+        .split('\0')
+        .slice(0, 3)
+        .join(' ')
+        .trim();
       return `process ${pid} (${command})`;
     }
   }

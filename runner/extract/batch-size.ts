@@ -34,13 +34,21 @@ export function nextBatchSize(size: number, seconds: number, { least, most, targ
 
 /** The limits that the settings name; without BATCH_SIZE_MIN and BATCH_SIZE_MAX, every batch may hold BATCH_SIZE, as ever. */
 export function sizeLimits({ batch_size, batch_size_min, batch_size_max, batch_target_seconds }: Settings): SizeLimits {
-  return { least: batch_size_min ?? batch_size, most: batch_size_max ?? batch_size, target_seconds: batch_target_seconds };
+  return {
+    least: batch_size_min ?? batch_size,
+    most: batch_size_max ?? batch_size,
+    target_seconds: batch_target_seconds,
+  };
 }
 
 export const isAdaptive = (settings: Settings): boolean => sizeLimits(settings).least < sizeLimits(settings).most;
 
 /** `fitting`: most rows to ask for, as rows of this table are large; no limit where none was met. */
-interface Standing { size: number; ceiling: number; fitting: number }
+interface Standing {
+  size: number;
+  ceiling: number;
+  fitting: number;
+}
 
 /** Where the sizes stand, for as long as the process lives: a watching extractor goes on from the size it had. */
 const standings = new WeakMap<Settings, Map<string, Standing>>();

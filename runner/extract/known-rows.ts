@@ -18,7 +18,10 @@ export interface MemoryOwner {
   readonly described: SourceTable;
 }
 
-interface Kept { readonly mark: string; readonly memory: string }
+interface Kept {
+  readonly mark: string;
+  readonly memory: string;
+}
 
 /** For as long as the process lives: a watching extractor has a memory, one that begins has none, and repeats. */
 const memories = new WeakMap<Settings, Map<string, Kept>>();
@@ -33,7 +36,8 @@ export function recallMemory(owner: MemoryOwner, newest: BatchMetadata | undefin
   const chains = memories.get(owner.settings) ?? new Map<string, Kept>();
   memories.set(owner.settings, chains);
   const kept = chains.get(owner.chain);
-  let known = !isForgotten && newest !== undefined && kept?.mark === markOf(owner, newest) ? kept.memory : NOTHING_KNOWN;
+  let known =
+    !isForgotten && newest !== undefined && kept?.mark === markOf(owner, newest) ? kept.memory : NOTHING_KNOWN;
   return {
     known: () => known,
     keep: (checkpoint, memory) => {
@@ -44,4 +48,5 @@ export function recallMemory(owner: MemoryOwner, newest: BatchMetadata | undefin
 }
 
 /** Equal marks stand at one place of one chain, which is of one server, and read rows alike: the query names table, columns, types and conditions. */
-const markOf = ({ described }: MemoryOwner, { sequence, extracted_at }: BatchMetadata): string => JSON.stringify([sequence, extracted_at, described.first_page]);
+const markOf = ({ described }: MemoryOwner, { sequence, extracted_at }: BatchMetadata): string =>
+  JSON.stringify([sequence, extracted_at, described.first_page]);

@@ -20,7 +20,7 @@ export function startPace({ maxRowsPerSecond, isStopping }: Pacing): (rows: numb
   return async (rows) => {
     read += rows;
     if (maxRowsPerSecond === undefined) return;
-    for (let pause = 1; pause > 0 && isStopping?.() !== true;) {
+    for (let pause = 1; pause > 0 && isStopping?.() !== true; ) {
       pause = pauseAfter(read, performance.now() - started, maxRowsPerSecond);
       if (pause > 0) await sleep(Math.min(pause, LONGEST_NAP_MS));
     }

@@ -17,14 +17,23 @@ export interface TableState {
 }
 
 /** How a table is cut, and what waits to be loaded. Makes nothing. */
-export async function tableState(settings: Settings, table: string, ledger: readonly LedgerChain[]): Promise<TableState> {
+export async function tableState(
+  settings: Settings,
+  table: string,
+  ledger: readonly LedgerChain[],
+): Promise<TableState> {
   const chains = await inspectChains(settings.cdc_log_dir, table);
   const known = [
-    ...chains.flatMap(({ newest }) => (newest === undefined ? [] : [{ at: newest.extracted_at, layout: newest.shard_layout }])),
+    ...chains.flatMap(({ newest }) =>
+      newest === undefined ? [] : [{ at: newest.extracted_at, layout: newest.shard_layout }],
+    ),
     ...ledger.map(({ extracted_at, layout }) => ({ at: extracted_at, layout })),
   ];
   // Instants of one zone: as text they are in the order of time.
-  const present = known.reduce<{ at: string; layout: PresentLayout }>((latest, each) => (each.at > latest.at ? each : latest), { at: '', layout: undefined }).layout;
+  const present = known.reduce<{ at: string; layout: PresentLayout }>(
+    (latest, each) => (each.at > latest.at ? each : latest),
+    { at: '', layout: undefined },
+  ).layout;
   return { table, chains, ledger, present };
 }
 
@@ -34,9 +43,16 @@ export async function tableState(settings: Settings, table: string, ledger: read
  * a column, as rows may move, those of the other shards.
  */
 export function othersSince({ chains, ledger }: TableState, asked: Shard | undefined): string | null {
-  const isOther = ({ shard }: { readonly shard: string }) => layoutOf(shard) !== (asked?.layout.name ?? '') || (asked?.layout.column != null && shard !== asked.name);
-  const known = [...chains.filter(isOther).map(({ newest }) => newest?.extracted_at), ...ledger.filter(isOther).map(({ extracted_at }) => extracted_at)];
-  return known.reduce<string | null>((latest, each) => (each !== undefined && each > (latest ?? '') ? each : latest), null);
+  const isOther = ({ shard }: { readonly shard: string }) =>
+    layoutOf(shard) !== (asked?.layout.name ?? '') || (asked?.layout.column != null && shard !== asked.name);
+  const known = [
+    ...chains.filter(isOther).map(({ newest }) => newest?.extracted_at),
+    ...ledger.filter(isOther).map(({ extracted_at }) => extracted_at),
+  ];
+  return known.reduce<string | null>(
+    (latest, each) => (each !== undefined && each > (latest ?? '') ? each : latest),
+    null,
+  );
 }
 
 /** The layouts that the extractors of this process began with, by table: a layout that changes under a running one is not its to change back. */
@@ -47,7 +63,11 @@ export type BegunLayouts = Map<string, string>;
  * its first sweep reads every row, so that it misses nothing, and repeats are absorbed.
  * @throws TidemarkError that says what is in the way
  */
-export function assertLayout({ table, chains, present }: TableState, asked: Shard | undefined, begun: BegunLayouts | undefined): void {
+export function assertLayout(
+  { table, chains, present }: TableState,
+  asked: Shard | undefined,
+  begun: BegunLayouts | undefined,
+): void {
   const [wanted, there] = [asked?.layout.name ?? '', present === undefined ? undefined : (present?.name ?? '')];
   const since = begun?.get(table);
   begun?.set(table, wanted);
@@ -55,10 +75,13 @@ export function assertLayout({ table, chains, present }: TableState, asked: Shar
   const where = `table=${table} present=${describeLayout(present)} asked=${describeLayout(asked?.layout ?? null)}`;
   if (since === wanted)
     throw new TidemarkError(`${table} is now extracted in another shard layout than this extractor's`, {
-      detail: where, hint: `stop this one; start extractors of the present layout: npx tidemark extract --table ${table} ${shardOption(present)}`,
+      detail: where,
+      hint: `stop this one; start extractors of the present layout: npx tidemark extract --table ${table} ${shardOption(present)}`,
     });
   // What waits in the asked layout is in nobody's way: extractors of its shards that begin at once see each other's first batches.
-  const waiting = chains.filter(({ shard, pending }) => pending > 0 && layoutOf(shard) !== wanted).map(({ shard, pending }) => `${shard === '' ? 'whole table' : shard}: ${String(pending)}`);
+  const waiting = chains
+    .filter(({ shard, pending }) => pending > 0 && layoutOf(shard) !== wanted)
+    .map(({ shard, pending }) => `${shard === '' ? 'whole table' : shard}: ${String(pending)}`);
   if (waiting.length === 0) return;
   begun?.delete(table);
   throw new TidemarkError(`another shard layout of ${table} begins when everything of the present one is loaded`, {
@@ -75,7 +98,8 @@ export function assertShardIsNamed({ table, present }: TableState): never {
 }
 
 /** The chains of the present layout that are here; where it is not cut, the whole table. Its repairs are in the chain of the whole table. */
-export const presentChains = ({ chains, present }: TableState): readonly ChainState[] => chains.filter(({ shard }) => layoutOf(shard) === (present?.name ?? ''));
+export const presentChains = ({ chains, present }: TableState): readonly ChainState[] =>
+  chains.filter(({ shard }) => layoutOf(shard) === (present?.name ?? ''));
 
 export const describeLayout = (layout: PresentLayout): string => (layout == null ? 'the whole table' : layout.name);
 

@@ -4,7 +4,15 @@ import type { Database } from '../base/database.js';
 import { failpoint } from '../base/failpoint.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { chainName, type Shard } from '../batch/shard.js';
-import { type HorizonReading, missingRight, noticesStep, readBeginning, readClock, readHorizon, readSnapshot } from '../source/horizon.js';
+import {
+  type HorizonReading,
+  missingRight,
+  noticesStep,
+  readBeginning,
+  readClock,
+  readHorizon,
+  readSnapshot,
+} from '../source/horizon.js';
 import type { PagePlace, SourceTable, SweepBounds } from '../source/table.js';
 
 /** What all pages of a sweep share, and where its first page begins. */
@@ -49,7 +57,10 @@ export async function beginSweep(subject: SweepSubject, newest: BatchMetadata | 
   failpoint('snapshot');
   const beginning = await readBeginning(source, continues ?? null, isFull ? undefined : before);
   return {
-    floor: horizon.floor, horizon: withoutFloor(horizon), snapshot: beginning.snapshot, is_full: isFull,
+    floor: horizon.floor,
+    horizon: withoutFloor(horizon),
+    snapshot: beginning.snapshot,
+    is_full: isFull,
     full_sweep: isFull ? { snapshot: beginning.snapshot, clock: horizon.clock } : before.full_sweep,
     place: { isDated: true, after: null },
     bounds: {
@@ -65,17 +76,32 @@ export async function beginSweep(subject: SweepSubject, newest: BatchMetadata | 
 }
 
 /** A source whose transactions mean nothing here is read from the clock at the start of the sweep before, again and again. */
-async function beginByClock({ source, settings, table, described, full }: SweepSubject, newest: BatchMetadata | undefined): Promise<SweepStart> {
-  warnOnce(`${table}: ${described.fallback ?? ''}`, `${table}: ${described.fallback ?? ''}, which shows no transactions: it is read by times alone, with repeats, and a row `
-    + `that becomes visible more than WATERMARK_ADVANCE_SECONDS (${String(settings.watermark_advance_seconds)}) after its effective time is missed until "extract --full"`);
+async function beginByClock(
+  { source, settings, table, described, full }: SweepSubject,
+  newest: BatchMetadata | undefined,
+): Promise<SweepStart> {
+  warnOnce(
+    `${table}: ${described.fallback ?? ''}`,
+    `${table}: ${described.fallback ?? ''}, which shows no transactions: it is read by times alone, with repeats, and a row ` +
+      `that becomes visible more than WATERMARK_ADVANCE_SECONDS (${String(settings.watermark_advance_seconds)}) after its effective time is missed until "extract --full"`,
+  );
   const clock = await readClock(source);
   const since = full ? undefined : newest;
   return {
-    floor: clock, horizon: null, snapshot: await readSnapshot(source), is_full: since === undefined, full_sweep: null,
+    floor: clock,
+    horizon: null,
+    snapshot: await readSnapshot(source),
+    is_full: since === undefined,
+    full_sweep: null,
     place: { isDated: true, after: null },
     bounds: {
-      own_floor: clock, floor: since?.floor ?? null, high_watermark: null, margin_seconds: settings.watermark_advance_seconds,
-      from_transaction: null, before_transaction: null, snapshot: null,
+      own_floor: clock,
+      floor: since?.floor ?? null,
+      high_watermark: null,
+      margin_seconds: settings.watermark_advance_seconds,
+      from_transaction: null,
+      before_transaction: null,
+      snapshot: null,
     },
   };
 }
@@ -84,10 +110,15 @@ async function beginByClock({ source, settings, table, described, full }: SweepS
 export function resumeSweep(settings: Settings, newest: BatchMetadata): SweepStart {
   const { floor, horizon, snapshot, full_sweep, sweep, high_watermark } = newest;
   return {
-    floor, horizon, snapshot, full_sweep, is_full: sweep.is_full,
-    place: sweep.undated === null
-      ? { isDated: true, after: high_watermark }
-      : { isDated: false, after: sweep.undated.after === null ? null : { time: null, key: sweep.undated.after } },
+    floor,
+    horizon,
+    snapshot,
+    full_sweep,
+    is_full: sweep.is_full,
+    place:
+      sweep.undated === null
+        ? { isDated: true, after: high_watermark }
+        : { isDated: false, after: sweep.undated.after === null ? null : { time: null, key: sweep.undated.after } },
     bounds: {
       own_floor: floor,
       floor: sweep.from_floor,
@@ -104,20 +135,38 @@ export function resumeSweep(settings: Settings, newest: BatchMetadata): SweepSta
 const clockOf = ({ settings: { source, cdc_log_dir }, table, shard }: SweepSubject): string =>
   `${source.host}:${String(source.port)}/${source.database} ${cdc_log_dir} ${chainName(table, shard?.name ?? '')}`;
 
-function isFullDue({ settings, table }: SweepSubject, { full_sweep, horizon }: BatchMetadata, now: Horizon, hasStepped: boolean): boolean {
+function isFullDue(
+  { settings, table }: SweepSubject,
+  { full_sweep, horizon }: BatchMetadata,
+  now: Horizon,
+  hasStepped: boolean,
+): boolean {
   if (full_sweep === null) return true;
   const isSetBack = hasStepped || (horizon !== null && Date.parse(now.clock) < Date.parse(horizon.clock));
-  if (isSetBack) logger.warn({ table, clock: now.clock, before: horizon?.clock }, 'the clock of the source was set back: every row that was written since is looked for, whatever its time');
-  return isSetBack || Date.parse(now.clock) - Date.parse(full_sweep.clock) >= settings.full_sweep_interval_seconds * 1000;
+  if (isSetBack)
+    logger.warn(
+      { table, clock: now.clock, before: horizon?.clock },
+      'the clock of the source was set back: every row that was written since is looked for, whatever its time',
+    );
+  return (
+    isSetBack || Date.parse(now.clock) - Date.parse(full_sweep.clock) >= settings.full_sweep_interval_seconds * 1000
+  );
 }
 
 function withoutFloor({ clock, open_transactions, floor_of_rest }: HorizonReading): Horizon {
   return { clock, open_transactions, floor_of_rest };
 }
 
-async function warnOfBlindness({ source, table, settings }: SweepSubject, { blind_sessions }: HorizonReading): Promise<void> {
+async function warnOfBlindness(
+  { source, table, settings }: SweepSubject,
+  { blind_sessions }: HorizonReading,
+): Promise<void> {
   const right = await missingRight(source);
-  const remedy = right === undefined ? 'set track_activities = on for their roles' : `as a superuser of the source: ${right}`;
-  warnOnce(`blind ${settings.source.user}`, `${table}: ${String(blind_sessions)} sessions of the source do not show when their transactions began, so the clock is taken instead: `
-    + `what a transaction stamped more than WATERMARK_ADVANCE_SECONDS (${String(settings.watermark_advance_seconds)}) before it commits is found by the next full sweep only. ${remedy}`);
+  const remedy =
+    right === undefined ? 'set track_activities = on for their roles' : `as a superuser of the source: ${right}`;
+  warnOnce(
+    `blind ${settings.source.user}`,
+    `${table}: ${String(blind_sessions)} sessions of the source do not show when their transactions began, so the clock is taken instead: ` +
+      `what a transaction stamped more than WATERMARK_ADVANCE_SECONDS (${String(settings.watermark_advance_seconds)}) before it commits is found by the next full sweep only. ${remedy}`,
+  );
 }

@@ -48,8 +48,14 @@ interface PageRead {
  * @param total is added to
  * @throws AlreadyPublishedError if another writer was quicker; what was published before stands
  */
-export async function sweep(sweeper: Sweeper, newest: BatchMetadata | undefined, resumes: boolean, total: Published): Promise<void> {
-  const start = resumes && newest !== undefined ? resumeSweep(sweeper.settings, newest) : await beginSweep(sweeper, newest);
+export async function sweep(
+  sweeper: Sweeper,
+  newest: BatchMetadata | undefined,
+  resumes: boolean,
+  total: Published,
+): Promise<void> {
+  const start =
+    resumes && newest !== undefined ? resumeSweep(sweeper.settings, newest) : await beginSweep(sweeper, newest);
   const chain = chainName(sweeper.log.table, sweeper.log.shard);
   const size = startSizing(sweeper.settings, chain, sweeper.batchCeiling);
   const memory = recallMemory({ ...sweeper, chain }, newest, sweeper.full);
@@ -57,18 +63,26 @@ export async function sweep(sweeper: Sweeper, newest: BatchMetadata | undefined,
   let before = newest;
   let [safeBefore, repeats] = [0n, 0];
   const { estimated_rows: estimate } = sweeper.described;
-  if (start.bounds.from_transaction === null && start.is_full && estimate !== null) sweeper.onEstimate?.(Math.ceil(estimate / (sweeper.shard?.layout.count ?? 1)));
-  for (let place: PagePlace | undefined = start.place; place !== undefined && sweeper.isStopping?.() !== true;) {
+  if (start.bounds.from_transaction === null && start.is_full && estimate !== null)
+    sweeper.onEstimate?.(Math.ceil(estimate / (sweeper.shard?.layout.count ?? 1)));
+  for (let place: PagePlace | undefined = start.place; place !== undefined && sweeper.isStopping?.() !== true; ) {
     failpoint('page');
-    const [here, notBefore, began] = [place, later(before?.extracted_at ?? null, sweeper.notBefore ?? null), performance.now()];
+    const [here, notBefore, began] = [
+      place,
+      later(before?.extracted_at ?? null, sweeper.notBefore ?? null),
+      performance.now(),
+    ];
     const limits = { rows: size.rows(), bytes: sweeper.settings.batch_max_bytes, known: memory.known() };
-    const page = await timed('read', () => readPage(sweeper.source, sweeper.described, start.bounds, here, limits, notBefore));
+    const page = await timed('read', () =>
+      readPage(sweeper.source, sweeper.described, start.bounds, here, limits, notBefore),
+    );
     const next = nextPlace(sweeper, start, place, page);
     const read = { page, place, isLast: next === undefined };
     size.read(page);
     repeats += page.rows_read - page.change_count;
     if (page.lines !== null) {
-      if (page.newest_writer === null || BigInt(page.newest_writer) >= safeBefore) safeBefore = BigInt(await awaitFlush(sweeper.source));
+      if (page.newest_writer === null || BigInt(page.newest_writer) >= safeBefore)
+        safeBefore = BigInt(await awaitFlush(sweeper.source));
       failpoint('flushed');
       before = await publishPage(sweeper, start, read, page.lines, before);
       total.batches += 1;
@@ -100,7 +114,10 @@ async function publishPage(
   lines: string,
   before: BatchMetadata | undefined,
 ): Promise<BatchMetadata> {
-  const metadata = { ...metadataOf(sweeper, start, read, checksumOf(lines), before), batch_id: batchId(read.page.extracted_at, before, sweeper.log.shard) };
+  const metadata = {
+    ...metadataOf(sweeper, start, read, checksumOf(lines), before),
+    batch_id: batchId(read.page.extracted_at, before, sweeper.log.shard),
+  };
   const file = await timed('publish', () => publishBatch(sweeper.log, metadata, lines));
   logger.debug({ file, changes: read.page.change_count }, 'batch published');
   return metadata;
@@ -162,7 +179,12 @@ const columnsOf = ({ columns, columns_fingerprint, column_types, history_columns
  * Whether a sweep that ends without another change must say so: it ends what is open, was a full one, or the heartbeat is due. (One that found
  * what was known must too, or the next would look at it once more.)
  */
-function isCheckpointDue({ settings }: Sweeper, start: SweepStart, page: Page, before: BatchMetadata | undefined): boolean {
+function isCheckpointDue(
+  { settings }: Sweeper,
+  start: SweepStart,
+  page: Page,
+  before: BatchMetadata | undefined,
+): boolean {
   if (before === undefined || start.is_full || !before.sweep.complete) return true;
   return Date.parse(page.extracted_at) - Date.parse(before.extracted_at) >= settings.heartbeat_seconds * 1000;
 }

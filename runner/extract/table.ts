@@ -60,7 +60,12 @@ const MOST_RACES = 5;
  */
 export async function extractTable(extraction: Extraction): Promise<ExtractResult> {
   const total = { batches: 0, changes: 0 };
-  return retrying(chainName(extraction.mapping.dimension_name, extraction.shard?.name ?? ''), extraction.link, extraction.isStopping, () => extractOnce(extraction, total));
+  return retrying(
+    chainName(extraction.mapping.dimension_name, extraction.shard?.name ?? ''),
+    extraction.link,
+    extraction.isStopping,
+    () => extractOnce(extraction, total),
+  );
 }
 
 async function extractOnce(extraction: Extraction, total: Published): Promise<ExtractResult> {
@@ -74,11 +79,15 @@ async function extractOnce(extraction: Extraction, total: Published): Promise<Ex
   warnOfUnmapped(mapping, described);
   await assertFits(source, mapping, described, await newestKnown({ ...extraction, log }));
   if (described.lacks_index)
-    warnOnce(`index ${table}`, `${table}: no index of ${described.relation} serves extraction, so that each page reads the whole table. On the source: ${described.index_statement}`);
+    warnOnce(
+      `index ${table}`,
+      `${table}: no index of ${described.relation} serves extraction, so that each page reads the whole table. On the source: ${described.index_statement}`,
+    );
   const holder = await awaitExtraction(source, table, log.shard);
   if (holder !== undefined)
     throw new HeldError(`another extractor holds ${chainName(table, log.shard)}: ${holder}`, {
-      detail: `table=${table}${log.shard === '' ? '' : ` shard=${log.shard}`}`, hint: `let it finish, or stop it; one extractor a ${log.shard === '' ? 'table' : 'shard'} is enough`,
+      detail: `table=${table}${log.shard === '' ? '' : ` shard=${log.shard}`}`,
+      hint: `let it finish, or stop it; one extractor a ${log.shard === '' ? 'table' : 'shard'} is enough`,
     });
   try {
     const extractor = { ...extraction, shard, source, table, log, described, identity: await readIdentity(source) };
@@ -96,7 +105,7 @@ async function extractOnce(extraction: Extraction, total: Published): Promise<Ex
 /** Finishes an interrupted sweep, then runs one of its own. A lost race is begun again from the winner's checkpoint. */
 async function sweepUntilDone(sweeper: Extractor, total: Published): Promise<ExtractResult> {
   let races = 0;
-  for (let finished = false; !finished;) {
+  for (let finished = false; !finished; ) {
     try {
       const newest = await newestKnown(sweeper);
       if (!sweeper.full) assertSameServer(sweeper, newest);
@@ -110,17 +119,29 @@ async function sweepUntilDone(sweeper: Extractor, total: Published): Promise<Ext
     }
   }
   const newest = await newestKnown(sweeper);
-  return { table: sweeper.log.table, ...(sweeper.shard === undefined ? {} : { shard: sweeper.shard.name }), ...total, watermark: newest?.high_watermark?.time ?? null };
+  return {
+    table: sweeper.log.table,
+    ...(sweeper.shard === undefined ? {} : { shard: sweeper.shard.name }),
+    ...total,
+    watermark: newest?.high_watermark?.time ?? null,
+  };
 }
 
 /** The newest metadata of the chain: that of the log, or of the ledger where the folder is gone or behind. */
-export async function newestKnown({ log, ledger }: Pick<Extractor, 'log' | 'ledger'>): Promise<BatchMetadata | undefined> {
+export async function newestKnown({
+  log,
+  ledger,
+}: Pick<Extractor, 'log' | 'ledger'>): Promise<BatchMetadata | undefined> {
   const newest = await newestCheckpoint(log);
   if (ledger === 'unknown') {
     if (newest !== undefined) return newest;
-    throw new TidemarkError('the change log has no checkpoint, and the warehouse, whose ledger could say where to go on, is away', {
-      detail: `table=${log.table} ${log.checkpoints}`, hint: 'restore the folder, or extract when the warehouse is back',
-    });
+    throw new TidemarkError(
+      'the change log has no checkpoint, and the warehouse, whose ledger could say where to go on, is away',
+      {
+        detail: `table=${log.table} ${log.checkpoints}`,
+        hint: 'restore the folder, or extract when the warehouse is back',
+      },
+    );
   }
   if (ledger !== undefined && ledger.sequence > (newest?.sequence ?? 0)) return ledger;
   return newest;
@@ -129,7 +150,8 @@ export async function newestKnown({ log, ledger }: Pick<Extractor, 'log' | 'ledg
 /** Transaction numbers of another server mean nothing here: going on would miss rows without a word. */
 function assertSameServer({ identity, log }: Sweeper, newest: BatchMetadata | undefined): void {
   if (newest === undefined || isSameServer(identity, newest)) return;
-  const shown = ({ system_identifier: server, database_oid: database, timeline }: SourceIdentity) => `${server}/${database}/${String(timeline)}`;
+  const shown = ({ system_identifier: server, database_oid: database, timeline }: SourceIdentity) =>
+    `${server}/${database}/${String(timeline)}`;
   throw new TidemarkError('the source is not the database this change log was extracted from', {
     detail: `table=${log.table} server/database/timeline: expected ${shown(newest)}, found ${shown(identity)}`,
     hint: 'see that DB_HOST, DB_PORT and DB_NAME are right; if it was restored or failed over on purpose, compare and repair, then it goes on: npx tidemark reconcile --repair (or read every row again: npx tidemark extract --full)',

@@ -4,13 +4,26 @@ import type { Settings } from '../base/settings.js';
 import type { BatchMetadata } from '../batch/metadata.js';
 import { isAway, withDatabase, withLink, type Database } from '../base/database.js';
 import { extractTable, type ExtractResult } from './table.js';
-import { assertLayout, assertShardIsNamed, describeLayout, othersSince, tableState, type BegunLayouts } from './shard-layout.js';
+import {
+  assertLayout,
+  assertShardIsNamed,
+  describeLayout,
+  othersSince,
+  tableState,
+  type BegunLayouts,
+} from './shard-layout.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { within } from '../base/timeout.js';
 import { startProgress } from '../run/progress.js';
 import { eachTable, selectUnpaused, type Selection } from '../run/each-table.js';
 import { chainName, type AskedShard } from '../batch/shard.js';
-import { dimensionMappings, type LedgerChain, ledgerChains, newestInLedger, suggestedBatchSize } from '../warehouse/batches.js';
+import {
+  dimensionMappings,
+  type LedgerChain,
+  ledgerChains,
+  newestInLedger,
+  suggestedBatchSize,
+} from '../warehouse/batches.js';
 import { countPending } from '../change-log/inspect.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
@@ -52,7 +65,10 @@ export async function extractTables(selection: ExtractSelection): Promise<Extrac
   const asked: { known?: Knowledge } = {};
   try {
     return await withDatabase(settings.warehouse, 'extract', async (warehouse) => {
-      const known = asked.known = await within(ANSWER_SECONDS, askWarehouse(warehouse, settings, nameOf(selection.shard)));
+      const known = (asked.known = await within(
+        ANSWER_SECONDS,
+        askWarehouse(warehouse, settings, nameOf(selection.shard)),
+      ));
       return extractWith(selection, known);
     });
   } catch (error) {
@@ -75,7 +91,10 @@ async function askWarehouse(warehouse: Database, settings: Settings, shard: stri
   const ledger = new Map<string, LedgerState>();
   const ceilings = new Map<string, number>();
   for (const { dimension_name: table } of mappings) {
-    ledger.set(table, { chains: await ledgerChains(warehouse, table), newest: await newestInLedger(warehouse, table, shard) });
+    ledger.set(table, {
+      chains: await ledgerChains(warehouse, table),
+      newest: await newestInLedger(warehouse, table, shard),
+    });
     if (isAdaptive(settings)) ceilings.set(table, await suggestedBatchSize(warehouse, table, sizeLimits(settings)));
   }
   return { mappings, ledger, ceilings };
@@ -83,38 +102,63 @@ async function askWarehouse(warehouse: Database, settings: Settings, shard: stri
 
 const nameOf = (shard: AskedShard): string => (typeof shard === 'object' ? shard.name : '');
 
-async function extractWith(selection: ExtractSelection, { mappings, ledger, ceilings }: Knowledge): Promise<ExtractResult[]> {
+async function extractWith(
+  selection: ExtractSelection,
+  { mappings, ledger, ceilings }: Knowledge,
+): Promise<ExtractResult[]> {
   const { settings, signal, full = false, maxRowsPerSecond } = selection;
   const shard = typeof selection.shard === 'object' ? selection.shard : undefined;
   const tables = await withoutSharded(selection, selectUnpaused(mappings, selection.tables), ledger);
-  return withLink(settings.source, 'extract', (link) => eachTable(tables, async (mapping) => {
-    const table = mapping.dimension_name;
-    const state = await tableState(settings, table, ledger?.get(table)?.chains ?? []);
-    assertLayout(state, shard, selection.begun);
-    const progress = startProgress(`extract ${chainName(table, nameOf(shard))}`, undefined);
-    try {
-      return await extractTable({
-        link, mapping, settings, full, shard, ledger: ledger === undefined ? 'unknown' : ledger.get(table)?.newest,
-        notBefore: othersSince(state, shard),
-        batchCeiling: ceilings?.get(table), maxRowsPerSecond, onPage: progress.advance, onEstimate: progress.expect, isStopping: () => signal?.aborted === true,
-      });
-    } finally {
-      progress.stop();
-      await countPending(settings, table);
-    }
-  }));
+  return withLink(settings.source, 'extract', (link) =>
+    eachTable(tables, async (mapping) => {
+      const table = mapping.dimension_name;
+      const state = await tableState(settings, table, ledger?.get(table)?.chains ?? []);
+      assertLayout(state, shard, selection.begun);
+      const progress = startProgress(`extract ${chainName(table, nameOf(shard))}`, undefined);
+      try {
+        return await extractTable({
+          link,
+          mapping,
+          settings,
+          full,
+          shard,
+          ledger: ledger === undefined ? 'unknown' : ledger.get(table)?.newest,
+          notBefore: othersSince(state, shard),
+          batchCeiling: ceilings?.get(table),
+          maxRowsPerSecond,
+          onPage: progress.advance,
+          onEstimate: progress.expect,
+          isStopping: () => signal?.aborted === true,
+        });
+      } finally {
+        progress.stop();
+        await countPending(settings, table);
+      }
+    }),
+  );
 }
 
 /** Where no shard is named, tables that are extracted by shards are the business of other extractors. @throws UsageError if one was named */
-async function withoutSharded({ settings, tables, shard }: ExtractSelection, selected: readonly DimensionMapping[], ledger: Knowledge['ledger']): Promise<DimensionMapping[]> {
+async function withoutSharded(
+  { settings, tables, shard }: ExtractSelection,
+  selected: readonly DimensionMapping[],
+  ledger: Knowledge['ledger'],
+): Promise<DimensionMapping[]> {
   const kept: DimensionMapping[] = [];
   for (const mapping of selected) {
     const table = mapping.dimension_name;
     // A change log that cannot be read stops its own table, later.
-    const state = shard === undefined ? await tableState(settings, table, ledger?.get(table)?.chains ?? []).catch(() => undefined) : undefined;
+    const state =
+      shard === undefined
+        ? await tableState(settings, table, ledger?.get(table)?.chains ?? []).catch(() => undefined)
+        : undefined;
     if (state?.present == null) kept.push(mapping);
     else if (tables.length > 0) assertShardIsNamed(state);
-    else warnOnce(`shards ${table}`, `${table} is extracted by shards (${describeLayout(state.present)}), and left alone here: their extractors are told --shard`);
+    else
+      warnOnce(
+        `shards ${table}`,
+        `${table} is extracted by shards (${describeLayout(state.present)}), and left alone here: their extractors are told --shard`,
+      );
   }
   return kept;
 }

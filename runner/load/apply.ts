@@ -1,4 +1,10 @@
-import { batchFiles, isNewestProcessed, newestCheckpoint, type BatchDocument, type ChangeLog } from '../change-log/chain.js';
+import {
+  batchFiles,
+  isNewestProcessed,
+  newestCheckpoint,
+  type BatchDocument,
+  type ChangeLog,
+} from '../change-log/chain.js';
 import type { Settings } from '../base/settings.js';
 import { chainHead } from '../batch/metadata.js';
 import { explainDatabaseError, isPassing, type Database, type Transaction } from '../base/database.js';
@@ -21,7 +27,11 @@ export interface Applying {
  * @returns what became of each; undefined where the warehouse refused one of them: then nothing was applied, and one by one will tell which
  * @throws TidemarkError as applyDocument does, of the first; faults that pass as they are
  */
-export async function applyTogether(warehouse: Database, log: ChangeLog, documents: readonly BatchDocument[]): Promise<ApplyResult[] | undefined> {
+export async function applyTogether(
+  warehouse: Database,
+  log: ChangeLog,
+  documents: readonly BatchDocument[],
+): Promise<ApplyResult[] | undefined> {
   const [first] = documents;
   if (first === undefined) return [];
   // Those after it are of the same table and shard, and links of the chain: that is how they were grouped.
@@ -29,10 +39,18 @@ export async function applyTogether(warehouse: Database, log: ChangeLog, documen
   await assertInChain(warehouse, log, first);
   failpoint('apply');
   try {
-    return await timed('apply', () => applyBatches(warehouse, documents.map(({ text }) => text)));
+    return await timed('apply', () =>
+      applyBatches(
+        warehouse,
+        documents.map(({ text }) => text),
+      ),
+    );
   } catch (error) {
     if (isPassing(error) || !isRefusal(error)) throw error;
-    logger.debug({ table: log.table }, `one of ${String(documents.length)} batches was refused: they are applied one by one`);
+    logger.debug(
+      { table: log.table },
+      `one of ${String(documents.length)} batches was refused: they are applied one by one`,
+    );
     return undefined;
   }
 }
@@ -41,7 +59,10 @@ export async function applyTogether(warehouse: Database, log: ChangeLog, documen
 const isRefusal = (error: unknown): boolean => error instanceof Error && 'severity' in error;
 
 /** Applies one batch. @throws TidemarkError naming the file and what is wrong with it */
-export async function applyDocument({ warehouse, settings, log }: Applying, document: BatchDocument): Promise<ApplyResult> {
+export async function applyDocument(
+  { warehouse, settings, log }: Applying,
+  document: BatchDocument,
+): Promise<ApplyResult> {
   assertInPlace(log, document);
   await assertInChain(warehouse, log, document);
   failpoint('apply');
@@ -63,7 +84,8 @@ function assertInPlace(log: ChangeLog, { file, head }: BatchDocument): void {
   const place = chainName(head.table ?? 'orders', head.shard ?? '');
   if (place === chainName(log.table, log.shard)) return;
   throw new TidemarkError(`a batch of table ${place} lies in the change log of ${chainName(log.table, log.shard)}`, {
-    detail: file, hint: 'it was left where it is: move it to the folder of its table, or of its shard',
+    detail: file,
+    hint: 'it was left where it is: move it to the folder of its table, or of its shard',
   });
 }
 
@@ -77,12 +99,21 @@ export async function assertLedgerIsThere(warehouse: Database | Transaction, log
 }
 
 /** Walks the hash chain: the batch must follow the newest one of the ledger, or be in the ledger already. */
-async function assertInChain(warehouse: Database | Transaction, log: ChangeLog, { file, head }: BatchDocument): Promise<void> {
+async function assertInChain(
+  warehouse: Database | Transaction,
+  log: ChangeLog,
+  { file, head }: BatchDocument,
+): Promise<void> {
   if (head.sequence == null) return;
   const newest = await newestBatch(warehouse, log.table, log.shard);
   if (newest !== undefined && head.sequence <= Number(newest.sequence)) return;
   if ((head.previous_checksum ?? null) === (newest?.checksum ?? null)) return;
-  throw missing('a batch is missing before this one', `${file} follows ${head.previous_batch_id ?? 'no batch'}`, log, newest?.batch_id);
+  throw missing(
+    'a batch is missing before this one',
+    `${file} follows ${head.previous_batch_id ?? 'no batch'}`,
+    log,
+    newest?.batch_id,
+  );
 }
 
 /**
@@ -96,10 +127,16 @@ export async function assertNothingIsMissing(warehouse: Database | Transaction, 
   const newest = await newestBatch(warehouse, log.table, log.shard);
   if (newest !== undefined && (newest.batch_id === name || Number(newest.sequence) >= published.sequence)) return;
   const place = `table=${log.table}${log.shard === '' ? '' : ` shard=${log.shard}`}`;
-  throw missing('a batch that was published is missing', `${place} ${name} is not in ${log.folder}`, log, newest?.batch_id);
+  throw missing(
+    'a batch that was published is missing',
+    `${place} ${name} is not in ${log.folder}`,
+    log,
+    newest?.batch_id,
+  );
 }
 
-const missing = (message: string, found: string, log: ChangeLog, newest: string | undefined) => new TidemarkError(message, {
-  detail: `${found}; the newest in the ledger is ${newest ?? 'none'}`,
-  hint: `put the missing batch files back (see processed/ and backups), then load again; where there are none, remove ${log.folder}: extract then goes on from the ledger`,
-});
+const missing = (message: string, found: string, log: ChangeLog, newest: string | undefined) =>
+  new TidemarkError(message, {
+    detail: `${found}; the newest in the ledger is ${newest ?? 'none'}`,
+    hint: `put the missing batch files back (see processed/ and backups), then load again; where there are none, remove ${log.folder}: extract then goes on from the ledger`,
+  });

@@ -30,7 +30,12 @@ export interface LoadResult {
 }
 
 const NOTHING = {
-  inserted_versions: 0, closed_versions: 0, absorbed_changes: 0, corrected_versions: 0, late_changes: 0, rejected_changes: 0,
+  inserted_versions: 0,
+  closed_versions: 0,
+  absorbed_changes: 0,
+  corrected_versions: 0,
+  late_changes: 0,
+  rejected_changes: 0,
 } as const satisfies Partial<LoadResult>;
 
 export interface Loading {
@@ -84,9 +89,18 @@ async function loadOnce(loading: Loading, log: ChangeLog, total: Total): Promise
 }
 
 /** Applies all of a table within a transaction that whoever gave it rolls back: the very statements of a load, and no file is moved. */
-export async function loadDry({ warehouse, settings, table }: { readonly warehouse: Transaction; readonly settings: Settings; readonly table: string }): Promise<LoadResult> {
+export async function loadDry({
+  warehouse,
+  settings,
+  table,
+}: {
+  readonly warehouse: Transaction;
+  readonly settings: Settings;
+  readonly table: string;
+}): Promise<LoadResult> {
   const total: Total & { table: string } = { ...nothingOf(table) };
-  for (const log of await openChains(settings.cdc_log_dir, table)) await loadPending({ warehouse, settings, log }, total);
+  for (const log of await openChains(settings.cdc_log_dir, table))
+    await loadPending({ warehouse, settings, log }, total);
   return total;
 }
 
@@ -97,7 +111,11 @@ async function loadPending(loading: Loader, total: Total): Promise<void> {
   await assertLedgerIsThere(warehouse, log);
   const files = await batchFiles(log);
   const strange = await strangeFiles(log);
-  if (strange.length > 0) logger.warn({ table: log.table, files: strange }, 'the change log holds files that are no batches: the name of a batch is changes_<time>.json');
+  if (strange.length > 0)
+    logger.warn(
+      { table: log.table, files: strange },
+      'the change log holds files that are no batches: the name of a batch is changes_<time>.json',
+    );
   await flushChangeLog(log);
   // A dry run moves no file.
   const archive = 'begin' in warehouse ? startArchive(log) : undefined;
@@ -110,7 +128,8 @@ async function loadPending(loading: Loader, total: Total): Promise<void> {
     for (const [index, applied] of results.entries()) noteApplied(loading, total, documents[index], applied);
   };
   try {
-    for await (const documents of readGroups(log, files, () => loading.isStopping?.() === true)) await loadGroup(loading, documents, settle);
+    for await (const documents of readGroups(log, files, () => loading.isStopping?.() === true))
+      await loadGroup(loading, documents, settle);
   } finally {
     await archive?.finish();
   }
@@ -124,12 +143,18 @@ type Settle = (documents: readonly BatchDocument[], results: readonly ApplyResul
 /** A group that was refused as a whole is applied one by one: what comes before the bad batch is kept, and the error names its file. */
 async function loadGroup(loading: Loader, documents: readonly BatchDocument[], settle: Settle): Promise<void> {
   const { warehouse, log } = loading;
-  const together = documents.length > 1 && 'begin' in warehouse ? await applyTogether(warehouse, log, documents) : undefined;
+  const together =
+    documents.length > 1 && 'begin' in warehouse ? await applyTogether(warehouse, log, documents) : undefined;
   if (together !== undefined) return settle(documents, together);
   for (const document of documents) await settle([document], [await applyDocument(loading, document)]);
 }
 
-function noteApplied({ log, onBatch }: Loader, total: Total, document: BatchDocument | undefined, applied: ApplyResult): void {
+function noteApplied(
+  { log, onBatch }: Loader,
+  total: Total,
+  document: BatchDocument | undefined,
+  applied: ApplyResult,
+): void {
   if (document === undefined) return;
   if (applied.already_applied) {
     logger.info({ table: log.table }, `Skipping already processed file: ${path.basename(document.file)}`);
@@ -151,15 +176,19 @@ function count(total: Total, document: BatchDocument, applied: ApplyResult): voi
   total.late_changes += Number(applied.late_changes);
   total.rejected_changes += Number(applied.rejected_changes);
   if (Number(applied.rejected_changes) > 0)
-    logger.warn(`${path.basename(document.file)}: ${counted(applied.rejected_changes, 'change')} cannot be applied and ${Number(applied.rejected_changes) === 1 ? 'is' : 'are'} set aside; see: npx tidemark rejected`);
+    logger.warn(
+      `${path.basename(document.file)}: ${counted(applied.rejected_changes, 'change')} cannot be applied and ${Number(applied.rejected_changes) === 1 ? 'is' : 'are'} set aside; see: npx tidemark rejected`,
+    );
 }
 
 /** In the words of the original. A batch that Tidemark wrote holds each row once, as its snapshot showed it; other documents may not. */
 function sayApplied(log: ChangeLog, { file, head }: BatchDocument, applied: ApplyResult): void {
   const done = head.change_count - Number(applied.rejected_changes);
   const what = head.sequence == null ? 'changes of' : 'unique';
-  logger.info({ table: log.table, batch: batchNameOf(file) }, `Successfully processed ${String(done)}/${String(head.change_count)} ${what} ${log.table}`);
+  logger.info(
+    { table: log.table, batch: batchNameOf(file) },
+    `Successfully processed ${String(done)}/${String(head.change_count)} ${what} ${log.table}`,
+  );
   const captured = Date.parse(head.extracted_at ?? '');
   if (!Number.isNaN(captured)) observeLatency(Math.max(0, (Date.now() - captured) / 1000));
 }
-

@@ -37,9 +37,15 @@ export async function dryRunTables({ settings, tables }: Selection, retries = fa
 
 export function formatDryRun(run: DryRun): string {
   const counts = [
-    counted(run.inserted_versions, 'version') + ' opened', `${String(run.closed_versions)} closed`, `${String(run.corrected_versions)} corrected`,
-    counted(run.late_changes, 'change') + ' late', `${String(run.absorbed_changes)} absorbed`, `${String(run.rejected_changes)} rejected`,
+    counted(run.inserted_versions, 'version') + ' opened',
+    `${String(run.closed_versions)} closed`,
+    `${String(run.corrected_versions)} corrected`,
+    counted(run.late_changes, 'change') + ' late',
+    `${String(run.absorbed_changes)} absorbed`,
+    `${String(run.rejected_changes)} rejected`,
   ].join(', ');
   const summary = `${run.table}: ${counted(run.changes, 'change')} in ${counted(run.batches, 'batch')} would be applied: ${counts}${run.retried === undefined ? '' : `\n${formatRetry(run.retried)}`}`;
-  return run.effects.length === 0 ? summary : `${summary}\n${formatRows(run.effects.map(({ shown_values: values, ...effect }) => ({ ...effect, values: values === null || values.length <= WIDEST ? values : `${values.slice(0, WIDEST)}...` }))).replace(/^/gm, '  ')}\n  nothing was written`;
+  return run.effects.length === 0
+    ? summary
+    : `${summary}\n${formatRows(run.effects.map(({ shown_values: values, ...effect }) => ({ ...effect, values: values === null || values.length <= WIDEST ? values : `${values.slice(0, WIDEST)}...` }))).replace(/^/gm, '  ')}\n  nothing was written`;
 }

@@ -15,7 +15,11 @@ export const GROUP = { batches: 50, changes: 5_000, bytes: 2 * 1024 * 1024 } as 
  * Reads batch files in their order, as groups that may be applied together: alone, what is large or no link of the chain. What was read
  * before a file that is bad comes before the error.
  */
-export async function* readGroups(log: ChangeLog, files: readonly string[], isStopping: () => boolean): AsyncGenerator<readonly BatchDocument[]> {
+export async function* readGroups(
+  log: ChangeLog,
+  files: readonly string[],
+  isStopping: () => boolean,
+): AsyncGenerator<readonly BatchDocument[]> {
   let group: BatchDocument[] = [];
   try {
     for (const file of files) {
@@ -41,16 +45,22 @@ export async function* readGroups(log: ChangeLog, files: readonly string[], isSt
   if (group.length > 0) yield group;
 }
 
-const isFull = (group: readonly BatchDocument[]): boolean => changesOf(group) >= GROUP.changes || bytesOf(group) >= GROUP.bytes;
+const isFull = (group: readonly BatchDocument[]): boolean =>
+  changesOf(group) >= GROUP.changes || bytesOf(group) >= GROUP.bytes;
 
-const changesOf = (group: readonly BatchDocument[]): number => group.reduce((sum, { head }) => sum + head.change_count, 0);
+const changesOf = (group: readonly BatchDocument[]): number =>
+  group.reduce((sum, { head }) => sum + head.change_count, 0);
 const bytesOf = (group: readonly BatchDocument[]): number => group.reduce((sum, { text }) => sum + text.length, 0);
 
 function fits(group: readonly BatchDocument[], next: BatchDocument): boolean {
   const last = group.at(-1);
   if (last === undefined) return true;
-  const follows = next.head.sequence != null && next.head.previous_checksum != null && next.head.previous_checksum === last.head.checksum
-    && next.head.table === last.head.table && next.head.shard === last.head.shard;
+  const follows =
+    next.head.sequence != null &&
+    next.head.previous_checksum != null &&
+    next.head.previous_checksum === last.head.checksum &&
+    next.head.table === last.head.table &&
+    next.head.shard === last.head.shard;
   const all = [...group, next];
   return follows && all.length <= GROUP.batches && changesOf(all) <= GROUP.changes && bytesOf(all) <= GROUP.bytes;
 }
@@ -58,8 +68,11 @@ function fits(group: readonly BatchDocument[], next: BatchDocument): boolean {
 async function readPublished(log: ChangeLog, file: string): Promise<BatchDocument | undefined> {
   failpoint('read batch');
   const document = await readIfThere(file);
-  if (document === undefined || await isPublished(log, document.head)) return document;
-  logger.info({ table: log.table }, `leaving ${path.basename(file)} alone: it has no checkpoint, so it is not published`);
+  if (document === undefined || (await isPublished(log, document.head))) return document;
+  logger.info(
+    { table: log.table },
+    `leaving ${path.basename(file)} alone: it has no checkpoint, so it is not published`,
+  );
   return undefined;
 }
 

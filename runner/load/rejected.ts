@@ -2,7 +2,15 @@ import { withDatabase, type Database, type Transaction } from '../base/database.
 import { UsageError } from '../base/errors.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { dimensionMappings } from '../warehouse/batches.js';
-import { countRejected, dismissRejected, rejectedChanges, retryRejected, tablesWithRejected, type RejectedChange, type RejectedState } from '../warehouse/rejected.js';
+import {
+  countRejected,
+  dismissRejected,
+  rejectedChanges,
+  retryRejected,
+  tablesWithRejected,
+  type RejectedChange,
+  type RejectedState,
+} from '../warehouse/rejected.js';
 import { eachTable, selectUnpaused, selectTables, type Selection } from '../run/each-table.js';
 
 export interface RetryReport {
@@ -46,19 +54,29 @@ export async function retryTable(warehouse: Database | Transaction, table: strin
   const tried = await countRejected(warehouse, table, 'waiting');
   const result = await retryRejected(warehouse, table);
   return {
-    table, tried,
-    rejected_changes: Number(result.rejected_changes), inserted_versions: Number(result.inserted_versions), closed_versions: Number(result.closed_versions),
-    absorbed_changes: Number(result.absorbed_changes), corrected_versions: Number(result.corrected_versions),
+    table,
+    tried,
+    rejected_changes: Number(result.rejected_changes),
+    inserted_versions: Number(result.inserted_versions),
+    closed_versions: Number(result.closed_versions),
+    absorbed_changes: Number(result.absorbed_changes),
+    corrected_versions: Number(result.corrected_versions),
     remaining: await rejectedChanges(warehouse, table, 'waiting', SHOWN_REMAINING),
   };
 }
 
 /** The rejected changes of the selected tables, at most `limit` a table. */
-export async function listRejected({ settings, tables }: Selection, state: RejectedState, limit: number): Promise<RejectedReport[]> {
+export async function listRejected(
+  { settings, tables }: Selection,
+  state: RejectedState,
+  limit: number,
+): Promise<RejectedReport[]> {
   return withDatabase(settings.warehouse, 'rejected', async (warehouse) => {
     const selected = selectTables(await dimensionMappings(warehouse), tables);
     return eachTable(selected, async ({ dimension_name: table }) => ({
-      table, total: await countRejected(warehouse, table, state), changes: await rejectedChanges(warehouse, table, state, limit),
+      table,
+      total: await countRejected(warehouse, table, state),
+      changes: await rejectedChanges(warehouse, table, state, limit),
     }));
   });
 }
@@ -69,28 +87,46 @@ export async function listRejected({ settings, tables }: Selection, state: Rejec
  * @returns the table that has it
  * @throws UsageError where none has such a change, or several have; TidemarkError TM012 from the warehouse
  */
-export async function dismiss({ settings, tables }: Selection, { batch_id, change_line }: RejectedPlace, reason: string | null): Promise<string> {
+export async function dismiss(
+  { settings, tables }: Selection,
+  { batch_id, change_line }: RejectedPlace,
+  reason: string | null,
+): Promise<string> {
   return withDatabase(settings.warehouse, 'rejected', async (warehouse) => {
     const known = selectTables(await dimensionMappings(warehouse), tables).map(({ dimension_name }) => dimension_name);
     const found = (await tablesWithRejected(warehouse, batch_id, change_line)).filter((table) => known.includes(table));
     const [only] = found;
     const place = `${batch_id}:${String(change_line)}`;
-    if (only === undefined) throw new UsageError(`no rejected change is at ${place}`, { hint: 'npx tidemark rejected lists them by batch and line; --dismissed those that were dismissed' });
-    if (found.length > 1) throw new UsageError(`several tables have a rejected change at ${place}: ${found.join(', ')}`, { hint: 'say which with --table' });
+    if (only === undefined)
+      throw new UsageError(`no rejected change is at ${place}`, {
+        hint: 'npx tidemark rejected lists them by batch and line; --dismissed those that were dismissed',
+      });
+    if (found.length > 1)
+      throw new UsageError(`several tables have a rejected change at ${place}: ${found.join(', ')}`, {
+        hint: 'say which with --table',
+      });
     await dismissRejected(warehouse, only, batch_id, change_line, reason);
     return only;
   });
 }
 
-const NEXT_STEP = 'remove the cause, then: npx tidemark load --retry-rejected; where history need not have it: npx tidemark rejected --dismiss <batch>:<line> --reason "..."';
+const NEXT_STEP =
+  'remove the cause, then: npx tidemark load --retry-rejected; where history need not have it: npx tidemark rejected --dismiss <batch>:<line> --reason "..."';
 
 export function formatRetry(report: RetryReport): string {
   const { table, remaining, rejected_changes: left } = report;
-  const summary = `${table}: ${counted(report.tried, 'rejected change')} tried again, ${counted(report.inserted_versions, 'version')} opened, `
-    + `${counted(report.absorbed_changes, 'change')} absorbed, ${counted(report.corrected_versions, 'version')} corrected, ${String(left)} still rejected`;
+  const summary =
+    `${table}: ${counted(report.tried, 'rejected change')} tried again, ${counted(report.inserted_versions, 'version')} opened, ` +
+    `${counted(report.absorbed_changes, 'change')} absorbed, ${counted(report.corrected_versions, 'version')} corrected, ${String(left)} still rejected`;
   if (remaining.length === 0) return summary;
-  const lines = remaining.map(({ batch_id, change_line, business_key, reason }) => `  ${batch_id}:${String(change_line)} ${business_key ?? ''} ${reason}`);
-  const more = left > remaining.length ? [`  and ${String(left - remaining.length)} more: npx tidemark rejected --table ${table}`] : [];
+  const lines = remaining.map(
+    ({ batch_id, change_line, business_key, reason }) =>
+      `  ${batch_id}:${String(change_line)} ${business_key ?? ''} ${reason}`,
+  );
+  const more =
+    left > remaining.length
+      ? [`  and ${String(left - remaining.length)} more: npx tidemark rejected --table ${table}`]
+      : [];
   return [summary, ...lines, ...more, `  ${NEXT_STEP}`].join('\n');
 }
 
@@ -99,13 +135,24 @@ export function formatRejected(reports: readonly RejectedReport[], state: Reject
   const total = reports.reduce((sum, report) => sum + report.total, 0);
   if (total === 0) return state === 'waiting' ? 'no change is rejected' : 'no change was dismissed';
   const shown = reports.flatMap(({ changes }) => changes);
-  const rows = shown.map(({ table, batch_id, change_line, business_key, column, value, reason, dismissed_by, dismiss_reason }) => ({
-    table, batch_id, line: change_line, key: business_key, column, value: shorten(value), reason, ...(state === 'dismissed' ? { dismissed_by, because: dismiss_reason } : {}),
-  }));
+  const rows = shown.map(
+    ({ table, batch_id, change_line, business_key, column, value, reason, dismissed_by, dismiss_reason }) => ({
+      table,
+      batch_id,
+      line: change_line,
+      key: business_key,
+      column,
+      value: shorten(value),
+      reason,
+      ...(state === 'dismissed' ? { dismissed_by, because: dismiss_reason } : {}),
+    }),
+  );
   const more = total > shown.length ? `, the first ${String(shown.length)} are shown (--limit)` : '';
-  const next = state === 'waiting' ? NEXT_STEP : 'to let one wait again: npx tidemark rejected --restore <batch>:<line>';
+  const next =
+    state === 'waiting' ? NEXT_STEP : 'to let one wait again: npx tidemark rejected --restore <batch>:<line>';
   return `${formatRows(rows)}\n\n${counted(total, 'change')} ${state === 'waiting' ? 'rejected' : 'dismissed'}${more}; ${next}`;
 }
 
 const LONGEST_VALUE = 40;
-const shorten = (value: string | null) => (value === null || value.length <= LONGEST_VALUE ? value : `${value.slice(0, LONGEST_VALUE)}...`);
+const shorten = (value: string | null) =>
+  value === null || value.length <= LONGEST_VALUE ? value : `${value.slice(0, LONGEST_VALUE)}...`;

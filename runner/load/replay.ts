@@ -10,7 +10,18 @@ import { eachTable, selectTables } from '../run/each-table.js';
 import { startProgress } from '../run/progress.js';
 import { dimensionMappings } from '../warehouse/batches.js';
 import { dimensionList } from '../warehouse/dimensions.js';
-import { type AdoptedReplay, adoptReplay, compareReplay, type LedgerPlace, lockDimension, openReplay, replayBatch, type ReplayDifference, replayGaps, skipPruned } from '../warehouse/replay.js';
+import {
+  type AdoptedReplay,
+  adoptReplay,
+  compareReplay,
+  type LedgerPlace,
+  lockDimension,
+  openReplay,
+  replayBatch,
+  type ReplayDifference,
+  replayGaps,
+  skipPruned,
+} from '../warehouse/replay.js';
 
 /** History made once more from the change log: to compare it with the one that is there, or to put that one right. */
 export interface Replaying {
@@ -63,7 +74,8 @@ export async function verifyTable(replaying: Replaying): Promise<VerifyResult> {
     await lockDimension(transaction, table);
     const rest = await replayLedger(replaying, transaction, logs);
     const batches = first.replayed + rest.replayed;
-    if (rest.missing.length > 0) return { table, batches, pruned, missing: rest.missing, differences: 0, is_cut: false, rows: [] };
+    if (rest.missing.length > 0)
+      return { table, batches, pruned, missing: rest.missing, differences: 0, is_cut: false, rows: [] };
     const rows = await compareReplay(transaction, table, SHOWN_ROWS);
     const differences = Number(rows[0]?.differences ?? 0);
     return { table, batches, pruned, missing: [], differences, is_cut: differences > rows.length, rows };
@@ -82,19 +94,29 @@ export async function rebuildTable(replaying: Replaying): Promise<RebuildResult>
     await openReplay(transaction, table, true);
     const { replayed, missing } = await replayLedger(replaying, transaction, logs);
     if (missing.length > 0)
-      throw new TidemarkError('the change log does not hold every batch of the ledger: history cannot be made from it', {
-        detail: `table=${table} missing: ${missing.slice(0, SHOWN_ROWS).join(', ')}${missing.length > SHOWN_ROWS ? ` and ${String(missing.length - SHOWN_ROWS)} more` : ''}`,
-        hint: `put the files back into ${logs.map(({ processed }) => processed).join(' or ')}; what retention removed (CDC_LOG_RETENTION_DAYS) is gone but for backups; nothing was changed`,
-      });
+      throw new TidemarkError(
+        'the change log does not hold every batch of the ledger: history cannot be made from it',
+        {
+          detail: `table=${table} missing: ${missing.slice(0, SHOWN_ROWS).join(', ')}${missing.length > SHOWN_ROWS ? ` and ${String(missing.length - SHOWN_ROWS)} more` : ''}`,
+          hint: `put the files back into ${logs.map(({ processed }) => processed).join(' or ')}; what retention removed (CDC_LOG_RETENTION_DAYS) is gone but for backups; nothing was changed`,
+        },
+      );
     let unknown = 0;
-    for (const file of await allApplied(logs))
-      if (await replayUnknown(replaying, transaction, file)) unknown += 1;
+    for (const file of await allApplied(logs)) if (await replayUnknown(replaying, transaction, file)) unknown += 1;
     const counts = Object.entries(await adoptReplay(transaction, table)).map(([name, count]) => [name, Number(count)]);
-    return { table, batches: replayed + unknown, ...(Object.fromEntries(counts) as Record<keyof AdoptedReplay, number>) };
+    return {
+      table,
+      batches: replayed + unknown,
+      ...(Object.fromEntries(counts) as Record<keyof AdoptedReplay, number>),
+    };
   });
 }
 
-async function skipWhatIsPruned({ settings, table }: Replaying, transaction: Transaction, logs: readonly ChangeLog[]): Promise<number> {
+async function skipWhatIsPruned(
+  { settings, table }: Replaying,
+  transaction: Transaction,
+  logs: readonly ChangeLog[],
+): Promise<number> {
   const { cdc_log_retention_days: days } = settings;
   let pruned = 0;
   for (const log of logs) {
@@ -105,11 +127,19 @@ async function skipWhatIsPruned({ settings, table }: Replaying, transaction: Tra
 }
 
 /** Replays what the ledger has and the replay has not. A file is looked for by the name of its batch; failing that, in every file. */
-async function replayLedger(replaying: Replaying, transaction: Transaction, logs: readonly ChangeLog[]): Promise<{ replayed: number; missing: string[] }> {
+async function replayLedger(
+  replaying: Replaying,
+  transaction: Transaction,
+  logs: readonly ChangeLog[],
+): Promise<{ replayed: number; missing: string[] }> {
   let replayed = 0;
   const missing: string[] = [];
   let after: LedgerPlace | undefined;
-  for (let page = await replayGaps(transaction, replaying.table, undefined, PAGE); page.length > 0; page = await replayGaps(transaction, replaying.table, after, PAGE)) {
+  for (
+    let page = await replayGaps(transaction, replaying.table, undefined, PAGE);
+    page.length > 0;
+    page = await replayGaps(transaction, replaying.table, after, PAGE)
+  ) {
     for (const { batch_id: name } of page) {
       const document = await findInChains(logs, name);
       if (document !== undefined && (await replay(replaying, transaction, document, false))) replayed += 1;
@@ -123,7 +153,8 @@ async function replayLedger(replaying: Replaying, transaction: Transaction, logs
 }
 
 /** Applied files of all chains of the table. */
-const allApplied = async (logs: readonly ChangeLog[]): Promise<string[]> => (await Promise.all(logs.map(appliedFiles))).flat();
+const allApplied = async (logs: readonly ChangeLog[]): Promise<string[]> =>
+  (await Promise.all(logs.map(appliedFiles))).flat();
 
 async function findInChains(logs: readonly ChangeLog[], name: string): Promise<BatchDocument | undefined> {
   for (const log of logs) {
@@ -134,11 +165,17 @@ async function findInChains(logs: readonly ChangeLog[], name: string): Promise<B
 }
 
 /** A document from elsewhere may lie in a file of another name. */
-async function replayByContent(replaying: Replaying, transaction: Transaction, logs: readonly ChangeLog[], wanted: ReadonlySet<string>): Promise<Set<string>> {
+async function replayByContent(
+  replaying: Replaying,
+  transaction: Transaction,
+  logs: readonly ChangeLog[],
+  wanted: ReadonlySet<string>,
+): Promise<Set<string>> {
   const found = new Set<string>();
   for (const file of await allApplied(logs)) {
     const document = await readBatch(file);
-    if (wanted.has(document.head.batch_id) && (await replay(replaying, transaction, document, false))) found.add(document.head.batch_id);
+    if (wanted.has(document.head.batch_id) && (await replay(replaying, transaction, document, false)))
+      found.add(document.head.batch_id);
   }
   return found;
 }
@@ -150,7 +187,12 @@ async function replayUnknown(replaying: Replaying, transaction: Transaction, fil
   return replay(replaying, transaction, document, true);
 }
 
-async function replay({ settings, table, onBatch }: Replaying, transaction: Transaction, document: BatchDocument, mayBeUnknown: boolean): Promise<boolean> {
+async function replay(
+  { settings, table, onBatch }: Replaying,
+  transaction: Transaction,
+  document: BatchDocument,
+  mayBeUnknown: boolean,
+): Promise<boolean> {
   try {
     const isReplayed = await replayBatch(transaction, table, document.text, mayBeUnknown);
     if (isReplayed) onBatch?.();
@@ -158,24 +200,45 @@ async function replay({ settings, table, onBatch }: Replaying, transaction: Tran
   } catch (error) {
     const explained = explainDatabaseError(error, settings.warehouse);
     if (!(explained instanceof TidemarkError)) throw explained;
-    throw new TidemarkError(explained.message, { code: explained.code, detail: `${path.basename(document.file)} (${explained.detail ?? ''})`, hint: explained.hint, cause: error });
+    throw new TidemarkError(explained.message, {
+      code: explained.code,
+      detail: `${path.basename(document.file)} (${explained.detail ?? ''})`,
+      hint: explained.hint,
+      cause: error,
+    });
   }
 }
 
 /** Verifies the change logs of the selected tables, paused ones too; all where none is named. */
-export const verifyTables = (settings: Settings, tables: readonly string[]): Promise<VerifyResult[]> => replayTables(settings, tables, 'verify-log', verifyTable);
+export const verifyTables = (settings: Settings, tables: readonly string[]): Promise<VerifyResult[]> =>
+  replayTables(settings, tables, 'verify-log', verifyTable);
 
 /** Rebuilds the histories of the selected tables. A table that fails stops no other. */
-export const rebuildTables = (settings: Settings, tables: readonly string[]): Promise<RebuildResult[]> => replayTables(settings, tables, 'rebuild', rebuildTable);
+export const rebuildTables = (settings: Settings, tables: readonly string[]): Promise<RebuildResult[]> =>
+  replayTables(settings, tables, 'rebuild', rebuildTable);
 
-function replayTables<T>(settings: Settings, tables: readonly string[], what: string, work: (replaying: Replaying) => Promise<T>): Promise<T[]> {
+function replayTables<T>(
+  settings: Settings,
+  tables: readonly string[],
+  what: string,
+  work: (replaying: Replaying) => Promise<T>,
+): Promise<T[]> {
   return withDatabase(settings.warehouse, what, async (warehouse) => {
     const selected = selectTables(await dimensionMappings(warehouse), tables);
-    const batches = new Map((await dimensionList(warehouse)).map((listed) => [listed.dimension_name, Number(listed.batches)]));
+    const batches = new Map(
+      (await dimensionList(warehouse)).map((listed) => [listed.dimension_name, Number(listed.batches)]),
+    );
     return eachTable(selected, async ({ dimension_name: table }) => {
       const progress = startProgress(`${what} ${table} (batches)`, batches.get(table));
       try {
-        return await work({ warehouse, settings, table, onBatch: () => { progress.advance(1); } });
+        return await work({
+          warehouse,
+          settings,
+          table,
+          onBatch: () => {
+            progress.advance(1);
+          },
+        });
       } finally {
         progress.stop();
       }

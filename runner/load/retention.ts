@@ -31,10 +31,18 @@ export const retentionLedger = (warehouse: Database | Transaction, { table, shar
  * Removes applied batches and checkpoints of a chain that were extracted more than `days` days ago, from its beginning up to the first batch
  * that the ledger does not hold as loaded and settled: so what is removed never leaves a hole in what stays. A dry run removes nothing.
  */
-export async function pruneChangeLog(log: ChangeLog, days: number, ledger: RetentionLedger, isDryRun = false): Promise<PrunedFiles> {
+export async function pruneChangeLog(
+  log: ChangeLog,
+  days: number,
+  ledger: RetentionLedger,
+  isDryRun = false,
+): Promise<PrunedFiles> {
   const now = Date.now();
   const old = await oldApplied(log, days, now);
-  const { known, settled } = old.length === 0 ? { known: new Set(), settled: new Set() } satisfies Settled : await ledger.ask(old.map(({ name }) => name));
+  const { known, settled } =
+    old.length === 0
+      ? ({ known: new Set(), settled: new Set() } satisfies Settled)
+      : await ledger.ask(old.map(({ name }) => name));
   const end = old.findIndex(({ name }) => !settled.has(name));
   const [files, kept] = end < 0 ? [old, []] : [old.slice(0, end), old.slice(end).map(({ name }) => name)];
   sayKept(log, kept, known);
@@ -49,9 +57,15 @@ export async function pruneChangeLog(log: ChangeLog, days: number, ledger: Reten
 function sayKept({ table }: ChangeLog, kept: readonly string[], known: ReadonlySet<string>): void {
   const unknown = kept.filter((name) => !known.has(name));
   if (unknown.length > 0)
-    logger.warn({ table, files: unknown }, 'applied batches that the ledger of this warehouse does not know are kept, and what follows them: it may have been restored from a backup');
+    logger.warn(
+      { table, files: unknown },
+      'applied batches that the ledger of this warehouse does not know are kept, and what follows them: it may have been restored from a backup',
+    );
   else if (kept.length > 0)
-    warnOnce(`kept ${table}`, `${table}: applied batches older than CDC_LOG_RETENTION_DAYS are kept from ${kept[0] ?? ''} on: rejected changes of it wait`);
+    warnOnce(
+      `kept ${table}`,
+      `${table}: applied batches older than CDC_LOG_RETENTION_DAYS are kept from ${kept[0] ?? ''} on: rejected changes of it wait`,
+    );
 }
 
 /** How often a process that loads again and again looks for files that are too old. */
@@ -64,11 +78,15 @@ export async function pruneNowAndThen(warehouse: Database, settings: Settings, l
   if (days === undefined || performance.now() < (nextPrune.get(log.folder) ?? 0)) return;
   try {
     const { batch_files: removed } = await pruneChangeLog(log, days, retentionLedger(warehouse, log));
-    if (removed > 0) logger.info({ table: log.table }, `removed ${String(removed)} applied batches older than ${String(days)} days`);
+    if (removed > 0)
+      logger.info({ table: log.table }, `removed ${String(removed)} applied batches older than ${String(days)} days`);
     nextPrune.set(log.folder, performance.now() + PRUNE_EVERY_MS);
   } catch (error) {
     const explained = explainDatabaseError(error, settings.warehouse);
     if (!(explained instanceof TidemarkError)) throw error;
-    logger.warn({ table: log.table }, `old batches of ${chainName(log.table, log.shard)} could not be removed: ${describeError(explained, false)}`);
+    logger.warn(
+      { table: log.table },
+      `old batches of ${chainName(log.table, log.shard)} could not be removed: ${describeError(explained, false)}`,
+    );
   }
 }

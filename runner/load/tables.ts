@@ -22,13 +22,17 @@ export interface LoadSelection extends Selection {
  * @returns one result a table, its shards added up
  */
 export async function loadTables({ settings, tables, signal, parallel = 1 }: LoadSelection): Promise<LoadResult[]> {
-  const selected = await withDatabase(settings.warehouse, 'load', async (warehouse) => selectUnpaused(await dimensionMappings(warehouse), tables));
+  const selected = await withDatabase(settings.warehouse, 'load', async (warehouse) =>
+    selectUnpaused(await dimensionMappings(warehouse), tables),
+  );
   const names = selected.map(({ dimension_name: name }) => name);
   const outcomes: TableResult<LoadResult>[] = [];
   const { stages, waiting } = await planOf(settings, names, outcomes);
   // On one terminal there is room for one bar.
   const shared = parallel > 1 ? startProgress('load (batches)', waiting) : undefined;
-  const taskOf = (log: ChangeLog) => async (link: Link) => { outcomes.push(await loadOne({ settings, log, link, signal, shared })); };
+  const taskOf = (log: ChangeLog) => async (link: Link) => {
+    outcomes.push(await loadOne({ settings, log, link, signal, shared }));
+  };
   try {
     for (const stage of stages) await runTasks(settings, stage.map(taskOf), parallel);
   } finally {
@@ -39,13 +43,28 @@ export async function loadTables({ settings, tables, signal, parallel = 1 }: Loa
   return summed(names, resultsOf(outcomes));
 }
 
-interface LoadOne { readonly settings: Settings; readonly log: ChangeLog; readonly link: Link; readonly signal: AbortSignal | undefined; readonly shared: Progress | undefined }
+interface LoadOne {
+  readonly settings: Settings;
+  readonly log: ChangeLog;
+  readonly link: Link;
+  readonly signal: AbortSignal | undefined;
+  readonly shared: Progress | undefined;
+}
 
 function loadOne({ settings, log, link, signal, shared }: LoadOne): Promise<TableResult<LoadResult>> {
   return attempt(log.table, async () => {
-    const progress = shared ?? startProgress(`load ${chainName(log.table, log.shard)} (batches)`, (await batchFiles(log)).length);
+    const progress =
+      shared ?? startProgress(`load ${chainName(log.table, log.shard)} (batches)`, (await batchFiles(log)).length);
     try {
-      const result = await loadChain({ link, settings, log, onBatch: () => { progress.advance(1); }, isStopping: () => signal?.aborted === true });
+      const result = await loadChain({
+        link,
+        settings,
+        log,
+        onBatch: () => {
+          progress.advance(1);
+        },
+        isStopping: () => signal?.aborted === true,
+      });
       await logSummary(link.database(), result);
       return result;
     } catch (error) {
@@ -57,12 +76,18 @@ function loadOne({ settings, log, link, signal, shared }: LoadOne): Promise<Tabl
 }
 
 /** What is loaded at once, stage by stage, and how many batches wait. A table whose folder cannot be used has its outcome at once. */
-async function planOf(settings: Settings, tables: readonly string[], outcomes: TableResult<LoadResult>[]): Promise<{ stages: ChangeLog[][]; waiting: number }> {
+async function planOf(
+  settings: Settings,
+  tables: readonly string[],
+  outcomes: TableResult<LoadResult>[],
+): Promise<{ stages: ChangeLog[][]; waiting: number }> {
   const stages: ChangeLog[][] = [];
   let waiting = 0;
   for (const table of tables) {
     const planned = await attempt(table, async () => {
-      const chains = await Promise.all((await openChains(settings.cdc_log_dir, table)).map(async (log) => ({ log, files: await batchFiles(log) })));
+      const chains = await Promise.all(
+        (await openChains(settings.cdc_log_dir, table)).map(async (log) => ({ log, files: await batchFiles(log) })),
+      );
       waiting += chains.reduce((sum, { files }) => sum + files.length, 0);
       return stagedByLayout(chains);
     });
@@ -73,7 +98,9 @@ async function planOf(settings: Settings, tables: readonly string[], outcomes: T
 }
 
 /** The layouts in which something waits, the one with the oldest batch first; all others are nobody's obstacle. */
-function stagedByLayout(chains: readonly { readonly log: ChangeLog; readonly files: readonly string[] }[]): ChangeLog[][] {
+function stagedByLayout(
+  chains: readonly { readonly log: ChangeLog; readonly files: readonly string[] }[],
+): ChangeLog[][] {
   const oldest = new Map<string, string>();
   for (const { log, files } of chains) {
     const [layout, first] = [layoutOf(log.shard), files.map((file) => path.basename(file))[0]];
@@ -86,11 +113,16 @@ function stagedByLayout(chains: readonly { readonly log: ChangeLog; readonly fil
 }
 
 /** Does the tasks, so many at once, each worker over a connection of its own. What a task throws is its own business. */
-async function runTasks(settings: Settings, tasks: readonly ((link: Link) => Promise<void>)[], parallel: number): Promise<void> {
+async function runTasks(
+  settings: Settings,
+  tasks: readonly ((link: Link) => Promise<void>)[],
+  parallel: number,
+): Promise<void> {
   const queue = [...tasks];
-  const worker = () => withLink(settings.warehouse, 'load', async (link) => {
-    for (let task = queue.shift(); task !== undefined; task = queue.shift()) await task(link);
-  });
+  const worker = () =>
+    withLink(settings.warehouse, 'load', async (link) => {
+      for (let task = queue.shift(); task !== undefined; task = queue.shift()) await task(link);
+    });
   const ended = await Promise.allSettled(Array.from({ length: Math.min(parallel, queue.length) }, worker));
   const faults = ended.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : []));
   if (faults.length > 0 && queue.length > 0) throw faults[0];
@@ -109,6 +141,9 @@ async function logSummary(warehouse: Database, result: LoadResult): Promise<void
   const started = performance.now();
   if (result.batches === 0 || started < (nextSummary.get(result.table) ?? 0)) return;
   const { history_table, total, current, historical } = await historySummary(warehouse, result.table);
-  logger.info({ table: result.table }, `${history_table.replace(/^public\./, '')} summary: total=${total}, current=${current}, historical=${historical}`);
+  logger.info(
+    { table: result.table },
+    `${history_table.replace(/^public\./, '')} summary: total=${total}, current=${current}, historical=${historical}`,
+  );
   nextSummary.set(result.table, performance.now() + SUMMARY_SHARE * (performance.now() - started));
 }

@@ -21,7 +21,10 @@ const PREFIX = /^[a-z_][a-z0-9_]{0,50}$/;
  * @throws UsageError for a prefix that is no plain name
  */
 export async function grantRoles(settings: Settings, prefix: string, apply: boolean): Promise<Grants[]> {
-  if (!PREFIX.test(prefix)) throw new UsageError(`--prefix is ${prefix}, accepted is a plain name: lower-case letters, digits and underscores, at most 51`);
+  if (!PREFIX.test(prefix))
+    throw new UsageError(
+      `--prefix is ${prefix}, accepted is a plain name: lower-case letters, digits and underscores, at most 51`,
+    );
   const mappings = await withDatabase(settings.warehouse, 'grants', dimensionMappings);
   return [
     await grantsOf(settings.source, apply, (source) => sourceGrants(source, `${prefix}_reader`, mappings)),
@@ -29,14 +32,27 @@ export async function grantRoles(settings: Settings, prefix: string, apply: bool
   ];
 }
 
-async function grantsOf(end: DatabaseSettings, apply: boolean, ask: (database: Database) => Promise<string[]>): Promise<Grants> {
+async function grantsOf(
+  end: DatabaseSettings,
+  apply: boolean,
+  ask: (database: Database) => Promise<string[]>,
+): Promise<Grants> {
   return withDatabase(end, 'grants', async (database) => {
     const statements = await ask(database);
-    if (apply) await database.begin(async (transaction) => { for (const statement of statements) await transaction.unsafe(statement); });
+    if (apply)
+      await database.begin(async (transaction) => {
+        for (const statement of statements) await transaction.unsafe(statement);
+      });
     return { end: end.role, database: end.database, applied: apply, statements };
   });
 }
 
 /** What psql can run, end by end. */
-export const formatGrants = (grants: readonly Grants[]): string => grants.map(({ end, database, applied, statements }) =>
-  [`-- ${end} ${database}${applied ? ', applied' : ''}`, ...statements.map((statement) => `${statement};`)].join('\n')).join('\n\n');
+export const formatGrants = (grants: readonly Grants[]): string =>
+  grants
+    .map(({ end, database, applied, statements }) =>
+      [`-- ${end} ${database}${applied ? ', applied' : ''}`, ...statements.map((statement) => `${statement};`)].join(
+        '\n',
+      ),
+    )
+    .join('\n\n');

@@ -38,24 +38,41 @@ type Within = <T>(work: (transaction: Transaction) => Promise<T>) => Promise<T>;
  */
 export async function prune(settings: Settings, names: readonly string[], isDryRun: boolean): Promise<Pruned> {
   return withDatabase(settings.warehouse, 'prune', async (warehouse) => {
-    const within = isDryRun ? <T>(work: (transaction: Transaction) => Promise<T>) => rolledBack(warehouse, work) : lasting(warehouse);
+    const within = isDryRun
+      ? <T>(work: (transaction: Transaction) => Promise<T>) => rolledBack(warehouse, work)
+      : lasting(warehouse);
     const selected = selectTables(await dimensionMappings(warehouse), names);
     const logged = await loggedTables(settings.cdc_log_dir);
     const tables = await eachTable(selected, async ({ dimension_name: table }) => ({
       table,
-      ...await pruneChains(settings, logged.includes(table) ? await openChains(settings.cdc_log_dir, table) : [], warehouse, isDryRun),
+      ...(await pruneChains(
+        settings,
+        logged.includes(table) ? await openChains(settings.cdc_log_dir, table) : [],
+        warehouse,
+        isDryRun,
+      )),
       absorbed_changes: await pruneChanges(settings, table, within, isDryRun),
     }));
     const { run_retention_days: days } = settings;
-    const { runs, reconciliations }: PrunedReports = days === undefined ? { runs: '0', reconciliations: '0' } : await within((transaction) => pruneReports(transaction, days));
+    const { runs, reconciliations }: PrunedReports =
+      days === undefined
+        ? { runs: '0', reconciliations: '0' }
+        : await within((transaction) => pruneReports(transaction, days));
     return { is_dry_run: isDryRun, tables, runs: Number(runs), reconciliations: Number(reconciliations) };
   });
 }
 
-const lasting = (warehouse: Database): Within => async <T>(work: (transaction: Transaction) => Promise<T>) =>
-  await warehouse.begin('isolation level read committed', work) as T;
+const lasting =
+  (warehouse: Database): Within =>
+  async <T>(work: (transaction: Transaction) => Promise<T>) =>
+    (await warehouse.begin('isolation level read committed', work)) as T;
 
-async function pruneChains({ cdc_log_retention_days: days }: Settings, chains: readonly ChangeLog[], warehouse: Database, isDryRun: boolean): Promise<PrunedFiles> {
+async function pruneChains(
+  { cdc_log_retention_days: days }: Settings,
+  chains: readonly ChangeLog[],
+  warehouse: Database,
+  isDryRun: boolean,
+): Promise<PrunedFiles> {
   const total = { batch_files: 0, checkpoints: 0 };
   if (days === undefined) return total;
   for (const chain of chains) {
@@ -66,16 +83,24 @@ async function pruneChains({ cdc_log_retention_days: days }: Settings, chains: r
   return total;
 }
 
-async function pruneChanges({ absorbed_retention_days: days, cdc_log_dir }: Settings, table: string, within: Within, isDryRun: boolean): Promise<number> {
+async function pruneChanges(
+  { absorbed_retention_days: days, cdc_log_dir }: Settings,
+  table: string,
+  within: Within,
+  isDryRun: boolean,
+): Promise<number> {
   if (days === undefined) return 0;
   const waiting = await oldestWaiting(cdc_log_dir, table);
   if (waiting !== undefined && Date.now() - waiting > days * DAY_MS) {
-    logger.warn({ table }, `absorbed changes are kept: batches that are older than ABSORBED_RETENTION_DAYS wait to be loaded, and may need them`);
+    logger.warn(
+      { table },
+      `absorbed changes are kept: batches that are older than ABSORBED_RETENTION_DAYS wait to be loaded, and may need them`,
+    );
     return 0;
   }
   const limit = isDryRun ? 2_147_483_647 : AT_A_TIME;
   let total = 0;
-  for (let last = limit; last === limit;) {
+  for (let last = limit; last === limit; ) {
     const { pruned_changes } = await within((transaction) => pruneAbsorbedChanges(transaction, table, days, limit));
     last = Number(pruned_changes);
     total += last;

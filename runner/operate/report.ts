@@ -4,7 +4,14 @@ import { findBatchFile } from '../change-log/inspect.js';
 import type { Database, Transaction } from '../base/database.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { dimensionMappings } from '../warehouse/batches.js';
-import { changeFrequency, dimensionStatus, lineage, longestHistories, type DimensionStatus, type VersionLineage } from '../warehouse/report.js';
+import {
+  changeFrequency,
+  dimensionStatus,
+  lineage,
+  longestHistories,
+  type DimensionStatus,
+  type VersionLineage,
+} from '../warehouse/report.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
 export interface ReportOptions {
@@ -32,14 +39,23 @@ type Cell = string | number | null | undefined;
  */
 export async function writeReport(database: Database, options: ReportOptions): Promise<string> {
   // One snapshot, so that the figures agree with each other while batches are loaded.
-  const sections = await database.begin('isolation level repeatable read read only', (warehouse) => readSections(warehouse, options));
+  const sections = await database.begin('isolation level repeatable read read only', (warehouse) =>
+    readSections(warehouse, options),
+  );
   const made = options.now.toISOString();
   const text = `# SCD type 2 lineage report\n\nMade ${made.slice(0, 19).replace('T', ' ')} UTC from \`${database.options.database}\`. All times are as history holds them.\n\n${sections.join('\n')}`;
-  const file = path.join(options.folder, `scd2_lineage_report_${made.replaceAll(/[-:Z]/g, '').replace('T', '_').replace('.', '_')}.md`);
+  const file = path.join(
+    options.folder,
+    `scd2_lineage_report_${made.replaceAll(/[-:Z]/g, '').replace('T', '_').replace('.', '_')}.md`,
+  );
   try {
     await writeFile(file, text, { mode: 0o600, flag: 'wx' });
   } catch (error) {
-    throw new TidemarkError('the report cannot be written', { detail: `${file} (${String(error)})`, hint: 'give --output a folder that can be written', cause: error });
+    throw new TidemarkError('the report cannot be written', {
+      detail: `${file} (${String(error)})`,
+      hint: 'give --output a folder that can be written',
+      cause: error,
+    });
   }
   return file;
 }
@@ -49,7 +65,14 @@ async function readSections(warehouse: Transaction, options: ReportOptions): Pro
   const selected = select(mappings, options);
   const status = await dimensionStatus(warehouse);
   const sections: string[] = [];
-  for (const mapping of selected) sections.push(await tableSection(warehouse, mapping, status.find((each) => each.dimension_name === mapping.dimension_name)));
+  for (const mapping of selected)
+    sections.push(
+      await tableSection(
+        warehouse,
+        mapping,
+        status.find((each) => each.dimension_name === mapping.dimension_name),
+      ),
+    );
   const [only] = selected;
   if (options.key.length > 0 && only !== undefined) sections.push(await keySection(warehouse, options, only));
   return sections;
@@ -58,42 +81,75 @@ async function readSections(warehouse: Transaction, options: ReportOptions): Pro
 function select(mappings: readonly DimensionMapping[], { tables, key }: ReportOptions): DimensionMapping[] {
   const known = mappings.map((mapping) => mapping.dimension_name);
   const unknown = tables.filter((table) => !known.includes(table));
-  if (unknown.length > 0) throw new UsageError(`no table of that name is registered: ${unknown.join(', ')}`, { hint: `registered are: ${known.join(', ')}` });
+  if (unknown.length > 0)
+    throw new UsageError(`no table of that name is registered: ${unknown.join(', ')}`, {
+      hint: `registered are: ${known.join(', ')}`,
+    });
   const selected = mappings.filter((mapping) => tables.length === 0 || tables.includes(mapping.dimension_name));
-  if (key.length > 0 && selected.length !== 1) throw new UsageError('--key names a row of one table', { hint: `add --table, one of: ${known.join(', ')}` });
+  if (key.length > 0 && selected.length !== 1)
+    throw new UsageError('--key names a row of one table', { hint: `add --table, one of: ${known.join(', ')}` });
   return selected;
 }
 
-async function tableSection(warehouse: Transaction, mapping: DimensionMapping, status: DimensionStatus | undefined): Promise<string> {
+async function tableSection(
+  warehouse: Transaction,
+  mapping: DimensionMapping,
+  status: DimensionStatus | undefined,
+): Promise<string> {
   const frequency = await changeFrequency(warehouse, mapping.dimension_name);
   const longest = await longestHistories(warehouse, mapping.dimension_name, LONGEST);
   return [
     `## ${mapping.dimension_name}\n`,
     `History of \`${mapping.source_schema}.${mapping.source_table}\` in \`${mapping.history_table}\`.\n`,
-    table(['versions', 'current', 'historical', 'last batch', 'applied at'], [[status?.total, status?.current, status?.historical, status?.last_batch, time(status?.last_applied_at)]]),
+    table(
+      ['versions', 'current', 'historical', 'last batch', 'applied at'],
+      [[status?.total, status?.current, status?.historical, status?.last_batch, time(status?.last_applied_at)]],
+    ),
     '### How often rows change\n',
-    table(['versions of a key', 'keys'], frequency.map(({ versions, keys }) => [versions, keys])),
+    table(
+      ['versions of a key', 'keys'],
+      frequency.map(({ versions, keys }) => [versions, keys]),
+    ),
     `### The longest histories\n`,
-    table(['key', 'versions', 'first seen', 'last changed', 'state'], longest.map((each) => [
-      each.business_key, each.versions, time(each.first_seen), time(each.last_changed), each.is_current ? 'current' : 'deleted',
-    ])),
+    table(
+      ['key', 'versions', 'first seen', 'last changed', 'state'],
+      longest.map((each) => [
+        each.business_key,
+        each.versions,
+        time(each.first_seen),
+        time(each.last_changed),
+        each.is_current ? 'current' : 'deleted',
+      ]),
+    ),
   ].join('\n');
 }
 
-const KEY_HINT = 'give the values of the key columns, in their order, each with a --key; the report without it lists keys';
+const KEY_HINT =
+  'give the values of the key columns, in their order, each with a --key; the report without it lists keys';
 
-async function keySection(warehouse: Transaction, { changeLog, key }: ReportOptions, mapping: DimensionMapping): Promise<string> {
+async function keySection(
+  warehouse: Transaction,
+  { changeLog, key }: ReportOptions,
+  mapping: DimensionMapping,
+): Promise<string> {
   const { dimension_name: name } = mapping;
   const versions = await lineage(warehouse, name, key).catch((error: unknown) => {
     // Class 22, data exception: the text is no value of a key column's type.
     if (!(error instanceof Error) || !('code' in error) || !String(error.code).startsWith('22')) throw error;
     throw new UsageError(`--key is no key of ${name}: ${error.message}`, { hint: KEY_HINT });
   });
-  if (versions.length === 0) throw new TidemarkError('the key has no history', { detail: `table=${name} key=${key.join(', ')}`, hint: KEY_HINT });
+  if (versions.length === 0)
+    throw new TidemarkError('the key has no history', {
+      detail: `table=${name} key=${key.join(', ')}`,
+      hint: KEY_HINT,
+    });
   const rows = await Promise.all(versions.map((version) => lineageRow(changeLog, name, version)));
   return [
     `### Where the versions of ${cell(key.join(', '))} came from\n`,
-    table(['version', 'valid from', 'valid to', 'operation', 'what changed', 'batch file', 'change', 'captured', 'applied'], rows),
+    table(
+      ['version', 'valid from', 'valid to', 'operation', 'what changed', 'batch file', 'change', 'captured', 'applied'],
+      rows,
+    ),
     'A change is the line of its number among the change lines of its file: `sed \'1,/^"changes"/d\' FILE | sed -n NUMBERp` (a file that ends in .gz: `gzip -dc FILE | sed \'1,/^"changes"/d\' | sed -n NUMBERp`).\n',
   ].join('\n');
 }
@@ -101,15 +157,28 @@ async function keySection(warehouse: Transaction, { changeLog, key }: ReportOpti
 async function lineageRow(changeLog: string, name: string, version: VersionLineage): Promise<Cell[]> {
   const file = await findBatchFile(changeLog, name, version.batch_id);
   return [
-    version.surrogate_key, version.valid_from, version.valid_to ?? 'in force', version.cdc_operation, version.differences,
-    file ?? `${version.batch_id} (file not here)`, version.change_line, time(version.extracted_at), time(version.applied_at),
+    version.surrogate_key,
+    version.valid_from,
+    version.valid_to ?? 'in force',
+    version.cdc_operation,
+    version.differences,
+    file ?? `${version.batch_id} (file not here)`,
+    version.change_line,
+    time(version.extracted_at),
+    time(version.applied_at),
   ];
 }
 
-const time = (moment: string | null | undefined): string | null => (moment == null ? null : moment.replace('T', ' ').replace(/\+00(:00)?$/, ''));
+const time = (moment: string | null | undefined): string | null =>
+  moment == null ? null : moment.replace('T', ' ').replace(/\+00(:00)?$/, '');
 
 /** Text of the database as a part of Markdown: it cannot break out of its place. */
-const cell = (value: Cell): string => String(value ?? '–').replaceAll(/[\\|<&*_`[\]#]/g, (character) => (character === '<' ? '&lt;' : character === '&' ? '&amp;' : `\\${character}`)).replaceAll(/\s*\n\s*/g, ' ');
+const cell = (value: Cell): string =>
+  String(value ?? '–')
+    .replaceAll(/[\\|<&*_`[\]#]/g, (character) =>
+      character === '<' ? '&lt;' : character === '&' ? '&amp;' : `\\${character}`,
+    )
+    .replaceAll(/\s*\n\s*/g, ' ');
 
 /** A table of Markdown. */
 function table(columns: readonly string[], rows: readonly (readonly Cell[])[]): string {

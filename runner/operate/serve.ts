@@ -15,7 +15,11 @@ export interface MetricsServer {
   readonly close: () => Promise<void>;
 }
 
-interface Answer { readonly status: number; readonly body: string; readonly type?: string }
+interface Answer {
+  readonly status: number;
+  readonly body: string;
+  readonly type?: string;
+}
 
 /**
  * Serves /metrics (Prometheus), /healthz (this process is alive) and /readyz (the warehouse answers and is migrated), and nothing else.
@@ -24,16 +28,23 @@ interface Answer { readonly status: number; readonly body: string; readonly type
 export async function serveMetrics(settings: Settings): Promise<MetricsServer> {
   const routes = routesOf(settings);
   const guarded = isLoopback(settings.metrics_host);
-  const server = createServer({ requestTimeout: 10_000, headersTimeout: 10_000, maxHeaderSize: 8192 }, (request, response) => {
-    void answer(request, routes, guarded).then((found) => { send(request, response, found); });
-  });
+  const server = createServer(
+    { requestTimeout: 10_000, headersTimeout: 10_000, maxHeaderSize: 8192 },
+    (request, response) => {
+      void answer(request, routes, guarded).then((found) => {
+        send(request, response, found);
+      });
+    },
+  );
   server.maxConnections = 100;
   await listen(server, settings);
   const { address, port, family } = server.address() as AddressInfo;
   return {
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${String(port)}`,
     close: async () => {
-      const closed = new Promise((resolve) => { server.close(resolve); });
+      const closed = new Promise((resolve) => {
+        server.close(resolve);
+      });
       server.closeIdleConnections();
       await closed;
     },
@@ -44,7 +55,12 @@ function listen(server: Server, { metrics_host: host, metrics_port: port }: Sett
   return new Promise((resolve, reject) => {
     server.once('error', (error) => {
       const reason = hasCode(error, 'EADDRINUSE') ? 'another program listens there' : error.message;
-      reject(new TidemarkError(`the metrics cannot be served at ${host}:${String(port)}: ${reason}`, { cause: error, hint: 'set METRICS_HOST and METRICS_PORT to an address that is free' }));
+      reject(
+        new TidemarkError(`the metrics cannot be served at ${host}:${String(port)}: ${reason}`, {
+          cause: error,
+          hint: 'set METRICS_HOST and METRICS_PORT to an address that is free',
+        }),
+      );
     });
     server.listen(port, host, resolve);
   });
@@ -64,7 +80,10 @@ function routesOf(settings: Settings): Routes {
 /** Those who ask while an answer is being made share it: many scrapers are no more work than one. */
 function shared(make: () => Promise<Answer>): () => Promise<Answer> {
   let under: Promise<Answer> | undefined;
-  return () => under ??= make().finally(() => { under = undefined; });
+  return () =>
+    (under ??= make().finally(() => {
+      under = undefined;
+    }));
 }
 
 const PATIENCE_SECONDS = 4;
@@ -74,14 +93,18 @@ async function readiness({ warehouse }: Settings): Promise<Answer> {
     await withDatabase(warehouse, 'readiness', dimensionMappings, PATIENCE_SECONDS);
     return { status: 200, body: 'ready\n' };
   } catch (error) {
-    return { status: 503, body: `not ready: ${error instanceof TidemarkError ? error.message : 'the warehouse cannot be asked'}\n` };
+    return {
+      status: 503,
+      body: `not ready: ${error instanceof TidemarkError ? error.message : 'the warehouse cannot be asked'}\n`,
+    };
   }
 }
 
 async function answer(request: IncomingMessage, routes: Routes, guarded: boolean): Promise<Answer> {
   const [path = ''] = (request.url ?? '').split('?');
   const route = routes.get(path);
-  if (guarded && !isLoopback(hostOf(request))) return { status: 403, body: 'this server is for its own machine: ask it by localhost\n' };
+  if (guarded && !isLoopback(hostOf(request)))
+    return { status: 403, body: 'this server is for its own machine: ask it by localhost\n' };
   if (route === undefined) return { status: 404, body: `there is ${[...routes.keys()].join(', ')}\n` };
   if (request.method !== 'GET' && request.method !== 'HEAD') return { status: 405, body: 'GET only\n' };
   try {
@@ -92,15 +115,24 @@ async function answer(request: IncomingMessage, routes: Routes, guarded: boolean
   }
 }
 
-function send(request: IncomingMessage, response: ServerResponse, { status, body, type = 'text/plain; charset=utf-8' }: Answer): void {
+function send(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status, body, type = 'text/plain; charset=utf-8' }: Answer,
+): void {
   response.writeHead(status, {
-    'content-type': type, 'content-length': Buffer.byteLength(body), 'cache-control': 'no-store', 'x-content-type-options': 'nosniff',
+    'content-type': type,
+    'content-length': Buffer.byteLength(body),
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
     ...(status === 405 ? { allow: 'GET, HEAD' } : {}),
   });
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 
 /** The host a client believes it talks to: a page elsewhere that resolves its own name to this machine gives itself away by it. */
-const hostOf = (request: IncomingMessage): string => (request.headers.host ?? '').replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
+const hostOf = (request: IncomingMessage): string =>
+  (request.headers.host ?? '').replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
 
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));

@@ -56,40 +56,105 @@ const STATEMENT_SECONDS = 4;
 /** Looks at everything and changes nothing; what does not answer is said and left out. */
 export async function pipelineStatus(settings: Settings): Promise<PipelineStatus> {
   const services = await serviceStatuses(settings);
-  const source = await askedOf(settings.source, async (database) => { await database`select 1`; });
-  const warehouse = await askedOf(settings.warehouse, async (database) => ({ runs: await liveRuns(database), alerts: await alerts(database) }));
+  const source = await askedOf(settings.source, async (database) => {
+    await database`select 1`;
+  });
+  const warehouse = await askedOf(settings.warehouse, async (database) => ({
+    runs: await liveRuns(database),
+    alerts: await alerts(database),
+  }));
   // By itself, because it reads every history: one that is large, or locked, must not hide what runs and which alerts are on.
-  const counted: Answer<DimensionStatus[]> = warehouse.fault === null ? await askedOf(settings.warehouse, dimensionStatus) : { fault: warehouse.fault };
+  const counted: Answer<DimensionStatus[]> =
+    warehouse.fault === null ? await askedOf(settings.warehouse, dimensionStatus) : { fault: warehouse.fault };
   const fault = warehouse.fault ?? (counted.fault === null ? null : `versions are not counted: ${counted.fault}`);
   const runs = warehouse.answer?.runs ?? [];
   const own = services.flatMap(({ state, run_id }) => (state === 'running' && run_id !== null ? [run_id] : []));
-  const names = new Set([...(counted.answer ?? []).map((each) => each.dimension_name), ...(await loggedTables(settings.cdc_log_dir))]);
+  const names = new Set([
+    ...(counted.answer ?? []).map((each) => each.dimension_name),
+    ...(await loggedTables(settings.cdc_log_dir)),
+  ]);
   const polled = lastPoll(services, runs);
-  const tables = await Promise.all([...names].sort().map((table) =>
-    tableStatus(settings, table, counted.answer?.find((each) => each.dimension_name === table), polled, errorOf(services, runs, table))));
-  return { services, other_runs: runs.filter(({ run_id }) => !own.includes(run_id)), source: source.fault, warehouse: fault, tables, alerts: warehouse.answer?.alerts ?? [] };
+  const tables = await Promise.all(
+    [...names].sort().map((table) =>
+      tableStatus(
+        settings,
+        table,
+        counted.answer?.find((each) => each.dimension_name === table),
+        polled,
+        errorOf(services, runs, table),
+      ),
+    ),
+  );
+  return {
+    services,
+    other_runs: runs.filter(({ run_id }) => !own.includes(run_id)),
+    source: source.fault,
+    warehouse: fault,
+    tables,
+    alerts: warehouse.answer?.alerts ?? [],
+  };
 }
 
-interface Answer<T> { readonly answer?: T; readonly fault: string | null }
+interface Answer<T> {
+  readonly answer?: T;
+  readonly fault: string | null;
+}
 
 async function askedOf<T>(end: DatabaseSettings, ask: Parameters<typeof withDatabase<T>>[2]): Promise<Answer<T>> {
-  const impatient = { ...end, limits: { connect_seconds: PATIENCE_SECONDS, lock_seconds: 0, idle_seconds: 0, lifetime_seconds: 0, ...end.limits, statement_seconds: STATEMENT_SECONDS } };
+  const impatient = {
+    ...end,
+    limits: {
+      connect_seconds: PATIENCE_SECONDS,
+      lock_seconds: 0,
+      idle_seconds: 0,
+      lifetime_seconds: 0,
+      ...end.limits,
+      statement_seconds: STATEMENT_SECONDS,
+    },
+  };
   try {
-    return { answer: await withDatabase(impatient, 'status', (database) => within(PATIENCE_SECONDS, ask(database)), PATIENCE_SECONDS), fault: null };
+    return {
+      answer: await withDatabase(
+        impatient,
+        'status',
+        (database) => within(PATIENCE_SECONDS, ask(database)),
+        PATIENCE_SECONDS,
+      ),
+      fault: null,
+    };
   } catch (error) {
     if (error instanceof TidemarkError) return { fault: error.message };
     throw error;
   }
 }
 
-async function tableStatus(settings: Settings, table: string, dimension: DimensionStatus | undefined, polled: string | null, error: string | null): Promise<TableStatus> {
+async function tableStatus(
+  settings: Settings,
+  table: string,
+  dimension: DimensionStatus | undefined,
+  polled: string | null,
+  error: string | null,
+): Promise<TableStatus> {
   const { chains, present } = await tableState(settings, table, []);
   // What one extractor has polled says nothing of the shards of others.
-  const shards = present == null ? [] : shardsOf(present).map(({ name }) => shardStatus(name, chains.find(({ shard }) => shard === name), null));
+  const shards =
+    present == null
+      ? []
+      : shardsOf(present).map(({ name }) =>
+          shardStatus(
+            name,
+            chains.find(({ shard }) => shard === name),
+            null,
+          ),
+        );
   const whole = chains.find(({ shard }) => shard === '');
-  const { watermark, lag_seconds } = shards.length > 0 ? least(shards) : shardStatus('', whole, error === null ? polled : null);
+  const { watermark, lag_seconds } =
+    shards.length > 0 ? least(shards) : shardStatus('', whole, error === null ? polled : null);
   return {
-    table, watermark, lag_seconds, shards,
+    table,
+    watermark,
+    lag_seconds,
+    shards,
     pending: chains.length === 0 ? null : chains.reduce((sum, { pending }) => sum + pending, 0),
     total: dimension?.total ?? null,
     current: dimension?.current ?? null,
@@ -102,9 +167,12 @@ async function tableStatus(settings: Settings, table: string, dimension: Dimensi
 
 function shardStatus(shard: string, chain: ChainState | undefined, polled: string | null): ShardStatus {
   const { newest, pending = 0 } = chain ?? {};
-  const looks = [newest?.extracted_at, newest === undefined ? null : polled].flatMap((moment) => (moment == null ? [] : [Date.parse(moment)]));
+  const looks = [newest?.extracted_at, newest === undefined ? null : polled].flatMap((moment) =>
+    moment == null ? [] : [Date.parse(moment)],
+  );
   return {
-    shard, pending,
+    shard,
+    pending,
     watermark: newest?.high_watermark?.time ?? null,
     lag_seconds: looks.length === 0 ? null : Math.max(0, Math.round((Date.now() - Math.max(...looks)) / 1000)),
   };
@@ -120,7 +188,9 @@ function least(shards: readonly ShardStatus[]): Pick<ShardStatus, 'watermark' | 
 /** When an extractor last read every table without a fault, here or on another machine. */
 function lastPoll(services: readonly ServiceStatus[], runs: readonly LiveRun[]): string | null {
   const here = services.filter(({ service }) => service === 'extractor').map(({ last_success_at }) => last_success_at);
-  const anywhere = runs.filter(({ pipeline_name }) => pipeline_name === 'extract').map(({ performance_metrics }) => performance_metrics.last_success_at);
+  const anywhere = runs
+    .filter(({ pipeline_name }) => pipeline_name === 'extract')
+    .map(({ performance_metrics }) => performance_metrics.last_success_at);
   const moments = [...here, ...anywhere].filter((moment) => typeof moment === 'string').sort();
   return moments.at(-1) ?? null;
 }
@@ -128,36 +198,91 @@ function lastPoll(services: readonly ServiceStatus[], runs: readonly LiveRun[]):
 type Faults = Readonly<Record<string, { at: string; error: string }>>;
 
 function errorOf(services: readonly ServiceStatus[], runs: readonly LiveRun[], table: string): string | null {
-  const faults = [...services.map(({ table_errors }) => table_errors), ...runs.map(({ performance_metrics }) => performance_metrics.table_errors as Faults | undefined)];
-  const said = faults.flatMap((each) => each?.[table] ?? []).map(({ at, error }) => `${shortTime(at) ?? ''} ${error.replaceAll(/\n\s*/g, '; ').replace(/^error: /, '')}`);
+  const faults = [
+    ...services.map(({ table_errors }) => table_errors),
+    ...runs.map(({ performance_metrics }) => performance_metrics.table_errors as Faults | undefined),
+  ];
+  const said = faults
+    .flatMap((each) => each?.[table] ?? [])
+    .map(({ at, error }) => `${shortTime(at) ?? ''} ${error.replaceAll(/\n\s*/g, '; ').replace(/^error: /, '')}`);
   return said.length === 0 ? null : [...new Set(said)].join('\n');
 }
 
-const shortTime = (moment: string | null | undefined): string | null => (moment == null ? null : moment.replace('T', ' ').replace(/\.\d+/, '').replace(/(Z|\+00(:00)?)$/, ''));
+const shortTime = (moment: string | null | undefined): string | null =>
+  moment == null
+    ? null
+    : moment
+        .replace('T', ' ')
+        .replace(/\.\d+/, '')
+        .replace(/(Z|\+00(:00)?)$/, '');
 
 /** The services, one line each. */
 export function formatServices(services: readonly ServiceStatus[]): string {
-  return formatTable(['service', 'state', 'pid', 'since', 'rounds', 'failed', 'last success', 'last error'], services.map((each) => [
-    each.service, each.state, each.pid, shortTime(each.since), each.rounds, each.failed_rounds, shortTime(each.last_success_at),
-    each.last_error == null ? null : `${shortTime(each.last_error.at) ?? ''} ${each.last_error.error.split('\n')[0]?.replace(/^error: /, '') ?? ''}`,
-  ]));
+  return formatTable(
+    ['service', 'state', 'pid', 'since', 'rounds', 'failed', 'last success', 'last error'],
+    services.map((each) => [
+      each.service,
+      each.state,
+      each.pid,
+      shortTime(each.since),
+      each.rounds,
+      each.failed_rounds,
+      shortTime(each.last_success_at),
+      each.last_error == null
+        ? null
+        : `${shortTime(each.last_error.at) ?? ''} ${each.last_error.error.split('\n')[0]?.replace(/^error: /, '') ?? ''}`,
+    ]),
+  );
 }
 
-const formatAlerts = (on: readonly Alert[]) => formatRows(on.map((each) => ({
-  severity: each.severity, alert: each.rule_name, table: each.dimension_name, condition: each.condition,
-  measured: Number(each.measured.toPrecision(4)), since: shortTime(each.since), about: each.subject,
-})));
+const formatAlerts = (on: readonly Alert[]) =>
+  formatRows(
+    on.map((each) => ({
+      severity: each.severity,
+      alert: each.rule_name,
+      table: each.dimension_name,
+      condition: each.condition,
+      measured: Number(each.measured.toPrecision(4)),
+      since: shortTime(each.since),
+      about: each.subject,
+    })),
+  );
 
 /** What a person reads. All times are UTC. */
 export function formatStatus(status: PipelineStatus, servers: string): string {
-  const away = [['source', status.source], ['warehouse', status.warehouse]].flatMap(([end, fault]) => (fault === null ? [] : [`${String(end)}: ${String(fault)}`]));
+  const away = [
+    ['source', status.source],
+    ['warehouse', status.warehouse],
+  ].flatMap(([end, fault]) => (fault === null ? [] : [`${String(end)}: ${String(fault)}`]));
   const tables = status.tables.map((each) => ({
-    table: each.table, watermark: shortTime(each.watermark), lag_seconds: each.lag_seconds, pending: each.pending, total: each.total,
-    current: each.current, historical: each.historical, last_batch: each.last_batch, applied_at: shortTime(each.last_applied_at),
+    table: each.table,
+    watermark: shortTime(each.watermark),
+    lag_seconds: each.lag_seconds,
+    pending: each.pending,
+    total: each.total,
+    current: each.current,
+    historical: each.historical,
+    last_batch: each.last_batch,
+    applied_at: shortTime(each.last_applied_at),
   }));
-  const shards = status.tables.flatMap((each) => each.shards.map(({ shard, watermark, lag_seconds, pending }) => ({ table: each.table, shard, watermark: shortTime(watermark), lag_seconds, pending })));
-  const errors = status.tables.flatMap(({ table, last_error }) => (last_error === null ? [] : [`${table}: ${last_error}`]));
-  const runs = status.other_runs.map((run) => ({ run: run.pipeline_name, since: shortTime(run.start_time), host: run.performance_metrics.host ?? null, process: run.performance_metrics.process_id ?? null }));
+  const shards = status.tables.flatMap((each) =>
+    each.shards.map(({ shard, watermark, lag_seconds, pending }) => ({
+      table: each.table,
+      shard,
+      watermark: shortTime(watermark),
+      lag_seconds,
+      pending,
+    })),
+  );
+  const errors = status.tables.flatMap(({ table, last_error }) =>
+    last_error === null ? [] : [`${table}: ${last_error}`],
+  );
+  const runs = status.other_runs.map((run) => ({
+    run: run.pipeline_name,
+    since: shortTime(run.start_time),
+    host: run.performance_metrics.host ?? null,
+    process: run.performance_metrics.process_id ?? null,
+  }));
   return [
     formatServices(status.services),
     ...(runs.length === 0 ? [] : [`\nOther runs on this warehouse\n${formatRows(runs)}`]),

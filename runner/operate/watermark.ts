@@ -1,4 +1,13 @@
-import { batchFiles, changeLogOf, checkpointSequences, newestCheckpoint, openChangeLog, readBatch, readCheckpoint, type ChangeLog } from '../change-log/chain.js';
+import {
+  batchFiles,
+  changeLogOf,
+  checkpointSequences,
+  newestCheckpoint,
+  openChangeLog,
+  readBatch,
+  readCheckpoint,
+  type ChangeLog,
+} from '../change-log/chain.js';
 import type { Settings } from '../base/settings.js';
 import { chainHead, type BatchMetadata } from '../batch/metadata.js';
 import type { Database } from '../base/database.js';
@@ -43,13 +52,24 @@ export interface CheckpointLine {
 }
 
 /** How far a table has come: one entry, or one for each shard that it is extracted by now. */
-export async function watermarksOf(settings: Settings, table: string, source: Database, warehouse: Database): Promise<Watermark[]> {
+export async function watermarksOf(
+  settings: Settings,
+  table: string,
+  source: Database,
+  warehouse: Database,
+): Promise<Watermark[]> {
   const state = await tableState(settings, table, await ledgerChains(warehouse, table));
   const shards = state.present == null ? [''] : shardsOf(state.present).map(({ name }) => name);
   return Promise.all(shards.map((shard) => watermarkOf(settings, table, shard, source, warehouse)));
 }
 
-async function watermarkOf(settings: Settings, table: string, shard: string, source: Database, warehouse: Database): Promise<Watermark> {
+async function watermarkOf(
+  settings: Settings,
+  table: string,
+  shard: string,
+  source: Database,
+  warehouse: Database,
+): Promise<Watermark> {
   const log = await openChangeLog(settings.cdc_log_dir, table, shard);
   const newest = await newestCheckpoint(log);
   const clock = await readClock(source);
@@ -61,7 +81,10 @@ async function watermarkOf(settings: Settings, table: string, shard: string, sou
     watermark: newest?.high_watermark?.time ?? null,
     extracted_at: newest?.extracted_at ?? null,
     is_complete: newest?.sweep.complete ?? false,
-    lag_seconds: newest === undefined ? null : Math.max(0, Math.round((Date.parse(clock) - Date.parse(newest.extracted_at)) / 1000)),
+    lag_seconds:
+      newest === undefined
+        ? null
+        : Math.max(0, Math.round((Date.parse(clock) - Date.parse(newest.extracted_at)) / 1000)),
     waiting_batches: waiting.length,
     waiting_changes: waiting.reduce((sum, each) => (sum === null || each === null ? null : sum + each), 0),
     loaded_sequence: (await newestInLedger(warehouse, table, shard))?.sequence ?? null,
@@ -79,14 +102,26 @@ async function changesOf(file: string): Promise<number | null> {
 }
 
 /** The newest checkpoints of a table or shard, newest first. */
-export async function listCheckpoints(settings: Settings, table: string, most: number, shard = ''): Promise<CheckpointLine[]> {
+export async function listCheckpoints(
+  settings: Settings,
+  table: string,
+  most: number,
+  shard = '',
+): Promise<CheckpointLine[]> {
   const log = changeLogOf(settings.cdc_log_dir, table, shard);
   const newest = (await checkpointSequences(log)).slice(-most).reverse();
   const found = await Promise.all(newest.map((sequence) => readCheckpoint(log, sequence)));
-  return found.filter((each) => each !== undefined).map(({ sequence, extracted_at, batch_id, change_count, high_watermark, sweep }) => ({
-    sequence, extracted_at, batch_id, changes: change_count, watermark: high_watermark?.time ?? null,
-    sweep: sweep.is_full ? 'full' as const : 'ordinary' as const, is_complete: sweep.complete,
-  }));
+  return found
+    .filter((each) => each !== undefined)
+    .map(({ sequence, extracted_at, batch_id, change_count, high_watermark, sweep }) => ({
+      sequence,
+      extracted_at,
+      batch_id,
+      changes: change_count,
+      watermark: high_watermark?.time ?? null,
+      sweep: sweep.is_full ? ('full' as const) : ('ordinary' as const),
+      is_complete: sweep.complete,
+    }));
 }
 
 /** Where to rewind to: a sequence, or the newest checkpoint at or before an instant (ISO 8601). */
@@ -101,14 +136,25 @@ const MOST_RACES = 5;
  * nothing in this one: everything is read again
  * @throws TidemarkError if nothing was extracted yet; UsageError if the sequence is yet to come
  */
-export async function rewind(settings: Settings, table: string, target: RewindTarget, shard = ''): Promise<BatchMetadata | undefined> {
+export async function rewind(
+  settings: Settings,
+  table: string,
+  target: RewindTarget,
+  shard = '',
+): Promise<BatchMetadata | undefined> {
   const log = await openChangeLog(settings.cdc_log_dir, table, shard);
   for (let races = 0; ; races += 1) {
     const newest = await newestCheckpoint(log);
     if (newest === undefined)
-      throw new TidemarkError(`nothing of ${chainName(table, shard)} was extracted yet`, { detail: `table=${table} ${log.checkpoints}`, hint: 'npx tidemark extract reads it from the beginning' });
+      throw new TidemarkError(`nothing of ${chainName(table, shard)} was extracted yet`, {
+        detail: `table=${table} ${log.checkpoints}`,
+        hint: 'npx tidemark extract reads it from the beginning',
+      });
     if ('sequence' in target && target.sequence > newest.sequence)
-      throw new UsageError(`--to is ${String(target.sequence)}, but the newest checkpoint of ${chainName(table, shard)} is ${String(newest.sequence)}`, { hint: `npx tidemark watermark show --table ${table} lists them` });
+      throw new UsageError(
+        `--to is ${String(target.sequence)}, but the newest checkpoint of ${chainName(table, shard)} is ${String(newest.sequence)}`,
+        { hint: `npx tidemark watermark show --table ${table} lists them` },
+      );
     const found = await findCheckpoint(log, target);
     const earlier = found !== undefined && isSameServer(newest, found) ? found : undefined;
     try {
@@ -123,14 +169,27 @@ export async function rewind(settings: Settings, table: string, target: RewindTa
 function rewound(newest: BatchMetadata, earlier: BatchMetadata | undefined): BatchMetadata {
   const head = chainHead(newest);
   const { floor, snapshot, horizon, sweep, full_sweep, high_watermark } = earlier ?? {
-    ...newest, high_watermark: null, full_sweep: null,
+    ...newest,
+    high_watermark: null,
+    full_sweep: null,
     // Without transactions to go on from, the next sweep begins at the beginning.
     sweep: { ...newest.sweep, complete: true, before_transaction: null, undated: null },
   };
   return {
-    ...newest, floor, snapshot, horizon, sweep, full_sweep, high_watermark,
-    sequence: newest.sequence + 1, batch_id: null, checksum: null, change_count: 0,
-    watermark: newest.high_watermark?.time ?? null, previous_batch_id: head.batch_id, previous_checksum: head.checksum,
+    ...newest,
+    floor,
+    snapshot,
+    horizon,
+    sweep,
+    full_sweep,
+    high_watermark,
+    sequence: newest.sequence + 1,
+    batch_id: null,
+    checksum: null,
+    change_count: 0,
+    watermark: newest.high_watermark?.time ?? null,
+    previous_batch_id: head.batch_id,
+    previous_checksum: head.checksum,
   };
 }
 

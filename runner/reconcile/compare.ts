@@ -3,7 +3,13 @@ import { logger } from '../base/logger.js';
 import { compareAtSource, type ComparisonQueries, type SourceState } from '../source/comparison.js';
 import type { SourceTable } from '../source/table.js';
 import type { Database } from '../base/database.js';
-import { comparisonChecksums, comparisonDigests, comparisonStates, type BucketChecksum, type KeyDigest } from '../warehouse/comparison.js';
+import {
+  comparisonChecksums,
+  comparisonDigests,
+  comparisonStates,
+  type BucketChecksum,
+  type KeyDigest,
+} from '../warehouse/comparison.js';
 
 /** A key whose row and current version are not the same. Contents are printed as PostgreSQL prints a row of texts. */
 export interface Difference {
@@ -58,32 +64,48 @@ const PASSES = 3;
 export async function compareTable(comparing: Comparing): Promise<Comparison> {
   const { source, warehouse, table, described, queries } = comparing;
   const [ours, theirs] = await Promise.all([
-    comparisonChecksums(warehouse, table, BUCKETS), compareAtSource<BucketChecksum>(source, described, queries.checksums, [String(BUCKETS)]),
+    comparisonChecksums(warehouse, table, BUCKETS),
+    compareAtSource<BucketChecksum>(source, described, queries.checksums, [String(BUCKETS)]),
   ]);
   const buckets = differingBuckets(theirs, ours);
   const { candidates, part_looked_at } = await findCandidates(comparing, buckets);
   const differences: Difference[] = [];
   let open = candidates;
   for (let pass = 0; pass < PASSES && open.length > 0; pass += 1) open = await settle(comparing, open, differences);
-  return { source_rows: countRows(theirs), current_versions: countRows(ours), differences, unsettled: open.length, part_looked_at };
+  return {
+    source_rows: countRows(theirs),
+    current_versions: countRows(ours),
+    differences,
+    unsettled: open.length,
+    part_looked_at,
+  };
 }
 
-const countRows = (checksums: readonly BucketChecksum[]) => checksums.reduce((sum, { row_count }) => sum + Number(row_count), 0);
+const countRows = (checksums: readonly BucketChecksum[]) =>
+  checksums.reduce((sum, { row_count }) => sum + Number(row_count), 0);
 
 /** A bucket that differs, and how many rows it has at the end that has more of them. */
-interface DifferingBucket { readonly bucket: number; readonly rows: number }
+interface DifferingBucket {
+  readonly bucket: number;
+  readonly rows: number;
+}
 
 function differingBuckets(theirs: readonly BucketChecksum[], ours: readonly BucketChecksum[]): DifferingBucket[] {
   const known = new Map(ours.map((each) => [each.bucket, each]));
   const differing = theirs.flatMap(({ bucket, row_count, checksum }) => {
     const same = known.get(bucket);
     known.delete(bucket);
-    return same?.row_count === row_count && same.checksum === checksum ? [] : [{ bucket, rows: Math.max(Number(row_count), Number(same?.row_count ?? 0)) }];
+    return same?.row_count === row_count && same.checksum === checksum
+      ? []
+      : [{ bucket, rows: Math.max(Number(row_count), Number(same?.row_count ?? 0)) }];
   });
   return [...differing, ...[...known.values()].map(({ bucket, row_count }) => ({ bucket, rows: Number(row_count) }))];
 }
 
-async function findCandidates({ source, warehouse, table, described, queries, limits = LIMITS }: Comparing, buckets: readonly DifferingBucket[]): Promise<{ candidates: string[]; part_looked_at: number }> {
+async function findCandidates(
+  { source, warehouse, table, described, queries, limits = LIMITS }: Comparing,
+  buckets: readonly DifferingBucket[],
+): Promise<{ candidates: string[]; part_looked_at: number }> {
   const candidates: string[] = [];
   let rows = 0;
   for (const group of groups(buckets, limits.digests)) {
@@ -100,7 +122,10 @@ async function findCandidates({ source, warehouse, table, described, queries, li
     }
     candidates.push(...known.keys());
     if (candidates.length < limits.candidates) continue;
-    logger.warn({ table }, `${String(candidates.length)} keys differ so far: these are looked at, run reconcile again for the rest`);
+    logger.warn(
+      { table },
+      `${String(candidates.length)} keys differ so far: these are looked at, run reconcile again for the rest`,
+    );
     break;
   }
   return { candidates, part_looked_at: rows === 0 ? 1 : rows / sumOfRows(buckets) };
@@ -127,11 +152,14 @@ function groups(buckets: readonly DifferingBucket[], most: number): DifferingBuc
 async function settle(comparing: Comparing, keys: readonly string[], differences: Difference[]): Promise<string[]> {
   const pieces = chunks(keys, MOST_KEYS);
   const before = new Map<string, string>();
-  for (const piece of pieces) for (const state of await sourceStates(comparing, piece)) before.set(state.key, fingerprintOf(state));
+  for (const piece of pieces)
+    for (const state of await sourceStates(comparing, piece)) before.set(state.key, fingerprintOf(state));
   await comparing.catchUp();
   const changed: string[] = [];
   for (const piece of pieces) {
-    const history = new Map((await comparisonStates(comparing.warehouse, comparing.table, piece)).map(({ key, content }) => [key, content]));
+    const history = new Map(
+      (await comparisonStates(comparing.warehouse, comparing.table, piece)).map(({ key, content }) => [key, content]),
+    );
     const after = new Map((await sourceStates(comparing, piece)).map((state) => [state.key, state]));
     for (const key of piece) {
       const row = after.get(key);
@@ -144,7 +172,8 @@ async function settle(comparing: Comparing, keys: readonly string[], differences
 }
 
 /** Stands for a row in memory: rows may be large and many, and of most only whether they changed is asked. */
-const fingerprintOf = ({ content, written_by }: SourceState) => createHash('sha256').update(written_by).update('\0').update(content).digest('base64');
+const fingerprintOf = ({ content, written_by }: SourceState) =>
+  createHash('sha256').update(written_by).update('\0').update(content).digest('base64');
 
 function differenceOf(key: string, source: string | null, history: string | null): Difference | undefined {
   if (source === history) return undefined;
@@ -156,5 +185,7 @@ const sourceStates = ({ source, described, queries }: Comparing, keys: readonly 
 
 /** Cuts a list into pieces of at most `size`. */
 export function chunks<T>(list: readonly T[], size: number): T[][] {
-  return Array.from({ length: Math.ceil(list.length / size) }, (_, index) => list.slice(index * size, (index + 1) * size));
+  return Array.from({ length: Math.ceil(list.length / size) }, (_, index) =>
+    list.slice(index * size, (index + 1) * size),
+  );
 }

@@ -33,35 +33,61 @@ export function assertFewDeletes(table: string, comparison: Comparison, mostPerc
   const found = comparison.differences.filter(({ kind }) => kind === 'extra').length;
   const deletes = Math.round(found / comparison.part_looked_at);
   if (deletes * 100 <= comparison.current_versions * mostPercent) return;
-  throw new TidemarkError(`${deletes === found ? '' : 'about '}${String(deletes)} of ${String(comparison.current_versions)} rows of ${table} are gone from the source: more than MAX_DELETE_PERCENT (${String(mostPercent)}) allows to close`, {
-    detail: `table=${table} source_rows=${String(comparison.source_rows)} current_versions=${String(comparison.current_versions)}`,
-    hint: 'see that the source is whole; if the rows were deleted on purpose: npx tidemark reconcile --repair --allow-deletes',
-  });
+  throw new TidemarkError(
+    `${deletes === found ? '' : 'about '}${String(deletes)} of ${String(comparison.current_versions)} rows of ${table} are gone from the source: more than MAX_DELETE_PERCENT (${String(mostPercent)}) allows to close`,
+    {
+      detail: `table=${table} source_rows=${String(comparison.source_rows)} current_versions=${String(comparison.current_versions)}`,
+      hint: 'see that the source is whole; if the rows were deleted on purpose: npx tidemark reconcile --repair --allow-deletes',
+    },
+  );
 }
 
 /** Writes the differences to the change log as ordinary batches: rows as they are now, and deletes of those that are gone. */
 export async function publishRepairs(repairing: Repairing, differences: readonly Difference[]): Promise<number> {
   const { settings, described, source } = repairing;
-  const keysOf = (isExtra: boolean) => differences.filter(({ kind }) => (kind === 'extra') === isExtra).map(({ key }) => key);
+  const keysOf = (isExtra: boolean) =>
+    differences.filter(({ kind }) => (kind === 'extra') === isExtra).map(({ key }) => key);
   let published = 0;
   const readRows = async (keys: readonly string[], notBefore: string | null): Promise<Lines> =>
-    readKeyedPage(source, described, keys, { rows: keys.length + 1, bytes: settings.batch_max_bytes, known: NOTHING_KNOWN }, notBefore);
-  for (const keys of chunks(keysOf(false), settings.batch_size)) published += await publishSmall(repairing, keys, readRows);
+    readKeyedPage(
+      source,
+      described,
+      keys,
+      { rows: keys.length + 1, bytes: settings.batch_max_bytes, known: NOTHING_KNOWN },
+      notBefore,
+    );
+  for (const keys of chunks(keysOf(false), settings.batch_size))
+    published += await publishSmall(repairing, keys, readRows);
   const readDeletes = async (keys: readonly string[], notBefore: string | null): Promise<Lines> => {
-    const [gone] = await compareAtSource<Deletions>(source, described, repairing.queries.deletions, [JSON.stringify(keys), notBefore]);
-    return { lines: gone?.lines ?? null, change_count: gone?.change_count ?? 0, extracted_at: gone?.extracted_at ?? '', has_more: false };
+    const [gone] = await compareAtSource<Deletions>(source, described, repairing.queries.deletions, [
+      JSON.stringify(keys),
+      notBefore,
+    ]);
+    return {
+      lines: gone?.lines ?? null,
+      change_count: gone?.change_count ?? 0,
+      extracted_at: gone?.extracted_at ?? '',
+      has_more: false,
+    };
   };
-  for (const keys of chunks(keysOf(true), settings.batch_size)) published += await publishSmall(repairing, keys, readDeletes);
+  for (const keys of chunks(keysOf(true), settings.batch_size))
+    published += await publishSmall(repairing, keys, readDeletes);
   return published;
 }
 
-interface Lines { readonly lines: string | null; readonly change_count: number; readonly extracted_at: string; readonly has_more: boolean }
+interface Lines {
+  readonly lines: string | null;
+  readonly change_count: number;
+  readonly extracted_at: string;
+  readonly has_more: boolean;
+}
 type Reader = (keys: readonly string[], notBefore: string | null) => Promise<Lines>;
 
 /** Where nothing differs, a restart still needs its checkpoint: extraction goes on from there. */
 export async function publishRestart(repairing: Repairing, clock: string): Promise<void> {
   const newest = await repairing.newest();
-  const extractedAt = newest !== undefined && Date.parse(newest.extracted_at) > Date.parse(clock) ? newest.extracted_at : clock;
+  const extractedAt =
+    newest !== undefined && Date.parse(newest.extracted_at) > Date.parse(clock) ? newest.extracted_at : clock;
   await publishCheckpoint(repairing.log, { ...metadataOf(repairing, newest, null, 0, extractedAt), batch_id: null });
 }
 
@@ -73,7 +99,10 @@ async function publishSmall(repairing: Repairing, keys: readonly string[], read:
     if (lines === null) return 0;
     if (has_more) {
       const middle = Math.ceil(keys.length / 2);
-      return await publishSmall(repairing, keys.slice(0, middle), read) + await publishSmall(repairing, keys.slice(middle), read);
+      return (
+        (await publishSmall(repairing, keys.slice(0, middle), read)) +
+        (await publishSmall(repairing, keys.slice(middle), read))
+      );
     }
     await awaitFlush(repairing.source);
     try {
@@ -95,16 +124,30 @@ function metadataOf(
 ): BatchMetadata & { batch_id: string } {
   const head = chainHead(newest);
   const { restart, identity, described } = repairing;
-  const watermark = restart === undefined ? newest : {
-    floor: restart.floor, snapshot: restart.snapshot, horizon: restart.horizon, full_sweep: restart.full_sweep,
-    sweep: {
-      complete: true, is_full: true, from_floor: null, from_high_watermark: null, from_transaction: null,
-      before_transaction: restart.bounds.before_transaction, undated: null,
-    },
-  };
+  const watermark =
+    restart === undefined
+      ? newest
+      : {
+          floor: restart.floor,
+          snapshot: restart.snapshot,
+          horizon: restart.horizon,
+          full_sweep: restart.full_sweep,
+          sweep: {
+            complete: true,
+            is_full: true,
+            from_floor: null,
+            from_high_watermark: null,
+            from_transaction: null,
+            before_transaction: restart.bounds.before_transaction,
+            undated: null,
+          },
+        };
   const metadata = batchMetadataSchema.parse({
-    ...newest, ...watermark,
-    table: repairing.table, shard: repairing.log.shard === '' ? null : repairing.log.shard, shard_layout: repairing.layout,
+    ...newest,
+    ...watermark,
+    table: repairing.table,
+    shard: repairing.log.shard === '' ? null : repairing.log.shard,
+    shard_layout: repairing.layout,
     sequence: (newest?.sequence ?? 0) + 1,
     extracted_at: extractedAt,
     change_count: changes,

@@ -55,23 +55,45 @@ export async function reconcileTables(selection: ReconcileSelection): Promise<Re
   const { settings, signal, onlyDeclared = false } = selection;
   const isStopping = () => signal?.aborted === true;
   return withDatabase(settings.warehouse, 'reconcile', async (registry) => {
-    const selected = selectUnpaused(await dimensionMappings(registry), selection.tables).filter(({ deletes }) => !onlyDeclared || deletes === 'reconcile');
-    if (onlyDeclared && selected.length === 0) warnOnce('nothing to reconcile', 'no table is registered with deletes => \'reconcile\': there is nothing to do until one is. Others are compared where --table names them');
+    const selected = selectUnpaused(await dimensionMappings(registry), selection.tables).filter(
+      ({ deletes }) => !onlyDeclared || deletes === 'reconcile',
+    );
+    if (onlyDeclared && selected.length === 0)
+      warnOnce(
+        'nothing to reconcile',
+        "no table is registered with deletes => 'reconcile': there is nothing to do until one is. Others are compared where --table names them",
+      );
     // Each attempt opens its own connections; what was published and loaded before a fault is found to agree.
-    return eachTable(selected, (mapping) => retrying(mapping.dimension_name, { renew: () => Promise.resolve() }, isStopping, () =>
-      withDatabase(settings.warehouse, 'reconcile', (warehouse) => withDatabase(settings.source, 'reconcile', (source) => reconcileTable(selection, mapping, source, warehouse)))));
+    return eachTable(selected, (mapping) =>
+      retrying(mapping.dimension_name, { renew: () => Promise.resolve() }, isStopping, () =>
+        withDatabase(settings.warehouse, 'reconcile', (warehouse) =>
+          withDatabase(settings.source, 'reconcile', (source) => reconcileTable(selection, mapping, source, warehouse)),
+        ),
+      ),
+    );
   });
 }
 
-async function reconcileTable(selection: ReconcileSelection, mapping: DimensionMapping, source: Database, warehouse: Database): Promise<ReconcileResult> {
+async function reconcileTable(
+  selection: ReconcileSelection,
+  mapping: DimensionMapping,
+  source: Database,
+  warehouse: Database,
+): Promise<ReconcileResult> {
   const { deletes, columns } = await comparisonColumns(warehouse, mapping.dimension_name);
   const repairing = await prepare(selection, mapping, source, warehouse, columns);
   const comparison = await timed('compare', () => compareTable(repairing));
   const count = (wanted: Difference['kind']) => comparison.differences.filter(({ kind }) => kind === wanted).length;
   const found = {
-    table: mapping.dimension_name, source_rows: comparison.source_rows, current_versions: comparison.current_versions,
-    missing: count('missing'), extra: count('extra'), different: count('different'),
-    unsettled: comparison.unsettled, repaired: 0, differences: comparison.differences,
+    table: mapping.dimension_name,
+    source_rows: comparison.source_rows,
+    current_versions: comparison.current_versions,
+    missing: count('missing'),
+    extra: count('extra'),
+    different: count('different'),
+    unsettled: comparison.unsettled,
+    repaired: 0,
+    differences: comparison.differences,
   };
   const repairs = selection.repair === true || (selection.repair === 'declared' && deletes === 'reconcile');
   try {
@@ -79,7 +101,9 @@ async function reconcileTable(selection: ReconcileSelection, mapping: DimensionM
     return found;
   } finally {
     // What was found is noted also where the repair is refused, as it is for too many deletes.
-    await noteReconciliation(warehouse, found).catch((error: unknown) => { logger.warn({ table: found.table }, `what was found is not noted: ${String(error)}`); });
+    await noteReconciliation(warehouse, found).catch((error: unknown) => {
+      logger.warn({ table: found.table }, `what was found is not noted: ${String(error)}`);
+    });
   }
 }
 
@@ -101,29 +125,54 @@ async function prepare(
   const isRestart = known !== undefined && !isSameServer(identity, known);
   const load = () => loadTables({ settings, tables: [table], signal });
   return {
-    source, warehouse, table, described, settings, log, identity, newest, limits, layout: state.present ?? null,
+    source,
+    warehouse,
+    table,
+    described,
+    settings,
+    log,
+    identity,
+    newest,
+    limits,
+    layout: state.present ?? null,
     queries: await describeComparison(source, described, mapping, columns),
     restart: isRestart ? await beginAgain(source, settings, table, described, known) : undefined,
     // Another server cannot be extracted from before it is reconciled; what was captured before is loaded.
     catchUp: async () => {
       const shards = state.present == null ? ['whole' as const] : shardsOf(state.present);
-      if (!isRestart) for (const shard of shards) await waitForOthers(table, () => extractTables({ settings, tables: [table], signal, shard }));
+      if (!isRestart)
+        for (const shard of shards)
+          await waitForOthers(table, () => extractTables({ settings, tables: [table], signal, shard }));
       await load();
     },
   };
 }
 
-async function beginAgain(source: Database, settings: Settings, table: string, described: Repairing['described'], known: BatchMetadata): Promise<Repairing['restart']> {
-  logger.warn({ table }, `the source is another server than the one of ${known.extracted_at}: after the repair extraction goes on from here`);
+async function beginAgain(
+  source: Database,
+  settings: Settings,
+  table: string,
+  described: Repairing['described'],
+  known: BatchMetadata,
+): Promise<Repairing['restart']> {
+  logger.warn(
+    { table },
+    `the source is another server than the one of ${known.extracted_at}: after the repair extraction goes on from here`,
+  );
   return beginSweep({ source, settings, table, described, full: true }, undefined);
 }
 
-async function repair({ settings, signal, allowDeletes }: ReconcileSelection, repairing: Repairing, comparison: Comparison): Promise<number> {
+async function repair(
+  { settings, signal, allowDeletes }: ReconcileSelection,
+  repairing: Repairing,
+  comparison: Comparison,
+): Promise<number> {
   const { table, source, restart } = repairing;
   if (!allowDeletes) assertFewDeletes(table, comparison, settings.max_delete_percent);
   const published = await waitForOthers(table, async () => {
     const holder = await lockExtraction(source, table);
-    if (holder !== undefined) throw new HeldError(`another extractor holds ${table}: ${holder}`, { detail: `table=${table}` });
+    if (holder !== undefined)
+      throw new HeldError(`another extractor holds ${table}: ${holder}`, { detail: `table=${table}` });
     try {
       const changes = await publishRepairs(repairing, comparison.differences);
       if (changes === 0 && restart !== undefined) await publishRestart(repairing, restart.floor);
@@ -141,16 +190,33 @@ async function repair({ settings, signal, allowDeletes }: ReconcileSelection, re
  * The newest of the chain of the whole table, to which repairs belong, captured no earlier than the newest of any chain. Where the table
  * was only ever extracted by shards it begins now, and says nothing of how far extraction has come.
  */
-async function newestOfTable(settings: Settings, warehouse: Database, table: string): Promise<BatchMetadata | undefined> {
+async function newestOfTable(
+  settings: Settings,
+  warehouse: Database,
+  table: string,
+): Promise<BatchMetadata | undefined> {
   const { chains } = await tableState(settings, table, []);
-  const whole = await newestKnown({ log: changeLogOf(settings.cdc_log_dir, table), ledger: await newestInLedger(warehouse, table) });
-  const latest = chains.map(({ newest }) => newest).reduce((one, other) => ((other?.extracted_at ?? '') > (one?.extracted_at ?? '') ? other : one), whole);
+  const whole = await newestKnown({
+    log: changeLogOf(settings.cdc_log_dir, table),
+    ledger: await newestInLedger(warehouse, table),
+  });
+  const latest = chains
+    .map(({ newest }) => newest)
+    .reduce((one, other) => ((other?.extracted_at ?? '') > (one?.extracted_at ?? '') ? other : one), whole);
   if (latest === undefined || whole === latest) return whole;
   const { system_identifier, database_oid, timeline, extracted_at } = latest;
   if (whole !== undefined) return { ...whole, system_identifier, database_oid, timeline, extracted_at };
   return {
-    ...latest, shard: null, sequence: 0, batch_id: null, previous_batch_id: null, checksum: null, previous_checksum: null, high_watermark: null,
-    full_sweep: null, sweep: { ...latest.sweep, complete: true, before_transaction: null, undated: null },
+    ...latest,
+    shard: null,
+    sequence: 0,
+    batch_id: null,
+    previous_batch_id: null,
+    checksum: null,
+    previous_checksum: null,
+    high_watermark: null,
+    full_sweep: null,
+    sweep: { ...latest.sweep, complete: true, before_transaction: null, undated: null },
   };
 }
 
@@ -166,12 +232,22 @@ async function restartShards(repairing: Repairing, clock: string): Promise<void>
 /** What another machine extracts into a folder of its own is nothing that this one could read, or go on with. */
 function assertShardsAreHere(state: TableState): void {
   if (state.present == null) return;
-  const here = new Set(presentChains(state).filter(({ newest }) => newest !== undefined).map(({ shard }) => shard));
-  const missing = shardsOf(state.present).map(({ name }) => name).filter((name) => !here.has(name) && state.ledger.some(({ shard }) => shard === name));
+  const here = new Set(
+    presentChains(state)
+      .filter(({ newest }) => newest !== undefined)
+      .map(({ shard }) => shard),
+  );
+  const missing = shardsOf(state.present)
+    .map(({ name }) => name)
+    .filter((name) => !here.has(name) && state.ledger.some(({ shard }) => shard === name));
   if (missing.length === 0) return;
-  throw new TidemarkError(`the change log here lacks shards of ${state.table} that are extracted elsewhere: ${missing.join(', ')}`, {
-    detail: `table=${state.table}`, hint: 'reconcile where all shards have their change log: a folder that the machines share',
-  });
+  throw new TidemarkError(
+    `the change log here lacks shards of ${state.table} that are extracted elsewhere: ${missing.join(', ')}`,
+    {
+      detail: `table=${state.table}`,
+      hint: 'reconcile where all shards have their change log: a folder that the machines share',
+    },
+  );
 }
 
 const PATIENCE_MS = 60_000;
@@ -186,7 +262,11 @@ async function waitForOthers<T>(table: string, work: () => Promise<T>): Promise<
     } catch (error) {
       if (!(error instanceof HeldError)) throw error;
       if (performance.now() > deadline)
-        throw new TidemarkError(`${error.message}, and does not let go of it`, { detail: `table=${table}`, hint: 'reconcile again when its sweep is done', cause: error });
+        throw new TidemarkError(`${error.message}, and does not let go of it`, {
+          detail: `table=${table}`,
+          hint: 'reconcile again when its sweep is done',
+          cause: error,
+        });
       await sleep(PAUSE_MS);
     }
   }

@@ -16,13 +16,18 @@ export async function dimensionFiles(folder: string): Promise<DimensionFile[]> {
     if (hasCode(error, 'ENOENT')) return [];
     throw error;
   });
-  const files = names.filter((name) => name.endsWith('.sql')).sort().map((name) => path.join(folder, name));
+  const files = names
+    .filter((name) => name.endsWith('.sql'))
+    .sort()
+    .map((name) => path.join(folder, name));
   return Promise.all(files.map(async (file) => ({ file, text: await readFile(file, 'utf8') })));
 }
 
 /** The last file that registers a dimension of that name; undefined where none does. */
 export function registeringFile(files: readonly DimensionFile[], name: string): string | undefined {
-  return files.findLast(({ text }) => text.includes('register_dimension') && text.includes(`p_dimension_name => '${name}'`))?.file;
+  return files.findLast(
+    ({ text }) => text.includes('register_dimension') && text.includes(`p_dimension_name => '${name}'`),
+  )?.file;
 }
 
 /**
@@ -38,8 +43,13 @@ export async function writeDimensionFile(folder: string, words: string, text: st
     await writeFile(file, text, { flag: 'wx' });
     return file;
   } catch (error) {
-    throw new TidemarkError(`the migration cannot be written: ${error instanceof Error ? error.message : String(error)}`, {
-      detail: folder, cause: error, hint: 'give this user the folder, set DIMENSIONS_DIR to another one, or print it with --dry-run',
-    });
+    throw new TidemarkError(
+      `the migration cannot be written: ${error instanceof Error ? error.message : String(error)}`,
+      {
+        detail: folder,
+        cause: error,
+        hint: 'give this user the folder, set DIMENSIONS_DIR to another one, or print it with --dry-run',
+      },
+    );
   }
 }

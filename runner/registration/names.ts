@@ -3,8 +3,17 @@ import { LONGEST_NAME, fitName } from '../base/sql-text.js';
 
 /** Columns that every history has for itself. */
 export const OWN_COLUMNS: readonly string[] = [
-  'surrogate_key', 'valid_from', 'valid_to', 'is_current', 'cdc_operation', 'cdc_timestamp',
-  'batch_id', 'created_at', 'updated_at', 'captured_at', 'change_line',
+  'surrogate_key',
+  'valid_from',
+  'valid_to',
+  'is_current',
+  'cdc_operation',
+  'cdc_timestamp',
+  'batch_id',
+  'created_at',
+  'updated_at',
+  'captured_at',
+  'change_line',
 ];
 
 /**
@@ -24,14 +33,27 @@ export function historyNames(
   const names = new Map<string, string>();
   const isFree = (name: string) => !taken.includes(name) && ![...names.values()].includes(name);
   for (const [source, history] of rename) {
-    if (!stored.includes(source)) throw new UsageError(`--rename ${source}=${history}: history does not keep ${source}`, { hint: 'rename columns that are tracked, untracked or part of the key' });
-    if (Buffer.byteLength(history) > LONGEST_NAME) throw new UsageError(`--rename ${source}=${history}: the name is longer than ${String(LONGEST_NAME)} bytes`, { hint: 'PostgreSQL would cut it: give a shorter one' });
-    if (!isFree(history)) throw new UsageError(`--rename ${source}=${history}: history has a column of that name`, { hint: `taken are: ${[...taken, ...names.values()].join(', ')}` });
+    if (!stored.includes(source))
+      throw new UsageError(`--rename ${source}=${history}: history does not keep ${source}`, {
+        hint: 'rename columns that are tracked, untracked or part of the key',
+      });
+    if (Buffer.byteLength(history) > LONGEST_NAME)
+      throw new UsageError(`--rename ${source}=${history}: the name is longer than ${String(LONGEST_NAME)} bytes`, {
+        hint: 'PostgreSQL would cut it: give a shorter one',
+      });
+    if (!isFree(history))
+      throw new UsageError(`--rename ${source}=${history}: history has a column of that name`, {
+        hint: `taken are: ${[...taken, ...names.values()].join(', ')}`,
+      });
     names.set(source, history);
   }
   for (const source of stored.filter((name) => !names.has(name))) {
     const wanted = key.includes(source) && source === 'id' ? keyName(table) : source;
-    const candidates = [wanted, fitName(`source_${source}`), ...stored.map((_, place) => fitName(`source_${source}`, `_${String(place + 2)}`))];
+    const candidates = [
+      wanted,
+      fitName(`source_${source}`),
+      ...stored.map((_, place) => fitName(`source_${source}`, `_${String(place + 2)}`)),
+    ];
     names.set(source, candidates.find((name) => isFree(name) && (name === source || !stored.includes(name))) ?? source);
   }
   return names;
@@ -39,7 +61,13 @@ export function historyNames(
 
 /** orders becomes order_key, categories category_key, addresses address_key. */
 function keyName(table: string): string {
-  const plain = table.toLowerCase().replace(/[^a-z0-9]+/g, '_').replace(/^_+|_+$/g, '');
-  const singular = plain.replace(/ies$/, 'y').replace(/(ss|x|ch|sh)es$/, '$1').replace(/(?<!s)s$/, '');
+  const plain = table
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '_')
+    .replace(/^_+|_+$/g, '');
+  const singular = plain
+    .replace(/ies$/, 'y')
+    .replace(/(ss|x|ch|sh)es$/, '$1')
+    .replace(/(?<!s)s$/, '');
   return fitName(/^[a-z]/.test(singular) ? singular : `source_${singular}`, '_key');
 }

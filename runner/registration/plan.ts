@@ -55,7 +55,15 @@ export interface Registration {
 /** Names that a batch file uses for itself. */
 const BATCH_COLUMNS = ['operation_type', 'cdc_timestamp', 'extracted_at'];
 /** Names that say what they are; the first that is there is taken. */
-const EFFECTIVE_TIMES = ['last_updated', 'updated_at', 'last_modified', 'last_modified_at', 'modified_at', 'changed_at', 'update_time'];
+const EFFECTIVE_TIMES = [
+  'last_updated',
+  'updated_at',
+  'last_modified',
+  'last_modified_at',
+  'modified_at',
+  'changed_at',
+  'update_time',
+];
 const INSERT_TIMES = ['created_at', 'inserted_at', 'create_time', 'creation_time'];
 /** The longest name whose history, and its function of the longest name, PostgreSQL need not cut. */
 const LONGEST_NAME = 63 - 'dim__history_as_of'.length;
@@ -64,7 +72,11 @@ const LONGEST_NAME = 63 - 'dim__history_as_of'.length;
  * Decides what becomes of each column of a source table, from its catalog and what the user said.
  * @throws UsageError for an option that does not fit the table; TidemarkError where the table cannot be captured
  */
-export function planRegistration(table: CatalogTable, options: RegistrationOptions, inWarehouse: readonly WarehouseType[]): Registration {
+export function planRegistration(
+  table: CatalogTable,
+  options: RegistrationOptions,
+  inWarehouse: readonly WarehouseType[],
+): Registration {
   assertColumnsThere(table, options);
   const name = dimensionName(table, options);
   const key = businessKey(table, options.key);
@@ -86,54 +98,99 @@ export function planRegistration(table: CatalogTable, options: RegistrationOptio
   const columns = captured.map((column): RegisteredColumn => {
     const role = roleOf(column);
     const history = names.get(column.name) ?? 'valid_from';
-    const comment = column.comment ?? (role === 'business key' ? `Business key: ${table.table}.${column.name}.` : `${table.table}.${column.name}.`);
-    if (times.includes(column.name)) return { source: column.name, history, role, type: undefined, comment, remark: undefined };
+    const comment =
+      column.comment ??
+      (role === 'business key' ? `Business key: ${table.table}.${column.name}.` : `${table.table}.${column.name}.`);
+    if (times.includes(column.name))
+      return { source: column.name, history, role, type: undefined, comment, remark: undefined };
     const { type, reason } = historyType(column, inWarehouse);
-    return { source: column.name, history, role, type, comment, remark: reason ?? (column.is_generated ? 'generated at the source' : undefined) };
+    return {
+      source: column.name,
+      history,
+      role,
+      type,
+      comment,
+      remark: reason ?? (column.is_generated ? 'generated at the source' : undefined),
+    };
   });
   return {
-    name, table, columns: inOrder(columns, key), ignored: options.ignore, time_type: timeType(effective) ?? 'timestamptz',
-    options, returns: false, remarks: remarksOn(table, effective),
-    deletes: planDeletes(table, options, new Map([
-      ...options.ignore.map((column): [string, string] => [column, 'left out']),
-      ...columns.flatMap(({ source, role }): [string, string][] => (role === 'tracked' || role === 'untracked' ? [] : [[source, `the ${role}`]])),
-    ])),
+    name,
+    table,
+    columns: inOrder(columns, key),
+    ignored: options.ignore,
+    time_type: timeType(effective) ?? 'timestamptz',
+    options,
+    returns: false,
+    remarks: remarksOn(table, effective),
+    deletes: planDeletes(
+      table,
+      options,
+      new Map([
+        ...options.ignore.map((column): [string, string] => [column, 'left out']),
+        ...columns.flatMap(({ source, role }): [string, string][] =>
+          role === 'tracked' || role === 'untracked' ? [] : [[source, `the ${role}`]],
+        ),
+      ]),
+    ),
   };
 }
 
 /** Key first, in its own order, then the columns as the table has them, the times last. */
 function inOrder(columns: readonly RegisteredColumn[], key: readonly string[]): RegisteredColumn[] {
-  const place = ({ source, role }: RegisteredColumn) => (role === 'business key' ? key.indexOf(source) - key.length : role.endsWith('time') ? 1 : 0);
+  const place = ({ source, role }: RegisteredColumn) =>
+    role === 'business key' ? key.indexOf(source) - key.length : role.endsWith('time') ? 1 : 0;
   return [...columns].sort((one, other) => place(one) - place(other));
 }
 
 function assertColumnsThere(table: CatalogTable, options: RegistrationOptions): void {
   const { effective_time: effective, insert_time: insert } = options;
   const named = [
-    ...options.key, ...options.track, ...options.untracked, ...options.ignore, ...options.rename.keys(),
-    ...(effective === undefined ? [] : [effective]), ...(insert === undefined || insert === 'none' ? [] : [insert]),
+    ...options.key,
+    ...options.track,
+    ...options.untracked,
+    ...options.ignore,
+    ...options.rename.keys(),
+    ...(effective === undefined ? [] : [effective]),
+    ...(insert === undefined || insert === 'none' ? [] : [insert]),
   ];
   const there = table.columns.map((column) => column.name);
   const missing = [...new Set(named)].filter((name) => !there.includes(name));
   if (missing.length === 0) return;
-  throw new UsageError(`${shownName(table)} has no column ${missing.join(', ')}`, { hint: `its columns are: ${there.slice(0, 30).join(', ')}${there.length > 30 ? ', ...' : ''}` });
+  throw new UsageError(`${shownName(table)} has no column ${missing.join(', ')}`, {
+    hint: `its columns are: ${there.slice(0, 30).join(', ')}${there.length > 30 ? ', ...' : ''}`,
+  });
 }
 
 function assertOneRoleEach(options: RegistrationOptions, key: readonly string[], times: readonly string[]): void {
-  const roles = [...new Set(key), ...times, ...new Set(options.track), ...new Set(options.untracked), ...new Set(options.ignore)];
+  const roles = [
+    ...new Set(key),
+    ...times,
+    ...new Set(options.track),
+    ...new Set(options.untracked),
+    ...new Set(options.ignore),
+  ];
   const twice = roles.find((name, place) => roles.indexOf(name) !== place);
   if (twice === undefined) return;
-  throw new UsageError(`column ${twice} is given two roles`, { hint: 'a column is part of the key, one of the times, tracked, untracked or ignored' });
+  throw new UsageError(`column ${twice} is given two roles`, {
+    hint: 'a column is part of the key, one of the times, tracked, untracked or ignored',
+  });
 }
 
 function assertNamesFree(columns: readonly CatalogColumn[]): void {
   const taken = columns.find((column) => BATCH_COLUMNS.includes(column.name));
   if (taken === undefined) return;
-  throw new TidemarkError(`source column ${taken.name} has a name that batch files use for themselves`, { hint: `leave it out with --ignore ${taken.name}; or give it another name at the source, or in a view there that is registered instead` });
+  throw new TidemarkError(`source column ${taken.name} has a name that batch files use for themselves`, {
+    hint: `leave it out with --ignore ${taken.name}; or give it another name at the source, or in a view there that is registered instead`,
+  });
 }
 
 function dimensionName(table: CatalogTable, options: RegistrationOptions): string {
-  const name = options.name ?? table.table.toLowerCase().replace(/[^a-z0-9]+/g, '_').replace(/^_+|_+$/g, '');
+  const name =
+    options.name ??
+    table.table
+      .toLowerCase()
+      .replace(/[^a-z0-9]+/g, '_')
+      .replace(/^_+|_+$/g, '');
   if (/^[a-z_][a-z0-9_]*$/.test(name) && name.length <= LONGEST_NAME) return name;
   throw new UsageError(`"${name}" cannot be the name of a dimension`, {
     hint: `give one with --name: lower-case letters, digits and underscores, a letter first, at most ${String(LONGEST_NAME)}`,
@@ -149,31 +206,56 @@ function timeType(column: CatalogColumn): 'timestamp' | 'timestamptz' | undefine
 function effectiveTime(table: CatalogTable, options: RegistrationOptions): CatalogColumn {
   const times = table.columns.filter((column) => timeType(column) !== undefined);
   const wanted = options.effective_time === undefined ? EFFECTIVE_TIMES : [options.effective_time];
-  const found = wanted.map((name) => times.find((column) => column.name === name)).find((column) => column !== undefined);
+  const found = wanted
+    .map((name) => times.find((column) => column.name === name))
+    .find((column) => column !== undefined);
   if (found !== undefined) return found;
   if (options.effective_time !== undefined)
-    throw new TidemarkError(`column ${options.effective_time} of ${shownName(table)} is no timestamp: it cannot be the effective time`, { hint: 'a timestamp or timestamptz that every change of a row sets is needed' });
+    throw new TidemarkError(
+      `column ${options.effective_time} of ${shownName(table)} is no timestamp: it cannot be the effective time`,
+      { hint: 'a timestamp or timestamptz that every change of a row sets is needed' },
+    );
   throw new TidemarkError(`${shownName(table)} has no effective-time column: nothing says when a row changed`, {
-    hint: times.length > 0 ? `name it with --effective-time; its timestamps are: ${times.map((column) => column.name).join(', ')}` : 'add a timestamp that every change of a row sets, such as last_updated',
+    hint:
+      times.length > 0
+        ? `name it with --effective-time; its timestamps are: ${times.map((column) => column.name).join(', ')}`
+        : 'add a timestamp that every change of a row sets, such as last_updated',
   });
 }
 
-function insertTime(table: CatalogTable, options: RegistrationOptions, effective: CatalogColumn): CatalogColumn | undefined {
+function insertTime(
+  table: CatalogTable,
+  options: RegistrationOptions,
+  effective: CatalogColumn,
+): CatalogColumn | undefined {
   if (options.insert_time === 'none') return undefined;
   const fits = (column: CatalogColumn) => timeType(column) === timeType(effective) && column.name !== effective.name;
   const asked = table.columns.find((column) => column.name === options.insert_time);
   if (asked !== undefined && !fits(asked))
-    throw new TidemarkError(`column ${asked.name} of ${shownName(table)} cannot be the insert time`, { hint: `it must be a ${timeType(effective) ?? ''}, as ${effective.name} is; or give --insert-time none` });
+    throw new TidemarkError(`column ${asked.name} of ${shownName(table)} cannot be the insert time`, {
+      hint: `it must be a ${timeType(effective) ?? ''}, as ${effective.name} is; or give --insert-time none`,
+    });
   const taken = [...options.track, ...options.untracked, ...options.ignore, ...options.key];
-  return asked ?? table.columns.find((column) => INSERT_TIMES.includes(column.name) && fits(column) && !taken.includes(column.name));
+  return (
+    asked ??
+    table.columns.find((column) => INSERT_TIMES.includes(column.name) && fits(column) && !taken.includes(column.name))
+  );
 }
 
 function remarksOn(table: CatalogTable, effective: CatalogColumn): string[] {
   const remarks = [];
   if (['v', 'm', 'f'].includes(table.kind))
-    remarks.push(`${shownName(table)} is no table: it does not show which transaction wrote a row, and nothing there makes its key unique`);
-  if (table.has_heirs) remarks.push(`other tables inherit from ${shownName(table)}: their rows are read with its own, and its key does not hold for them`);
-  if (table.kind !== 'v' && !effective.is_not_null) remarks.push(`${effective.name} may be null: a row without it cannot be placed in time: full sweeps find it, and loads set it aside as rejected, until it has one`);
+    remarks.push(
+      `${shownName(table)} is no table: it does not show which transaction wrote a row, and nothing there makes its key unique`,
+    );
+  if (table.has_heirs)
+    remarks.push(
+      `other tables inherit from ${shownName(table)}: their rows are read with its own, and its key does not hold for them`,
+    );
+  if (table.kind !== 'v' && !effective.is_not_null)
+    remarks.push(
+      `${effective.name} may be null: a row without it cannot be placed in time: full sweeps find it, and loads set it aside as rejected, until it has one`,
+    );
   return remarks;
 }
 
@@ -186,19 +268,29 @@ function remarksOn(table: CatalogTable, effective: CatalogColumn): string[] {
  */
 export function businessKey(table: CatalogTable, given: readonly string[]): readonly string[] {
   const hasIndexes = ['r', 'p'].includes(table.kind);
-  const nullable = (columns: readonly string[]) => columns.filter((name) => table.columns.some((column) => column.name === name && !column.is_not_null));
+  const nullable = (columns: readonly string[]) =>
+    columns.filter((name) => table.columns.some((column) => column.name === name && !column.is_not_null));
   const fits = (columns: readonly string[]) => nullable(columns).length === 0;
   if (given.length === 0) {
     const found = table.unique_keys.find(({ columns }) => fits(columns));
     if (found !== undefined && hasIndexes) return found.columns;
     throw new TidemarkError(`${shownName(table)} has no key: nothing says which of its rows is which`, {
-      hint: hasIndexes ? 'give it a primary key, or name the columns of a unique index that are not null with --key' : 'it is no table: name the columns that are never twice the same with --key',
+      hint: hasIndexes
+        ? 'give it a primary key, or name the columns of a unique index that are not null with --key'
+        : 'it is no table: name the columns that are never twice the same with --key',
     });
   }
-  const isUnique = table.unique_keys.some(({ columns }) => columns.length === given.length && columns.every((name) => given.includes(name)));
+  const isUnique = table.unique_keys.some(
+    ({ columns }) => columns.length === given.length && columns.every((name) => given.includes(name)),
+  );
   if (!hasIndexes || (isUnique && fits(given))) return given;
-  const fault = isUnique ? `may be null: ${nullable(given).join(', ')}` : 'is not unique there: no unique index has exactly these columns';
-  throw new TidemarkError(`the key of ${shownName(table)} ${fault}`, { detail: `key: ${given.join(', ')}`, hint: 'rows would be lost between pages: make it unique and not null at the source, or choose another key' });
+  const fault = isUnique
+    ? `may be null: ${nullable(given).join(', ')}`
+    : 'is not unique there: no unique index has exactly these columns';
+  throw new TidemarkError(`the key of ${shownName(table)} ${fault}`, {
+    detail: `key: ${given.join(', ')}`,
+    hint: 'rows would be lost between pages: make it unique and not null at the source, or choose another key',
+  });
 }
 
 /** Equal values of these types may print in several ways: 1 day and 24:00, {"a": 1} and {"a": 1.0}. */
@@ -210,12 +302,20 @@ const LOOSE_TYPES = ['citext', 'interval', 'jsonb'];
  * @throws TidemarkError naming the column
  */
 export function assertKeyIsExact(table: CatalogTable, key: readonly string[]): void {
-  const loose = table.columns.find(({ name, type_name, is_deterministic }) => key.includes(name) && (LOOSE_TYPES.includes(type_name) || !is_deterministic));
+  const loose = table.columns.find(
+    ({ name, type_name, is_deterministic }) =>
+      key.includes(name) && (LOOSE_TYPES.includes(type_name) || !is_deterministic),
+  );
   if (loose === undefined) return;
-  const what = LOOSE_TYPES.includes(loose.type_name) ? `of type ${loose.type_name}` : 'under a collation that is not deterministic';
-  throw new TidemarkError(`${loose.name}, in the key of ${shownName(table)}, is ${what}: texts that are not the same are one key there, and two in history`, {
-    hint: `name another unique key with --key; or let the source tell them apart: alter table ${shownName(table)} alter column ${loose.name} type text collate "C"`,
-  });
+  const what = LOOSE_TYPES.includes(loose.type_name)
+    ? `of type ${loose.type_name}`
+    : 'under a collation that is not deterministic';
+  throw new TidemarkError(
+    `${loose.name}, in the key of ${shownName(table)}, is ${what}: texts that are not the same are one key there, and two in history`,
+    {
+      hint: `name another unique key with --key; or let the source tell them apart: alter table ${shownName(table)} alter column ${loose.name} type text collate "C"`,
+    },
+  );
 }
 
 /** How deletes at the source are found. */
@@ -249,17 +349,35 @@ const DELETED_COLUMNS = ['deleted_at', 'deleted_on', 'is_deleted', 'deleted'];
 export function planDeletes(table: CatalogTable, said: DeletesOptions, unusable: ReadonlyMap<string, string>): Deletes {
   const policy = said.deletes ?? (said.deleted_column === undefined ? 'none' : 'soft');
   if (policy !== 'soft') {
-    if (said.deleted_column === undefined && said.deleted_values === undefined) return { policy, column: undefined, values: undefined };
-    throw new UsageError('--deleted-column and --deleted-values go with --deletes soft', { hint: `leave them out, or leave out --deletes ${policy}` });
+    if (said.deleted_column === undefined && said.deleted_values === undefined)
+      return { policy, column: undefined, values: undefined };
+    throw new UsageError('--deleted-column and --deleted-values go with --deletes soft', {
+      hint: `leave them out, or leave out --deletes ${policy}`,
+    });
   }
-  const name = said.deleted_column ?? DELETED_COLUMNS.find((each) => table.columns.some((column) => column.name === each));
-  if (name === undefined) throw new UsageError(`no column of ${shownName(table)} says by its name that it marks deleted rows`, { hint: 'name it with --deleted-column, and with --deleted-values the values that mean deleted' });
+  const name =
+    said.deleted_column ?? DELETED_COLUMNS.find((each) => table.columns.some((column) => column.name === each));
+  if (name === undefined)
+    throw new UsageError(`no column of ${shownName(table)} says by its name that it marks deleted rows`, {
+      hint: 'name it with --deleted-column, and with --deleted-values the values that mean deleted',
+    });
   const column = table.columns.find((each) => each.name === name);
-  if (column === undefined) throw new UsageError(`${shownName(table)} has no column ${name}`, { hint: `its columns are: ${table.columns.slice(0, 30).map((each) => each.name).join(', ')}` });
+  if (column === undefined)
+    throw new UsageError(`${shownName(table)} has no column ${name}`, {
+      hint: `its columns are: ${table.columns
+        .slice(0, 30)
+        .map((each) => each.name)
+        .join(', ')}`,
+    });
   const role = unusable.get(name);
-  if (role !== undefined) throw new UsageError(`column ${name} is ${role}: it cannot mark deleted rows`, { hint: 'a column that is tracked or untracked can, so that what becomes of it is not missed' });
+  if (role !== undefined)
+    throw new UsageError(`column ${name} is ${role}: it cannot mark deleted rows`, {
+      hint: 'a column that is tracked or untracked can, so that what becomes of it is not missed',
+    });
   const values = said.deleted_values ?? (column.type === 'boolean' ? ['true'] : undefined);
   if (values === undefined && column.is_not_null)
-    throw new UsageError(`every row of ${shownName(table)} would count as deleted: column ${name} is never null`, { hint: 'give the values that mean deleted with --deleted-values' });
+    throw new UsageError(`every row of ${shownName(table)} would count as deleted: column ${name} is never null`, {
+      hint: 'give the values that mean deleted with --deleted-values',
+    });
   return { policy, column: name, values };
 }

@@ -8,7 +8,14 @@ import { logger } from '../base/logger.js';
 import { type Deletes, planRegistration, type Registration, type RegistrationOptions } from './plan.js';
 import { relationsOf, renderRegistration, renderUpdate } from './write.js';
 import { findDrift, isEmpty, type Drift, type UpdateOptions } from './follow.js';
-import { assertTimeZone, readTable, shownName, type CatalogColumn, type CatalogTable, type TableName } from '../source/catalog.js';
+import {
+  assertTimeZone,
+  readTable,
+  shownName,
+  type CatalogColumn,
+  type CatalogTable,
+  type TableName,
+} from '../source/catalog.js';
 import { dimensionMappings } from '../warehouse/batches.js';
 import { appliedDimensionFiles, relationsThere, typesThere } from '../warehouse/dimensions.js';
 import type { DimensionMapping } from '../batch/mapping.js';
@@ -26,7 +33,11 @@ export interface ProposedMigration {
  * Nothing is changed, neither at the source nor in the warehouse. While the warehouse is away, types of its own are not known.
  * @throws UsageError, TidemarkError saying what keeps the table from being registered
  */
-export async function proposeRegistration(settings: Settings, name: TableName, options: RegistrationOptions): Promise<ProposedMigration & { registration: Registration }> {
+export async function proposeRegistration(
+  settings: Settings,
+  name: TableName,
+  options: RegistrationOptions,
+): Promise<ProposedMigration & { registration: Registration }> {
   const table = await withDatabase(settings.source, 'add', async (source) => {
     await assertTimeZone(source, options.time_zone);
     return readTable(source, name);
@@ -38,7 +49,11 @@ export async function proposeRegistration(settings: Settings, name: TableName, o
 }
 
 /** Asks the warehouse, which may be away or not migrated: it is needed when the migration runs, not when it is written. */
-async function whereWarehouseAnswers<T>(settings: Settings, otherwise: T, ask: (warehouse: Database) => Promise<T>): Promise<T> {
+async function whereWarehouseAnswers<T>(
+  settings: Settings,
+  otherwise: T,
+  ask: (warehouse: Database) => Promise<T>,
+): Promise<T> {
   try {
     return await withDatabase(settings.warehouse, 'add', ask);
   } catch (error) {
@@ -50,9 +65,14 @@ async function whereWarehouseAnswers<T>(settings: Settings, otherwise: T, ask: (
 }
 
 /** Which of the types of these columns the warehouse has; it is asked only where one is not built in. */
-export async function typesInWarehouse(settings: Settings, columns: readonly CatalogColumn[]): Promise<WarehouseType[]> {
+export async function typesInWarehouse(
+  settings: Settings,
+  columns: readonly CatalogColumn[],
+): Promise<WarehouseType[]> {
   const wanted = outsideTypes(columns).map(({ type_schema, type_name }) => ({ type_schema, type_name }));
-  return wanted.length === 0 ? [] : whereWarehouseAnswers<WarehouseType[]>(settings, [], (warehouse) => typesThere(warehouse, wanted));
+  return wanted.length === 0
+    ? []
+    : whereWarehouseAnswers<WarehouseType[]>(settings, [], (warehouse) => typesThere(warehouse, wanted));
 }
 
 /**
@@ -61,7 +81,12 @@ export async function typesInWarehouse(settings: Settings, columns: readonly Cat
  * @returns undefined where there is nothing to follow
  * @throws UsageError, TidemarkError saying what keeps it from following
  */
-export async function proposeUpdate(settings: Settings, name: TableName, dimension: string | undefined, options: UpdateOptions): Promise<(ProposedMigration & { drift: Drift }) | undefined> {
+export async function proposeUpdate(
+  settings: Settings,
+  name: TableName,
+  dimension: string | undefined,
+  options: UpdateOptions,
+): Promise<(ProposedMigration & { drift: Drift }) | undefined> {
   const table = await withDatabase(settings.source, 'add', (source) => readTable(source, name));
   const types = await typesInWarehouse(settings, table.columns);
   return withDatabase(settings.warehouse, 'add', async (warehouse) => {
@@ -69,8 +94,15 @@ export async function proposeUpdate(settings: Settings, name: TableName, dimensi
     const drift = findDrift(table, mapping, options, types);
     if (isEmpty(drift)) return undefined;
     await assertValuesFit(settings, table, drift.deletes);
-    const [current] = await relationsThere(warehouse, [mapping.history_table.replace(/_history$/, '_current')].filter((view) => view !== mapping.history_table));
-    return { words: `update_${mapping.dimension_name.toLowerCase()}`, text: renderUpdate(table, mapping, drift, current), drift };
+    const [current] = await relationsThere(
+      warehouse,
+      [mapping.history_table.replace(/_history$/, '_current')].filter((view) => view !== mapping.history_table),
+    );
+    return {
+      words: `update_${mapping.dimension_name.toLowerCase()}`,
+      text: renderUpdate(table, mapping, drift, current),
+      drift,
+    };
   });
 }
 
@@ -80,17 +112,34 @@ async function assertValuesFit(settings: Settings, table: CatalogTable, deletes:
     const type = table.columns.find(({ name }) => name === column)?.type;
     if (type === undefined || values === undefined) continue;
     const fault = await withDatabase(settings.source, 'add', (source) => misfit(source, type, values));
-    if (fault !== undefined) throw new UsageError(`the values that mean deleted are none of column ${column ?? ''} (${type}): ${fault}`, { hint: 'give values as the column has them: --deleted-values <value> ...' });
+    if (fault !== undefined)
+      throw new UsageError(`the values that mean deleted are none of column ${column ?? ''} (${type}): ${fault}`, {
+        hint: 'give values as the column has them: --deleted-values <value> ...',
+      });
   }
 }
 
-function followerOf(mappings: readonly DimensionMapping[], name: TableName, dimension: string | undefined): DimensionMapping {
-  const found = mappings.filter(({ source_schema, source_table, dimension_name }) => (
-    source_schema === name.schema && source_table === name.table && (dimension === undefined || dimension === dimension_name)));
+function followerOf(
+  mappings: readonly DimensionMapping[],
+  name: TableName,
+  dimension: string | undefined,
+): DimensionMapping {
+  const found = mappings.filter(
+    ({ source_schema, source_table, dimension_name }) =>
+      source_schema === name.schema &&
+      source_table === name.table &&
+      (dimension === undefined || dimension === dimension_name),
+  );
   const [only] = found;
   if (only !== undefined && found.length === 1) return only;
-  if (found.length > 1) throw new UsageError(`several dimensions follow ${shownName(name)}`, { hint: `say which with --name: ${found.map(({ dimension_name }) => dimension_name).join(', ')}` });
-  throw new UsageError(`no dimension follows ${shownName(name)}${dimension === undefined ? '' : ` under the name ${dimension}`}`, { hint: 'leave out --update to register it; npx tidemark table list shows what is registered' });
+  if (found.length > 1)
+    throw new UsageError(`several dimensions follow ${shownName(name)}`, {
+      hint: `say which with --name: ${found.map(({ dimension_name }) => dimension_name).join(', ')}`,
+    });
+  throw new UsageError(
+    `no dimension follows ${shownName(name)}${dimension === undefined ? '' : ` under the name ${dimension}`}`,
+    { hint: 'leave out --update to register it; npx tidemark table list shows what is registered' },
+  );
 }
 
 /**
@@ -103,17 +152,23 @@ async function assertNameFree(settings: Settings, name: string): Promise<boolean
   const taken = (message: string, more: { detail?: string; hint: string }) => new TidemarkError(message, more);
   const isKnownFree = await whereWarehouseAnswers(settings, false, async (warehouse) => {
     const isRegistered = (await dimensionMappings(warehouse)).some(({ dimension_name }) => dimension_name === name);
-    if (file === undefined && isRegistered) throw taken(`the name ${name} is taken: a dimension is registered under it`, { hint });
+    if (file === undefined && isRegistered)
+      throw taken(`the name ${name} is taken: a dimension is registered under it`, { hint });
     if (isRegistered) return false;
     if (file !== undefined && !(await appliedDimensionFiles(warehouse)).includes(path.basename(file, '.sql')))
-      throw taken(`a dimension called ${name} is registered by a migration that has not run yet`, { detail: path.basename(file), hint: 'run it: npx tidemark migrate; or, if it is not wanted, remove the file' });
+      throw taken(`a dimension called ${name} is registered by a migration that has not run yet`, {
+        detail: path.basename(file),
+        hint: 'run it: npx tidemark migrate; or, if it is not wanted, remove the file',
+      });
     const { history, current, as_of: asOf } = relationsOf(name);
     const [there] = await relationsThere(warehouse, [history, current]);
-    if (there !== undefined && file === undefined) throw taken(`the name ${name} is taken: the warehouse has ${there}`, { hint: 'give another name with --name' });
+    if (there !== undefined && file === undefined)
+      throw taken(`the name ${name} is taken: the warehouse has ${there}`, { hint: 'give another name with --name' });
     if (there !== undefined)
       throw taken(`${name} was removed and its history kept: ${there} is in the way of a new one`, {
-        hint: `a history without its ledger cannot go on. To keep it, on the warehouse: create schema if not exists kept; drop view if exists ${current}; drop function if exists ${asOf}; `
-          + `alter table ${history} set schema kept; to give it up: drop table ${history} cascade; or give the new one another name with --name`,
+        hint:
+          `a history without its ledger cannot go on. To keep it, on the warehouse: create schema if not exists kept; drop view if exists ${current}; drop function if exists ${asOf}; ` +
+          `alter table ${history} set schema kept; to give it up: drop table ${history} cascade; or give the new one another name with --name`,
       });
     return true;
   });

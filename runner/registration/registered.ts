@@ -7,7 +7,8 @@ import { dimensionList, pauseDimension, removeDimension, type ListedDimension } 
 import { batchNameOf } from '../batch/name.js';
 
 /** Every registered table and where it stands. */
-export const listTables = (settings: Settings): Promise<ListedDimension[]> => withDatabase(settings.warehouse, 'table', dimensionList);
+export const listTables = (settings: Settings): Promise<ListedDimension[]> =>
+  withDatabase(settings.warehouse, 'table', dimensionList);
 
 /**
  * Pauses a table, or lets it go on.
@@ -40,13 +41,23 @@ export async function removeTable(settings: Settings, table: string, dropHistory
     await assertRegistered(warehouse, table);
     const historyTable = await removeDimension(warehouse, table, dropHistory);
     const changeLog = await setAsideChangeLog(settings.cdc_log_dir, table);
-    const waiting = changeLog === undefined ? [] : await batchFiles(changeLogOf(settings.cdc_log_dir, path.basename(changeLog)));
+    const waiting =
+      changeLog === undefined ? [] : await batchFiles(changeLogOf(settings.cdc_log_dir, path.basename(changeLog)));
     const pending = waiting.map(batchNameOf);
-    return { table, history_table: historyTable, is_history_dropped: dropHistory, change_log: changeLog, pending_batches: pending };
+    return {
+      table,
+      history_table: historyTable,
+      is_history_dropped: dropHistory,
+      change_log: changeLog,
+      pending_batches: pending,
+    };
   });
 }
 
 async function assertRegistered(warehouse: Database, table: string): Promise<void> {
   const known = (await dimensionList(warehouse)).map(({ dimension_name }) => dimension_name);
-  if (!known.includes(table)) throw new UsageError(`no table of that name is registered: ${table}`, { hint: `registered are: ${known.join(', ')}` });
+  if (!known.includes(table))
+    throw new UsageError(`no table of that name is registered: ${table}`, {
+      hint: `registered are: ${known.join(', ')}`,
+    });
 }

@@ -12,19 +12,22 @@ interface Line {
 
 /** Names of what a registration makes. */
 export const relationsOf = (name: string): { history: string; current: string; as_of: string } => ({
-  history: `public.dim_${name}_history`, current: `public.dim_${name}_current`, as_of: `public.dim_${name}_history_as_of`,
+  history: `public.dim_${name}_history`,
+  current: `public.dim_${name}_current`,
+  as_of: `public.dim_${name}_history_as_of`,
 });
 
 /** Columns with a type: all but the times, which become valid_from. */
-const stored = (columns: readonly RegisteredColumn[]) => columns.filter((column): column is RegisteredColumn & { type: string } => column.type !== undefined);
+const stored = (columns: readonly RegisteredColumn[]) =>
+  columns.filter((column): column is RegisteredColumn & { type: string } => column.type !== undefined);
 
 /** The migration that registers a table: what a person would write, to be read, edited and committed. */
 export function renderRegistration(registration: Registration): string {
   const { name, table } = registration;
   const parts = [
-    `-- Up Migration\n-- The dimension "${name}": its history table, how to read it, and its mapping from ${commentText(shownName(table))}.\n`
-      + `-- Written by "tidemark add" from the catalog of the source: read it, edit it, commit it, then run "npm run migrate".\n`
-      + registration.remarks.map((remark) => `-- Note: ${commentText(remark)}.\n`).join(''),
+    `-- Up Migration\n-- The dimension "${name}": its history table, how to read it, and its mapping from ${commentText(shownName(table))}.\n` +
+      `-- Written by "tidemark add" from the catalog of the source: read it, edit it, commit it, then run "npm run migrate".\n` +
+      registration.remarks.map((remark) => `-- Note: ${commentText(remark)}.\n`).join(''),
     ...(registration.returns ? [renderReturn(name)] : []),
     renderTable(registration),
     renderComments(registration),
@@ -35,7 +38,9 @@ export function renderRegistration(registration: Registration): string {
 }
 
 /** A warehouse that is made from these files meets the earlier registration on the way, and no removal: that was done by hand. */
-const renderReturn = (name: string) => `-- It was registered before, and removed. A warehouse made anew from these files has registered it again by now: it is taken out
+const renderReturn = (
+  name: string,
+) => `-- It was registered before, and removed. A warehouse made anew from these files has registered it again by now: it is taken out
 -- there, where nothing was ever loaded. Where something was, this migration fails and changes nothing.
 select tidemark.remove_dimension(p_dimension_name => d.dimension_name, p_drop_history => true)
 from tidemark.dimensions as d
@@ -50,8 +55,10 @@ function renderTable(registration: Registration): string {
   const key = keyList(registration);
   const lines: Line[] = [
     { sql: 'surrogate_key bigint generated always as identity' },
-    ...stored(registration.columns).map(({ history: column, type, role, remark }) => (
-      { sql: `${quoteName(column, table.keywords)} ${type}${role === 'business key' ? ' not null' : ''}`, remark })),
+    ...stored(registration.columns).map(({ history: column, type, role, remark }) => ({
+      sql: `${quoteName(column, table.keywords)} ${type}${role === 'business key' ? ' not null' : ''}`,
+      remark,
+    })),
     { sql: `valid_from ${time} not null` },
     { sql: `valid_to ${time}` },
     { sql: 'is_current boolean not null default true' },
@@ -67,13 +74,22 @@ function renderTable(registration: Registration): string {
     { sql: `constraint ${fitName(prefix, '_valid_from_precedes_valid_to')} check (valid_to > valid_from)` },
     { sql: `constraint ${fitName(prefix, '_current_has_no_end')} check (is_current = (valid_to is null))` },
   ];
-  return `create table ${history} (\n${lines.map(({ sql, remark }, place) => (
-    `    ${sql}${place === lines.length - 1 ? '' : ','}${remark === undefined ? '' : ` -- ${commentText(remark)}`}`)).join('\n')}\n);\n\n`
-    + `create unique index ${fitName(prefix, '_one_current_version')} on ${history} (${key}) where is_current;\n`;
+  return (
+    `create table ${history} (\n${lines
+      .map(
+        ({ sql, remark }, place) =>
+          `    ${sql}${place === lines.length - 1 ? '' : ','}${remark === undefined ? '' : ` -- ${commentText(remark)}`}`,
+      )
+      .join('\n')}\n);\n\n` +
+    `create unique index ${fitName(prefix, '_one_current_version')} on ${history} (${key}) where is_current;\n`
+  );
 }
 
-const keyList = ({ columns, table }: Registration) => columns
-  .filter(({ role }) => role === 'business key').map(({ history }) => quoteName(history, table.keywords)).join(', ');
+const keyList = ({ columns, table }: Registration) =>
+  columns
+    .filter(({ role }) => role === 'business key')
+    .map(({ history }) => quoteName(history, table.keywords))
+    .join(', ');
 
 function renderComments(registration: Registration): string {
   const { table, columns } = registration;
@@ -93,18 +109,26 @@ function renderComments(registration: Registration): string {
   ];
   const all: [string, string][] = [
     ['surrogate_key', 'Identity of the version.'],
-    ...stored(columns).map(({ history: column, comment }): [string, string] => [quoteName(column, table.keywords), comment]),
+    ...stored(columns).map(({ history: column, comment }): [string, string] => [
+      quoteName(column, table.keywords),
+      comment,
+    ]),
     ...own,
   ];
   const about = `Every version of every row of ${shownName(table)}: SCD type 2, written by tidemark.apply_batch only.`;
-  return `comment on table ${history} is ${quoteText(table.comment === null ? about : `${about} ${table.comment}`)};\n`
-    + all.map(([column, comment]) => `comment on column ${history}.${column} is ${quoteText(comment)};\n`).join('');
+  return (
+    `comment on table ${history} is ${quoteText(table.comment === null ? about : `${about} ${table.comment}`)};\n` +
+    all.map(([column, comment]) => `comment on column ${history}.${column} is ${quoteText(comment)};\n`).join('')
+  );
 }
 
 /** The current view and the as-of function. */
 function renderReaders(registration: Registration): string {
   const { history, current, as_of: asOf } = relationsOf(registration.name);
-  const { time_type: time, options: { time_zone: zone } } = registration;
+  const {
+    time_type: time,
+    options: { time_zone: zone },
+  } = registration;
   return `create view ${current} as
 select *
 from ${history}
@@ -157,7 +181,9 @@ export function renderDeletes({ policy, column, values }: Deletes, isAlwaysSaid 
   return [
     ...(policy === 'none' && !isAlwaysSaid ? [] : [['p_deletes', quoteText(policy)] as [string, string]]),
     ...(column === undefined ? [] : [['p_deleted_column', quoteText(column)] as [string, string]]),
-    ...(values === undefined ? [] : [['p_deleted_values', `array[${values.map(quoteText).join(', ')}]`] as [string, string]]),
+    ...(values === undefined
+      ? []
+      : [['p_deleted_values', `array[${values.map(quoteText).join(', ')}]`] as [string, string]]),
   ];
 }
 
@@ -166,43 +192,89 @@ const WIDEST = 30;
 /** The mapping as a JSON literal, one column a line, in aligned columns. */
 export function renderMapping(columns: readonly Pick<RegisteredColumn, 'source' | 'history' | 'role'>[]): string {
   const text = (value: string) => `${JSON.stringify(value)}, `;
-  const width = (of: (column: Pick<RegisteredColumn, 'source' | 'history'>) => string) => Math.min(WIDEST, Math.max(...columns.map((column) => text(of(column)).length)));
+  const width = (of: (column: Pick<RegisteredColumn, 'source' | 'history'>) => string) =>
+    Math.min(WIDEST, Math.max(...columns.map((column) => text(of(column)).length)));
   const [sourceWidth, historyWidth] = [width(({ source }) => source), width(({ history }) => history)];
-  const lines = columns.map(({ source, history, role }) => (
-    `        {"source": ${text(source).padEnd(sourceWidth)}"history": ${text(history).padEnd(historyWidth)}"role": ${JSON.stringify(role)}}`));
+  const lines = columns.map(
+    ({ source, history, role }) =>
+      `        {"source": ${text(source).padEnd(sourceWidth)}"history": ${text(history).padEnd(historyWidth)}"role": ${JSON.stringify(role)}}`,
+  );
   return `'[\n${lines.join(',\n').replaceAll("'", "''")}\n    ]'`;
 }
 
 /** The migration by which a registered table follows its source. `current` is its view of current versions, where there is one. */
-export function renderUpdate(table: CatalogTable, mapping: DimensionMapping, drift: Drift, current: string | undefined): string {
+export function renderUpdate(
+  table: CatalogTable,
+  mapping: DimensionMapping,
+  drift: Drift,
+  current: string | undefined,
+): string {
   const { dimension_name: name, history_table: history } = mapping;
   const dimension = `p_dimension_name => ${quoteText(name)}`;
-  const call = (fn: string, ...values: string[]) => `select tidemark.${fn}(\n    ${[dimension, ...values].join(',\n    ')}\n);\n`;
+  const call = (fn: string, ...values: string[]) =>
+    `select tidemark.${fn}(\n    ${[dimension, ...values].join(',\n    ')}\n);\n`;
   const quoted = (column: string) => quoteName(column, table.keywords);
   // After new columns, which may be what marks deleted rows, and before those that go, which may be what did.
-  const declared = drift.deletes.map(({ policy, ...mark }) => `-- How deletes at the source are found from now on. What was deleted before is closed by: npx tidemark reconcile --repair\n${
-    call('declare_deletes', ...renderDeletes({ policy, ...mark }, true).map(([argument, value]) => `${argument} => ${value}`))}`);
+  const declared = drift.deletes.map(
+    ({ policy, ...mark }) =>
+      `-- How deletes at the source are found from now on. What was deleted before is closed by: npx tidemark reconcile --repair\n${call(
+        'declare_deletes',
+        ...renderDeletes({ policy, ...mark }, true).map(([argument, value]) => `${argument} => ${value}`),
+      )}`,
+  );
   const parts = [
-    `-- Up Migration\n-- The dimension "${name}" follows its source, ${commentText(shownName(table))}.\n`
-      + '-- Written by "tidemark add --update" from the catalog of the source: read it, edit it, commit it, then run "npm run migrate".\n',
-    ...renameSteps(drift.renamed).map(({ from, to, remark }) => `-- ${remark}\n${call('rename_source_column', `p_from => ${quoteText(from)}`, `p_to => ${quoteText(to)}`)}`),
-    ...(drift.retyped.length > 0 && current !== undefined ? [`-- Made anew below: a view in the way of a new type.\ndrop view ${current};\n`] : []),
-    ...drift.retyped.map(({ history: column, from, type }) => `-- Was ${commentText(from)}, which no longer holds what the source may say. Rewrites the table.\n${call('retype_history_column', `p_history_column => ${quoteText(column)}`, `p_type => ${quoteText(type)}`)}`),
-    ...drift.returned.map((source) => `-- Back at the source.\n${call('retire_source_column', `p_source_column => ${quoteText(source)}`, 'p_is_retired => false')}`),
-    ...drift.added.map(({ source, history: column, role, type, comment, remark }) => (
-      `${remark === undefined ? '' : `-- ${commentText(remark)}\n`}alter table ${history} add column ${quoted(column)} ${type};\n`
-      + `comment on column ${history}.${quoted(column)} is ${quoteText(comment)};\n`
-      + call('add_dimension_column', `p_source => ${quoteText(source)}`, `p_history => ${quoteText(column)}`, `p_role => ${quoteText(role)}`))),
+    `-- Up Migration\n-- The dimension "${name}" follows its source, ${commentText(shownName(table))}.\n` +
+      '-- Written by "tidemark add --update" from the catalog of the source: read it, edit it, commit it, then run "npm run migrate".\n',
+    ...renameSteps(drift.renamed).map(
+      ({ from, to, remark }) =>
+        `-- ${remark}\n${call('rename_source_column', `p_from => ${quoteText(from)}`, `p_to => ${quoteText(to)}`)}`,
+    ),
+    ...(drift.retyped.length > 0 && current !== undefined
+      ? [`-- Made anew below: a view in the way of a new type.\ndrop view ${current};\n`]
+      : []),
+    ...drift.retyped.map(
+      ({ history: column, from, type }) =>
+        `-- Was ${commentText(from)}, which no longer holds what the source may say. Rewrites the table.\n${call('retype_history_column', `p_history_column => ${quoteText(column)}`, `p_type => ${quoteText(type)}`)}`,
+    ),
+    ...drift.returned.map(
+      (source) =>
+        `-- Back at the source.\n${call('retire_source_column', `p_source_column => ${quoteText(source)}`, 'p_is_retired => false')}`,
+    ),
+    ...drift.added.map(
+      ({ source, history: column, role, type, comment, remark }) =>
+        `${remark === undefined ? '' : `-- ${commentText(remark)}\n`}alter table ${history} add column ${quoted(column)} ${type};\n` +
+        `comment on column ${history}.${quoted(column)} is ${quoteText(comment)};\n` +
+        call(
+          'add_dimension_column',
+          `p_source => ${quoteText(source)}`,
+          `p_history => ${quoteText(column)}`,
+          `p_role => ${quoteText(role)}`,
+        ),
+    ),
     ...declared,
-    ...drift.retired.map(({ source, history: column }) => `-- Gone at the source; history keeps what it has.\n${column === 'valid_from' ? '' : `alter table ${history} alter column ${quoted(column)} drop not null;\n`}${call('retire_source_column', `p_source_column => ${quoteText(source)}`)}`),
-    ...(drift.ignored.length > 0 ? [`-- Columns of the source that are left out on purpose.\n${call('ignore_columns', `p_source_columns => array[${drift.ignored.map(quoteText).join(', ')}]`)}`] : []),
+    ...drift.retired.map(
+      ({ source, history: column }) =>
+        `-- Gone at the source; history keeps what it has.\n${column === 'valid_from' ? '' : `alter table ${history} alter column ${quoted(column)} drop not null;\n`}${call('retire_source_column', `p_source_column => ${quoteText(source)}`)}`,
+    ),
+    ...(drift.ignored.length > 0
+      ? [
+          `-- Columns of the source that are left out on purpose.\n${call('ignore_columns', `p_source_columns => array[${drift.ignored.map(quoteText).join(', ')}]`)}`,
+        ]
+      : []),
     ...(current !== undefined && (drift.added.length > 0 || drift.retyped.length > 0)
-      ? [`-- The view of current versions shows all columns.\ncreate or replace view ${current} as\nselect *\nfrom ${history}\nwhere is_current;\n${drift.retyped.length > 0 ? `\ncomment on view ${current} is 'The version in force of every row that exists.';\n` : ''}`] : []),
+      ? [
+          `-- The view of current versions shows all columns.\ncreate or replace view ${current} as\nselect *\nfrom ${history}\nwhere is_current;\n${drift.retyped.length > 0 ? `\ncomment on view ${current} is 'The version in force of every row that exists.';\n` : ''}`,
+        ]
+      : []),
   ];
   return parts.join('\n');
 }
 
-interface RenameStep { readonly from: string; readonly to: string; readonly remark: string }
+interface RenameStep {
+  readonly from: string;
+  readonly to: string;
+  readonly remark: string;
+}
 
 /** Renames one by one, each to a name that is free by then; of columns that have changed places one steps aside first. */
 function renameSteps(renamed: Drift['renamed']): RenameStep[] {
@@ -216,7 +288,12 @@ function renameSteps(renamed: Drift['renamed']): RenameStep[] {
       left = left.filter((each) => each !== next);
     } else if (first !== undefined) {
       const aside = fitName(`tidemark_aside_${first.from}`);
-      steps.push({ from: first.from, to: aside, remark: 'Columns have changed places at the source: one steps aside first. What was captured between that and this\n-- migration has their values crossed: compare and repair (tidemark reconcile --repair).' });
+      steps.push({
+        from: first.from,
+        to: aside,
+        remark:
+          'Columns have changed places at the source: one steps aside first. What was captured between that and this\n-- migration has their values crossed: compare and repair (tidemark reconcile --repair).',
+      });
       left = left.map((each) => (each === first ? { from: aside, to: each.to } : each));
     }
   }

@@ -20,7 +20,9 @@ export function selectTables(mappings: readonly DimensionMapping[], tables: read
   const known = mappings.map((mapping) => mapping.dimension_name);
   const unknown = tables.filter((table) => !known.includes(table));
   if (unknown.length > 0)
-    throw new UsageError(`no table of that name is registered: ${unknown.join(', ')}`, { hint: `registered are: ${known.join(', ')}` });
+    throw new UsageError(`no table of that name is registered: ${unknown.join(', ')}`, {
+      hint: `registered are: ${known.join(', ')}`,
+    });
   return mappings.filter((mapping) => tables.length === 0 || tables.includes(mapping.dimension_name));
 }
 
@@ -29,20 +31,27 @@ export function selectUnpaused(mappings: readonly DimensionMapping[], tables: re
   const selected = selectTables(mappings, tables);
   const paused = selected.filter((mapping) => mapping.is_paused).map((mapping) => mapping.dimension_name);
   if (paused.length > 0 && tables.length > 0)
-    throw new UsageError(`paused: ${paused.join(', ')}`, { hint: `let it go on first: npx tidemark table resume ${paused[0] ?? ''}` });
+    throw new UsageError(`paused: ${paused.join(', ')}`, {
+      hint: `let it go on first: npx tidemark table resume ${paused[0] ?? ''}`,
+    });
   if (paused.length > 0) logger.info(`paused, and left alone: ${paused.join(', ')}`);
   return selected.filter((mapping) => !mapping.is_paused);
 }
 
 /** Does the same with every table. One that fails stops no other; the failures are thrown together at the end. */
-export async function eachTable<T>(mappings: readonly DimensionMapping[], work: (mapping: DimensionMapping) => Promise<T>): Promise<T[]> {
+export async function eachTable<T>(
+  mappings: readonly DimensionMapping[],
+  work: (mapping: DimensionMapping) => Promise<T>,
+): Promise<T[]> {
   const results: TableResult<T>[] = [];
   for (const mapping of mappings) results.push(await attempt(mapping.dimension_name, () => work(mapping)));
   return resultsOf(results);
 }
 
 /** How the work on one table, or on one shard of it, ended. */
-export type TableResult<T> = { readonly table: string; readonly result: T } | { readonly table: string; readonly error: unknown };
+export type TableResult<T> =
+  | { readonly table: string; readonly result: T }
+  | { readonly table: string; readonly error: unknown };
 
 /** Does the work on a table; what it throws is its result. */
 export async function attempt<T>(table: string, work: () => Promise<T>): Promise<TableResult<T>> {
@@ -64,6 +73,11 @@ export function resultsOf<T>(results: readonly TableResult<T>[]): T[] {
   if (failures.length === 1) throw failures[0]?.error;
   for (const { error } of failures) logger.error(describeError(error, false));
   const tables = [...new Set(failures.map(({ table }) => table))];
-  if (tables.length === 1) throw new TidemarkError(`${String(failures.length)} shards of ${String(tables[0])} failed`, { hint: 'the lines above say why; the other shards are done' });
-  throw new TidemarkError(`${String(tables.length)} tables failed: ${tables.join(', ')}`, { hint: 'the lines above say why; the other tables are done' });
+  if (tables.length === 1)
+    throw new TidemarkError(`${String(failures.length)} shards of ${String(tables[0])} failed`, {
+      hint: 'the lines above say why; the other shards are done',
+    });
+  throw new TidemarkError(`${String(tables.length)} tables failed: ${tables.join(', ')}`, {
+    hint: 'the lines above say why; the other tables are done',
+  });
 }

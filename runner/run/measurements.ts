@@ -50,7 +50,8 @@ export function noteBatchSize(table: string, changes: number): void {
 }
 
 /** The tables whose last round failed, when, since when, and why. */
-export const tableErrors = (): Record<string, { at: string; since: string; error: string }> => Object.fromEntries(tables);
+export const tableErrors = (): Record<string, { at: string; since: string; error: string }> =>
+  Object.fromEntries(tables);
 
 /** Forgets what was measured: a new run begins. */
 export function resetMeasurements(): void {
@@ -69,7 +70,9 @@ export function measurements(): Record<string, unknown> {
   const { user, system } = process.cpuUsage();
   return {
     step_seconds: Object.fromEntries([...steps].map(([step, seconds]) => [step, rounded(seconds)])),
-    ...(latency.count === 0 ? {} : { latency_seconds: { average: rounded(latency.sum / latency.count), max: rounded(latency.max) } }),
+    ...(latency.count === 0
+      ? {}
+      : { latency_seconds: { average: rounded(latency.sum / latency.count), max: rounded(latency.max) } }),
     table_errors: tableErrors(),
     table_success: Object.fromEntries(successes),
     pending_batches: Object.fromEntries(pending),
@@ -94,8 +97,12 @@ export function measureResources(folder: string): () => Record<string, number> {
     const since = (name: 'cpu' | 'read' | 'written') => Number(((now[name] - before[name]) / seconds).toFixed(4));
     const memory = process.memoryUsage.rss();
     const measured = {
-      cpu_utilization: since('cpu'), memory_bytes: memory, memory_utilization: Number((memory / totalmem()).toFixed(4)),
-      disk_read_bytes_per_second: since('read'), disk_written_bytes_per_second: since('written'), ...diskOf(folder),
+      cpu_utilization: since('cpu'),
+      memory_bytes: memory,
+      memory_utilization: Number((memory / totalmem()).toFixed(4)),
+      disk_read_bytes_per_second: since('read'),
+      disk_written_bytes_per_second: since('written'),
+      ...diskOf(folder),
     };
     before = now;
     return measured;
@@ -104,7 +111,12 @@ export function measureResources(folder: string): () => Record<string, number> {
 
 function look(): { moment: number; cpu: number; read: number; written: number } {
   const { userCPUTime, systemCPUTime, fsRead, fsWrite } = process.resourceUsage();
-  return { moment: performance.now(), cpu: (userCPUTime + systemCPUTime) / 1_000_000, read: fsRead * BLOCK, written: fsWrite * BLOCK };
+  return {
+    moment: performance.now(),
+    cpu: (userCPUTime + systemCPUTime) / 1_000_000,
+    read: fsRead * BLOCK,
+    written: fsWrite * BLOCK,
+  };
 }
 
 /** A folder that is not there yet will be on the disk of the one above it. */
@@ -113,7 +125,10 @@ function diskOf(folder: string): Record<string, number> {
     try {
       const { bsize, blocks, bfree, bavail } = statfsSync(place);
       const usable = blocks - bfree + bavail;
-      return { disk_free_bytes: bavail * bsize, disk_utilization: usable === 0 ? 0 : Number(((blocks - bfree) / usable).toFixed(4)) };
+      return {
+        disk_free_bytes: bavail * bsize,
+        disk_utilization: usable === 0 ? 0 : Number(((blocks - bfree) / usable).toFixed(4)),
+      };
     } catch {
       if (place === path.dirname(place)) return {};
     }

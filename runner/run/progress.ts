@@ -54,12 +54,17 @@ export function startProgress(label: string, total: number | undefined): Progres
       known.done += n;
       display.update();
     },
-    expect: (number) => { known.total = number; },
+    expect: (number) => {
+      known.total = number;
+    },
     stop: display.stop,
   };
 }
 
-interface Display { readonly update: () => void; readonly stop: () => void }
+interface Display {
+  readonly update: () => void;
+  readonly stop: () => void;
+}
 
 function startBar(standing: () => Standing): Display {
   const format = (): string => {
@@ -71,7 +76,14 @@ function startBar(standing: () => Standing): Display {
   // A run that ends on a signal stops its bar itself; the bar's own handlers would be one more owner of the signal.
   const bar = new cliProgress.SingleBar({ format, stream: process.stderr, clearOnComplete: true, gracefulExit: false });
   bar.start(0, 0);
-  return { update: () => { bar.increment(); }, stop: () => { bar.stop(); } };
+  return {
+    update: () => {
+      bar.increment();
+    },
+    stop: () => {
+      bar.stop();
+    },
+  };
 }
 
 function startLog(standing: () => Standing): Display {

@@ -13,20 +13,31 @@ const LONGEST_PAUSE_MS = 10_000;
  * Pauses grow from a quarter of a second to four, each cut at random, so that many who failed together do not come back together.
  * @throws what `work` threw last: at once where repeating cannot help
  */
-export function retrying<T>(table: string, link: Pick<Link, 'renew'>, isStopping: (() => boolean) | undefined, work: () => Promise<T>): Promise<T> {
+export function retrying<T>(
+  table: string,
+  link: Pick<Link, 'renew'>,
+  isStopping: (() => boolean) | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
   let hasFailed = false;
   const attempt = async () => {
     if (hasFailed) await link.renew();
     return work();
   };
   return backOff(attempt, {
-    numOfAttempts: ATTEMPTS, startingDelay: FIRST_PAUSE_MS, maxDelay: LONGEST_PAUSE_MS, jitter: 'full',
+    numOfAttempts: ATTEMPTS,
+    startingDelay: FIRST_PAUSE_MS,
+    maxDelay: LONGEST_PAUSE_MS,
+    jitter: 'full',
     retry: (error: unknown, attempts) => {
       // The session that was lost may hold its lock until the server notices.
       const canPass = isPassing(error) || (hasFailed && error instanceof HeldError);
       if (!canPass || attempts >= ATTEMPTS || isStopping?.() === true) return false;
       hasFailed = true;
-      logger.warn({ table }, `${(error as Error).message}: attempt ${String(attempts + 1)} of ${String(ATTEMPTS)} follows`);
+      logger.warn(
+        { table },
+        `${(error as Error).message}: attempt ${String(attempts + 1)} of ${String(ATTEMPTS)} follows`,
+      );
       return true;
     },
   });

@@ -21,8 +21,17 @@ export function onInterrupt(boundSeconds: number): { signal: AbortSignal; releas
   };
   function abort(): void {
     unlisten();
-    const notice = () => { logger.info(`finishing the work in hand, for at most ${String(boundSeconds)} seconds; a second signal ends it now`); };
-    timers.push(setTimeout(() => { giveUp(boundSeconds); }, boundSeconds * 1000), setTimeout(notice, NOTICE_MS));
+    const notice = () => {
+      logger.info(
+        `finishing the work in hand, for at most ${String(boundSeconds)} seconds; a second signal ends it now`,
+      );
+    };
+    timers.push(
+      setTimeout(() => {
+        giveUp(boundSeconds);
+      }, boundSeconds * 1000),
+      setTimeout(notice, NOTICE_MS),
+    );
     controller.abort();
   }
   process.on('SIGINT', abort);
@@ -39,7 +48,9 @@ export function onGiveUp(note: () => Promise<void>): void {
 }
 
 function giveUp(seconds: number): void {
-  logger.error(`the work in hand did not end within ${String(seconds)} seconds of the signal: it is given up, and what was not committed is rolled back`);
+  logger.error(
+    `the work in hand did not end within ${String(seconds)} seconds of the signal: it is given up, and what was not committed is rolled back`,
+  );
   // The work in hand would keep the process alive.
   const end = () => process.exit(EXIT.failed);
   setTimeout(end, LAST_WORDS_MS);
@@ -58,7 +69,10 @@ export interface Rounds {
  * A round that fails ends a single run; in an endless one it is logged and tried again, because most faults pass: wrong usage does not.
  * @returns whether a single run was interrupted, so that it may have left something to do
  */
-export async function runRounds({ interval, boundSeconds }: Rounds, round: (signal: AbortSignal) => Promise<void>): Promise<boolean> {
+export async function runRounds(
+  { interval, boundSeconds }: Rounds,
+  round: (signal: AbortSignal) => Promise<void>,
+): Promise<boolean> {
   const { signal, release } = onInterrupt(boundSeconds);
   try {
     if (interval === undefined) {

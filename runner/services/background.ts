@@ -7,7 +7,18 @@ import { TidemarkError, hasCode } from '../base/errors.js';
 import { ensureLogFolder, logFileName } from './logs.js';
 import { logger } from '../base/logger.js';
 import { processIdentity } from '../base/process.js';
-import { assertSamePipeline, findService, knownServices, outputFile, readState, releaseService, type BaseService, type Service, type ServiceRecord, type ServiceState } from './record.js';
+import {
+  assertSamePipeline,
+  findService,
+  knownServices,
+  outputFile,
+  readState,
+  releaseService,
+  type BaseService,
+  type Service,
+  type ServiceRecord,
+  type ServiceState,
+} from './record.js';
 
 /** What is known of a service without asking it. */
 export interface ServiceStatus extends Partial<Omit<ServiceState, 'run_id'>> {
@@ -20,7 +31,12 @@ export interface ServiceStatus extends Partial<Omit<ServiceState, 'run_id'>> {
   readonly log_file: string;
 }
 
-const COMMANDS: Readonly<Record<BaseService, string>> = { simulator: 'simulate', extractor: 'extract', loader: 'load', reconciler: 'reconcile' };
+const COMMANDS: Readonly<Record<BaseService, string>> = {
+  simulator: 'simulate',
+  extractor: 'extract',
+  loader: 'load',
+  reconciler: 'reconcile',
+};
 const START_SECONDS = 30;
 /** Beyond its own bound a service gets this long to end before it is killed, in seconds. */
 const GRACE_SECONDS = 5;
@@ -29,14 +45,34 @@ const MOST_OUTPUT_BYTES = 1024 * 1024;
 
 /** How every service stands; changes nothing. The reconciler, which not every pipeline needs, is left out where it has never run. */
 export async function serviceStatuses(settings: Settings): Promise<ServiceStatus[]> {
-  const statuses = await Promise.all((await knownServices(settings.run_dir)).map(async (service): Promise<ServiceStatus | undefined> => {
-    const [found, state] = [await findService(settings.run_dir, service), await readState(settings.run_dir, service)];
-    const log_file = logFileName(settings, service);
-    if (service === 'reconciler' && found === undefined && state === undefined) return undefined;
-    if (found === undefined) return { service, state: 'stopped', pid: null, since: null, log_file, ...state, run_id: null, table_errors: {} };
-    const { pid, since, run_id } = found;
-    return { ...(state?.run_id === run_id ? state : {}), service, state: found.is_alive ? 'running' : 'died', pid, since, run_id, log_file };
-  }));
+  const statuses = await Promise.all(
+    (await knownServices(settings.run_dir)).map(async (service): Promise<ServiceStatus | undefined> => {
+      const [found, state] = [await findService(settings.run_dir, service), await readState(settings.run_dir, service)];
+      const log_file = logFileName(settings, service);
+      if (service === 'reconciler' && found === undefined && state === undefined) return undefined;
+      if (found === undefined)
+        return {
+          service,
+          state: 'stopped',
+          pid: null,
+          since: null,
+          log_file,
+          ...state,
+          run_id: null,
+          table_errors: {},
+        };
+      const { pid, since, run_id } = found;
+      return {
+        ...(state?.run_id === run_id ? state : {}),
+        service,
+        state: found.is_alive ? 'running' : 'died',
+        pid,
+        since,
+        run_id,
+        log_file,
+      };
+    }),
+  );
   return statuses.filter((status) => status !== undefined);
 }
 
@@ -57,21 +93,35 @@ async function startUnlessRunning(settings: Settings, service: BaseService): Pro
     logger.info(`the ${service} is already running (process ${String(found.pid)})`);
     return;
   }
-  if (found !== undefined) logger.warn(`the ${service} had died (process ${String(found.pid)}, since ${found.since}): starting it again${await lastOutput(settings, service)}`);
+  if (found !== undefined)
+    logger.warn(
+      `the ${service} had died (process ${String(found.pid)}, since ${found.since}): starting it again${await lastOutput(settings, service)}`,
+    );
   await startService(settings, service);
 }
 
 async function startService(settings: Settings, service: BaseService): Promise<void> {
   const file = outputFile(settings.run_dir, service);
-  const isLarge = await stat(file).then(({ size }) => size > MOST_OUTPUT_BYTES, () => false);
+  const isLarge = await stat(file).then(
+    ({ size }) => size > MOST_OUTPUT_BYTES,
+    () => false,
+  );
   const output = await open(file, isLarge ? 'w' : 'a', 0o600);
   try {
-    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), COMMANDS[service], '--watch', '--service'], {
-      cwd: PROJECT_ROOT, detached: true, stdio: ['ignore', output.fd, output.fd],
-    });
+    const child = spawn(
+      process.execPath,
+      [path.join(PROJECT_ROOT, 'dist', 'cli.js'), COMMANDS[service], '--watch', '--service'],
+      {
+        cwd: PROJECT_ROOT,
+        detached: true,
+        stdio: ['ignore', output.fd, output.fd],
+      },
+    );
     await registered(settings, service, child);
     child.unref();
-    logger.info(`the ${service} is running (process ${String(child.pid)}), log ${path.relative('', logFileName(settings, service))}`);
+    logger.info(
+      `the ${service} is running (process ${String(child.pid)}), log ${path.relative('', logFileName(settings, service))}`,
+    );
   } finally {
     await output.close();
   }
@@ -80,14 +130,27 @@ async function startService(settings: Settings, service: BaseService): Promise<v
 /** Waits until the child has registered itself, or says why it ended. */
 async function registered(settings: Settings, service: Service, child: ChildProcess): Promise<void> {
   let fault: string | undefined;
-  child.once('error', (error) => { fault = error.message; });
-  child.once('exit', (code, signal) => { fault = `it ended with ${signal ?? `exit code ${String(code)}`}`; });
+  child.once('error', (error) => {
+    fault = error.message;
+  });
+  child.once('exit', (code, signal) => {
+    fault = `it ended with ${signal ?? `exit code ${String(code)}`}`;
+  });
   for (const deadline = performance.now() + START_SECONDS * 1000; ; await sleep(POLL_MS)) {
-    if ((await findService(settings.run_dir, service))?.pid === child.pid && child.pid !== undefined && fault === undefined) return;
-    if (fault === undefined && performance.now() > deadline) fault = `it has not come up within ${String(START_SECONDS)} seconds`;
+    if (
+      (await findService(settings.run_dir, service))?.pid === child.pid &&
+      child.pid !== undefined &&
+      fault === undefined
+    )
+      return;
+    if (fault === undefined && performance.now() > deadline)
+      fault = `it has not come up within ${String(START_SECONDS)} seconds`;
     if (fault === undefined) continue;
     child.kill('SIGTERM');
-    throw new TidemarkError(`the ${service} did not start: ${fault}`, { detail: `${outputFile(settings.run_dir, service)}${await lastOutput(settings, service)}`, hint: 'the lines above say why; correct it, then start again' });
+    throw new TidemarkError(`the ${service} did not start: ${fault}`, {
+      detail: `${outputFile(settings.run_dir, service)}${await lastOutput(settings, service)}`,
+      hint: 'the lines above say why; correct it, then start again',
+    });
   }
 }
 
@@ -106,7 +169,9 @@ export interface Stopped {
 
 /** One line a service that was ended. */
 export function formatStopped(stopped: readonly Stopped[]): string {
-  return stopped.length === 0 ? 'nothing was running' : stopped.map(({ service, pid, how }) => `${service} (process ${String(pid)}): ${how}`).join('\n');
+  return stopped.length === 0
+    ? 'nothing was running'
+    : stopped.map(({ service, pid, how }) => `${service} (process ${String(pid)}): ${how}`).join('\n');
 }
 
 /**
@@ -115,7 +180,9 @@ export function formatStopped(stopped: readonly Stopped[]): string {
  * @throws TidemarkError if a service belongs to another OS user
  */
 export async function stopServices(settings: Settings, services?: readonly Service[]): Promise<Stopped[]> {
-  const found = await Promise.all((services ?? await knownServices(settings.run_dir)).map((service) => findService(settings.run_dir, service)));
+  const found = await Promise.all(
+    (services ?? (await knownServices(settings.run_dir))).map((service) => findService(settings.run_dir, service)),
+  );
   for (const record of found) if (record?.is_alive === true) assertSamePipeline(record, settings);
   return Promise.all(found.filter((record) => record !== undefined).map((record) => stopService(settings, record)));
 }
@@ -135,12 +202,19 @@ async function stopService(settings: Settings, record: ServiceRecord & { is_aliv
 }
 
 /** Sends a signal and waits, up to so many seconds, until the process is gone. */
-async function endsAfter({ service, pid, identity }: ServiceRecord, signal: NodeJS.Signals, seconds: number): Promise<boolean> {
+async function endsAfter(
+  { service, pid, identity }: ServiceRecord,
+  signal: NodeJS.Signals,
+  seconds: number,
+): Promise<boolean> {
   try {
     process.kill(pid, signal);
   } catch (error) {
     if (hasCode(error, 'ESRCH')) return true;
-    throw new TidemarkError(`the ${service} (process ${String(pid)}) cannot be stopped: it belongs to another OS user`, { cause: error, hint: 'stop it as that user, or as root' });
+    throw new TidemarkError(
+      `the ${service} (process ${String(pid)}) cannot be stopped: it belongs to another OS user`,
+      { cause: error, hint: 'stop it as that user, or as root' },
+    );
   }
   for (const deadline = performance.now() + seconds * 1000; performance.now() < deadline; await sleep(POLL_MS))
     if ((await processIdentity(pid)) !== identity) return true;

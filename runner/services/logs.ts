@@ -19,10 +19,15 @@ export interface LogFile extends LogSink {
   readonly close: () => Promise<void>;
 }
 
-export const logFileName = (settings: Settings, service: string): string => path.join(settings.log_dir, LOG_FILES[service] ?? `${service}.log`);
+export const logFileName = (settings: Settings, service: string): string =>
+  path.join(settings.log_dir, LOG_FILES[service] ?? `${service}.log`);
 
 /** The names of the original: logs/simulator.log, extractor.log, scd2_loader.log. */
-const LOG_FILES: Readonly<Record<string, string>> = { simulator: 'simulator.log', extractor: 'extractor.log', loader: 'scd2_loader.log' };
+const LOG_FILES: Readonly<Record<string, string>> = {
+  simulator: 'simulator.log',
+  extractor: 'extractor.log',
+  loader: 'scd2_loader.log',
+};
 
 /** Makes the folder of the log files, for this user alone. */
 export async function ensureLogFolder({ log_dir }: Settings): Promise<void> {
@@ -33,7 +38,9 @@ export async function ensureLogFolder({ log_dir }: Settings): Promise<void> {
   } catch (error) {
     if (error instanceof TidemarkError) throw error;
     throw new TidemarkError('the folder of the log files cannot be written', {
-      detail: `${log_dir} (${String(error)})`, hint: 'give this user the folder, or set LOG_DIR to another one', cause: error,
+      detail: `${log_dir} (${String(error)})`,
+      hint: 'give this user the folder, or set LOG_DIR to another one',
+      cause: error,
     });
   }
 }
@@ -61,18 +68,28 @@ export function openLogFile(settings: Settings, service: string): LogFile {
     if (stream === undefined) sayToStderr(line);
     else stream.write(line);
   };
-  const close = () => new Promise<void>((resolve) => {
-    if (stream === undefined) { resolve(); return; }
-    stream.once('error', () => { resolve(); });
-    stream.end(() => { resolve(); });
-  });
+  const close = () =>
+    new Promise<void>((resolve) => {
+      if (stream === undefined) {
+        resolve();
+        return;
+      }
+      stream.once('error', () => {
+        resolve();
+      });
+      stream.end(() => {
+        resolve();
+      });
+    });
   return { write, close };
 }
 
 function open(file: string, settings: Settings, fail: (error: Error) => void): RotatingFileStream {
   const { name } = path.parse(file);
   const rotatedName = (time: Date | number | null, index = 1) =>
-    time === null ? path.basename(file) : `${name}.${new Date(time).toISOString().slice(0, 10)}.${String(index)}.log.gz`;
+    time === null
+      ? path.basename(file)
+      : `${name}.${new Date(time).toISOString().slice(0, 10)}.${String(index)}.log.gz`;
   const stream = createStream(rotatedName, {
     path: path.dirname(file),
     size: `${String(settings.log_rotate_bytes)}B` as `${number}B`,
@@ -87,7 +104,9 @@ function open(file: string, settings: Settings, fail: (error: Error) => void): R
     mode: 0o600,
   });
   stream.on('error', fail);
-  stream.on('warning', (warning) => { sayToStderr(`log file: ${warning.message}\n`); });
+  stream.on('warning', (warning) => {
+    sayToStderr(`log file: ${warning.message}\n`);
+  });
   return stream;
 }
 
@@ -105,20 +124,48 @@ export interface TailOptions {
  * Shows the logs of services by the system's tail, which knows how to follow a file that rotates.
  * @returns false where there is no log to show
  */
-export async function tailLogs(settings: Settings, services: readonly string[], options: TailOptions, out: NodeJS.WriteStream): Promise<boolean> {
-  const files = services.map((service) => ({ service, file: logFileName(settings, service) })).filter(({ file }) => options.follow || existsSync(file));
+export async function tailLogs(
+  settings: Settings,
+  services: readonly string[],
+  options: TailOptions,
+  out: NodeJS.WriteStream,
+): Promise<boolean> {
+  const files = services
+    .map((service) => ({ service, file: logFileName(settings, service) }))
+    .filter(({ file }) => options.follow || existsSync(file));
   const widest = Math.max(...services.map((service) => service.length));
   const pretty = prettyFactory({ ...prettyOptions(out.isTTY), ignore: 'pid,hostname,run_id,service,settings' });
-  const show = (service: string, line: string) => { out.write(options.json ? `${line}\n` : `${service.padEnd(widest)}  ${pretty(line)}`); };
-  await Promise.all(files.map(({ service, file }) => tail(file, options, (line) => { show(service, line); })));
+  const show = (service: string, line: string) => {
+    out.write(options.json ? `${line}\n` : `${service.padEnd(widest)}  ${pretty(line)}`);
+  };
+  await Promise.all(
+    files.map(({ service, file }) =>
+      tail(file, options, (line) => {
+        show(service, line);
+      }),
+    ),
+  );
   return files.length > 0;
 }
 
 async function tail(file: string, { lines, follow, signal }: TailOptions, show: (line: string) => void): Promise<void> {
-  const child = spawn('tail', ['-n', String(lines), ...(follow ? ['-F'] : []), file], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const fault = new Promise<never>((_, reject) => { child.once('error', (error) => { reject(new TidemarkError(`the logs cannot be shown: ${error.message}`, { hint: 'it takes the program "tail"', cause: error })); }); });
+  const child = spawn('tail', ['-n', String(lines), ...(follow ? ['-F'] : []), file], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const fault = new Promise<never>((_, reject) => {
+    child.once('error', (error) => {
+      reject(
+        new TidemarkError(`the logs cannot be shown: ${error.message}`, {
+          hint: 'it takes the program "tail"',
+          cause: error,
+        }),
+      );
+    });
+  });
   fault.catch(() => undefined);
-  const end = () => { child.kill(); };
+  const end = () => {
+    child.kill();
+  };
   signal.addEventListener('abort', end);
   try {
     await Promise.race([fault, showAll(child.stdout, show)]);

@@ -39,12 +39,25 @@ export async function runPart<T extends object>(
   const service = part.asService ? await becomeService(settings, part, id) : undefined;
   let wasInterrupted = false;
   try {
-    await asRun(settings, { id, name: part.name, shard: part.shard, interval: part.interval, endsAs: () => (wasInterrupted ? 'interrupted' : 'succeeded') }, async (run) => {
-      wasInterrupted = await runRounds({ interval: part.interval, boundSeconds: settings.shutdown_timeout_seconds }, async (signal) => {
-        const work = () => run.round(() => round(signal));
-        say(await (service === undefined ? work() : service.noted(work)));
-      });
-    });
+    await asRun(
+      settings,
+      {
+        id,
+        name: part.name,
+        shard: part.shard,
+        interval: part.interval,
+        endsAs: () => (wasInterrupted ? 'interrupted' : 'succeeded'),
+      },
+      async (run) => {
+        wasInterrupted = await runRounds(
+          { interval: part.interval, boundSeconds: settings.shutdown_timeout_seconds },
+          async (signal) => {
+            const work = () => run.round(() => round(signal));
+            say(await (service === undefined ? work() : service.noted(work)));
+          },
+        );
+      },
+    );
     if (service !== undefined) logger.info('stopped');
     return wasInterrupted;
   } catch (error) {
@@ -61,7 +74,11 @@ interface BackgroundService {
   readonly end: () => Promise<void>;
 }
 
-async function becomeService(settings: Settings, { service, greeting }: Part, runId: string): Promise<BackgroundService> {
+async function becomeService(
+  settings: Settings,
+  { service, greeting }: Part,
+  runId: string,
+): Promise<BackgroundService> {
   await ensureLogFolder(settings);
   const record = await claimService(settings.run_dir, service, runId, settings);
   const log = openLogFile(settings, service);
@@ -71,9 +88,21 @@ async function becomeService(settings: Settings, { service, greeting }: Part, ru
   setLogLevel('INFO');
   logger.info({ settings: withoutSecrets(settings) }, greeting);
   setLogLevel(settings.log_level);
-  const state: ServiceState = { rounds: 0, failed_rounds: 0, last_round_at: null, last_success_at: null, last_error: null, table_errors: {}, run_id: runId, gave_up: false };
+  const state: ServiceState = {
+    rounds: 0,
+    failed_rounds: 0,
+    last_round_at: null,
+    last_success_at: null,
+    last_error: null,
+    table_errors: {},
+    run_id: runId,
+    gave_up: false,
+  };
   // How it fares is for those who look: a folder that cannot be written any more does not stop it.
-  const note = () => writeState(settings.run_dir, service, state).catch((error: unknown) => { logger.warn(`how the service fares was not noted: ${String(error)}`); });
+  const note = () =>
+    writeState(settings.run_dir, service, state).catch((error: unknown) => {
+      logger.warn(`how the service fares was not noted: ${String(error)}`);
+    });
   await note();
   onGiveUp(async () => {
     state.gave_up = true;
@@ -91,7 +120,9 @@ async function becomeService(settings: Settings, { service, greeting }: Part, ru
       return noteRound(state, note, work);
     },
     end: async () => {
-      await releaseService(settings.run_dir, record).catch((error: unknown) => { logger.warn(`the record of the service stays: ${String(error)}`); });
+      await releaseService(settings.run_dir, record).catch((error: unknown) => {
+        logger.warn(`the record of the service stays: ${String(error)}`);
+      });
       await log.close();
     },
   };

@@ -24,7 +24,10 @@ export async function startPipeline(settings: Settings, services: readonly BaseS
     await bringUpServers(settings);
     const mappings = await assertReady(settings, services);
     const needsReconciler = services.includes('extractor') && mappings.some(({ deletes }) => deletes === 'reconcile');
-    await startServices(settings, [...services.filter((service) => service !== 'reconciler'), ...(needsReconciler ? ['reconciler' as const] : [])]);
+    await startServices(settings, [
+      ...services.filter((service) => service !== 'reconciler'),
+      ...(needsReconciler ? ['reconciler' as const] : []),
+    ]);
   });
 }
 
@@ -34,13 +37,22 @@ export async function startPipeline(settings: Settings, services: readonly BaseS
  * @returns the mappings of the tables that are not paused
  * @throws TidemarkError or UsageError that says what is wrong
  */
-export async function assertReady(settings: Settings, services: readonly Service[]): Promise<readonly DimensionMapping[]> {
-  const known = await assertUsable(settings, settings.warehouse, dimensionMappings) ?? await rememberedMappings(settings.cdc_log_dir) ?? [];
+export async function assertReady(
+  settings: Settings,
+  services: readonly Service[],
+): Promise<readonly DimensionMapping[]> {
+  const known =
+    (await assertUsable(settings, settings.warehouse, dimensionMappings)) ??
+    (await rememberedMappings(settings.cdc_log_dir)) ??
+    [];
   const mappings = known.filter(({ is_paused }) => !is_paused);
   await assertUsable(settings, settings.source, async (source) => {
     if (services.includes('simulator')) await requireDemoSource(source);
     const failures: unknown[] = [];
-    for (const mapping of mappings) await describeTable(source, mapping).catch((error: unknown) => { failures.push(error); });
+    for (const mapping of mappings)
+      await describeTable(source, mapping).catch((error: unknown) => {
+        failures.push(error);
+      });
     // One table that is not as it must be stops no other.
     if (failures.length > 0 && failures.length === mappings.length) throw failures[0];
     for (const failure of failures) logger.warn(describeError(failure, false));
@@ -60,7 +72,9 @@ export async function stopPipeline(settings: Settings, services?: readonly Servi
 async function bringUpServers(settings: Settings): Promise<void> {
   const down = (await serverStatuses(settings)).filter(({ state }) => state === 'stopped');
   for (const { role } of down) {
-    const answers = await withDatabase(settings[role], 'start', () => Promise.resolve(true)).catch((error: unknown) => !isAway(error));
+    const answers = await withDatabase(settings[role], 'start', () => Promise.resolve(true)).catch(
+      (error: unknown) => !isAway(error),
+    );
     if (answers) continue;
     await startServers(settings);
     return;
@@ -68,7 +82,11 @@ async function bringUpServers(settings: Settings): Promise<void> {
 }
 
 /** A server that is away is no obstacle once the pipeline has run: the services try again. Any other fault would never pass. */
-async function assertUsable<T>(settings: Settings, end: DatabaseSettings, use: (database: Database) => Promise<T>): Promise<T | undefined> {
+async function assertUsable<T>(
+  settings: Settings,
+  end: DatabaseSettings,
+  use: (database: Database) => Promise<T>,
+): Promise<T | undefined> {
   try {
     return await withDatabase(end, 'start', use);
   } catch (error) {

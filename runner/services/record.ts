@@ -14,8 +14,10 @@ export type BaseService = (typeof SERVICES)[number];
 export type Service = BaseService | `extractor-${string}`;
 
 /** Whether a name can be that of a service. */
-export const isService = (name: unknown): name is Service => typeof name === 'string'
-  && ((SERVICES as readonly string[]).includes(name) || (name.startsWith('extractor-') && isShardName(name.slice('extractor-'.length))));
+export const isService = (name: unknown): name is Service =>
+  typeof name === 'string' &&
+  ((SERVICES as readonly string[]).includes(name) ||
+    (name.startsWith('extractor-') && isShardName(name.slice('extractor-'.length))));
 
 const recordSchema = z.object({
   service: z.custom<Service>(isService),
@@ -77,12 +79,25 @@ export function assertSamePipeline(record: ServiceRecord, ends: Ends): void {
  * Registers this process as the service of that folder. What a dead process left is taken away.
  * @throws TidemarkError if a live process is registered
  */
-export async function claimService(folder: string, service: Service, runId: string, ends: Ends): Promise<ServiceRecord> {
+export async function claimService(
+  folder: string,
+  service: Service,
+  runId: string,
+  ends: Ends,
+): Promise<ServiceRecord> {
   await makeRunFolder(folder);
-  const identity = await processIdentity(process.pid) ?? '';
+  const identity = (await processIdentity(process.pid)) ?? '';
   const known = await findService(folder, service);
   if (known?.identity === identity && known.pid === process.pid) return known;
-  const record = { service, pid: process.pid, identity, since: new Date().toISOString(), run_id: runId, source: nameOf(ends.source), warehouse: nameOf(ends.warehouse) };
+  const record = {
+    service,
+    pid: process.pid,
+    identity,
+    since: new Date().toISOString(),
+    run_id: runId,
+    source: nameOf(ends.source),
+    warehouse: nameOf(ends.warehouse),
+  };
   for (;;) {
     try {
       await publishFile(folder, recordFile(service), `${JSON.stringify(record)}\n`);
@@ -98,16 +113,24 @@ export async function claimService(folder: string, service: Service, runId: stri
 
 /** Makes the folder of the records, for this user alone. */
 export async function makeRunFolder(folder: string): Promise<void> {
-  await ensurePrivateFolder(folder, 'TIDEMARK_RUN_DIR').catch((error: unknown) => { throw explainRunFolder(error, folder); });
+  await ensurePrivateFolder(folder, 'TIDEMARK_RUN_DIR').catch((error: unknown) => {
+    throw explainRunFolder(error, folder);
+  });
 }
 
-const explainRunFolder = (error: unknown, folder: string): unknown => (error instanceof TidemarkError || hasCode(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EISDIR')
-  ? new TidemarkError('the folder that says which services run cannot be used', { detail: `${folder} (${error instanceof Error ? error.message : String(error)})`, hint: 'give this user the folder, or set TIDEMARK_RUN_DIR to another one', cause: error })
-  : error);
+const explainRunFolder = (error: unknown, folder: string): unknown =>
+  error instanceof TidemarkError || hasCode(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EISDIR')
+    ? new TidemarkError('the folder that says which services run cannot be used', {
+        detail: `${folder} (${error instanceof Error ? error.message : String(error)})`,
+        hint: 'give this user the folder, or set TIDEMARK_RUN_DIR to another one',
+        cause: error,
+      })
+    : error;
 
-const alreadyRuns = ({ service, pid, since }: ServiceRecord) => new HeldError(`the ${service} is already running (process ${String(pid)}, since ${since})`, {
-  hint: 'see "npx tidemark status"; "npx tidemark stop" ends it',
-});
+const alreadyRuns = ({ service, pid, since }: ServiceRecord) =>
+  new HeldError(`the ${service} is already running (process ${String(pid)}, since ${since})`, {
+    hint: 'see "npx tidemark status"; "npx tidemark stop" ends it',
+  });
 
 /** Moves a dead record aside and looks at it again: what was taken from a new holder at this moment is put back. */
 async function removeDead(folder: string, service: Service, seen: ServiceRecord | undefined): Promise<void> {
@@ -120,12 +143,16 @@ async function removeDead(folder: string, service: Service, seen: ServiceRecord 
     throw error;
   }
   const taken = await readRecord(aside);
-  if (taken !== undefined && taken.identity !== seen?.identity && (await processIdentity(taken.pid)) === taken.identity) await rename(aside, file);
+  if (taken !== undefined && taken.identity !== seen?.identity && (await processIdentity(taken.pid)) === taken.identity)
+    await rename(aside, file);
   else await unlink(aside);
 }
 
 /** The record of a service, and whether its process lives; undefined where none was left. */
-export async function findService(folder: string, service: Service): Promise<(ServiceRecord & { is_alive: boolean }) | undefined> {
+export async function findService(
+  folder: string,
+  service: Service,
+): Promise<(ServiceRecord & { is_alive: boolean }) | undefined> {
   const record = await readRecord(path.join(folder, recordFile(service)));
   if (record === undefined) return undefined;
   return { ...record, is_alive: (await processIdentity(record.pid)) === record.identity };
@@ -134,8 +161,16 @@ export async function findService(folder: string, service: Service): Promise<(Se
 /** The services there may be here: the three, and extractors of shards that have a record. */
 export async function knownServices(folder: string): Promise<Service[]> {
   const names = await readdir(folder).catch(() => []);
-  const others = names.flatMap((name) => (name.endsWith('.json') && !name.endsWith('.state.json') ? [name.slice(0, -'.json'.length)] : []));
-  return [...SERVICES, ...others.filter(isService).filter((name) => !(SERVICES as readonly string[]).includes(name)).sort()];
+  const others = names.flatMap((name) =>
+    name.endsWith('.json') && !name.endsWith('.state.json') ? [name.slice(0, -'.json'.length)] : [],
+  );
+  return [
+    ...SERVICES,
+    ...others
+      .filter(isService)
+      .filter((name) => !(SERVICES as readonly string[]).includes(name))
+      .sort(),
+  ];
 }
 
 /** A record that cannot be read is worth as much as none: nobody can be found by it. */
@@ -148,7 +183,8 @@ async function readJson<T>(file: string, schema: z.ZodType<T>): Promise<T | unde
     if (!(await lstat(file)).isFile()) return undefined;
     return schema.parse(JSON.parse(await readFile(file, 'utf8')));
   } catch (error) {
-    if (error instanceof SyntaxError || error instanceof z.ZodError || hasCode(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    if (error instanceof SyntaxError || error instanceof z.ZodError || hasCode(error, 'ENOENT', 'ENOTDIR'))
+      return undefined;
     throw explainRunFolder(error, path.dirname(file));
   }
 }
@@ -156,7 +192,8 @@ async function readJson<T>(file: string, schema: z.ZodType<T>): Promise<T | unde
 /** Takes the record of this process away, or that of a dead one; another live one's stays. */
 export async function releaseService(folder: string, record: ServiceRecord): Promise<void> {
   const found = await readRecord(path.join(folder, recordFile(record.service)));
-  if (found?.identity === record.identity && found.pid === record.pid) await rm(path.join(folder, recordFile(record.service)), { force: true });
+  if (found?.identity === record.identity && found.pid === record.pid)
+    await rm(path.join(folder, recordFile(record.service)), { force: true });
 }
 
 /** Notes how a service fares. */

@@ -44,11 +44,21 @@ const LOST_SESSION_MS = 1000;
  * Does `work` as a run of the pipeline: its row says when it began, how it ended and what it measured. The row is written through a session
  * of its own, kept until the end, by which a live run is told from a dead one. Without a warehouse the work goes on, and is noted when it is back.
  */
-export async function asRun<T>(settings: Settings, { id, name, endsAs, interval, shard }: NewRun, work: (run: Run) => Promise<T>): Promise<T> {
+export async function asRun<T>(
+  settings: Settings,
+  { id, name, endsAs, interval, shard }: NewRun,
+  work: (run: Run) => Promise<T>,
+): Promise<T> {
   const lost = { is: false };
-  const session = connect(settings.warehouse, `${name} run`, 1, PATIENCE_SECONDS, () => { lost.is = true; });
+  const session = connect(settings.warehouse, `${name} run`, 1, PATIENCE_SECONDS, () => {
+    lost.is = true;
+  });
   const resources = measureResources(settings.cdc_log_dir);
-  const recorder = newRecorder(session, id, name, () => ({ ...resources(), ...(shard === undefined ? {} : { shard }), ...(interval === undefined ? {} : { interval_seconds: interval }) }));
+  const recorder = newRecorder(session, id, name, () => ({
+    ...resources(),
+    ...(shard === undefined ? {} : { shard }),
+    ...(interval === undefined ? {} : { interval_seconds: interval }),
+  }));
   setLogContext({ run_id: id });
   resetMeasurements();
   onGiveUp(() => recorder.end('interrupted'));
@@ -80,15 +90,29 @@ interface Recorder {
 
 function newRecorder(session: Database, id: string, name: PipelineName, surroundings: () => object): Recorder {
   const began = performance.now();
-  const counts: Counts = { totals: {}, rounds: 0, failed_rounds: 0, busy_seconds: 0, last_success_at: null, last_error: null };
+  const counts: Counts = {
+    totals: {},
+    rounds: 0,
+    failed_rounds: 0,
+    busy_seconds: 0,
+    last_success_at: null,
+    last_error: null,
+  };
   let isKnown = false;
   const metrics = () => ({ ...metricsOf(counts), ...surroundings(), seconds: secondsSince(began) });
   let pending: Promise<void> | undefined;
   const tell = async () => {
-    if (!isKnown || !(await continueRun(session, id, metrics()))) await startRun(session, name, id, secondsSince(began), metrics());
+    if (!isKnown || !(await continueRun(session, id, metrics())))
+      await startRun(session, name, id, secondsSince(began), metrics());
     isKnown = true;
   };
-  const note = () => tolerant(() => (pending ??= tell().finally(() => { pending = undefined; })));
+  const note = () =>
+    tolerant(
+      () =>
+        (pending ??= tell().finally(() => {
+          pending = undefined;
+        })),
+    );
   const round: Run['round'] = async (work) => {
     const started = performance.now();
     counts.rounds += 1;
@@ -121,11 +145,16 @@ const asLastError = (error: unknown) => ({ at: new Date().toISOString(), error: 
 
 /** The bookkeeping of a run never fails the run, nor keeps it waiting for long. */
 async function tolerant(work: () => Promise<unknown>): Promise<void> {
-  await within(PATIENCE_SECONDS, work()).catch((error: unknown) => { logger.debug(`the run was not noted in pipeline_metadata: ${String(error)}`); });
+  await within(PATIENCE_SECONDS, work()).catch((error: unknown) => {
+    logger.debug(`the run was not noted in pipeline_metadata: ${String(error)}`);
+  });
 }
 
 function metricsOf({ totals, busy_seconds, ...counts }: Counts): Record<string, unknown> {
-  const rate = totals.changes === undefined || busy_seconds === 0 ? {} : { rows_per_second: Number((totals.changes / busy_seconds).toFixed(1)) };
+  const rate =
+    totals.changes === undefined || busy_seconds === 0
+      ? {}
+      : { rows_per_second: Number((totals.changes / busy_seconds).toFixed(1)) };
   return { ...totals, ...counts, ...rate, ...measurements(), host: hostname(), process_id: process.pid };
 }
 

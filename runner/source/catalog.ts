@@ -74,7 +74,9 @@ export function parseTableName(name: string): TableName {
   const [first, second] = names;
   const isWhole = parts.join('.') === name && names.length <= 2;
   if (!isWhole || first === undefined || (names.length === 2 && second === undefined))
-    throw new UsageError(`"${name}" is not the name of a table`, { hint: 'give it as schema.table, and in double quotes a part that holds a dot: \'public."order.items"\'' });
+    throw new UsageError(`"${name}" is not the name of a table`, {
+      hint: 'give it as schema.table, and in double quotes a part that holds a dot: \'public."order.items"\'',
+    });
   return second === undefined ? { schema: 'public', table: first } : { schema: first, table: second };
 }
 
@@ -107,7 +109,10 @@ export async function readTable(source: Database, name: TableName): Promise<Cata
 /** @throws UsageError for a zone that PostgreSQL does not know */
 export async function assertTimeZone(source: Database, zone: string): Promise<void> {
   const found = await source`select from pg_timezone_names where name = ${zone}`;
-  if (found.length === 0) throw new UsageError(`--time-zone is "${zone}", which is no time zone`, { hint: 'give a name from pg_timezone_names, in its own letters: UTC, Europe/Berlin' });
+  if (found.length === 0)
+    throw new UsageError(`--time-zone is "${zone}", which is no time zone`, {
+      hint: 'give a name from pg_timezone_names, in its own letters: UTC, Europe/Berlin',
+    });
 }
 
 async function missingTable(source: Database, name: TableName): Promise<TidemarkError> {
@@ -119,6 +124,9 @@ async function missingTable(source: Database, name: TableName): Promise<Tidemark
       and n.nspname not in ('pg_catalog', 'information_schema')
     order by 1, 2 limit 5`;
   return new TidemarkError(`source table ${shownName(name)} does not exist`, {
-    hint: alike.length > 0 ? `there is: ${alike.map(shownName).join(', ')}` : 'see that DB_NAME is right, and that DB_USER may use the schema',
+    hint:
+      alike.length > 0
+        ? `there is: ${alike.map(shownName).join(', ')}`
+        : 'see that DB_NAME is right, and that DB_USER may use the schema',
   });
 }

@@ -12,13 +12,19 @@ import type { DimensionMapping } from '../batch/mapping.js';
 const warned = new Set<string>();
 
 /** Warns, once, of columns that the source has and history does not, with the command that adds them. */
-export function warnOfUnmapped({ dimension_name: table, source_schema, source_table, ignored_columns }: DimensionMapping, { unmapped_columns }: SourceTable): void {
+export function warnOfUnmapped(
+  { dimension_name: table, source_schema, source_table, ignored_columns }: DimensionMapping,
+  { unmapped_columns }: SourceTable,
+): void {
   const columns = unmapped_columns.filter((column) => !ignored_columns.includes(column));
   const warning = `${table}: ${columns.join(', ')}`;
   if (columns.length === 0 || warned.has(warning)) return;
   warned.add(warning);
-  logger.warn({ table, columns }, 'the source has columns that are not mapped to history: they are not captured. '
-    + `To add them, or to leave them out for good: npx tidemark add --update ${tableArgument(source_schema, source_table)} (--ignore <column>)`);
+  logger.warn(
+    { table, columns },
+    'the source has columns that are not mapped to history: they are not captured. ' +
+      `To add them, or to leave them out for good: npx tidemark add --update ${tableArgument(source_schema, source_table)} (--ignore <column>)`,
+  );
 }
 
 /**
@@ -26,7 +32,12 @@ export function warnOfUnmapped({ dimension_name: table, source_schema, source_ta
  * maps from the beginning is its own decision: a value that does not fit is set aside when it is loaded.
  * @throws TidemarkError naming the columns, before anything is written
  */
-export async function assertFits(source: Database, mapping: DimensionMapping, described: SourceTable, newest: BatchMetadata | undefined): Promise<void> {
+export async function assertFits(
+  source: Database,
+  mapping: DimensionMapping,
+  described: SourceTable,
+  newest: BatchMetadata | undefined,
+): Promise<void> {
   if (newest?.column_types === undefined || newest.columns_fingerprint === described.columns_fingerprint) return;
   const before = newest.column_types;
   const now = JSON.parse(described.column_types) as Readonly<Record<string, string>>;
@@ -35,19 +46,36 @@ export async function assertFits(source: Database, mapping: DimensionMapping, de
   const { columns } = await readTable(source, { schema: mapping.source_schema, table: mapping.source_table });
   const misfits = mapping.columns.filter(({ source: name, history_type }) => {
     const column = columns.find((each) => each.name === name);
-    return retyped.includes(name) && column !== undefined && history_type !== null && !fitsType(column.type, history_type);
+    return (
+      retyped.includes(name) && column !== undefined && history_type !== null && !fitsType(column.type, history_type)
+    );
   });
   if (misfits.length === 0) return;
-  const faults = misfits.map(({ source: name, history, history_type }) => `${name} was ${before[name] ?? ''} and is ${now[name] ?? ''}, history column ${history} is ${history_type ?? ''}`);
+  const faults = misfits.map(
+    ({ source: name, history, history_type }) =>
+      `${name} was ${before[name] ?? ''} and is ${now[name] ?? ''}, history column ${history} is ${history_type ?? ''}`,
+  );
   const time = misfits.find(({ history }) => history === 'valid_from');
-  throw new TidemarkError(`columns of ${mapping.source_schema}.${mapping.source_table} have another type now, which does not fit into history`, {
-    detail: `table=${mapping.dimension_name} ${faults.join('; ')}`,
-    hint: time !== undefined ? wayBackOfTime(mapping, time.source, time.history_type ?? '') : `undo it at the source, or write the migration that follows: npx tidemark add --update ${tableArgument(mapping.source_schema, mapping.source_table)}`,
-  });
+  throw new TidemarkError(
+    `columns of ${mapping.source_schema}.${mapping.source_table} have another type now, which does not fit into history`,
+    {
+      detail: `table=${mapping.dimension_name} ${faults.join('; ')}`,
+      hint:
+        time !== undefined
+          ? wayBackOfTime(mapping, time.source, time.history_type ?? '')
+          : `undo it at the source, or write the migration that follows: npx tidemark add --update ${tableArgument(mapping.source_schema, mapping.source_table)}`,
+    },
+  );
 }
 
 /** What to do where the effective or insert time has the other kind of timestamp now. @param type that of history */
-export function wayBackOfTime({ source_schema: schema, source_table: table, dimension_name: name, source_time_zone: zone }: DimensionMapping, column: string, type: string): string {
-  return `undo it at the source: alter table ${quoteName(schema)}.${quoteName(table)} alter column ${quoteName(column)} type ${type} using ${quoteName(column)} at time zone '${zone}' `
-    + `(the zone its values are meant in); or begin a new history beside this one: npx tidemark add ${schema}.${table} --name ${name}_2 (then: npx tidemark table remove ${name}, which keeps the old one)`;
+export function wayBackOfTime(
+  { source_schema: schema, source_table: table, dimension_name: name, source_time_zone: zone }: DimensionMapping,
+  column: string,
+  type: string,
+): string {
+  return (
+    `undo it at the source: alter table ${quoteName(schema)}.${quoteName(table)} alter column ${quoteName(column)} type ${type} using ${quoteName(column)} at time zone '${zone}' ` +
+    `(the zone its values are meant in); or begin a new history beside this one: npx tidemark add ${schema}.${table} --name ${name}_2 (then: npx tidemark table remove ${name}, which keeps the old one)`
+  );
 }

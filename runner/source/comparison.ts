@@ -38,17 +38,27 @@ export async function describeComparison(
   columns: readonly object[],
 ): Promise<ComparisonQueries> {
   const effective = mapping.columns.find(({ role }) => role === 'effective time')?.source ?? null;
-  const [queries] = await source.file<ComparisonQueries[]>(
-    DESCRIBE_COMPARISON, [table.relation, JSON.stringify(columns), table.fallback, effective, mapping.source_time_zone, table.deleted_condition],
-  );
+  const [queries] = await source.file<ComparisonQueries[]>(DESCRIBE_COMPARISON, [
+    table.relation,
+    JSON.stringify(columns),
+    table.fallback,
+    effective,
+    mapping.source_time_zone,
+    table.deleted_condition,
+  ]);
   if (queries === undefined) throw new TidemarkError('the source answered without a row');
   return queries;
 }
 
 /** Asks one of the queries of the source, in a snapshot of its own. */
-export async function compareAtSource<T extends object>(source: Database, table: SourceTable, query: string, parameters: readonly (string | null)[]): Promise<T[]> {
+export async function compareAtSource<T extends object>(
+  source: Database,
+  table: SourceTable,
+  query: string,
+  parameters: readonly (string | null)[],
+): Promise<T[]> {
   return inTransaction(source, 'isolation level repeatable read read only', async (session) => {
     await lockTable(session, table);
-    return [...await session.unsafe<T[]>(query, [...parameters])];
+    return [...(await session.unsafe<T[]>(query, [...parameters]))];
   });
 }

@@ -19,14 +19,27 @@ export interface TableHealth {
 
 const DESCRIBE_HEALTH = path.join(PROJECT_ROOT, 'sql', 'source', 'describe_health.sql');
 
-export async function tableHealth(source: Database, described: SourceTable, mapping: DimensionMapping): Promise<TableHealth | undefined> {
+export async function tableHealth(
+  source: Database,
+  described: SourceTable,
+  mapping: DimensionMapping,
+): Promise<TableHealth | undefined> {
   const effective = mapping.columns.find(({ role }) => role === 'effective time')?.source ?? null;
-  const [health] = await source.file<TableHealth[]>(DESCRIBE_HEALTH, [described.relation, effective, mapping.source_time_zone, described.fallback]);
+  const [health] = await source.file<TableHealth[]>(DESCRIBE_HEALTH, [
+    described.relation,
+    effective,
+    mapping.source_time_zone,
+    described.fallback,
+  ]);
   return health;
 }
 
 /** Of a sample, the rows that were written since a full sweep and are stamped before it: only full sweeps find such updates. */
-export async function untouchedRows(source: Database, { untouched }: TableHealth, since: { readonly snapshot: string; readonly clock: string }): Promise<number> {
+export async function untouchedRows(
+  source: Database,
+  { untouched }: TableHealth,
+  since: { readonly snapshot: string; readonly clock: string },
+): Promise<number> {
   if (untouched === null) return 0;
   const [row] = await source.unsafe<{ untouched: number }[]>(untouched, [since.snapshot, since.clock]);
   return row?.untouched ?? 0;
@@ -35,7 +48,11 @@ export async function untouchedRows(source: Database, { untouched }: TableHealth
 const GRANTS = path.join(PROJECT_ROOT, 'sql', 'source', 'grant_statements.sql');
 
 /** The statements that make the role which may read the registered tables of a source and nothing else. */
-export async function sourceGrants(source: Database, role: string, mappings: readonly DimensionMapping[]): Promise<string[]> {
+export async function sourceGrants(
+  source: Database,
+  role: string,
+  mappings: readonly DimensionMapping[],
+): Promise<string[]> {
   const tables = mappings.map(({ source_schema, source_table }) => ({ source_schema, source_table }));
   const rows = await source.unsafe<{ line: string }[]>(await readFile(GRANTS, 'utf8'), [role, JSON.stringify(tables)]);
   return rows.map(({ line }) => line);

@@ -20,23 +20,31 @@ const ONLY_AS_TEXT = /^(reg[a-z]+|money|xml|xid|xid8|cid|tid|aclitem|pg_node_tre
 const isOutside = (column: CatalogColumn) => column.type_schema !== 'pg_catalog';
 
 /** The types of columns that a warehouse may or may not have. */
-export const outsideTypes = (columns: readonly CatalogColumn[]): CatalogColumn[] => columns.filter((column) => isOutside(column) && 'berm'.includes(column.kind));
+export const outsideTypes = (columns: readonly CatalogColumn[]): CatalogColumn[] =>
+  columns.filter((column) => isOutside(column) && 'berm'.includes(column.kind));
 
 /**
  * The type that holds every value of a source column as PostgreSQL prints it. Text where the warehouse has no such type: a batch
  * carries what PostgreSQL prints, so nothing is lost, and versions are compared by what is printed anyway.
  */
 export function historyType(column: CatalogColumn, inWarehouse: readonly WarehouseType[]): HistoryType {
-  const asText = (reason: string): HistoryType => ({ type: column.type.endsWith('[]') ? 'text[]' : 'text', reason: `${column.declared} is kept as text: ${reason}` });
+  const asText = (reason: string): HistoryType => ({
+    type: column.type.endsWith('[]') ? 'text[]' : 'text',
+    reason: `${column.declared} is kept as text: ${reason}`,
+  });
   if (!'berm'.includes(column.kind)) return asText('it has no type of its own that history could share');
   if (!isOutside(column)) {
     if (ONLY_AS_TEXT.test(column.type_name)) return asText('its values mean something in their own database only');
     return { type: shortType(column.type), reason: undefined };
   }
-  const found = inWarehouse.find((each) => each.type_schema === column.type_schema && each.type_name === column.type_name);
+  const found = inWarehouse.find(
+    (each) => each.type_schema === column.type_schema && each.type_name === column.type_name,
+  );
   if (found === undefined) return asText('the warehouse has no such type');
   const missing = (column.labels ?? []).filter((label) => !(found.labels ?? []).includes(label));
-  return missing.length === 0 ? { type: column.type, reason: undefined } : asText(`the type of that name in the warehouse lacks ${missing.map((label) => `'${label}'`).join(', ')}`);
+  return missing.length === 0
+    ? { type: column.type, reason: undefined }
+    : asText(`the type of that name in the warehouse lacks ${missing.map((label) => `'${label}'`).join(', ')}`);
 }
 
 /** A type as people write it: timestamptz(3), varchar(50). */
@@ -59,8 +67,13 @@ interface TypeParts {
 }
 
 function partsOf(type: string): TypeParts {
-  const [, name = '', modifiers = '', rest = '', array = ''] = /^([^(]*?)(?:\((-?\d+(?:,-?\d+)?)\))?([^(]*?)(\[\])?$/.exec(shortType(type)) ?? [];
-  return { base: `${name}${rest}`.trim(), modifiers: modifiers === '' ? [] : modifiers.split(',').map(Number), is_array: array !== '' };
+  const [, name = '', modifiers = '', rest = '', array = ''] =
+    /^([^(]*?)(?:\((-?\d+(?:,-?\d+)?)\))?([^(]*?)(\[\])?$/.exec(shortType(type)) ?? [];
+  return {
+    base: `${name}${rest}`.trim(),
+    modifiers: modifiers === '' ? [] : modifiers.split(',').map(Number),
+    is_array: array !== '',
+  };
 }
 
 /** Whether every value of a type at the source, as PostgreSQL prints it, is a value of the type in history that prints the same. */
@@ -75,11 +88,16 @@ export function fitsType(source: string, history: string): boolean {
     const digits = INTEGERS[from.base] ?? Infinity;
     return digits <= (INTEGERS[to.base] ?? 0) || (to.base === 'double precision' && digits <= 10);
   }
-  if (to.base === 'varchar') return ['varchar', 'char'].includes(from.base) && (from.modifiers[0] ?? Infinity) <= (to.modifiers[0] ?? 0);
+  if (to.base === 'varchar')
+    return ['varchar', 'char'].includes(from.base) && (from.modifiers[0] ?? Infinity) <= (to.modifiers[0] ?? 0);
   if (from.base === 'real' && to.base === 'double precision') return true;
   if (from.base === 'jsonb' && to.base === 'json') return true;
   // Precision of times, length of bit strings: none in history takes any.
-  return from.base === to.base && (to.modifiers.length === 0 || (from.modifiers.length > 0 && from.base !== 'char' && (from.modifiers[0] ?? Infinity) <= (to.modifiers[0] ?? 0)));
+  return (
+    from.base === to.base &&
+    (to.modifiers.length === 0 ||
+      (from.modifiers.length > 0 && from.base !== 'char' && (from.modifiers[0] ?? Infinity) <= (to.modifiers[0] ?? 0)))
+  );
 }
 
 function fitsNumeric(from: TypeParts, [precision, scale = 0]: readonly number[]): boolean {
@@ -87,5 +105,9 @@ function fitsNumeric(from: TypeParts, [precision, scale = 0]: readonly number[])
   if (from.base !== 'numeric' && !(from.base in INTEGERS)) return false;
   if (precision === undefined) return true;
   // A scale that is not the same would print other zeros.
-  return fromPrecision !== undefined && (fromScale === scale || from.base in INTEGERS && scale === 0) && precision - scale >= fromPrecision - fromScale;
+  return (
+    fromPrecision !== undefined &&
+    (fromScale === scale || (from.base in INTEGERS && scale === 0)) &&
+    precision - scale >= fromPrecision - fromScale
+  );
 }

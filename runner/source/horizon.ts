@@ -40,22 +40,38 @@ const LISTED_AFTER = 10;
  * transactions, each in a transaction of its own, and only then may the snapshot of the sweep be taken.
  * @param before the poll before: what is prepared now and was not then counts from its floor; undefined where there was none
  */
-export async function readHorizon(source: Database, before: EarlierPoll | undefined, listedAfter = LISTED_AFTER): Promise<HorizonReading> {
+export async function readHorizon(
+  source: Database,
+  before: EarlierPoll | undefined,
+  listedAfter = LISTED_AFTER,
+): Promise<HorizonReading> {
   const asked_at = performance.now();
   const clock = await readClock(source);
   const read_at = performance.now();
   await source`select pg_stat_clear_snapshot()`;
   const [sessions] = await source.file<Pick<RawHorizon, 'open_transactions' | 'floor_of_rest' | 'blind_sessions'>[]>(
-    file('read_sessions.sql'), [clock, String(listedAfter)],
+    file('read_sessions.sql'),
+    [clock, String(listedAfter)],
   );
   const { open_transactions: open, floor_of_rest, blind_sessions } = one(sessions);
   const known = before?.horizon?.open_transactions ?? [];
   const floorBefore = before?.horizon == null ? null : before.floor;
-  const [prepared] = await source.file<Pick<RawHorizon, 'open_transactions' | 'floor'>[]>(
-    file('read_prepared.sql'), [open, floor_of_rest, JSON.stringify(known), floorBefore],
-  );
+  const [prepared] = await source.file<Pick<RawHorizon, 'open_transactions' | 'floor'>[]>(file('read_prepared.sql'), [
+    open,
+    floor_of_rest,
+    JSON.stringify(known),
+    floorBefore,
+  ]);
   const { open_transactions, floor } = one(prepared);
-  return { clock, asked_at, read_at, floor, floor_of_rest, blind_sessions, open_transactions: JSON.parse(open_transactions) as OpenTransaction[] };
+  return {
+    clock,
+    asked_at,
+    read_at,
+    floor,
+    floor_of_rest,
+    blind_sessions,
+    open_transactions: JSON.parse(open_transactions) as OpenTransaction[],
+  };
 }
 
 type RawHorizon = Omit<HorizonReading, 'open_transactions'> & { readonly open_transactions: string };
@@ -78,13 +94,21 @@ export async function readSnapshot(source: Database): Promise<string> {
  * @param continues the snapshot of the sweep that it continues from; null to read from the beginning
  * @param before the poll before, whose transactions hold the floor down once they have ended; undefined to read from the beginning of time
  */
-export async function readBeginning(source: Database, continues: string | null, before: EarlierPoll | undefined): Promise<BeginningOfSweep> {
+export async function readBeginning(
+  source: Database,
+  continues: string | null,
+  before: EarlierPoll | undefined,
+): Promise<BeginningOfSweep> {
   const snapshot = await readSnapshot(source);
   const open = JSON.stringify(before?.horizon?.open_transactions ?? []);
   const stillOpen = open === '[]' ? '[]' : await lookTwice(source, open);
-  const [row] = await source.file<Omit<BeginningOfSweep, 'snapshot'>[]>(
-    file('begin_sweep.sql'), [snapshot, continues, open, before?.horizon?.floor_of_rest ?? before?.floor ?? null, stillOpen],
-  );
+  const [row] = await source.file<Omit<BeginningOfSweep, 'snapshot'>[]>(file('begin_sweep.sql'), [
+    snapshot,
+    continues,
+    open,
+    before?.horizon?.floor_of_rest ?? before?.floor ?? null,
+    stillOpen,
+  ]);
   return { ...one(row), snapshot };
 }
 

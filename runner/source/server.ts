@@ -24,7 +24,11 @@ export async function readIdentity(source: Database): Promise<SourceIdentity> {
 /** Whether a change log goes on with this database: a restored or failed-over server is another one. */
 export function isSameServer(identity: SourceIdentity, newest: SourceIdentity): boolean {
   const sameTimeline = newest.timeline === null || identity.timeline === null || newest.timeline === identity.timeline;
-  return newest.system_identifier === identity.system_identifier && newest.database_oid === identity.database_oid && sameTimeline;
+  return (
+    newest.system_identifier === identity.system_identifier &&
+    newest.database_oid === identity.database_oid &&
+    sameTimeline
+  );
 }
 
 /** The ledger alone is no proof: it also exists where the demo's first migration failed on a table of somebody else's. */
@@ -58,11 +62,14 @@ export async function awaitFlush(source: Database): Promise<string> {
   if (start === undefined) throw new TidemarkError('the source answered without a row');
   const { inserted, safe_before, patience_ms } = start;
   const deadline = performance.now() + patience_ms;
-  while (inserted !== null && performance.now() < deadline && !(await isFlushed(source, inserted))) await sleep(PAUSE_MS);
+  while (inserted !== null && performance.now() < deadline && !(await isFlushed(source, inserted)))
+    await sleep(PAUSE_MS);
   return safe_before;
 }
 
 async function isFlushed(source: Database, position: string): Promise<boolean> {
-  const [row] = await source<{ is_flushed: boolean }[]>`select pg_current_wal_flush_lsn() >= ${position}::pg_lsn as is_flushed`;
+  const [row] = await source<
+    { is_flushed: boolean }[]
+  >`select pg_current_wal_flush_lsn() >= ${position}::pg_lsn as is_flushed`;
   return row?.is_flushed === true;
 }

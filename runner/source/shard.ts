@@ -11,7 +11,12 @@ export interface DescribedShard extends TablePart {
   readonly shard: Shard;
 }
 
-interface ShardRow { readonly relation: string; readonly is_key: boolean | null; readonly condition: string | null; readonly cuts_query: string }
+interface ShardRow {
+  readonly relation: string;
+  readonly is_key: boolean | null;
+  readonly condition: string | null;
+  readonly cuts_query: string;
+}
 
 const DESCRIBE_SHARD = path.join(PROJECT_ROOT, 'sql', 'source', 'describe_shard.sql');
 
@@ -19,20 +24,33 @@ const DESCRIBE_SHARD = path.join(PROJECT_ROOT, 'sql', 'source', 'describe_shard.
  * Says what belongs to a shard, from the source's catalog. Undefined where there is no such table, which is the business of describeTable.
  * @throws UsageError if the table lacks the column, or the cuts are no values of it, or not in ascending order
  */
-export async function describeShard(source: Database, mapping: DimensionMapping, shard: Shard): Promise<DescribedShard | undefined> {
+export async function describeShard(
+  source: Database,
+  mapping: DimensionMapping,
+  shard: Shard,
+): Promise<DescribedShard | undefined> {
   const { column, cuts, count } = shard.layout;
   const [found] = await source.file<ShardRow[]>(DESCRIBE_SHARD, [
-    mapping.source_schema, mapping.source_table, JSON.stringify(mapping.columns), JSON.stringify({ place: shard.place, count, column, cuts }),
+    mapping.source_schema,
+    mapping.source_table,
+    JSON.stringify(mapping.columns),
+    JSON.stringify({ place: shard.place, count, column, cuts }),
   ]);
   if (found === undefined) return undefined;
   const where = { detail: `table=${mapping.dimension_name} shard=${spellShard(shard)}` };
-  if (found.condition === null) throw new UsageError(`source table ${found.relation} has no column ${String(column)} to be cut by`, where);
+  if (found.condition === null)
+    throw new UsageError(`source table ${found.relation} has no column ${String(column)} to be cut by`, where);
   await assertAscending(source, found, `the cuts of --shard cannot be values of column ${String(column)}`, where);
   const by_key = column === null || found.is_key === true;
   return { shard: { ...shard, layout: { ...shard.layout, by_key } }, condition: found.condition, may_move: !by_key };
 }
 
-async function assertAscending(source: Database, { cuts_query }: ShardRow, message: string, where: { detail: string }): Promise<void> {
+async function assertAscending(
+  source: Database,
+  { cuts_query }: ShardRow,
+  message: string,
+  where: { detail: string },
+): Promise<void> {
   const row = await source.unsafe<{ is_ascending: boolean }[]>(cuts_query).catch((error: unknown) => {
     if (!(error instanceof Error) || !('code' in error) || !/^(22|42)/.test(String(error.code))) throw error;
     throw new UsageError(`${message}: ${error.message}`, { ...where, cause: error });

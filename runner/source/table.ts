@@ -116,25 +116,34 @@ const DESCRIBE_TABLE = path.join(PROJECT_ROOT, 'sql', 'source', 'describe_table.
  * Reads the source table of a dimension from the catalog. Of a part of it, pages hold rows of that alone.
  * @throws TidemarkError naming the table, or the columns, that are not there.
  */
-export async function describeTable(source: Database, mapping: DimensionMapping, part?: TablePart): Promise<SourceTable> {
+export async function describeTable(
+  source: Database,
+  mapping: DimensionMapping,
+  part?: TablePart,
+): Promise<SourceTable> {
   const name = `${mapping.source_schema}.${mapping.source_table}`;
-  const [found] = await source.file<DescribedTable[]>(
-    DESCRIBE_TABLE,
-    [
-      mapping.source_schema, mapping.source_table, JSON.stringify(mapping.columns), mapping.source_time_zone,
-      mapping.deleted_column, mapping.deleted_values === null ? null : JSON.stringify(mapping.deleted_values), part?.condition ?? null,
-    ],
-  );
+  const [found] = await source.file<DescribedTable[]>(DESCRIBE_TABLE, [
+    mapping.source_schema,
+    mapping.source_table,
+    JSON.stringify(mapping.columns),
+    mapping.source_time_zone,
+    mapping.deleted_column,
+    mapping.deleted_values === null ? null : JSON.stringify(mapping.deleted_values),
+    part?.condition ?? null,
+  ]);
   if (found === undefined)
     throw new TidemarkError(`source table ${name} does not exist`, {
       detail: `table=${mapping.dimension_name}`,
       hint: 'create it, see that DB_NAME and DB_USER are right, or run "npx tidemark demo" for the demo source',
     });
   if (found.missing_columns !== null)
-    throw new TidemarkError(`source table ${name} lacks columns that its mapping names: ${found.missing_columns.join(', ')}`, {
-      detail: `table=${mapping.dimension_name}`,
-      hint: `restore them, or write the migration that follows: npx tidemark add --update ${tableArgument(mapping.source_schema, mapping.source_table)} --rename ${found.missing_columns[0] ?? ''}=<its new name> (or --retire ${found.missing_columns[0] ?? ''})`,
-    });
+    throw new TidemarkError(
+      `source table ${name} lacks columns that its mapping names: ${found.missing_columns.join(', ')}`,
+      {
+        detail: `table=${mapping.dimension_name}`,
+        hint: `restore them, or write the migration that follows: npx tidemark add --update ${tableArgument(mapping.source_schema, mapping.source_table)} --rename ${found.missing_columns[0] ?? ''}=<its new name> (or --retire ${found.missing_columns[0] ?? ''})`,
+      },
+    );
   if (!found.has_unique_key && !found.is_keyless_kind)
     throw new TidemarkError(`the business key of source table ${name} is not unique there, or may be null`, {
       detail: `table=${mapping.dimension_name}`,
@@ -156,16 +165,32 @@ export async function readPage(
   notBefore: string | null,
 ): Promise<Page> {
   const { isDated, after } = place;
-  const [first, next] = isDated ? [table.first_page, table.next_page] : [table.first_undated_page, table.next_undated_page];
+  const [first, next] = isDated
+    ? [table.first_page, table.next_page]
+    : [table.first_undated_page, table.next_undated_page];
   return after === null
     ? readLines(source, table, first, sweep, limits, notBefore, [])
     : readLines(source, table, next, sweep, limits, notBefore, [after.time, JSON.stringify(after.key)]);
 }
 
-const NO_BOUNDS: SweepBounds = { floor: null, high_watermark: null, margin_seconds: 0, own_floor: 'infinity', from_transaction: null, before_transaction: null, snapshot: null };
+const NO_BOUNDS: SweepBounds = {
+  floor: null,
+  high_watermark: null,
+  margin_seconds: 0,
+  own_floor: 'infinity',
+  from_transaction: null,
+  before_transaction: null,
+  snapshot: null,
+};
 
 /** Reads the rows of some keys, as a page is read, whatever their times. @param keys each the text of a JSON array */
-export async function readKeyedPage(source: Database, table: SourceTable, keys: readonly string[], limits: PageLimits, notBefore: string | null): Promise<Page> {
+export async function readKeyedPage(
+  source: Database,
+  table: SourceTable,
+  keys: readonly string[],
+  limits: PageLimits,
+  notBefore: string | null,
+): Promise<Page> {
   return readLines(source, table, table.keyed_page, NO_BOUNDS, limits, notBefore, [JSON.stringify(keys)]);
 }
 
@@ -188,11 +213,25 @@ async function readLines(
     const { extracted_at } = one(moment);
     await turn?.pass(session);
     const [row] = await session.unsafe<PageRow[]>(query, [
-      bounds.floor, bounds.high_watermark, String(bounds.margin_seconds), bounds.from_transaction, bounds.before_transaction,
-      String(limits.rows), String(limits.bytes), extracted_at, bounds.own_floor, limits.known, bounds.snapshot, ...place,
+      bounds.floor,
+      bounds.high_watermark,
+      String(bounds.margin_seconds),
+      bounds.from_transaction,
+      bounds.before_transaction,
+      String(limits.rows),
+      String(limits.bytes),
+      extracted_at,
+      bounds.own_floor,
+      limits.known,
+      bounds.snapshot,
+      ...place,
     ]);
     const page = one(row);
-    return { ...page, extracted_at, last_row: page.last_row === null ? null : (JSON.parse(page.last_row) as Page['last_row']) };
+    return {
+      ...page,
+      extracted_at,
+      last_row: page.last_row === null ? null : (JSON.parse(page.last_row) as Page['last_row']),
+    };
   }).finally(() => turn?.end());
 }
 
@@ -225,18 +264,26 @@ const MISFIT = /^(22|23|42883)/;
  * would end every life, or none.
  * @throws TidemarkError naming the column, its type and the values
  */
-export async function assertMarkFits(source: Database, mapping: DimensionMapping, { deleted_type, is_always_deleted }: DeletedMark): Promise<void> {
+export async function assertMarkFits(
+  source: Database,
+  mapping: DimensionMapping,
+  { deleted_type, is_always_deleted }: DeletedMark,
+): Promise<void> {
   const { source_schema, source_table, deleted_column: column, deleted_values: values } = mapping;
   if (column === null || deleted_type === null) return;
   const name = `${source_schema}.${source_table}`;
   const hint = `say what marks a deleted row: npx tidemark add --update ${tableArgument(source_schema, source_table)} --deleted-column ${column} --deleted-values <value> ...`;
   if (is_always_deleted === true)
-    throw new TidemarkError(`every row of ${name} would count as deleted: column ${column} is never null`, { detail: `table=${mapping.dimension_name} column=${column} type=${deleted_type}`, hint });
+    throw new TidemarkError(`every row of ${name} would count as deleted: column ${column} is never null`, {
+      detail: `table=${mapping.dimension_name} column=${column} type=${deleted_type}`,
+      hint,
+    });
   if (values === null) return;
   const fault = await misfit(source, deleted_type, values);
   if (fault !== undefined)
     throw new TidemarkError(`the values that mean deleted are none of column ${column} of ${name}: ${fault}`, {
-      detail: `table=${mapping.dimension_name} type=${deleted_type} values=${values.join(', ')}`, hint,
+      detail: `table=${mapping.dimension_name} type=${deleted_type} values=${values.join(', ')}`,
+      hint,
     });
 }
 

@@ -60,7 +60,9 @@ export async function applyBatch(warehouse: Database | Session | Transaction, ba
   const applyWithin = async (session: Session | Transaction) => {
     const [result] = await (parts === undefined
       ? session<[ApplyResult]>`select * from tidemark.apply_batch(p_batch => ${batch}::text::json)`
-      : session<[ApplyResult]>`select * from tidemark.apply_batch_parts(p_metadata => ${parts.metadata}::text::json, p_changes => ${parts.changes}::text::json)`);
+      : session<
+          [ApplyResult]
+        >`select * from tidemark.apply_batch_parts(p_metadata => ${parts.metadata}::text::json, p_changes => ${parts.changes}::text::json)`);
     return result;
   };
   if (!('begin' in warehouse)) return applyWithin(warehouse);
@@ -82,20 +84,35 @@ export async function applyBatches(warehouse: Database, batches: readonly string
 }
 
 /** What the transaction has done to a history so far, the first `limit` rows of each kind. */
-export async function transactionEffects(transaction: Transaction, dimensionName: string, limit: number): Promise<Effect[]> {
-  return transaction<Effect[]>`select * from tidemark.transaction_effects(p_dimension_name => ${dimensionName}, p_limit => ${limit})`;
+export async function transactionEffects(
+  transaction: Transaction,
+  dimensionName: string,
+  limit: number,
+): Promise<Effect[]> {
+  return transaction<
+    Effect[]
+  >`select * from tidemark.transaction_effects(p_dimension_name => ${dimensionName}, p_limit => ${limit})`;
 }
 
 /** The newest batch of a chain in the ledger; undefined where nothing was loaded. */
-export async function newestBatch(warehouse: Database | Transaction, dimensionName: string, shard = ''): Promise<NewestBatch | undefined> {
+export async function newestBatch(
+  warehouse: Database | Transaction,
+  dimensionName: string,
+  shard = '',
+): Promise<NewestBatch | undefined> {
   const [row] = await warehouse<NewestBatch[]>`
     select * from tidemark.newest_batch(p_dimension_name => ${dimensionName}, p_shard => ${shard})`;
   return row;
 }
 
 /** The newest batch of every chain of a table: the shard, empty for the whole table, and when it was captured (ISO 8601, UTC). */
-export async function newestBatches(warehouse: Database, dimensionName: string): Promise<(NewestBatch & { readonly shard: string; readonly extracted_at: string })[]> {
-  return warehouse<(NewestBatch & { shard: string; extracted_at: string })[]>`select * from tidemark.newest_batches(p_dimension_name => ${dimensionName})`;
+export async function newestBatches(
+  warehouse: Database,
+  dimensionName: string,
+): Promise<(NewestBatch & { readonly shard: string; readonly extracted_at: string })[]> {
+  return warehouse<
+    (NewestBatch & { shard: string; extracted_at: string })[]
+  >`select * from tidemark.newest_batches(p_dimension_name => ${dimensionName})`;
 }
 
 /** The greatest batch of a table that the ledger says is loaded well, within limits in changes and seconds. */
@@ -112,7 +129,9 @@ export async function suggestedBatchSize(
 
 /** Versions of a history, counted. */
 export async function historySummary(warehouse: Database, dimensionName: string): Promise<HistorySummary> {
-  const [row] = await warehouse<[HistorySummary]>`select * from tidemark.history_summary(p_dimension_name => ${dimensionName})`;
+  const [row] = await warehouse<
+    [HistorySummary]
+  >`select * from tidemark.history_summary(p_dimension_name => ${dimensionName})`;
   return row;
 }
 
@@ -148,7 +167,9 @@ export async function unlockLoading(warehouse: Database, chain: string): Promise
 
 /** The statements that make the least-privilege roles of the warehouse. */
 export async function grantStatements(warehouse: Database, prefix: string): Promise<string[]> {
-  const rows = await warehouse<{ line: string }[]>`select line from tidemark.grant_statements(p_prefix => ${prefix}) as line`;
+  const rows = await warehouse<
+    { line: string }[]
+  >`select line from tidemark.grant_statements(p_prefix => ${prefix}) as line`;
   return rows.map(({ line }) => line);
 }
 
@@ -170,13 +191,19 @@ export async function ledgerChains(warehouse: Database, table: string): Promise<
 }
 
 /** Metadata of the newest batch of a chain that was applied. @throws TidemarkError if it cannot be read */
-export async function newestInLedger(warehouse: Database, table: string, shard = ''): Promise<BatchMetadata | undefined> {
+export async function newestInLedger(
+  warehouse: Database,
+  table: string,
+  shard = '',
+): Promise<BatchMetadata | undefined> {
   const newest = await newestBatch(warehouse, table, shard);
   if (newest === undefined) return undefined;
   const { batch_id, metadata } = newest;
   const parsed = batchMetadataSchema.safeParse(metadata);
   if (parsed.success) return parsed.data;
   throw new TidemarkError('the metadata of the newest batch in the ledger cannot be read', {
-    detail: `table=${table} batch=${batch_id}`, cause: parsed.error, hint: 'it was written by another version of Tidemark, or by hand',
+    detail: `table=${table} batch=${batch_id}`,
+    cause: parsed.error,
+    hint: 'it was written by another version of Tidemark, or by hand',
   });
 }

@@ -22,7 +22,10 @@ const SHOWN_ROWS = 5;
 /** The suites there are, which are the folders of sql/checks. */
 export async function checkSuites(): Promise<string[]> {
   const entries = await readdir(CHECKS, { withFileTypes: true });
-  return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name).sort();
+  return entries
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name)
+    .sort();
 }
 
 /**
@@ -32,7 +35,8 @@ export async function checkSuites(): Promise<string[]> {
 export async function runChecks(warehouse: Database, suites: readonly string[]): Promise<CheckResult[]> {
   const known = await checkSuites();
   const unknown = suites.filter((suite) => !known.includes(suite));
-  if (unknown.length > 0) throw new UsageError(`there is no suite ${unknown.join(', ')}`, { hint: `suites are: ${known.join(', ')}` });
+  if (unknown.length > 0)
+    throw new UsageError(`there is no suite ${unknown.join(', ')}`, { hint: `suites are: ${known.join(', ')}` });
   const results: CheckResult[] = [];
   for (const suite of known.filter((name) => suites.length === 0 || suites.includes(name))) {
     const files = (await readdir(path.join(CHECKS, suite))).filter((name) => name.endsWith('.sql')).sort();
@@ -61,8 +65,12 @@ async function runCheck(warehouse: Database, suite: string, file: string): Promi
       return { suite, check, violations: rows.length + rest.count, rows: [...rows] };
     });
   } catch (error) {
-    if (!(error instanceof Error) || !('severity' in error) || isConnectionFault(error) || isNotMigrated(error)) throw error;
-    throw new TidemarkError(`a check cannot run: ${error.message}`, { detail: `sql/checks/${suite}/${file}`, cause: error });
+    if (!(error instanceof Error) || !('severity' in error) || isConnectionFault(error) || isNotMigrated(error))
+      throw error;
+    throw new TidemarkError(`a check cannot run: ${error.message}`, {
+      detail: `sql/checks/${suite}/${file}`,
+      cause: error,
+    });
   }
 }
 
@@ -73,5 +81,8 @@ export function formatChecks(results: readonly CheckResult[]): string {
     return violations === 0 ? line : `${line}\n${formatRows(rows).replace(/^/gm, '        ')}`;
   });
   const failed = results.filter(({ violations }) => violations > 0).length;
-  return [...lines, `${String(results.length)} checks, ${failed === 0 ? 'all passed' : `${String(failed)} failed`}`].join('\n');
+  return [
+    ...lines,
+    `${String(results.length)} checks, ${failed === 0 ? 'all passed' : `${String(failed)} failed`}`,
+  ].join('\n');
 }

@@ -7,31 +7,56 @@ export interface ComparisonColumns {
 }
 
 export async function comparisonColumns(warehouse: Database, dimensionName: string): Promise<ComparisonColumns> {
-  const [row] = await warehouse<[ComparisonColumns]>`select * from tidemark.comparison_columns(p_dimension_name => ${dimensionName})`;
+  const [row] = await warehouse<
+    [ComparisonColumns]
+  >`select * from tidemark.comparison_columns(p_dimension_name => ${dimensionName})`;
   return row;
 }
 
 /** A bucket of keys, and what it holds in one of the databases. */
-export interface BucketChecksum { readonly bucket: number; readonly row_count: string; readonly checksum: string }
+export interface BucketChecksum {
+  readonly bucket: number;
+  readonly row_count: string;
+  readonly checksum: string;
+}
 
-export async function comparisonChecksums(warehouse: Database, dimensionName: string, buckets: number): Promise<BucketChecksum[]> {
+export async function comparisonChecksums(
+  warehouse: Database,
+  dimensionName: string,
+  buckets: number,
+): Promise<BucketChecksum[]> {
   return warehouse<BucketChecksum[]>`
     select * from tidemark.comparison_checksums(p_dimension_name => ${dimensionName}, p_buckets => ${buckets}::integer)`;
 }
 
 /** A key, as the text of a JSON array of texts, and the digest of its row. */
-export interface KeyDigest { readonly key: string; readonly digest: string }
+export interface KeyDigest {
+  readonly key: string;
+  readonly digest: string;
+}
 
-export async function comparisonDigests(warehouse: Database, dimensionName: string, buckets: number, wanted: readonly number[]): Promise<KeyDigest[]> {
+export async function comparisonDigests(
+  warehouse: Database,
+  dimensionName: string,
+  buckets: number,
+  wanted: readonly number[],
+): Promise<KeyDigest[]> {
   return warehouse<KeyDigest[]>`
     select * from tidemark.comparison_digests(
       p_dimension_name => ${dimensionName}, p_buckets => ${buckets}::integer, p_wanted => ${JSON.stringify(wanted)}::text::json)`;
 }
 
 /** A key and its row, as PostgreSQL prints a row of texts. */
-export interface KeyState { readonly key: string; readonly content: string }
+export interface KeyState {
+  readonly key: string;
+  readonly content: string;
+}
 
-export async function comparisonStates(warehouse: Database, dimensionName: string, keys: readonly string[]): Promise<KeyState[]> {
+export async function comparisonStates(
+  warehouse: Database,
+  dimensionName: string,
+  keys: readonly string[],
+): Promise<KeyState[]> {
   return warehouse<KeyState[]>`
     select * from tidemark.comparison_states(p_dimension_name => ${dimensionName}, p_keys => ${JSON.stringify(keys)}::text::json)`;
 }

@@ -25,7 +25,11 @@ export async function pauseDimension(warehouse: Database, dimensionName: string,
 }
 
 /** Takes a dimension out, its history too where asked. Returns the name of the history table. */
-export async function removeDimension(warehouse: Database, dimensionName: string, dropHistory: boolean): Promise<string> {
+export async function removeDimension(
+  warehouse: Database,
+  dimensionName: string,
+  dropHistory: boolean,
+): Promise<string> {
   const [row] = await warehouse<[{ history_table: string }]>`
     select tidemark.remove_dimension(p_dimension_name => ${dimensionName}, p_drop_history => ${dropHistory}) as history_table`;
   return row.history_table;
@@ -38,7 +42,10 @@ export interface TypeName {
 }
 
 /** Which of these types the warehouse has too, and the labels of those that are enums. */
-export async function typesThere(warehouse: Database, wanted: readonly TypeName[]): Promise<(TypeName & { labels: string[] | null })[]> {
+export async function typesThere(
+  warehouse: Database,
+  wanted: readonly TypeName[],
+): Promise<(TypeName & { labels: string[] | null })[]> {
   return warehouse`
     select n.nspname as type_schema, t.typname as type_name,
       (select array_agg(e.enumlabel order by e.enumsortorder) from pg_enum as e where e.enumtypid = t.oid) as labels
@@ -50,13 +57,17 @@ export async function typesThere(warehouse: Database, wanted: readonly TypeName[
 
 /** Which of these relations the warehouse has already. */
 export async function relationsThere(warehouse: Database, names: readonly string[]): Promise<string[]> {
-  const rows = await warehouse<{ name: string }[]>`select n.name from unnest(${[...names]}::text[]) as n (name) where to_regclass(n.name) is not null`;
+  const rows = await warehouse<
+    { name: string }[]
+  >`select n.name from unnest(${[...names]}::text[]) as n (name) where to_regclass(n.name) is not null`;
   return rows.map(({ name }) => name);
 }
 
 /** The migrations of dimensions that have run, by name. */
 export async function appliedDimensionFiles(warehouse: Database): Promise<string[]> {
-  const [ledger] = await warehouse<[{ is_there: boolean }]>`select to_regclass('tidemark.dimension_migrations') is not null as is_there`;
+  const [ledger] = await warehouse<
+    [{ is_there: boolean }]
+  >`select to_regclass('tidemark.dimension_migrations') is not null as is_there`;
   if (!ledger.is_there) return [];
   const rows = await warehouse<{ name: string }[]>`select name from tidemark.dimension_migrations`;
   return rows.map(({ name }) => name);

@@ -73,7 +73,10 @@ export async function alerts(warehouse: Database): Promise<Alert[]> {
 }
 
 /** Notes how checks ended, for the alert on violations. */
-export async function noteChecks(warehouse: Database, results: readonly { suite: string; check: string; violations: number }[]): Promise<void> {
+export async function noteChecks(
+  warehouse: Database,
+  results: readonly { suite: string; check: string; violations: number }[],
+): Promise<void> {
   const noted = results.map(({ suite, check, violations }) => ({ suite, check, violations }));
   await warehouse`select tidemark.note_checks(p_results => ${JSON.stringify(noted)}::text::json, p_now => clock_timestamp())`;
 }
@@ -81,7 +84,14 @@ export async function noteChecks(warehouse: Database, results: readonly { suite:
 /** Notes what a comparison of source and history found, for missing_change_rate. */
 export async function noteReconciliation(
   warehouse: Database,
-  found: Readonly<{ table: string; source_rows: number; missing: number; extra: number; different: number; repaired: number }>,
+  found: Readonly<{
+    table: string;
+    source_rows: number;
+    missing: number;
+    extra: number;
+    different: number;
+    repaired: number;
+  }>,
 ): Promise<void> {
   await warehouse`
     select tidemark.note_reconciliation(

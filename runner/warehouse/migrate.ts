@@ -2,7 +2,14 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { runner } from 'node-pg-migrate';
 import { PROJECT_ROOT, shownPath, type DatabaseSettings } from '../base/settings.js';
-import { explainDatabaseError, isConnectionFault, pgClientConfig, withDatabase, type Database, type Transaction } from '../base/database.js';
+import {
+  explainDatabaseError,
+  isConnectionFault,
+  pgClientConfig,
+  withDatabase,
+  type Database,
+  type Transaction,
+} from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 
@@ -43,7 +50,10 @@ export interface MigrateReport {
  * Safe to repeat, and to run twice at once.
  * @throws TidemarkError naming the migration or function file that failed; what ran before it stays.
  */
-export async function migrateWarehouse(settings: DatabaseSettings, dimensionsFolder: string = folderOf(DIMENSIONS)): Promise<MigrateReport> {
+export async function migrateWarehouse(
+  settings: DatabaseSettings,
+  dimensionsFolder: string = folderOf(DIMENSIONS),
+): Promise<MigrateReport> {
   const own = await runMigrations(settings, WAREHOUSE);
   const functions = await withDatabase(settings, 'migrate', applyFunctions);
   const dimensions = await runMigrations(settings, { ...DIMENSIONS, folder: dimensionsFolder });
@@ -51,7 +61,10 @@ export async function migrateWarehouse(settings: DatabaseSettings, dimensionsFol
 }
 
 /** Every migration of a warehouse and where it stands, in the order in which they run. Changes nothing. */
-export async function migrationStatus(settings: DatabaseSettings, dimensionsFolder: string = folderOf(DIMENSIONS)): Promise<MigrationStatus[]> {
+export async function migrationStatus(
+  settings: DatabaseSettings,
+  dimensionsFolder: string = folderOf(DIMENSIONS),
+): Promise<MigrationStatus[]> {
   return withDatabase(settings, 'migrate status', async (warehouse) => [
     ...(await statusOf(warehouse, WAREHOUSE)),
     ...(await statusOf(warehouse, { ...DIMENSIONS, folder: dimensionsFolder })),
@@ -59,7 +72,10 @@ export async function migrationStatus(settings: DatabaseSettings, dimensionsFold
 }
 
 /** Runs the pending migrations of one set, all in one transaction. Returns those that ran. */
-export async function runMigrations(settings: DatabaseSettings, set: MigrationSet): Promise<{ set: string; migration: string }[]> {
+export async function runMigrations(
+  settings: DatabaseSettings,
+  set: MigrationSet,
+): Promise<{ set: string; migration: string }[]> {
   const failures: string[] = [];
   await sqlFiles(folderOf(set));
   try {
@@ -74,10 +90,18 @@ export async function runMigrations(settings: DatabaseSettings, set: MigrationSe
       checkOrder: true,
       advisoryLockMode: 'wait',
       logger: {
-        debug: (line) => { logger.debug(line); },
-        info: (line) => { logger.debug(line); },
-        warn: (line) => { logger.debug(line); },
-        error: (line) => { failures.push(line); },
+        debug: (line) => {
+          logger.debug(line);
+        },
+        info: (line) => {
+          logger.debug(line);
+        },
+        warn: (line) => {
+          logger.debug(line);
+        },
+        error: (line) => {
+          failures.push(line);
+        },
       },
     });
     return done.map((migration) => ({ set: set.name, migration: migration.name }));
@@ -98,22 +122,35 @@ const firstLine = (lines: readonly string[]) => (lines[0] ?? '').split('\n')[0] 
 async function statusOf(database: Database, set: MigrationSet): Promise<MigrationStatus[]> {
   const [ledger] = await database<{ found: boolean }[]>`
     select to_regclass(${`${set.schema}.${set.table}`}) is not null as found`;
-  const rows = ledger?.found === true
-    ? await database<{ name: string }[]>`select name from ${database(set.schema)}.${database(set.table)} order by id`
-    : [];
+  const rows =
+    ledger?.found === true
+      ? await database<{ name: string }[]>`select name from ${database(set.schema)}.${database(set.table)} order by id`
+      : [];
   const applied = new Set(rows.map((row) => row.name));
   const files = (await sqlFiles(folderOf(set))).map((file) => path.basename(file, '.sql'));
   return [
-    ...files.map((migration) => ({ set: set.name, migration, state: applied.has(migration) ? 'applied' as const : 'pending' as const })),
-    ...[...applied].filter((name) => !files.includes(name)).map((migration) => ({ set: set.name, migration, state: 'missing file' as const })),
+    ...files.map((migration) => ({
+      set: set.name,
+      migration,
+      state: applied.has(migration) ? ('applied' as const) : ('pending' as const),
+    })),
+    ...[...applied]
+      .filter((name) => !files.includes(name))
+      .map((migration) => ({ set: set.name, migration, state: 'missing file' as const })),
   ];
 }
 
 async function sqlFiles(folder: string): Promise<string[]> {
   const names = await readdir(folder, { recursive: true }).catch((error: unknown) => {
-    throw new TidemarkError(`the folder of migrations cannot be read: ${folder}`, { cause: error, hint: 'make it, or set DIMENSIONS_DIR to the folder of yours' });
+    throw new TidemarkError(`the folder of migrations cannot be read: ${folder}`, {
+      cause: error,
+      hint: 'make it, or set DIMENSIONS_DIR to the folder of yours',
+    });
   });
-  return names.filter((name) => name.endsWith('.sql')).sort().map((name) => path.join(folder, name));
+  return names
+    .filter((name) => name.endsWith('.sql'))
+    .sort()
+    .map((name) => path.join(folder, name));
 }
 
 /**
@@ -165,4 +202,3 @@ async function assertNoOrphans(transaction: Transaction, files: readonly string[
     hint: 'add a migration in migrations/warehouse that drops the old signature, then migrate again',
   });
 }
-

@@ -30,14 +30,23 @@ export type RejectedState = 'waiting' | 'dismissed';
 /** Tries the rejected changes of a table again, in a transaction of its own where it is not given one. */
 export async function retryRejected(warehouse: Database | Transaction, dimensionName: string): Promise<RetryResult> {
   const retryWithin = async (session: Session | Transaction) => {
-    const [result] = await session<[RetryResult]>`select * from tidemark.retry_rejected(p_dimension_name => ${dimensionName})`;
+    const [result] = await session<
+      [RetryResult]
+    >`select * from tidemark.retry_rejected(p_dimension_name => ${dimensionName})`;
     return result;
   };
-  return 'begin' in warehouse ? inTransaction(warehouse, 'isolation level read committed', retryWithin) : retryWithin(warehouse);
+  return 'begin' in warehouse
+    ? inTransaction(warehouse, 'isolation level read committed', retryWithin)
+    : retryWithin(warehouse);
 }
 
 /** The changes of a table that were set aside, oldest batch first; at most `limit`. */
-export async function rejectedChanges(warehouse: Database | Transaction, dimensionName: string, state: RejectedState, limit: number): Promise<RejectedChange[]> {
+export async function rejectedChanges(
+  warehouse: Database | Transaction,
+  dimensionName: string,
+  state: RejectedState,
+  limit: number,
+): Promise<RejectedChange[]> {
   return warehouse<RejectedChange[]>`
     select dimension_name as table, batch_id, change_line, business_key, column_name as column, value, reason, rejected_at,
       dismissed_at, dismissed_by, dismiss_reason, change
@@ -46,7 +55,11 @@ export async function rejectedChanges(warehouse: Database | Transaction, dimensi
 }
 
 /** How many changes of a table were set aside. */
-export async function countRejected(warehouse: Database | Transaction, dimensionName: string, state: RejectedState): Promise<number> {
+export async function countRejected(
+  warehouse: Database | Transaction,
+  dimensionName: string,
+  state: RejectedState,
+): Promise<number> {
   const [row] = await warehouse<[{ count: string }]>`
     select count(*) from tidemark.rejected_changes where dimension_name = ${dimensionName} and (dismissed_at is not null) = ${state === 'dismissed'}`;
   return Number(row.count);
@@ -60,7 +73,13 @@ export async function tablesWithRejected(warehouse: Database, batchId: string, l
 }
 
 /** Dismisses a rejected change; without a reason it waits again. */
-export async function dismissRejected(warehouse: Database, dimensionName: string, batchId: string, line: number, reason: string | null): Promise<void> {
+export async function dismissRejected(
+  warehouse: Database,
+  dimensionName: string,
+  batchId: string,
+  line: number,
+  reason: string | null,
+): Promise<void> {
   await warehouse`
     select tidemark.dismiss_rejected(p_dimension_name => ${dimensionName}, p_batch_id => ${batchId}, p_change_line => ${line}, p_reason => ${reason})`;
 }

@@ -37,14 +37,24 @@ export async function lockDimension(transaction: Transaction, dimensionName: str
 }
 
 /** Replays one batch document. False: the ledger does not know it, and it was left out. */
-export async function replayBatch(transaction: Transaction, dimensionName: string, batch: string, mayBeUnknown: boolean): Promise<boolean> {
+export async function replayBatch(
+  transaction: Transaction,
+  dimensionName: string,
+  batch: string,
+  mayBeUnknown: boolean,
+): Promise<boolean> {
   const [row] = await transaction<[{ is_replayed: boolean }]>`
     select tidemark.replay_batch(p_dimension_name => ${dimensionName}, p_batch => ${batch}::text::json, p_may_be_unknown => ${mayBeUnknown}) as is_replayed`;
   return row.is_replayed;
 }
 
 /** Batches of the ledger that the replay has not seen, oldest first, after a place in that order. */
-export async function replayGaps(transaction: Transaction, dimensionName: string, after: LedgerPlace | undefined, limit: number): Promise<LedgerPlace[]> {
+export async function replayGaps(
+  transaction: Transaction,
+  dimensionName: string,
+  after: LedgerPlace | undefined,
+  limit: number,
+): Promise<LedgerPlace[]> {
   return transaction<LedgerPlace[]>`
     select * from tidemark.replay_gaps(
       p_dimension_name => ${dimensionName}, p_after_extracted_at => ${after?.extracted_at ?? null}::text::timestamptz,
@@ -55,7 +65,13 @@ export async function replayGaps(transaction: Transaction, dimensionName: string
  * Does without the batches of a chain that retention has removed, as the ledger notes, or as their age says if it is more than `days`: before
  * the oldest whose file is there. Says how many they are.
  */
-export async function skipPruned(transaction: Transaction, dimensionName: string, shard: string, oldest: string, days: number | undefined): Promise<number> {
+export async function skipPruned(
+  transaction: Transaction,
+  dimensionName: string,
+  shard: string,
+  oldest: string,
+  days: number | undefined,
+): Promise<number> {
   const [row] = await transaction<[{ skipped: string }]>`
     select tidemark.skip_pruned(
       p_dimension_name => ${dimensionName}, p_shard => ${shard}, p_oldest_batch_id => ${oldest},
@@ -64,12 +80,20 @@ export async function skipPruned(transaction: Transaction, dimensionName: string
 }
 
 /** The first rows that only one of history and replay has. */
-export async function compareReplay(transaction: Transaction, dimensionName: string, limit: number): Promise<ReplayDifference[]> {
-  return transaction<ReplayDifference[]>`select * from tidemark.compare_replay(p_dimension_name => ${dimensionName}, p_limit => ${limit}::integer)`;
+export async function compareReplay(
+  transaction: Transaction,
+  dimensionName: string,
+  limit: number,
+): Promise<ReplayDifference[]> {
+  return transaction<
+    ReplayDifference[]
+  >`select * from tidemark.compare_replay(p_dimension_name => ${dimensionName}, p_limit => ${limit}::integer)`;
 }
 
 /** Makes history what the replay made. */
 export async function adoptReplay(transaction: Transaction, dimensionName: string): Promise<AdoptedReplay> {
-  const [row] = await transaction<[AdoptedReplay]>`select * from tidemark.adopt_replay(p_dimension_name => ${dimensionName})`;
+  const [row] = await transaction<
+    [AdoptedReplay]
+  >`select * from tidemark.adopt_replay(p_dimension_name => ${dimensionName})`;
   return row;
 }

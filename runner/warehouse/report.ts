@@ -14,10 +14,16 @@ export async function dimensionStatus(warehouse: Database | Transaction): Promis
   return warehouse<DimensionStatus[]>`select * from tidemark.dimension_status()`;
 }
 
-export interface ChangeFrequency { readonly versions: string; readonly keys: string }
+export interface ChangeFrequency {
+  readonly versions: string;
+  readonly keys: string;
+}
 
 /** How many keys have one version, two, three, ... */
-export async function changeFrequency(warehouse: Database | Transaction, dimensionName: string): Promise<ChangeFrequency[]> {
+export async function changeFrequency(
+  warehouse: Database | Transaction,
+  dimensionName: string,
+): Promise<ChangeFrequency[]> {
   return warehouse<ChangeFrequency[]>`select * from tidemark.change_frequency(p_dimension_name => ${dimensionName})`;
 }
 
@@ -30,8 +36,14 @@ export interface LongHistory {
 }
 
 /** The keys with the most versions. */
-export async function longestHistories(warehouse: Database | Transaction, dimensionName: string, keys: number): Promise<LongHistory[]> {
-  return warehouse<LongHistory[]>`select * from tidemark.longest_histories(p_dimension_name => ${dimensionName}, p_keys => ${keys})`;
+export async function longestHistories(
+  warehouse: Database | Transaction,
+  dimensionName: string,
+  keys: number,
+): Promise<LongHistory[]> {
+  return warehouse<
+    LongHistory[]
+  >`select * from tidemark.longest_histories(p_dimension_name => ${dimensionName}, p_keys => ${keys})`;
 }
 
 export interface VersionLineage {
@@ -48,6 +60,12 @@ export interface VersionLineage {
 }
 
 /** Every version of one key, with the batch and line it came from. */
-export async function lineage(warehouse: Database | Transaction, dimensionName: string, key: readonly string[]): Promise<VersionLineage[]> {
-  return warehouse<VersionLineage[]>`select * from tidemark.lineage(p_dimension_name => ${dimensionName}, p_key => ${[...key]}::text[])`;
+export async function lineage(
+  warehouse: Database | Transaction,
+  dimensionName: string,
+  key: readonly string[],
+): Promise<VersionLineage[]> {
+  return warehouse<
+    VersionLineage[]
+  >`select * from tidemark.lineage(p_dimension_name => ${dimensionName}, p_key => ${[...key]}::text[])`;
 }

@@ -23,7 +23,11 @@ export async function startRun(
 }
 
 /** Notes what a run measured so far, and the session it now has. False where the warehouse does not know the run. */
-export async function continueRun(warehouse: Database, runId: string, metrics: Readonly<Record<string, unknown>>): Promise<boolean> {
+export async function continueRun(
+  warehouse: Database,
+  runId: string,
+  metrics: Readonly<Record<string, unknown>>,
+): Promise<boolean> {
   const [row] = await warehouse<[{ is_known: boolean }]>`
     select tidemark.continue_run(p_run_id => ${runId}, p_performance_metrics => ${JSON.stringify(metrics)}::text::jsonb) as is_known`;
   return row.is_known;

@@ -8,8 +8,12 @@ import { runCli, type CliResult } from '../support/cli.js';
 import { createPipeline, foldersIn } from '../support/databases.js';
 
 let root: string;
-beforeEach(async () => { root = await mkdtemp(path.join(tmpdir(), 'tidemark-safe-')); });
-afterEach(async () => { await rm(root, { recursive: true, force: true }); });
+beforeEach(async () => {
+  root = await mkdtemp(path.join(tmpdir(), 'tidemark-safe-'));
+});
+afterEach(async () => {
+  await rm(root, { recursive: true, force: true });
+});
 
 const inRoot = (...names: string[]) => path.join(root, ...names);
 const make = async (mode: number, ...names: string[]) => {
@@ -23,10 +27,11 @@ const check = (folder: string, isOwn = true) => assertSafeFolder(folder, 'CDC_LO
 /** A user that is neither root nor this one. */
 const STRANGER = 54_321;
 const isRoot = process.getuid?.() === 0;
-if (!isRoot) process.stderr.write('\nSKIPPED: only root can give folders to others, so folders of others are not tested\n\n');
+if (!isRoot)
+  process.stderr.write('\nSKIPPED: only root can give folders to others, so folders of others are not tested\n\n');
 
 describe('a folder', () => {
-  it('that is its user\'s own, or not there yet, is safe, and so is one below /tmp', async () => {
+  it("that is its user's own, or not there yet, is safe, and so is one below /tmp", async () => {
     await expect(check(await make(0o700, 'own'))).resolves.toBeUndefined();
     await expect(check(await make(0o775, 'open to read'))).resolves.toBeUndefined();
     await expect(check(inRoot('not', 'there'))).resolves.toBeUndefined();
@@ -37,7 +42,10 @@ describe('a folder', () => {
 
   it('that everybody may write to is refused, with the command that closes it', async () => {
     const folder = await make(0o777, 'open');
-    await expect(check(folder)).rejects.toMatchObject({ message: `${folder} is not safe: everybody may write to it`, hint: `close it (chmod o-w ${folder}), or set CDC_LOG_DIR to another folder` });
+    await expect(check(folder)).rejects.toMatchObject({
+      message: `${folder} is not safe: everybody may write to it`,
+      hint: `close it (chmod o-w ${folder}), or set CDC_LOG_DIR to another folder`,
+    });
   });
 
   it('below one in which everybody may move things is refused, over a link too', async () => {
@@ -48,12 +56,14 @@ describe('a folder', () => {
     await expect(check(inRoot('link', 'own'))).rejects.toMatchObject(refused);
   });
 
-  it('that is a link is refused, and a file too; a link of one\'s own on the way to it is not', async () => {
+  it("that is a link is refused, and a file too; a link of one's own on the way to it is not", async () => {
     await make(0o700, 'real', 'below');
     await symlink(inRoot('real'), inRoot('link'));
     for (const place of ['link', 'dangling']) {
       if (place === 'dangling') await symlink(inRoot('nowhere'), inRoot(place));
-      await expect(check(inRoot(place))).rejects.toMatchObject({ message: `${inRoot(place)} is not a folder of its own` });
+      await expect(check(inRoot(place))).rejects.toMatchObject({
+        message: `${inRoot(place)} is not a folder of its own`,
+      });
     }
     await expect(check(inRoot('link', 'below'))).resolves.toBeUndefined();
   });
@@ -61,7 +71,9 @@ describe('a folder', () => {
   it.skipIf(!isRoot)('of another user is refused, unless it is for others to own', async () => {
     const folder = await make(0o700, 'foreign');
     await chown(folder, STRANGER, STRANGER);
-    await expect(check(folder)).rejects.toMatchObject({ message: `${folder} is not safe: it belongs to another OS user (number ${String(STRANGER)})` });
+    await expect(check(folder)).rejects.toMatchObject({
+      message: `${folder} is not safe: it belongs to another OS user (number ${String(STRANGER)})`,
+    });
     await expect(check(folder, false)).resolves.toBeUndefined();
   });
 
@@ -69,26 +81,36 @@ describe('a folder', () => {
     await make(0o700, 'real', 'own');
     await symlink(inRoot('real'), inRoot('link'));
     await lchown(inRoot('link'), STRANGER, STRANGER);
-    await expect(check(inRoot('link', 'own'))).rejects.toMatchObject({ message: expect.stringContaining(`${inRoot('link')} on the way to it is a symbolic link of another OS user`) as string });
+    await expect(check(inRoot('link', 'own'))).rejects.toMatchObject({
+      message: expect.stringContaining(
+        `${inRoot('link')} on the way to it is a symbolic link of another OS user`,
+      ) as string,
+    });
   });
 });
 
 describe('the change log', () => {
-  it.each(['orders', 'orders/processed', 'orders/checkpoints', '.'])('is refused while %s in it is not safe, and nothing is written elsewhere', async (place) => {
-    const log = inRoot('cdc_logs');
-    await openChangeLog(log, 'orders');
-    await rm(path.join(log, place), { recursive: true });
-    await mkdir(inRoot('victim'));
-    await symlink(inRoot('victim'), path.join(log, place));
-    await expect(openChangeLog(log, 'orders')).rejects.toMatchObject({ message: expect.stringContaining('is not a folder of its own') as string });
-    expect(await readdir(inRoot('victim'))).toEqual([]);
-  });
+  it.each(['orders', 'orders/processed', 'orders/checkpoints', '.'])(
+    'is refused while %s in it is not safe, and nothing is written elsewhere',
+    async (place) => {
+      const log = inRoot('cdc_logs');
+      await openChangeLog(log, 'orders');
+      await rm(path.join(log, place), { recursive: true });
+      await mkdir(inRoot('victim'));
+      await symlink(inRoot('victim'), path.join(log, place));
+      await expect(openChangeLog(log, 'orders')).rejects.toMatchObject({
+        message: expect.stringContaining('is not a folder of its own') as string,
+      });
+      expect(await readdir(inRoot('victim'))).toEqual([]);
+    },
+  );
 
   it('is made for its user alone, whatever the umask', async () => {
     const before = process.umask(0);
     try {
       const { folder, processed, checkpoints } = await openChangeLog(inRoot('new', 'cdc_logs'), 'orders');
-      for (const each of [inRoot('new', 'cdc_logs'), folder, processed, checkpoints]) expect((await stat(each)).mode & 0o777).toBe(0o700);
+      for (const each of [inRoot('new', 'cdc_logs'), folder, processed, checkpoints])
+        expect((await stat(each)).mode & 0o777).toBe(0o700);
     } finally {
       process.umask(before);
     }
@@ -102,8 +124,12 @@ describe('commands', () => {
     const open = await make(0o777, 'open');
     await symlink(open, inRoot('link'));
     const tries: (readonly [string, string, readonly string[]])[] = [
-      ['CDC_LOG_DIR', open, ['extract']], ['CDC_LOG_DIR', inRoot('link'), ['load']], ['LOG_DIR', open, ['extract', '--watch', '--service']],
-      ['TIDEMARK_RUN_DIR', inRoot('link'), ['load', '--watch', '--service']], ['TIDEMARK_DATA_DIR', open, ['db', 'start']], ['TIDEMARK_DATA_DIR', inRoot('link'), ['db', 'start']],
+      ['CDC_LOG_DIR', open, ['extract']],
+      ['CDC_LOG_DIR', inRoot('link'), ['load']],
+      ['LOG_DIR', open, ['extract', '--watch', '--service']],
+      ['TIDEMARK_RUN_DIR', inRoot('link'), ['load', '--watch', '--service']],
+      ['TIDEMARK_DATA_DIR', open, ['db', 'start']],
+      ['TIDEMARK_DATA_DIR', inRoot('link'), ['db', 'start']],
     ];
     for (const [setting, folder, args] of tries) {
       // Embedded servers are asked for no certificate.

@@ -3,8 +3,23 @@ import { mkdtemp, readFile, readdir, rename, rm, stat, utimes, writeFile } from 
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { batchFiles, checksumOf, isNewestProcessed, markProcessed, newestCheckpoint, openChangeLog, readBatch, type ChangeLog } from '../../runner/change-log/chain.js';
-import { compressApplied, findBatch, oldestBatch, removeAbandoned, startArchive } from '../../runner/change-log/applied.js';
+import {
+  batchFiles,
+  checksumOf,
+  isNewestProcessed,
+  markProcessed,
+  newestCheckpoint,
+  openChangeLog,
+  readBatch,
+  type ChangeLog,
+} from '../../runner/change-log/chain.js';
+import {
+  compressApplied,
+  findBatch,
+  oldestBatch,
+  removeAbandoned,
+  startArchive,
+} from '../../runner/change-log/applied.js';
 import type { BatchMetadata } from '../../runner/batch/metadata.js';
 import { pruneChangeLog } from '../../runner/load/retention.js';
 import { publishBatch, publishCheckpoint } from '../../runner/change-log/publish.js';
@@ -15,7 +30,9 @@ beforeEach(async () => {
   root = await mkdtemp(path.join(tmpdir(), 'tidemark-log-'));
   log = await openChangeLog(path.join(root, 'cdc_logs'), 'orders');
 });
-afterEach(async () => { await rm(root, { recursive: true, force: true }); });
+afterEach(async () => {
+  await rm(root, { recursive: true, force: true });
+});
 
 const LINES = '{"id":1,"note":"line one"},\n{"id":2,"note":"äöü 🙂"}';
 const DAY_MS = 86_400_000;
@@ -25,10 +42,36 @@ const instantOf = (day: number) => `2026-02-${String(day).padStart(2, '0')}T09:0
 /** The batch of a day of February, its sequence being the day. */
 function metadata(day: number): BatchMetadata & { batch_id: string } {
   return {
-    batch_id: idOf(day), table: 'orders', shard: null, shard_layout: null, sequence: day, extracted_at: instantOf(day), change_count: 2, watermark: null, high_watermark: null,
-    floor: instantOf(day), snapshot: '10:10:', sweep: { complete: true, is_full: false, undated: null, from_floor: null, from_high_watermark: null, from_transaction: null, before_transaction: '10' },
-    system_identifier: '1', database_oid: '1', timeline: 1, columns: ['id', 'note'], columns_fingerprint: 'f', horizon: null, full_sweep: null,
-    previous_batch_id: null, previous_checksum: null, checksum: checksumOf(LINES),
+    batch_id: idOf(day),
+    table: 'orders',
+    shard: null,
+    shard_layout: null,
+    sequence: day,
+    extracted_at: instantOf(day),
+    change_count: 2,
+    watermark: null,
+    high_watermark: null,
+    floor: instantOf(day),
+    snapshot: '10:10:',
+    sweep: {
+      complete: true,
+      is_full: false,
+      undated: null,
+      from_floor: null,
+      from_high_watermark: null,
+      from_transaction: null,
+      before_transaction: '10',
+    },
+    system_identifier: '1',
+    database_oid: '1',
+    timeline: 1,
+    columns: ['id', 'note'],
+    columns_fingerprint: 'f',
+    horizon: null,
+    full_sweep: null,
+    previous_batch_id: null,
+    previous_checksum: null,
+    checksum: checksumOf(LINES),
   };
 }
 
@@ -39,7 +82,7 @@ async function applied(...days: number[]): Promise<void> {
 const inProcessed = async () => (await readdir(log.processed)).sort();
 
 describe('an applied batch', () => {
-  it('is compressed: whole, its owner\'s alone, readable by gzip, and read as before', async () => {
+  it("is compressed: whole, its owner's alone, readable by gzip, and read as before", async () => {
     const text = await readFile(await publishBatch(log, metadata(1), LINES), 'utf8');
     await markProcessed(log, path.join(log.folder, `${idOf(1)}.json`));
     await compressApplied(log, `${idOf(1)}.json`);
@@ -79,7 +122,14 @@ describe('an applied batch', () => {
 
   it.each<[string, (bytes: Buffer) => Buffer, string]>([
     ['is truncated', (bytes) => bytes.subarray(0, bytes.length - 12), 'it is no compressed file, or it is truncated'],
-    ['was altered', (bytes) => { bytes[30] = (bytes[30] ?? 0) ^ 255; return bytes; }, 'it is no compressed file, or it is truncated'],
+    [
+      'was altered',
+      (bytes) => {
+        bytes[30] = (bytes[30] ?? 0) ^ 255;
+        return bytes;
+      },
+      'it is no compressed file, or it is truncated',
+    ],
     ['is no compressed file', () => Buffer.from('{}'), 'it is no compressed file, or it is truncated'],
     ['is empty', () => Buffer.alloc(0), 'a batch file cannot be loaded'],
   ])('that %s is refused by name', async (_, spoil, message) => {
@@ -87,14 +137,18 @@ describe('an applied batch', () => {
     await compressApplied(log, `${idOf(1)}.json`);
     const file = path.join(log.processed, `${idOf(1)}.json.gz`);
     await writeFile(file, spoil(await readFile(file)));
-    await expect(readBatch(file)).rejects.toMatchObject({ message: expect.stringContaining(message) as string, detail: file });
+    await expect(readBatch(file)).rejects.toMatchObject({
+      message: expect.stringContaining(message) as string,
+      detail: file,
+    });
   });
 
   it('is found by its name, wherever it lies', async () => {
     await applied(1, 2);
     await publishBatch(log, metadata(3), LINES);
     await compressApplied(log, `${idOf(1)}.json`);
-    for (const day of [1, 2, 3]) expect(await findBatch(log, idOf(day))).toMatchObject({ head: { batch_id: idOf(day) } });
+    for (const day of [1, 2, 3])
+      expect(await findBatch(log, idOf(day))).toMatchObject({ head: { batch_id: idOf(day) } });
     expect(await findBatch(log, idOf(4))).toBeUndefined();
     expect(await findBatch(log, '../orders/checkpoints/1')).toBeUndefined();
   });
@@ -106,9 +160,15 @@ describe('retention', () => {
   const noted: string[] = [];
   /** A ledger in which all batches are, and all but those of the days are settled. */
   const ledger = (...unsettled: number[]) => ({
-    ask: (names: readonly string[]) => Promise.resolve({ known: new Set(names), settled: new Set(names.filter((name) => !unsettled.map(idOf).includes(name))) }),
+    ask: (names: readonly string[]) =>
+      Promise.resolve({
+        known: new Set(names),
+        settled: new Set(names.filter((name) => !unsettled.map(idOf).includes(name))),
+      }),
     note: async (names: readonly string[]) => {
-      expect((await inProcessed()).filter((name) => names.includes(name.replace(/\.json(\.gz)?$/, '')))).toHaveLength(names.length);
+      expect((await inProcessed()).filter((name) => names.includes(name.replace(/\.json(\.gz)?$/, '')))).toHaveLength(
+        names.length,
+      );
       noted.push(...names);
     },
   });
@@ -137,7 +197,13 @@ describe('retention', () => {
 
   it('keeps the newest batch and the newest checkpoint, whatever their age', async () => {
     await applied(1, 2);
-    await publishCheckpoint(log, { ...metadata(3), batch_id: null, checksum: null, previous_batch_id: idOf(2), previous_checksum: checksumOf(LINES) });
+    await publishCheckpoint(log, {
+      ...metadata(3),
+      batch_id: null,
+      checksum: null,
+      previous_batch_id: idOf(2),
+      previous_checksum: checksumOf(LINES),
+    });
     await pruned(15);
     expect(await inProcessed()).toEqual([`${idOf(2)}.json`]);
     expect(await newestCheckpoint(log)).toMatchObject({ sequence: 3 });
@@ -151,7 +217,10 @@ describe('retention', () => {
     expect(await pruned(15)).toEqual({ batch_files: 1, checkpoints: 1 });
     expect(await checkpoints()).toEqual(['2.json', '3.json', '4.json']);
     expect(await inProcessed()).toEqual([3, 4].map((day) => `${idOf(day)}.json`));
-    expect([await batchFiles(log), await oldestBatch(log)]).toEqual([[path.join(log.folder, `${idOf(2)}.json`)], idOf(2)]);
+    expect([await batchFiles(log), await oldestBatch(log)]).toEqual([
+      [path.join(log.folder, `${idOf(2)}.json`)],
+      idOf(2),
+    ]);
   });
 
   it('stops at a batch that the ledger has not settled, so that it leaves no hole', async () => {

@@ -3,7 +3,16 @@ import { chmod, mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile 
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { batchFiles, checksumOf, isPublished, markProcessed, newestCheckpoint, openChangeLog, readBatch, type ChangeLog } from '../../runner/change-log/chain.js';
+import {
+  batchFiles,
+  checksumOf,
+  isPublished,
+  markProcessed,
+  newestCheckpoint,
+  openChangeLog,
+  readBatch,
+  type ChangeLog,
+} from '../../runner/change-log/chain.js';
 import type { BatchMetadata } from '../../runner/batch/metadata.js';
 import { AlreadyPublishedError } from '../../runner/base/durable-file.js';
 import { publishBatch, publishCheckpoint, removeUnpublished } from '../../runner/change-log/publish.js';
@@ -24,12 +33,33 @@ const LINES = '{"id":1,"note":"line one"},\n{"id":2,"note":"äöü 🙂"}';
 function metadata(sequence: number, changes: Partial<BatchMetadata> = {}): BatchMetadata & { batch_id: string } {
   const place = { time: '2026-02-01T09:00:00', key: ['1'] };
   return {
-    batch_id: `changes_20260201_090000_${String(sequence).padStart(3, '0')}`, table: 'orders', shard: null, shard_layout: null, sequence,
-    extracted_at: '2026-02-01T09:00:00+00:00', change_count: 2, watermark: null, high_watermark: place,
-    floor: '2026-02-01T09:00:00+00:00', snapshot: '10:10:',
-    sweep: { complete: true, from_floor: null, from_high_watermark: null, from_transaction: null, before_transaction: '10' },
-    system_identifier: '1', database_oid: '1', timeline: 1, columns: ['id', 'note'], columns_fingerprint: 'f',
-    previous_batch_id: null, previous_checksum: null, checksum: checksumOf(LINES), ...changes,
+    batch_id: `changes_20260201_090000_${String(sequence).padStart(3, '0')}`,
+    table: 'orders',
+    shard: null,
+    shard_layout: null,
+    sequence,
+    extracted_at: '2026-02-01T09:00:00+00:00',
+    change_count: 2,
+    watermark: null,
+    high_watermark: place,
+    floor: '2026-02-01T09:00:00+00:00',
+    snapshot: '10:10:',
+    sweep: {
+      complete: true,
+      from_floor: null,
+      from_high_watermark: null,
+      from_transaction: null,
+      before_transaction: '10',
+    },
+    system_identifier: '1',
+    database_oid: '1',
+    timeline: 1,
+    columns: ['id', 'note'],
+    columns_fingerprint: 'f',
+    previous_batch_id: null,
+    previous_checksum: null,
+    checksum: checksumOf(LINES),
+    ...changes,
   } as BatchMetadata & { batch_id: string };
 }
 
@@ -51,16 +81,22 @@ describe('a published batch', () => {
   it('is one JSON document with one change a line, and says its checksum to sed and sha256sum', async () => {
     const file = await publishBatch(log, metadata(1), LINES);
     const text = await readFile(file, 'utf8');
-    expect(JSON.parse(text)).toMatchObject({ batch_metadata: { sequence: 1 }, changes: [{ id: 1 }, { id: 2, note: 'äöü 🙂' }] });
+    expect(JSON.parse(text)).toMatchObject({
+      batch_metadata: { sequence: 1 },
+      changes: [{ id: 1 }, { id: 2, note: 'äöü 🙂' }],
+    });
     expect(text.split('\n').filter((line) => line.startsWith('{"id"'))).toHaveLength(2);
-    const shell = execFileSync('bash', ['-c', `sed '1,/^"changes"/d;$d' "$1" | sha256sum`, '_', file], { encoding: 'utf8' });
+    const shell = execFileSync('bash', ['-c', `sed '1,/^"changes"/d;$d' "$1" | sha256sum`, '_', file], {
+      encoding: 'utf8',
+    });
     expect(shell.split(' ')[0]).toBe(checksumOf(LINES));
   });
 
   it('is readable by its owner alone, in folders only its owner can enter', async () => {
     const file = await publishBatch(log, metadata(1), LINES);
     expect((await stat(file)).mode & 0o777).toBe(0o600);
-    for (const folder of [log.folder, log.checkpoints, log.processed]) expect((await stat(folder)).mode & 0o777).toBe(0o700);
+    for (const folder of [log.folder, log.checkpoints, log.processed])
+      expect((await stat(folder)).mode & 0o777).toBe(0o700);
   });
 
   it('has a checkpoint, which becomes the newest', async () => {
@@ -71,7 +107,7 @@ describe('a published batch', () => {
 
   it('leaves no temporary file behind', async () => {
     await publishBatch(log, metadata(1), LINES);
-    const names = [...await readdir(log.folder), ...await readdir(log.checkpoints)];
+    const names = [...(await readdir(log.folder)), ...(await readdir(log.checkpoints))];
     expect(names.filter((name) => name.startsWith('.tmp-'))).toEqual([]);
   });
 
@@ -108,16 +144,24 @@ describe('what a killed writer left', () => {
       let isOver = false;
       // The other extractor finds the batch, and begins a little later each time, so that it meets the writer at each of its steps.
       const tidy = async () => {
-        while (!(await batchFiles(log)).includes(path.join(log.folder, `${next.batch_id}.json`)) && !isOver) await new Promise(setImmediate);
+        while (!(await batchFiles(log)).includes(path.join(log.folder, `${next.batch_id}.json`)) && !isOver)
+          await new Promise(setImmediate);
         for (let wait = 0; wait < turn; wait += 1) await new Promise(setImmediate);
         await removeUnpublished(log, published);
       };
-      const [written] = await Promise.allSettled([publishBatch(log, next, LINES).finally(() => { isOver = true; }), tidy()]);
+      const [written] = await Promise.allSettled([
+        publishBatch(log, next, LINES).finally(() => {
+          isOver = true;
+        }),
+        tidy(),
+      ]);
       if (written.status === 'fulfilled') published = next;
       else expect(String(written.reason)).toMatch(/ENOENT|already published/);
     }
     expect(published?.sequence).toBeGreaterThan(20);
-    expect((await batchFiles(log)).map((file) => path.basename(file))).toEqual(Array.from({ length: published?.sequence ?? 0 }, (_, index) => `${metadata(index + 1).batch_id}.json`));
+    expect((await batchFiles(log)).map((file) => path.basename(file))).toEqual(
+      Array.from({ length: published?.sequence ?? 0 }, (_, index) => `${metadata(index + 1).batch_id}.json`),
+    );
   });
 
   it('is never a batch that has its checkpoint, also where the other extractor tidies up once more while the batch is put back', async () => {
@@ -138,7 +182,12 @@ describe('what a killed writer left', () => {
           }
         }
       };
-      await Promise.allSettled([publishBatch(log, next, LINES).finally(() => { isOver = true; }), tidy()]);
+      await Promise.allSettled([
+        publishBatch(log, next, LINES).finally(() => {
+          isOver = true;
+        }),
+        tidy(),
+      ]);
       expect((await newestCheckpoint(log))?.sequence, String(turn)).toBe(next.sequence);
       expect(await batchFiles(log), String(turn)).toContain(file);
     }
@@ -164,7 +213,11 @@ describe('what a killed writer left', () => {
   });
 
   it('cannot be several batches: then checkpoints are missing, and nothing is removed', async () => {
-    const files = [await publishBatch(log, metadata(1), LINES), await publishBatch(log, metadata(2), LINES), await publishBatch(log, metadata(3), LINES)];
+    const files = [
+      await publishBatch(log, metadata(1), LINES),
+      await publishBatch(log, metadata(2), LINES),
+      await publishBatch(log, metadata(3), LINES),
+    ];
     await rm(path.join(log.checkpoints, '2.json'));
     await rm(path.join(log.checkpoints, '3.json'));
     await rm(files[1] ?? '');
@@ -190,13 +243,20 @@ describe('a bad batch file is refused by name and left where it is:', () => {
     ['not JSON', () => 'id,customer\n1,101\n', 'it is not JSON, or it is truncated'],
     ['JSON of another kind', () => '[1, 2]', 'it is JSON, but not a batch'],
     ['altered', (text) => text.replace('line one', 'line two'), 'the checksum does not fit'],
-    ['with a line less', (text) => text.replace('{"id":1,"note":"line one"},\n', ''), 'change_count is 2, but it holds 1 changes'],
+    [
+      'with a line less',
+      (text) => text.replace('{"id":1,"note":"line one"},\n', ''),
+      'change_count is 2, but it holds 1 changes',
+    ],
     ['not UTF-8', () => Buffer.from([0x7b, 0xff, 0xfe, 0x7d]), 'it is not valid UTF-8'],
   ];
   it.each(cases)('%s', async (_name, spoil, message) => {
     const file = path.join(log.folder, 'changes_bad.json');
     await writeFile(file, spoil(await whole()));
-    await expect(readBatch(file)).rejects.toMatchObject({ message: expect.stringContaining(message) as string, detail: file });
+    await expect(readBatch(file)).rejects.toMatchObject({
+      message: expect.stringContaining(message) as string,
+      detail: file,
+    });
     expect((await stat(file)).isFile()).toBe(true);
   });
 
@@ -211,7 +271,10 @@ describe('a bad batch file is refused by name and left where it is:', () => {
   it('a pipe that nobody writes to, which is not waited for', async () => {
     const file = path.join(log.folder, 'changes_pipe.json');
     execFileSync('mkfifo', [file]);
-    await expect(readBatch(file)).rejects.toMatchObject({ message: expect.stringContaining('it is not a regular file') as string, detail: file });
+    await expect(readBatch(file)).rejects.toMatchObject({
+      message: expect.stringContaining('it is not a regular file') as string,
+      detail: file,
+    });
   });
 });
 
@@ -219,13 +282,17 @@ describe('a checkpoint that cannot be read', () => {
   it('stops extraction, naming the file: guessing would lose or repeat', async () => {
     await publishCheckpoint(log, metadata(1));
     await writeFile(path.join(log.checkpoints, '1.json'), '{"sequence": 1');
-    await expect(newestCheckpoint(log)).rejects.toMatchObject({ message: 'a checkpoint cannot be read', detail: path.join(log.checkpoints, '1.json') });
+    await expect(newestCheckpoint(log)).rejects.toMatchObject({
+      message: 'a checkpoint cannot be read',
+      detail: path.join(log.checkpoints, '1.json'),
+    });
   });
 });
 
 describe('a change log folder', () => {
   it('with a name that leads elsewhere is refused', async () => {
-    for (const name of ['../orders', 'a/b', '.hidden', '']) await expect(openChangeLog(root, name)).rejects.toThrow('cannot be the name');
+    for (const name of ['../orders', 'a/b', '.hidden', ''])
+      await expect(openChangeLog(root, name)).rejects.toThrow('cannot be the name');
   });
 
   it('that is a symbolic link is refused', async () => {

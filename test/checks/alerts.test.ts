@@ -5,15 +5,23 @@ import { runCli } from '../support/cli.js';
 import { checksOf, findAfter, hasPsql, runWithPsql, type Violation } from './seeded.js';
 
 let warehouse: TestDatabase;
-beforeAll(async () => { warehouse = await createWarehouseDatabase(); });
-afterAll(async () => { await warehouse.drop(); });
+beforeAll(async () => {
+  warehouse = await createWarehouseDatabase();
+});
+afterAll(async () => {
+  await warehouse.drop();
+});
 
 const batch = (previous: string, seconds = 1) => `
   insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, change_count, previous_checksum, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
   values ('orders', 'b1', 1, now(), 1, ${previous}, 'c', '{}', 1, 0, 0, now() - interval '${String(seconds)} s', now())`;
 
 const VIOLATIONS: readonly Violation[] = [
-  { check: 'no_alert_is_critical', seed: batch("'lost'"), rows: [{ rule_name: 'Gap In Chain', dimension_name: 'orders', subject: 'b1' }] },
+  {
+    check: 'no_alert_is_critical',
+    seed: batch("'lost'"),
+    rows: [{ rule_name: 'Gap In Chain', dimension_name: 'orders', subject: 'b1' }],
+  },
 ];
 
 test('a warehouse where nothing ran passes', async () => {
@@ -36,7 +44,9 @@ test('a pipeline that was run by hand passes, and so does one whose services wer
 });
 
 test.each(VIOLATIONS)('$check finds: $seed', async ({ check, seed, rows }) => {
-  expect(await findAfter(warehouse, 'alerts', seed)).toEqual({ [check]: rows.map((row) => expect.objectContaining(row) as unknown) });
+  expect(await findAfter(warehouse, 'alerts', seed)).toEqual({
+    [check]: rows.map((row) => expect.objectContaining(row) as unknown),
+  });
 });
 
 test('a warning is no violation: the services of a busy source may repeat a change', async () => {
@@ -48,25 +58,33 @@ test('every check is shown failing', async () => {
 });
 
 test('a violation of another check is an alert, but not a second violation; one that passes again is neither', async () => {
-  const note = (violations: number) => rememberChecks(warehouse.sql, [{ suite: 'scd2', check: 'versions do not overlap', violations, rows: [] }]);
+  const note = (violations: number) =>
+    rememberChecks(warehouse.sql, [{ suite: 'scd2', check: 'versions do not overlap', violations, rows: [] }]);
   await note(2);
-  expect([...await warehouse.sql`select rule_name, measured from tidemark.alerts`]).toEqual([{ rule_name: 'Check Violations', measured: 2 }]);
+  expect([...(await warehouse.sql`select rule_name, measured from tidemark.alerts`)]).toEqual([
+    { rule_name: 'Check Violations', measured: 2 },
+  ]);
   expect(await findAfter(warehouse, 'alerts', '')).toEqual({});
   await note(0);
-  expect([...await warehouse.sql`select rule_name from tidemark.alerts`]).toEqual([]);
+  expect([...(await warehouse.sql`select rule_name from tidemark.alerts`)]).toEqual([]);
 });
 
 test('the results of a check by a role that may only read are not noted, and that is no fault', async () => {
   const before = await warehouse.sql`select * from tidemark.check_results`;
-  await warehouse.sql.begin(async (transaction) => {
-    await transaction`set transaction read only`;
-    await rememberChecks(transaction as unknown as TestDatabase['sql'], [{ suite: 'scd2', check: 'another', violations: 1, rows: [] }]);
-  }).catch(() => undefined);
-  expect([...await warehouse.sql`select * from tidemark.check_results`]).toEqual([...before]);
+  await warehouse.sql
+    .begin(async (transaction) => {
+      await transaction`set transaction read only`;
+      await rememberChecks(transaction as unknown as TestDatabase['sql'], [
+        { suite: 'scd2', check: 'another', violations: 1, rows: [] },
+      ]);
+    })
+    .catch(() => undefined);
+  expect([...(await warehouse.sql`select * from tidemark.check_results`)]).toEqual([...before]);
 });
 
 describe.skipIf(!hasPsql('alerts'))('with psql -f', () => {
   test('every check runs, and says nothing about good data', async () => {
-    for (const check of await checksOf('alerts')) expect(runWithPsql(warehouse, 'alerts', check), check).toEqual({ status: 0, stdout: '', stderr: '' });
+    for (const check of await checksOf('alerts'))
+      expect(runWithPsql(warehouse, 'alerts', check), check).toEqual({ status: 0, stdout: '', stderr: '' });
   });
 });

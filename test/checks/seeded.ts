@@ -17,16 +17,27 @@ const folder = (suite: string) => path.join(PROJECT_ROOT, 'sql', 'checks', suite
 
 /** The checks of a suite, by name. */
 export async function checksOf(suite: string): Promise<string[]> {
-  return (await readdir(folder(suite))).filter((name) => name.endsWith('.sql')).map((name) => path.basename(name, '.sql')).sort();
+  return (await readdir(folder(suite)))
+    .filter((name) => name.endsWith('.sql'))
+    .map((name) => path.basename(name, '.sql'))
+    .sort();
 }
 
 /** What one check finds, here and now. */
 export async function find(transaction: Transaction, suite: string, check: string): Promise<Record<string, unknown>[]> {
-  return [...await transaction.unsafe<Record<string, unknown>[]>(await readFile(path.join(folder(suite), `${check}.sql`), 'utf8'))];
+  return [
+    ...(await transaction.unsafe<Record<string, unknown>[]>(
+      await readFile(path.join(folder(suite), `${check}.sql`), 'utf8'),
+    )),
+  ];
 }
 
 /** What every check of a suite finds after `seed`, which is rolled back; those that find nothing are left out. */
-export async function findAfter(database: TestDatabase, suite: string, seed: string): Promise<Record<string, Record<string, unknown>[]>> {
+export async function findAfter(
+  database: TestDatabase,
+  suite: string,
+  seed: string,
+): Promise<Record<string, Record<string, unknown>[]>> {
   return rolledBack(database.sql, async (transaction) => {
     await transaction.unsafe(seed);
     const found: Record<string, Record<string, unknown>[]> = {};
@@ -42,16 +53,32 @@ const psql = spawnSync('psql', ['--version'], { encoding: 'utf8' });
 
 /** Whether psql is on the PATH; says so if not. */
 export function hasPsql(suite: string): boolean {
-  if (psql.error !== undefined) process.stderr.write(`skipped: psql is not on the PATH, so the checks of ${suite} are not run with psql -f\n`);
+  if (psql.error !== undefined)
+    process.stderr.write(`skipped: psql is not on the PATH, so the checks of ${suite} are not run with psql -f\n`);
   return psql.error === undefined;
 }
 
 /** Runs a check as a user would. */
-export function runWithPsql({ settings }: TestDatabase, suite: string, check: string): { status: number | null; stdout: string; stderr: string } {
+export function runWithPsql(
+  { settings }: TestDatabase,
+  suite: string,
+  check: string,
+): { status: number | null; stdout: string; stderr: string } {
   const { host, port, user, password, database } = settings;
-  const { status, stdout, stderr } = spawnSync('psql', ['-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-f', path.join(folder(suite), `${check}.sql`)], {
-    encoding: 'utf8',
-    env: { PATH: process.env.PATH ?? '', PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password, PGDATABASE: database },
-  });
+  const { status, stdout, stderr } = spawnSync(
+    'psql',
+    ['-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-f', path.join(folder(suite), `${check}.sql`)],
+    {
+      encoding: 'utf8',
+      env: {
+        PATH: process.env.PATH ?? '',
+        PGHOST: host,
+        PGPORT: String(port),
+        PGUSER: user,
+        PGPASSWORD: password,
+        PGDATABASE: database,
+      },
+    },
+  );
   return { status, stdout, stderr };
 }

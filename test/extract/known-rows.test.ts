@@ -39,7 +39,8 @@ async function poll(by: Settings = settings, full = false) {
 
 const load = () => loadTables({ settings, tables: ['things'] });
 const numbers = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, index) => first + index);
-const states = (first: number, last: number, state: string) => numbers(first, last).map((id) => `${String(id)} ${state}`);
+const states = (first: number, last: number, state: string) =>
+  numbers(first, last).map((id) => `${String(id)} ${state}`);
 const checkpoints = async () => (await readdir(path.join(settings.cdc_log_dir, 'things', 'checkpoints'))).length;
 
 const insert = (first: number, last: number, state = 'new') => pipeline.source`
@@ -63,7 +64,11 @@ describe('when a long transaction ends', () => {
   it('what it wrote is captured, and nothing is written again that was written while it was open', async () => {
     const { session, commit } = await openTransaction();
     await session`insert into things values (0, 'long', now()), (99, 'long', clock_timestamp() + interval '1 second')`;
-    for (const [first, last] of [[1, 3], [4, 27], [28, 28]] as const) {
+    for (const [first, last] of [
+      [1, 3],
+      [4, 27],
+      [28, 28],
+    ] as const) {
       await insert(first, last);
       expect(await poll()).toMatchObject({ changes: last - first + 1 });
     }
@@ -110,7 +115,9 @@ describe('when a long transaction ends', () => {
     await insert(4, 4);
     await commit();
     await poll();
-    expect(new Set((await captured(pipeline)).slice(5))).toEqual(new Set(['1 again', '2 a third time', '3 by the long one', '4 new']));
+    expect(new Set((await captured(pipeline)).slice(5))).toEqual(
+      new Set(['1 again', '2 a third time', '3 by the long one', '4 new']),
+    );
     expect(await captured(pipeline)).toHaveLength(9);
   });
 
@@ -143,7 +150,8 @@ describe('when a long transaction ends', () => {
     const extract = async () => {
       let changes = 0;
       for (const shard of ['1/region:north', '2/region:north'])
-        for (const result of await extractTables({ settings, tables: ['parcels'], shard: parseShard(shard) })) changes += result.changes;
+        for (const result of await extractTables({ settings, tables: ['parcels'], shard: parseShard(shard) }))
+          changes += result.changes;
       return changes;
     };
     const { commit } = await openTransaction();
@@ -158,18 +166,40 @@ describe('when a long transaction ends', () => {
 it('what no older transaction was open for is not remembered: nothing will read it again', async () => {
   await insert(1, 2);
   const [{ xmin } = { xmin: '' }] = await pipeline.source<{ xmin: string }[]>`select xmin::text from things limit 1`;
-  const mapping = (await dimensionMappings(pipeline.warehouse)).find(({ dimension_name }) => dimension_name === 'things');
+  const mapping = (await dimensionMappings(pipeline.warehouse)).find(
+    ({ dimension_name }) => dimension_name === 'things',
+  );
   if (mapping === undefined) throw new Error('not registered');
   const { first_page } = await describeTable(pipeline.source, mapping);
   const memoryAfter = async (oldestOpen: bigint, known = '[]') => {
     const snapshot = `${String(oldestOpen)}:${String(BigInt(xmin) + 9n)}:${String(oldestOpen)}`;
-    const bounds = [null, null, '0', xmin, String(BigInt(xmin) + 9n), '10', '1000', '2026-02-01 00:00:00+00', 'infinity', known, snapshot];
+    const bounds = [
+      null,
+      null,
+      '0',
+      xmin,
+      String(BigInt(xmin) + 9n),
+      '10',
+      '1000',
+      '2026-02-01 00:00:00+00',
+      'infinity',
+      known,
+      snapshot,
+    ];
     return (await pipeline.source.unsafe<{ memory: string; change_count: number }[]>(first_page, bounds))[0];
   };
   expect(await memoryAfter(BigInt(xmin) + 1n)).toMatchObject({ memory: '[]', change_count: 2 });
   const remembered = await memoryAfter(BigInt(xmin) - 1n);
-  expect(JSON.parse(remembered?.memory ?? '')).toEqual(['1', '2'].map((id) => [[id], Number(xmin), expect.any(String) as string]));
-  expect(await memoryAfter(BigInt(xmin) - 1n, remembered?.memory)).toEqual({ ...remembered, change_count: 0, rows_read: 2, lines: null, newest_writer: null });
+  expect(JSON.parse(remembered?.memory ?? '')).toEqual(
+    ['1', '2'].map((id) => [[id], Number(xmin), expect.any(String) as string]),
+  );
+  expect(await memoryAfter(BigInt(xmin) - 1n, remembered?.memory)).toEqual({
+    ...remembered,
+    change_count: 0,
+    rows_read: 2,
+    lines: null,
+    newest_writer: null,
+  });
 });
 
 describe('what was not published is not known', () => {
@@ -196,7 +226,10 @@ describe('what was not published is not known', () => {
     const blocker = await openTransaction();
     await blocker.session`lock table things`;
     const extraction = poll();
-    await until(async () => (await pipeline.source`select from pg_locks where not granted and relation = 'things'::regclass`).length > 0);
+    await until(
+      async () =>
+        (await pipeline.source`select from pg_locks where not granted and relation = 'things'::regclass`).length > 0,
+    );
     await rewind(settings, 'things', { sequence: await checkpoints() });
     await blocker.commit();
     expect(await extraction).toMatchObject({ changes: 4 });
@@ -261,37 +294,48 @@ describe('the memory is forgotten', () => {
   });
 
   it('where the source became another server, once a repair lets extraction go on', async () => {
-    expect(await repeatsAfter(async () => {
-      const newest = path.join(settings.cdc_log_dir, 'things', 'checkpoints', `${String(await checkpoints())}.json`);
-      await writeFile(newest, (await readFile(newest, 'utf8')).replace(/"system_identifier": "\d+"/, '"system_identifier": "42"'));
-      await expect(poll()).rejects.toThrow('the source is not the database this change log was extracted from');
-      await load();
-      await reconcileTables({ settings, tables: ['things'], repair: true, allowDeletes: false });
-    })).toBe(10);
+    expect(
+      await repeatsAfter(async () => {
+        const newest = path.join(settings.cdc_log_dir, 'things', 'checkpoints', `${String(await checkpoints())}.json`);
+        await writeFile(
+          newest,
+          (await readFile(newest, 'utf8')).replace(/"system_identifier": "\d+"/, '"system_identifier": "42"'),
+        );
+        await expect(poll()).rejects.toThrow('the source is not the database this change log was extracted from');
+        await load();
+        await reconcileTables({ settings, tables: ['things'], repair: true, allowDeletes: false });
+      }),
+    ).toBe(10);
   });
 
-  it('where the rows of a key are another table\'s by now, though one transaction wrote both', async () => {
+  it("where the rows of a key are another table's by now, though one transaction wrote both", async () => {
     await pipeline.source.unsafe(`
       drop table things;
       create table things (id integer primary key, state text, touched timestamptz) partition by range (id);
       create table here partition of things for values from (1) to (50);
       create table there (like here including all)`);
     const { commit } = await openTransaction();
-    await pipeline.source.unsafe(`insert into here values (1, 'here', now()), (2, 'here', now()); insert into there values (1, 'there', now())`);
+    await pipeline.source.unsafe(
+      `insert into here values (1, 'here', now()), (2, 'here', now()); insert into there values (1, 'there', now())`,
+    );
     await poll();
-    await pipeline.source.unsafe('alter table things detach partition here; alter table things attach partition there for values from (1) to (50)');
+    await pipeline.source.unsafe(
+      'alter table things detach partition here; alter table things attach partition there for values from (1) to (50)',
+    );
     await commit();
     expect(await poll()).toMatchObject({ changes: 1 });
     expect((await captured(pipeline)).at(-1)).toBe('1 there');
   });
 
   it('where rows are read in another way, as when a column was mapped', async () => {
-    expect(await repeatsAfter(async () => {
-      await load();
-      await pipeline.source`alter table things add column colour text default 'blue'`;
-      await pipeline.warehouse`alter table dim_things_history add column colour text`;
-      await pipeline.warehouse`select tidemark.add_dimension_column(p_dimension_name => 'things', p_source => 'colour', p_history => 'colour', p_role => 'tracked')`;
-    })).toBe(10);
+    expect(
+      await repeatsAfter(async () => {
+        await load();
+        await pipeline.source`alter table things add column colour text default 'blue'`;
+        await pipeline.warehouse`alter table dim_things_history add column colour text`;
+        await pipeline.warehouse`select tidemark.add_dimension_column(p_dimension_name => 'things', p_source => 'colour', p_history => 'colour', p_role => 'tracked')`;
+      }),
+    ).toBe(10);
     expect(JSON.stringify(await batchesOf(pipeline))).toContain('blue');
   });
 });

@@ -27,7 +27,9 @@ beforeEach(async () => {
   pipeline = await createPipeline({ WATERMARK_ADVANCE_SECONDS: '0' });
   settings = await withDimensionsFolder(pipeline);
 });
-afterEach(async () => { await pipeline.drop(); });
+afterEach(async () => {
+  await pipeline.drop();
+});
 
 const extract = () => extractTables({ settings, tables: ['items'] });
 const load = () => loadTables({ settings, tables: ['items'] });
@@ -36,54 +38,100 @@ async function flow() {
   return load();
 }
 
-const KEYS = { plain: 'id integer primary key', composite: 'id integer, region text default \'north\', primary key (region, id)' } as const;
+const KEYS = {
+  plain: 'id integer primary key',
+  composite: "id integer, region text default 'north', primary key (region, id)",
+} as const;
 
 /** A table whose rows are marked by `mark`, with rows 1 to 3. */
 async function createItems(mark: string, key: keyof typeof KEYS = 'plain'): Promise<void> {
-  await pipeline.source.unsafe(`create table items (${KEYS[key]}, name text, ${mark}, updated_at timestamptz not null, created_at timestamptz not null)`);
-  await pipeline.source.unsafe(`insert into items (id, name, updated_at, created_at) select g, 'item ' || g, '2026-02-01 09:00+00', '2026-02-01 09:00+00' from generate_series(1, 3) as g`);
+  await pipeline.source.unsafe(
+    `create table items (${KEYS[key]}, name text, ${mark}, updated_at timestamptz not null, created_at timestamptz not null)`,
+  );
+  await pipeline.source.unsafe(
+    `insert into items (id, name, updated_at, created_at) select g, 'item ' || g, '2026-02-01 09:00+00', '2026-02-01 09:00+00' from generate_series(1, 3) as g`,
+  );
 }
 
 const change = (id: number, what: string, minute: number) =>
-  pipeline.source.unsafe(`update items set ${what}, updated_at = '2026-02-01 09:${String(minute).padStart(2, '0')}+00' where id = ${String(id)}`);
+  pipeline.source.unsafe(
+    `update items set ${what}, updated_at = '2026-02-01 09:${String(minute).padStart(2, '0')}+00' where id = ${String(id)}`,
+  );
 
-const registerItems = (said: Partial<RegistrationOptions>) => register(settings, 'items', { rename: new Map([['id', 'item_key']]), ...said });
+const registerItems = (said: Partial<RegistrationOptions>) =>
+  register(settings, 'items', { rename: new Map([['id', 'item_key']]), ...said });
 
 /** The lives of a row: each version as name, beginning and end. */
-const lives = async (id: number) => (await pipeline.warehouse<{ life: string }[]>`
+const lives = async (id: number) =>
+  (
+    await pipeline.warehouse<{ life: string }[]>`
   select format('%s %s-%s %s', name, to_char(valid_from, 'HH24:MI'), to_char(valid_to, 'HH24:MI'), cdc_operation) as life
-  from dim_items_history where item_key = ${id} order by valid_from`).map(({ life }) => life);
+  from dim_items_history where item_key = ${id} order by valid_from`
+  ).map(({ life }) => life);
 
-const violations = async () => (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter((result) => result.violations > 0);
-const reconcile = async (repair = false) => (await reconcileTables({ settings, tables: ['items'], repair, allowDeletes: true }))[0];
+const violations = async () =>
+  (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter((result) => result.violations > 0);
+const reconcile = async (repair = false) =>
+  (await reconcileTables({ settings, tables: ['items'], repair, allowDeletes: true }))[0];
 
 const MARKS: readonly [string, string, Partial<RegistrationOptions>, string, string][] = [
   ['a time that is set', 'deleted_at timestamptz', { deletes: 'soft' }, 'deleted_at = now()', 'deleted_at = null'],
-  ['a boolean that is true', 'gone boolean not null default false', { deleted_column: 'gone' }, 'gone = true', 'gone = false'],
-  ['one of several words', "status text default 'on'", { deleted_column: 'status', deleted_values: ['deleted', "it's, \"gone\""] }, `status = 'it''s, "gone"'`, "status = 'on'"],
-  ['a word that is padded', "status char(20) default 'on'", { deleted_column: 'status', deleted_values: ['deleted'] }, "status = 'deleted'", "status = 'on'"],
-  ['a number', 'state smallint not null default 1', { deleted_column: 'state', deleted_values: ['0', '-1'] }, 'state = -1', 'state = 2'],
+  [
+    'a boolean that is true',
+    'gone boolean not null default false',
+    { deleted_column: 'gone' },
+    'gone = true',
+    'gone = false',
+  ],
+  [
+    'one of several words',
+    "status text default 'on'",
+    { deleted_column: 'status', deleted_values: ['deleted', 'it\'s, "gone"'] },
+    `status = 'it''s, "gone"'`,
+    "status = 'on'",
+  ],
+  [
+    'a word that is padded',
+    "status char(20) default 'on'",
+    { deleted_column: 'status', deleted_values: ['deleted'] },
+    "status = 'deleted'",
+    "status = 'on'",
+  ],
+  [
+    'a number',
+    'state smallint not null default 1',
+    { deleted_column: 'state', deleted_values: ['0', '-1'] },
+    'state = -1',
+    'state = 2',
+  ],
 ];
 
 describe.each(MARKS)('a row that is marked by %s', (_, column, said, mark, unmark) => {
-  it.each(['plain', 'composite'] as const)('ends its life, and begins another when the mark is taken away, with a %s key', async (key) => {
-    await createItems(column, key);
-    await registerItems({ deletes: undefined, ...said });
-    await flow();
-    await change(1, mark, 10);
-    expect(await flow()).toMatchObject([{ changes: 1, inserted_versions: 0, closed_versions: 1, rejected_changes: 0 }]);
-    expect(await lives(1)).toEqual(['item 1 09:00-09:10 INSERT']);
-    // What happens to a row that is deleted is no part of any life.
-    await change(1, "name = 'renamed'", 11);
-    expect(await flow()).toMatchObject([{ changes: 1, inserted_versions: 0, closed_versions: 0, absorbed_changes: 1 }]);
-    expect(await reconcile()).toMatchObject({ differences: [], source_rows: 2, current_versions: 2 });
-    await change(1, unmark, 20);
-    expect(await flow()).toMatchObject([{ inserted_versions: 1 }]);
-    expect(await lives(1)).toEqual(['item 1 09:00-09:10 INSERT', 'renamed 09:20- INSERT']);
-    expect(await reconcile()).toMatchObject({ differences: [], source_rows: 3 });
-    expect(await violations()).toEqual([]);
-    expect(await verifyTables(owning(settings), ['items'])).toMatchObject([{ differences: 0, missing: [] }]);
-  });
+  it.each(['plain', 'composite'] as const)(
+    'ends its life, and begins another when the mark is taken away, with a %s key',
+    async (key) => {
+      await createItems(column, key);
+      await registerItems({ deletes: undefined, ...said });
+      await flow();
+      await change(1, mark, 10);
+      expect(await flow()).toMatchObject([
+        { changes: 1, inserted_versions: 0, closed_versions: 1, rejected_changes: 0 },
+      ]);
+      expect(await lives(1)).toEqual(['item 1 09:00-09:10 INSERT']);
+      // What happens to a row that is deleted is no part of any life.
+      await change(1, "name = 'renamed'", 11);
+      expect(await flow()).toMatchObject([
+        { changes: 1, inserted_versions: 0, closed_versions: 0, absorbed_changes: 1 },
+      ]);
+      expect(await reconcile()).toMatchObject({ differences: [], source_rows: 2, current_versions: 2 });
+      await change(1, unmark, 20);
+      expect(await flow()).toMatchObject([{ inserted_versions: 1 }]);
+      expect(await lives(1)).toEqual(['item 1 09:00-09:10 INSERT', 'renamed 09:20- INSERT']);
+      expect(await reconcile()).toMatchObject({ differences: [], source_rows: 3 });
+      expect(await violations()).toEqual([]);
+      expect(await verifyTables(owning(settings), ['items'])).toMatchObject([{ differences: 0, missing: [] }]);
+    },
+  );
 });
 
 describe('a row that was deleted before anybody looked', () => {
@@ -103,7 +151,13 @@ describe('a row that was deleted before anybody looked', () => {
     const folder = path.join(settings.cdc_log_dir, 'items');
     const [file = ''] = (await readdir(folder)).filter((name) => name.startsWith('changes_'));
     const { changes } = JSON.parse(await readFile(path.join(folder, file), 'utf8')) as { changes: object[] };
-    expect(changes[2]).toMatchObject({ id: 2, name: 'item 2', deleted_at: '2026-02-01T08:00:00+00:00', operation_type: 'DELETE', cdc_timestamp: '2026-02-01T10:00:00+00:00' });
+    expect(changes[2]).toMatchObject({
+      id: 2,
+      name: 'item 2',
+      deleted_at: '2026-02-01T08:00:00+00:00',
+      operation_type: 'DELETE',
+      cdc_timestamp: '2026-02-01T10:00:00+00:00',
+    });
   });
 });
 
@@ -120,7 +174,9 @@ describe('reconcile of a table with soft deletes', () => {
     expect(await reconcile()).toMatchObject({ extra: 1, missing: 1, source_rows: 2 });
     expect(await reconcile(true)).toMatchObject({ repaired: 2 });
     expect(await reconcile()).toMatchObject({ differences: [], current_versions: 2 });
-    expect(await pipeline.warehouse`select is_current from dim_items_history where item_key = 1`).toEqual([{ is_current: false }]);
+    expect(await pipeline.warehouse`select is_current from dim_items_history where item_key = 1`).toEqual([
+      { is_current: false },
+    ]);
   });
 
   it('finds nothing of a marked row that history does not have either, whatever its columns say', async () => {
@@ -133,7 +189,8 @@ describe('reconcile of a table with soft deletes', () => {
 
 describe('when the source changes', () => {
   const NOTHING_SAID: UpdateOptions = { track: [], untracked: [], ignore: [], retire: [], rename: new Map() };
-  const update = (said: Partial<UpdateOptions> = {}) => proposeUpdate(settings, parseTableName('items'), undefined, { ...NOTHING_SAID, ...said });
+  const update = (said: Partial<UpdateOptions> = {}) =>
+    proposeUpdate(settings, parseTableName('items'), undefined, { ...NOTHING_SAID, ...said });
   async function follow(said: Partial<UpdateOptions>): Promise<string> {
     const proposed = await update(said);
     if (proposed === undefined) throw new Error('there was nothing to follow');
@@ -141,7 +198,10 @@ describe('when the source changes', () => {
     await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
     return proposed.text;
   }
-  const policy = async () => (await pipeline.warehouse`select deletes, deleted_column, deleted_values from tidemark.dimensions where dimension_name = 'items'`)[0];
+  const policy = async () =>
+    (
+      await pipeline.warehouse`select deletes, deleted_column, deleted_values from tidemark.dimensions where dimension_name = 'items'`
+    )[0];
 
   it('a renamed mark stops extraction before anything is written, and is followed by a migration', async () => {
     await createItems('deleted_at timestamptz');
@@ -161,7 +221,10 @@ describe('when the source changes', () => {
     await registerItems({ deletes: 'soft' });
     await flow();
     await pipeline.source`alter table items drop deleted_at, add gone boolean default false`;
-    await expect(update({ retire: ['deleted_at'] })).rejects.toMatchObject({ message: 'deleted_at, which marks deleted rows of public.items, is gone at the source', hint: expect.stringContaining('--deletes none') as string });
+    await expect(update({ retire: ['deleted_at'] })).rejects.toMatchObject({
+      message: 'deleted_at, which marks deleted rows of public.items, is gone at the source',
+      hint: expect.stringContaining('--deletes none') as string,
+    });
     await follow({ retire: ['deleted_at'], deleted_column: 'gone' });
     expect(await policy()).toEqual({ deletes: 'soft', deleted_column: 'gone', deleted_values: ['true'] });
     await change(1, 'gone = true', 10);
@@ -174,7 +237,8 @@ describe('when the source changes', () => {
     await flow();
     await pipeline.source`alter table items alter status type integer using 1`;
     await expect(extract()).rejects.toMatchObject({
-      message: 'the values that mean deleted are none of column status of public.items: invalid input syntax for type integer: "gone"',
+      message:
+        'the values that mean deleted are none of column status of public.items: invalid input syntax for type integer: "gone"',
       hint: expect.stringContaining('npx tidemark add --update public.items --deleted-column status') as string,
     });
     await pipeline.source`alter table items alter status type json using null`;
@@ -182,8 +246,16 @@ describe('when the source changes', () => {
     await pipeline.source`alter table items alter status type text using 'on', alter status set not null`;
     await extract();
     await pipeline.warehouse`update tidemark.dimensions set deleted_values = null where dimension_name = 'items'`;
-    await expect(extract()).rejects.toThrow('every row of public.items would count as deleted: column status is never null');
-    expect(await examine(settings)).toContainEqual(expect.objectContaining({ status: 'error', subject: 'table items', message: expect.stringContaining('every row of public.items would count as deleted') as string }));
+    await expect(extract()).rejects.toThrow(
+      'every row of public.items would count as deleted: column status is never null',
+    );
+    expect(await examine(settings)).toContainEqual(
+      expect.objectContaining({
+        status: 'error',
+        subject: 'table items',
+        message: expect.stringContaining('every row of public.items would count as deleted') as string,
+      }),
+    );
   });
 
   it('deletes can be found in another way from now on, and what was marked before is closed by reconcile', async () => {
@@ -192,7 +264,9 @@ describe('when the source changes', () => {
     await pipeline.source`update items set status = 'gone' where id = 2`;
     await flow();
     const text = await follow({ deleted_column: 'status', deleted_values: ['gone', 'lost'] });
-    expect(text).toContain("select tidemark.declare_deletes(\n    p_dimension_name => 'items',\n    p_deletes => 'soft',\n    p_deleted_column => 'status',\n    p_deleted_values => array['gone', 'lost']\n);");
+    expect(text).toContain(
+      "select tidemark.declare_deletes(\n    p_dimension_name => 'items',\n    p_deletes => 'soft',\n    p_deleted_column => 'status',\n    p_deleted_values => array['gone', 'lost']\n);",
+    );
     expect(await reconcile(true)).toMatchObject({ extra: 1, repaired: 1 });
     expect(await reconcile()).toMatchObject({ differences: [], source_rows: 2 });
     expect(await update({ deleted_column: 'status', deleted_values: ['gone', 'lost'] })).toBeUndefined();
@@ -204,19 +278,55 @@ describe('when the source changes', () => {
 describe('add', () => {
   it('writes the column and its values into the migration', async () => {
     await createItems("status text not null default 'on'");
-    const added = await runCli(['add', 'items', '--deletes', 'soft', '--deleted-column', 'status', '--deleted-values', 'deleted', "it's", '--dry-run'], pipeline.env);
-    expect(added.stdout).toContain("    p_deletes => 'soft',\n    p_deleted_column => 'status',\n    p_deleted_values => array['deleted', 'it''s']\n);");
+    const added = await runCli(
+      [
+        'add',
+        'items',
+        '--deletes',
+        'soft',
+        '--deleted-column',
+        'status',
+        '--deleted-values',
+        'deleted',
+        "it's",
+        '--dry-run',
+      ],
+      pipeline.env,
+    );
+    expect(added.stdout).toContain(
+      "    p_deletes => 'soft',\n    p_deleted_column => 'status',\n    p_deleted_values => array['deleted', 'it''s']\n);",
+    );
   });
 
   it.each([
-    ['soft deletes without a column that says so', { deletes: 'soft' }, 'no column of public.items says by its name that it marks deleted rows'],
+    [
+      'soft deletes without a column that says so',
+      { deletes: 'soft' },
+      'no column of public.items says by its name that it marks deleted rows',
+    ],
     ['a column that is not there', { deleted_column: 'nothing' }, 'public.items has no column nothing'],
-    ['a column that is left out', { deleted_column: 'status', ignore: ['status'], deleted_values: ['x'] }, 'column status is left out: it cannot mark deleted rows'],
+    [
+      'a column that is left out',
+      { deleted_column: 'status', ignore: ['status'], deleted_values: ['x'] },
+      'column status is left out: it cannot mark deleted rows',
+    ],
     ['the key', { deleted_column: 'id', deleted_values: ['1'] }, 'column id is the business key'],
     ['a time of the row', { deleted_column: 'created_at' }, 'column created_at is the insert time'],
-    ['a column that is never null, without values', { deleted_column: 'status' }, 'every row of public.items would count as deleted'],
-    ['values that are none', { deleted_column: 'level', deleted_values: ['many'] }, 'the values that mean deleted are none of column level (integer)'],
-    ['a column with another policy', { deletes: 'reconcile', deleted_column: 'status' }, '--deleted-column and --deleted-values go with --deletes soft'],
+    [
+      'a column that is never null, without values',
+      { deleted_column: 'status' },
+      'every row of public.items would count as deleted',
+    ],
+    [
+      'values that are none',
+      { deleted_column: 'level', deleted_values: ['many'] },
+      'the values that mean deleted are none of column level (integer)',
+    ],
+    [
+      'a column with another policy',
+      { deletes: 'reconcile', deleted_column: 'status' },
+      '--deleted-column and --deleted-values go with --deletes soft',
+    ],
   ] as const)('refuses %s', async (_, said, message) => {
     await createItems("status text not null default 'on', level integer");
     await expect(propose(settings, 'items', { deletes: undefined, ...said })).rejects.toThrow(message);

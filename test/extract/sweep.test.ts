@@ -10,13 +10,20 @@ import { batchesOf, captured, createThings, extractThings, killBefore } from '..
 
 /** Extraction, with a margin of nothing: what is found is found by its rules and not by luck. */
 let pipeline: TestPipeline;
-beforeEach(async () => { pipeline = await createPipeline({ BATCH_SIZE: '10', WATERMARK_ADVANCE_SECONDS: '0' }); });
-afterEach(async () => { await pipeline.drop(); });
+beforeEach(async () => {
+  pipeline = await createPipeline({ BATCH_SIZE: '10', WATERMARK_ADVANCE_SECONDS: '0' });
+});
+afterEach(async () => {
+  await pipeline.drop();
+});
 
 const checkpoints = (...names: string[]) => path.join(pipeline.settings.cdc_log_dir, 'things', 'checkpoints', ...names);
 
 async function waitUntil(isTrue: () => Promise<boolean>): Promise<void> {
-  while (!(await isTrue())) await new Promise((resolve) => { setImmediate(resolve); });
+  while (!(await isTrue()))
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
 }
 
 describe('a prepared transaction', () => {
@@ -34,7 +41,9 @@ describe('a prepared transaction', () => {
     await writer.unsafe(`commit prepared '${gid}'`);
     writer.release();
     await extractThings(pipeline);
-    expect(new Set(await captured(pipeline))).toEqual(new Set(['1 prepared', '2 plain', '3 plain', '4 plain', '5 plain']));
+    expect(new Set(await captured(pipeline))).toEqual(
+      new Set(['1 prepared', '2 plain', '3 plain', '4 plain', '5 plain']),
+    );
   });
 
   it('from before the first poll is captured too', async () => {
@@ -57,8 +66,14 @@ describe('a prepared transaction', () => {
 describe('a sub-transaction', () => {
   it.each([
     ['released', 'savepoint s; insert into things values (1, $$x$$, now()); release savepoint s'],
-    ['of a PL/pgSQL block that catches errors', 'do $$ begin begin insert into things values (1, $x$x$x$, now()); exception when division_by_zero then null; end; end $$'],
-    ['beside one that was rolled back', 'savepoint s; insert into things values (7, $$x$$, now()); rollback to s; insert into things values (1, $$x$$, now())'],
+    [
+      'of a PL/pgSQL block that catches errors',
+      'do $$ begin begin insert into things values (1, $x$x$x$, now()); exception when division_by_zero then null; end; end $$',
+    ],
+    [
+      'beside one that was rolled back',
+      'savepoint s; insert into things values (7, $$x$$, now()); rollback to s; insert into things values (1, $$x$$, now())',
+    ],
   ])('%s is captured when its transaction commits', async (_name, statements) => {
     await createThings(pipeline);
     const writer = await pipeline.source.reserve();
@@ -89,12 +104,17 @@ describe('a full sweep', () => {
   it('is due once FULL_SWEEP_INTERVAL_SECONDS have passed since the one before it, which a quiet one counts as too', async () => {
     await createThings(pipeline);
     await extractThings(pipeline);
-    const full = async () => (JSON.parse(await readFile(checkpoints(`${String((await readdir(checkpoints())).length)}.json`), 'utf8')) as { full_sweep: { clock: string } }).full_sweep.clock;
+    const full = async () =>
+      (
+        JSON.parse(await readFile(checkpoints(`${String((await readdir(checkpoints())).length)}.json`), 'utf8')) as {
+          full_sweep: { clock: string };
+        }
+      ).full_sweep.clock;
     const first = await full();
     await extractThings(pipeline, { heartbeat_seconds: 0 });
     expect(await full()).toBe(first);
     await extractThings(pipeline, { full_sweep_interval_seconds: 0 });
-    expect(await full() > first).toBe(true);
+    expect((await full()) > first).toBe(true);
     expect(await readdir(checkpoints())).toHaveLength(3);
   });
 
@@ -103,7 +123,10 @@ describe('a full sweep', () => {
     await pipeline.source`insert into things values (1, 'new', now()), (2, 'new', now())`;
     await extractThings(pipeline);
     const newest = checkpoints('2.json');
-    await writeFile(newest, (await readFile(newest, 'utf8')).replaceAll(/"(clock|floor|floor_of_rest|extracted_at)": "2/g, '"$1": "3'));
+    await writeFile(
+      newest,
+      (await readFile(newest, 'utf8')).replaceAll(/"(clock|floor|floor_of_rest|extracted_at)": "2/g, '"$1": "3'),
+    );
     await pipeline.source`insert into things values (3, 'stamped by the older clock', now() - interval '1 hour')`;
     expect(await extractThings(pipeline)).toMatchObject({ changes: 1 });
     expect((await captured(pipeline)).at(-1)).toBe('3 stamped by the older clock');
@@ -116,13 +139,21 @@ describe('a full sweep', () => {
     await extractThings(pipeline, { full_sweep_interval_seconds: 0 });
     await killBefore(pipeline, 3);
     await extractThings(pipeline);
-    expect((await captured(pipeline)).sort()).toEqual(Array.from({ length: 35 }, (_, index) => `${String(index + 1)} old`).sort());
+    expect((await captured(pipeline)).sort()).toEqual(
+      Array.from({ length: 35 }, (_, index) => `${String(index + 1)} old`).sort(),
+    );
   });
 });
 
 describe('a row without an effective time', () => {
-  beforeEach(async () => { await createThings(pipeline); });
-  const undated = async () => (await batchesOf(pipeline)).flatMap(({ changes }) => changes).filter(({ cdc_timestamp }) => cdc_timestamp === null).map(({ id }) => id);
+  beforeEach(async () => {
+    await createThings(pipeline);
+  });
+  const undated = async () =>
+    (await batchesOf(pipeline))
+      .flatMap(({ changes }) => changes)
+      .filter(({ cdc_timestamp }) => cdc_timestamp === null)
+      .map(({ id }) => id);
 
   it('is written to a batch by every full sweep that finds it new, in pages of the key, for the load to reject', async () => {
     await pipeline.source`insert into things select g, 'undated', null from generate_series(1, 25) as g`;
@@ -137,32 +168,45 @@ describe('a row without an effective time', () => {
 
   it('does not move the watermark', async () => {
     await pipeline.source`insert into things values (1, 'undated', null), (2, 'dated', '2026-02-01 09:00:00+00')`;
-    expect(await extractThings(pipeline, { batch_size: 1 })).toMatchObject({ changes: 2, watermark: '2026-02-01T09:00:00+00:00' });
+    expect(await extractThings(pipeline, { batch_size: 1 })).toMatchObject({
+      changes: 2,
+      watermark: '2026-02-01T09:00:00+00:00',
+    });
   });
 
-  it.each([2, 3, 4])('is neither lost nor repeated where the sweep was interrupted before its checkpoint %i', async (sequence) => {
-    await pipeline.source`insert into things select g, 'undated', null from generate_series(1, 25) as g`;
-    await pipeline.source`insert into things select g, 'dated', now() from generate_series(26, 30) as g`;
-    await extractThings(pipeline);
-    await killBefore(pipeline, sequence);
-    await extractThings(pipeline);
-    expect((await captured(pipeline)).length).toBe(30);
-    expect(await undated()).toEqual(Array.from({ length: 25 }, (_, index) => index + 1));
-  });
+  it.each([2, 3, 4])(
+    'is neither lost nor repeated where the sweep was interrupted before its checkpoint %i',
+    async (sequence) => {
+      await pipeline.source`insert into things select g, 'undated', null from generate_series(1, 25) as g`;
+      await pipeline.source`insert into things select g, 'dated', now() from generate_series(26, 30) as g`;
+      await extractThings(pipeline);
+      await killBefore(pipeline, sequence);
+      await extractThings(pipeline);
+      expect((await captured(pipeline)).length).toBe(30);
+      expect(await undated()).toEqual(Array.from({ length: 25 }, (_, index) => index + 1));
+    },
+  );
 });
 
 describe('an infinite effective time', () => {
-  it.each(['timestamptz', 'timestamp'])('of type %s is captured, and hides nothing that comes after it', async (type) => {
-    await createThings(pipeline, type);
-    await pipeline.source.unsafe(`insert into things select g, 'first', (array['infinity', '-infinity', '2026-02-01'])[g % 3 + 1]::${type} from generate_series(1, 36) as g`);
-    expect(await extractThings(pipeline)).toMatchObject({ changes: 36, watermark: 'infinity' });
-    expect(new Set(await captured(pipeline)).size).toBe(36);
-    await pipeline.source.unsafe(`insert into things values (50, 'later', now()), (51, 'later', 'infinity'), (52, 'later', '-infinity')`);
-    await extractThings(pipeline);
-    expect((await captured(pipeline)).slice(36)).toEqual(['50 later', '51 later']);
-    await extractThings(pipeline, { full_sweep_interval_seconds: 0 });
-    expect(await captured(pipeline)).toContain('52 later');
-  });
+  it.each(['timestamptz', 'timestamp'])(
+    'of type %s is captured, and hides nothing that comes after it',
+    async (type) => {
+      await createThings(pipeline, type);
+      await pipeline.source.unsafe(
+        `insert into things select g, 'first', (array['infinity', '-infinity', '2026-02-01'])[g % 3 + 1]::${type} from generate_series(1, 36) as g`,
+      );
+      expect(await extractThings(pipeline)).toMatchObject({ changes: 36, watermark: 'infinity' });
+      expect(new Set(await captured(pipeline)).size).toBe(36);
+      await pipeline.source.unsafe(
+        `insert into things values (50, 'later', now()), (51, 'later', 'infinity'), (52, 'later', '-infinity')`,
+      );
+      await extractThings(pipeline);
+      expect((await captured(pipeline)).slice(36)).toEqual(['50 later', '51 later']);
+      await extractThings(pipeline, { full_sweep_interval_seconds: 0 });
+      expect(await captured(pipeline)).toContain('52 later');
+    },
+  );
 });
 
 describe('a local time', () => {
@@ -182,9 +226,13 @@ describe('a local time', () => {
     // A row of the far future takes the high watermark away, so that the floor alone is the bound.
     await pipeline.source`insert into things values (9, 'future', 'infinity')`;
     const writer = await pipeline.source.reserve();
-    await writer.unsafe(`set timezone = 'America/New_York'; begin; insert into things values (1, 'long', now()::timestamp)`);
+    await writer.unsafe(
+      `set timezone = 'America/New_York'; begin; insert into things values (1, 'long', now()::timestamp)`,
+    );
     for (const id of [2, 3]) {
-      await pipeline.source.unsafe(`insert into things values (${String(id)}, 'plain', now() at time zone 'America/New_York')`);
+      await pipeline.source.unsafe(
+        `insert into things values (${String(id)}, 'plain', now() at time zone 'America/New_York')`,
+      );
       await extractThings(pipeline);
     }
     await writer.unsafe('commit; reset timezone');
@@ -202,15 +250,29 @@ describe('a commit that did not wait for the disk', () => {
     const writer = await pipeline.source.reserve();
     await writer.unsafe('begin; set local synchronous_commit = off; lock table things');
     const extraction = extractThings(pipeline);
-    await waitUntil(async () => (await pipeline.source`select from pg_locks where not granted and relation = 'things'::regclass`).length > 0);
+    await waitUntil(
+      async () =>
+        (await pipeline.source`select from pg_locks where not granted and relation = 'things'::regclass`).length > 0,
+    );
     await writer.unsafe(`insert into things values (1, 'row', now()); commit`);
     const [written] = await writer<{ position: string }[]>`select pg_current_wal_insert_lsn()::text as position`;
-    const isFlushed = async () => (await writer<{ is: boolean }[]>`select pg_current_wal_flush_lsn() >= ${written?.position ?? ''}::pg_lsn as is`)[0]?.is;
+    const isFlushed = async () =>
+      (
+        await writer<{ is: boolean }[]>`select pg_current_wal_flush_lsn() >= ${written?.position ?? ''}::pg_lsn as is`
+      )[0]?.is;
     let isDone = false;
-    void extraction.then(() => { isDone = true; });
-    await waitUntil(async () => isDone || (await pipeline.source`
+    void extraction.then(() => {
+      isDone = true;
+    });
+    await waitUntil(
+      async () =>
+        isDone ||
+        (
+          await pipeline.source`
       select from pg_stat_activity
-      where datname = current_database() and application_name = 'tidemark extract' and query like '%pg_current_wal_flush_lsn() >=%'`).length > 0);
+      where datname = current_database() and application_name = 'tidemark extract' and query like '%pg_current_wal_flush_lsn() >=%'`
+        ).length > 0,
+    );
     expect([isDone, await isFlushed(), await batchesOf(pipeline)]).toEqual([false, false, []]);
     await pipeline.source`create table anything ()`;
     expect(await extraction).toMatchObject({ changes: 1 });
@@ -228,7 +290,10 @@ describe('a table that is rewritten', () => {
     const writer = await pipeline.source.reserve();
     await writer.unsafe('begin; alter table things alter column id type bigint');
     const extraction = extractThings(pipeline);
-    await waitUntil(async () => (await pipeline.source`select from pg_locks where not granted and relation = 'things'::regclass`).length > 0);
+    await waitUntil(
+      async () =>
+        (await pipeline.source`select from pg_locks where not granted and relation = 'things'::regclass`).length > 0,
+    );
     await writer`commit`;
     writer.release();
     expect(await extraction).toMatchObject({ changes: 5 });
@@ -243,13 +308,30 @@ describe('transaction numbers', () => {
     await pipeline.source`insert into things values (1, 'row', now())`;
     const [row] = await pipeline.source<{ xmin: string }[]>`select xmin::text from things`;
     const written = BigInt(row?.xmin ?? '');
-    const [mapping] = await dimensionMappings(pipeline.warehouse).then((all) => all.filter(({ dimension_name }) => dimension_name === 'things'));
+    const [mapping] = await dimensionMappings(pipeline.warehouse).then((all) =>
+      all.filter(({ dimension_name }) => dimension_name === 'things'),
+    );
     if (mapping === undefined) throw new Error('not registered');
     const described = await describeTable(pipeline.source, mapping);
     // As if the server had come that far: no server of a test has gone through four billion transactions.
     const readAt = async (newest: bigint, from: bigint) => {
-      const query = described.first_page.replaceAll('pg_snapshot_xmax(pg_current_snapshot())', `'${String(newest)}'::xid8`);
-      const bounds = [null, null, '0', String(from), String(newest), '10', '1000', '2026-02-01 00:00:00+00', 'infinity', '[]', null];
+      const query = described.first_page.replaceAll(
+        'pg_snapshot_xmax(pg_current_snapshot())',
+        `'${String(newest)}'::xid8`,
+      );
+      const bounds = [
+        null,
+        null,
+        '0',
+        String(from),
+        String(newest),
+        '10',
+        '1000',
+        '2026-02-01 00:00:00+00',
+        'infinity',
+        '[]',
+        null,
+      ];
       return (await pipeline.source.unsafe<{ change_count: number }[]>(query, bounds))[0]?.change_count;
     };
     expect(await readAt(EPOCH + written + 1n, EPOCH + written)).toBe(1);
@@ -265,9 +347,16 @@ describe('a role that may not see when the transactions of others began', () => 
     const role = `reader_${randomBytes(4).toString('hex')}`;
     await pipeline.source.unsafe(`create role ${role} login password 'x'; grant select on things to ${role}`);
     await pipeline.source`insert into things values (1, 'new', now())`;
-    const { code, stdout, stderr } = await runCli(['extract', '--table', 'things'], { ...pipeline.env, DB_USER: role, DB_PASSWORD: 'x' });
+    const { code, stdout, stderr } = await runCli(['extract', '--table', 'things'], {
+      ...pipeline.env,
+      DB_USER: role,
+      DB_PASSWORD: 'x',
+    });
     expect(stderr).toContain(`as a superuser of the source: grant pg_read_all_stats to ${role}`);
-    expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringContaining('things: 1 change in 1 batch') as string });
+    expect({ code, stdout }).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('things: 1 change in 1 batch') as string,
+    });
     await pipeline.source.unsafe(`drop owned by ${role}; drop role ${role}`);
   });
 });

@@ -8,12 +8,25 @@ import { createPipeline, createSourceDatabase, type TestPipeline } from '../supp
 import { until } from '../support/wait.js';
 import { loadTables } from '../../runner/load/tables.js';
 
-interface Change { readonly id: number; readonly order_status: string; readonly operation_type: string; readonly cdc_timestamp: string; readonly last_updated: string }
-interface Document { readonly batch_metadata: BatchMetadata; readonly changes: readonly Change[] }
+interface Change {
+  readonly id: number;
+  readonly order_status: string;
+  readonly operation_type: string;
+  readonly cdc_timestamp: string;
+  readonly last_updated: string;
+}
+interface Document {
+  readonly batch_metadata: BatchMetadata;
+  readonly changes: readonly Change[];
+}
 
 let pipeline: TestPipeline;
-beforeEach(async () => { pipeline = await createPipeline({ BATCH_SIZE: '10' }); });
-afterEach(async () => { await pipeline.drop(); });
+beforeEach(async () => {
+  pipeline = await createPipeline({ BATCH_SIZE: '10' });
+});
+afterEach(async () => {
+  await pipeline.drop();
+});
 
 const folder = (...names: string[]) => path.join(pipeline.settings.cdc_log_dir, 'orders', ...names);
 
@@ -32,7 +45,11 @@ async function documents(): Promise<Document[]> {
 
 const capturedIds = async () => (await documents()).flatMap(({ changes }) => changes.map(({ id }) => id));
 
-async function insertOrders(count: number, stamp = "'2026-02-01 09:00:00'::timestamp + make_interval(secs => g)", sql = pipeline.source): Promise<void> {
+async function insertOrders(
+  count: number,
+  stamp = "'2026-02-01 09:00:00'::timestamp + make_interval(secs => g)",
+  sql = pipeline.source,
+): Promise<void> {
   await sql.unsafe(`
     insert into orders (customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date, last_updated, created_at)
     select g, 201, 1, 1.10, 1.10, 'pending', ${stamp}, ${stamp}, ${stamp} from generate_series(1, ${String(count)}) as g`);
@@ -57,7 +74,9 @@ describe('extract', () => {
     await extract();
     await pipeline.source`update orders set order_status = 'confirmed', last_updated = now() where id = 3`;
     expect(await extract()).toMatchObject({ batches: 1, changes: 1 });
-    expect((await documents()).at(-1)?.changes).toMatchObject([{ id: 3, order_status: 'confirmed', operation_type: 'UPDATE' }]);
+    expect((await documents()).at(-1)?.changes).toMatchObject([
+      { id: 3, order_status: 'confirmed', operation_type: 'UPDATE' },
+    ]);
   });
 
   it('writes nothing where nothing changed, and a checkpoint once a heartbeat', async () => {
@@ -152,8 +171,16 @@ describe('the chain', () => {
     await extract();
     const chain = (await documents()).map(({ batch_metadata }) => batch_metadata);
     expect(chain.map(({ sequence }) => sequence)).toEqual([1, 2, 3]);
-    expect(chain.map(({ previous_checksum }) => previous_checksum)).toEqual([null, chain[0]?.checksum, chain[1]?.checksum]);
-    expect(chain.map(({ previous_batch_id }) => previous_batch_id)).toEqual([null, chain[0]?.batch_id, chain[1]?.batch_id]);
+    expect(chain.map(({ previous_checksum }) => previous_checksum)).toEqual([
+      null,
+      chain[0]?.checksum,
+      chain[1]?.checksum,
+    ]);
+    expect(chain.map(({ previous_batch_id }) => previous_batch_id)).toEqual([
+      null,
+      chain[0]?.batch_id,
+      chain[1]?.batch_id,
+    ]);
     expect(chain.map(({ watermark }) => watermark)).toEqual([null, '2026-02-01T09:00:10', '2026-02-01T09:00:20']);
   });
 
@@ -164,7 +191,11 @@ describe('the chain', () => {
     await insertOrders(1, 'now()');
     await extract();
     const [first, second] = (await documents()).map(({ batch_metadata }) => batch_metadata);
-    expect(second).toMatchObject({ sequence: 3, previous_checksum: first?.checksum, previous_batch_id: first?.batch_id });
+    expect(second).toMatchObject({
+      sequence: 3,
+      previous_checksum: first?.checksum,
+      previous_batch_id: first?.batch_id,
+    });
   });
 
   it('names batches by their instant, never twice the same', async () => {
@@ -181,7 +212,8 @@ describe('extraction that was interrupted', () => {
   async function killBeforeCheckpoint(sequence: number): Promise<void> {
     for (const { batch_metadata } of await documents()) {
       if (batch_metadata.sequence > sequence) await rm(folder(`${String(batch_metadata.batch_id)}.json`));
-      if (batch_metadata.sequence >= sequence) await rm(folder('checkpoints', `${String(batch_metadata.sequence)}.json`));
+      if (batch_metadata.sequence >= sequence)
+        await rm(folder('checkpoints', `${String(batch_metadata.sequence)}.json`));
     }
   }
 
@@ -201,7 +233,9 @@ describe('extraction that was interrupted', () => {
     await insertOrders(1, 'now()');
     await pipeline.source`update orders set order_status = 'confirmed', last_updated = now() where id = 1`;
     await extract();
-    const statuses = (await documents()).flatMap(({ changes }) => changes.map(({ id, order_status }) => `${String(id)} ${order_status}`));
+    const statuses = (await documents()).flatMap(({ changes }) =>
+      changes.map(({ id, order_status }) => `${String(id)} ${order_status}`),
+    );
     expect(statuses).toContain('1 confirmed');
     expect(new Set(await capturedIds()).size).toBe(26);
   });
@@ -247,7 +281,9 @@ describe('where the change log is gone', () => {
     await rename(folder(), `${folder()}.lost`);
     await extract();
     await load();
-    const [{ count } = { count: '' }] = await pipeline.warehouse<{ count: string }[]>`select count(*) from dim_orders_history`;
+    const [{ count } = { count: '' }] = await pipeline.warehouse<
+      { count: string }[]
+    >`select count(*) from dim_orders_history`;
     expect(count).toBe('7');
   });
 });
@@ -265,7 +301,12 @@ describe('extraction stops, with one clear error,', () => {
     const other = connect(pipeline.admin.source, 'somebody');
     await other`select pg_advisory_lock(hashtextextended('tidemark.extract orders', 0))`;
     const waiting = extract();
-    await until(async () => (await pipeline.source`select from pg_stat_activity where application_name = 'tidemark extract' and query like '%from pg_locks%'`).length > 0);
+    await until(
+      async () =>
+        (
+          await pipeline.source`select from pg_stat_activity where application_name = 'tidemark extract' and query like '%from pg_locks%'`
+        ).length > 0,
+    );
     await other.end();
     expect(await waiting).toMatchObject({ table: 'orders', changes: 2 });
   });
@@ -284,7 +325,10 @@ describe('extraction stops, with one clear error,', () => {
     await insertOrders(2);
     await extract();
     const file = folder('checkpoints', '1.json');
-    await writeFile(file, (await readFile(file, 'utf8')).replace(/"system_identifier": "\d+"/, '"system_identifier": "42"'));
+    await writeFile(
+      file,
+      (await readFile(file, 'utf8')).replace(/"system_identifier": "\d+"/, '"system_identifier": "42"'),
+    );
     await expect(extract()).rejects.toThrow('the source is not the database this change log was extracted from');
     expect(await extract({}, true)).toMatchObject({ changes: 2 });
     expect(await extract()).toMatchObject({ changes: 0 });
@@ -292,7 +336,9 @@ describe('extraction stops, with one clear error,', () => {
 
   it('where the business key is not unique, or may be null: rows would be lost between pages', async () => {
     await pipeline.source`alter table orders drop constraint orders_pkey`;
-    await expect(extract()).rejects.toThrow('the business key of source table public.orders is not unique there, or may be null');
+    await expect(extract()).rejects.toThrow(
+      'the business key of source table public.orders is not unique there, or may be null',
+    );
     await pipeline.source`create unique index on orders (id)`;
     expect(await extract()).toMatchObject({ changes: 0 });
     await pipeline.source`alter table orders alter column id drop not null`;
@@ -302,7 +348,9 @@ describe('extraction stops, with one clear error,', () => {
   it('where the source is another database of the same server', async () => {
     await extract();
     const other = await createSourceDatabase();
-    await expect(extract({ source: other.settings })).rejects.toThrow('the source is not the database this change log was extracted from');
+    await expect(extract({ source: other.settings })).rejects.toThrow(
+      'the source is not the database this change log was extracted from',
+    );
     await other.drop();
   });
 
@@ -311,11 +359,16 @@ describe('extraction stops, with one clear error,', () => {
     await extract();
     await load();
     await rm(folder(), { recursive: true });
-    await expect(extract({ warehouse: { ...pipeline.settings.warehouse, port: 1 } })).rejects.toThrow('the change log has no checkpoint, and the warehouse');
+    await expect(extract({ warehouse: { ...pipeline.settings.warehouse, port: 1 } })).rejects.toThrow(
+      'the change log has no checkpoint, and the warehouse',
+    );
   });
 
   it('where no table of that name is registered', async () => {
-    await expect(extractTables({ settings: pipeline.settings, tables: ['nothing'] })).rejects.toMatchObject({ exitCode: 2, hint: 'registered are: customers, orders, products' });
+    await expect(extractTables({ settings: pipeline.settings, tables: ['nothing'] })).rejects.toMatchObject({
+      exitCode: 2,
+      hint: 'registered are: customers, orders, products',
+    });
   });
 });
 

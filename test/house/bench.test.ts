@@ -19,7 +19,9 @@ beforeAll(async () => {
   setLogLevel('WARNING');
   bench = await openBench(false, 2500);
 });
-afterAll(async () => { await bench.end(); });
+afterAll(async () => {
+  await bench.end();
+});
 
 const quiet = () => undefined;
 
@@ -38,7 +40,9 @@ test.each<[string, typeof longHistory, readonly number[]]>([
 ])('%s', async (_, scenario, limits) => {
   const figures = (await scenario(bench, SMALL, quiet)).filter(({ seconds }) => Object.keys(seconds).length === 2);
   expect(figures).toHaveLength(limits.length);
-  figures.forEach((figure, index) => { expect(best(figure), figure.name).toBeLessThan(limits[index] ?? 0); });
+  figures.forEach((figure, index) => {
+    expect(best(figure), figure.name).toBeLessThan(limits[index] ?? 0);
+  });
 });
 
 // 50 batches of 2 MB. While nothing gave back what batches left, the commands came to 160 and 170 MB; now to 90 and 115.
@@ -49,7 +53,12 @@ test('a backlog of many batches takes little memory', async () => {
 
 test.each<[string, typeof manyChanges, number, readonly string[]]>([
   ['changes', manyChanges, 60_000, ['extract: the last tenth', 'load: the last tenth', 'load: most memory']],
-  ['versions', manyVersions, 20_000, ['1,000 changes to 20000 versions', 'as of a moment, one key', 'checks, all of scd2 and pipeline']],
+  [
+    'versions',
+    manyVersions,
+    20_000,
+    ['1,000 changes to 20000 versions', 'as of a moment, one key', 'checks, all of scd2 and pipeline'],
+  ],
 ])('a run in scale measures many %s, and every check passes on them', async (_, scenario, count, names) => {
   const found = await scenario(bench, count, quiet);
   expect(found.figures.map(({ name }) => name)).toEqual(expect.arrayContaining([...names]));
@@ -57,14 +66,23 @@ test.each<[string, typeof manyChanges, number, readonly string[]]>([
   expect(formatScale(found)).not.toContain('FAIL');
 });
 
-test.each([['changes=10M', { what: 'changes', count: 10_000_000 }], ['versions=200K', { what: 'versions', count: 200_000 }], ['versions=7', { what: 'versions', count: 7 }], ['rows=1M', undefined], ['changes=1G', undefined]])(
-  'a scale is given as %s', (text, meant) => { expect(parseScale(text)).toEqual(meant); },
-);
+test.each([
+  ['changes=10M', { what: 'changes', count: 10_000_000 }],
+  ['versions=200K', { what: 'versions', count: 200_000 }],
+  ['versions=7', { what: 'versions', count: 7 }],
+  ['rows=1M', undefined],
+  ['changes=1G', undefined],
+])('a scale is given as %s', (text, meant) => {
+  expect(parseScale(text)).toEqual(meant);
+});
 
 test('the page draws every figure, and the curves of batch and history size', async () => {
   const size = { ...SMALL, changes: 1000, history: 10_000, runs: 1 };
   const figures = await lateChanges(bench, size, quiet);
-  const page = plot({ cores: 2 }, figures, [await byBatchSize(bench, size, quiet), await byHistorySize(bench, size, quiet)]);
+  const page = plot({ cores: 2 }, figures, [
+    await byBatchSize(bench, size, quiet),
+    await byHistorySize(bench, size, quiet),
+  ]);
   expect(page.match(/<h2>/g)).toHaveLength(2);
   expect(page).toContain('late changes into');
   expect(page).not.toMatch(/NaN|Infinity/);

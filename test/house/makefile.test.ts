@@ -10,8 +10,23 @@ import { createPipeline } from '../support/databases.js';
 import { environmentFor } from '../support/roles.js';
 
 const TARGETS = [
-  'quick-start', 'start', 'stop', 'restart', 'status', 'loader', 'logs', 'test', 'test-rapid', 'validate', 'docker-up', 'docker-down',
-  'install', 'env', 'prod-start', 'clean', 'help',
+  'quick-start',
+  'start',
+  'stop',
+  'restart',
+  'status',
+  'loader',
+  'logs',
+  'test',
+  'test-rapid',
+  'validate',
+  'docker-up',
+  'docker-down',
+  'install',
+  'env',
+  'prod-start',
+  'clean',
+  'help',
 ];
 
 let folder: string;
@@ -20,14 +35,24 @@ beforeEach(async () => {
   await copyFile(path.join(PROJECT_ROOT, 'Makefile'), path.join(folder, 'Makefile'));
   await mkdir(path.join(folder, 'runner'));
 });
-afterEach(async () => { await rm(folder, { recursive: true, force: true }); });
+afterEach(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
 
-async function make(target: string, input = '', args: readonly string[] = [], env: Readonly<Record<string, string>> = {}): Promise<{ code: number | null; said: string }> {
+async function make(
+  target: string,
+  input = '',
+  args: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
+): Promise<{ code: number | null; said: string }> {
   const child = spawn('make', ['-C', folder, ...args, target], { env: { ...process.env, ...env } });
   let said = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => { said += chunk.toString(); });
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+    });
   child.stdin.end(input);
-  const [code] = await once(child, 'close') as [number | null];
+  const [code] = (await once(child, 'close')) as [number | null];
   return { code, said };
 }
 
@@ -38,22 +63,38 @@ describe('the Makefile', () => {
     for (const target of TARGETS) expect(said).toMatch(new RegExp(`^ {2}make ${target} +\\S`, 'm'));
   });
 
-  test.each([['', false], ['n\nn\n', false], ['y\ny\n', true]])('clean asks before it removes data and logs: %j', async (answers, removes) => {
+  test.each([
+    ['', false],
+    ['n\nn\n', false],
+    ['y\ny\n', true],
+  ])('clean asks before it removes data and logs: %j', async (answers, removes) => {
     for (const name of ['dist', 'data', 'logs']) await mkdir(path.join(folder, name));
     expect((await make('clean', answers)).code).toBe(0);
-    expect(['dist', 'data', 'logs'].map((name) => existsSync(path.join(folder, name)))).toEqual([false, !removes, !removes]);
+    expect(['dist', 'data', 'logs'].map((name) => existsSync(path.join(folder, name)))).toEqual([
+      false,
+      !removes,
+      !removes,
+    ]);
   });
 
   test('start, status, restart, validate and stop drive the pipeline', async () => {
     const pipeline = await createPipeline({ CDC_EXTRACTION_INTERVAL_SECONDS: '1' });
-    const built = ['-o', 'dist/cli.js', '-o', 'node_modules/.package-lock.json', `TIDEMARK=${process.execPath} ${path.join(PROJECT_ROOT, 'dist', 'cli.js')}`];
+    const built = [
+      '-o',
+      'dist/cli.js',
+      '-o',
+      'node_modules/.package-lock.json',
+      `TIDEMARK=${process.execPath} ${path.join(PROJECT_ROOT, 'dist', 'cli.js')}`,
+    ];
     // The simulator is one of the services.
-    const drive = (target: string) => make(target, '', built, { ...environmentFor(['--simulate'], pipeline.env), ENV_FILE: '/dev/null' });
+    const drive = (target: string) =>
+      make(target, '', built, { ...environmentFor(['--simulate'], pipeline.env), ENV_FILE: '/dev/null' });
     try {
       for (const target of ['start', 'status', 'restart']) {
         const { code, said } = await drive(target);
         expect(code, said).toBe(0);
-        for (const service of ['simulator', 'extractor', 'loader']) expect(said).toMatch(new RegExp(`^${service} +running`, 'm'));
+        for (const service of ['simulator', 'extractor', 'loader'])
+          expect(said).toMatch(new RegExp(`^${service} +running`, 'm'));
       }
       expect((await drive('stop')).said).toContain('loader (process');
       // Stopped on purpose: what waits to be loaded is no backlog that an alert would tell of.

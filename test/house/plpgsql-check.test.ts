@@ -4,7 +4,8 @@ import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
 import { createWarehouseDatabase } from '../support/databases.js';
 import { findInstallation, startScratchServer } from '../support/plpgsql-check-server.js';
 
-const SKIPPED = 'plpgsql_check is not installed, so the functions are not analysed. On Debian and Ubuntu: apt install postgresql-15-plpgsql-check (or -16, -17, -18)';
+const SKIPPED =
+  'plpgsql_check is not installed, so the functions are not analysed. On Debian and Ubuntu: apt install postgresql-15-plpgsql-check (or -16, -17, -18)';
 
 let warehouse: Database | undefined;
 let close: () => Promise<void> = () => Promise.resolve();
@@ -14,7 +15,7 @@ beforeAll(async () => {
   const own = await createWarehouseDatabase();
   close = own.drop;
   warehouse = own.sql;
-  if (!await hasExtension(own.sql)) {
+  if (!(await hasExtension(own.sql))) {
     await own.drop();
     close = () => Promise.resolve();
     warehouse = await startElsewhere();
@@ -69,8 +70,11 @@ async function findings(sql: Database): Promise<string[]> {
  */
 function withoutUnknownRecords(all: readonly string[]): string[] {
   const functionOf = (finding: string) => finding.slice(0, finding.indexOf(')'));
-  const dynamic = new Set(all.filter((finding) => /cannot (to determine|determinate a) result of dynamic SQL/.test(finding)).map(functionOf));
-  const related = /cannot (to determine|determinate a) result of dynamic SQL|record "\w+" is not assigned yet|never read variable "v_\w+"|unused parameter/;
+  const dynamic = new Set(
+    all.filter((finding) => /cannot (to determine|determinate a) result of dynamic SQL/.test(finding)).map(functionOf),
+  );
+  const related =
+    /cannot (to determine|determinate a) result of dynamic SQL|record "\w+" is not assigned yet|never read variable "v_\w+"|unused parameter/;
   return all.filter((finding) => !dynamic.has(functionOf(finding)) || !related.test(finding));
 }
 
@@ -82,7 +86,11 @@ describe('plpgsql_check', () => {
 
   test('would find a misspelt column, an unused variable and a missing function', async ({ skip }) => {
     if (warehouse === undefined) skip(SKIPPED);
-    else expect(await findingsOf(warehouse, `
+    else
+      expect(
+        await findingsOf(
+          warehouse,
+          `
       create function tidemark._broken() returns bigint language plpgsql stable as $$
       declare
         v_unused integer;
@@ -90,11 +98,13 @@ describe('plpgsql_check', () => {
         perform tidemark._no_such_function();
         return (select b.batch_idd from tidemark.batches as b);
       end;
-      $$`)).toEqual([
-      expect.stringContaining('v_unused') as string,
-      expect.stringContaining('_no_such_function') as string,
-      expect.stringContaining('batch_idd') as string,
-    ]);
+      $$`,
+        ),
+      ).toEqual([
+        expect.stringContaining('v_unused') as string,
+        expect.stringContaining('_no_such_function') as string,
+        expect.stringContaining('batch_idd') as string,
+      ]);
   });
 });
 

@@ -8,14 +8,38 @@ import { createWarehouseDatabase, type TestDatabase } from '../support/databases
 let warehouse: TestDatabase;
 beforeAll(async () => {
   warehouse = await createWarehouseDatabase();
-  const order = (id: number, customer_id: number, product_id: number, quantity: number, unit_price: number, total_amount: number, time: string) =>
-    change(id, 'pending', time, { customer_id, product_id, quantity, unit_price, total_amount, order_date: `2026-02-01T${time}:00`, created_at: `2026-02-01T${time}:00` });
+  const order = (
+    id: number,
+    customer_id: number,
+    product_id: number,
+    quantity: number,
+    unit_price: number,
+    total_amount: number,
+    time: string,
+  ) =>
+    change(id, 'pending', time, {
+      customer_id,
+      product_id,
+      quantity,
+      unit_price,
+      total_amount,
+      order_date: `2026-02-01T${time}:00`,
+      created_at: `2026-02-01T${time}:00`,
+    });
   // The worked example: three orders, then the change of the first. It was captured before the others were made.
   await apply(warehouse.sql, batch('first', '09:05', [order(1, 101, 201, 2, 29.99, 59.98, '09:00')]));
   await apply(warehouse.sql, await readFile(path.join(PROJECT_ROOT, 'sample_data', 'cdc_changes.json'), 'utf8'));
-  await apply(warehouse.sql, batch('last', '09:35', [order(2, 102, 202, 1, 49.99, 49.99, '09:15'), order(3, 103, 203, 3, 19.99, 59.97, '09:30')]));
+  await apply(
+    warehouse.sql,
+    batch('last', '09:35', [
+      order(2, 102, 202, 1, 49.99, 49.99, '09:15'),
+      order(3, 103, 203, 3, 19.99, 59.97, '09:30'),
+    ]),
+  );
 });
-afterAll(async () => { await warehouse.drop(); });
+afterAll(async () => {
+  await warehouse.drop();
+});
 
 const query = (name: string) => readFile(path.join(PROJECT_ROOT, 'sql', 'queries', `${name}.sql`), 'utf8');
 
@@ -26,7 +50,13 @@ const EXPECTED: Readonly<Record<string, readonly unknown[]>> = {
     { order_key: 3, customer_id: 103, order_status: 'pending', valid_from: '2026-02-01 09:30:00' },
   ],
   order_history_timeline: [
-    { order_key: 1, order_status: 'pending', valid_from: '2026-02-01 09:00:00', valid_to: '2026-02-01 09:10:00', status: 'Expired: 2026-02-01 09:10:00' },
+    {
+      order_key: 1,
+      order_status: 'pending',
+      valid_from: '2026-02-01 09:00:00',
+      valid_to: '2026-02-01 09:10:00',
+      status: 'Expired: 2026-02-01 09:10:00',
+    },
     { order_key: 1, order_status: 'confirmed', valid_from: '2026-02-01 09:10:00', valid_to: null, status: 'Current' },
   ],
   change_frequency: [
@@ -37,10 +67,13 @@ const EXPECTED: Readonly<Record<string, readonly unknown[]>> = {
 };
 
 test('the worked example becomes the history that sample_data shows', async () => {
-  const [header, ...lines] = (await readFile(path.join(PROJECT_ROOT, 'sample_data', 'warehouse_output.csv'), 'utf8')).trimEnd().split('\n');
+  const [header, ...lines] = (await readFile(path.join(PROJECT_ROOT, 'sample_data', 'warehouse_output.csv'), 'utf8'))
+    .trimEnd()
+    .split('\n');
   const columns = (header ?? '').split(',');
   const rows = await warehouse.sql.unsafe<Record<string, string | null>[]>(
-    `select ${columns.map((name) => `${name}::text`).join(', ')} from public.dim_orders_history order by order_key, valid_from`);
+    `select ${columns.map((name) => `${name}::text`).join(', ')} from public.dim_orders_history order by order_key, valid_from`,
+  );
   expect(rows.map((row) => columns.map((name) => row[name] ?? '').join(','))).toEqual(lines);
 });
 
@@ -49,15 +82,31 @@ test.each(Object.entries(EXPECTED))('%s gives the rows of the worked example', a
 });
 
 test('every query is shown', async () => {
-  expect((await readdir(path.join(PROJECT_ROOT, 'sql', 'queries'))).sort()).toEqual(Object.keys(EXPECTED).map((name) => `${name}.sql`).sort());
+  expect((await readdir(path.join(PROJECT_ROOT, 'sql', 'queries'))).sort()).toEqual(
+    Object.keys(EXPECTED)
+      .map((name) => `${name}.sql`)
+      .sort(),
+  );
 });
 
 test('an order that was deleted is in no current state, keeps its history, and has no last update', async () => {
   const found = await rolledBack(warehouse.sql, async (transaction) => {
     await apply(transaction, batch('later', '10:00', [deletion(1, '09:50')]));
-    return { current: await transaction.unsafe(await query('current_orders')), timeline: await transaction.unsafe(await query('order_history_timeline')), frequency: await transaction.unsafe(await query('change_frequency')) };
+    return {
+      current: await transaction.unsafe(await query('current_orders')),
+      timeline: await transaction.unsafe(await query('order_history_timeline')),
+      frequency: await transaction.unsafe(await query('change_frequency')),
+    };
   });
   expect(found.current).toEqual(EXPECTED.current_orders?.slice(1));
-  expect(found.timeline.map((row) => row.status as string)).toEqual(['Expired: 2026-02-01 09:10:00', 'Expired: 2026-02-01 09:50:00']);
-  expect(found.frequency[0]).toEqual({ order_key: 1, total_changes: '2', first_seen: '2026-02-01 09:00:00', last_updated: null });
+  expect(found.timeline.map((row) => row.status as string)).toEqual([
+    'Expired: 2026-02-01 09:10:00',
+    'Expired: 2026-02-01 09:50:00',
+  ]);
+  expect(found.frequency[0]).toEqual({
+    order_key: 1,
+    total_changes: '2',
+    first_seen: '2026-02-01 09:00:00',
+    last_updated: null,
+  });
 });

@@ -26,13 +26,22 @@ test('migrations and functions make the schema that test/schema.txt shows', asyn
   const found = `WAREHOUSE\n\n${warehouse}\nDEMO SOURCE\n\n${source}`;
   if (process.env.ACCEPT_SCHEMA === '1') await writeFile(GOLDEN, found);
   const golden = await readFile(GOLDEN, 'utf8').catch(() => '');
-  expect(found, 'the schema is not the one in test/schema.txt; if that is meant, run "npm run schema:accept" and read its diff').toBe(golden);
+  expect(
+    found,
+    'the schema is not the one in test/schema.txt; if that is meant, run "npm run schema:accept" and read its diff',
+  ).toBe(golden);
 });
 
 test('every table and column of the schema carries a comment', async () => {
   const golden = await readFile(GOLDEN, 'utf8');
   // The ledgers of migrations are made by node-pg-migrate; the columns of a view are those of its tables.
-  const wanted = golden.split('\n').filter((line) => /^(table|view) [\w.]+( column .*)?( -- |$)/.test(line) && !/^table \w+\.\w+_migrations\b|^view .* column /.test(line));
+  const wanted = golden
+    .split('\n')
+    .filter(
+      (line) =>
+        /^(table|view) [\w.]+( column .*)?( -- |$)/.test(line) &&
+        !/^table \w+\.\w+_migrations\b|^view .* column /.test(line),
+    );
   expect(wanted.length).toBeGreaterThan(80);
   expect(wanted.filter((line) => !line.includes(' -- '))).toEqual([]);
 });

@@ -20,131 +20,86 @@ function filesIn(folder: string, ending: string): string[] {
 
 /** Lines of files that match, as "file:line: text". */
 function linesThat(files: readonly string[], breaks: (line: string, number: number) => boolean): string[] {
-  return files.flatMap((file) => read(file).split('\n')
-    .map((line, index) => ({ line, number: index + 1 }))
-    .filter(({ line, number }) => breaks(line, number))
-    .map(({ line, number }) => `${file}:${String(number)}: ${line.trim()}`));
+  return files.flatMap((file) =>
+    read(file)
+      .split('\n')
+      .map((line, index) => ({ line, number: index + 1 }))
+      .filter(({ line, number }) => breaks(line, number))
+      .map(({ line, number }) => `${file}:${String(number)}: ${line.trim()}`),
+  );
 }
 
 const runnerFiles = filesIn('runner', '.ts');
-/** The name of a runner module: its path below runner/ without the ending. */
-const moduleOf = (file: string): string => file.slice('runner/'.length, -'.ts'.length);
 
-/** The module's code without comments: what a comment mentions is no call. */
-const codeOf = (module: string): string => read(`runner/${module}.ts`).replace(/\/\*[\s\S]*?\*\//g, '').replace(/^\s*\/\/.*$/gm, '');
-
-const modules = runnerFiles.map(moduleOf);
-const modulesWith = (pattern: RegExp): string[] => modules.filter((module) => pattern.test(codeOf(module)));
-
-/** What each module imports: packages by their name, modules of the runner by their module name. */
-function importsOf(module: string): string[] {
-  return [...codeOf(module).matchAll(/(?:from|import\()\s*'([^']+)'/g)].map(([, name = '']) => {
-    if (!name.startsWith('.')) return name;
-    return path.posix.join(path.posix.dirname(module), name).replace(/\.js$/, '');
-  });
-}
-
-const isEmbedded = (module: string): boolean => module.startsWith('embedded-');
-
-/** From the top of the house to the bottom. A module that is not named here does the work of a command. */
-const LAYERS: readonly { readonly name: string; readonly holds: (module: string) => boolean }[] = [
-  { name: 'cli', holds: (module) => module === 'cli' },
-  { name: 'commands', holds: (module) => module.startsWith('commands/') },
-  { name: 'work', holds: () => true },
-  { name: 'archive', holds: (module) => module === 'change-log-archive' || module === 'change-log-status' },
-  { name: 'ends', holds: (module) => /^(source|warehouse|change-log)(-|$)|^monitoring$/.test(module) && !['change-log-archive', 'change-log-status'].includes(module) },
-  { name: 'what the ends build on', holds: (module) => ['database-transaction', 'deleted-mark'].includes(module) },
-  { name: 'database', holds: (module) => module === 'database' },
-  { name: 'tls', holds: (module) => module === 'tls' },
-  { name: 'config', holds: (module) => module === 'config' },
-  { name: 'settings', holds: (module) => module === 'config-schema' },
-  { name: 'helpers', holds: (module) => ['contract', 'env-file', 'passwords', 'progress', 'table', 'interrupt', 'durable-file'].includes(module) },
-  { name: 'shard', holds: (module) => module === 'shard' },
-  { name: 'folders', holds: (module) => module === 'safe-folder' },
-  { name: 'leaves', holds: (module) => ['errors', 'failpoint', 'heap', 'logger', 'measure', 'sql-text'].includes(module) },
+/** From the left of the house to the right: a room imports only from rooms to its right. Those of one line never import each other. */
+const ROOMS: readonly (readonly string[])[] = [
+  ['cli'],
+  ['commands'],
+  ['demo', 'operate', 'reconcile'],
+  ['registration', 'services', 'extract', 'load'],
+  ['embedded'],
+  ['change-log'],
+  ['source', 'warehouse'],
+  ['run'],
+  ['batch'],
+  ['base'],
 ];
 
-function depthOf(module: string): number {
-  const work = LAYERS.findIndex(({ name }) => name === 'work');
-  const depth = LAYERS.findIndex(({ name, holds }) => name !== 'work' && holds(module));
-  return depth < 0 ? work : depth;
-}
+const placeOf = (room: string): number => ROOMS.findIndex((rooms) => rooms.includes(room));
+/** runner/load/chain.ts is in the room load, runner/cli.ts in cli. */
+const roomOf = (file: string): string => file.split('/')[1]?.replace('.ts', '') ?? '';
+/** The code without comments: what a comment mentions is no call. */
+const codeOf = (file: string): string =>
+  read(file)
+    .replace(/\/\*[\s\S]*?\*\//g, '')
+    .replace(/^\s*\/\/.*$/gm, '');
+const importsOf = (file: string): string[] =>
+  [...codeOf(file).matchAll(/(?:from|import\()\s*'([^']+)'/g)].map(([, name = '']) =>
+    name.startsWith('.') ? path.posix.join(path.posix.dirname(file), name).replace(/\.js$/, '.ts') : name,
+  );
 
-/** The modules of one end of the pipeline: source and source-lock are. */
-const endOf = (module: string): string => module.split('-')[0] ?? '';
-
-const edges = modules.flatMap((module) => importsOf(module).filter((name) => modules.includes(name)).map((imported) => ({ module, imported })));
-
-describe('runner modules', () => {
-  test('import from layers below their own only; those that do the work may use each other', () => {
-    const wrong = edges.filter(({ module, imported }) => {
-      const areWork = LAYERS[depthOf(module)]?.name === 'work' && depthOf(imported) === depthOf(module);
-      const areOneEnd = LAYERS[depthOf(module)]?.name === 'ends' && endOf(module) === endOf(imported) && module !== endOf(module);
-      return !areWork && !areOneEnd && depthOf(imported) <= depthOf(module);
-    });
-    expect(edges.length).toBeGreaterThan(50);
-    expect(wrong.map(({ module, imported }) => `${module} imports ${imported}`)).toEqual([]);
+describe('the rooms of runner/', () => {
+  test('are those of the map, and nothing else is beside them but the door', () => {
+    const found = readdirSync(path.join(PROJECT_ROOT, 'runner')).map((name) => name.replace(/^cli\.ts$/, 'cli'));
+    expect(found.sort()).toEqual(ROOMS.flat().sort());
   });
 
-  test('do not import each other in a circle', () => {
-    const circles = modules.filter((module) => {
-      const reached = new Set(importsOf(module));
-      for (const each of reached) for (const next of modules.includes(each) ? importsOf(each) : []) reached.add(next);
-      return reached.has(module);
+  test('import only from rooms to their right', () => {
+    const arrows = runnerFiles.flatMap((file) =>
+      importsOf(file)
+        .filter((name) => name.startsWith('runner/'))
+        .map((imported) => ({ file, imported })),
+    );
+    const wrong = arrows.filter(
+      ({ file, imported }) => roomOf(file) !== roomOf(imported) && placeOf(roomOf(imported)) <= placeOf(roomOf(file)),
+    );
+    expect(arrows.length).toBeGreaterThan(300);
+    expect(wrong.map(({ file, imported }) => `${file} imports ${imported}`)).toEqual([]);
+  });
+
+  test('have no circles of imports in them', () => {
+    const circles = runnerFiles.filter((file) => {
+      const reached = new Set(importsOf(file));
+      for (const each of reached)
+        for (const next of runnerFiles.includes(each) ? importsOf(each) : []) reached.add(next);
+      return reached.has(file);
     });
     expect(circles).toEqual([]);
   });
 
-  test('that run the embedded servers know nothing of the pipeline, and only commands and start know of them', () => {
-    const allowed = ['config', 'database', 'errors', 'logger', 'safe-folder'];
-    const wrong = edges.filter(({ module, imported }) => (isEmbedded(module) && !isEmbedded(imported) && !allowed.includes(imported))
-      || (isEmbedded(imported) && !isEmbedded(module) && !module.startsWith('commands/') && module !== 'start'));
-    expect(wrong).toEqual([]);
-  });
-
   test.each([
-    // A registration is text for a migration: what is written there is called by whoever migrates.
-    ['calls functions of schema tidemark', /\btidemark\.[a-z_]+ *\(/, [
-      'monitoring', 'registration-file', 'warehouse-comparison', 'warehouse-dimensions', 'warehouse-prune', 'warehouse-rejected', 'warehouse-replay', 'warehouse-report', 'warehouse-runs', 'warehouse']],
-    ['runs the files of sql/source', /'sql', *'source'|sql\/source/, ['source-catalog', 'source-comparison', 'source-grants', 'source-health', 'source-horizon', 'source-shard', 'source']],
-    ['runs the files of sql/functions', /'sql', *'functions'/, ['migrate']],
-    ['runs the files of sql/views', /'sql', *'views'/, ['migrate']],
-    ['runs the files of sql/checks', /'sql', *'checks'/, ['checks']],
-    ['reads the environment, but for that which a server inherits', /process\.env\b/, ['config', 'embedded-account', 'failpoint']],
+    ['calls functions of schema tidemark', /\btidemark\.[a-z_]+ *\(/, ['registration', 'warehouse']],
+    ['runs the files of sql/source', /'sql', *'source'|sql\/source/, ['source']],
+    ['runs the files of sql/functions', /'sql', *'functions'/, ['warehouse']],
+    ['runs the files of sql/checks', /'sql', *'checks'/, ['warehouse']],
+    ['reads settings from the environment', /process\.env\[?\b(?!\.NODE_ENV)/, ['base']],
     ['knows the folders of the change log', /'(processed|checkpoints)'/, ['change-log']],
+    ['runs migrations', /from 'node-pg-migrate'/, ['warehouse']],
+    ['opens connections', /import (?!type\b)[^;]*from '(postgres|pg)'/, ['base']],
+    ['draws tables', /from 'cli-table3'/, ['base']],
   ])('of which one alone %s', (_, pattern, expected) => {
-    expect(modulesWith(pattern)).toEqual(expected);
-  });
-
-  test.each([
-    ['node-pg-migrate', ['migrate']],
-    // Types of values that pass through; connections come from the module database alone.
-    ['postgres', ['database', 'simulate']],
-    ['pg', ['database']],
-    ['dotenv', ['env-file']],
-    ['cli-table3', ['table']],
-  ])('that import %s are those that may', (name, expected) => {
-    expect(modules.filter((module) => importsOf(module).includes(name))).toEqual(expected);
-  });
-
-  test('other than database take no more than types from the drivers', () => {
-    const wrong = modules.filter((module) => module !== 'database' && /import (?!type\b)[^;]*from '(postgres|pg)'/.test(codeOf(module)));
-    expect(wrong).toEqual([]);
-  });
-
-  test('leave batch files to change-log, publish and durable-file', () => {
-    const readsFiles = modules.filter((module) => importsOf(module).some((name) => name.startsWith('node:fs')) && !isEmbedded(module));
-    expect(readsFiles.filter((module) => !['change-log', 'publish', 'durable-file', 'config', 'database', 'migrate', 'checks', 'demo', 'change-log-status',
-      'service-record', 'services', 'process-identity', 'log-file', 'log-tail', 'report', 'dimension-files', 'change-log-archive', 'change-log-mappings',
-      'resources', 'safe-folder', 'passwords', 'tls', 'env-file', 'source-grants'].includes(module))).toEqual([]);
-    expect(readsFiles.filter((module) => codeOf(module).includes('cdc_log_dir'))).toEqual([]);
-    // Who loses a race must be able to tell.
-    const used = modules.filter((module) => !['change-log', 'publish', 'change-log-archive', 'change-log-mappings', 'service-record'].includes(module) && /import (?!\{ AlreadyPublishedError \})[^;]*from '\.\/durable-file\.js'/.test(codeOf(module)));
-    expect(used).toEqual([]);
-  });
-
-  test('have at most 220 lines', () => {
-    expect(runnerFiles.filter((file) => read(file).trimEnd().split('\n').length > 220)).toEqual([]);
+    const rooms = new Set(runnerFiles.filter((file) => pattern.test(codeOf(file))).map(roomOf));
+    expect([...rooms].sort()).toEqual(expected);
   });
 });
 
@@ -155,7 +110,9 @@ const isAggregate = (file: string): boolean => /^create or replace aggregate /m.
 describe('files of sql/functions', () => {
   test('hold one function each, and are named as it', () => {
     const wrong = functionFiles.filter((file) => {
-      const made = [...read(file).matchAll(/^create\b.*?\b(?:function|aggregate|procedure) +([\w.]+)/gm)].map(([, name]) => name);
+      const made = [...read(file).matchAll(/^create\b.*?\b(?:function|aggregate|procedure) +([\w.]+)/gm)].map(
+        ([, name]) => name,
+      );
       return made.length !== 1 || made[0] !== functionOf(file) || !/^create or replace /m.test(read(file));
     });
     expect(functionFiles.length).toBeGreaterThan(20);
@@ -164,12 +121,18 @@ describe('files of sql/functions', () => {
 
   test('pin the search path', () => {
     // A step of an aggregate is called once a row and runs under its caller's path, and so does what is to become part of a statement.
-    const pinned = functionFiles.filter((file) => !isAggregate(file) && !['tidemark._fold_time_step', 'tidemark._fold_step', 'tidemark._takes_effect'].includes(functionOf(file)));
+    const pinned = functionFiles.filter(
+      (file) =>
+        !isAggregate(file) &&
+        !['tidemark._fold_time_step', 'tidemark._fold_step', 'tidemark._takes_effect'].includes(functionOf(file)),
+    );
     expect(pinned.filter((file) => !/^set search_path = pg_catalog, pg_temp$/m.test(read(file)))).toEqual([]);
   });
 
   test('state the volatility', () => {
-    expect(functionFiles.filter((file) => !isAggregate(file) && !/^(volatile|stable|immutable)$/m.test(read(file)))).toEqual([]);
+    expect(
+      functionFiles.filter((file) => !isAggregate(file) && !/^(volatile|stable|immutable)$/m.test(read(file))),
+    ).toEqual([]);
   });
 
   test('have at most 150 lines', () => {
@@ -191,8 +154,13 @@ describe('files of sql/functions', () => {
   });
 
   test('have a test that names the function, unless it is private', () => {
-    const tests = filesIn('test', '.test.ts').filter((file) => file !== 'test/style.test.ts').map((file) => `${file}\n${read(file)}`).join('\n');
-    const untested = functionFiles.map(functionOf).filter((name) => !name.startsWith('tidemark._') && !new RegExp(`${name.replace('.', '\\.')}\\b`).test(tests));
+    const tests = filesIn('test', '.test.ts')
+      .filter((file) => file !== 'test/house/style.test.ts')
+      .map((file) => `${file}\n${read(file)}`)
+      .join('\n');
+    const untested = functionFiles
+      .map(functionOf)
+      .filter((name) => !name.startsWith('tidemark._') && !new RegExp(`${name.replace('.', '\\.')}\\b`).test(tests));
     expect(untested).toEqual([]);
   });
 });
@@ -211,59 +179,86 @@ describe('SQL files', () => {
   });
 
   test('begin with a comment that says what they are for', () => {
-    expect([...functionFiles, ...filesIn('sql/views', '.sql'), ...filesIn('sql/checks', '.sql')].filter((file) => !read(file).startsWith('-- '))).toEqual([]);
+    expect(
+      [...functionFiles, ...filesIn('sql/views', '.sql'), ...filesIn('sql/checks', '.sql')].filter(
+        (file) => !read(file).startsWith('-- '),
+      ),
+    ).toEqual([]);
   });
 
   test('of migrations carry the marker on line 1 and nothing like it below, where the file would be cut', () => {
     expect(migrations.filter((file) => !read(file).startsWith('-- Up Migration\n'))).toEqual([]);
-    expect(linesThat(migrations, (line, number) => number > 1 && /^[\s\-/*]*(up|down)\s+migration/i.test(line))).toEqual([]);
+    expect(
+      linesThat(migrations, (line, number) => number > 1 && /^[\s\-/*]*(up|down)\s+migration/i.test(line)),
+    ).toEqual([]);
   });
 
   test('of migrations are numbered, no number twice, and named in words', () => {
     const folders = [...new Set(migrations.map((file) => path.posix.dirname(file)))];
     expect(migrations.filter((file) => !/^[0-9]{4}_[a-z0-9_]+\.sql$/.test(path.posix.basename(file)))).toEqual([]);
-    const numbers = (folder: string) => migrations.filter((file) => path.posix.dirname(file) === folder).map((file) => path.posix.basename(file).slice(0, 4));
+    const numbers = (folder: string) =>
+      migrations
+        .filter((file) => path.posix.dirname(file) === folder)
+        .map((file) => path.posix.basename(file).slice(0, 4));
     expect(folders.filter((folder) => new Set(numbers(folder)).size !== numbers(folder).length)).toEqual([]);
   });
 
   test('of checks are one select that any client can run', () => {
     const wrong = filesIn('sql/checks', '.sql').filter((file) => {
-      const statement = read(file).replace(/^--.*$/gm, '').trim();
-      return !/^(select|with)\b/.test(statement) || !statement.endsWith(';') || statement.slice(0, -1).includes(';') || !/\border by\b/.test(statement);
+      const statement = read(file)
+        .replace(/^--.*$/gm, '')
+        .trim();
+      return (
+        !/^(select|with)\b/.test(statement) ||
+        !statement.endsWith(';') ||
+        statement.slice(0, -1).includes(';') ||
+        !/\border by\b/.test(statement)
+      );
     });
     expect(wrong).toEqual([]);
   });
 });
 
 const CODE = /\bTM[0-9]{3}\b/g;
-const registeredCodes = (): string[] => [...read('docs/errors.md').matchAll(/^\| `(TM[0-9]{3})`/gm)].map(([, code = '']) => code);
+const registeredCodes = (): string[] =>
+  [...read('docs/errors.md').matchAll(/^\| `(TM[0-9]{3})`/gm)].map(([, code = '']) => code);
 
 /** The titles of a test file: of each test, alone and after that of the group it is in. What is filled in (%s) is an empty group of the pattern. */
 function titlesOf(file: string): string[] {
   let group = '';
-  return read(file).split('\n').flatMap((line) => {
-    const title = /\((['"`])((?:\\.|(?!\1).)+)\1, (?:\{.*\}, )?(?:(?:async )?\(|\w+\);$)/.exec(line)?.[2]?.replaceAll(/\\(.)/g, '$1');
-    if (title === undefined) return [];
-    if (!line.startsWith(' ')) group = /^(describe|\])/.test(line) ? title : '';
-    return [title, `${group} ${title}`];
-  });
+  return read(file)
+    .split('\n')
+    .flatMap((line) => {
+      const title = /\((['"`])((?:\\.|(?!\1).)+)\1, (?:\{.*\}, )?(?:(?:async )?\(|\w+\);$)/
+        .exec(line)?.[2]
+        ?.replaceAll(/\\(.)/g, '$1');
+      if (title === undefined) return [];
+      if (!line.startsWith(' ')) group = /^(describe|\])/.test(line) ? title : '';
+      return [title, `${group} ${title}`];
+    });
 }
 
 /** Whether a file has a test of that sentence; what the title leaves open must stand in the file. */
 function hasSentence(file: string, sentence: string): boolean {
   if (!existsSync(path.join(PROJECT_ROOT, file))) return false;
   return titlesOf(file).some((title) => {
-    const pattern = title.split(/%[sij]|\$\w+/).map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('(.+)');
+    const pattern = title
+      .split(/%[sij]|\$\w+/)
+      .map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+      .join('(.+)');
     const filledIn = new RegExp(`^${pattern}$`).exec(sentence)?.slice(1);
     return filledIn?.every((text) => read(file).includes(text)) === true;
   });
 }
 
 describe('documentation', () => {
-  test.each(['.env.example', 'README.md'].filter((file) => existsSync(path.join(PROJECT_ROOT, file))))('in %s names every setting', (file) => {
-    const text = read(file);
-    expect(SETTING_NAMES.filter((name) => !new RegExp(`(?<![A-Z_])${name}(?![A-Z_])`).test(text))).toEqual([]);
-  });
+  test.each(['.env.example', 'README.md'].filter((file) => existsSync(path.join(PROJECT_ROOT, file))))(
+    'in %s names every setting',
+    (file) => {
+      const text = read(file);
+      expect(SETTING_NAMES.filter((name) => !new RegExp(`(?<![A-Z_])${name}(?![A-Z_])`).test(text))).toEqual([]);
+    },
+  );
 
   test('in .env.example names nothing that is not a setting', () => {
     const named = [...read('.env.example').matchAll(/^(?:# )?([A-Z][A-Z_]+)=/gm)].map(([, name = '']) => name);
@@ -271,7 +266,11 @@ describe('documentation', () => {
   });
 
   test('in docs/errors.md registers exactly the codes that functions raise', () => {
-    const raised = new Set(filesIn('sql', '.sql').flatMap((file) => [...read(file).matchAll(/errcode = '(TM[0-9]{3})'/g)].map(([, code = '']) => code)));
+    const raised = new Set(
+      filesIn('sql', '.sql').flatMap((file) =>
+        [...read(file).matchAll(/errcode = '(TM[0-9]{3})'/g)].map(([, code = '']) => code),
+      ),
+    );
     expect(registeredCodes()).toEqual([...raised].sort());
     const mentioned = [...filesIn('sql', '.sql'), ...runnerFiles].flatMap((file) => read(file).match(CODE) ?? []);
     expect(mentioned.filter((code) => !registeredCodes().includes(code))).toEqual([]);
@@ -279,25 +278,43 @@ describe('documentation', () => {
 
   test('in docs/errors.md quotes messages as they are printed', () => {
     const sources = [...runnerFiles, ...functionFiles].map(read).join('\n');
-    const quoted = [...read('docs/errors.md').matchAll(/^\| `([^`]+)`/gm)].map(([, message = '']) => message).filter((message) => !/^(TM[0-9]{3}|[0-9])$/.test(message));
-    const unknown = quoted.filter((message) => message.split(/<[^>]+>/).some((part) => part.trim().length > 2 && !sources.includes(part.trim())));
+    const quoted = [...read('docs/errors.md').matchAll(/^\| `([^`]+)`/gm)]
+      .map(([, message = '']) => message)
+      .filter((message) => !/^(TM[0-9]{3}|[0-9])$/.test(message));
+    const unknown = quoted.filter((message) =>
+      message.split(/<[^>]+>/).some((part) => part.trim().length > 2 && !sources.includes(part.trim())),
+    );
     expect(quoted.length).toBeGreaterThan(20);
     expect(unknown).toEqual([]);
   });
 
   test('in docs/hazards.md names tests that are there', () => {
-    const rows = read('docs/hazards.md').split('\n').filter((line) => line.startsWith('| ') && !line.endsWith(' | test |'));
-    const named = rows.map((row) => [...row.matchAll(/`(test\/[\w./-]+)`: ("(?:.+?)")(?=; `test\/| \|$)/g)]
-      .flatMap(([, file = '', sentences = '']) => [...sentences.matchAll(/"(.+?)"(?=, "|$)/g)].map(([, sentence = '']) => ({ file, sentence }))));
+    const rows = read('docs/hazards.md')
+      .split('\n')
+      .filter((line) => line.startsWith('| ') && !line.endsWith(' | test |'));
+    const named = rows.map((row) =>
+      [...row.matchAll(/`(test\/[\w./-]+)`: ("(?:.+?)")(?=; `test\/| \|$)/g)].flatMap(([, file = '', sentences = '']) =>
+        [...sentences.matchAll(/"(.+?)"(?=, "|$)/g)].map(([, sentence = '']) => ({ file, sentence })),
+      ),
+    );
     expect(rows.length).toBeGreaterThan(60);
     expect(rows.filter((_, index) => named[index]?.length === 0)).toEqual([]);
-    expect(named.flat().filter(({ file, sentence }) => !hasSentence(file, sentence)).map(({ file, sentence }) => `${file}: ${sentence}`)).toEqual([]);
+    expect(
+      named
+        .flat()
+        .filter(({ file, sentence }) => !hasSentence(file, sentence))
+        .map(({ file, sentence }) => `${file}: ${sentence}`),
+    ).toEqual([]);
   });
 
   test('in docs/glossary.md points to code that is there', () => {
-    const named = [...read('docs/glossary.md').matchAll(/`((?:runner|sql|test|migrations)\/[\w./-]+|tidemark\.\w+)`/g)].map(([, name = '']) => name);
+    const named = [
+      ...read('docs/glossary.md').matchAll(/`((?:runner|sql|test|migrations)\/[\w./-]+|tidemark\.\w+)`/g),
+    ].map(([, name = '']) => name);
     const schema = read('test/schema.txt');
-    const missing = named.filter((name) => !(name.startsWith('tidemark.') ? schema.includes(name) : existsSync(path.join(PROJECT_ROOT, name))));
+    const missing = named.filter(
+      (name) => !(name.startsWith('tidemark.') ? schema.includes(name) : existsSync(path.join(PROJECT_ROOT, name))),
+    );
     expect(missing).toEqual([]);
   });
 });

@@ -12,8 +12,12 @@ import { NASTY_KINDS, OWN_TYPES } from '../support/kinds.js';
 import { loadTables } from '../../runner/load/tables.js';
 
 let pipeline: TestPipeline;
-beforeEach(async () => { pipeline = await createPipeline({ BATCH_SIZE: '10' }); });
-afterEach(async () => { await pipeline.drop(); });
+beforeEach(async () => {
+  pipeline = await createPipeline({ BATCH_SIZE: '10' });
+});
+afterEach(async () => {
+  await pipeline.drop();
+});
 
 const folder = (...names: string[]) => path.join(pipeline.settings.cdc_log_dir, 'orders', ...names);
 const pending = async () => (await readdir(folder())).filter((name) => name.endsWith('.json')).sort();
@@ -34,23 +38,38 @@ async function rowsIn(table: string): Promise<number> {
 /** Orders whose current version differs from the source row, either way. */
 async function differences(): Promise<unknown[]> {
   const columns = 'customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date';
-  const source = await pipeline.source.unsafe(`select id::text as key, row(${columns})::text as content from orders order by id`);
-  const history = await pipeline.warehouse.unsafe(`select order_key::text as key, row(${columns})::text as content from dim_orders_current order by order_key`);
-  return [...source].filter((row, index) => JSON.stringify(row) !== JSON.stringify(history[index])).concat(history.slice(source.length));
+  const source = await pipeline.source.unsafe(
+    `select id::text as key, row(${columns})::text as content from orders order by id`,
+  );
+  const history = await pipeline.warehouse.unsafe(
+    `select order_key::text as key, row(${columns})::text as content from dim_orders_current order by order_key`,
+  );
+  return [...source]
+    .filter((row, index) => JSON.stringify(row) !== JSON.stringify(history[index]))
+    .concat(history.slice(source.length));
 }
 
-const violations = async () => (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter((result) => result.violations > 0);
+const violations = async () =>
+  (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter((result) => result.violations > 0);
 
 describe('load', () => {
   it('applies the pending batches in order, a transaction each, and moves them to processed, compressed', async () => {
     await insertOrders(25);
     await extract();
     const files = await pending();
-    expect(await load()).toMatchObject([{ table: 'orders', batches: 3, changes: 25, inserted_versions: 25, skipped: 0 }]);
+    expect(await load()).toMatchObject([
+      { table: 'orders', batches: 3, changes: 25, inserted_versions: 25, skipped: 0 },
+    ]);
     expect(await pending()).toEqual([]);
     expect((await readdir(folder('processed'))).sort()).toEqual(files.map((file) => `${file}.gz`));
-    expect(await pipeline.warehouse`select batch_id, sequence, change_count from tidemark.batches order by sequence`).toMatchObject(
-      files.map((file, index) => ({ batch_id: path.basename(file, '.json'), sequence: String(index + 1), change_count: [10, 10, 5][index] })),
+    expect(
+      await pipeline.warehouse`select batch_id, sequence, change_count from tidemark.batches order by sequence`,
+    ).toMatchObject(
+      files.map((file, index) => ({
+        batch_id: path.basename(file, '.json'),
+        sequence: String(index + 1),
+        change_count: [10, 10, 5][index],
+      })),
     );
   });
 
@@ -87,7 +106,9 @@ describe('load', () => {
     await mkdir(folder(), { recursive: true });
     await cp(path.join(PROJECT_ROOT, 'sample_data', 'cdc_changes.json'), folder('changes_20260201_091000_123.json'));
     expect(await load()).toMatchObject([{ batches: 1, inserted_versions: 1 }]);
-    expect(await pipeline.warehouse`select order_key, order_status, valid_from, cdc_operation from dim_orders_history`).toMatchObject([
+    expect(
+      await pipeline.warehouse`select order_key, order_status, valid_from, cdc_operation from dim_orders_history`,
+    ).toMatchObject([
       { order_key: 1, order_status: 'confirmed', valid_from: '2026-02-01 09:10:00', cdc_operation: 'INSERT' },
     ]);
   });
@@ -97,7 +118,9 @@ describe('load', () => {
     await extract();
     const interruption = new AbortController();
     interruption.abort();
-    expect(await loadTables({ settings: pipeline.settings, tables: ['orders'], signal: interruption.signal })).toMatchObject([{ batches: 0 }]);
+    expect(
+      await loadTables({ settings: pipeline.settings, tables: ['orders'], signal: interruption.signal }),
+    ).toMatchObject([{ batches: 0 }]);
   });
 });
 
@@ -115,8 +138,10 @@ describe('a history that was altered by hand', () => {
     await pipeline.source`update orders set order_status = 'confirmed', last_updated = clock_timestamp()`;
     await extract();
     await expect(load()).rejects.toMatchObject({
-      code: 'TM010', message: 'history breaks one of its rules: dim_orders_history_one_current_version',
-      detail: expect.stringMatching(/table=orders .*\(order_key\)=\(\d+\)/) as string, hint: expect.stringContaining('tidemark check scd2') as string,
+      code: 'TM010',
+      message: 'history breaks one of its rules: dim_orders_history_one_current_version',
+      detail: expect.stringMatching(/table=orders .*\(order_key\)=\(\d+\)/) as string,
+      hint: expect.stringContaining('tidemark check scd2') as string,
     });
     expect(await pipeline.warehouse`select h::text from dim_orders_history as h order by 1`).toEqual(before);
     expect((await violations()).map(({ check }) => check)).toContain('versions do not overlap');
@@ -162,7 +187,9 @@ describe('a chain that is broken', () => {
     await load();
     const lost = await createWarehouseDatabase();
     const settings = { ...pipeline.settings, warehouse: lost.settings };
-    await expect(loadTables({ settings, tables: ['orders'] })).rejects.toThrow('the change log holds applied batches, but the ledger of this warehouse is empty');
+    await expect(loadTables({ settings, tables: ['orders'] })).rejects.toThrow(
+      'the change log holds applied batches, but the ledger of this warehouse is empty',
+    );
     for (const file of await readdir(folder('processed'))) await rename(folder('processed', file), folder(file));
     expect(await loadTables({ settings, tables: ['orders'] })).toMatchObject([{ batches: 3, inserted_versions: 25 }]);
     await lost.drop();
@@ -175,7 +202,10 @@ describe('a chain that is broken', () => {
     await load();
     await pipeline.warehouse`update tidemark.batches set batch_id = 'changes_of_somebody_else', checksum = 'another'`;
     await rename(folder('processed', `${file}.gz`), folder(`${file}.gz`));
-    await expect(load()).rejects.toMatchObject({ code: 'TM003', detail: expect.stringContaining(folder(`${file}.gz`)) as string });
+    await expect(load()).rejects.toMatchObject({
+      code: 'TM003',
+      detail: expect.stringContaining(folder(`${file}.gz`)) as string,
+    });
     expect(await rowsIn('dim_orders_history')).toBe(3);
     expect(await readdir(folder())).toContain(`${file}.gz`);
   });
@@ -189,7 +219,10 @@ describe('a bad file', () => {
     const [first = ''] = await pending();
     const text = await readFile(folder(first), 'utf8');
     await writeFile(folder(first), text.replace('pending', 'PENDING'));
-    await expect(load([])).rejects.toMatchObject({ message: expect.stringContaining('the checksum does not fit') as string, detail: folder(first) });
+    await expect(load([])).rejects.toMatchObject({
+      message: expect.stringContaining('the checksum does not fit') as string,
+      detail: folder(first),
+    });
     expect(await rowsIn('dim_customers_history')).toBe(1);
     expect(await rowsIn('dim_orders_history')).toBe(0);
     expect(await pending()).toHaveLength(2);
@@ -204,7 +237,10 @@ describe('a bad file', () => {
     const [file = ''] = await pending();
     const text = await readFile(folder(file), 'utf8');
     await writeFile(folder(file), text.replace('"table": "orders"', '"table": "customers"'));
-    await expect(load()).rejects.toMatchObject({ message: 'a batch of table customers lies in the change log of orders', detail: folder(file) });
+    await expect(load()).rejects.toMatchObject({
+      message: 'a batch of table customers lies in the change log of orders',
+      detail: folder(file),
+    });
   });
 
   it('with columns that are not mapped is refused whole, and named', async () => {
@@ -212,32 +248,71 @@ describe('a bad file', () => {
     await extract();
     const [file = ''] = await pending();
     await writeFile(folder(file), (await readFile(folder(file), 'utf8')).replace(/"columns": ?\[/, '$&"coupon",'));
-    await expect(load()).rejects.toMatchObject({ code: 'TM004', message: 'the batch cannot be applied: its column coupon is not mapped to history', detail: expect.stringContaining(folder(file)) as string });
-    expect(await rowsIn('dim_orders_history') + await rowsIn('tidemark.batches')).toBe(0);
+    await expect(load()).rejects.toMatchObject({
+      code: 'TM004',
+      message: 'the batch cannot be applied: its column coupon is not mapped to history',
+      detail: expect.stringContaining(folder(file)) as string,
+    });
+    expect((await rowsIn('dim_orders_history')) + (await rowsIn('tidemark.batches'))).toBe(0);
   });
 });
 
-const good = { id: 1, customer_id: 1, product_id: 1, quantity: 1, unit_price: 1, total_amount: 1, order_status: 'pending', order_date: '2026-02-01',
-  last_updated: '2026-02-01', created_at: '2026-02-01', operation_type: 'INSERT', cdc_timestamp: '2026-02-01T00:00:00', extracted_at: '2026-02-02T00:00:00Z' };
+const good = {
+  id: 1,
+  customer_id: 1,
+  product_id: 1,
+  quantity: 1,
+  unit_price: 1,
+  total_amount: 1,
+  order_status: 'pending',
+  order_date: '2026-02-01',
+  last_updated: '2026-02-01',
+  created_at: '2026-02-01',
+  operation_type: 'INSERT',
+  cdc_timestamp: '2026-02-01T00:00:00',
+  extracted_at: '2026-02-02T00:00:00Z',
+};
 
 async function write(changes: readonly object[], metadata: object = {}, name = 'changes_by_hand'): Promise<void> {
   await mkdir(folder(), { recursive: true });
-  await writeFile(folder(`${name}.json`), JSON.stringify({
-    batch_metadata: { batch_id: name, extracted_at: '2026-02-02T00:00:00Z', change_count: changes.length, watermark: null, ...metadata }, changes,
-  }));
+  await writeFile(
+    folder(`${name}.json`),
+    JSON.stringify({
+      batch_metadata: {
+        batch_id: name,
+        extracted_at: '2026-02-02T00:00:00Z',
+        change_count: changes.length,
+        watermark: null,
+        ...metadata,
+      },
+      changes,
+    }),
+  );
 }
 
 describe('changes that cannot be applied', () => {
-  beforeEach(() => write([good, { ...good, id: null }, { ...good, id: 2 }, { ...good, id: 3, quantity: 'many' }, { ...good, id: 4, order_status: 'x'.repeat(60) }]));
+  beforeEach(() =>
+    write([
+      good,
+      { ...good, id: null },
+      { ...good, id: 2 },
+      { ...good, id: 3, quantity: 'many' },
+      { ...good, id: 4, order_status: 'x'.repeat(60) },
+    ]),
+  );
 
   it('are set aside, the others are loaded, and the file is done', async () => {
-    expect(await load()).toMatchObject([{ table: 'orders', batches: 1, changes: 5, inserted_versions: 2, rejected_changes: 3 }]);
+    expect(await load()).toMatchObject([
+      { table: 'orders', batches: 1, changes: 5, inserted_versions: 2, rejected_changes: 3 },
+    ]);
     expect(await pending()).toEqual([]);
     expect((await violations()).map(({ check }) => check)).toEqual(['no change is rejected']);
   });
 
   it('are listed by the command rejected, with key, column, value and reason', async () => {
-    expect((await runCli(['load', '--table', 'orders'], pipeline.env)).stdout).toBe('orders: 5 changes in 1 batch applied, 2 versions opened, 0 closed, 0 changes absorbed, 3 changes rejected\n');
+    expect((await runCli(['load', '--table', 'orders'], pipeline.env)).stdout).toBe(
+      'orders: 5 changes in 1 batch applied, 2 versions opened, 0 closed, 0 changes absorbed, 3 changes rejected\n',
+    );
     const { code, stdout } = await runCli(['rejected'], pipeline.env);
     expect(code).toBe(0);
     expect(stdout.split('\n').map((line) => line.replaceAll(/ {2,}/g, ' | '))).toEqual([
@@ -245,36 +320,76 @@ describe('changes that cannot be applied', () => {
       'orders | changes_by_hand | 2 | {"order_key" : null} | id | - | id is null or missing',
       'orders | changes_by_hand | 4 | {"order_key" : 3} | quantity | many | invalid input syntax for type integer: "many"',
       `orders | changes_by_hand | 5 | {"order_key" : 4} | order_status | ${'x'.repeat(40)}... | value too long for type character varying(50)`,
-      '', '3 changes rejected; remove the cause, then: npx tidemark load --retry-rejected; where history need not have it: npx tidemark rejected --dismiss <batch>:<line> --reason "..."', '',
+      '',
+      '3 changes rejected; remove the cause, then: npx tidemark load --retry-rejected; where history need not have it: npx tidemark rejected --dismiss <batch>:<line> --reason "..."',
+      '',
     ]);
-    const listed = JSON.parse((await runCli(['rejected', '--table', 'orders', '--json', '--limit', '1'], pipeline.env)).stdout) as unknown;
-    expect(listed).toMatchObject([{ table: 'orders', total: 3, changes: [{ batch_id: 'changes_by_hand', change_line: 2, column: 'id', value: null, change: { ...good, id: null } }] }]);
+    const listed = JSON.parse(
+      (await runCli(['rejected', '--table', 'orders', '--json', '--limit', '1'], pipeline.env)).stdout,
+    ) as unknown;
+    expect(listed).toMatchObject([
+      {
+        table: 'orders',
+        total: 3,
+        changes: [
+          { batch_id: 'changes_by_hand', change_line: 2, column: 'id', value: null, change: { ...good, id: null } },
+        ],
+      },
+    ]);
   });
 
   it('that are none make an empty list', async () => {
     expect(await runCli(['rejected'], pipeline.env)).toMatchObject({ code: 0, stdout: 'no change is rejected\n' });
-    expect(await runCli(['rejected', '--limit', '0'], pipeline.env)).toMatchObject({ code: 2, stderr: expect.stringContaining('--limit is 0') as string });
+    expect(await runCli(['rejected', '--limit', '0'], pipeline.env)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--limit is 0') as string,
+    });
   });
 
   it('take their place by load --retry-rejected once the cause is gone', async () => {
     await load();
-    await write([{ ...good, id: 4, order_status: 'later', cdc_timestamp: '2026-02-02T01:00:00', extracted_at: '2026-02-03T00:00:00Z' }], { extracted_at: '2026-02-03T00:00:00Z' }, 'changes_later');
-    expect((await runCli(['load', '--table', 'orders', '--retry-rejected'], pipeline.env)).stdout).toBe([
-      'orders: 1 change in 1 batch applied, 1 version opened, 0 closed, 0 changes absorbed',
-      'orders: 3 rejected changes tried again, 0 versions opened, 0 changes absorbed, 0 versions corrected, 3 still rejected',
-      '  changes_by_hand:2 {"order_key" : null} id is null or missing',
-      '  changes_by_hand:4 {"order_key" : 3} invalid input syntax for type integer: "many"',
-      '  changes_by_hand:5 {"order_key" : 4} value too long for type character varying(50)',
-      '  remove the cause, then: npx tidemark load --retry-rejected; where history need not have it: npx tidemark rejected --dismiss <batch>:<line> --reason "..."', '',
-    ].join('\n'));
+    await write(
+      [
+        {
+          ...good,
+          id: 4,
+          order_status: 'later',
+          cdc_timestamp: '2026-02-02T01:00:00',
+          extracted_at: '2026-02-03T00:00:00Z',
+        },
+      ],
+      { extracted_at: '2026-02-03T00:00:00Z' },
+      'changes_later',
+    );
+    expect((await runCli(['load', '--table', 'orders', '--retry-rejected'], pipeline.env)).stdout).toBe(
+      [
+        'orders: 1 change in 1 batch applied, 1 version opened, 0 closed, 0 changes absorbed',
+        'orders: 3 rejected changes tried again, 0 versions opened, 0 changes absorbed, 0 versions corrected, 3 still rejected',
+        '  changes_by_hand:2 {"order_key" : null} id is null or missing',
+        '  changes_by_hand:4 {"order_key" : 3} invalid input syntax for type integer: "many"',
+        '  changes_by_hand:5 {"order_key" : 4} value too long for type character varying(50)',
+        '  remove the cause, then: npx tidemark load --retry-rejected; where history need not have it: npx tidemark rejected --dismiss <batch>:<line> --reason "..."',
+        '',
+      ].join('\n'),
+    );
     await pipeline.warehouse.unsafe(`
       drop view dim_orders_current; select tidemark._clear_versions_view();
       alter table dim_orders_history alter order_status type text;
       select tidemark._create_versions_view()`);
     const { code, stdout } = await runCli(['load', '--table', 'orders', '--retry-rejected', '--json'], pipeline.env);
-    expect([code, JSON.parse(stdout)]).toMatchObject([0, { loaded: [{ batches: 0 }], retried: [{ table: 'orders', tried: 3, rejected_changes: 2, inserted_versions: 1, corrected_versions: 1 }] }]);
-    expect(await pipeline.warehouse`select order_status, cdc_operation, valid_to is null as is_open from dim_orders_history where order_key = 4 order by valid_from`)
-      .toEqual([{ order_status: 'x'.repeat(60), cdc_operation: 'INSERT', is_open: false }, { order_status: 'later', cdc_operation: 'UPDATE', is_open: true }]);
+    expect([code, JSON.parse(stdout)]).toMatchObject([
+      0,
+      {
+        loaded: [{ batches: 0 }],
+        retried: [{ table: 'orders', tried: 3, rejected_changes: 2, inserted_versions: 1, corrected_versions: 1 }],
+      },
+    ]);
+    expect(
+      await pipeline.warehouse`select order_status, cdc_operation, valid_to is null as is_open from dim_orders_history where order_key = 4 order by valid_from`,
+    ).toEqual([
+      { order_status: 'x'.repeat(60), cdc_operation: 'INSERT', is_open: false },
+      { order_status: 'later', cdc_operation: 'UPDATE', is_open: true },
+    ]);
   });
 });
 
@@ -287,22 +402,44 @@ describe('a rejected change that is dismissed', () => {
 
   it('is kept with who did so and why, fails no check, is not tried again, and can be taken back', async () => {
     const reason = 'the row got its time later, and is in history since';
-    expect(await rejected('--dismiss', 'changes_by_hand:2', '--reason', reason)).toMatchObject({ code: 0, stdout: 'orders: changes_by_hand:2 is dismissed: it is kept, and not waited for any more\n' });
+    expect(await rejected('--dismiss', 'changes_by_hand:2', '--reason', reason)).toMatchObject({
+      code: 0,
+      stdout: 'orders: changes_by_hand:2 is dismissed: it is kept, and not waited for any more\n',
+    });
     expect((await rejected()).stdout).toContain('1 change rejected;');
     const { stdout } = await rejected('--dismissed', '--json');
-    expect(JSON.parse(stdout)).toMatchObject([{ table: 'customers', total: 0 }, { table: 'orders', total: 1, changes: [{ change_line: 2, dismissed_by: pipeline.settings.warehouse.user, dismiss_reason: reason, change: { id: 2 } }] }, { table: 'products', total: 0 }]);
+    expect(JSON.parse(stdout)).toMatchObject([
+      { table: 'customers', total: 0 },
+      {
+        table: 'orders',
+        total: 1,
+        changes: [
+          { change_line: 2, dismissed_by: pipeline.settings.warehouse.user, dismiss_reason: reason, change: { id: 2 } },
+        ],
+      },
+      { table: 'products', total: 0 },
+    ]);
     expect((await rejected('--dismissed')).stdout).toContain(reason);
     await rejected('--dismiss', 'changes_by_hand:3', '--reason', 'a slip');
     expect(await violations()).toEqual([]);
-    expect((await runCli(['load', '--table', 'orders', '--retry-rejected'], pipeline.env)).stdout).toContain('0 rejected changes tried again');
+    expect((await runCli(['load', '--table', 'orders', '--retry-rejected'], pipeline.env)).stdout).toContain(
+      '0 rejected changes tried again',
+    );
     expect(await pipeline.warehouse`select rejected_changes from tidemark.batches`).toEqual([{ rejected_changes: 2 }]);
     expect((await rejected('--restore', 'changes_by_hand:3')).stdout).toContain('waits again');
     expect((await violations()).map(({ check }) => check)).toEqual(['no change is rejected']);
-    expect((await runCli(['load', '--table', 'orders', '--retry-rejected'], pipeline.env)).stdout).toContain('1 rejected change tried again');
+    expect((await runCli(['load', '--table', 'orders', '--retry-rejected'], pipeline.env)).stdout).toContain(
+      '1 rejected change tried again',
+    );
     expect(await pipeline.warehouse`select rejected_changes from tidemark.batches`).toEqual([{ rejected_changes: 2 }]);
     // The change log says the same again, and what was decided stays decided.
     expect((await runCli(['rebuild', '--table', 'orders'], pipeline.env)).code).toBe(0);
-    expect(await pipeline.warehouse`select change_line, dismiss_reason from tidemark.rejected_changes order by 1`).toEqual([{ change_line: 2, dismiss_reason: reason }, { change_line: 3, dismiss_reason: null }]);
+    expect(
+      await pipeline.warehouse`select change_line, dismiss_reason from tidemark.rejected_changes order by 1`,
+    ).toEqual([
+      { change_line: 2, dismiss_reason: reason },
+      { change_line: 3, dismiss_reason: null },
+    ]);
   });
 
   it.each([
@@ -310,7 +447,10 @@ describe('a rejected change that is dismissed', () => {
     [['--dismiss', 'changes_by_hand:2', '--reason', ' '], '--dismiss needs a reason'],
     [['--dismiss', 'changes_by_hand', '--reason', 'x'], '--dismiss is "changes_by_hand", accepted is <batch>:<line>'],
     [['--dismiss', 'changes_by_hand:1', '--reason', 'x'], 'no rejected change is at changes_by_hand:1'],
-    [['--dismiss', 'changes_by_hand:2', '--reason', 'x', '--table', 'customers'], 'no rejected change is at changes_by_hand:2'],
+    [
+      ['--dismiss', 'changes_by_hand:2', '--reason', 'x', '--table', 'customers'],
+      'no rejected change is at changes_by_hand:2',
+    ],
     [['--restore', 'changes_by_hand:9'], 'no rejected change is at changes_by_hand:9'],
     [['--reason', 'x'], '--reason goes with --dismiss only'],
   ])('is refused as wrong usage: %j', async (args, message) => {
@@ -323,18 +463,24 @@ describe('load --dry-run', () => {
   it('with --retry-rejected says what becomes of rejected changes too, and writes nothing', async () => {
     await write([good, { ...good, id: 4, order_status: 'x'.repeat(60) }, { ...good, id: 5, quantity: 'many' }]);
     await load();
-    await pipeline.warehouse.unsafe('drop view dim_orders_current; select tidemark._clear_versions_view(); alter table dim_orders_history alter order_status type text; select tidemark._create_versions_view()');
+    await pipeline.warehouse.unsafe(
+      'drop view dim_orders_current; select tidemark._clear_versions_view(); alter table dim_orders_history alter order_status type text; select tidemark._create_versions_view()',
+    );
     const { code, stdout } = await runCli(['load', '--table', 'orders', '--dry-run', '--retry-rejected'], pipeline.env);
-    expect([code, stdout.split('\n').map((line) => line.trim().replaceAll(/ {2,}/g, ' | '))]).toEqual([0, [
-      'orders: 0 changes in 0 batches would be applied: 0 versions opened, 0 closed, 0 corrected, 0 changes late, 0 absorbed, 0 rejected',
-      'orders: 2 rejected changes tried again, 1 version opened, 0 changes absorbed, 0 versions corrected, 1 still rejected',
-      'changes_by_hand:3 {"order_key" : 5} invalid input syntax for type integer: "many"',
-      expect.stringMatching(/^remove the cause/),
-      'effect | business_key | batch_id | change_line | valid_from | valid_to | reason | values',
-      'opened | {"order_key" : 4} | changes_by_hand | 2 | 2026-02-01 00:00:00+00 | - | - | customer_id=1, product_id=1, quantity=1, unit_price=1.00, total_amount=1.00, ord...',
-      'rejected | {"order_key" : 5} | changes_by_hand | 3 | - | - | quantity: invalid input syntax for type integer: "many" | customer_id=1, product_id=1, quantity=many, unit_price=1, total_amount=1, order_...',
-      'nothing was written', '',
-    ]]);
+    expect([code, stdout.split('\n').map((line) => line.trim().replaceAll(/ {2,}/g, ' | '))]).toEqual([
+      0,
+      [
+        'orders: 0 changes in 0 batches would be applied: 0 versions opened, 0 closed, 0 corrected, 0 changes late, 0 absorbed, 0 rejected',
+        'orders: 2 rejected changes tried again, 1 version opened, 0 changes absorbed, 0 versions corrected, 1 still rejected',
+        'changes_by_hand:3 {"order_key" : 5} invalid input syntax for type integer: "many"',
+        expect.stringMatching(/^remove the cause/),
+        'effect | business_key | batch_id | change_line | valid_from | valid_to | reason | values',
+        'opened | {"order_key" : 4} | changes_by_hand | 2 | 2026-02-01 00:00:00+00 | - | - | customer_id=1, product_id=1, quantity=1, unit_price=1.00, total_amount=1.00, ord...',
+        'rejected | {"order_key" : 5} | changes_by_hand | 3 | - | - | quantity: invalid input syntax for type integer: "many" | customer_id=1, product_id=1, quantity=many, unit_price=1, total_amount=1, order_...',
+        'nothing was written',
+        '',
+      ],
+    ]);
     expect(await rowsIn('dim_orders_history')).toBe(1);
     expect(await rowsIn('tidemark.rejected_changes')).toBe(2);
   });
@@ -342,23 +488,61 @@ describe('load --dry-run', () => {
   it('says what a load would do, with sample rows of each kind, and writes nothing', async () => {
     await write([{ ...good, id: 9 }]);
     await load();
-    await write([{ ...good, id: 9, order_status: 'sooner', cdc_timestamp: '2026-01-31T00:00:00', extracted_at: '2026-02-01T00:00:00Z' }, { ...good, extracted_at: '2026-02-01T00:00:00Z' },
-      { ...good, extracted_at: '2026-02-01T00:00:00Z', cdc_timestamp: '2026-02-01T00:00:00' }, { ...good, id: null, extracted_at: '2026-02-01T00:00:00Z' }], { extracted_at: '2026-02-01T00:00:00Z' }, 'changes_sooner');
-    const before = await Promise.all(['dim_orders_history', 'tidemark.batches', 'tidemark.absorbed_changes', 'tidemark.rejected_changes'].map((table) => rowsIn(table)));
+    await write(
+      [
+        {
+          ...good,
+          id: 9,
+          order_status: 'sooner',
+          cdc_timestamp: '2026-01-31T00:00:00',
+          extracted_at: '2026-02-01T00:00:00Z',
+        },
+        { ...good, extracted_at: '2026-02-01T00:00:00Z' },
+        { ...good, extracted_at: '2026-02-01T00:00:00Z', cdc_timestamp: '2026-02-01T00:00:00' },
+        { ...good, id: null, extracted_at: '2026-02-01T00:00:00Z' },
+      ],
+      { extracted_at: '2026-02-01T00:00:00Z' },
+      'changes_sooner',
+    );
+    const before = await Promise.all(
+      ['dim_orders_history', 'tidemark.batches', 'tidemark.absorbed_changes', 'tidemark.rejected_changes'].map(
+        (table) => rowsIn(table),
+      ),
+    );
     const { code, stdout } = await runCli(['load', '--table', 'orders', '--dry-run'], pipeline.env);
-    expect([code, stdout.split('\n').map((line) => line.trim().replaceAll(/ {2,}/g, ' | '))]).toEqual([0, [
-      'orders: 4 changes in 1 batch would be applied: 2 versions opened, 1 closed, 1 corrected, 1 change late, 1 absorbed, 1 rejected',
-      'effect | business_key | batch_id | change_line | valid_from | valid_to | reason | values',
-      'opened | {"order_key" : 1} | changes_sooner | 2 | 2026-02-01 00:00:00+00 | - | - | customer_id=1, product_id=1, quantity=1, unit_price=1.00, total_amount=1.00, ord...',
-      'opened | {"order_key" : 9} | changes_sooner | 1 | 2026-01-31 00:00:00+00 | 2026-02-01 00:00:00+00 | - | customer_id=1, product_id=1, quantity=1, unit_price=1.00, total_amount=1.00, ord...',
-      'altered | {"order_key" : 9} | changes_by_hand | 1 | 2026-02-01 00:00:00+00 | - | - | customer_id=1, product_id=1, quantity=1, unit_price=1.00, total_amount=1.00, ord...',
-      'absorbed | {"order_key" : 1} | changes_sooner | 3 | - | - | unchanged | customer_id=1, product_id=1, quantity=1, unit_price=1.00, total_amount=1.00, ord...',
-      'rejected | {"order_key" : null} | changes_sooner | 4 | - | - | id: id is null or missing | customer_id=1, product_id=1, quantity=1, unit_price=1, total_amount=1, order_sta...',
-      'nothing was written', '',
-    ]]);
-    expect(await Promise.all(['dim_orders_history', 'tidemark.batches', 'tidemark.absorbed_changes', 'tidemark.rejected_changes'].map((table) => rowsIn(table)))).toEqual(before);
+    expect([code, stdout.split('\n').map((line) => line.trim().replaceAll(/ {2,}/g, ' | '))]).toEqual([
+      0,
+      [
+        'orders: 4 changes in 1 batch would be applied: 2 versions opened, 1 closed, 1 corrected, 1 change late, 1 absorbed, 1 rejected',
+        'effect | business_key | batch_id | change_line | valid_from | valid_to | reason | values',
+        'opened | {"order_key" : 1} | changes_sooner | 2 | 2026-02-01 00:00:00+00 | - | - | customer_id=1, product_id=1, quantity=1, unit_price=1.00, total_amount=1.00, ord...',
+        'opened | {"order_key" : 9} | changes_sooner | 1 | 2026-01-31 00:00:00+00 | 2026-02-01 00:00:00+00 | - | customer_id=1, product_id=1, quantity=1, unit_price=1.00, total_amount=1.00, ord...',
+        'altered | {"order_key" : 9} | changes_by_hand | 1 | 2026-02-01 00:00:00+00 | - | - | customer_id=1, product_id=1, quantity=1, unit_price=1.00, total_amount=1.00, ord...',
+        'absorbed | {"order_key" : 1} | changes_sooner | 3 | - | - | unchanged | customer_id=1, product_id=1, quantity=1, unit_price=1.00, total_amount=1.00, ord...',
+        'rejected | {"order_key" : null} | changes_sooner | 4 | - | - | id: id is null or missing | customer_id=1, product_id=1, quantity=1, unit_price=1, total_amount=1, order_sta...',
+        'nothing was written',
+        '',
+      ],
+    ]);
+    expect(
+      await Promise.all(
+        ['dim_orders_history', 'tidemark.batches', 'tidemark.absorbed_changes', 'tidemark.rejected_changes'].map(
+          (table) => rowsIn(table),
+        ),
+      ),
+    ).toEqual(before);
     expect(await pending()).toEqual(['changes_sooner.json']);
-    expect(await load()).toMatchObject([{ batches: 1, inserted_versions: 2, closed_versions: 1, corrected_versions: 1, late_changes: 1, absorbed_changes: 1, rejected_changes: 1 }]);
+    expect(await load()).toMatchObject([
+      {
+        batches: 1,
+        inserted_versions: 2,
+        closed_versions: 1,
+        corrected_versions: 1,
+        late_changes: 1,
+        absorbed_changes: 1,
+        rejected_changes: 1,
+      },
+    ]);
   });
 
   it('walks the chain as a load does, through batches that are not in the ledger yet', async () => {
@@ -377,18 +561,30 @@ describe('load --dry-run', () => {
 
 describe('values', () => {
   const COLUMNS: readonly TestColumn[] = [
-    { source: 'key part', type: 'text', role: 'business key' }, { source: 'Key2', type: 'bigint', role: 'business key' },
-    { source: 'select', type: 'numeric', role: 'tracked' }, { source: 'amount', type: 'numeric(38,10)', role: 'tracked' },
-    { source: 'float', type: 'double precision', role: 'tracked' }, { source: 'real', type: 'real', role: 'tracked' },
-    { source: 'flag', type: 'boolean', role: 'tracked' }, { source: 'note', type: 'text', role: 'tracked' },
-    { source: 'code', type: 'varchar(20)', role: 'tracked' }, { source: 'letters', type: 'char(5)', role: 'tracked' },
-    { source: 'doc', type: 'json', role: 'tracked' }, { source: 'docb', type: 'jsonb', role: 'tracked' },
-    { source: 'bytes', type: 'bytea', role: 'tracked' }, { source: 'tags', type: 'text[]', role: 'tracked' },
-    { source: 'grid', type: 'integer[]', role: 'tracked' }, { source: 'day', type: 'date', role: 'tracked' },
-    { source: 'moment', type: 'timestamptz', role: 'tracked' }, { source: 'local', type: 'timestamp', role: 'tracked' },
-    { source: 'at', type: 'time', role: 'tracked' }, { source: 'span', type: 'interval', role: 'tracked' },
-    { source: 'uid', type: 'uuid', role: 'tracked' }, { source: 'net', type: 'inet', role: 'tracked' },
-    { source: 'period', type: 'tstzrange', role: 'tracked' }, { source: 'created_at', type: 'timestamptz', role: 'tracked', history: 'source_created_at' },
+    { source: 'key part', type: 'text', role: 'business key' },
+    { source: 'Key2', type: 'bigint', role: 'business key' },
+    { source: 'select', type: 'numeric', role: 'tracked' },
+    { source: 'amount', type: 'numeric(38,10)', role: 'tracked' },
+    { source: 'float', type: 'double precision', role: 'tracked' },
+    { source: 'real', type: 'real', role: 'tracked' },
+    { source: 'flag', type: 'boolean', role: 'tracked' },
+    { source: 'note', type: 'text', role: 'tracked' },
+    { source: 'code', type: 'varchar(20)', role: 'tracked' },
+    { source: 'letters', type: 'char(5)', role: 'tracked' },
+    { source: 'doc', type: 'json', role: 'tracked' },
+    { source: 'docb', type: 'jsonb', role: 'tracked' },
+    { source: 'bytes', type: 'bytea', role: 'tracked' },
+    { source: 'tags', type: 'text[]', role: 'tracked' },
+    { source: 'grid', type: 'integer[]', role: 'tracked' },
+    { source: 'day', type: 'date', role: 'tracked' },
+    { source: 'moment', type: 'timestamptz', role: 'tracked' },
+    { source: 'local', type: 'timestamp', role: 'tracked' },
+    { source: 'at', type: 'time', role: 'tracked' },
+    { source: 'span', type: 'interval', role: 'tracked' },
+    { source: 'uid', type: 'uuid', role: 'tracked' },
+    { source: 'net', type: 'inet', role: 'tracked' },
+    { source: 'period', type: 'tstzrange', role: 'tracked' },
+    { source: 'created_at', type: 'timestamptz', role: 'tracked', history: 'source_created_at' },
     { source: 'changed_at', type: 'timestamptz', role: 'effective time' },
   ];
   const NASTY = [
@@ -410,8 +606,12 @@ describe('values', () => {
     expect(await load(['things'])).toMatchObject([{ inserted_versions: NASTY.length }]);
     const stored = COLUMNS.slice(0, -1);
     const quote = (name: string) => `"${name}"::text`;
-    const sent = await pipeline.source.unsafe(`select ${stored.map((column) => quote(column.source)).join(', ')} from things order by 1, 2`);
-    const kept = await pipeline.warehouse.unsafe(`select ${stored.map((column) => `${quote(column.history ?? column.source)} as "${column.source}"`).join(', ')} from dim_things_history order by 1, 2`);
+    const sent = await pipeline.source.unsafe(
+      `select ${stored.map((column) => quote(column.source)).join(', ')} from things order by 1, 2`,
+    );
+    const kept = await pipeline.warehouse.unsafe(
+      `select ${stored.map((column) => `${quote(column.history ?? column.source)} as "${column.source}"`).join(', ')} from dim_things_history order by 1, 2`,
+    );
     expect([...kept]).toEqual([...sent]);
   });
 
@@ -430,18 +630,25 @@ describe('nasty values', () => {
   /** Each is a column, the n-th value of all is a row. */
   const KINDS = NASTY_KINDS;
   const COLUMNS: readonly TestColumn[] = [
-    { source: 'id', type: 'integer', role: 'business key' }, ...KINDS.map(([type]) => ({ source: `a ${type}`, type, role: 'tracked' as const })), { source: 'touched', type: 'timestamptz', role: 'effective time' },
+    { source: 'id', type: 'integer', role: 'business key' },
+    ...KINDS.map(([type]) => ({ source: `a ${type}`, type, role: 'tracked' as const })),
+    { source: 'touched', type: 'timestamptz', role: 'effective time' },
   ];
-  const printed = async (sql: TestPipeline['source'], table: string) => [...await sql.unsafe(`select id, ${KINDS.map(([type]) => `"a ${type}"::text`).join(', ')} from ${table} order by id`)];
+  const printed = async (sql: TestPipeline['source'], table: string) => [
+    ...(await sql.unsafe(
+      `select id, ${KINDS.map(([type]) => `"a ${type}"::text`).join(', ')} from ${table} order by id`,
+    )),
+  ];
 
   it('of every type arrive as PostgreSQL prints them, are the same when read again, and differ from no row of the source', async () => {
-    for (const end of [pipeline.source, pipeline.warehouse])
-      await end.unsafe(OWN_TYPES);
+    for (const end of [pipeline.source, pipeline.warehouse]) await end.unsafe(OWN_TYPES);
     await createSourceTable(pipeline.source, 'nasty', COLUMNS);
     await registerDimension(pipeline.warehouse, 'nasty', 'nasty', COLUMNS);
     const rows = Math.max(...KINDS.map((kind) => kind.length - 1));
     for (let row = 1; row <= rows; row += 1)
-      await pipeline.source.unsafe(`insert into nasty values (${String(row)}, ${KINDS.map((kind) => kind[row] ?? 'null').join(', ')}, now())`);
+      await pipeline.source.unsafe(
+        `insert into nasty values (${String(row)}, ${KINDS.map((kind) => kind[row] ?? 'null').join(', ')}, now())`,
+      );
     await extract(['nasty']);
     expect(await load(['nasty'])).toMatchObject([{ inserted_versions: rows, rejected_changes: 0 }]);
     const sent = await printed(pipeline.source, 'nasty');
@@ -455,7 +662,15 @@ describe('nasty values', () => {
 
 describe('a thousand simulated changes', () => {
   it('flow into history while they are made, and leave it equal to the source with all checks green', async () => {
-    const traffic = { seed: 7, rate: undefined, duration: undefined, changes: 250, watch: false, roundSeconds: 1, signal: new AbortController().signal };
+    const traffic = {
+      seed: 7,
+      rate: undefined,
+      duration: undefined,
+      changes: 250,
+      watch: false,
+      roundSeconds: 1,
+      signal: new AbortController().signal,
+    };
     for (let round = 0; round < 4; round += 1) {
       await Promise.all([simulate(pipeline.source, { ...traffic, seed: round }), extract(), load()]);
     }

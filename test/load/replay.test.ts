@@ -24,10 +24,18 @@ beforeEach(async () => {
   await flow(1);
   await flow(2);
 });
-afterEach(async () => { await pipeline.drop(); });
+afterEach(async () => {
+  await pipeline.drop();
+});
 
 const TABLES = ['customers', 'orders', 'products'];
-const TRAFFIC = { rate: undefined, duration: undefined, watch: false, roundSeconds: 1, signal: new AbortController().signal };
+const TRAFFIC = {
+  rate: undefined,
+  duration: undefined,
+  watch: false,
+  roundSeconds: 1,
+  signal: new AbortController().signal,
+};
 const folder = (...names: string[]) => path.join(pipeline.settings.cdc_log_dir, 'orders', ...names);
 
 async function flow(seed: number): Promise<void> {
@@ -39,7 +47,8 @@ async function flow(seed: number): Promise<void> {
 
 const verify = (...tables: string[]) => verifyTables(owning(pipeline.settings), tables);
 const rebuild = (...tables: string[]) => rebuildTables(owning(pipeline.settings), tables);
-const violations = async () => (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter((result) => result.violations > 0);
+const violations = async () =>
+  (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter((result) => result.violations > 0);
 
 /** All that was ever made of the batches of a table, surrogate keys apart; `sql` may be another warehouse. */
 async function everything(table: string, sql = pipeline.warehouse) {
@@ -47,8 +56,10 @@ async function everything(table: string, sql = pipeline.warehouse) {
     select coalesce(string_agg(v::text, E'\n' order by v.business_key, v.valid_from), '') as rows
     from (select dimension_name, business_key, valid_from, valid_to, is_current, cdc_operation, cdc_timestamp, batch_id, change_line, captured_at, tracked_values from tidemark.versions) as v
     where v.dimension_name = ${table}`;
-  const absorbed = await sql`select shard, batch_id, change_line, reason, closed_at from tidemark.absorbed_changes where dimension_name = ${table} order by batch_id, change_line`;
-  const rejected = await sql`select batch_id, change_line, reason from tidemark.rejected_changes where dimension_name = ${table} order by batch_id, change_line`;
+  const absorbed =
+    await sql`select shard, batch_id, change_line, reason, closed_at from tidemark.absorbed_changes where dimension_name = ${table} order by batch_id, change_line`;
+  const rejected =
+    await sql`select batch_id, change_line, reason from tidemark.rejected_changes where dimension_name = ${table} order by batch_id, change_line`;
   const batches = await sql`
     select batch_id, sequence, checksum, metadata ->> 'table' as named, inserted_versions, closed_versions, absorbed_changes, rejected_changes
     from tidemark.batches where dimension_name = ${table} order by extracted_at, batch_id`;
@@ -59,7 +70,9 @@ async function everything(table: string, sql = pipeline.warehouse) {
 }
 
 const surrogateKeys = async () => {
-  const rows = await pipeline.warehouse<{ place: string; surrogate_key: string }[]>`select format('%s %s', order_key, valid_from) as place, surrogate_key from dim_orders_history`;
+  const rows = await pipeline.warehouse<
+    { place: string; surrogate_key: string }[]
+  >`select format('%s %s', order_key, valid_from) as place, surrogate_key from dim_orders_history`;
   return new Map(rows.map(({ place, surrogate_key: key }) => [place, key]));
 };
 
@@ -67,19 +80,31 @@ describe('verify-log', () => {
   it('finds the histories of all tables as their batches make them, and leaves nothing behind', async () => {
     const before = await Promise.all(TABLES.map((table) => everything(table)));
     const results = await verify();
-    expect(results.map(({ table, missing, differences }) => [table, missing, differences])).toEqual(TABLES.map((table) => [table, [], 0]));
+    expect(results.map(({ table, missing, differences }) => [table, missing, differences])).toEqual(
+      TABLES.map((table) => [table, [], 0]),
+    );
     expect(results[1]?.batches).toBeGreaterThan(5);
     expect(await Promise.all(TABLES.map((table) => everything(table)))).toEqual(before);
-    expect(await pipeline.warehouse`select dimension_name from tidemark.dimensions order by 1`).toEqual(TABLES.map((dimension_name) => ({ dimension_name })));
+    expect(await pipeline.warehouse`select dimension_name from tidemark.dimensions order by 1`).toEqual(
+      TABLES.map((dimension_name) => ({ dimension_name })),
+    );
     expect(await pipeline.warehouse`select 1 from pg_class where relname like 'replay%'`).toHaveLength(0);
   });
 
   it.each([
     ['a value altered by hand', 'update dim_orders_history set quantity = quantity + 1 where order_key = 1', 2],
     ['a version deleted by hand', 'delete from dim_orders_history where order_key = 1 and is_current', 1],
-    ['a version added by hand', `insert into dim_orders_history (order_key, customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date, valid_from, cdc_operation, cdc_timestamp, batch_id, captured_at, change_line)
-      select 0, customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date, valid_from, cdc_operation, cdc_timestamp, batch_id, captured_at, change_line from dim_orders_history limit 1`, 1],
-    ['an end moved by hand', 'update dim_orders_history set valid_to = valid_to + interval \'1 microsecond\' where surrogate_key = (select min(surrogate_key) from dim_orders_history where valid_to is not null)', 2],
+    [
+      'a version added by hand',
+      `insert into dim_orders_history (order_key, customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date, valid_from, cdc_operation, cdc_timestamp, batch_id, captured_at, change_line)
+      select 0, customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date, valid_from, cdc_operation, cdc_timestamp, batch_id, captured_at, change_line from dim_orders_history limit 1`,
+      1,
+    ],
+    [
+      'an end moved by hand',
+      "update dim_orders_history set valid_to = valid_to + interval '1 microsecond' where surrogate_key = (select min(surrogate_key) from dim_orders_history where valid_to is not null)",
+      2,
+    ],
   ])('shows %s, and exits 3', async (_, statement, differences) => {
     await pipeline.warehouse.unsafe(statement);
     expect(await verify('orders')).toMatchObject([{ differences, missing: [] }]);
@@ -90,7 +115,7 @@ describe('verify-log', () => {
     expect(code).toBe(3);
   });
 
-  it('does not mind the clock of the warehouse, the numbers of versions, or columns of the user\'s own', async () => {
+  it("does not mind the clock of the warehouse, the numbers of versions, or columns of the user's own", async () => {
     await pipeline.warehouse`alter table dim_orders_history add column note text default 'mine'`;
     await pipeline.warehouse`update dim_orders_history set created_at = now(), updated_at = now(), note = 'other'`;
     expect(await verify('orders')).toMatchObject([{ differences: 0 }]);
@@ -100,7 +125,10 @@ describe('verify-log', () => {
     const [name = ''] = (await readdir(folder('processed'))).sort();
     await rename(folder('processed', name), folder('processed', `elsewhere_${name}`));
     expect(await verify('orders')).toMatchObject([{ missing: [name.replace('.json.gz', '')] }]);
-    expect(await runCli(['verify-log', '--table', 'orders'], pipeline.env)).toMatchObject({ code: 3, stdout: expect.stringContaining('the change log lacks 1 batch of the ledger') as string });
+    expect(await runCli(['verify-log', '--table', 'orders'], pipeline.env)).toMatchObject({
+      code: 3,
+      stdout: expect.stringContaining('the change log lacks 1 batch of the ledger') as string,
+    });
   });
 
   it('finds a document from elsewhere by what it holds, whatever its file is called', async () => {
@@ -115,16 +143,26 @@ describe('verify-log', () => {
     const bytes = await readFile(file);
     const text = gunzipSync(bytes).toString('utf8');
     await writeFile(file, gzipSync(text.replace('"order_status":"', '"order_status":"un')));
-    await expect(verify('orders')).rejects.toMatchObject({ message: expect.stringContaining('the checksum does not fit the change lines') as string, detail: file });
+    await expect(verify('orders')).rejects.toMatchObject({
+      message: expect.stringContaining('the checksum does not fit the change lines') as string,
+      detail: file,
+    });
     await writeFile(file, bytes);
     await pipeline.warehouse`update tidemark.batches set checksum = 'another' where dimension_name = 'orders' and sequence = 1`;
-    await expect(verify('orders')).rejects.toMatchObject({ code: 'TM003', message: 'the document is not the batch of that name that was applied', detail: expect.stringContaining(name) as string });
+    await expect(verify('orders')).rejects.toMatchObject({
+      code: 'TM003',
+      message: 'the document is not the batch of that name that was applied',
+      detail: expect.stringContaining(name) as string,
+    });
   });
 
   it('waits for nobody but a loader at its end, and counts what was loaded meanwhile', async () => {
     await simulate(pipeline.source, { ...TRAFFIC, seed: 9, changes: 50 });
     await extractTables({ settings: pipeline.settings, tables: ['orders'] });
-    const [results] = await Promise.all([verify('orders'), loadTables({ settings: pipeline.settings, tables: ['orders'] })]);
+    const [results] = await Promise.all([
+      verify('orders'),
+      loadTables({ settings: pipeline.settings, tables: ['orders'] }),
+    ]);
     expect(results).toMatchObject([{ missing: [], differences: 0 }]);
   });
 
@@ -132,7 +170,9 @@ describe('verify-log', () => {
     await pipeline.warehouse`alter table dim_customers_history add constraint no_zoe check (full_name <> 'Zoe')`;
     await pipeline.source`insert into customers (id, full_name, email) values (900, 'Zoe', 'z@x'), (901, 'Yan', 'y@x')`;
     await extractTables({ settings: pipeline.settings, tables: ['customers'] });
-    expect(await loadTables({ settings: pipeline.settings, tables: ['customers'] })).toMatchObject([{ inserted_versions: 1 }]);
+    expect(await loadTables({ settings: pipeline.settings, tables: ['customers'] })).toMatchObject([
+      { inserted_versions: 1 },
+    ]);
     expect(await verify('customers')).toMatchObject([{ differences: 0 }]);
     const before = await everything('customers');
     await rebuild('customers');
@@ -142,11 +182,19 @@ describe('verify-log', () => {
 
 /** As if retention had removed the first batches of orders: they are 100 days older than the others, and their files are gone. */
 async function pruneFirst(count: number): Promise<string[]> {
-  const rows = await pipeline.warehouse<{ batch_id: string }[]>`select batch_id from tidemark.batches where dimension_name = 'orders' order by sequence limit ${count}`;
+  const rows = await pipeline.warehouse<
+    { batch_id: string }[]
+  >`select batch_id from tidemark.batches where dimension_name = 'orders' order by sequence limit ${count}`;
   const names = rows.map(({ batch_id }) => batch_id);
   await pipeline.warehouse`update tidemark.batches set extracted_at = extracted_at - interval '100 days' where batch_id = any (${names})`;
-  for (const [relation, column] of [['tidemark.absorbed_changes', 'captured_at'], ['public.dim_orders_history', 'captured_at']] as const)
-    await pipeline.warehouse.unsafe(`update ${relation} set ${column} = ${column} - interval '100 days' where batch_id = any ($1)`, [names]);
+  for (const [relation, column] of [
+    ['tidemark.absorbed_changes', 'captured_at'],
+    ['public.dim_orders_history', 'captured_at'],
+  ] as const)
+    await pipeline.warehouse.unsafe(
+      `update ${relation} set ${column} = ${column} - interval '100 days' where batch_id = any ($1)`,
+      [names],
+    );
   for (const name of names) await rm(folder('processed', `${name}.json.gz`));
   return names;
 }
@@ -157,19 +205,32 @@ const verifyPruned = () => runCli(['verify-log', '--table', 'orders'], { ...pipe
 describe('verify-log where retention has removed the oldest batches', () => {
   it('says how many, verifies the others and the keys that began with them, and exits 0', async () => {
     const names = await pruneFirst(3);
-    const [ledger] = await pipeline.warehouse<[{ rest: number }]>`select count(*)::integer - 3 as rest from tidemark.batches where dimension_name = 'orders'`;
+    const [ledger] = await pipeline.warehouse<
+      [{ rest: number }]
+    >`select count(*)::integer - 3 as rest from tidemark.batches where dimension_name = 'orders'`;
     const { code, stdout } = await verifyPruned();
-    expect(stdout).toBe(`ok    orders: ${String(ledger.rest)} batches replayed, 3 batches before them pruned by retention, history of the keys that began since is what they make\n`);
+    expect(stdout).toBe(
+      `ok    orders: ${String(ledger.rest)} batches replayed, 3 batches before them pruned by retention, history of the keys that began since is what they make\n`,
+    );
     expect(code).toBe(0);
-    expect(await pipeline.warehouse`select 1 from tidemark.batches where metadata ->> 'is_pruned' = 'true'`).toHaveLength(0);
-    await expect(rebuildTables(owning({ ...pipeline.settings, cdc_log_retention_days: 30 }), ['orders'])).rejects.toMatchObject({ detail: expect.stringContaining(names[0] ?? '-') as string });
+    expect(
+      await pipeline.warehouse`select 1 from tidemark.batches where metadata ->> 'is_pruned' = 'true'`,
+    ).toHaveLength(0);
+    await expect(
+      rebuildTables(owning({ ...pipeline.settings, cdc_log_retention_days: 30 }), ['orders']),
+    ).rejects.toMatchObject({ detail: expect.stringContaining(names[0] ?? '-') as string });
   });
 
   it('finds what was altered by hand of a key that began since, and what a batch that is left does not say', async () => {
     await pruneFirst(3);
     const began = `select order_key from dim_orders_history group by order_key having min(captured_at) > now() - interval '50 days' order by 1 limit 1`;
-    await pipeline.warehouse.unsafe(`update dim_orders_history set quantity = quantity + 1 where is_current and order_key = (${began})`);
-    expect(await verifyPruned()).toMatchObject({ code: 3, stdout: expect.stringMatching(/3 batches before them pruned by retention, 2 rows differ/) as string });
+    await pipeline.warehouse.unsafe(
+      `update dim_orders_history set quantity = quantity + 1 where is_current and order_key = (${began})`,
+    );
+    expect(await verifyPruned()).toMatchObject({
+      code: 3,
+      stdout: expect.stringMatching(/3 batches before them pruned by retention, 2 rows differ/) as string,
+    });
     await pipeline.warehouse`update tidemark.batches set checksum = 'another' where dimension_name = 'orders' and sequence = (select max(sequence) from tidemark.batches where dimension_name = 'orders')`;
     expect((await verifyPruned()).stderr).toContain('the document is not the batch of that name that was applied');
   });
@@ -178,16 +239,25 @@ describe('verify-log where retention has removed the oldest batches', () => {
     await pruneFirst(3);
     const [, second = ''] = (await readdir(folder('processed'))).sort();
     await rename(folder('processed', second), folder(`aside ${second}`));
-    expect(await verifyPruned()).toMatchObject({ code: 3, stdout: expect.stringContaining(`lacks 1 batch of the ledger, first ${second.replace('.json.gz', '')}`) as string });
+    expect(await verifyPruned()).toMatchObject({
+      code: 3,
+      stdout: expect.stringContaining(`lacks 1 batch of the ledger, first ${second.replace('.json.gz', '')}`) as string,
+    });
     await rename(folder(`aside ${second}`), folder('processed', second));
     const [first = ''] = (await readdir(folder('processed'))).sort();
     await rename(folder('processed', first), folder(`aside ${first}`));
-    expect(await verifyPruned()).toMatchObject({ code: 3, stdout: expect.stringContaining(`lacks 1 batch of the ledger, first ${first.replace('.json.gz', '')}`) as string });
+    expect(await verifyPruned()).toMatchObject({
+      code: 3,
+      stdout: expect.stringContaining(`lacks 1 batch of the ledger, first ${first.replace('.json.gz', '')}`) as string,
+    });
     await rename(folder(`aside ${first}`), folder('processed', first));
     await pipeline.warehouse`
       insert into tidemark.rejected_changes (dimension_name, shard, batch_id, change_line, reason, change, rejected_at)
       select 'orders', '', batch_id, 999, 'made by the test', '{}', now() from tidemark.batches where dimension_name = 'orders' and sequence = 3`;
-    expect(await verifyPruned()).toMatchObject({ code: 3, stdout: expect.stringContaining('lacks 1 batch of the ledger') as string });
+    expect(await verifyPruned()).toMatchObject({
+      code: 3,
+      stdout: expect.stringContaining('lacks 1 batch of the ledger') as string,
+    });
   });
 
   it('does not where nothing is said to be removed', async () => {
@@ -207,10 +277,16 @@ describe('verify-log where retention has removed the oldest batches', () => {
 describe('rebuild', () => {
   it('of a history that is right writes nothing', async () => {
     const [before, keys] = [await Promise.all(TABLES.map((table) => everything(table))), await surrogateKeys()];
-    const [versions] = await pipeline.warehouse`select array_agg(xmin::text || ctid::text order by surrogate_key) as tuples from dim_orders_history`;
+    const [versions] =
+      await pipeline.warehouse`select array_agg(xmin::text || ctid::text order by surrogate_key) as tuples from dim_orders_history`;
     const results = await rebuild(...TABLES);
-    for (const result of results) expect(result).toMatchObject({ corrected_versions: 0, added_versions: 0, removed_versions: 0 });
-    expect((await pipeline.warehouse`select array_agg(xmin::text || ctid::text order by surrogate_key) as tuples from dim_orders_history`)[0]).toEqual(versions);
+    for (const result of results)
+      expect(result).toMatchObject({ corrected_versions: 0, added_versions: 0, removed_versions: 0 });
+    expect(
+      (
+        await pipeline.warehouse`select array_agg(xmin::text || ctid::text order by surrogate_key) as tuples from dim_orders_history`
+      )[0],
+    ).toEqual(versions);
     expect(await Promise.all(TABLES.map((table) => everything(table)))).toEqual(before);
     expect(await surrogateKeys()).toEqual(keys);
     expect(await violations()).toEqual([]);
@@ -226,7 +302,9 @@ describe('rebuild', () => {
       insert into dim_orders_history (order_key, customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date, valid_from, valid_to, is_current, cdc_operation, cdc_timestamp, batch_id, captured_at, change_line)
       select -order_key, customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date, valid_from, null, true, cdc_operation, cdc_timestamp, batch_id, captured_at, change_line
       from dim_orders_history where order_key = 2 limit 1`;
-    expect(await rebuild('orders')).toMatchObject([{ corrected_versions: Number(counts?.wrong), added_versions: Number(counts?.gone), removed_versions: 1 }]);
+    expect(await rebuild('orders')).toMatchObject([
+      { corrected_versions: Number(counts?.wrong), added_versions: Number(counts?.gone), removed_versions: 1 },
+    ]);
     expect(Number(counts?.wrong)).toBeGreaterThan(0);
     expect(Number(counts?.gone)).toBeGreaterThan(0);
     expect(await everything('orders')).toEqual(before);
@@ -256,7 +334,10 @@ describe('rebuild', () => {
     await pipeline.warehouse`drop index dim_orders_history_one_current_version`;
     const columns = `order_key, customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date,
       valid_from, valid_to, is_current, cdc_operation, cdc_timestamp, batch_id, created_at, updated_at, captured_at, change_line`;
-    const copy = (status: string) => pipeline.warehouse.unsafe(`insert into dim_orders_history (${columns}) select ${columns.replace('order_status', status)} from dim_orders_history where order_key in (1, 2) and is_current`);
+    const copy = (status: string) =>
+      pipeline.warehouse.unsafe(
+        `insert into dim_orders_history (${columns}) select ${columns.replace('order_status', status)} from dim_orders_history where order_key in (1, 2) and is_current`,
+      );
     await copy("'altered'");
     await copy('order_status');
     expect(await rebuild('orders')).toMatchObject([{ corrected_versions: 0, added_versions: 0, removed_versions: 6 }]);
@@ -294,7 +375,10 @@ describe('rebuild', () => {
     await rm(folder('processed', name));
     await pipeline.warehouse`update dim_orders_history set quantity = quantity + 1 where order_key = 1`;
     const broken = await everything('orders');
-    await expect(rebuild('orders')).rejects.toMatchObject({ message: expect.stringContaining('the change log does not hold every batch of the ledger') as string, detail: expect.stringContaining(name.replace('.json.gz', '')) as string });
+    await expect(rebuild('orders')).rejects.toMatchObject({
+      message: expect.stringContaining('the change log does not hold every batch of the ledger') as string,
+      detail: expect.stringContaining(name.replace('.json.gz', '')) as string,
+    });
     expect(await everything('orders')).toEqual(broken);
     expect(broken).not.toEqual(before);
   });
@@ -303,7 +387,9 @@ describe('rebuild', () => {
     const other = connect(pipeline.admin.warehouse, 'test', 1);
     await pipeline.warehouse.begin(async (transaction) => {
       await transaction`select tidemark.open_replay('orders', true)`;
-      expect(await other`select pg_try_advisory_lock(hashtextextended('tidemark.dimension orders', 0)) as is_free`).toEqual([{ is_free: false }]);
+      expect(
+        await other`select pg_try_advisory_lock(hashtextextended('tidemark.dimension orders', 0)) as is_free`,
+      ).toEqual([{ is_free: false }]);
       expect(Number((await other`select count(*) from tidemark.versions`)[0]?.count)).toBeGreaterThan(0);
     });
     await other.end();

@@ -17,13 +17,19 @@ const report: (readonly [rule: string, file: string, order: string, property: st
 async function firstBroken(subjects: readonly Subject[]): Promise<{ property: string; order: string } | undefined> {
   for (const property of PROPERTIES)
     for (const subject of subjects) {
-      const holds = await tryProperty(property, subject, { seed: SEED, runs: RUNS, endOnFailure: true }).then(() => true, () => false);
+      const holds = await tryProperty(property, subject, { seed: SEED, runs: RUNS, endOnFailure: true }).then(
+        () => true,
+        () => false,
+      );
       if (!holds) return { property: property.name, order: subject.order };
     }
   return undefined;
 }
 
-async function withSubjects<T>(mutation: Mutation | undefined, work: (subjects: readonly Subject[]) => Promise<T>): Promise<T> {
+async function withSubjects<T>(
+  mutation: Mutation | undefined,
+  work: (subjects: readonly Subject[]) => Promise<T>,
+): Promise<T> {
   const { sql, settings, drop } = await createWarehouseDatabase();
   try {
     await registerTables(sql);
@@ -49,11 +55,18 @@ afterAll(() => {
   process.stdout.write(`\n${formatTable(['rule', 'broken in', 'order', 'property that went red'], report)}\n`);
 });
 
-test('unbroken, every property holds', () => withSubjects(undefined, async (subjects) => { expect(await firstBroken(subjects)).toBeUndefined(); }));
+test('unbroken, every property holds', () =>
+  withSubjects(undefined, async (subjects) => {
+    expect(await firstBroken(subjects)).toBeUndefined();
+  }));
 
-test.each(MUTATIONS.map((mutation) => [mutation.rule, mutation] as const))('broken, it is noticed: %s', (rule, mutation) => withSubjects(mutation, async (subjects) => {
-  const broken = await firstBroken(subjects);
-  report.push([rule, mutation.file, broken?.order ?? '-', broken?.property ?? 'NONE: it lives']);
-  process.stderr.write(`${broken === undefined ? 'lives' : 'noticed'}: ${rule}\n`);
-  expect(broken).toBeDefined();
-}));
+test.each(MUTATIONS.map((mutation) => [mutation.rule, mutation] as const))(
+  'broken, it is noticed: %s',
+  (rule, mutation) =>
+    withSubjects(mutation, async (subjects) => {
+      const broken = await firstBroken(subjects);
+      report.push([rule, mutation.file, broken?.order ?? '-', broken?.property ?? 'NONE: it lives']);
+      process.stderr.write(`${broken === undefined ? 'lives' : 'noticed'}: ${rule}\n`);
+      expect(broken).toBeDefined();
+    }),
+);

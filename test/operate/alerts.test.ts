@@ -8,8 +8,12 @@ import { runCli } from '../support/cli.js';
 /** Every rule of tidemark.alert_rules, driven in and out again, and seen in SQL, in status, in the metrics, and in the suite of checks that is for the gravest. */
 
 let pipeline: TestPipeline;
-beforeAll(async () => { pipeline = await createPipeline(); });
-afterAll(async () => { await pipeline.drop(); });
+beforeAll(async () => {
+  pipeline = await createPipeline();
+});
+afterAll(async () => {
+  await pipeline.drop();
+});
 
 interface Drill {
   readonly rule: string;
@@ -22,11 +26,20 @@ interface Drill {
 }
 
 /** A batch that was applied a minute ago. */
-const batch = ({ name = 'b1', sequence = 1, previous = 'null', seconds = 1, changes = 100, absorbed = 0, ago = 1 } = {}) => `
+const batch = ({
+  name = 'b1',
+  sequence = 1,
+  previous = 'null',
+  seconds = 1,
+  changes = 100,
+  absorbed = 0,
+  ago = 1,
+} = {}) => `
   insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, change_count, previous_checksum, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
   select 'orders', '${name}', ${String(sequence)}, m, ${String(changes)}, ${previous}, '${name}', '{}', 0, 0, ${String(absorbed)}, m - interval '${String(seconds)} s', m
   from (select now() - interval '${String(ago)} min') as t (m);`;
-const absorb = "insert into tidemark.absorbed_changes values ('orders', '', 'b1', 1, '{}', 'UPDATE', now(), now(), 'unchanged', null, '{}');";
+const absorb =
+  "insert into tidemark.absorbed_changes values ('orders', '', 'b1', 1, '{}', 'UPDATE', now(), now(), 'unchanged', null, '{}');";
 const reject = `insert into tidemark.rejected_changes (dimension_name, shard, batch_id, change_line, reason, change, rejected_at) values ('orders', '', 'b1', 1, 'r', '{}', now());`;
 /** A run of an extractor or loader that lives: its session is one that this test holds. */
 const run = (name: string, metrics: string, status = 'running') => `
@@ -34,29 +47,112 @@ const run = (name: string, metrics: string, status = 'running') => `
   select '${name}', 'run of ${name}', now() at time zone 'UTC', ${status === 'running' ? 'null' : "now() at time zone 'UTC'"}, '${status}',
     jsonb_build_object('backend_pid', a.pid, 'backend_start', a.backend_start) || ${metrics}
   from pg_stat_activity as a where a.pid = pg_backend_pid();`;
-const report = (name: string, metrics: string) => `update public.pipeline_metadata set performance_metrics = performance_metrics || ${metrics}, updated_at = now() at time zone 'UTC' where run_id = 'run of ${name}';`;
-const polled = (ago: string, pending: number) => `jsonb_build_object('interval_seconds', 10, 'table_success', jsonb_build_object('orders', now() - interval '${ago}', 'customers', now(), 'products', now()),
+const report = (name: string, metrics: string) =>
+  `update public.pipeline_metadata set performance_metrics = performance_metrics || ${metrics}, updated_at = now() at time zone 'UTC' where run_id = 'run of ${name}';`;
+const polled = (
+  ago: string,
+  pending: number,
+) => `jsonb_build_object('interval_seconds', 10, 'table_success', jsonb_build_object('orders', now() - interval '${ago}', 'customers', now(), 'products', now()),
   'pending_batches', jsonb_build_object('orders', ${String(pending)}), 'table_errors', '{}'::jsonb)`;
 
 const DRILLS: readonly Drill[] = [
-  { rule: 'High Latency', severity: 'warning', table: 'orders', into: batch({ seconds: 121 }), outOf: batch({ name: 'b2', sequence: 2, previous: "'b1'" }) + "update tidemark.batches set applied_at = applied_at - interval '2 hours', apply_started_at = apply_started_at - interval '2 hours' where batch_id = 'b1'" },
-  { rule: 'Processing Backlog', severity: 'critical', table: 'orders', into: batch({ ago: 6 }) + run('extract', polled('1 s', 1)), outOf: report('extract', polled('1 s', 0)) },
-  { rule: 'High Duplicate Rate', severity: 'warning', table: 'orders', into: batch({ absorbed: 1 }) + absorb, outOf: batch({ name: 'b2', sequence: 2, previous: "'b1'", changes: 1_000_000 }) },
-  { rule: 'Missing Changes', severity: 'critical', table: 'orders', into: "select tidemark.note_reconciliation('orders', 1000, 1, 1, 0, 0, now() - interval '1 hour')", outOf: "select tidemark.note_reconciliation('orders', 1000, 0, 0, 0, 0, now())" },
-  { rule: 'Rejected Changes', severity: 'critical', table: 'orders', into: batch() + reject, outOf: 'delete from tidemark.rejected_changes' },
-  { rule: 'Table Failing', severity: 'critical', table: 'orders', subject: 'load', into: run('load', `'{"table_errors": {"orders": {"at": "2026-02-01T11:59:00Z", "error": "a bad file"}}}'`), outOf: report('load', `'{"table_errors": {}}'`) },
-  { rule: 'No Recent Batch', severity: 'critical', table: 'orders', into: run('extract', polled('61 s', 0)), outOf: report('extract', polled('1 s', 0)) },
-  { rule: 'Gap In Chain', severity: 'critical', table: 'orders', subject: 'b2', into: batch({ ago: 2 }) + batch({ name: 'b2', sequence: 2, previous: "'lost'" }), outOf: "update tidemark.batches set previous_checksum = 'b1' where batch_id = 'b2'" },
-  { rule: 'Check Violations', severity: 'critical', subject: 'scd2: versions do not overlap', into: `select tidemark.note_checks('[{"suite": "scd2", "check": "versions do not overlap", "violations": 2}]', now())`, outOf: `select tidemark.note_checks('[{"suite": "scd2", "check": "versions do not overlap", "violations": 0}]', now())` },
-  { rule: 'Disk Nearly Full', severity: 'warning', subject: 'extract on here', into: run('extract', `'{"host": "here", "disk_utilization": 0.91}'`), outOf: report('extract', `'{"disk_utilization": 0.9}'`) },
-  { rule: 'Connections Nearly Used Up', severity: 'warning', into: "update tidemark.alert_rules set threshold = 0.001 where rule_name = 'Connections Nearly Used Up'", outOf: "update tidemark.alert_rules set threshold = 0.8 where rule_name = 'Connections Nearly Used Up'" },
-  { rule: 'Pipeline Stopped', severity: 'info', subject: 'load', into: run('load', `'{"interval_seconds": 10}'`, 'succeeded'), outOf: run('load', `'{"interval_seconds": 10}'`).replace("'run of load'", "'another run'") },
+  {
+    rule: 'High Latency',
+    severity: 'warning',
+    table: 'orders',
+    into: batch({ seconds: 121 }),
+    outOf:
+      batch({ name: 'b2', sequence: 2, previous: "'b1'" }) +
+      "update tidemark.batches set applied_at = applied_at - interval '2 hours', apply_started_at = apply_started_at - interval '2 hours' where batch_id = 'b1'",
+  },
+  {
+    rule: 'Processing Backlog',
+    severity: 'critical',
+    table: 'orders',
+    into: batch({ ago: 6 }) + run('extract', polled('1 s', 1)),
+    outOf: report('extract', polled('1 s', 0)),
+  },
+  {
+    rule: 'High Duplicate Rate',
+    severity: 'warning',
+    table: 'orders',
+    into: batch({ absorbed: 1 }) + absorb,
+    outOf: batch({ name: 'b2', sequence: 2, previous: "'b1'", changes: 1_000_000 }),
+  },
+  {
+    rule: 'Missing Changes',
+    severity: 'critical',
+    table: 'orders',
+    into: "select tidemark.note_reconciliation('orders', 1000, 1, 1, 0, 0, now() - interval '1 hour')",
+    outOf: "select tidemark.note_reconciliation('orders', 1000, 0, 0, 0, 0, now())",
+  },
+  {
+    rule: 'Rejected Changes',
+    severity: 'critical',
+    table: 'orders',
+    into: batch() + reject,
+    outOf: 'delete from tidemark.rejected_changes',
+  },
+  {
+    rule: 'Table Failing',
+    severity: 'critical',
+    table: 'orders',
+    subject: 'load',
+    into: run('load', `'{"table_errors": {"orders": {"at": "2026-02-01T11:59:00Z", "error": "a bad file"}}}'`),
+    outOf: report('load', `'{"table_errors": {}}'`),
+  },
+  {
+    rule: 'No Recent Batch',
+    severity: 'critical',
+    table: 'orders',
+    into: run('extract', polled('61 s', 0)),
+    outOf: report('extract', polled('1 s', 0)),
+  },
+  {
+    rule: 'Gap In Chain',
+    severity: 'critical',
+    table: 'orders',
+    subject: 'b2',
+    into: batch({ ago: 2 }) + batch({ name: 'b2', sequence: 2, previous: "'lost'" }),
+    outOf: "update tidemark.batches set previous_checksum = 'b1' where batch_id = 'b2'",
+  },
+  {
+    rule: 'Check Violations',
+    severity: 'critical',
+    subject: 'scd2: versions do not overlap',
+    into: `select tidemark.note_checks('[{"suite": "scd2", "check": "versions do not overlap", "violations": 2}]', now())`,
+    outOf: `select tidemark.note_checks('[{"suite": "scd2", "check": "versions do not overlap", "violations": 0}]', now())`,
+  },
+  {
+    rule: 'Disk Nearly Full',
+    severity: 'warning',
+    subject: 'extract on here',
+    into: run('extract', `'{"host": "here", "disk_utilization": 0.91}'`),
+    outOf: report('extract', `'{"disk_utilization": 0.9}'`),
+  },
+  {
+    rule: 'Connections Nearly Used Up',
+    severity: 'warning',
+    into: "update tidemark.alert_rules set threshold = 0.001 where rule_name = 'Connections Nearly Used Up'",
+    outOf: "update tidemark.alert_rules set threshold = 0.8 where rule_name = 'Connections Nearly Used Up'",
+  },
+  {
+    rule: 'Pipeline Stopped',
+    severity: 'info',
+    subject: 'load',
+    into: run('load', `'{"interval_seconds": 10}'`, 'succeeded'),
+    outOf: run('load', `'{"interval_seconds": 10}'`).replace("'run of load'", "'another run'"),
+  },
 ];
 
-const inSql = async (): Promise<string[]> => (await pipeline.warehouse`select rule_name from tidemark.alerts`).map(({ rule_name }) => rule_name as string);
-const inStatus = async (): Promise<string[]> => (await pipelineStatus(pipeline.settings)).alerts.map(({ rule_name }) => rule_name);
-const samples = async () => (await renderMetrics(pipeline.settings)).split('\n').filter((line) => line.startsWith('tidemark_alert'));
-const sampleOf = ({ rule, severity, table = '', subject = '' }: Drill) => `tidemark_alert{alert="${rule}",severity="${severity}",table="${table}",subject="${subject}"} 1`;
+const inSql = async (): Promise<string[]> =>
+  (await pipeline.warehouse`select rule_name from tidemark.alerts`).map(({ rule_name }) => rule_name as string);
+const inStatus = async (): Promise<string[]> =>
+  (await pipelineStatus(pipeline.settings)).alerts.map(({ rule_name }) => rule_name);
+const samples = async () =>
+  (await renderMetrics(pipeline.settings)).split('\n').filter((line) => line.startsWith('tidemark_alert'));
+const sampleOf = ({ rule, severity, table = '', subject = '' }: Drill) =>
+  `tidemark_alert{alert="${rule}",severity="${severity}",table="${table}",subject="${subject}"} 1`;
 const inChecks = async () => (await runCli(['check', 'alerts'], pipeline.env)).code === 3;
 
 test.each(DRILLS.map((drill) => [drill.rule, drill] as const))('%s comes and goes', async (rule, drill) => {
@@ -66,7 +162,9 @@ test.each(DRILLS.map((drill) => [drill.rule, drill] as const))('%s comes and goe
     expect(await inSql()).toEqual([]);
     await session.unsafe(drill.into);
     expect([await inSql(), await inStatus()]).toEqual([[rule], [rule]]);
-    expect(await samples()).toEqual(expect.arrayContaining([sampleOf(drill), `tidemark_alerts{severity="${drill.severity}"} 1`]));
+    expect(await samples()).toEqual(
+      expect.arrayContaining([sampleOf(drill), `tidemark_alerts{severity="${drill.severity}"} 1`]),
+    );
     // A check that failed is found by itself.
     expect(await inChecks()).toBe(drill.severity === 'critical' && rule !== 'Check Violations');
     await session.unsafe(drill.outOf);
@@ -80,6 +178,8 @@ test.each(DRILLS.map((drill) => [drill.rule, drill] as const))('%s comes and goe
 });
 
 test('every rule has its drill', async () => {
-  const rules = (await pipeline.warehouse`select rule_name from tidemark.alert_rules`).map(({ rule_name }) => rule_name as string);
+  const rules = (await pipeline.warehouse`select rule_name from tidemark.alert_rules`).map(
+    ({ rule_name }) => rule_name as string,
+  );
   expect(DRILLS.map(({ rule }) => rule).sort()).toEqual(rules.sort());
 });

@@ -18,14 +18,20 @@ beforeEach(async () => {
   pipeline = await createPipeline();
   await pipeline.source`insert into customers (full_name, email) values ('Ada', 'a@x')`;
 });
-afterEach(async () => { await pipeline.drop(); });
+afterEach(async () => {
+  await pipeline.drop();
+});
 
 const RETENTION = { CDC_LOG_RETENTION_DAYS: '10' };
 const ALL = { CDC_LOG_RETENTION_DAYS: '10', ABSORBED_RETENTION_DAYS: '10', RUN_RETENTION_DAYS: '10' };
-const prune = (settings: Record<string, string>, ...args: string[]): Promise<CliResult> => runCli(['prune', ...args], { ...pipeline.env, ...settings });
+const prune = (settings: Record<string, string>, ...args: string[]): Promise<CliResult> =>
+  runCli(['prune', ...args], { ...pipeline.env, ...settings });
 const pruned = async (...args: string[]) => JSON.parse((await prune(ALL, '--json', ...args)).stdout) as Pruned;
 const folder = () => path.join(pipeline.settings.cdc_log_dir, 'customers');
-const files = async () => (await readdir(folder(), { recursive: true })).filter((name) => name.endsWith('.gz') || name.endsWith('.json')).sort();
+const files = async () =>
+  (await readdir(folder(), { recursive: true }))
+    .filter((name) => name.endsWith('.gz') || name.endsWith('.json'))
+    .sort();
 const processed = async () => (await readdir(path.join(folder(), 'processed'))).sort();
 const absorbed = async () => (await pipeline.warehouse`select 1 from tidemark.absorbed_changes`).length;
 
@@ -43,14 +49,30 @@ async function grown(): Promise<void> {
 
 /** Makes batches older, all but so many of the newest: in their names, checkpoints and rows. */
 async function age(butNewest = 1): Promise<void> {
-  const batches = await pipeline.warehouse<{ batch_id: string; sequence: string }[]>`select batch_id, sequence from tidemark.batches order by sequence`;
-  for (const { batch_id: name, sequence } of batches.slice(0, batches.length - butNewest).filter(({ batch_id }) => !batch_id.startsWith('changes_2020'))) {
+  const batches = await pipeline.warehouse<
+    { batch_id: string; sequence: string }[]
+  >`select batch_id, sequence from tidemark.batches order by sequence`;
+  for (const { batch_id: name, sequence } of batches
+    .slice(0, batches.length - butNewest)
+    .filter(({ batch_id }) => !batch_id.startsWith('changes_2020'))) {
     const old = name.replace(/^changes_\d{4}/, 'changes_2020');
     const file = path.join(folder(), 'processed', `${name}.json.gz`);
-    await writeFile(file, gzipSync(gunzipSync(await readFile(file)).toString().replaceAll(name, old)));
+    await writeFile(
+      file,
+      gzipSync(
+        gunzipSync(await readFile(file))
+          .toString()
+          .replaceAll(name, old),
+      ),
+    );
     await rename(file, path.join(folder(), 'processed', `${old}.json.gz`));
     const checkpoint = path.join(folder(), 'checkpoints', `${sequence}.json`);
-    await writeFile(checkpoint, (await readFile(checkpoint, 'utf8')).replaceAll(name, old).replace(/"extracted_at": "\d{4}/, '"extracted_at": "2020'));
+    await writeFile(
+      checkpoint,
+      (await readFile(checkpoint, 'utf8'))
+        .replaceAll(name, old)
+        .replace(/"extracted_at": "\d{4}/, '"extracted_at": "2020'),
+    );
     await pipeline.warehouse.begin(async (sql) => {
       await sql`update tidemark.absorbed_changes set batch_id = ${old}, captured_at = captured_at - interval '2000 days' where batch_id = ${name}`;
       await sql`update public.dim_customers_history set batch_id = ${old}, captured_at = captured_at - interval '2000 days' where batch_id = ${name}`;
@@ -80,13 +102,23 @@ describe('tidemark prune', () => {
     expect(stdout).toMatch(/^customers +3 +3 +1$/m);
     expect(stdout).toMatch(/^orders +0 +0 +0$/m);
     expect(stdout).toContain('removed besides: 1 run, 0 reconciliations');
-    expect(await files()).toEqual([expect.stringMatching(/^checkpoints\/4.json/), expect.stringMatching(/^processed\/changes_2\d+_\d+_\d+.json.gz/)]);
+    expect(await files()).toEqual([
+      expect.stringMatching(/^checkpoints\/4.json/),
+      expect.stringMatching(/^processed\/changes_2\d+_\d+_\d+.json.gz/),
+    ]);
     expect(await absorbed()).toBe(2);
-    expect((await runChecks(pipeline.warehouse, ['scd2', 'pipeline'])).filter(({ violations }) => violations > 0)).toEqual([]);
-    expect(await pruned()).toMatchObject({ tables: [{ batch_files: 0, checkpoints: 0, absorbed_changes: 0 }, {}, {}], runs: 0 });
+    expect(
+      (await runChecks(pipeline.warehouse, ['scd2', 'pipeline'])).filter(({ violations }) => violations > 0),
+    ).toEqual([]);
+    expect(await pruned()).toMatchObject({
+      tables: [{ batch_files: 0, checkpoints: 0, absorbed_changes: 0 }, {}, {}],
+      runs: 0,
+    });
     await pipeline.source`update customers set full_name = 'Ada L.', updated_at = now()`;
     await extractTables({ settings: pipeline.settings, tables: ['customers'] });
-    expect(await loadTables({ settings: pipeline.settings, tables: ['customers'] })).toMatchObject([{ inserted_versions: 1, closed_versions: 1 }]);
+    expect(await loadTables({ settings: pipeline.settings, tables: ['customers'] })).toMatchObject([
+      { inserted_versions: 1, closed_versions: 1 },
+    ]);
   });
 
   test('with --dry-run finds the same and removes nothing', async () => {
@@ -96,14 +128,20 @@ describe('tidemark prune', () => {
     expect(stdout).toMatch(/^customers +3 +3 +1$/m);
     expect(stdout).toMatch(/would be removed besides: 1 run, .*\nnothing was removed$/m);
     expect([await files(), await absorbed()]).toEqual([before, changes]);
-    expect(await pruned('--dry-run')).toMatchObject({ is_dry_run: true, runs: 1, tables: [{ table: 'customers', batch_files: 3, checkpoints: 3, absorbed_changes: 1 }, {}, {}] });
+    expect(await pruned('--dry-run')).toMatchObject({
+      is_dry_run: true,
+      runs: 1,
+      tables: [{ table: 'customers', batch_files: 3, checkpoints: 3, absorbed_changes: 1 }, {}, {}],
+    });
   });
 
   test('keeps everything for ever unless told otherwise, and says so', async () => {
     await grown();
     const before = await files();
     const { stdout } = await prune({});
-    expect(stdout).toContain('kept for ever: batch files and checkpoints (CDC_LOG_RETENTION_DAYS), absorbed changes (ABSORBED_RETENTION_DAYS), runs and reconciliations (RUN_RETENTION_DAYS)');
+    expect(stdout).toContain(
+      'kept for ever: batch files and checkpoints (CDC_LOG_RETENTION_DAYS), absorbed changes (ABSORBED_RETENTION_DAYS), runs and reconciliations (RUN_RETENTION_DAYS)',
+    );
     expect([await files(), await absorbed()]).toEqual([before, 3]);
   });
 
@@ -122,11 +160,17 @@ describe('tidemark prune', () => {
     }
     await pipeline.warehouse`select tidemark.prune_absorbed_changes('customers', 'infinity', 100)`;
     expect(await absorbed()).toBe(2);
-    expect(await verifyTables(owning(pipeline.settings), ['customers'])).toMatchObject([{ differences: 0, missing: [] }]);
+    expect(await verifyTables(owning(pipeline.settings), ['customers'])).toMatchObject([
+      { differences: 0, missing: [] },
+    ]);
     expect(await runCli(['rebuild', '--table', 'customers'], pipeline.env)).toMatchObject({ code: 0 });
     expect(await absorbed()).toBe(3);
-    expect([...await pipeline.warehouse`select pruned_before from tidemark.dimensions where dimension_name = 'customers'`]).toEqual([{ pruned_before: null }]);
-    expect((await runChecks(pipeline.warehouse, ['scd2', 'pipeline'])).filter(({ violations }) => violations > 0)).toEqual([]);
+    expect([
+      ...(await pipeline.warehouse`select pruned_before from tidemark.dimensions where dimension_name = 'customers'`),
+    ]).toEqual([{ pruned_before: null }]);
+    expect(
+      (await runChecks(pipeline.warehouse, ['scd2', 'pipeline'])).filter(({ violations }) => violations > 0),
+    ).toEqual([]);
   });
 
   test('keeps the newest applied batch with its checkpoint, whatever quiet polls followed, so that it can be loaded once more', async () => {
@@ -135,13 +179,26 @@ describe('tidemark prune', () => {
     const log = changeLogOf(pipeline.settings.cdc_log_dir, 'customers');
     const newest = await readCheckpoint(log, 4);
     if (newest === undefined) throw new Error('no checkpoint');
-    const quiet = { ...newest, batch_id: null, checksum: null, change_count: 0, previous_batch_id: newest.batch_id, previous_checksum: newest.checksum };
+    const quiet = {
+      ...newest,
+      batch_id: null,
+      checksum: null,
+      change_count: 0,
+      previous_batch_id: newest.batch_id,
+      previous_checksum: newest.checksum,
+    };
     for (const sequence of [5, 6]) await publishCheckpoint(log, { ...quiet, sequence });
     expect((await prune(RETENTION)).stdout).toMatch(/^customers +3 +4 +0$/m);
-    expect(await files()).toEqual(['checkpoints/4.json', 'checkpoints/6.json', expect.stringMatching(/^processed\/changes_2020\S+.json.gz/)]);
+    expect(await files()).toEqual([
+      'checkpoints/4.json',
+      'checkpoints/6.json',
+      expect.stringMatching(/^processed\/changes_2020\S+.json.gz/),
+    ]);
     const [kept = ''] = await processed();
     await rename(path.join(folder(), 'processed', kept), path.join(folder(), kept));
-    expect(await loadTables({ settings: pipeline.settings, tables: ['customers'] })).toMatchObject([{ batches: 0, skipped: 1 }]);
+    expect(await loadTables({ settings: pipeline.settings, tables: ['customers'] })).toMatchObject([
+      { batches: 0, skipped: 1 },
+    ]);
   });
 
   test('refuses a table that is not registered', async () => {
@@ -150,13 +207,19 @@ describe('tidemark prune', () => {
 });
 
 /** Both ways to remove old files, which ask the ledger in the same way. */
-describe.each([['tidemark prune', 'prune'], ['tidemark load', 'load']])('%s', (_, command) => {
+describe.each([
+  ['tidemark prune', 'prune'],
+  ['tidemark load', 'load'],
+])('%s', (_, command) => {
   const removeOld = (): Promise<CliResult> => runCli([command], { ...pipeline.env, ...RETENTION });
 
   test('removes the files of batches that are loaded and settled', async () => {
     await grown();
     expect((await removeOld()).code).toBe(0);
-    expect(await files()).toEqual([expect.stringMatching(/^checkpoints\/4.json/), expect.stringMatching(/^processed\/changes_2\d+_\d+_\d+.json.gz/)]);
+    expect(await files()).toEqual([
+      expect.stringMatching(/^checkpoints\/4.json/),
+      expect.stringMatching(/^processed\/changes_2\d+_\d+_\d+.json.gz/),
+    ]);
   });
 
   test('keeps an applied batch that the ledger does not know, and what follows it', async () => {
@@ -179,7 +242,12 @@ describe.each([['tidemark prune', 'prune'], ['tidemark load', 'load']])('%s', (_
     const { code, stderr } = await removeOld();
     expect([code, await processed()]).toEqual([0, [second, expect.any(String), expect.any(String)]]);
     expect(stderr).toMatch(/are kept from changes_2020\S+ on: rejected changes of it wait/);
-    expect(await runCli(['rejected', '--dismiss', `${second.replace('.json.gz', '')}:9`, '--reason', 'made by the test'], pipeline.env)).toMatchObject({ code: 0 });
+    expect(
+      await runCli(
+        ['rejected', '--dismiss', `${second.replace('.json.gz', '')}:9`, '--reason', 'made by the test'],
+        pipeline.env,
+      ),
+    ).toMatchObject({ code: 0 });
     expect((await removeOld()).code).toBe(0);
     expect(await processed()).toHaveLength(1);
   });
@@ -189,14 +257,23 @@ test('a load does not fail where an old checkpoint cannot be read, and says whic
   await grown();
   await writeFile(path.join(folder(), 'checkpoints', '2.json'), 'no checkpoint');
   const { code, stderr } = await runCli(['load'], { ...pipeline.env, ...RETENTION });
-  expect([code, stderr]).toEqual([0, expect.stringMatching(/old batches of customers could not be removed: error: a checkpoint cannot be read[^]*checkpoints\/2\.json/)]);
+  expect([code, stderr]).toEqual([
+    0,
+    expect.stringMatching(
+      /old batches of customers could not be removed: error: a checkpoint cannot be read[^]*checkpoints\/2\.json/,
+    ),
+  ]);
   expect(await processed()).toHaveLength(4);
-  expect(await prune(RETENTION)).toMatchObject({ code: 1, stderr: expect.stringContaining('checkpoints/2.json') as string });
+  expect(await prune(RETENTION)).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('checkpoints/2.json') as string,
+  });
 });
 
 test('a load that goes on and on removes old files once in a while, and does not fail where the ledger cannot be asked', async () => {
   await grown();
-  const loads = () => loadTables({ settings: { ...pipeline.settings, cdc_log_retention_days: 10 }, tables: ['customers'] });
+  const loads = () =>
+    loadTables({ settings: { ...pipeline.settings, cdc_log_retention_days: 10 }, tables: ['customers'] });
   const [first = ''] = await processed();
   const file = path.join(folder(), 'processed', first);
   const kept = await readFile(file);

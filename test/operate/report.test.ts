@@ -11,16 +11,27 @@ beforeAll(async () => {
   pipeline = await createPipeline();
   expect((await runCli(['demo'], pipeline.env)).code).toBe(0);
 });
-afterAll(async () => { await pipeline.drop(); });
+afterAll(async () => {
+  await pipeline.drop();
+});
 
-const report = (...args: string[]) => runCli(['report', ...(args.includes('--output') ? [] : ['--output', pipeline.folder]), ...args], pipeline.env);
+const report = (...args: string[]) =>
+  runCli(['report', ...(args.includes('--output') ? [] : ['--output', pipeline.folder]), ...args], pipeline.env);
 
 /** The rows of the table below a heading, as cells. */
 function rowsBelow(text: string, heading: string): string[][] {
-  const below = text.slice(text.indexOf(heading) + heading.length).trim().split('\n');
+  const below = text
+    .slice(text.indexOf(heading) + heading.length)
+    .trim()
+    .split('\n');
   const from = below.findIndex((line) => line.startsWith('|---'));
   const rows = below.slice(from + 1);
-  return rows.slice(0, rows.findIndex((line) => !line.startsWith('|'))).map((line) => line.slice(2, -2).split(' | '));
+  return rows
+    .slice(
+      0,
+      rows.findIndex((line) => !line.startsWith('|')),
+    )
+    .map((line) => line.slice(2, -2).split(' | '));
 }
 
 describe('tidemark report', () => {
@@ -30,8 +41,17 @@ describe('tidemark report', () => {
     expect(path.basename(stdout.trim())).toMatch(/^scd2_lineage_report_\d{8}_\d{6}_\d{3}\.md$/);
     const text = await readFile(stdout.trim(), 'utf8');
     expect(rowsBelow(text, '## orders')[0]?.slice(0, 3)).toEqual(['4', '3', '1']);
-    expect(rowsBelow(text, '### How often rows change')).toEqual([['1', '2'], ['2', '1']]);
-    expect(rowsBelow(text, '### The longest histories')[0]).toEqual(['{"order\\_key" : 1}', '2', '2026-02-01 09:00:00', '2026-02-01 09:10:00', 'current']);
+    expect(rowsBelow(text, '### How often rows change')).toEqual([
+      ['1', '2'],
+      ['2', '1'],
+    ]);
+    expect(rowsBelow(text, '### The longest histories')[0]).toEqual([
+      '{"order\\_key" : 1}',
+      '2',
+      '2026-02-01 09:00:00',
+      '2026-02-01 09:10:00',
+      'current',
+    ]);
   });
 
   test('shows for a key each version with the batch file and the line its change came from, which is where it is', async () => {
@@ -45,7 +65,8 @@ describe('tidemark report', () => {
     for (const [index, status] of ['pending', 'confirmed'].entries()) {
       const [file = '', line = ''] = versions[index]?.slice(5, 7).map((text) => text.replaceAll('\\', '')) ?? [];
       const content = await readFile(path.join(pipeline.settings.cdc_log_dir, file));
-      const changes = (file.endsWith('.gz') ? gunzipSync(content) : content).toString().split('"changes": [\n')[1]?.split('\n') ?? [];
+      const changes =
+        (file.endsWith('.gz') ? gunzipSync(content) : content).toString().split('"changes": [\n')[1]?.split('\n') ?? [];
       expect(changes[Number(line) - 1]).toContain(`"order_status":"${status}"`);
     }
   });
@@ -60,7 +81,11 @@ describe('tidemark report', () => {
     [['--table', 'nothing'], 2, 'no table of that name is registered: nothing'],
     [['--table', 'orders', '--key', '99'], 1, 'the key has no history'],
     [['--table', 'orders', '--key', '1', '--key', '2'], 1, 'the key does not fit the dimension'],
-    [['--table', 'orders', '--key', 'one'], 2, '--key is no key of orders: invalid input syntax for type integer: "one"'],
+    [
+      ['--table', 'orders', '--key', 'one'],
+      2,
+      '--key is no key of orders: invalid input syntax for type integer: "one"',
+    ],
   ])('%j is refused', async (args, code, message) => {
     const refused = await report(...args);
     expect(refused.stderr).toContain(message);

@@ -17,17 +17,27 @@ beforeAll(async () => {
   pipeline = await createPipeline({ METRICS_PORT: '0' });
   server = await serveMetrics(pipeline.settings);
 });
-afterEach(async () => { await empty(pipeline.warehouse); });
+afterEach(async () => {
+  await empty(pipeline.warehouse);
+});
 afterAll(async () => {
   await server.close();
   await pipeline.drop();
 });
 
-interface Reply { readonly status: number; readonly body: string; readonly type: string; readonly headers: IncomingMessage['headers'] }
+interface Reply {
+  readonly status: number;
+  readonly body: string;
+  readonly type: string;
+  readonly headers: IncomingMessage['headers'];
+}
 
 async function ask(url: string, options: { method?: string; host?: string } = {}): Promise<Reply> {
-  const asked = request(url, { method: options.method ?? 'GET', headers: options.host === undefined ? {} : { host: options.host } }).end();
-  const [reply] = await once(asked, 'response') as [IncomingMessage];
+  const asked = request(url, {
+    method: options.method ?? 'GET',
+    headers: options.host === undefined ? {} : { host: options.host },
+  }).end();
+  const [reply] = (await once(asked, 'response')) as [IncomingMessage];
   let body = '';
   for await (const chunk of reply) body += String(chunk);
   return { status: reply.statusCode ?? 0, body, type: reply.headers['content-type'] ?? '', headers: reply.headers };
@@ -35,10 +45,15 @@ async function ask(url: string, options: { method?: string; host?: string } = {}
 
 /** The samples of a page by their name and labels. */
 function samples(page: string): Record<string, number> {
-  return Object.fromEntries(page.split('\n').filter((line) => line !== '' && !line.startsWith('#')).map((line) => {
-    const place = line.lastIndexOf(' ');
-    return [line.slice(0, place), Number(line.slice(place + 1))];
-  }));
+  return Object.fromEntries(
+    page
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('#'))
+      .map((line) => {
+        const place = line.lastIndexOf(' ');
+        return [line.slice(0, place), Number(line.slice(place + 1))];
+      }),
+  );
 }
 const metrics = async () => samples((await ask(`${server.url}/metrics`)).body);
 
@@ -50,13 +65,18 @@ test('the metrics are the indicators of the warehouse', async () => {
   expect(reply).toMatchObject({ status: 200, type: 'text/plain; version=0.0.4; charset=utf-8' });
   const found = samples(reply.body);
   expect(found).toMatchObject({
-    'tidemark_up{end="source"}': 1, 'tidemark_up{end="warehouse"}': 1,
-    'tidemark_window_changes{table="orders"}': Number(kpi?.changes), 'tidemark_window_batches{table="orders"}': Number(kpi?.batches),
+    'tidemark_up{end="source"}': 1,
+    'tidemark_up{end="warehouse"}': 1,
+    'tidemark_window_changes{table="orders"}': Number(kpi?.changes),
+    'tidemark_window_batches{table="orders"}': Number(kpi?.batches),
     'tidemark_records_processed_per_second{table="orders"}': kpi?.records_processed_per_second as number,
     'tidemark_batch_processing_time_seconds{table="orders",percentile="95"}': kpi?.batch_processing_time_p95 as number,
     'tidemark_end_to_end_latency_seconds{table="orders",percentile="99"}': kpi?.end_to_end_latency_p99 as number,
-    'tidemark_duplicate_rate{table="orders"}': 0, 'tidemark_rejected_changes{table="orders"}': 0, 'tidemark_pending_batches{table="orders"}': 0,
-    'tidemark_runs{pipeline="extract"}': 0, 'tidemark_alerts{severity="critical"}': 0,
+    'tidemark_duplicate_rate{table="orders"}': 0,
+    'tidemark_rejected_changes{table="orders"}': 0,
+    'tidemark_pending_batches{table="orders"}': 0,
+    'tidemark_runs{pipeline="extract"}': 0,
+    'tidemark_alerts{severity="critical"}': 0,
   });
   expect(kpi?.changes).not.toBe('0');
   expect(found['tidemark_watermark_lag_seconds{table="orders"}']).toBeGreaterThan(0);
@@ -71,11 +91,25 @@ test('a pipeline is driven into an alert and out again, seen in SQL, in status, 
     insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, change_count, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, rejected_changes, apply_started_at, applied_at)
     values ('orders', 'b1', 1, now(), 1, 'c', '{}', 0, 0, 0, 1, now(), now());
     insert into tidemark.rejected_changes (dimension_name, shard, batch_id, change_line, reason, change, rejected_at) values ('orders', '', 'b1', 1, 'r', '{}', now())`);
-  expect([...await pipeline.warehouse`select rule_name, measured from tidemark.alerts`]).toEqual([{ rule_name: 'Rejected Changes', measured: 1 }]);
-  expect(await metrics()).toMatchObject({ [sample]: 1, 'tidemark_alerts{severity="critical"}': 1, 'tidemark_rejected_changes{table="orders"}': 1 });
-  expect((await runCli(['status'], pipeline.env)).stdout).toMatch(/Alerts\n.*\n[^\n]*critical +Rejected Changes +orders +rejected_changes > 0 changes/);
-  expect((JSON.parse((await runCli(['status', '--json'], pipeline.env)).stdout) as { alerts: { meaning: string }[] }).alerts[0]?.meaning).toContain('remove the cause');
-  expect(await runCli(['check', 'alerts'], pipeline.env)).toMatchObject({ code: 3, stdout: expect.stringMatching(/FAIL +alerts: no alert is critical \(1\)/) as unknown });
+  expect([...(await pipeline.warehouse`select rule_name, measured from tidemark.alerts`)]).toEqual([
+    { rule_name: 'Rejected Changes', measured: 1 },
+  ]);
+  expect(await metrics()).toMatchObject({
+    [sample]: 1,
+    'tidemark_alerts{severity="critical"}': 1,
+    'tidemark_rejected_changes{table="orders"}': 1,
+  });
+  expect((await runCli(['status'], pipeline.env)).stdout).toMatch(
+    /Alerts\n.*\n[^\n]*critical +Rejected Changes +orders +rejected_changes > 0 changes/,
+  );
+  expect(
+    (JSON.parse((await runCli(['status', '--json'], pipeline.env)).stdout) as { alerts: { meaning: string }[] })
+      .alerts[0]?.meaning,
+  ).toContain('remove the cause');
+  expect(await runCli(['check', 'alerts'], pipeline.env)).toMatchObject({
+    code: 3,
+    stdout: expect.stringMatching(/FAIL +alerts: no alert is critical \(1\)/) as unknown,
+  });
 
   await pipeline.warehouse`delete from tidemark.rejected_changes`;
   expect(await metrics()).toMatchObject({ 'tidemark_alerts{severity="critical"}': 0 });
@@ -87,9 +121,14 @@ test('a pipeline is driven into an alert and out again, seen in SQL, in status, 
 test('status tells the alerts also where a history is locked, and cannot be counted in time', async () => {
   await pipeline.warehouse`select tidemark.note_reconciliation('orders', 1000, 1, 1, 0, 0, now())`;
   const session = await pipeline.warehouse.reserve();
-  await session.unsafe("begin; set local idle_in_transaction_session_timeout = '25s'; lock table public.dim_orders_history in access exclusive mode");
+  await session.unsafe(
+    "begin; set local idle_in_transaction_session_timeout = '25s'; lock table public.dim_orders_history in access exclusive mode",
+  );
   const { code, stdout } = await runCli(['status'], pipeline.env);
-  const isHeld = await session.unsafe('rollback').then(() => true, () => false);
+  const isHeld = await session.unsafe('rollback').then(
+    () => true,
+    () => false,
+  );
   session.release();
   await pipeline.warehouse`delete from tidemark.reconciliations`;
   // It did not wait for the lock.
@@ -103,11 +142,19 @@ test('a table that fails is an alert while its loader runs', async () => {
   const { mkdir, writeFile } = await import('node:fs/promises');
   await mkdir(path.join(folder, 'cdc_logs', 'orders'), { recursive: true });
   await writeFile(path.join(folder, 'cdc_logs', 'orders', 'changes_20200101_000000_000.json'), 'no batch');
-  const loader = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'load', '--watch'], { env: cleanEnvironment(env), stdio: 'ignore' });
+  const loader = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'load', '--watch'], {
+    env: cleanEnvironment(env),
+    stdio: 'ignore',
+  });
   const sample = 'tidemark_alert{alert="Table Failing",severity="critical",table="orders",subject="load"}';
   await until(async () => (await metrics())[sample] === 1);
-  expect(await metrics()).toMatchObject({ 'tidemark_runs{pipeline="load"}': 1, 'tidemark_pending_batches{table="orders"}': 1 });
-  expect(Object.keys(await metrics()).filter((name) => name.startsWith('tidemark_run_memory_bytes{pipeline="load"'))).toHaveLength(1);
+  expect(await metrics()).toMatchObject({
+    'tidemark_runs{pipeline="load"}': 1,
+    'tidemark_pending_batches{table="orders"}': 1,
+  });
+  expect(
+    Object.keys(await metrics()).filter((name) => name.startsWith('tidemark_run_memory_bytes{pipeline="load"')),
+  ).toHaveLength(1);
   loader.kill('SIGTERM');
   await once(loader, 'exit');
   const { rm } = await import('node:fs/promises');
@@ -125,7 +172,10 @@ describe('the server', () => {
     const { settings } = pipeline;
     const lonely = await serveMetrics({ ...settings, warehouse: { ...settings.warehouse, port: 1 } });
     expect(await ask(`${lonely.url}/healthz`)).toMatchObject({ status: 200 });
-    expect(await ask(`${lonely.url}/readyz`)).toMatchObject({ status: 503, body: expect.stringContaining('the warehouse database does not answer') as unknown });
+    expect(await ask(`${lonely.url}/readyz`)).toMatchObject({
+      status: 503,
+      body: expect.stringContaining('the warehouse database does not answer') as unknown,
+    });
     const reply = await ask(`${lonely.url}/metrics`);
     expect(reply.status).toBe(200);
     expect(samples(reply.body)).toMatchObject({ 'tidemark_up{end="source"}': 1, 'tidemark_up{end="warehouse"}': 0 });
@@ -136,7 +186,10 @@ describe('the server', () => {
   test('is not ready on a warehouse that is not migrated', async () => {
     const bare = await createEmptyDatabase('warehouse');
     const other = await serveMetrics({ ...pipeline.settings, warehouse: bare.settings });
-    expect(await ask(`${other.url}/readyz`)).toMatchObject({ status: 503, body: 'not ready: the warehouse is not migrated\n' });
+    expect(await ask(`${other.url}/readyz`)).toMatchObject({
+      status: 503,
+      body: 'not ready: the warehouse is not migrated\n',
+    });
     await other.close();
     await bare.drop();
   });
@@ -144,9 +197,15 @@ describe('the server', () => {
   test('answers GET and HEAD on its three pages alone', async () => {
     expect(await ask(`${server.url}/`)).toMatchObject({ status: 404 });
     expect(await ask(`${server.url}/metrics/../etc/passwd`)).toMatchObject({ status: 404 });
-    expect(await ask(`${server.url}/healthz`, { method: 'POST' })).toMatchObject({ status: 405, headers: expect.objectContaining({ allow: 'GET, HEAD' }) as unknown });
+    expect(await ask(`${server.url}/healthz`, { method: 'POST' })).toMatchObject({
+      status: 405,
+      headers: expect.objectContaining({ allow: 'GET, HEAD' }) as unknown,
+    });
     expect(await ask(`${server.url}/healthz?verbose=1`, { method: 'HEAD' })).toMatchObject({ status: 200, body: '' });
-    expect((await ask(`${server.url}/healthz`)).headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' });
+    expect((await ask(`${server.url}/healthz`)).headers).toMatchObject({
+      'x-content-type-options': 'nosniff',
+      'cache-control': 'no-store',
+    });
   });
 
   test('on loopback refuses a page that resolved its own name to this machine', async () => {
@@ -157,7 +216,11 @@ describe('the server', () => {
 
   test('never shows a password', async () => {
     const { settings } = pipeline;
-    const secret = await serveMetrics({ ...settings, warehouse: { ...settings.warehouse, password: 'tide-secret-1' }, source: { ...settings.source, password: 'tide-secret-2' } });
+    const secret = await serveMetrics({
+      ...settings,
+      warehouse: { ...settings.warehouse, password: 'tide-secret-1' },
+      source: { ...settings.source, password: 'tide-secret-2' },
+    });
     const pages = await Promise.all(['metrics', 'readyz', 'healthz'].map((page) => ask(`${secret.url}/${page}`)));
     expect(pages.map(({ status }) => status)).toEqual([200, 503, 200]);
     expect(JSON.stringify(pages)).not.toContain('tide-secret');
@@ -167,9 +230,14 @@ describe('the server', () => {
 
 describe('tidemark serve', () => {
   test('says where it listens, and ends on SIGTERM with exit code 0', async () => {
-    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'serve'], { env: cleanEnvironment(pipeline.env), stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'serve'], {
+      env: cleanEnvironment(pipeline.env),
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     let said = '';
-    child.stderr.on('data', (chunk: Buffer) => { said += chunk.toString(); });
+    child.stderr.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+    });
     const url = await until(() => Promise.resolve(/serving (http:\/\/127\.0\.0\.1:\d+)\/metrics/.exec(said)?.[1]));
     expect(await ask(`${url}/healthz`)).toMatchObject({ status: 200 });
     child.kill('SIGTERM');
@@ -183,7 +251,9 @@ describe('tidemark serve', () => {
     const { code, stderr } = await runCli(['serve'], { ...pipeline.env, METRICS_PORT: String(port) });
     other.close();
     expect(code).toBe(1);
-    expect(stderr).toContain(`the metrics cannot be served at 127.0.0.1:${String(port)}: another program listens there`);
+    expect(stderr).toContain(
+      `the metrics cannot be served at 127.0.0.1:${String(port)}: another program listens there`,
+    );
     expect(stderr).toContain('METRICS_PORT');
   });
 });

@@ -17,7 +17,9 @@ beforeEach(async () => {
     await extractThings(pipeline, { heartbeat_seconds: 0 });
   }
 });
-afterEach(async () => { await pipeline.drop(); });
+afterEach(async () => {
+  await pipeline.drop();
+});
 
 const load = () => loadTables({ settings: pipeline.settings, tables: ['things'] });
 const checkpoints = () => listCheckpoints(pipeline.settings, 'things', 100);
@@ -36,7 +38,9 @@ describe('watermark rewind', () => {
   it('finds the checkpoint of an instant', async () => {
     const [newest, ...earlier] = await checkpoints();
     for (const each of earlier)
-      expect((await rewind(pipeline.settings, 'things', { instant: each.extracted_at }))?.extracted_at).toBe(each.extracted_at);
+      expect((await rewind(pipeline.settings, 'things', { instant: each.extracted_at }))?.extracted_at).toBe(
+        each.extracted_at,
+      );
     expect(newest).toBeDefined();
   });
 
@@ -48,9 +52,17 @@ describe('watermark rewind', () => {
 
   it('to a checkpoint of another server reads everything again: its transactions mean nothing in this one', async () => {
     const [, before] = await checkpoints();
-    const file = path.join(changeLogOf(pipeline.settings.cdc_log_dir, 'things').checkpoints, `${String(before?.sequence)}.json`);
+    const file = path.join(
+      changeLogOf(pipeline.settings.cdc_log_dir, 'things').checkpoints,
+      `${String(before?.sequence)}.json`,
+    );
     const ahead = '"snapshot": "900000000:900000000:"';
-    await writeFile(file, (await readFile(file, 'utf8')).replace(/"timeline": \d+/, '"timeline": 41').replaceAll(/"snapshot": "[^"]*"/g, ahead));
+    await writeFile(
+      file,
+      (await readFile(file, 'utf8'))
+        .replace(/"timeline": \d+/, '"timeline": 41')
+        .replaceAll(/"snapshot": "[^"]*"/g, ahead),
+    );
     expect(await rewind(pipeline.settings, 'things', { sequence: before?.sequence ?? 0 })).toBeUndefined();
     expect(await extractThings(pipeline)).toMatchObject({ changes: 3 });
   });
@@ -59,7 +71,9 @@ describe('watermark rewind', () => {
     await pipeline.source`insert into things select g, 'many', clock_timestamp() from generate_series(101, 135) as g`;
     await extractThings(pipeline);
     const open = (await checkpoints()).filter(({ is_complete: isComplete, changes }) => !isComplete && changes === 10);
-    expect(await rewind(pipeline.settings, 'things', { sequence: open[0]?.sequence ?? 0 })).toMatchObject({ sweep: { complete: false } });
+    expect(await rewind(pipeline.settings, 'things', { sequence: open[0]?.sequence ?? 0 })).toMatchObject({
+      sweep: { complete: false },
+    });
     expect(await extractThings(pipeline)).toMatchObject({ changes: 5 });
   });
 });
@@ -68,7 +82,10 @@ describe('tidemark watermark', () => {
   it('lists how far each table has come, and what waits', async () => {
     const { code, stdout } = await runCli(['watermark', 'list', '--json'], pipeline.env);
     expect(code).toBe(0);
-    const known = (text: string) => (JSON.parse(text) as { table: string; waiting_batches: number; loaded_sequence: number; sequence: number }[]).filter(({ table }) => ['orders', 'things'].includes(table));
+    const known = (text: string) =>
+      (
+        JSON.parse(text) as { table: string; waiting_batches: number; loaded_sequence: number; sequence: number }[]
+      ).filter(({ table }) => ['orders', 'things'].includes(table));
     expect(known(stdout)).toMatchObject([
       { table: 'orders', sequence: null, waiting_batches: 0, loaded_sequence: null },
       { table: 'things', is_complete: true, waiting_batches: 3, waiting_changes: 3, loaded_sequence: null },
@@ -80,10 +97,17 @@ describe('tidemark watermark', () => {
   });
 
   it('shows the newest checkpoints, and rewinds by sequence or instant', async () => {
-    expect((await runCli(['watermark', 'show', '--table', 'things', '--last', '2'], pipeline.env)).stdout.trim().split('\n')).toHaveLength(3);
+    expect(
+      (await runCli(['watermark', 'show', '--table', 'things', '--last', '2'], pipeline.env)).stdout.trim().split('\n'),
+    ).toHaveLength(3);
     const rewound = await runCli(['watermark', 'rewind', '--table', 'things', '--to', '1'], pipeline.env);
-    expect(rewound).toMatchObject({ code: 0, stdout: expect.stringContaining('things: extraction goes on from checkpoint 1 of') as string });
-    expect((await runCli(['watermark', 'rewind', '--table', 'things', '--to', '2000-01-01T00:00:00Z'], pipeline.env)).stdout).toContain('from the beginning');
+    expect(rewound).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('things: extraction goes on from checkpoint 1 of') as string,
+    });
+    expect(
+      (await runCli(['watermark', 'rewind', '--table', 'things', '--to', '2000-01-01T00:00:00Z'], pipeline.env)).stdout,
+    ).toContain('from the beginning');
   });
 
   it('shows how far all tables are where a batch of one cannot be read', async () => {
@@ -92,12 +116,17 @@ describe('tidemark watermark', () => {
     await truncate(first, 20);
     const { code, stdout } = await runCli(['watermark', 'list', '--json'], pipeline.env);
     expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toContainEqual(expect.objectContaining({ table: 'things', waiting_batches: 3, waiting_changes: null }));
+    expect(JSON.parse(stdout)).toContainEqual(
+      expect.objectContaining({ table: 'things', waiting_batches: 3, waiting_changes: null }),
+    );
     expect(JSON.parse(stdout)).toContainEqual(expect.objectContaining({ table: 'orders' }));
   });
 
   it.each([
-    [['rewind', '--table', 'things', '--to', '999'], /--to is 999, but the newest checkpoint of things is \d+\n.*watermark show --table things/],
+    [
+      ['rewind', '--table', 'things', '--to', '999'],
+      /--to is 999, but the newest checkpoint of things is \d+\n.*watermark show --table things/,
+    ],
     [['rewind', '--table', 'things', '--to', 'yesterday'], '--to is yesterday, accepted is a sequence, or an instant'],
     [['show'], 'this is for one table at a time'],
     [[], 'give one of list, show, rewind'],

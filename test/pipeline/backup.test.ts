@@ -28,7 +28,9 @@ const name = () => pipeline.admin.warehouse.database;
 async function backUpWarehouse(): Promise<() => Promise<void>> {
   const { host, port, user, password } = pipeline.admin.warehouse;
   const env = { PATH: process.env.PATH ?? '', PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password };
-  const [server] = await admin<[{ major: number }]>`select current_setting('server_version_num')::integer / 10000 as major`;
+  const [server] = await admin<
+    [{ major: number }]
+  >`select current_setting('server_version_num')::integer / 10000 as major`;
   const found = Number(/\d+/.exec(spawnSync('pg_dump', ['--version'], { encoding: 'utf8' }).stdout)?.[0] ?? 0);
   if (found >= server.major) {
     const file = path.join(pipeline.folder, 'warehouse.dump');
@@ -38,19 +40,28 @@ async function backUpWarehouse(): Promise<() => Promise<void>> {
       execFileSync('pg_restore', ['--exit-on-error', `--dbname=${name()}`, file], { env });
     };
   }
-  process.stderr.write(`\nSKIPPED: there is no pg_dump for PostgreSQL ${String(server.major)}, the backup is a copy that the server makes\n\n`);
+  process.stderr.write(
+    `\nSKIPPED: there is no pg_dump for PostgreSQL ${String(server.major)}, the backup is a copy that the server makes\n\n`,
+  );
   await admin`select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = ${name()}`;
   await admin`create database ${admin(`${name()}_backup`)} template ${admin(name())}`;
-  return async () => { await admin`alter database ${admin(`${name()}_backup`)} rename to ${admin(name())}`; };
+  return async () => {
+    await admin`alter database ${admin(`${name()}_backup`)} rename to ${admin(name())}`;
+  };
 }
 
 /** Rows that source and current history do not share, each way. */
 async function differences(): Promise<string[]> {
-  const columns = 'customer_id, product_id, quantity, unit_price::text, total_amount::text, order_status, order_date::text';
+  const columns =
+    'customer_id, product_id, quantity, unit_price::text, total_amount::text, order_status, order_date::text';
   const source = await pipeline.source.unsafe<object[]>(`select id, ${columns} from orders order by id`);
-  const history = await pipeline.warehouse.unsafe<object[]>(`select order_key as id, ${columns} from dim_orders_current order by order_key`);
+  const history = await pipeline.warehouse.unsafe<object[]>(
+    `select order_key as id, ${columns} from dim_orders_current order by order_key`,
+  );
   const text = (rows: readonly object[]) => new Set(rows.map((row) => JSON.stringify(row)));
-  return [...text(source)].filter((row) => !text(history).has(row)).concat([...text(history)].filter((row) => !text(source).has(row)));
+  return [...text(source)]
+    .filter((row) => !text(history).has(row))
+    .concat([...text(history)].filter((row) => !text(source).has(row)));
 }
 
 /** Extracts and loads until all is there, and proves it. */
@@ -98,10 +109,13 @@ test('a lost warehouse is made again from its backup and the change log that wen
   // What was applied after the backup is applied again; what the ledger has is skipped.
   for (const table of await readdir(pipeline.settings.cdc_log_dir)) {
     const folder = path.join(pipeline.settings.cdc_log_dir, table);
-    for (const file of await readdir(path.join(folder, 'processed')).catch(() => [])) await rename(path.join(folder, 'processed', file), path.join(folder, file));
+    for (const file of await readdir(path.join(folder, 'processed')).catch(() => []))
+      await rename(path.join(folder, 'processed', file), path.join(folder, file));
   }
   await catchUp();
   expect(await versions()).toEqual(complete);
 });
 
-const versions = async () => [...await pipeline.warehouse`select order_key, valid_from, valid_to, batch_id, change_line from dim_orders_history order by order_key, valid_from`];
+const versions = async () => [
+  ...(await pipeline.warehouse`select order_key, valid_from, valid_to, batch_id, change_line from dim_orders_history order by order_key, valid_from`),
+];

@@ -18,17 +18,24 @@ const SECONDS = Number(process.env.CHAOS_SECONDS ?? '20');
 const SETTINGS = { BATCH_SIZE: '40', WATERMARK_ADVANCE_SECONDS: '1', CDC_EXTRACTION_INTERVAL_SECONDS: '1' };
 
 const statesOf = async (sql: Database, table: string) =>
-  new Set((await sql<{ state: string }[]>`select format('%s %s', id, version) as state from ${sql(table)}`).map(({ state }) => state));
+  new Set(
+    (await sql<{ state: string }[]>`select format('%s %s', id, version) as state from ${sql(table)}`).map(
+      ({ state }) => state,
+    ),
+  );
 
 /** States of a set that another one lacks. */
-const missing = (wanted: ReadonlySet<string>, found: ReadonlySet<string>) => [...wanted].filter((state) => !found.has(state));
+const missing = (wanted: ReadonlySet<string>, found: ReadonlySet<string>) =>
+  [...wanted].filter((state) => !found.has(state));
 
 /** Every state in the change log, loaded or not. */
 async function capturedStates(pipeline: TestPipeline): Promise<Set<string>> {
   const folder = path.join(pipeline.settings.cdc_log_dir, 'chaos');
   const states = new Set<string>();
   for (const name of (await readdir(folder)).filter((each) => each.startsWith('changes_'))) {
-    const { changes } = JSON.parse(await readFile(path.join(folder, name), 'utf8')) as { changes: { id: number; version: number }[] };
+    const { changes } = JSON.parse(await readFile(path.join(folder, name), 'utf8')) as {
+      changes: { id: number; version: number }[];
+    };
     for (const { id, version } of changes) states.add(`${String(id)} ${String(version)}`);
   }
   return states;
@@ -39,7 +46,10 @@ async function extractAndKill(pipeline: TestPipeline, signal: AbortSignal): Prom
   let kills = 0;
   while (!signal.aborted) {
     const extractor = startCli(['extract', '--watch', '--table', 'chaos'], pipeline.env);
-    await Promise.race([sleep(1000 + Math.random() * 3000, undefined, { signal }).catch(() => undefined), extractor.ended]);
+    await Promise.race([
+      sleep(1000 + Math.random() * 3000, undefined, { signal }).catch(() => undefined),
+      extractor.ended,
+    ]);
     extractor.kill('SIGKILL');
     const { code, stderr } = await extractor.ended;
     expect(code, stderr).toBeNull();
@@ -52,7 +62,7 @@ async function extractAndKill(pipeline: TestPipeline, signal: AbortSignal): Prom
 async function followNaively(source: Database, signal: AbortSignal): Promise<Set<string>> {
   const seen = new Set<string>();
   let newest = '-infinity';
-  for (let isLast = false; ;) {
+  for (let isLast = false; ; ) {
     const rows = await source<{ state: string; touched: string }[]>`
       select format('%s %s', id, version) as state, touched::text from chaos where touched > ${newest}::timestamptz order by touched`;
     for (const { state } of rows) seen.add(state);
@@ -67,15 +77,21 @@ it('history equals the source after chaos, where a naive cursor has lost rows', 
   const pipeline = await createPipeline(SETTINGS);
   await createChaosTable(pipeline.source);
   await registerDimension(pipeline.warehouse, 'chaos', 'chaos', [
-    { source: 'id', type: 'integer', role: 'business key' }, { source: 'version', type: 'bigint', role: 'tracked' }, { source: 'touched', type: 'timestamptz', role: 'effective time' },
+    { source: 'id', type: 'integer', role: 'business key' },
+    { source: 'version', type: 'bigint', role: 'tracked' },
+    { source: 'touched', type: 'timestamptz', role: 'effective time' },
   ]);
   const traffic: Traffic = { committed: 0, rolledBack: 0, kinds: new Set() };
   const time = new AbortController();
   const endless = connect(pipeline.admin.source, 'endless');
   await endless.unsafe(`begin; insert into chaos (id, touched) values (1000000, now())`);
-  setTimeout(() => { time.abort(); }, SECONDS * 1000);
+  setTimeout(() => {
+    time.abort();
+  }, SECONDS * 1000);
   const [kills, naive] = await Promise.all([
-    extractAndKill(pipeline, time.signal), followNaively(pipeline.source, time.signal), writeTraffic(pipeline.admin.source, time.signal, traffic),
+    extractAndKill(pipeline, time.signal),
+    followNaively(pipeline.source, time.signal),
+    writeTraffic(pipeline.admin.source, time.signal, traffic),
   ]);
   const extract = () => extractTables({ settings: pipeline.settings, tables: ['chaos'] });
 
@@ -91,17 +107,25 @@ it('history equals the source after chaos, where a naive cursor has lost rows', 
   expect((await runCli(['load', '--table', 'chaos'], pipeline.env)).code).toBe(0);
   const source = await statesOf(pipeline.source, 'chaos');
   const history = await statesOf(pipeline.warehouse, 'dim_chaos_history');
-  const current = new Set((await pipeline.warehouse<{ state: string }[]>`
-    select format('%s %s', id, version) as state from dim_chaos_history where is_current`).map(({ state }) => state));
+  const current = new Set(
+    (
+      await pipeline.warehouse<{ state: string }[]>`
+    select format('%s %s', id, version) as state from dim_chaos_history where is_current`
+    ).map(({ state }) => state),
+  );
   const lostNaively = missing(source, naive).length;
-  process.stdout.write(`chaos: ${String(SECONDS)} s, ${String(traffic.committed)} transactions of ${String(traffic.kinds.size)} kinds, ${String(traffic.rolledBack)} rolled back, `
-    + `${String(source.size)} rows, ${String(captured.size)} states captured, extractor killed ${String(kills)} times: `
-    + `missed ${String(missing(source, current).length)}; a naive cursor missed ${String(lostNaively)}\n`);
+  process.stdout.write(
+    `chaos: ${String(SECONDS)} s, ${String(traffic.committed)} transactions of ${String(traffic.kinds.size)} kinds, ${String(traffic.rolledBack)} rolled back, ` +
+      `${String(source.size)} rows, ${String(captured.size)} states captured, extractor killed ${String(kills)} times: ` +
+      `missed ${String(missing(source, current).length)}; a naive cursor missed ${String(lostNaively)}\n`,
+  );
   expect(missing(source, current)).toEqual([]);
   expect(missing(current, source)).toEqual([]);
   expect(missing(history, captured)).toEqual([]);
   expect(lostNaively).toBeGreaterThan(0);
   expect(traffic.kinds.size).toBe(10);
-  expect((await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0)).toEqual([]);
+  expect(
+    (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0),
+  ).toEqual([]);
   await pipeline.drop();
 });

@@ -15,9 +15,13 @@ import { loadTables } from '../../runner/load/tables.js';
 
 /** A soak lets calls fail in more ways, and begins again until its time is over. */
 const SECONDS = Number(process.env.CRASH_SECONDS ?? '0');
-const [EXTRACTOR_FAULTS, LOADER_FAULTS] = SECONDS === 0
-  ? [['ENOSPC'], ['EIO', 'CONNECTION_CLOSED']]
-  : [['ENOSPC', 'EIO', 'EACCES', 'CONNECTION_CLOSED', '57P01'], ['ENOSPC', 'EIO', 'CONNECTION_CLOSED', '40001', '40P01', '57014']];
+const [EXTRACTOR_FAULTS, LOADER_FAULTS] =
+  SECONDS === 0
+    ? [['ENOSPC'], ['EIO', 'CONNECTION_CLOSED']]
+    : [
+        ['ENOSPC', 'EIO', 'EACCES', 'CONNECTION_CLOSED', '57P01'],
+        ['ENOSPC', 'EIO', 'CONNECTION_CLOSED', '40001', '40P01', '57014'],
+      ];
 
 /** Two pages, the second not full. */
 const ROWS = 15;
@@ -27,8 +31,12 @@ beforeAll(async () => {
   pipeline = await createPipeline({ BATCH_SIZE: '10' });
   await createThings(pipeline);
 });
-afterAll(async () => { await pipeline.drop(); });
-afterEach(() => { delete process.env.TIDEMARK_FAILPOINT; });
+afterAll(async () => {
+  await pipeline.drop();
+});
+afterEach(() => {
+  delete process.env.TIDEMARK_FAILPOINT;
+});
 
 let state = 0;
 async function changeSource(): Promise<void> {
@@ -61,9 +69,13 @@ async function assertNothingLost(): Promise<void> {
   await load();
   const versions = await pipeline.warehouse<{ state: string; rows: string }[]>`
     select state, count(*) as rows from dim_things_history group by state order by split_part(state, ' ', 2)::integer`;
-  expect(versions.map(({ state: name, rows }) => `${name} ${rows}`)).toEqual(Array.from({ length: state }, (_, index) => `state ${String(index + 1)} ${String(ROWS)}`));
+  expect(versions.map(({ state: name, rows }) => `${name} ${rows}`)).toEqual(
+    Array.from({ length: state }, (_, index) => `state ${String(index + 1)} ${String(ROWS)}`),
+  );
   const log = await openChangeLog(pipeline.settings.cdc_log_dir, 'things');
-  const left = [...await readdir(log.folder), ...await readdir(log.checkpoints)].filter((name) => name.startsWith('.tmp-') || name.startsWith('changes_'));
+  const left = [...(await readdir(log.folder)), ...(await readdir(log.checkpoints))].filter(
+    (name) => name.startsWith('.tmp-') || name.startsWith('changes_'),
+  );
   expect(left).toEqual([]);
 }
 
@@ -78,14 +90,20 @@ async function atEveryStep(round: (ordinal: number) => Promise<'struck' | 'misse
     if (outcome === 'missed') break;
     steps = ordinal;
   }
-  expect((await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0)).toEqual([]);
+  expect(
+    (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0),
+  ).toEqual([]);
   return steps;
 }
 
-const kill = (command: string, ordinal: number) => runCli([command, '--table', 'things'], { ...pipeline.env, NODE_ENV: 'test', TIDEMARK_FAILPOINT: `*:${String(ordinal)}:kill` })
-  .then(({ code, stderr }) => {
+const kill = (command: string, ordinal: number) =>
+  runCli([command, '--table', 'things'], {
+    ...pipeline.env,
+    NODE_ENV: 'test',
+    TIDEMARK_FAILPOINT: `*:${String(ordinal)}:kill`,
+  }).then(({ code, stderr }) => {
     expect([null, 0], stderr).toContain(code);
-    return code === null ? 'struck' as const : 'missed' as const;
+    return code === null ? ('struck' as const) : ('missed' as const);
   });
 
 /**
@@ -94,16 +112,24 @@ const kill = (command: string, ordinal: number) => runCli([command, '--table', '
  */
 async function failing(work: () => Promise<unknown>, ordinal: number, code: string): Promise<'struck' | 'missed'> {
   process.env.TIDEMARK_FAILPOINT = `*:${String(ordinal)}:${code}`;
-  const error = await work().then(() => undefined, (thrown: unknown) => thrown as Error);
+  const error = await work().then(
+    () => undefined,
+    (thrown: unknown) => thrown as Error,
+  );
   delete process.env.TIDEMARK_FAILPOINT;
   if (timesReached() < ordinal) return 'missed';
   if (isPassing(Object.assign(new Error(), { code }))) expect(error).toBeUndefined();
-  else if (work !== load || error !== undefined) expect(((error?.cause ?? error) as Error | undefined)?.message).toMatch(new RegExp(`^${code}: failpoint `));
+  else if (work !== load || error !== undefined)
+    expect(((error?.cause ?? error) as Error | undefined)?.message).toMatch(new RegExp(`^${code}: failpoint `));
   return 'struck';
 }
 
 /** Takes every step, says what was tried, and proves that there were about as many steps as ever. */
-async function tryEveryStep(round: (ordinal: number) => Promise<'struck' | 'missed'>, said: (steps: string) => string, fewest: number): Promise<void> {
+async function tryEveryStep(
+  round: (ordinal: number) => Promise<'struck' | 'missed'>,
+  said: (steps: string) => string,
+  fewest: number,
+): Promise<void> {
   const steps = await atEveryStep(round);
   process.stdout.write(`crash: ${said(String(steps))}: lost 0\n`);
   expect(steps).toBeGreaterThan(fewest);
@@ -115,10 +141,30 @@ const withBatches = (round: (ordinal: number) => Promise<'struck' | 'missed'>) =
   return round(ordinal);
 };
 
-const killExtractor = () => tryEveryStep((ordinal) => kill('extract', ordinal), (steps) => `the extractor was killed at each of ${steps} steps`, 25);
-const killLoader = () => tryEveryStep(withBatches((ordinal) => kill('load', ordinal)), (steps) => `the loader was killed at each of ${steps} steps`, 15);
-const failExtractor = (code: string) => tryEveryStep((ordinal) => failing(extract, ordinal, code), (steps) => `each of ${steps} steps of the extractor failed with ${code}`, 25);
-const failLoader = (code: string) => tryEveryStep(withBatches((ordinal) => failing(load, ordinal, code)), (steps) => `each of ${steps} steps of the loader failed with ${code}`, 15);
+const killExtractor = () =>
+  tryEveryStep(
+    (ordinal) => kill('extract', ordinal),
+    (steps) => `the extractor was killed at each of ${steps} steps`,
+    25,
+  );
+const killLoader = () =>
+  tryEveryStep(
+    withBatches((ordinal) => kill('load', ordinal)),
+    (steps) => `the loader was killed at each of ${steps} steps`,
+    15,
+  );
+const failExtractor = (code: string) =>
+  tryEveryStep(
+    (ordinal) => failing(extract, ordinal, code),
+    (steps) => `each of ${steps} steps of the extractor failed with ${code}`,
+    25,
+  );
+const failLoader = (code: string) =>
+  tryEveryStep(
+    withBatches((ordinal) => failing(load, ordinal, code)),
+    (steps) => `each of ${steps} steps of the loader failed with ${code}`,
+    15,
+  );
 
 describe('nothing is lost and nothing comes twice,', () => {
   const began = performance.now();
@@ -128,6 +174,7 @@ describe('nothing is lost and nothing comes twice,', () => {
   it.each(LOADER_FAULTS)('whichever call of the loader fails with %s', failLoader);
 
   it.runIf(SECONDS > 0)('however often they are killed', async () => {
-    while (performance.now() - began < SECONDS * 1000) for (const killThem of [killExtractor, killLoader]) await killThem();
+    while (performance.now() - began < SECONDS * 1000)
+      for (const killThem of [killExtractor, killLoader]) await killThem();
   });
 });

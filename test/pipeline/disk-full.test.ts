@@ -37,7 +37,10 @@ describe.skipIf(!isMounted)('a full disk', () => {
     const ballast = path.join(disk, 'ballast');
     await writeFile(ballast, Buffer.alloc(128 * 1024));
     const extract = () => extractTables({ settings: pipeline.settings, tables: [] });
-    await expect(extract()).rejects.toMatchObject({ message: 'the disk of the change log is full', hint: expect.stringContaining('free some room') as string });
+    await expect(extract()).rejects.toMatchObject({
+      message: 'the disk of the change log is full',
+      hint: expect.stringContaining('free some room') as string,
+    });
     const folder = path.join(disk, 'cdc_logs', 'orders');
     const names = (await readdir(folder)).filter((name) => name !== 'processed' && name !== 'checkpoints');
     expect(names.length).toBeGreaterThan(0);
@@ -46,7 +49,9 @@ describe.skipIf(!isMounted)('a full disk', () => {
     await rm(ballast);
     await extract();
     await loadTables({ settings: pipeline.settings, tables: [] });
-    expect(await pipeline.warehouse`select count(*) as versions, count(distinct order_key) as keys from dim_orders_history`).toEqual([{ versions: '400', keys: '400' }]);
+    expect(
+      await pipeline.warehouse`select count(*) as versions, count(distinct order_key) as keys from dim_orders_history`,
+    ).toEqual([{ versions: '400', keys: '400' }]);
     await pipeline.drop();
   });
 
@@ -55,11 +60,12 @@ describe.skipIf(!isMounted)('a full disk', () => {
     await expect(writeFile(ballast, Buffer.alloc(512 * 1024))).rejects.toMatchObject({ code: 'ENOSPC' });
     const lock = path.join(disk, '.lock');
     const said: string[] = [];
-    const take = (name: string) => withLock(lock, async () => {
-      said.push(`${name} begins`);
-      await readdir(disk);
-      said.push(`${name} ends`);
-    });
+    const take = (name: string) =>
+      withLock(lock, async () => {
+        said.push(`${name} begins`);
+        await readdir(disk);
+        said.push(`${name} ends`);
+      });
     await Promise.all([take('one'), take('two')]);
     const [first = ''] = said[0]?.split(' ') ?? [];
     const second = first === 'one' ? 'two' : 'one';

@@ -13,20 +13,31 @@ beforeEach(async () => {
   await createThings(pipeline);
   await pipeline.source`insert into things select g, 'row', now() from generate_series(1, 25) as g`;
 });
-afterEach(async () => { await pipeline.drop(); });
+afterEach(async () => {
+  await pipeline.drop();
+});
 
 const load = () => loadTables({ settings: pipeline.settings, tables: ['things'] });
-const loaded = async () => Number((await pipeline.warehouse<{ count: string }[]>`select count(*) from dim_things_history`)[0]?.count);
+const loaded = async () =>
+  Number((await pipeline.warehouse<{ count: string }[]>`select count(*) from dim_things_history`)[0]?.count);
 
 async function waitUntil(isTrue: () => Promise<boolean>): Promise<void> {
-  while (!(await isTrue())) await new Promise((resolve) => { setImmediate(resolve); });
+  while (!(await isTrue()))
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
 }
 
 /** Ends the session of that name as soon as it waits for a lock. */
 async function cutWhenWaiting(sql: TestPipeline['source'], application: string): Promise<void> {
-  await waitUntil(async () => (await sql`
+  await waitUntil(
+    async () =>
+      (
+        await sql`
     select pg_terminate_backend(pid) from pg_stat_activity
-    where datname = current_database() and application_name = ${application} and wait_event_type = 'Lock'`).length > 0);
+    where datname = current_database() and application_name = ${application} and wait_event_type = 'Lock'`
+      ).length > 0,
+  );
 }
 
 describe('a connection that is cut', () => {
@@ -64,9 +75,12 @@ describe('work that is tried again', () => {
     return { work, calls: () => calls };
   };
 
-  it.each(['40001', '40P01', '55P03', '57P01', '57P03', '58P01', 'CONNECTION_CLOSED', 'ECONNREFUSED'])('ends well after %s', async (code) => {
-    expect(await retrying('things', link, undefined, failing(code, 2).work)).toBe(3);
-  });
+  it.each(['40001', '40P01', '55P03', '57P01', '57P03', '58P01', 'CONNECTION_CLOSED', 'ECONNREFUSED'])(
+    'ends well after %s',
+    async (code) => {
+      expect(await retrying('things', link, undefined, failing(code, 2).work)).toBe(3);
+    },
+  );
 
   it.each(['23505', 'ENOSPC', '42501', 'TM003'])('ends at once on %s, which repeating cannot mend', async (code) => {
     const { work, calls } = failing(code, 2);
@@ -87,7 +101,9 @@ describe('two at once', () => {
     const other = connect(pipeline.settings.warehouse, 'load');
     await other`select pg_advisory_lock(hashtextextended('tidemark.load things', 0))`;
     const loader = startCli(['load', '--table', 'things'], pipeline.env);
-    expect((await loader.ended).stderr).toMatch(/another loader is at work on things: process \d+ \(tidemark load\) since/);
+    expect((await loader.ended).stderr).toMatch(
+      /another loader is at work on things: process \d+ \(tidemark load\) since/,
+    );
     await other.end();
     expect(await loaded()).toBe(25);
   });
@@ -95,9 +111,16 @@ describe('two at once', () => {
 
 describe('a loop with --watch', () => {
   it('outlives a warehouse that is away for a while, and a source that is not there yet', async () => {
-    const extractor = startCli(['extract', '--watch', '--table', 'things'], { ...pipeline.env, DB_NAME: 'not_there_yet' });
+    const extractor = startCli(['extract', '--watch', '--table', 'things'], {
+      ...pipeline.env,
+      DB_NAME: 'not_there_yet',
+    });
     const loader = startCli(['load', '--watch', '--table', 'things'], { ...pipeline.env, WAREHOUSE_DB_PORT: '1' });
-    await waitUntil(() => Promise.resolve(extractor.stderr().split('has no database').length > 2 && loader.stderr().split('does not answer').length > 2));
+    await waitUntil(() =>
+      Promise.resolve(
+        extractor.stderr().split('has no database').length > 2 && loader.stderr().split('does not answer').length > 2,
+      ),
+    );
     for (const each of [extractor, loader]) each.kill('SIGTERM');
     expect((await Promise.all([extractor.ended, loader.ended])).map(({ code }) => code)).toEqual([0, 0]);
   });
@@ -106,7 +129,10 @@ describe('a loop with --watch', () => {
     await extractThings(pipeline);
     for (const id of [1, 2, 3]) {
       await pipeline.source`update things set state = 'changed', touched = clock_timestamp() where id = ${id}`;
-      await extractTables({ settings: { ...pipeline.settings, warehouse: { ...pipeline.settings.warehouse, port: 1 } }, tables: ['things'] });
+      await extractTables({
+        settings: { ...pipeline.settings, warehouse: { ...pipeline.settings.warehouse, port: 1 } },
+        tables: ['things'],
+      });
     }
     await load();
     expect(await loaded()).toBe(28);

@@ -14,7 +14,12 @@ import { until } from '../support/wait.js';
 
 /** The pipeline as it is meant to run: under the roles of "tidemark grants", over connections that are encrypted and verified, on a server that takes no others. */
 
-const ROLES = { reader: 'months_reader', owner: 'months_owner', loader: 'months_loader', analyst: 'months_analyst' } as const;
+const ROLES = {
+  reader: 'months_reader',
+  owner: 'months_owner',
+  loader: 'months_loader',
+  analyst: 'months_analyst',
+} as const;
 
 let folder: string;
 let server: TlsServer;
@@ -25,7 +30,8 @@ let superuser: Record<string, string>;
 let [running, owning]: Record<string, string>[] = [{}, {}];
 
 const passwordOf = (role: string) => `secret of ${role}`;
-const as = (settings: Record<string, string> | undefined, ...args: string[]): Promise<CliResult> => runCli(args, settings ?? {});
+const as = (settings: Record<string, string> | undefined, ...args: string[]): Promise<CliResult> =>
+  runCli(args, settings ?? {});
 
 async function prepare(): Promise<void> {
   folder = await mkdtemp(path.join(tmpdir(), 'tidemark-roles-'));
@@ -33,15 +39,24 @@ async function prepare(): Promise<void> {
   const authority = makeAuthority(folder, 'ours');
   server = await startTlsServer(await makeCertificate(folder, 'server', authority, 'DNS:localhost'));
   const env: Record<string, string> = { ...foldersIn(folder), METRICS_PORT: '0' };
-  for (const [prefix, database] of [['DB_', 'months_source'], ['WAREHOUSE_DB_', 'months_warehouse']] as const)
+  for (const [prefix, database] of [
+    ['DB_', 'months_source'],
+    ['WAREHOUSE_DB_', 'months_warehouse'],
+  ] as const)
     Object.assign(env, {
-      [`${prefix}HOST`]: 'localhost', [`${prefix}PORT`]: String(server.port), [`${prefix}NAME`]: database, [`${prefix}USER`]: 'postgres', [`${prefix}PASSWORD`]: server.password,
-      [`${prefix}SSLMODE`]: 'verify-full', [`${prefix}SSLROOTCERT`]: authority.certificate,
+      [`${prefix}HOST`]: 'localhost',
+      [`${prefix}PORT`]: String(server.port),
+      [`${prefix}NAME`]: database,
+      [`${prefix}USER`]: 'postgres',
+      [`${prefix}PASSWORD`]: server.password,
+      [`${prefix}SSLMODE`]: 'verify-full',
+      [`${prefix}SSLROOTCERT`]: authority.certificate,
     });
   superuser = env;
   const settings = loadSettings(env, folder);
   const admin = connect({ ...settings.source, database: 'postgres' }, 'test');
-  for (const database of ['months_source', 'months_warehouse']) await admin.unsafe(`create database ${database} encoding 'UTF8' template template0`);
+  for (const database of ['months_source', 'months_warehouse'])
+    await admin.unsafe(`create database ${database} encoding 'UTF8' template template0`);
   await admin.end();
   await runMigrations(settings.source, DEMO_SOURCE);
   await migrateWarehouse(settings.warehouse);
@@ -75,11 +90,33 @@ describe.skipIf(!hasOpenssl())('under least-privilege roles, over verify-full on
   test('everything that runs day by day runs as reader and loader', async () => {
     await run(superuser, ['simulate', '--changes', '60', '--seed', '7']);
     for (const args of [
-      ['doctor'], ['extract'], ['load', '--dry-run'], ['load', '--retry-rejected'], ['rejected'], ['check'], ['reconcile'], ['extract', '--full'], ['load'],
-      ['status', '--json'], ['report', '--table', 'orders', '--key', '1', '--output', folder], ['table', 'list'], ['watermark', 'list'], ['watermark', 'show', '--table', 'orders'], ['prune'], ['check'],
-    ]) await run(running, args);
+      ['doctor'],
+      ['extract'],
+      ['load', '--dry-run'],
+      ['load', '--retry-rejected'],
+      ['rejected'],
+      ['check'],
+      ['reconcile'],
+      ['extract', '--full'],
+      ['load'],
+      ['status', '--json'],
+      ['report', '--table', 'orders', '--key', '1', '--output', folder],
+      ['table', 'list'],
+      ['watermark', 'list'],
+      ['watermark', 'show', '--table', 'orders'],
+      ['prune'],
+      ['check'],
+    ])
+      await run(running, args);
     expect(await run(running, ['reconcile'])).toContain('orders: no differences');
-    const [pruned] = [await runCli(['prune', '--json'], { ...running, ABSORBED_RETENTION_DAYS: '1', RUN_RETENTION_DAYS: '1', CDC_LOG_RETENTION_DAYS: '1' })];
+    const [pruned] = [
+      await runCli(['prune', '--json'], {
+        ...running,
+        ABSORBED_RETENTION_DAYS: '1',
+        RUN_RETENTION_DAYS: '1',
+        CDC_LOG_RETENTION_DAYS: '1',
+      }),
+    ];
     expect(pruned.code, pruned.stderr).toBe(0);
   });
 
@@ -99,7 +136,9 @@ describe.skipIf(!hasOpenssl())('under least-privilege roles, over verify-full on
   });
 
   test('what is missing is repaired, and deletes with it, by reader and loader', async () => {
-    await source.unsafe("delete from public.orders where id = (select max(id) from public.orders); update public.orders set quantity = quantity + 1 where id = 1");
+    await source.unsafe(
+      'delete from public.orders where id = (select max(id) from public.orders); update public.orders set quantity = quantity + 1 where id = 1',
+    );
     await run(running, ['reconcile'], 3);
     await run(running, ['reconcile', '--repair', '--allow-deletes']);
     await run(running, ['reconcile']);
@@ -114,21 +153,40 @@ describe.skipIf(!hasOpenssl())('under least-privilege roles, over verify-full on
   test('history is verified, rebuilt, paused and migrated by the owner, and by the loader it is not', async () => {
     expect(await run(owning, ['verify-log'])).toMatch(/^ok +orders:/m);
     await run(owning, ['rebuild', '--table', 'orders']);
-    for (const args of [['table', 'pause', 'customers'], ['table', 'resume', 'customers'], ['migrate'], ['migrate', 'status']]) await run(owning, args);
+    for (const args of [
+      ['table', 'pause', 'customers'],
+      ['table', 'resume', 'customers'],
+      ['migrate'],
+      ['migrate', 'status'],
+    ])
+      await run(owning, args);
     expect(await run(running, ['check'])).toContain('all passed');
-    for (const args of [['verify-log'], ['rebuild', '--table', 'orders'], ['table', 'pause', 'customers'], ['table', 'remove', 'customers'], ['migrate']]) {
+    for (const args of [
+      ['verify-log'],
+      ['rebuild', '--table', 'orders'],
+      ['table', 'pause', 'customers'],
+      ['table', 'remove', 'customers'],
+      ['migrate'],
+    ]) {
       const { code, stdout, stderr } = await as(running, ...args);
       expect([args.join(' '), code], stdout + stderr).toEqual([args.join(' '), 1]);
       expect(stderr).toMatch(/permission denied|must be owner/);
     }
-    expect([...await warehouse`select count(*)::integer as tables from tidemark.dimensions where paused_at is null`]).toEqual([{ tables: 3 }]);
+    expect([
+      ...(await warehouse`select count(*)::integer as tables from tidemark.dimensions where paused_at is null`),
+    ]).toEqual([{ tables: 3 }]);
   });
 
   test('services run under them, and the metrics are served', async () => {
     await run(running, ['start']);
-    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'serve'], { env: cleanEnvironment(running ?? {}), stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'serve'], {
+      env: cleanEnvironment(running ?? {}),
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     let said = '';
-    child.stderr.on('data', (chunk: Buffer) => { said += chunk.toString(); });
+    child.stderr.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+    });
     const url = await until(() => Promise.resolve(/serving (http:\/\/127\.0\.0\.1:\d+)\/metrics/.exec(said)?.[1]));
     const page = () => fetch(`${url}/metrics`).then((reply) => reply.text());
     await until(async () => (await page()).includes('tidemark_runs{pipeline="load"} 1'));
@@ -142,17 +200,36 @@ describe.skipIf(!hasOpenssl())('under least-privilege roles, over verify-full on
   test('every session was encrypted: the server takes no other', async () => {
     const plain = await as({ ...running, DB_SSLMODE: 'disable', WAREHOUSE_DB_SSLMODE: 'disable' }, 'extract');
     expect(plain.code).toBe(1);
-    expect([...await warehouse`select bool_and(s.ssl) as all_encrypted from pg_stat_ssl as s join pg_stat_activity as a using (pid) where a.backend_type = 'client backend'`]).toEqual([{ all_encrypted: true }]);
+    expect([
+      ...(await warehouse`select bool_and(s.ssl) as all_encrypted from pg_stat_ssl as s join pg_stat_activity as a using (pid) where a.backend_type = 'client backend'`),
+    ]).toEqual([{ all_encrypted: true }]);
   });
 
   test('values of settings and arguments are values, whatever they say', async () => {
     const hostile = "x'; drop table public.orders; drop table tidemark.batches cascade; --";
-    const counts = () => Promise.all([source, warehouse].map((database, index) => database.unsafe(`select count(*) as n from ${index === 0 ? 'public.orders' : 'tidemark.batches'}`).then(([row]) => row?.n as string)));
+    const counts = () =>
+      Promise.all(
+        [source, warehouse].map((database, index) =>
+          database
+            .unsafe(`select count(*) as n from ${index === 0 ? 'public.orders' : 'tidemark.batches'}`)
+            .then(([row]) => row?.n as string),
+        ),
+      );
     const before = await counts();
     const tries: (readonly [Record<string, string>, readonly string[]])[] = [
-      [{}, ['extract', '--table', hostile]], [{}, ['load', '--table', hostile]], [{}, ['report', '--table', 'orders', '--key', hostile, '--output', folder]], [{}, ['watermark', 'show', '--table', hostile]],
-      [{}, ['watermark', 'rewind', '--table', 'orders', '--to', hostile]], [{}, ['check', hostile]], [{}, ['table', 'pause', hostile]], [{}, ['prune', '--table', hostile]],
-      [{ WAREHOUSE_DB_NAME: hostile }, ['load']], [{ DB_USER: hostile }, ['extract']], [{ DB_NAME: hostile }, ['extract']], [{ WAREHOUSE_DB_PASSWORD: hostile }, ['load']], [{ BATCH_SIZE: hostile }, ['extract']],
+      [{}, ['extract', '--table', hostile]],
+      [{}, ['load', '--table', hostile]],
+      [{}, ['report', '--table', 'orders', '--key', hostile, '--output', folder]],
+      [{}, ['watermark', 'show', '--table', hostile]],
+      [{}, ['watermark', 'rewind', '--table', 'orders', '--to', hostile]],
+      [{}, ['check', hostile]],
+      [{}, ['table', 'pause', hostile]],
+      [{}, ['prune', '--table', hostile]],
+      [{ WAREHOUSE_DB_NAME: hostile }, ['load']],
+      [{ DB_USER: hostile }, ['extract']],
+      [{ DB_NAME: hostile }, ['extract']],
+      [{ WAREHOUSE_DB_PASSWORD: hostile }, ['load']],
+      [{ BATCH_SIZE: hostile }, ['extract']],
     ];
     for (const [settings, args] of tries) {
       const { code, stderr } = await as({ ...superuser, ...settings }, ...args);

@@ -7,7 +7,9 @@ const KEYS = 5;
 const UPDATES = 400;
 
 let pipeline: TestPipeline;
-beforeAll(async () => { pipeline = await createPipeline({ CDC_EXTRACTION_INTERVAL_SECONDS: '1' }); });
+beforeAll(async () => {
+  pipeline = await createPipeline({ CDC_EXTRACTION_INTERVAL_SECONDS: '1' });
+});
 afterAll(async () => {
   await runCli(['stop'], pipeline.env);
   await pipeline.drop();
@@ -27,7 +29,9 @@ describe('rapid updates', () => {
       // Time for a poll in between: a hundred updates are history of their own.
       if (update % 100 === 0) {
         const wanted = update;
-        await until(async () => (await warehouse`select 1 from dim_orders_current where quantity = ${wanted}`).length > 0);
+        await until(
+          async () => (await warehouse`select 1 from dim_orders_current where quantity = ${wanted}`).length > 0,
+        );
       }
     }
     await runCli(['stop'], pipeline.env);

@@ -30,24 +30,41 @@ const ports: Record<Role, number> = { source: 0, warehouse: 0 };
 
 const cluster = (role: Role) => path.join(folder, role);
 // As safe as a process that dies needs: what fsync guards against is a machine that does.
-const start = (role: Role) => startCluster({ folder: cluster(role), port: ports[role], settings: { fsync: 'off', max_prepared_transactions: '20' } });
+const start = (role: Role) =>
+  startCluster({
+    folder: cluster(role),
+    port: ports[role],
+    settings: { fsync: 'off', max_prepared_transactions: '20' },
+  });
 
 beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'tidemark-servers-'));
   await chmod(folder, 0o711);
-  env = { ...foldersIn(folder), CDC_EXTRACTION_INTERVAL_SECONDS: '1', WATERMARK_ADVANCE_SECONDS: '1', BATCH_SIZE: '50' };
+  env = {
+    ...foldersIn(folder),
+    CDC_EXTRACTION_INTERVAL_SECONDS: '1',
+    WATERMARK_ADVANCE_SECONDS: '1',
+    BATCH_SIZE: '50',
+  };
   for (const role of ROLES) {
     ports[role] = await freePort();
     await createCluster({ folder: cluster(role), superuser: 'postgres', password: 'postgres', flags: ['--no-sync'] });
     await start(role);
-    Object.assign(env, environmentOf(settingsFor({ host: '127.0.0.1', port: ports[role], user: 'postgres', password: 'postgres' }, role, 'postgres')));
+    Object.assign(
+      env,
+      environmentOf(
+        settingsFor({ host: '127.0.0.1', port: ports[role], user: 'postgres', password: 'postgres' }, role, 'postgres'),
+      ),
+    );
   }
   settings = loadSettings(env, folder);
   [source, warehouse] = [connect(settings.source, 'test'), connect(settings.warehouse, 'test')];
   await migrateWarehouse(settings.warehouse);
   await createChaosTable(source);
   await registerDimension(warehouse, 'chaos', 'chaos', [
-    { source: 'id', type: 'integer', role: 'business key' }, { source: 'version', type: 'bigint', role: 'tracked' }, { source: 'touched', type: 'timestamptz', role: 'effective time' },
+    { source: 'id', type: 'integer', role: 'business key' },
+    { source: 'version', type: 'bigint', role: 'tracked' },
+    { source: 'touched', type: 'timestamptz', role: 'effective time' },
   ]);
 });
 afterAll(async () => {
@@ -57,10 +74,16 @@ afterAll(async () => {
 });
 
 /** Asks again until the server answers. */
-const asked = <T>(question: () => Promise<T>): Promise<T> => until(() => question().then((answer) => ({ answer }), (error: unknown) => {
-  if (!isPassing(error)) throw error;
-  return undefined;
-})).then(({ answer }) => answer);
+const asked = <T>(question: () => Promise<T>): Promise<T> =>
+  until(() =>
+    question().then(
+      (answer) => ({ answer }),
+      (error: unknown) => {
+        if (!isPassing(error)) throw error;
+        return undefined;
+      },
+    ),
+  ).then(({ answer }) => answer);
 
 /** Writes rows, in transactions short and long, and goes on with another connection when one was cut. Returns how many were. */
 async function write(signal: AbortSignal, first: number): Promise<number> {
@@ -68,7 +91,9 @@ async function write(signal: AbortSignal, first: number): Promise<number> {
   let session = connect(settings.source, 'writer');
   for (let id = first; !signal.aborted; id = first + ((id + 1) % 100)) {
     try {
-      await session.unsafe(`begin; insert into chaos (id, touched) values (${String(id)}, now()) on conflict (id) do update set version = nextval('chaos_version'), touched = excluded.touched`);
+      await session.unsafe(
+        `begin; insert into chaos (id, touched) values (${String(id)}, now()) on conflict (id) do update set version = nextval('chaos_version'), touched = excluded.touched`,
+      );
       if (id % 7 === 0) await session`select pg_sleep(0.4)`;
       await session.unsafe('commit');
     } catch (error) {
@@ -82,8 +107,10 @@ async function write(signal: AbortSignal, first: number): Promise<number> {
   return cut;
 }
 
-const states = async (sql: Database, query: string) => (await asked(() => sql.unsafe<{ state: string }[]>(query))).map(({ state }) => state).sort();
-const versions = async () => Number((await asked(() => warehouse<{ n: string }[]>`select count(*) as n from dim_chaos_history`))[0]?.n);
+const states = async (sql: Database, query: string) =>
+  (await asked(() => sql.unsafe<{ state: string }[]>(query))).map(({ state }) => state).sort();
+const versions = async () =>
+  Number((await asked(() => warehouse<{ n: string }[]>`select count(*) as n from dim_chaos_history`))[0]?.n);
 
 it('a server that is restarted under extractor and loader, fast or at once, costs nothing: the loops live on, nothing is lost or comes twice', async () => {
   const time = new AbortController();
@@ -110,10 +137,15 @@ it('a server that is restarted under extractor and loader, fast or at once, cost
 
   await extractTables({ settings, tables: ['chaos'] });
   await loadTables({ settings, tables: ['chaos'] });
-  const current = await states(warehouse, `select format('%s %s', id, version) as state from dim_chaos_history where is_current`);
+  const current = await states(
+    warehouse,
+    `select format('%s %s', id, version) as state from dim_chaos_history where is_current`,
+  );
   expect(current).toEqual(await states(source, `select format('%s %s', id, version) as state from chaos`));
   const history = await states(warehouse, `select format('%s %s', id, version) as state from dim_chaos_history`);
-  process.stdout.write(`restart: servers stopped 8 times under ${String(history.length)} captured states, ${String(cut)} transactions of the writers cut: lost 0\n`);
+  process.stdout.write(
+    `restart: servers stopped 8 times under ${String(history.length)} captured states, ${String(cut)} transactions of the writers cut: lost 0\n`,
+  );
   expect(new Set(history).size).toBe(history.length);
   expect((await runCli(['load', '--table', 'chaos'], env)).code).toBe(0);
   expect((await runChecks(warehouse, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0)).toEqual([]);

@@ -16,28 +16,43 @@ beforeAll(async () => {
   pipeline = await createPipeline({ BATCH_SIZE: '20000' });
   await createThings(pipeline);
   await pipeline.source`insert into things select g, 'state ' || g, now() from generate_series(1, ${ROWS}::integer) as g`;
-  for (const command of ['extract', 'load']) expect((await runCli([command, '--table', 'things'], pipeline.env)).code).toBe(0);
+  for (const command of ['extract', 'load'])
+    expect((await runCli([command, '--table', 'things'], pipeline.env)).code).toBe(0);
 });
-afterAll(async () => { await pipeline.drop(); });
+afterAll(async () => {
+  await pipeline.drop();
+});
 
 /** Runs reconcile through proxies; what crossed, and what it took. */
-async function measured(args: readonly string[]): Promise<{ stdout: string; code: number | null; bytes: number; memory: number; seconds: number }> {
+async function measured(
+  args: readonly string[],
+): Promise<{ stdout: string; code: number | null; bytes: number; memory: number; seconds: number }> {
   const { source, warehouse } = pipeline.settings;
   const [one, other] = [await openProxy(source.host, source.port), await openProxy(warehouse.host, warehouse.port)];
   const started = performance.now();
-  const { stdout, code } = await runCli(['reconcile', '--table', 'things', ...args], { ...pipeline.env, DB_HOST: '127.0.0.1', WAREHOUSE_DB_HOST: '127.0.0.1', DB_PORT: String(one.port), WAREHOUSE_DB_PORT: String(other.port) });
+  const { stdout, code } = await runCli(['reconcile', '--table', 'things', ...args], {
+    ...pipeline.env,
+    DB_HOST: '127.0.0.1',
+    WAREHOUSE_DB_HOST: '127.0.0.1',
+    DB_PORT: String(one.port),
+    WAREHOUSE_DB_PORT: String(other.port),
+  });
   const seconds = (performance.now() - started) / 1000;
   const bytes = one.received() + other.received();
   await Promise.all([one.close(), other.close()]);
   const [run] = await pipeline.warehouse<[{ memory: string }]>`
     select performance_metrics ->> 'peak_memory_bytes' as memory from pipeline_metadata where pipeline_name = 'reconcile' order by id desc limit 1`;
-  process.stdout.write(`reconcile: ${String(ROWS)} rows in ${seconds.toFixed(1)} s, ${String(bytes)} bytes crossed, ${(Number(run.memory) / 2 ** 20).toFixed(0)} MiB of memory\n`);
+  process.stdout.write(
+    `reconcile: ${String(ROWS)} rows in ${seconds.toFixed(1)} s, ${String(bytes)} bytes crossed, ${(Number(run.memory) / 2 ** 20).toFixed(0)} MiB of memory\n`,
+  );
   return { stdout, code, bytes, memory: Number(run.memory), seconds };
 }
 
 it('only checksums cross where all agree, and memory stays small, however many rows there are', async () => {
   const { stdout, code, bytes, memory } = await measured([]);
-  expect(stdout).toContain(`things: no differences (${String(ROWS)} rows at the source, ${String(ROWS)} current versions)`);
+  expect(stdout).toContain(
+    `things: no differences (${String(ROWS)} rows at the source, ${String(ROWS)} current versions)`,
+  );
   expect(code).toBe(0);
   expect(bytes).toBeLessThan(MOST_BYTES);
   expect(memory).toBeLessThan(MOST_MEMORY);
@@ -49,7 +64,11 @@ it('of few differences only their buckets cross besides', async () => {
   await pipeline.warehouse`delete from dim_things_history where id = 79`;
   const { stdout, code, bytes, memory } = await measured(['--json']);
   const [result] = JSON.parse(stdout) as { differences: { key: string; kind: string }[] }[];
-  expect(result?.differences.map(({ key, kind }) => `${key} ${kind}`).sort()).toEqual(['["77"] different', '["78"] extra', '["79"] missing']);
+  expect(result?.differences.map(({ key, kind }) => `${key} ${kind}`).sort()).toEqual([
+    '["77"] different',
+    '["78"] extra',
+    '["79"] missing',
+  ]);
   expect(code).toBe(3);
   expect(bytes).toBeLessThan(MOST_BYTES + 3 * 2 * (ROWS / 4096) * 200 + 64 * 1024);
   expect(memory).toBeLessThan(MOST_MEMORY);

@@ -14,12 +14,24 @@ import { until } from '../support/wait.js';
 import { loadTables } from '../../runner/load/tables.js';
 
 let pipeline: TestPipeline;
-beforeEach(async () => { pipeline = await createPipeline({ BATCH_SIZE: '10', WATERMARK_ADVANCE_SECONDS: '0' }); });
-afterEach(async () => { await pipeline.drop(); });
+beforeEach(async () => {
+  pipeline = await createPipeline({ BATCH_SIZE: '10', WATERMARK_ADVANCE_SECONDS: '0' });
+});
+afterEach(async () => {
+  await pipeline.drop();
+});
 
-async function reconcile(table: string, options: { repair?: boolean; allowDeletes?: boolean; settings?: Partial<TestPipeline['settings']> } = {}): Promise<ReconcileResult> {
+async function reconcile(
+  table: string,
+  options: { repair?: boolean; allowDeletes?: boolean; settings?: Partial<TestPipeline['settings']> } = {},
+): Promise<ReconcileResult> {
   const { repair = false, allowDeletes = false, settings = {} } = options;
-  const [result] = await reconcileTables({ settings: { ...pipeline.settings, ...settings }, tables: [table], repair, allowDeletes });
+  const [result] = await reconcileTables({
+    settings: { ...pipeline.settings, ...settings },
+    tables: [table],
+    repair,
+    allowDeletes,
+  });
   if (result === undefined) throw new Error('no result');
   return result;
 }
@@ -28,7 +40,8 @@ const catchUp = async (tables: readonly string[]) => {
   await extractTables({ settings: pipeline.settings, tables });
   await loadTables({ settings: pipeline.settings, tables });
 };
-const violations = async () => (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter((result) => result.violations > 0);
+const violations = async () =>
+  (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter((result) => result.violations > 0);
 
 async function makeThings(rows: number): Promise<void> {
   await createThings(pipeline);
@@ -43,7 +56,15 @@ describe('reconcile', () => {
   it('finds nothing where history equals the source', async () => {
     await makeThings(100);
     expect(await reconcile('things')).toEqual({
-      table: 'things', source_rows: 100, current_versions: 100, missing: 0, extra: 0, different: 0, unsettled: 0, repaired: 0, differences: [],
+      table: 'things',
+      source_rows: 100,
+      current_versions: 100,
+      missing: 0,
+      extra: 0,
+      different: 0,
+      unsettled: 0,
+      repaired: 0,
+      differences: [],
     });
   });
 
@@ -89,13 +110,20 @@ describe('reconcile', () => {
   it('raises no false alarm while many writers write and an extractor goes on for ever', async () => {
     await createChaosTable(pipeline.source);
     await registerDimension(pipeline.warehouse, 'chaos', 'chaos', [
-      { source: 'id', type: 'integer', role: 'business key' }, { source: 'version', type: 'bigint', role: 'tracked' }, { source: 'touched', type: 'timestamptz', role: 'effective time' },
+      { source: 'id', type: 'integer', role: 'business key' },
+      { source: 'version', type: 'bigint', role: 'tracked' },
+      { source: 'touched', type: 'timestamptz', role: 'effective time' },
     ]);
     const settings = { ...pipeline.settings, batch_size: 500, watermark_advance_seconds: 1 };
     await extractTables({ settings, tables: ['chaos'] });
     const time = new AbortController();
     const writers = writeTraffic(pipeline.admin.source, time.signal, { committed: 0, rolledBack: 0, kinds: new Set() });
-    const env = { ...pipeline.env, BATCH_SIZE: '500', WATERMARK_ADVANCE_SECONDS: '1', CDC_EXTRACTION_INTERVAL_SECONDS: '1' };
+    const env = {
+      ...pipeline.env,
+      BATCH_SIZE: '500',
+      WATERMARK_ADVANCE_SECONDS: '1',
+      CDC_EXTRACTION_INTERVAL_SECONDS: '1',
+    };
     const extractor = startCli(['extract', '--watch', '--table', 'chaos'], env);
     const found: number[] = [];
     for (let round = 0; round < 3; round += 1) found.push((await reconcile('chaos', { settings })).differences.length);
@@ -110,8 +138,12 @@ describe('reconcile', () => {
     await makeThings(100);
     await pipeline.source`update things set id = 1000, touched = clock_timestamp() where id = 5`;
     await reconcile('things', { repair: true });
-    expect(await pipeline.warehouse`select id, is_current from dim_things_history where id in (5, 1000) order by id`)
-      .toEqual([{ id: 5, is_current: false }, { id: 1000, is_current: true }]);
+    expect(
+      await pipeline.warehouse`select id, is_current from dim_things_history where id in (5, 1000) order by id`,
+    ).toEqual([
+      { id: 5, is_current: false },
+      { id: 1000, is_current: true },
+    ]);
   });
 });
 
@@ -126,15 +158,26 @@ describe('a source that lost rows', () => {
       hint: expect.stringContaining('--allow-deletes') as string,
     });
     expect(await readdir(log)).toEqual(before);
-    expect(await reconcile('things', { repair: true, allowDeletes: true })).toMatchObject({ extra: 100, repaired: 100 });
+    expect(await reconcile('things', { repair: true, allowDeletes: true })).toMatchObject({
+      extra: 100,
+      repaired: 100,
+    });
     expect(await reconcile('things')).toMatchObject({ differences: [], current_versions: 0 });
   });
 
   it('nor does it in parts, where more rows are gone than one run looks at', async () => {
     await makeThings(1000);
     await pipeline.source`delete from things where id > 3`;
-    const repair = reconcileTables({ settings: pipeline.settings, tables: ['things'], repair: true, allowDeletes: false, limits: { digests: 10, candidates: 20 } });
-    await expect(repair).rejects.toThrow(/^about \d+ of 1000 rows of things are gone from the source: more than MAX_DELETE_PERCENT \(5\) allows to close$/);
+    const repair = reconcileTables({
+      settings: pipeline.settings,
+      tables: ['things'],
+      repair: true,
+      allowDeletes: false,
+      limits: { digests: 10, candidates: 20 },
+    });
+    await expect(repair).rejects.toThrow(
+      /^about \d+ of 1000 rows of things are gone from the source: more than MAX_DELETE_PERCENT \(5\) allows to close$/,
+    );
     expect(await pipeline.warehouse`select from dim_things_history where is_current`).toHaveLength(1000);
   });
 
@@ -144,29 +187,54 @@ describe('a source that lost rows', () => {
     await pipeline.source`delete from things where id in (1, 500)`;
     const runs: number[] = [];
     do {
-      const [result] = await reconcileTables({ settings: pipeline.settings, tables: ['things'], repair: true, allowDeletes: false, limits: { digests: 30, candidates: 30 } });
+      const [result] = await reconcileTables({
+        settings: pipeline.settings,
+        tables: ['things'],
+        repair: true,
+        allowDeletes: false,
+        limits: { digests: 30, candidates: 30 },
+      });
       runs.push(result?.repaired ?? 0);
     } while (runs.at(-1) !== 0);
     expect([runs.length > 3, runs.reduce((sum, each) => sum + each, 0)]).toEqual([true, 101]);
     expect(await reconcile('things')).toMatchObject({ differences: [], current_versions: 998 });
   });
 
-  it.each([[5, 5, true], [6, 5, false], [6, 6, true], [1, 0, false]])('%i of 100 are closed or not where %i percent are allowed: %s', async (gone, percent, isAllowed) => {
+  it.each([
+    [5, 5, true],
+    [6, 5, false],
+    [6, 6, true],
+    [1, 0, false],
+  ])('%i of 100 are closed or not where %i percent are allowed: %s', async (gone, percent, isAllowed) => {
     await makeThings(100);
     await pipeline.source`delete from things where id <= ${gone}`;
     const repair = reconcile('things', { repair: true, settings: { max_delete_percent: percent } });
-    await (isAllowed ? expect(repair).resolves.toMatchObject({ repaired: gone }) : expect(repair).rejects.toThrow('MAX_DELETE_PERCENT'));
+    await (isAllowed
+      ? expect(repair).resolves.toMatchObject({ repaired: gone })
+      : expect(repair).rejects.toThrow('MAX_DELETE_PERCENT'));
   });
 });
 
 describe('values of every kind', () => {
   const KINDS: readonly [string, string, string, string][] = [
-    ['smallint', 'smallint', '1', '2'], ['bigint', 'bigint', '9223372036854775807', '9223372036854775806'],
-    ['numeric', 'numeric', '1.10', '1.100'], ['money', 'numeric(12,2)', '1.10', '1.11'], ['float', 'double precision', '0.1', '0.10000000000000002'],
-    ['text', 'text', "''", 'null'], ['spaces', 'text', "'a'", "'a '"], ['quotes', 'text', `'"'`, `'""'`], ['flag', 'boolean', 'true', 'null'],
-    ['bytes', 'bytea', "'\\x00'", "'\\x0000'"], ['list', 'text[]', `'{null}'`, `'{"null"}'`], ['document', 'json', `'{"a": 1}'`, `'{"a":1}'`],
-    ['day', 'date', `'infinity'`, `'2026-02-01'`], ['instant', 'timestamptz', `'2026-02-01 00:00:00.000001+00'`, `'2026-02-01 00:00:00+00'`],
-    ['duration', 'interval', `'1 month'`, `'30 days'`], ['address', 'inet', `'::1'`, `'::2'`], ['span', 'int4range', `'[1,3)'`, `'[1,4)'`], ['id', 'uuid', `'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'`, `'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12'`],
+    ['smallint', 'smallint', '1', '2'],
+    ['bigint', 'bigint', '9223372036854775807', '9223372036854775806'],
+    ['numeric', 'numeric', '1.10', '1.100'],
+    ['money', 'numeric(12,2)', '1.10', '1.11'],
+    ['float', 'double precision', '0.1', '0.10000000000000002'],
+    ['text', 'text', "''", 'null'],
+    ['spaces', 'text', "'a'", "'a '"],
+    ['quotes', 'text', `'"'`, `'""'`],
+    ['flag', 'boolean', 'true', 'null'],
+    ['bytes', 'bytea', "'\\x00'", "'\\x0000'"],
+    ['list', 'text[]', `'{null}'`, `'{"null"}'`],
+    ['document', 'json', `'{"a": 1}'`, `'{"a":1}'`],
+    ['day', 'date', `'infinity'`, `'2026-02-01'`],
+    ['instant', 'timestamptz', `'2026-02-01 00:00:00.000001+00'`, `'2026-02-01 00:00:00+00'`],
+    ['duration', 'interval', `'1 month'`, `'30 days'`],
+    ['address', 'inet', `'::1'`, `'::2'`],
+    ['span', 'int4range', `'[1,3)'`, `'[1,4)'`],
+    ['id', 'uuid', `'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'`, `'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12'`],
   ];
   const columns: readonly TestColumn[] = [
     { source: 'key', type: 'text', role: 'business key' },
@@ -177,24 +245,41 @@ describe('values of every kind', () => {
   it('are compared to the last digit: each difference is found, is repaired, and then there is none', async () => {
     await createSourceTable(pipeline.source, 'kinds', columns);
     await registerDimension(pipeline.warehouse, 'kinds', 'kinds', columns);
-    await pipeline.source.unsafe(`insert into kinds select 'row ' || g, ${KINDS.map(([, , first]) => first).join(', ')}, now() from generate_series(1, 60) as g`);
+    await pipeline.source.unsafe(
+      `insert into kinds select 'row ' || g, ${KINDS.map(([, , first]) => first).join(', ')}, now() from generate_series(1, 60) as g`,
+    );
     await catchUp(['kinds']);
     expect(await reconcile('kinds')).toMatchObject({ differences: [], source_rows: 60 });
     for (const [index, [name, , , other]] of KINDS.entries())
-      await pipeline.source.unsafe(`update kinds set touched = '2020-01-01', "a ${name}" = ${other} where key = 'row ${String(index + 1)}'`);
+      await pipeline.source.unsafe(
+        `update kinds set touched = '2020-01-01', "a ${name}" = ${other} where key = 'row ${String(index + 1)}'`,
+      );
     const { differences } = await reconcile('kinds');
-    expect(new Set(differences.map(({ key }) => key))).toEqual(new Set(KINDS.map((_, index) => `["row ${String(index + 1)}"]`)));
+    expect(new Set(differences.map(({ key }) => key))).toEqual(
+      new Set(KINDS.map((_, index) => `["row ${String(index + 1)}"]`)),
+    );
     expect(await reconcile('kinds', { repair: true })).toMatchObject({ repaired: KINDS.length });
     expect(await reconcile('kinds')).toMatchObject({ differences: [] });
   });
 
   it('that history stores with another type are compared as they are stored', async () => {
     const source: readonly TestColumn[] = [
-      { source: 'id', type: 'integer', role: 'business key' }, { source: 'price', type: 'numeric', role: 'tracked' }, { source: 'name', type: 'varchar(20)', role: 'tracked' },
+      { source: 'id', type: 'integer', role: 'business key' },
+      { source: 'price', type: 'numeric', role: 'tracked' },
+      { source: 'name', type: 'varchar(20)', role: 'tracked' },
       { source: 'touched', type: 'timestamp', role: 'effective time' },
     ];
     await createSourceTable(pipeline.source, 'wider', source);
-    await registerDimension(pipeline.warehouse, 'wider', 'wider', source.map((column) => ({ ...column, type: { integer: 'bigint', numeric: 'numeric(10,4)', 'varchar(20)': 'text' }[column.type] ?? column.type })), { timeType: 'timestamp' });
+    await registerDimension(
+      pipeline.warehouse,
+      'wider',
+      'wider',
+      source.map((column) => ({
+        ...column,
+        type: { integer: 'bigint', numeric: 'numeric(10,4)', 'varchar(20)': 'text' }[column.type] ?? column.type,
+      })),
+      { timeType: 'timestamp' },
+    );
     await pipeline.source`insert into wider values (1, 1.5, 'x', now()), (2, 2, 'y', now())`;
     await catchUp(['wider']);
     expect(await reconcile('wider')).toMatchObject({ differences: [], source_rows: 2, current_versions: 2 });
@@ -208,7 +293,9 @@ describe('another server in the place of the source', () => {
     const newest = path.join(folder, `${String((await readdir(folder)).length)}.json`);
     await writeFile(newest, (await readFile(newest, 'utf8')).replace(/"timeline": \d+/, '"timeline": 41'));
     const extract = () => extractTables({ settings: pipeline.settings, tables: ['things'] });
-    await expect(extract()).rejects.toMatchObject({ hint: expect.stringContaining('npx tidemark reconcile --repair') as string });
+    await expect(extract()).rejects.toMatchObject({
+      hint: expect.stringContaining('npx tidemark reconcile --repair') as string,
+    });
     await pipeline.source`update things set state = 'only here', touched = '2020-01-01' where id = 3`;
     await pipeline.source`delete from things where id = 4`;
     expect(await reconcile('things', { repair: true })).toMatchObject({ different: 1, extra: 1, repaired: 2 });
@@ -233,12 +320,17 @@ describe('tidemark reconcile', () => {
     await makeThings(100);
     await pipeline.source`update things set state = 'not stamped', touched = '2020-01-01' where id = 8`;
     const found = await runCli(['reconcile', '--table', 'things'], pipeline.env);
-    expect(found.stdout).toContain('things: 0 missing, 0 extra, 1 different (100 rows at the source, 100 current versions)');
+    expect(found.stdout).toContain(
+      'things: 0 missing, 0 extra, 1 different (100 rows at the source, 100 current versions)',
+    );
     expect(found.stdout).toMatch(/\["8"\] +different +\(8,"not stamped"\) +\(8,new\)/);
     expect(found.code).toBe(3);
     const repaired = await runCli(['reconcile', '--table', 'things', '--repair'], pipeline.env);
     expect(repaired).toMatchObject({ code: 0, stdout: expect.stringContaining('1 change repaired') as string });
-    expect(await runCli(['reconcile', '--table', 'things', '--json'], pipeline.env)).toMatchObject({ code: 0, stdout: expect.stringContaining('"differences":[]') as string });
+    expect(await runCli(['reconcile', '--table', 'things', '--json'], pipeline.env)).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('"differences":[]') as string,
+    });
   });
 
   it('with --watch repairs the tables whose deletes are found by reconciling, and no other', async () => {
@@ -246,7 +338,10 @@ describe('tidemark reconcile', () => {
     await pipeline.source`delete from things where id = 7`;
     const current = async () => (await pipeline.warehouse`select from dim_things_history where is_current`).length;
     const watch = (until: RegExp) => {
-      const loop = startCli(['reconcile', '--watch', '--table', 'things'], { ...pipeline.env, RECONCILE_INTERVAL_SECONDS: '1' });
+      const loop = startCli(['reconcile', '--watch', '--table', 'things'], {
+        ...pipeline.env,
+        RECONCILE_INTERVAL_SECONDS: '1',
+      });
       return loop.printed(until).then(async () => {
         loop.kill('SIGTERM');
         return (await loop.ended).stdout;
@@ -275,9 +370,15 @@ describe('tidemark reconcile', () => {
     await pipeline.source`insert into things select g, 'new', clock_timestamp() from generate_series(1, 6) as g`;
     await pipeline.source`update things set state = 'not stamped', touched = '2020-01-01' where id = 50`;
     expect(await reconcile('things', { repair: true })).toMatchObject({ repaired: 3 });
-    expect(await pipeline.warehouse`select source_rows, missing, extra, different, repaired from tidemark.reconciliations where dimension_name = 'things' order by reconciled_at`)
-      .toEqual([{ source_rows: '92', missing: '0', extra: '8', different: '0', repaired: '0' }, { source_rows: '98', missing: '0', extra: '2', different: '1', repaired: '3' }]);
-    expect(await pipeline.warehouse`select missing_change_rate > 0 as is_known from tidemark.kpis where dimension_name = 'things'`).toEqual([{ is_known: true }]);
+    expect(
+      await pipeline.warehouse`select source_rows, missing, extra, different, repaired from tidemark.reconciliations where dimension_name = 'things' order by reconciled_at`,
+    ).toEqual([
+      { source_rows: '92', missing: '0', extra: '8', different: '0', repaired: '0' },
+      { source_rows: '98', missing: '0', extra: '2', different: '1', repaired: '3' },
+    ]);
+    expect(
+      await pipeline.warehouse`select missing_change_rate > 0 as is_known from tidemark.kpis where dimension_name = 'things'`,
+    ).toEqual([{ is_known: true }]);
   });
 
   it('goes on after a connection that was cut in the middle, and notes the table once', async () => {
@@ -286,16 +387,26 @@ describe('tidemark reconcile', () => {
     const blocker = connect(pipeline.admin.source, 'blocker');
     await blocker.unsafe('begin; lock table things');
     const reconciling = reconcile('things', { repair: true });
-    await until(async () => (await pipeline.source`
+    await until(
+      async () =>
+        (
+          await pipeline.source`
       select pg_terminate_backend(pid) from pg_stat_activity
-      where datname = current_database() and application_name = 'tidemark reconcile' and wait_event_type = 'Lock'`).length > 0);
+      where datname = current_database() and application_name = 'tidemark reconcile' and wait_event_type = 'Lock'`
+        ).length > 0,
+    );
     await blocker.unsafe('commit');
     await blocker.end();
     expect(await reconciling).toMatchObject({ different: 1, repaired: 1 });
-    expect(await pipeline.warehouse`select different, repaired from tidemark.reconciliations`).toEqual([{ different: '1', repaired: '1' }]);
+    expect(await pipeline.warehouse`select different, repaired from tidemark.reconciliations`).toEqual([
+      { different: '1', repaired: '1' },
+    ]);
   });
 
-  it.each([[['--allow-deletes'], '--allow-deletes is for a repair'], [['--watch', '--repair'], '--watch repairs by itself']])('refuses %j', async (options, message) => {
+  it.each([
+    [['--allow-deletes'], '--allow-deletes is for a repair'],
+    [['--watch', '--repair'], '--watch repairs by itself'],
+  ])('refuses %j', async (options, message) => {
     const { code, stderr } = await runCli(['reconcile', ...options], pipeline.env);
     expect(stderr).toContain(message);
     expect(code).toBe(2);

@@ -16,7 +16,9 @@ beforeEach(async () => {
   pipeline = await createPipeline();
   settings = await withDimensionsFolder(pipeline);
 });
-afterEach(async () => { await pipeline.drop(); });
+afterEach(async () => {
+  await pipeline.drop();
+});
 
 const quote = (name: string) => `"${name.replaceAll('"', '""')}"`;
 
@@ -27,27 +29,48 @@ async function flow(table: string): Promise<void> {
 }
 
 /** Source and current history of a registered table, each row as PostgreSQL prints it. */
-async function bothEnds(source: string, { registration }: Awaited<ReturnType<typeof register>>): Promise<{ source: string[]; history: string[] }> {
+async function bothEnds(
+  source: string,
+  { registration }: Awaited<ReturnType<typeof register>>,
+): Promise<{ source: string[]; history: string[] }> {
   const kept = registration.columns.filter(({ type }) => type !== undefined);
   const read = async (sql: TestPipeline['source'], columns: string[], from: string) => {
-    const rows = await sql.unsafe<{ line: string }[]>(`select array[${columns.map((column) => `${column}::text`).join(', ')}]::text as line from ${from} order by 1`);
+    const rows = await sql.unsafe<{ line: string }[]>(
+      `select array[${columns.map((column) => `${column}::text`).join(', ')}]::text as line from ${from} order by 1`,
+    );
     return rows.map(({ line }) => line);
   };
   return {
-    source: await read(pipeline.source, kept.map((column) => quote(column.source)), source),
-    history: await read(pipeline.warehouse, kept.map((column) => quote(column.history)), `dim_${registration.name}_current`),
+    source: await read(
+      pipeline.source,
+      kept.map((column) => quote(column.source)),
+      source,
+    ),
+    history: await read(
+      pipeline.warehouse,
+      kept.map((column) => quote(column.history)),
+      `dim_${registration.name}_current`,
+    ),
   };
 }
 
-const mapping = ({ registration }: Awaited<ReturnType<typeof propose>>) => registration.columns.map(({ source, history, role }) => `${source} > ${history} (${role})`);
+const mapping = ({ registration }: Awaited<ReturnType<typeof propose>>) =>
+  registration.columns.map(({ source, history, role }) => `${source} > ${history} (${role})`);
 
 describe('add', () => {
   it('writes the migration that is in the project for the demo table customers', async () => {
-    const [file = ''] = (await readdir(settings.dimensions_dir)).filter((name) => name.endsWith('_register_customers.sql'));
+    const [file = ''] = (await readdir(settings.dimensions_dir)).filter((name) =>
+      name.endsWith('_register_customers.sql'),
+    );
     const committed = await readFile(path.join(settings.dimensions_dir, file), 'utf8');
     const elsewhere = { ...settings, dimensions_dir: path.join(pipeline.folder, 'empty') };
     const { text } = await propose(elsewhere, 'public.customers', { name: 'clients' });
-    expect(text.replaceAll('dim_clients', 'dim_customers').replaceAll('"clients"', '"customers"').replaceAll("'clients'", "'customers'")).toBe(committed);
+    expect(
+      text
+        .replaceAll('dim_clients', 'dim_customers')
+        .replaceAll('"clients"', '"customers"')
+        .replaceAll("'clients'", "'customers'"),
+    ).toBe(committed);
   });
 
   it('takes every kind of column, and what comes out of history is what the source prints', async () => {
@@ -84,16 +107,30 @@ break" text,
     expect(source).toHaveLength(2);
     expect(history).toEqual(source);
     await extractTables({ settings, tables: ['everything'], full: true });
-    expect(await loadTables({ settings, tables: ['everything'] })).toMatchObject([{ inserted_versions: 0, absorbed_changes: 2 }]);
-    expect((await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0)).toEqual([]);
+    expect(await loadTables({ settings, tables: ['everything'] })).toMatchObject([
+      { inserted_versions: 0, absorbed_changes: 2 },
+    ]);
+    expect(
+      (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0),
+    ).toEqual([]);
 
-    expect(mapping(proposed)).toEqual(expect.arrayContaining([
-      'id > everything_key (business key)',
-      'created_at > source_created_at (tracked)', 'valid_from > source_valid_from (tracked)', 'is_current > source_is_current (tracked)',
-      'batch_id > source_batch_id_2 (tracked)', 'source_batch_id > source_batch_id (tracked)', 'select > select (tracked)', 'updated_at > valid_from (effective time)',
-    ]) as string[]);
+    expect(mapping(proposed)).toEqual(
+      expect.arrayContaining([
+        'id > everything_key (business key)',
+        'created_at > source_created_at (tracked)',
+        'valid_from > source_valid_from (tracked)',
+        'is_current > source_is_current (tracked)',
+        'batch_id > source_batch_id_2 (tracked)',
+        'source_batch_id > source_batch_id (tracked)',
+        'select > select (tracked)',
+        'updated_at > valid_from (effective time)',
+      ]) as string[],
+    );
     const typeOf = (name: string) => proposed.registration.columns.find((column) => column.source === name);
-    expect(typeOf('feeling')).toMatchObject({ type: 'text', remark: 'public.mood is kept as text: the warehouse has no such type' });
+    expect(typeOf('feeling')).toMatchObject({
+      type: 'text',
+      remark: 'public.mood is kept as text: the warehouse has no such type',
+    });
     expect(typeOf('feelings')).toMatchObject({ type: 'text[]' });
     expect(typeOf('code')).toMatchObject({ type: 'varchar(4)', remark: undefined });
     expect(typeOf('codes')).toMatchObject({ type: 'varchar(4)[]' });
@@ -109,7 +146,9 @@ break" text,
     await pipeline.source.unsafe(`
       create type mood as enum ('sad', 'happy'); create type size as enum ('s', 'm', 'l');
       create table shirts (id bigint primary key, feeling mood, sizes size[], last_updated timestamptz not null)`);
-    await pipeline.warehouse.unsafe("create type mood as enum ('happy', 'sad', 'new'); create type size as enum ('s', 'm')");
+    await pipeline.warehouse.unsafe(
+      "create type mood as enum ('happy', 'sad', 'new'); create type size as enum ('s', 'm')",
+    );
     const { registration } = await propose(settings, 'shirts');
     expect(registration.columns.map(({ type }) => type)).toEqual(['bigint', 'public.mood', 'text[]', undefined]);
     expect(registration.columns[2]?.remark).toContain("lacks 'l'");
@@ -120,31 +159,73 @@ break" text,
       create schema "Odd Schema";
       create table "Odd Schema"."Order.Lines" ("Order" text, "line" bigint, qty integer, changed timestamp not null, primary key ("Order", "line"));
       insert into "Odd Schema"."Order.Lines" values ('a''b', 1, 1, '2026-02-01 09:00'), ('a''b', 2, 1, '2026-02-01 09:00'), ('ä', 1, 1, '2026-02-01 09:00')`);
-    const proposed = await register(settings, '"Odd Schema"."Order.Lines"', { key: ['line', 'Order'], effective_time: 'changed', time_zone: 'Europe/Berlin', rename: new Map([['qty', 'quantity']]) });
-    expect(mapping(proposed)).toEqual(['line > line (business key)', 'Order > Order (business key)', 'qty > quantity (tracked)', 'changed > valid_from (effective time)']);
+    const proposed = await register(settings, '"Odd Schema"."Order.Lines"', {
+      key: ['line', 'Order'],
+      effective_time: 'changed',
+      time_zone: 'Europe/Berlin',
+      rename: new Map([['qty', 'quantity']]),
+    });
+    expect(mapping(proposed)).toEqual([
+      'line > line (business key)',
+      'Order > Order (business key)',
+      'qty > quantity (tracked)',
+      'changed > valid_from (effective time)',
+    ]);
     expect(proposed.registration.name).toBe('order_lines');
     await flow('order_lines');
     await pipeline.source`update "Odd Schema"."Order.Lines" set qty = 2, changed = '2026-02-01 10:00' where "line" = 1`;
     await flow('order_lines');
     const { source, history } = await bothEnds('"Odd Schema"."Order.Lines"', proposed);
     expect(history).toEqual(source);
-    expect(await pipeline.warehouse`select count(*)::integer as n from dim_order_lines_history_as_of('2026-02-01 09:30')`).toEqual([{ n: 3 }]);
-    expect(await pipeline.warehouse`select count(*)::integer as n, count(*) filter (where is_current)::integer as c from dim_order_lines_history`).toEqual([{ n: 5, c: 3 }]);
+    expect(
+      await pipeline.warehouse`select count(*)::integer as n from dim_order_lines_history_as_of('2026-02-01 09:30')`,
+    ).toEqual([{ n: 3 }]);
+    expect(
+      await pipeline.warehouse`select count(*)::integer as n, count(*) filter (where is_current)::integer as c from dim_order_lines_history`,
+    ).toEqual([{ n: 5, c: 3 }]);
   });
 
   it('takes columns called as the queries of Tidemark call theirs: extracted, loaded late and early, replayed, compared, shown', async () => {
-    const names = [...Array.from('abcdefghijklmnopqrstuvwxyz'), 'page', 'line', 'cursor', 'sized', 'place', 'lines', 'key', 'content', 'change', 'version', 'outcome', 'bytes', 'moment', 'bucket', 'reason', 'value_1', 'written_by', 'change_line'];
-    await pipeline.source.unsafe(`create table "aliases" (${names.map((name) => `${quote(name)} text`).join(', ')}, last_updated timestamptz not null, primary key (r, t))`);
-    const insert = (key: string, value: string, time: string) => pipeline.source.unsafe(`insert into aliases values (${names.map((name) => (['r', 't'].includes(name) ? `'${key}'` : `'${value}'`)).join(', ')}, '${time}')`);
+    const names = [
+      ...Array.from('abcdefghijklmnopqrstuvwxyz'),
+      'page',
+      'line',
+      'cursor',
+      'sized',
+      'place',
+      'lines',
+      'key',
+      'content',
+      'change',
+      'version',
+      'outcome',
+      'bytes',
+      'moment',
+      'bucket',
+      'reason',
+      'value_1',
+      'written_by',
+      'change_line',
+    ];
+    await pipeline.source.unsafe(
+      `create table "aliases" (${names.map((name) => `${quote(name)} text`).join(', ')}, last_updated timestamptz not null, primary key (r, t))`,
+    );
+    const insert = (key: string, value: string, time: string) =>
+      pipeline.source.unsafe(
+        `insert into aliases values (${names.map((name) => (['r', 't'].includes(name) ? `'${key}'` : `'${value}'`)).join(', ')}, '${time}')`,
+      );
     await insert('k1', 'one', '2026-02-01 09:00');
     await insert('k2', 'one', '2026-02-01 09:00');
     const proposed = await register(settings, 'aliases', { untracked: ['c', 'l', 'h'] });
     await extractTables({ settings, tables: ['aliases'] });
-    await pipeline.source.unsafe("update aliases set a = 'two', c = 'two', h = 'two', last_updated = '2026-02-01 09:10' where r = 'k1'");
+    await pipeline.source.unsafe(
+      "update aliases set a = 'two', c = 'two', h = 'two', last_updated = '2026-02-01 09:10' where r = 'k1'",
+    );
     await extractTables({ settings, tables: ['aliases'] });
     const folder = path.join(settings.cdc_log_dir, 'aliases');
     const waiting = (await readdir(folder)).filter((name) => name.startsWith('changes_')).sort();
-    for (const name of waiting.reverse()) await pipeline.warehouse`select * from tidemark.apply_batch(p_batch => ${await readFile(path.join(folder, name), 'utf8')}::text::json)`;
+    for (const name of waiting.reverse())
+      await pipeline.warehouse`select * from tidemark.apply_batch(p_batch => ${await readFile(path.join(folder, name), 'utf8')}::text::json)`;
     await loadTables({ settings, tables: ['aliases'] });
     const { source, history } = await bothEnds('aliases', proposed);
     expect(history).toEqual(source);
@@ -152,10 +233,19 @@ break" text,
     expect((await runCli(['verify-log', '--table', 'aliases'], env)).stdout).toContain('ok    aliases');
     await pipeline.source`delete from aliases where r = 'k2'`;
     await pipeline.source.unsafe("update aliases set z = 'unseen' where r = 'k1'");
-    expect(await runCli(['reconcile', '--table', 'aliases', '--repair'], env)).toMatchObject({ code: 0, stdout: expect.stringContaining('aliases') as string });
+    expect(await runCli(['reconcile', '--table', 'aliases', '--repair'], env)).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('aliases') as string,
+    });
     expect(await pipeline.warehouse`select r, z from dim_aliases_current`).toEqual([{ r: 'k1', z: 'unseen' }]);
-    expect((await pipeline.warehouse`select * from tidemark.lineage(p_dimension_name => 'aliases', p_key => array['k1', 'k1'])`).length).toBeGreaterThan(1);
-    expect((await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0)).toEqual([]);
+    expect(
+      (
+        await pipeline.warehouse`select * from tidemark.lineage(p_dimension_name => 'aliases', p_key => array['k1', 'k1'])`
+      ).length,
+    ).toBeGreaterThan(1);
+    expect(
+      (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0),
+    ).toEqual([]);
   });
 
   it('takes a partitioned table, and 200 columns', async () => {
@@ -173,16 +263,32 @@ break" text,
   });
 
   it('tracks what it is told to, and leaves out for good what it is told to ignore', async () => {
-    const { registration, text } = await propose(settings, 'products', { name: 'goods', track: ['title'], ignore: ['attributes'] });
-    expect(registration.columns.filter(({ role }) => role === 'tracked').map(({ source }) => source)).toEqual(['title']);
-    expect(registration.columns.filter(({ role }) => role === 'untracked').map(({ source }) => source)).toEqual(['category', 'unit_price', 'stock']);
+    const { registration, text } = await propose(settings, 'products', {
+      name: 'goods',
+      track: ['title'],
+      ignore: ['attributes'],
+    });
+    expect(registration.columns.filter(({ role }) => role === 'tracked').map(({ source }) => source)).toEqual([
+      'title',
+    ]);
+    expect(registration.columns.filter(({ role }) => role === 'untracked').map(({ source }) => source)).toEqual([
+      'category',
+      'unit_price',
+      'stock',
+    ]);
     expect(text).not.toMatch(/attributes"/);
     expect(text).toContain("p_source_columns => array['attributes']");
   });
 
   it('passes on to registration what only registration can do', async () => {
-    const { text } = await propose(settings, 'products', { name: 'goods', no_overlap: true, change_order: 'effective_time', deletes: 'reconcile' });
-    for (const argument of ["p_change_order => 'effective_time'", "p_deletes => 'reconcile'", 'p_no_overlap => true']) expect(text).toContain(`    ${argument}`);
+    const { text } = await propose(settings, 'products', {
+      name: 'goods',
+      no_overlap: true,
+      change_order: 'effective_time',
+      deletes: 'reconcile',
+    });
+    for (const argument of ["p_change_order => 'effective_time'", "p_deletes => 'reconcile'", 'p_no_overlap => true'])
+      expect(text).toContain(`    ${argument}`);
   });
 
   it('writes a file that ends no line early, whatever the source calls things', async () => {
@@ -194,10 +300,15 @@ b" text, note text, last_updated timestamptz);
       comment on column tricky.note is E'two\nlines; -- ''quoted''';
       insert into tricky values (1, 'x', 'y', now())`);
     const proposed = await register(settings, 'tricky');
-    expect(proposed.text.split('\n').filter((line) => /^\s*--[\s-]*(up|down)\s+migration/i.test(line))).toEqual(['-- Up Migration']);
+    expect(proposed.text.split('\n').filter((line) => /^\s*--[\s-]*(up|down)\s+migration/i.test(line))).toEqual([
+      '-- Up Migration',
+    ]);
     const [comment] = await pipeline.warehouse`select obj_description('dim_tricky_history'::regclass) as of_table,
       (select col_description(attrelid, attnum) from pg_attribute where attrelid = 'dim_tricky_history'::regclass and attname = 'note') as of_column`;
-    expect(comment).toMatchObject({ of_table: expect.stringContaining("it's\n-- up migration\n\\ back") as string, of_column: "two\nlines; -- 'quoted'" });
+    expect(comment).toMatchObject({
+      of_table: expect.stringContaining("it's\n-- up migration\n\\ back") as string,
+      of_column: "two\nlines; -- 'quoted'",
+    });
     await flow('tricky');
     const { source, history } = await bothEnds('tricky', proposed);
     expect(history).toEqual(source);
@@ -210,12 +321,17 @@ b" text, note text, last_updated timestamptz);
       await pipeline.source.unsafe(`create table ${name} (id integer primary key, updated_at timestamptz not null)`);
       await register(settings, name);
     }
-    expect(await pipeline.warehouse`select dimension_name from tidemark.dimensions where dimension_name = any (${names}) order by 1`).toHaveLength(2);
+    expect(
+      await pipeline.warehouse`select dimension_name from tidemark.dimensions where dimension_name = any (${names}) order by 1`,
+    ).toHaveLength(2);
   });
 
   it('takes a view where it is told the key, and says what a view cannot show', async () => {
     await pipeline.source`create view open_orders as select * from orders where order_status = 'pending'`;
-    await expect(propose(settings, 'open_orders')).rejects.toMatchObject({ message: 'public.open_orders has no key: nothing says which of its rows is which', hint: expect.stringContaining('--key') as string });
+    await expect(propose(settings, 'open_orders')).rejects.toMatchObject({
+      message: 'public.open_orders has no key: nothing says which of its rows is which',
+      hint: expect.stringContaining('--key') as string,
+    });
     const { registration } = await propose(settings, 'open_orders', { key: ['id'] });
     expect(registration.remarks).toEqual([expect.stringContaining('public.open_orders is no table')]);
   });
@@ -236,40 +352,155 @@ describe('add refuses', () => {
 
   it.each<[string, string, Partial<RegistrationOptions>, string, string]>([
     ['a table that is not there', 'nothing', {}, 'source table public.nothing does not exist', 'DB_NAME'],
-    ['a name in other letters', 'ODD_TIMES', {}, 'source table public.ODD_TIMES does not exist', 'there is: public.odd_times'],
+    [
+      'a name in other letters',
+      'ODD_TIMES',
+      {},
+      'source table public.ODD_TIMES does not exist',
+      'there is: public.odd_times',
+    ],
     ['a name that is none', 'a.b.c', {}, '"a.b.c" is not the name of a table', 'schema.table'],
     ['an empty part', 'public.', {}, '"public." is not the name of a table', 'schema.table'],
     ['a table without a key', 'keyless', {}, 'public.keyless has no key', '--key'],
-    ['a key that is not unique', 'odd_times', { key: ['other'] }, 'the key of public.odd_times is not unique there', 'unique and not null'],
-    ['a key that may be null', 'half_key', { key: ['id'] }, 'the key of public.half_key may be null: id', 'unique and not null'],
+    [
+      'a key that is not unique',
+      'odd_times',
+      { key: ['other'] },
+      'the key of public.odd_times is not unique there',
+      'unique and not null',
+    ],
+    [
+      'a key that may be null',
+      'half_key',
+      { key: ['id'] },
+      'the key of public.half_key may be null: id',
+      'unique and not null',
+    ],
     ['a table without a time', 'timeless', {}, 'public.timeless has no effective-time column', 'add a timestamp'],
-    ['a table whose times have other names', 'odd_times', {}, 'public.odd_times has no effective-time column', 'its timestamps are: when, other'],
-    ['an effective time that is no timestamp', 'timeless', { effective_time: 'day' }, 'column day of public.timeless is no timestamp', 'timestamptz'],
-    ['an insert time of another type', 'odd_times', { effective_time: 'when', insert_time: 'other' }, 'cannot be the insert time', '--insert-time none'],
-    ['a column that is not there', 'orders', { name: 'o', track: ['nope'], ignore: ['neither'] }, 'public.orders has no column nope, neither', 'its columns are: id, customer_id'],
-    ['a column with two roles', 'orders', { name: 'o', track: ['quantity'], ignore: ['quantity'] }, 'column quantity is given two roles', 'tracked'],
+    [
+      'a table whose times have other names',
+      'odd_times',
+      {},
+      'public.odd_times has no effective-time column',
+      'its timestamps are: when, other',
+    ],
+    [
+      'an effective time that is no timestamp',
+      'timeless',
+      { effective_time: 'day' },
+      'column day of public.timeless is no timestamp',
+      'timestamptz',
+    ],
+    [
+      'an insert time of another type',
+      'odd_times',
+      { effective_time: 'when', insert_time: 'other' },
+      'cannot be the insert time',
+      '--insert-time none',
+    ],
+    [
+      'a column that is not there',
+      'orders',
+      { name: 'o', track: ['nope'], ignore: ['neither'] },
+      'public.orders has no column nope, neither',
+      'its columns are: id, customer_id',
+    ],
+    [
+      'a column with two roles',
+      'orders',
+      { name: 'o', track: ['quantity'], ignore: ['quantity'] },
+      'column quantity is given two roles',
+      'tracked',
+    ],
     ['a key that is ignored', 'orders', { name: 'o', ignore: ['id'] }, 'column id is given two roles', 'tracked'],
-    ['a new name that history has', 'orders', { name: 'o', rename: new Map([['quantity', 'batch_id']]) }, '--rename quantity=batch_id: history has a column of that name', 'surrogate_key'],
-    ['two columns of one new name', 'orders', { name: 'o', rename: new Map([['quantity', 'x'], ['customer_id', 'x']]) }, '--rename customer_id=x: history has a column of that name', 'taken are'],
-    ['a new name for a time', 'orders', { name: 'o', rename: new Map([['last_updated', 'x']]) }, '--rename last_updated=x: history does not keep last_updated', 'rename columns'],
-    ['a name that is registered', 'orders', {}, 'a dimension called orders is registered by a migration already', '--name'],
-    ['a key of a type that takes two texts for one', 'loose', {}, 'name, in the key of public.loose, is of type citext: texts that are not the same are one key there', 'type text collate "C"'],
-    ['a key under a collation that does so', 'loose', { key: ['alias'] }, 'alias, in the key of public.loose, is under a collation that is not deterministic', '--key'],
-    ['a zone that is none', 'orders', { name: 'o', time_zone: 'Mars/X' }, '--time-zone is "Mars/X", which is no time zone', 'Europe/Berlin'],
-    ['a new name that PostgreSQL would cut', 'orders', { name: 'o', rename: new Map([['quantity', 'q'.repeat(64)]]) }, 'the name is longer than 63 bytes', 'a shorter one'],
+    [
+      'a new name that history has',
+      'orders',
+      { name: 'o', rename: new Map([['quantity', 'batch_id']]) },
+      '--rename quantity=batch_id: history has a column of that name',
+      'surrogate_key',
+    ],
+    [
+      'two columns of one new name',
+      'orders',
+      {
+        name: 'o',
+        rename: new Map([
+          ['quantity', 'x'],
+          ['customer_id', 'x'],
+        ]),
+      },
+      '--rename customer_id=x: history has a column of that name',
+      'taken are',
+    ],
+    [
+      'a new name for a time',
+      'orders',
+      { name: 'o', rename: new Map([['last_updated', 'x']]) },
+      '--rename last_updated=x: history does not keep last_updated',
+      'rename columns',
+    ],
+    [
+      'a name that is registered',
+      'orders',
+      {},
+      'a dimension called orders is registered by a migration already',
+      '--name',
+    ],
+    [
+      'a key of a type that takes two texts for one',
+      'loose',
+      {},
+      'name, in the key of public.loose, is of type citext: texts that are not the same are one key there',
+      'type text collate "C"',
+    ],
+    [
+      'a key under a collation that does so',
+      'loose',
+      { key: ['alias'] },
+      'alias, in the key of public.loose, is under a collation that is not deterministic',
+      '--key',
+    ],
+    [
+      'a zone that is none',
+      'orders',
+      { name: 'o', time_zone: 'Mars/X' },
+      '--time-zone is "Mars/X", which is no time zone',
+      'Europe/Berlin',
+    ],
+    [
+      'a new name that PostgreSQL would cut',
+      'orders',
+      { name: 'o', rename: new Map([['quantity', 'q'.repeat(64)]]) },
+      'the name is longer than 63 bytes',
+      'a shorter one',
+    ],
     ['a name with a space', 'orders', { name: 'my orders' }, '"my orders" cannot be the name of a dimension', '--name'],
     ['a name that has no Latin letter', '日本', {}, '"" cannot be the name of a dimension', '--name'],
-    ['a column called as batch files call theirs', 'takes_names', {}, 'source column operation_type has a name that batch files use', '--ignore operation_type'],
+    [
+      'a column called as batch files call theirs',
+      'takes_names',
+      {},
+      'source column operation_type has a name that batch files use',
+      '--ignore operation_type',
+    ],
   ])('%s', async (_, table, said, message, hint) => {
     await pipeline.source.unsafe(tables);
-    await expect(propose(settings, table, said)).rejects.toMatchObject({ message: expect.stringContaining(message) as string, hint: expect.stringContaining(hint) as string });
+    await expect(propose(settings, table, said)).rejects.toMatchObject({
+      message: expect.stringContaining(message) as string,
+      hint: expect.stringContaining(hint) as string,
+    });
   });
 
   it('a name that the warehouse has taken, though no migration says so', async () => {
     const elsewhere = { ...settings, dimensions_dir: path.join(pipeline.folder, 'empty') };
-    await expect(propose(elsewhere, 'orders')).rejects.toThrow('the name orders is taken: a dimension is registered under it');
+    await expect(propose(elsewhere, 'orders')).rejects.toThrow(
+      'the name orders is taken: a dimension is registered under it',
+    );
     await pipeline.warehouse`create table dim_things_history ()`;
-    await expect(propose(elsewhere, 'orders', { name: 'things' })).rejects.toThrow('the name things is taken: the warehouse has public.dim_things_history');
+    await expect(propose(elsewhere, 'orders', { name: 'things' })).rejects.toThrow(
+      'the name things is taken: the warehouse has public.dim_things_history',
+    );
   });
 
   it('nothing because the warehouse is away: the migration is written without a look at it', async () => {
@@ -282,7 +513,10 @@ describe('tidemark add', () => {
   it('writes the next migration, says what it decided, and prints only when asked to', async () => {
     const env = { ...pipeline.env, DIMENSIONS_DIR: settings.dimensions_dir };
     const before = (await readdir(settings.dimensions_dir)).length;
-    const printed = await runCli(['add', 'public.products', '--name', 'goods', '--untracked', 'stock', '--dry-run'], env);
+    const printed = await runCli(
+      ['add', 'public.products', '--name', 'goods', '--untracked', 'stock', '--dry-run'],
+      env,
+    );
     expect(printed.stdout).toMatch(/^-- Up Migration\n/);
     expect(await readdir(settings.dimensions_dir)).toHaveLength(before);
     const written = await runCli(['add', 'public.products', '--name', 'goods', '--untracked', 'stock'], env);

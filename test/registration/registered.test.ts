@@ -14,7 +14,9 @@ beforeEach(async () => {
   await pipeline.source`insert into customers (full_name, email) values ('Ada', 'a@x')`;
   await pipeline.source`insert into products (title, category, unit_price) values ('Tea', 'kitchen', 1.50)`;
 });
-afterEach(async () => { await pipeline.drop(); });
+afterEach(async () => {
+  await pipeline.drop();
+});
 
 const run = (...args: string[]) => runCli(args, pipeline.env);
 const extract = (...tables: string[]) => extractTables({ settings: pipeline.settings, tables });
@@ -22,12 +24,22 @@ const load = (...tables: string[]) => loadTables({ settings: pipeline.settings, 
 
 describe('several tables', () => {
   it('flow together, each with a watermark of its own', async () => {
-    expect((await extract()).map(({ table, changes }) => [table, changes])).toEqual([['customers', 1], ['orders', 0], ['products', 1]]);
+    expect((await extract()).map(({ table, changes }) => [table, changes])).toEqual([
+      ['customers', 1],
+      ['orders', 0],
+      ['products', 1],
+    ]);
     await pipeline.source`update products set stock = 5, last_updated = now()`;
     expect((await extract('products')).map(({ table, changes }) => [table, changes])).toEqual([['products', 1]]);
-    expect((await load()).map(({ table, batches, inserted_versions }) => [table, batches, inserted_versions])).toEqual([['customers', 1, 1], ['orders', 0, 0], ['products', 2, 1]]);
+    expect((await load()).map(({ table, batches, inserted_versions }) => [table, batches, inserted_versions])).toEqual([
+      ['customers', 1, 1],
+      ['orders', 0, 0],
+      ['products', 2, 1],
+    ]);
     // The stock is no reason for a version: it is overwritten in place.
-    expect(await pipeline.warehouse`select title, stock, is_current from dim_products_history`).toEqual([{ title: 'Tea', stock: 5, is_current: true }]);
+    expect(await pipeline.warehouse`select title, stock, is_current from dim_products_history`).toEqual([
+      { title: 'Tea', stock: 5, is_current: true },
+    ]);
   });
 });
 
@@ -36,12 +48,18 @@ describe('tidemark table', () => {
     const { code, stdout } = await run('table', 'list');
     expect(stdout).toMatch(/^orders +public\.orders +public\.dim_orders_history +active/m);
     expect(code).toBe(0);
-    expect(JSON.parse((await run('table', 'list', '--json')).stdout)).toMatchObject([{ dimension_name: 'customers' }, { dimension_name: 'orders' }, { dimension_name: 'products' }]);
+    expect(JSON.parse((await run('table', 'list', '--json')).stdout)).toMatchObject([
+      { dimension_name: 'customers' },
+      { dimension_name: 'orders' },
+      { dimension_name: 'products' },
+    ]);
   });
 
   it('pauses a table: it is neither extracted nor loaded, the others go on, and nothing is lost meanwhile', async () => {
     await extract('customers');
-    expect((await run('table', 'pause', 'customers')).stdout).toBe('customers is paused: npx tidemark table resume customers\n');
+    expect((await run('table', 'pause', 'customers')).stdout).toBe(
+      'customers is paused: npx tidemark table resume customers\n',
+    );
     await pipeline.source`insert into customers (full_name, email) values ('Bo', 'b@x')`;
     expect((await extract()).map(({ table }) => table)).toEqual(['orders', 'products']);
     expect((await load()).map(({ table }) => table)).toEqual(['orders', 'products']);
@@ -66,7 +84,7 @@ describe('tidemark table', () => {
     expect((await extract()).map(({ table }) => table)).toEqual(['orders', 'products']);
 
     await pipeline.warehouse`drop table dim_customers_history cascade`;
-    const settings = { ...await withDimensionsFolder(pipeline), dimensions_dir: `${pipeline.folder}/mine` };
+    const settings = { ...(await withDimensionsFolder(pipeline)), dimensions_dir: `${pipeline.folder}/mine` };
     await pipeline.warehouse`drop table tidemark.dimension_migrations`;
     await register(settings, 'customers', { untracked: ['city'] });
     expect(await extractTables({ settings, tables: ['customers'] })).toMatchObject([{ changes: 1 }]);
@@ -95,7 +113,12 @@ describe('tidemark table', () => {
     expect(removed.stdout).toContain('to register it again: npx tidemark add; its history must make room first');
 
     const kept = await runCli(['add', 'public.customers'], env);
-    expect(kept).toMatchObject({ code: 1, stderr: expect.stringContaining('customers was removed and its history kept: public.dim_customers_history is in the way of a new one') as string });
+    expect(kept).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(
+        'customers was removed and its history kept: public.dim_customers_history is in the way of a new one',
+      ) as string,
+    });
     const [, statements = ''] = /To keep it, on the warehouse: (.*?); to give it up/.exec(kept.stderr) ?? [];
     await pipeline.warehouse.unsafe(statements);
     expect(await pipeline.warehouse`select full_name from kept.dim_customers_history`).toHaveLength(1);
@@ -103,11 +126,15 @@ describe('tidemark table', () => {
     await register(settings, 'customers', { untracked: ['city'] });
     expect(await extractTables({ settings, tables: ['customers'] })).toMatchObject([{ changes: 1 }]);
     expect(await loadTables({ settings, tables: ['customers'] })).toMatchObject([{ inserted_versions: 1 }]);
-    await expect(propose(settings, 'customers')).rejects.toThrow('a dimension called customers is registered by a migration already');
+    await expect(propose(settings, 'customers')).rejects.toThrow(
+      'a dimension called customers is registered by a migration already',
+    );
 
     const anew = await createWarehouseDatabase();
     await migrateWarehouse(anew.settings, settings.dimensions_dir);
-    expect(await anew.sql`select column_role from tidemark.dimension_columns where dimension_name = 'customers' and source_column = 'city'`).toEqual([{ column_role: 'untracked' }]);
+    expect(
+      await anew.sql`select column_role from tidemark.dimension_columns where dimension_name = 'customers' and source_column = 'city'`,
+    ).toEqual([{ column_role: 'untracked' }]);
     await anew.drop();
   });
 
@@ -115,20 +142,29 @@ describe('tidemark table', () => {
     const settings = await withDimensionsFolder(pipeline);
     await pipeline.source`create table parts (id integer primary key, last_updated timestamptz)`;
     await writeDimensionFile(settings.dimensions_dir, 'register_parts', (await propose(settings, 'parts')).text);
-    await expect(propose(settings, 'parts')).rejects.toMatchObject({ message: 'a dimension called parts is registered by a migration that has not run yet', hint: expect.stringContaining('npx tidemark migrate') as string });
+    await expect(propose(settings, 'parts')).rejects.toMatchObject({
+      message: 'a dimension called parts is registered by a migration that has not run yet',
+      hint: expect.stringContaining('npx tidemark migrate') as string,
+    });
   });
 
   it('keeps history and registration where something of your own depends on the history to be dropped, and names it', async () => {
     await pipeline.warehouse`create view report as select title from dim_products_history`;
     const { code, stderr } = await run('table', 'remove', 'products', '--drop-history');
     expect(code).toBe(1);
-    expect(stderr).toMatch(/history public\.dim_products_history cannot be dropped: something of your own depends on it[\s\S]*view public\.report depends on table public\.dim_products_history[\s\S]*nothing was changed/);
+    expect(stderr).toMatch(
+      /history public\.dim_products_history cannot be dropped: something of your own depends on it[\s\S]*view public\.report depends on table public\.dim_products_history[\s\S]*nothing was changed/,
+    );
     expect((await run('table', 'list')).stdout).toContain('products');
   });
 
   it('drops the history where it is told to', async () => {
-    expect((await run('table', 'remove', 'products', '--drop-history')).stdout).toContain('public.dim_products_history is dropped');
-    expect(await pipeline.warehouse`select to_regclass('public.dim_products_history') as history`).toEqual([{ history: null }]);
+    expect((await run('table', 'remove', 'products', '--drop-history')).stdout).toContain(
+      'public.dim_products_history is dropped',
+    );
+    expect(await pipeline.warehouse`select to_regclass('public.dim_products_history') as history`).toEqual([
+      { history: null },
+    ]);
     expect((await run('check')).stdout).toContain('all passed');
   });
 

@@ -13,7 +13,9 @@ import { until } from '../support/wait.js';
 const FAST = { CDC_EXTRACTION_INTERVAL_SECONDS: '1', MUTATION_INTERVAL_SECONDS: '1', SHUTDOWN_TIMEOUT_SECONDS: '20' };
 
 let pipeline: TestPipeline;
-beforeEach(async () => { pipeline = await createPipeline(FAST); });
+beforeEach(async () => {
+  pipeline = await createPipeline(FAST);
+});
 afterEach(async () => {
   await run('stop');
   await pipeline.drop();
@@ -23,17 +25,34 @@ const run = (...args: string[]): Promise<CliResult> => runCli(args, pipeline.env
 const status = (): Promise<PipelineStatus> => pipelineStatus(pipeline.settings);
 const service = async (name: string) => (await status()).services.find((each) => each.service === name);
 /** What a service says of its rounds; before it has said anything, none. */
-const stateOf = async (name: string) => JSON.parse(await readFile(path.join(pipeline.folder, 'run', `${name}.state.json`), 'utf8').catch(() => '{"rounds": 0, "failed_rounds": 0, "last_success_at": null}')) as { rounds: number; failed_rounds: number; last_success_at: string | null };
-const logLines = async (file: string) => (await readFile(path.join(pipeline.folder, 'logs', file), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as Record<string, string>);
-const kill = (pid: number | null | undefined, signal: NodeJS.Signals) => { if (pid != null) process.kill(pid, signal); };
+const stateOf = async (name: string) =>
+  JSON.parse(
+    await readFile(path.join(pipeline.folder, 'run', `${name}.state.json`), 'utf8').catch(
+      () => '{"rounds": 0, "failed_rounds": 0, "last_success_at": null}',
+    ),
+  ) as { rounds: number; failed_rounds: number; last_success_at: string | null };
+const logLines = async (file: string) =>
+  (await readFile(path.join(pipeline.folder, 'logs', file), 'utf8'))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, string>);
+const kill = (pid: number | null | undefined, signal: NodeJS.Signals) => {
+  if (pid != null) process.kill(pid, signal);
+};
 
 /** Rows that source and current history do not share. */
 async function differences(): Promise<number> {
-  const columns = 'customer_id, product_id, quantity, unit_price::text, total_amount::text, order_status, order_date::text';
+  const columns =
+    'customer_id, product_id, quantity, unit_price::text, total_amount::text, order_status, order_date::text';
   const source = await pipeline.source.unsafe<object[]>(`select id, ${columns} from orders order by id`);
-  const history = await pipeline.warehouse.unsafe<object[]>(`select order_key as id, ${columns} from dim_orders_current order by order_key`);
+  const history = await pipeline.warehouse.unsafe<object[]>(
+    `select order_key as id, ${columns} from dim_orders_current order by order_key`,
+  );
   const text = (rows: readonly object[]) => new Set(rows.map((row) => JSON.stringify(row)));
-  return [...text(source)].filter((row) => !text(history).has(row)).length + [...text(history)].filter((row) => !text(source).has(row)).length;
+  return (
+    [...text(source)].filter((row) => !text(history).has(row)).length +
+    [...text(history)].filter((row) => !text(source).has(row)).length
+  );
 }
 
 const orders = async () => Number((await pipeline.source<{ n: string }[]>`select count(*) as n from orders`)[0]?.n);
@@ -52,17 +71,29 @@ describe('the pipeline as a service', () => {
   test('carries hundreds of changes from the simulator to history, and stops with source and history equal and all checks green', async () => {
     const started = await run('start', '--simulate', '--json');
     expect(started).toMatchObject({ code: 0 });
-    expect((JSON.parse(started.stdout) as { state: string }[]).map(({ state }) => state)).toEqual(['running', 'running', 'running']);
+    expect((JSON.parse(started.stdout) as { state: string }[]).map(({ state }) => state)).toEqual([
+      'running',
+      'running',
+      'running',
+    ]);
     expect((await run('simulate', '--changes', '300', '--seed', '7')).code).toBe(0);
     await until(async () => (await differences()) < 20 && (await orders()) > 50);
     const stopped = await run('stop', '--json');
-    expect((JSON.parse(stopped.stdout) as { how: string }[]).map(({ how }) => how)).toEqual(['stopped', 'stopped', 'stopped']);
+    expect((JSON.parse(stopped.stdout) as { how: string }[]).map(({ how }) => how)).toEqual([
+      'stopped',
+      'stopped',
+      'stopped',
+    ]);
     expect((await status()).services.map(({ state }) => state)).toEqual(['stopped', 'stopped', 'stopped']);
     await expectSettled();
     const runs = await pipeline.warehouse<{ pipeline_name: string; status: string; changes: string }[]>`
       select distinct on (pipeline_name) pipeline_name, status, performance_metrics ->> 'changes' as changes from pipeline_metadata
       where performance_metrics ->> 'rounds' <> '1' order by pipeline_name, id`;
-    expect(runs.map(({ pipeline_name, status: ended }) => [pipeline_name, ended])).toEqual([['extract', 'succeeded'], ['load', 'succeeded'], ['simulate', 'succeeded']]);
+    expect(runs.map(({ pipeline_name, status: ended }) => [pipeline_name, ended])).toEqual([
+      ['extract', 'succeeded'],
+      ['load', 'succeeded'],
+      ['simulate', 'succeeded'],
+    ]);
     for (const { changes } of runs) expect(Number(changes)).toBeGreaterThan(10);
   });
 
@@ -70,11 +101,26 @@ describe('the pipeline as a service', () => {
     await run('simulate', '--changes', '30');
     await run('start');
     const ordersOf = ({ tables }: PipelineStatus) => tables.find(({ table: name }) => name === 'orders');
-    const seen = await until(async () => { const now = await status(); return ordersOf(now)?.last_batch != null && ordersOf(now)?.pending === 0 && now; });
-    expect(seen.services.map((each) => [each.service, each.state])).toEqual([['simulator', 'stopped'], ['extractor', 'running'], ['loader', 'running']]);
+    const seen = await until(async () => {
+      const now = await status();
+      return ordersOf(now)?.last_batch != null && ordersOf(now)?.pending === 0 && now;
+    });
+    expect(seen.services.map((each) => [each.service, each.state])).toEqual([
+      ['simulator', 'stopped'],
+      ['extractor', 'running'],
+      ['loader', 'running'],
+    ]);
     const table = ordersOf(seen);
-    const [newest] = await pipeline.source<{ at: string }[]>`select to_json(max(last_updated)) #>> '{}' as at from orders`;
-    expect(table).toMatchObject({ table: 'orders', watermark: newest?.at, pending: 0, historical: String(Number(table?.total) - Number(table?.current)), last_error: null });
+    const [newest] = await pipeline.source<
+      { at: string }[]
+    >`select to_json(max(last_updated)) #>> '{}' as at from orders`;
+    expect(table).toMatchObject({
+      table: 'orders',
+      watermark: newest?.at,
+      pending: 0,
+      historical: String(Number(table?.total) - Number(table?.current)),
+      last_error: null,
+    });
     expect(Number(table?.current)).toBe(await orders());
     expect(table?.lag_seconds).toBeGreaterThanOrEqual(0);
     const text = await run('status');
@@ -94,7 +140,9 @@ describe('the pipeline as a service', () => {
     const before = await service('reconciler');
     expect(before).toMatchObject({ state: 'running', log_file: expect.stringContaining('reconcile') as string });
     await until(async () => (await stateOf('reconciler')).last_success_at !== null);
-    expect((await run('logs', 'reconciler')).stdout).toMatch(/orders: 0 missing, 1 extra, 0 different .*1 change repaired/);
+    expect((await run('logs', 'reconciler')).stdout).toMatch(
+      /orders: 0 missing, 1 extra, 0 different .*1 change repaired/,
+    );
     expect((await run('restart')).stdout).toMatch(/^reconciler +running/m);
     const after = await service('reconciler');
     expect(after?.pid).not.toBe(before?.pid);
@@ -102,7 +150,11 @@ describe('the pipeline as a service', () => {
     await until(async () => (await service('reconciler'))?.state === 'died');
     expect((await run('start')).stdout).toMatch(/^reconciler +running/m);
     expect((await run('stop')).stdout).toMatch(/^reconciler \(process \d+\): stopped/m);
-    expect((await pipeline.warehouse`select status from pipeline_metadata where pipeline_name = 'reconcile' order by id`).map(({ status: ended }) => String(ended))).toEqual(['succeeded', 'interrupted', 'succeeded']);
+    expect(
+      (
+        await pipeline.warehouse`select status from pipeline_metadata where pipeline_name = 'reconcile' order by id`
+      ).map(({ status: ended }) => String(ended)),
+    ).toEqual(['succeeded', 'interrupted', 'succeeded']);
     await pipeline.warehouse`select tidemark.declare_deletes(p_dimension_name => 'orders', p_deletes => 'none')`;
     expect((await run('start')).stdout).not.toMatch(/^reconciler +running/m);
   });
@@ -112,7 +164,12 @@ describe('the pipeline as a service', () => {
     for (const name of ['extractor', 'loader', 'simulator']) {
       const before = await service(name);
       kill(before?.pid, 'SIGKILL');
-      expect(await until(async () => { const now = await service(name); return now?.state !== 'running' && now; })).toMatchObject({ state: 'died', pid: before?.pid });
+      expect(
+        await until(async () => {
+          const now = await service(name);
+          return now?.state !== 'running' && now;
+        }),
+      ).toMatchObject({ state: 'died', pid: before?.pid });
       const again = await run('start', '--simulate');
       expect(again.stderr).toContain(`the ${name} had died`);
       expect(await service(name)).toMatchObject({ state: 'running' });
@@ -139,7 +196,15 @@ describe('the pipeline as a service', () => {
     const other = spawn('sleep', ['600']);
     await once(other, 'spawn');
     await mkdir(path.join(pipeline.folder, 'run'), { mode: 0o700 });
-    const record = { service: 'extractor', pid: other.pid, identity: 'another life', since: '2026-01-01T00:00:00Z', run_id: 'x', source: 'x', warehouse: 'x' };
+    const record = {
+      service: 'extractor',
+      pid: other.pid,
+      identity: 'another life',
+      since: '2026-01-01T00:00:00Z',
+      run_id: 'x',
+      source: 'x',
+      warehouse: 'x',
+    };
     await writeFile(path.join(pipeline.folder, 'run', 'extractor.json'), JSON.stringify(record));
     await writeFile(path.join(pipeline.folder, 'run', 'loader.json'), '{"service": "load');
     expect((await status()).services.map(({ state }) => state)).toEqual(['stopped', 'died', 'stopped']);
@@ -165,7 +230,11 @@ describe('the pipeline as a service', () => {
   test('start says what is wrong before anything runs', async () => {
     const password = await runCli(['start'], { ...pipeline.env, WAREHOUSE_DB_PASSWORD: 'sesame' });
     expect(password.stderr).toContain('WAREHOUSE_DB_PASSWORD');
-    const away = await runCli(['start'], { ...pipeline.env, DB_PORT: '1', TIDEMARK_DATA_DIR: path.join(pipeline.folder, 'postgres') });
+    const away = await runCli(['start'], {
+      ...pipeline.env,
+      DB_PORT: '1',
+      TIDEMARK_DATA_DIR: path.join(pipeline.folder, 'postgres'),
+    });
     expect(away.stderr).toContain('the source database does not answer');
     await writeFile(path.join(pipeline.folder, 'logs'), '');
     const logs = await run('start');
@@ -209,9 +278,17 @@ describe('the pipeline as a service', () => {
     await run('start');
     const before = await service('extractor');
     await rm(path.join(pipeline.folder, 'run'), { recursive: true });
-    expect(await until(async () => { const now = await service('extractor'); return now?.state === 'running' && now.pid; })).toBe(before?.pid);
+    expect(
+      await until(async () => {
+        const now = await service('extractor');
+        return now?.state === 'running' && now.pid;
+      }),
+    ).toBe(before?.pid);
     await until(async () => (await service('loader'))?.state === 'running');
-    expect((JSON.parse((await run('stop', '--json')).stdout) as { how: string }[]).map(({ how }) => how)).toEqual(['stopped', 'stopped']);
+    expect((JSON.parse((await run('stop', '--json')).stdout) as { how: string }[]).map(({ how }) => how)).toEqual([
+      'stopped',
+      'stopped',
+    ]);
   });
 
   test('stop without anything to stop is no error', async () => {
@@ -226,11 +303,17 @@ describe('trouble', () => {
     await until(async () => (await stateOf('extractor')).rounds > 0);
     await pipeline.warehouse.unsafe(`alter database ${name} allow_connections false`);
     await pipeline.warehouse`select pg_terminate_backend(pid) from pg_stat_activity where datname = ${name}`;
-    await until(async () => (await stateOf('extractor')).failed_rounds > 1 && (await stateOf('simulator')).failed_rounds > 0);
+    await until(
+      async () => (await stateOf('extractor')).failed_rounds > 1 && (await stateOf('simulator')).failed_rounds > 0,
+    );
     expect((await status()).source).toContain('the source database takes no connections now');
     await pipeline.warehouse.unsafe(`alter database ${name} allow_connections true`);
     const after = new Date().toISOString();
-    await until(async () => ((await stateOf('extractor')).last_success_at ?? '') > after && ((await stateOf('simulator')).last_success_at ?? '') > after);
+    await until(
+      async () =>
+        ((await stateOf('extractor')).last_success_at ?? '') > after &&
+        ((await stateOf('simulator')).last_success_at ?? '') > after,
+    );
     expect((await service('extractor'))?.last_error?.error).toBeTruthy();
     await run('stop');
     await expectSettled();
@@ -249,7 +332,9 @@ describe('trouble', () => {
     const after = new Date().toISOString();
     await until(async () => ((await stateOf('loader')).last_success_at ?? '') > after);
     const names = await until(async () => {
-      const live = await pipeline.warehouse<{ pipeline_name: string }[]>`select pipeline_name from tidemark.live_runs() order by 1`;
+      const live = await pipeline.warehouse<
+        { pipeline_name: string }[]
+      >`select pipeline_name from tidemark.live_runs() order by 1`;
       return live.length === 3 && live.map(({ pipeline_name }) => pipeline_name);
     });
     expect(names).toEqual(['extract', 'load', 'simulate']);
@@ -265,15 +350,23 @@ describe('trouble', () => {
     const hold = await pipeline.warehouse.reserve();
     await hold`begin`;
     await hold`lock table dim_orders_history in share mode`;
-    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'load', '--watch'], { env: cleanEnvironment({ ...pipeline.env, LOG_LEVEL: 'INFO' }), cwd: PROJECT_ROOT });
+    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'load', '--watch'], {
+      env: cleanEnvironment({ ...pipeline.env, LOG_LEVEL: 'INFO' }),
+      cwd: PROJECT_ROOT,
+    });
     const ended = once(child, 'close');
     let said = '';
-    child.stderr.on('data', (chunk: Buffer) => { said += chunk.toString(); });
-    const waits = () => pipeline.warehouse`select 1 from pg_stat_activity where application_name = 'tidemark load' and wait_event_type = 'Lock'`;
+    child.stderr.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+    });
+    const waits = () =>
+      pipeline.warehouse`select 1 from pg_stat_activity where application_name = 'tidemark load' and wait_event_type = 'Lock'`;
     await until(async () => (await waits()).length > 0);
     child.kill('SIGTERM');
     // It goes on waiting for its batch: only the second signal ends it.
-    await until(() => Promise.resolve(said.includes('finishing the work in hand, for at most 20 seconds; a second signal ends it now')));
+    await until(() =>
+      Promise.resolve(said.includes('finishing the work in hand, for at most 20 seconds; a second signal ends it now')),
+    );
     expect(await waits()).toHaveLength(1);
     expect(child.exitCode).toBeNull();
     child.kill('SIGTERM');
@@ -293,11 +386,23 @@ describe('trouble', () => {
     await hold`lock table dim_orders_history in share mode`;
     const env = { ...pipeline.env, SHUTDOWN_TIMEOUT_SECONDS: '1' };
     await runCli(['start'], env);
-    await until(async () => (await pipeline.warehouse`select 1 from pg_stat_activity where application_name = 'tidemark load' and wait_event_type = 'Lock'`).length > 0);
+    await until(
+      async () =>
+        (
+          await pipeline.warehouse`select 1 from pg_stat_activity where application_name = 'tidemark load' and wait_event_type = 'Lock'`
+        ).length > 0,
+    );
     const stopped = JSON.parse((await runCli(['stop', '--json'], env)).stdout) as { service: string; how: string }[];
-    expect(stopped.map(({ service: name, how }) => [name, how])).toEqual([['extractor', 'stopped'], ['loader', 'gave up']]);
-    expect(await pipeline.warehouse`select status from pipeline_metadata where pipeline_name = 'load'`).toEqual([{ status: 'interrupted' }]);
-    expect((await logLines('scd2_loader.log')).map(({ msg }) => msg).join()).toContain('did not end within 1 seconds of the signal');
+    expect(stopped.map(({ service: name, how }) => [name, how])).toEqual([
+      ['extractor', 'stopped'],
+      ['loader', 'gave up'],
+    ]);
+    expect(await pipeline.warehouse`select status from pipeline_metadata where pipeline_name = 'load'`).toEqual([
+      { status: 'interrupted' },
+    ]);
+    expect((await logLines('scd2_loader.log')).map(({ msg }) => msg).join()).toContain(
+      'did not end within 1 seconds of the signal',
+    );
     await hold`rollback`;
     hold.release();
     expect(await pipeline.warehouse`select 1 from dim_orders_history`).toHaveLength(0);
@@ -311,7 +416,12 @@ describe('trouble', () => {
     await hold`begin`;
     await hold`lock table dim_orders_history in share mode`;
     await run('start');
-    await until(async () => (await pipeline.warehouse`select 1 from pg_stat_activity where application_name = 'tidemark load' and wait_event_type = 'Lock'`).length > 0);
+    await until(
+      async () =>
+        (
+          await pipeline.warehouse`select 1 from pg_stat_activity where application_name = 'tidemark load' and wait_event_type = 'Lock'`
+        ).length > 0,
+    );
     const stops = [run('stop', '--json'), run('stop', '--json')];
     await until(async () => (await service('extractor'))?.state === 'stopped');
     await hold`rollback`;
@@ -346,7 +456,11 @@ describe('trouble', () => {
     await mkdir(path.join(pipeline.folder, 'logs'), { recursive: true });
     await symlink('/dev/full', path.join(pipeline.folder, 'logs', 'scd2_loader.log'));
     const full = await open('/dev/full', 'w');
-    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'load', '--watch', '--service'], { env: cleanEnvironment(pipeline.env), cwd: PROJECT_ROOT, stdio: ['ignore', full.fd, full.fd] });
+    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'load', '--watch', '--service'], {
+      env: cleanEnvironment(pipeline.env),
+      cwd: PROJECT_ROOT,
+      stdio: ['ignore', full.fd, full.fd],
+    });
     const ended = once(child, 'close');
     await until(async () => (await stateOf('loader').catch(() => ({ rounds: 0 }))).rounds > 2);
     child.kill('SIGTERM');
@@ -360,22 +474,37 @@ describe('trouble', () => {
     const hold = await pipeline.warehouse.reserve();
     await hold`begin`;
     await hold`lock table dim_orders_history in share mode`;
-    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'load', '--table', 'orders'], { env: cleanEnvironment(pipeline.env), cwd: PROJECT_ROOT });
+    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'load', '--table', 'orders'], {
+      env: cleanEnvironment(pipeline.env),
+      cwd: PROJECT_ROOT,
+    });
     const ended = once(child, 'close');
-    await until(async () => (await pipeline.warehouse`select 1 from pg_stat_activity where application_name = 'tidemark load' and wait_event_type = 'Lock'`).length > 0);
+    await until(
+      async () =>
+        (
+          await pipeline.warehouse`select 1 from pg_stat_activity where application_name = 'tidemark load' and wait_event_type = 'Lock'`
+        ).length > 0,
+    );
     child.kill('SIGINT');
     await hold`rollback`;
     hold.release();
     expect(await ended).toEqual([1, null]);
-    expect(await pipeline.warehouse`select status from pipeline_metadata where pipeline_name = 'load'`).toEqual([{ status: 'interrupted' }]);
+    expect(await pipeline.warehouse`select status from pipeline_metadata where pipeline_name = 'load'`).toEqual([
+      { status: 'interrupted' },
+    ]);
     expect((await pipeline.warehouse`select 1 from dim_orders_history`).length).toBeGreaterThan(0);
   });
 
   test('a clock that jumps a day to and fro loses nothing and stops nothing', async () => {
     const jump = `const Real = Date; let n = 0; const now = () => Real.now() + (n++ % 2 === 0 ? 86400000 : -86400000);
       globalThis.Date = class extends Real { constructor(...given) { super(...(given.length === 0 ? [now()] : given)); } static now() { return now(); } };`;
-    await runCli(['start', '--simulate'], { ...pipeline.env, NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(jump)}` });
-    await until(async () => (await differences()) < 20 && (await orders()) > 10 && (await stateOf('loader')).rounds > 2);
+    await runCli(['start', '--simulate'], {
+      ...pipeline.env,
+      NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(jump)}`,
+    });
+    await until(
+      async () => (await differences()) < 20 && (await orders()) > 10 && (await stateOf('loader')).rounds > 2,
+    );
     expect((await stateOf('extractor')).failed_rounds + (await stateOf('loader')).failed_rounds).toBe(0);
     await run('stop');
     await expectSettled();
@@ -388,10 +517,15 @@ describe('logs', () => {
     await run('start');
     await until(async () => (await status()).tables.find(({ table }) => table === 'orders')?.last_batch);
     await run('stop');
-    expect((await readdir(path.join(pipeline.folder, 'logs'))).filter((name) => name.endsWith('.log')).sort()).toEqual(['extractor.log', 'scd2_loader.log']);
+    expect((await readdir(path.join(pipeline.folder, 'logs'))).filter((name) => name.endsWith('.log')).sort()).toEqual([
+      'extractor.log',
+      'scd2_loader.log',
+    ]);
     const lines = await logLines('scd2_loader.log');
     expect(new Set(lines.map(({ run_id }) => run_id)).size).toBe(1);
-    const [known] = await pipeline.warehouse<{ run_id: string }[]>`select run_id from pipeline_metadata where pipeline_name = 'load'`;
+    const [known] = await pipeline.warehouse<
+      { run_id: string }[]
+    >`select run_id from pipeline_metadata where pipeline_name = 'load'`;
     expect(lines[0]?.run_id).toBe(known?.run_id);
     expect(lines.filter((line) => 'settings' in line)).toHaveLength(1);
     expect(JSON.stringify(lines)).toContain('"password":"***"');
@@ -399,8 +533,14 @@ describe('logs', () => {
     const messages = lines.map(({ msg }) => msg);
     expect(messages).toContain('Starting SCD Type 2 Loader');
     expect(messages).toContainEqual(expect.stringMatching(/^Successfully processed (\d+)\/\1 unique orders$/));
-    expect(messages).toContainEqual(expect.stringMatching(/^dim_orders_history summary: total=\d+, current=\d+, historical=\d+$/));
-    expect((await logLines('extractor.log'))[0]).toMatchObject({ level: 'info', service: 'extractor', msg: 'Starting CDC extractor' });
+    expect(messages).toContainEqual(
+      expect.stringMatching(/^dim_orders_history summary: total=\d+, current=\d+, historical=\d+$/),
+    );
+    expect((await logLines('extractor.log'))[0]).toMatchObject({
+      level: 'info',
+      service: 'extractor',
+      msg: 'Starting CDC extractor',
+    });
   });
 
   test('are shown for people to read, of one service or all, and followed', async () => {
@@ -408,9 +548,14 @@ describe('logs', () => {
     await run('start');
     const shown = await run('logs', 'loader', '-n', '1');
     expect(shown.stdout).toMatch(/^loader +\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] INFO: /);
-    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'logs', '-f'], { env: cleanEnvironment(pipeline.env), cwd: PROJECT_ROOT });
+    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'logs', '-f'], {
+      env: cleanEnvironment(pipeline.env),
+      cwd: PROJECT_ROOT,
+    });
     let said = '';
-    child.stdout.on('data', (chunk: Buffer) => { said += chunk.toString(); });
+    child.stdout.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+    });
     await until(() => Promise.resolve(said.includes('Starting CDC extractor')));
     await run('simulate', '--changes', '3');
     await until(() => Promise.resolve(said.includes('unique orders')));

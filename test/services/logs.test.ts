@@ -13,7 +13,10 @@ let settings: Settings;
 let log: LogFile;
 beforeEach(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'tidemark-logs-'));
-  settings = loadSettings({ ...foldersIn(folder), LOG_ROTATE_BYTES: '10000', LOG_ROTATE_FILES: '2', ENV_FILE: '/dev/null' }, folder);
+  settings = loadSettings(
+    { ...foldersIn(folder), LOG_ROTATE_BYTES: '10000', LOG_ROTATE_FILES: '2', ENV_FILE: '/dev/null' },
+    folder,
+  );
   await ensureLogFolder(settings);
   log = openLogFile(settings, 'loader');
 });
@@ -30,7 +33,8 @@ const names = async () => (await readdir(logs())).filter((name) => !name.startsW
 async function writeUntil(wanted: () => Promise<boolean>): Promise<number> {
   let written = 0;
   await until(async () => {
-    for (let line = 0; line < 10; line += 1, written += 1) log.write(`${String(written).padStart(6, '0')} ${'x'.repeat(92)}\n`);
+    for (let line = 0; line < 10; line += 1, written += 1)
+      log.write(`${String(written).padStart(6, '0')} ${'x'.repeat(92)}\n`);
     return wanted();
   });
   return written;
@@ -65,12 +69,18 @@ describe('a log file', () => {
 
   test('that cannot be written any more sends its lines to stderr and is tried again', async () => {
     const said: string[] = [];
-    vi.spyOn(process.stderr, 'write').mockImplementation((text) => { said.push(String(text)); return true; });
+    vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+      said.push(String(text));
+      return true;
+    });
     await writeFile(`${logs()}.blocked`, '');
     // The log may make its folder anew at any moment.
     await until(async () => {
       await rm(logs(), { recursive: true, force: true });
-      return rename(`${logs()}.blocked`, logs()).then(() => true, () => false);
+      return rename(`${logs()}.blocked`, logs()).then(
+        () => true,
+        () => false,
+      );
     });
     await writeUntil(() => Promise.resolve(said.some((text) => text.includes('x'.repeat(92)))));
     expect(said.join('')).toContain('the log file cannot be written, lines go here meanwhile');
@@ -83,6 +93,9 @@ describe('a log file', () => {
   test('whose folder cannot be made is refused with the setting', async () => {
     await writeFile(path.join(folder, 'file'), '');
     const wrong = { ...settings, log_dir: path.join(folder, 'file', 'logs') };
-    await expect(ensureLogFolder(wrong)).rejects.toMatchObject({ message: 'the folder of the log files cannot be written', hint: expect.stringContaining('LOG_DIR') as string });
+    await expect(ensureLogFolder(wrong)).rejects.toMatchObject({
+      message: 'the folder of the log files cannot be written',
+      hint: expect.stringContaining('LOG_DIR') as string,
+    });
   });
 });

@@ -20,8 +20,13 @@ beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'tidemark-restart-'));
   await chmod(folder, 0o755);
   env = {
-    ...foldersIn(folder), TIDEMARK_DATA_DIR: path.join(folder, 'postgres'), DB_PORT: String(await freePort()), WAREHOUSE_DB_PORT: String(await freePort()),
-    CDC_EXTRACTION_INTERVAL_SECONDS: '1', MUTATION_INTERVAL_SECONDS: '1', ENV_FILE: '/dev/null',
+    ...foldersIn(folder),
+    TIDEMARK_DATA_DIR: path.join(folder, 'postgres'),
+    DB_PORT: String(await freePort()),
+    WAREHOUSE_DB_PORT: String(await freePort()),
+    CDC_EXTRACTION_INTERVAL_SECONDS: '1',
+    MUTATION_INTERVAL_SECONDS: '1',
+    ENV_FILE: '/dev/null',
   };
 });
 afterAll(async () => {
@@ -32,10 +37,15 @@ afterAll(async () => {
 
 describe('after a restart of the machine, imitated by killing everything', () => {
   test('one start brings back servers and services, nothing is lost, and all checks are green', async () => {
-    for (const args of [['db', 'start'], ['migrate'], ['demo'], ['start', '--simulate']]) expect(await run(...args)).toMatchObject({ code: 0 });
-    const versions = () => withDatabase(settings().warehouse, 'test', async (sql) => Number((await sql<{ n: string }[]>`select count(*) as n from dim_orders_history`)[0]?.n));
+    for (const args of [['db', 'start'], ['migrate'], ['demo'], ['start', '--simulate']])
+      expect(await run(...args)).toMatchObject({ code: 0 });
+    const versions = () =>
+      withDatabase(settings().warehouse, 'test', async (sql) =>
+        Number((await sql<{ n: string }[]>`select count(*) as n from dim_orders_history`)[0]?.n),
+      );
     await until(async () => (await versions()) > 20);
-    for (const { pid } of [...await serviceStatuses(settings()), ...await serverStatuses(settings())]) if (pid !== null) process.kill(pid, 'SIGKILL');
+    for (const { pid } of [...(await serviceStatuses(settings())), ...(await serverStatuses(settings()))])
+      if (pid !== null) process.kill(pid, 'SIGKILL');
     await until(async () => (await serviceStatuses(settings())).every(({ state }) => state !== 'running'));
 
     const started = await run('start', '--simulate');
@@ -46,8 +56,13 @@ describe('after a restart of the machine, imitated by killing everything', () =>
     await run('stop');
     for (const command of ['extract', 'load']) expect((await run(command)).code).toBe(0);
     expect((await run('check')).stdout).toContain('all passed');
-    const question = (table: string, key: string) => `select ${key}::integer as id, order_status, quantity from ${table} order by 1`;
+    const question = (table: string, key: string) =>
+      `select ${key}::integer as id, order_status, quantity from ${table} order by 1`;
     const source = await withDatabase(settings().source, 'test', (sql) => sql.unsafe(question('orders', 'id')));
-    expect(await withDatabase(settings().warehouse, 'test', (sql) => sql.unsafe(question('dim_orders_current', 'order_key')))).toEqual(source);
+    expect(
+      await withDatabase(settings().warehouse, 'test', (sql) =>
+        sql.unsafe(question('dim_orders_current', 'order_key')),
+      ),
+    ).toEqual(source);
   });
 });

@@ -15,7 +15,9 @@ beforeEach(async () => {
   await database.sql`create table things (id integer primary key, touched timestamptz)`;
 });
 afterEach(async () => {
-  for (const { gid } of await database.sql<{ gid: string }[]>`select gid from pg_prepared_xacts where database = current_database()`)
+  for (const { gid } of await database.sql<
+    { gid: string }[]
+  >`select gid from pg_prepared_xacts where database = current_database()`)
     await database.sql.unsafe(`rollback prepared '${gid}'`);
   await source.end({ timeout: 1 });
   await writer.end({ timeout: 1 });
@@ -155,15 +157,20 @@ describe('what was read', () => {
     await database.sql`alter system set wal_writer_delay = '10s'`;
     await database.sql`select pg_reload_conf()`;
     await writer`set synchronous_commit = off`;
-    const isFlushed = async (position: string) => (await writer<{ is: boolean }[]>`select pg_current_wal_flush_lsn() >= ${position}::pg_lsn as is`)[0]?.is;
+    const isFlushed = async (position: string) =>
+      (await writer<{ is: boolean }[]>`select pg_current_wal_flush_lsn() >= ${position}::pg_lsn as is`)[0]?.is;
     const commitAsynchronously = async () => {
       await writer`insert into things values (1, now())`;
-      return (await writer<{ position: string }[]>`select pg_current_wal_insert_lsn()::text as position`)[0]?.position ?? '';
+      return (
+        (await writer<{ position: string }[]>`select pg_current_wal_insert_lsn()::text as position`)[0]?.position ?? ''
+      );
     };
     const position = await commitAsynchronously();
     expect(await isFlushed(position)).toBe(false);
     let isSafe = false;
-    const waiting = awaitFlush(source).then(() => { isSafe = true; });
+    const waiting = awaitFlush(source).then(() => {
+      isSafe = true;
+    });
     for (let look = 0; look < 20; look += 1) expect([await isFlushed(position), isSafe]).toEqual([false, false]);
     await database.sql`insert into things values (2, now())`;
     await waiting;

@@ -9,32 +9,63 @@ export type Change = Readonly<Record<string, unknown>>;
 const DAY = '2026-02-01';
 
 /** 09:10 is short for 2026-02-01T09:10:00; anything else stays as it is. */
-export const at = (time: string): string => (/^\d\d:\d\d/.test(time) ? `${DAY}T${time.length === 5 ? `${time}:00` : time}` : time);
+export const at = (time: string): string =>
+  /^\d\d:\d\d/.test(time) ? `${DAY}T${time.length === 5 ? `${time}:00` : time}` : time;
 
 /** One change of an order. The status is what makes it different from another. */
 export function change(id: number | null, status: string, time: string, overrides: Change = {}): Change {
   return {
-    id, customer_id: 101, product_id: 201, quantity: 2, unit_price: 29.99, total_amount: 59.98, order_status: status,
-    order_date: at('09:00'), last_updated: at(time), created_at: at('09:00'), operation_type: 'UPDATE', cdc_timestamp: at(time), ...overrides,
+    id,
+    customer_id: 101,
+    product_id: 201,
+    quantity: 2,
+    unit_price: 29.99,
+    total_amount: 59.98,
+    order_status: status,
+    order_date: at('09:00'),
+    last_updated: at(time),
+    created_at: at('09:00'),
+    operation_type: 'UPDATE',
+    cdc_timestamp: at(time),
+    ...overrides,
   };
 }
 
 /** A deletion carries its key and no other column. */
-export const deletion = (id: number, time: string): Change => ({ id, operation_type: 'DELETE', cdc_timestamp: at(time) });
+export const deletion = (id: number, time: string): Change => ({
+  id,
+  operation_type: 'DELETE',
+  cdc_timestamp: at(time),
+});
 
 /** The text of a batch file. A change given as text goes in as it is; `metadata` overrides what is worked out here. */
-export function batch(batchId: string, extractedAt: string, changes: readonly (Change | string)[], metadata: Change = {}): string {
+export function batch(
+  batchId: string,
+  extractedAt: string,
+  changes: readonly (Change | string)[],
+  metadata: Change = {},
+): string {
   const extracted = `${at(extractedAt)}Z`;
-  const lines = changes.map((item) => (typeof item === 'string' ? item : JSON.stringify({ ...item, extracted_at: item.extracted_at ?? extracted })));
+  const lines = changes.map((item) =>
+    typeof item === 'string' ? item : JSON.stringify({ ...item, extracted_at: item.extracted_at ?? extracted }),
+  );
   const head = {
-    batch_id: batchId, table: 'orders', extracted_at: extracted, change_count: changes.length, watermark: null,
-    checksum: checksum(lines), ...metadata,
+    batch_id: batchId,
+    table: 'orders',
+    extracted_at: extracted,
+    change_count: changes.length,
+    watermark: null,
+    checksum: checksum(lines),
+    ...metadata,
   };
   return `{"batch_metadata": ${JSON.stringify(head)},\n"changes": [\n${lines.join(',\n')}\n]}\n`;
 }
 
 /** The checksum of change lines, as the design defines it. */
-export const checksum = (lines: readonly string[]): string => createHash('sha256').update(lines.length === 0 ? '' : `${lines.join(',\n')}\n`).digest('hex');
+export const checksum = (lines: readonly string[]): string =>
+  createHash('sha256')
+    .update(lines.length === 0 ? '' : `${lines.join(',\n')}\n`)
+    .digest('hex');
 
 /** Applies within whatever transaction `sql` stands for. */
 export async function apply(sql: Database | Transaction, document: string): Promise<ApplyResult> {
@@ -44,7 +75,12 @@ export async function apply(sql: Database | Transaction, document: string): Prom
 
 /** The counts of a batch that was applied, those that are not given being 0. */
 export const applied = (counts: Partial<Record<keyof ApplyResult, number>> = {}): Record<string, unknown> => ({
-  inserted_versions: '0', closed_versions: '0', absorbed_changes: '0', corrected_versions: '0', late_changes: '0', rejected_changes: '0',
+  inserted_versions: '0',
+  closed_versions: '0',
+  absorbed_changes: '0',
+  corrected_versions: '0',
+  late_changes: '0',
+  rejected_changes: '0',
   ...Object.fromEntries(Object.entries(counts).map(([name, count]) => [name, String(count)])),
   already_applied: false,
 });
@@ -56,9 +92,14 @@ const brief = (time: string | null) => time?.replace(`${DAY} `, '').replace(/^(\
 
 /** Every version of every order as `key status [from, to) operation`, in the order of time. An open end is empty. */
 export async function versions(sql: Database | Transaction): Promise<string[]> {
-  const rows = await sql<{ order_key: number; order_status: string; valid_from: string; valid_to: string | null; cdc_operation: string }[]>`
+  const rows = await sql<
+    { order_key: number; order_status: string; valid_from: string; valid_to: string | null; cdc_operation: string }[]
+  >`
     select order_key, order_status, valid_from, valid_to, cdc_operation from public.dim_orders_history order by order_key, valid_from`;
-  return rows.map((row) => `${String(row.order_key)} ${row.order_status} [${brief(row.valid_from)}, ${brief(row.valid_to)}) ${row.cdc_operation}`);
+  return rows.map(
+    (row) =>
+      `${String(row.order_key)} ${row.order_status} [${brief(row.valid_from)}, ${brief(row.valid_to)}) ${row.cdc_operation}`,
+  );
 }
 
 /** Every absorbed change as `batch:line operation key reason`, and for a delete the end of the version it closed. */
@@ -71,9 +112,11 @@ export async function absorbed(sql: Database | Transaction): Promise<string[]> {
 
 /** Everything a batch can write, as text: equal before and after means that nothing was written. */
 export async function everything(sql: Database | Transaction): Promise<unknown[]> {
-  return Promise.all(['public.dim_orders_history', 'tidemark.batches', 'tidemark.absorbed_changes', 'tidemark.rejected_changes'].map(
-    (table) => sql.unsafe(`select t::text as row from ${table} as t order by t::text`).then((rows) => [...rows]),
-  ));
+  return Promise.all(
+    ['public.dim_orders_history', 'tidemark.batches', 'tidemark.absorbed_changes', 'tidemark.rejected_changes'].map(
+      (table) => sql.unsafe(`select t::text as row from ${table} as t order by t::text`).then((rows) => [...rows]),
+    ),
+  );
 }
 
 /** Takes the warehouse back to where nothing was ever loaded. */
@@ -90,10 +133,14 @@ class RolledBack extends Error {}
 /** Does `work` in a transaction, hands over its result, and leaves nothing behind. */
 export async function rolledBack<T>(sql: Database, work: (transaction: Transaction) => Promise<T>): Promise<T> {
   let result: { value: T } | undefined;
-  await sql.begin('isolation level read committed', async (transaction) => {
-    result = { value: await work(transaction) };
-    throw new RolledBack();
-  }).catch((error: unknown) => { if (!(error instanceof RolledBack)) throw error; });
+  await sql
+    .begin('isolation level read committed', async (transaction) => {
+      result = { value: await work(transaction) };
+      throw new RolledBack();
+    })
+    .catch((error: unknown) => {
+      if (!(error instanceof RolledBack)) throw error;
+    });
   if (result === undefined) throw new Error('the transaction did no work');
   return result.value;
 }

@@ -29,19 +29,41 @@ export interface RunningCli {
 
 /** Starts a command and leaves it running. */
 export function startCli(args: readonly string[], env: Readonly<Record<string, string>> = {}): RunningCli {
-  const child = spawn(process.execPath, [CLI, ...args], { env: cleanEnvironment(environmentFor(args, env)), cwd: PROJECT_ROOT });
+  const child = spawn(process.execPath, [CLI, ...args], {
+    env: cleanEnvironment(environmentFor(args, env)),
+    cwd: PROJECT_ROOT,
+  });
   let stdout = '';
   let stderr = '';
-  child.stdout.on('data', (chunk: Buffer) => { stdout += chunk.toString(); });
-  child.stderr.on('data', (chunk: Buffer) => { stderr += chunk.toString(); });
+  child.stdout.on('data', (chunk: Buffer) => {
+    stdout += chunk.toString();
+  });
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
   const ended = new Promise<CliResult>((resolve, reject) => {
     child.on('error', reject);
-    child.on('close', (code) => { resolve({ code, stdout, stderr }); });
+    child.on('close', (code) => {
+      resolve({ code, stdout, stderr });
+    });
   });
-  const printed = (pattern: RegExp) => Promise.race([ended, new Promise<void>((resolve) => {
-    child.stdout.on('data', () => { if (pattern.test(stdout)) resolve(); });
-  })]);
-  return { ended, printed, stderr: () => stderr, kill: (signal) => { child.kill(signal); } };
+  const printed = (pattern: RegExp) =>
+    Promise.race([
+      ended,
+      new Promise<void>((resolve) => {
+        child.stdout.on('data', () => {
+          if (pattern.test(stdout)) resolve();
+        });
+      }),
+    ]);
+  return {
+    ended,
+    printed,
+    stderr: () => stderr,
+    kill: (signal) => {
+      child.kill(signal);
+    },
+  };
 }
 
 /** An ENV_FILE that is empty keeps a developer's own .env out of the tests. */

@@ -41,10 +41,12 @@ export interface TestPipeline {
 export const createSourceDatabase = (): Promise<TestDatabase> => create('source', currentServer().sourceTemplate);
 
 /** A migrated warehouse with the dimension orders, empty. */
-export const createWarehouseDatabase = (): Promise<TestDatabase> => create('warehouse', currentServer().warehouseTemplate);
+export const createWarehouseDatabase = (): Promise<TestDatabase> =>
+  create('warehouse', currentServer().warehouseTemplate);
 
 /** A database with nothing in it. */
-export const createEmptyDatabase = (role: 'source' | 'warehouse' = 'source'): Promise<TestDatabase> => create(role, 'template0');
+export const createEmptyDatabase = (role: 'source' | 'warehouse' = 'source'): Promise<TestDatabase> =>
+  create(role, 'template0');
 
 async function create(role: 'source' | 'warehouse', template: string): Promise<TestDatabase> {
   const server = currentServer();
@@ -67,9 +69,17 @@ async function create(role: 'source' | 'warehouse', template: string): Promise<T
 export async function createPipeline(overrides: Readonly<Record<string, string>> = {}): Promise<TestPipeline> {
   const [source, warehouse] = [await createSourceDatabase(), await createWarehouseDatabase()];
   const folder = await mkdtemp(path.join(tmpdir(), 'tidemark-log-'));
-  const env = { ...environmentOf(underRole(source.settings)), ...environmentOf(underRole(warehouse.settings)), ...foldersIn(folder), ...overrides };
+  const env = {
+    ...environmentOf(underRole(source.settings)),
+    ...environmentOf(underRole(warehouse.settings)),
+    ...foldersIn(folder),
+    ...overrides,
+  };
   return {
-    source: source.sql, warehouse: warehouse.sql, env, folder,
+    source: source.sql,
+    warehouse: warehouse.sql,
+    env,
+    folder,
     admin: { source: source.settings, warehouse: warehouse.settings },
     // The folder is no project: the migrations of the demo's tables are where they are.
     settings: loadSettings({ DIMENSIONS_DIR: path.join(PROJECT_ROOT, 'migrations', 'dimensions'), ...env }, folder),
@@ -83,15 +93,22 @@ export async function createPipeline(overrides: Readonly<Record<string, string>>
 
 /** Settings that keep everything a pipeline writes in a folder of its own. */
 export function foldersIn(folder: string): Record<string, string> {
-  return { CDC_LOG_DIR: path.join(folder, 'cdc_logs'), LOG_DIR: path.join(folder, 'logs'), TIDEMARK_RUN_DIR: path.join(folder, 'run') };
+  return {
+    CDC_LOG_DIR: path.join(folder, 'cdc_logs'),
+    LOG_DIR: path.join(folder, 'logs'),
+    TIDEMARK_RUN_DIR: path.join(folder, 'run'),
+  };
 }
 
 /** The settings of a database as environment variables. */
 export function environmentOf(settings: DatabaseSettings): Record<string, string> {
   const { prefix, host, port, database, user, password, sslmode, sslrootcert } = settings;
   return {
-    [`${prefix}HOST`]: host, [`${prefix}PORT`]: String(port), [`${prefix}NAME`]: database,
-    [`${prefix}USER`]: user, [`${prefix}PASSWORD`]: password,
+    [`${prefix}HOST`]: host,
+    [`${prefix}PORT`]: String(port),
+    [`${prefix}NAME`]: database,
+    [`${prefix}USER`]: user,
+    [`${prefix}PASSWORD`]: password,
     ...(sslrootcert === undefined ? {} : { [`${prefix}SSLMODE`]: sslmode, [`${prefix}SSLROOTCERT`]: sslrootcert }),
   };
 }

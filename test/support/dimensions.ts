@@ -12,9 +12,15 @@ export interface TestColumn {
 const quote = (name: string) => `"${name.replaceAll('"', '""')}"`;
 
 /** Makes a table at the source from the columns of a dimension. */
-export async function createSourceTable(source: Database, table: string, columns: readonly TestColumn[]): Promise<void> {
+export async function createSourceTable(
+  source: Database,
+  table: string,
+  columns: readonly TestColumn[],
+): Promise<void> {
   const keys = columns.filter(({ role }) => role === 'business key').map(({ source: name }) => quote(name));
-  await source.unsafe(`create table ${table} (${columns.map((column) => `${quote(column.source)} ${column.type}`).join(', ')}, primary key (${keys.join(', ')}))`);
+  await source.unsafe(
+    `create table ${table} (${columns.map((column) => `${quote(column.source)} ${column.type}`).join(', ')}, primary key (${keys.join(', ')}))`,
+  );
 }
 
 export interface DimensionOptions {
@@ -33,7 +39,9 @@ export async function registerDimension(
 ): Promise<void> {
   const { timeType = 'timestamptz', changeOrder = 'capture', noOverlap = false } = options;
   const stored = columns.filter(({ role }) => !role.endsWith('time'));
-  const keys = stored.filter(({ role }) => role === 'business key').map((column) => quote(column.history ?? column.source));
+  const keys = stored
+    .filter(({ role }) => role === 'business key')
+    .map((column) => quote(column.history ?? column.source));
   const history = `public.dim_${name}_history`;
   await warehouse.unsafe(`
     create table ${history} (
@@ -44,7 +52,11 @@ export async function registerDimension(
       captured_at timestamptz not null, change_line integer not null,
       unique (${keys.join(', ')}, valid_from), check (valid_to > valid_from), check (is_current = (valid_to is null)));
     create unique index on ${history} (${keys.join(', ')}) where is_current`);
-  const mapping = columns.map(({ source, role, history: target }) => ({ source, role, history: role.endsWith('time') ? 'valid_from' : target ?? source }));
+  const mapping = columns.map(({ source, role, history: target }) => ({
+    source,
+    role,
+    history: role.endsWith('time') ? 'valid_from' : (target ?? source),
+  }));
   await warehouse`
     select tidemark.register_dimension(
       p_dimension_name => ${name}, p_source_schema => 'public', p_source_table => ${sourceTable},

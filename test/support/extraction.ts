@@ -7,9 +7,17 @@ import type { TestPipeline } from './databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from './dimensions.js';
 
 /** A change of the dimension "things". */
-export interface Thing { readonly id: number; readonly state: string; readonly touched: string | null; readonly cdc_timestamp: string | null }
+export interface Thing {
+  readonly id: number;
+  readonly state: string;
+  readonly touched: string | null;
+  readonly cdc_timestamp: string | null;
+}
 
-export interface BatchFile { readonly batch_metadata: BatchMetadata; readonly changes: readonly Thing[] }
+export interface BatchFile {
+  readonly batch_metadata: BatchMetadata;
+  readonly changes: readonly Thing[];
+}
 
 /** A dimension of a test's own, with the type of its effective time. */
 export const thingColumns = (timeType: string): readonly TestColumn[] => [
@@ -21,11 +29,17 @@ export const thingColumns = (timeType: string): readonly TestColumn[] => [
 /** Makes the source table "things" and registers its dimension. */
 export async function createThings(pipeline: TestPipeline, timeType = 'timestamptz'): Promise<void> {
   await createSourceTable(pipeline.source, 'things', thingColumns(timeType));
-  await registerDimension(pipeline.warehouse, 'things', 'things', thingColumns(timeType), { timeType: timeType.startsWith('timestamptz') ? 'timestamptz' : 'timestamp' });
+  await registerDimension(pipeline.warehouse, 'things', 'things', thingColumns(timeType), {
+    timeType: timeType.startsWith('timestamptz') ? 'timestamptz' : 'timestamp',
+  });
 }
 
 /** Extracts "things" once, with settings of its own where given. */
-export async function extractThings(pipeline: TestPipeline, overrides: Partial<TestPipeline['settings']> = {}, full = false): Promise<ExtractResult> {
+export async function extractThings(
+  pipeline: TestPipeline,
+  overrides: Partial<TestPipeline['settings']> = {},
+  full = false,
+): Promise<ExtractResult> {
   const [result] = await extractTables({ settings: { ...pipeline.settings, ...overrides }, tables: ['things'], full });
   if (result === undefined) throw new Error('no result');
   return result;
@@ -36,7 +50,9 @@ const folderOf = (pipeline: TestPipeline) => path.join(pipeline.settings.cdc_log
 /** The batch files of "things" that wait to be loaded, oldest first. */
 export async function batchesOf(pipeline: TestPipeline): Promise<BatchFile[]> {
   const names = (await readdir(folderOf(pipeline))).filter((name) => name.startsWith('changes_')).sort();
-  return Promise.all(names.map(async (name) => JSON.parse(await readFile(path.join(folderOf(pipeline), name), 'utf8')) as BatchFile));
+  return Promise.all(
+    names.map(async (name) => JSON.parse(await readFile(path.join(folderOf(pipeline), name), 'utf8')) as BatchFile),
+  );
 }
 
 /** Every captured state of "things", as "id state", in the order of capture. */

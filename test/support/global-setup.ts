@@ -40,7 +40,11 @@ type Address = Pick<TestServer, 'host' | 'port' | 'user' | 'password' | 'authori
  * else an embedded server is started, of the major version that TEST_POSTGRES_VERSION names (18, or 15).
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  execFileSync(process.execPath, [path.join(PROJECT_ROOT, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json'], { cwd: PROJECT_ROOT, stdio: 'inherit' });
+  execFileSync(
+    process.execPath,
+    [path.join(PROJECT_ROOT, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json'],
+    { cwd: PROJECT_ROOT, stdio: 'inherit' },
+  );
   const { address, stop } = await findServer();
   const { server, drop } = await prepareServer(address);
   project.provide('server', server);
@@ -67,14 +71,41 @@ async function findServer(): Promise<{ address: Address; stop: () => Promise<voi
 
 function readUrl(url: string): Address {
   const { hostname, port, username, password } = new URL(url);
-  return { host: hostname, port: Number(port === '' ? 5432 : port), user: decodeURIComponent(username), password: decodeURIComponent(password) };
+  return {
+    host: hostname,
+    port: Number(port === '' ? 5432 : port),
+    user: decodeURIComponent(username),
+    password: decodeURIComponent(password),
+  };
 }
 
 async function startContainer(image: string): Promise<{ address: Address; stop: () => Promise<void> }> {
   const { PostgreSqlContainer } = await import('@testcontainers/postgresql');
-  const container = await new PostgreSqlContainer(image).withCommand(['postgres', '-c', 'fsync=off', '-c', 'autovacuum=off', '-c', 'max_connections=200', '-c', 'max_prepared_transactions=20']).start();
-  const address = { host: container.getHost(), port: container.getPort(), user: container.getUsername(), password: container.getPassword() };
-  return { address, stop: async () => { await container.stop(); } };
+  const container = await new PostgreSqlContainer(image)
+    .withCommand([
+      'postgres',
+      '-c',
+      'fsync=off',
+      '-c',
+      'autovacuum=off',
+      '-c',
+      'max_connections=200',
+      '-c',
+      'max_prepared_transactions=20',
+    ])
+    .start();
+  const address = {
+    host: container.getHost(),
+    port: container.getPort(),
+    user: container.getUsername(),
+    password: container.getPassword(),
+  };
+  return {
+    address,
+    stop: async () => {
+      await container.stop();
+    },
+  };
 }
 
 /** An embedded server with nothing in it, of the version that is tested. */
@@ -85,9 +116,32 @@ export async function startEmbedded(): Promise<{ address: Address; stop: () => P
   await chmod(parent, 0o711);
   const folder = path.join(parent, 'cluster');
   const tls = WITH_ROLES ? await prepareTls(parent) : undefined;
-  const address: Address = { host: '127.0.0.1', port: await freePort(), user: 'postgres', password: 'postgres', authority: tls?.authority };
-  await createCluster({ folder, superuser: address.user, password: address.password, package: packageName, flags: ['--no-sync'] });
-  await startCluster({ folder, port: address.port, package: packageName, settings: { fsync: 'off', autovacuum: 'off', max_connections: '200', max_prepared_transactions: '20', ...tls?.settings } });
+  const address: Address = {
+    host: '127.0.0.1',
+    port: await freePort(),
+    user: 'postgres',
+    password: 'postgres',
+    authority: tls?.authority,
+  };
+  await createCluster({
+    folder,
+    superuser: address.user,
+    password: address.password,
+    package: packageName,
+    flags: ['--no-sync'],
+  });
+  await startCluster({
+    folder,
+    port: address.port,
+    package: packageName,
+    settings: {
+      fsync: 'off',
+      autovacuum: 'off',
+      max_connections: '200',
+      max_prepared_transactions: '20',
+      ...tls?.settings,
+    },
+  });
   const abandon = endWithProcess(parent, folder);
   return {
     address,
@@ -114,7 +168,9 @@ function endWithProcess(parent: string, folder: string): () => void {
     if (existsSync(file)) process.kill(Number.parseInt(readFileSync(file, 'utf8'), 10), 'SIGQUIT');
     rmSync(parent, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   };
-  const onSignal = () => { process.exit(143); };
+  const onSignal = () => {
+    process.exit(143);
+  };
   process.once('exit', end);
   process.once('SIGTERM', onSignal);
   return () => {
@@ -126,15 +182,24 @@ function endWithProcess(parent: string, folder: string): () => void {
 /** A port nothing listens on. */
 export async function freePort(): Promise<number> {
   const listener = createServer();
-  await new Promise<void>((resolve) => { listener.listen(0, '127.0.0.1', resolve); });
+  await new Promise<void>((resolve) => {
+    listener.listen(0, '127.0.0.1', resolve);
+  });
   const { port } = listener.address() as AddressInfo;
   await new Promise((resolve) => listener.close(resolve));
   return port;
 }
 
 export const settingsFor = (server: Address, role: 'source' | 'warehouse', database: string): DatabaseSettings => ({
-  role, prefix: role === 'source' ? 'DB_' : 'WAREHOUSE_DB_', host: server.host, port: server.port,
-  user: server.user, password: server.password, database, sslmode: server.authority === undefined ? 'disable' : 'verify-full', sslrootcert: server.authority,
+  role,
+  prefix: role === 'source' ? 'DB_' : 'WAREHOUSE_DB_',
+  host: server.host,
+  port: server.port,
+  user: server.user,
+  password: server.password,
+  database,
+  sslmode: server.authority === undefined ? 'disable' : 'verify-full',
+  sslrootcert: server.authority,
 });
 
 async function makeTemplates(server: TestServer): Promise<void> {
@@ -152,32 +217,49 @@ async function makeTemplates(server: TestServer): Promise<void> {
  * the next "tidemark grants".
  */
 async function grantInTemplates(server: TestServer): Promise<void> {
-  const [source, warehouse] = [settingsFor(server, 'source', server.sourceTemplate), settingsFor(server, 'warehouse', server.warehouseTemplate)];
+  const [source, warehouse] = [
+    settingsFor(server, 'source', server.sourceTemplate),
+    settingsFor(server, 'warehouse', server.warehouseTemplate),
+  ];
   const { loadSettings } = await import('../../runner/base/settings.js');
   await grantRoles({ ...loadSettings({ ENV_FILE: '/dev/null' }), source, warehouse }, 'suite', true);
   const byWhom = (user: string) => `alter default privileges for role ${user}`;
   const later: readonly (readonly [DatabaseSettings, readonly string[]])[] = [
-    [source, [
-      `create role ${APPLICATION} login superuser`,
-      ...[server.user, APPLICATION].flatMap((user) => [`${byWhom(user)} grant select on tables to ${ROLES.source}`, `${byWhom(user)} grant usage on schemas to ${ROLES.source}`]),
-    ]],
-    [warehouse, [
-      `${byWhom(server.user)} grant usage, create on schemas to ${OWNER}`, `${byWhom(server.user)} grant usage on schemas to ${ROLES.warehouse}`,
-      `${byWhom(server.user)} grant select, insert, update, delete on tables to ${OWNER}`, `${byWhom(server.user)} grant select on tables to ${ROLES.warehouse}`,
-      `${byWhom(server.user)} grant usage on sequences to ${OWNER}`,
-    ]],
+    [
+      source,
+      [
+        `create role ${APPLICATION} login superuser`,
+        ...[server.user, APPLICATION].flatMap((user) => [
+          `${byWhom(user)} grant select on tables to ${ROLES.source}`,
+          `${byWhom(user)} grant usage on schemas to ${ROLES.source}`,
+        ]),
+      ],
+    ],
+    [
+      warehouse,
+      [
+        `${byWhom(server.user)} grant usage, create on schemas to ${OWNER}`,
+        `${byWhom(server.user)} grant usage on schemas to ${ROLES.warehouse}`,
+        `${byWhom(server.user)} grant select, insert, update, delete on tables to ${OWNER}`,
+        `${byWhom(server.user)} grant select on tables to ${ROLES.warehouse}`,
+        `${byWhom(server.user)} grant usage on sequences to ${OWNER}`,
+      ],
+    ],
   ];
   for (const [settings, statements] of later) {
     const admin = connect(settings, 'test');
     for (const statement of statements) await admin.unsafe(statement);
-    for (const user of settings === source ? [ROLES.source, APPLICATION] : [ROLES.warehouse, OWNER]) await admin.unsafe(`alter role ${user} password '${user}'`);
+    for (const user of settings === source ? [ROLES.source, APPLICATION] : [ROLES.warehouse, OWNER])
+      await admin.unsafe(`alter role ${user} password '${user}'`);
     await admin.end();
   }
 }
 
 async function dropAll(server: TestServer, prefix: string): Promise<void> {
   const admin = connect(settingsFor(server, 'warehouse', 'postgres'), 'test');
-  const left = await admin<{ datname: string }[]>`select datname from pg_database where starts_with(datname, ${prefix})`;
+  const left = await admin<
+    { datname: string }[]
+  >`select datname from pg_database where starts_with(datname, ${prefix})`;
   for (const { datname } of left) await admin`drop database if exists ${admin(datname)} with (force)`;
   await admin.end();
 }

@@ -45,9 +45,12 @@ const compare = <T>(a: T, b: T) => (a < b ? -1 : a > b ? 1 : 0);
 
 /** Capture order: extracted_at, then sequence (a document without one comes after those of the chain), then its name, then the line. */
 export function compareCapture(a: OracleChange, b: OracleChange): number {
-  return compare(a.captured, b.captured)
-    || compare(a.sequence ?? Number.POSITIVE_INFINITY, b.sequence ?? Number.POSITIVE_INFINITY)
-    || compare(a.batch, b.batch) || a.line - b.line;
+  return (
+    compare(a.captured, b.captured) ||
+    compare(a.sequence ?? Number.POSITIVE_INFINITY, b.sequence ?? Number.POSITIVE_INFINITY) ||
+    compare(a.batch, b.batch) ||
+    a.line - b.line
+  );
 }
 
 /** An effective time can be right if it is finite and not after its capture; one that cannot gives way to the capture. */
@@ -64,12 +67,14 @@ export function foldOf(changes: readonly OracleChange[], order: ChangeOrder): Or
   const versions: OracleVersion[] = [];
   let sorted = [...changes].sort(compareCapture);
   if (order === 'effective_time') {
-    sorted = sorted.sort((a, b) => compare(ownTime(a), ownTime(b)) || compareCapture(a, b)).filter((change, index, all) => {
-      const next = all[index + 1];
-      const isLast = next === undefined || ownTime(next) !== ownTime(change);
-      if (!isLast) absorbed.push({ place: placeOf(change), reason: 'superseded', closedAt: null });
-      return isLast;
-    });
+    sorted = sorted
+      .sort((a, b) => compare(ownTime(a), ownTime(b)) || compareCapture(a, b))
+      .filter((change, index, all) => {
+        const next = all[index + 1];
+        const isLast = next === undefined || ownTime(next) !== ownTime(change);
+        if (!isLast) absorbed.push({ place: placeOf(change), reason: 'superseded', closedAt: null });
+        return isLast;
+      });
   }
   for (const change of sorted) step(change, versions, absorbed);
   return { versions, absorbed: absorbed.sort((a, b) => compare(a.place, b.place)) };
@@ -92,7 +97,15 @@ function step(change: OracleChange, versions: OracleVersion[], absorbed: OracleA
   const time = inForce === undefined ? beginning(change, last?.to ?? null) : takingOver(change, inForce.from);
   if (inForce !== undefined) inForce.to = time;
   if (change.operation === 'DELETE') absorbed.push({ place, reason: 'delete', closedAt: time });
-  else versions.push({ place, operation: inForce === undefined ? 'INSERT' : 'UPDATE', from: time, to: null, tracked: change.tracked, untracked: change.untracked });
+  else
+    versions.push({
+      place,
+      operation: inForce === undefined ? 'INSERT' : 'UPDATE',
+      from: time,
+      to: null,
+      tracked: change.tracked,
+      untracked: change.untracked,
+    });
 }
 
 /** When a change takes over from a version in force that began at `from`. */

@@ -9,4 +9,6 @@ beforeAll(async () => {
   stop = started.stop;
   setServer((await prepareServer(started.address)).server);
 });
-afterAll(async () => { await stop(); });
+afterAll(async () => {
+  await stop();
+});

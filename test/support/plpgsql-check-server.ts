@@ -23,11 +23,17 @@ const OLDEST = 15;
 
 /** The newest installation, in the places where Debian and Ubuntu put them; undefined where there is none. */
 export async function findInstallation(): Promise<Installation | undefined> {
-  const versions = (await readdir('/usr/lib/postgresql').catch(() => [])).map(Number).filter((version) => version >= OLDEST);
+  const versions = (await readdir('/usr/lib/postgresql').catch(() => []))
+    .map(Number)
+    .filter((version) => version >= OLDEST);
   return versions
     .sort((one, other) => other - one)
     .map((version) => ({ version, bin: `/usr/lib/postgresql/${String(version)}/bin` }))
-    .find(({ version, bin }) => existsSync(path.join(bin, 'pg_ctl')) && existsSync(`/usr/share/postgresql/${String(version)}/extension/plpgsql_check.control`));
+    .find(
+      ({ version, bin }) =>
+        existsSync(path.join(bin, 'pg_ctl')) &&
+        existsSync(`/usr/share/postgresql/${String(version)}/extension/plpgsql_check.control`),
+    );
 }
 
 /** Starts a server of that installation in a temporary folder, on a port of its own. */
@@ -44,8 +50,23 @@ export async function startScratchServer({ bin }: Installation): Promise<Scratch
     await initialise(bin, folder, password, account);
     const port = await freePort();
     const options = `-c listen_addresses=127.0.0.1 -c port=${String(port)} -c unix_socket_directories='' -c fsync=off`;
-    await mustRun(account, path.join(bin, 'pg_ctl'), ['start', '-D', data, '-l', path.join(folder, 'log'), '-w', '-t', '120', '-s', '-o', options]);
-    return { settings: settingsFor({ host: '127.0.0.1', port, user: 'postgres', password }, 'warehouse', 'postgres'), stop };
+    await mustRun(account, path.join(bin, 'pg_ctl'), [
+      'start',
+      '-D',
+      data,
+      '-l',
+      path.join(folder, 'log'),
+      '-w',
+      '-t',
+      '120',
+      '-s',
+      '-o',
+      options,
+    ]);
+    return {
+      settings: settingsFor({ host: '127.0.0.1', port, user: 'postgres', password }, 'warehouse', 'postgres'),
+      stop,
+    };
   } catch (error) {
     await stop();
     throw error;
@@ -58,7 +79,13 @@ async function initialise(bin: string, folder: string, password: string, account
   await chmod(folder, 0o700);
   if (account !== undefined) for (const each of [folder, passwordFile]) await chown(each, account.uid, account.gid);
   await mustRun(account, path.join(bin, 'initdb'), [
-    `--pgdata=${path.join(folder, 'data')}`, '--username=postgres', `--pwfile=${passwordFile}`, '--auth=scram-sha-256', '--encoding=UTF8', '--locale=C.UTF-8', '--no-sync',
+    `--pgdata=${path.join(folder, 'data')}`,
+    '--username=postgres',
+    `--pwfile=${passwordFile}`,
+    '--auth=scram-sha-256',
+    '--encoding=UTF8',
+    '--locale=C.UTF-8',
+    '--no-sync',
   ]);
 }
 

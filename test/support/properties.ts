@@ -9,7 +9,18 @@ import { registerDimension, type TestColumn } from './dimensions.js';
 import { apply, empty, rolledBack } from './batches.js';
 import type { ChangeOrder } from './oracle.js';
 import {
-  BAD, chainedDocumentsOf, documentsOf, expectedOf, inOneBatch, nameOf, scenarios, shardedDocumentsOf, storedOf, withoutPlaces, type Scenario, type ScenarioOptions,
+  BAD,
+  chainedDocumentsOf,
+  documentsOf,
+  expectedOf,
+  inOneBatch,
+  nameOf,
+  scenarios,
+  shardedDocumentsOf,
+  storedOf,
+  withoutPlaces,
+  type Scenario,
+  type ScenarioOptions,
 } from './scenarios.js';
 
 /** What is true of every history, whatever happens (section 5 of the design). The mutation test breaks the SQL and sees these go red. */
@@ -39,7 +50,10 @@ const COLUMNS: readonly TestColumn[] = [
   { source: 'touched', type: 'timestamptz', role: 'effective time' },
 ];
 
-export const TABLES: readonly { table: string; order: ChangeOrder }[] = [{ table: 'by_capture', order: 'capture' }, { table: 'by_time', order: 'effective_time' }];
+export const TABLES: readonly { table: string; order: ChangeOrder }[] = [
+  { table: 'by_capture', order: 'capture' },
+  { table: 'by_time', order: 'effective_time' },
+];
 
 export async function registerTables(sql: Database): Promise<void> {
   for (const { table, order } of TABLES) await registerDimension(sql, table, table, COLUMNS, { changeOrder: order });
@@ -51,10 +65,11 @@ async function load(sql: Database | Transaction, scenario: Scenario, table: stri
 }
 
 /** What the warehouse holds after a scenario, which is then rolled back. */
-const outcomeOf = ({ sql, table }: Subject, scenario: Scenario) => rolledBack(sql, async (transaction) => {
-  await load(transaction, scenario, table);
-  return storedOf(transaction, table);
-});
+const outcomeOf = ({ sql, table }: Subject, scenario: Scenario) =>
+  rolledBack(sql, async (transaction) => {
+    await load(transaction, scenario, table);
+    return storedOf(transaction, table);
+  });
 
 async function equalsTheFold(subject: Subject, scenario: Scenario): Promise<void> {
   expect(await outcomeOf(subject, scenario)).toEqual(expectedOf(scenario, subject.order));
@@ -100,9 +115,13 @@ async function keepsSurrogateKeys({ sql, table }: Subject, scenario: Scenario): 
 
 async function forgetsRejections({ sql, table, order }: Subject, scenario: Scenario): Promise<void> {
   await rolledBack(sql, async (transaction) => {
-    await transaction.unsafe(`alter table public.dim_${table}_history add constraint nothing_bad check (a is distinct from '${BAD}')`);
+    await transaction.unsafe(
+      `alter table public.dim_${table}_history add constraint nothing_bad check (a is distinct from '${BAD}')`,
+    );
     await load(transaction, scenario, table);
-    expect(await storedOf(transaction, table)).toEqual(expectedOf(scenario, order, ({ operation, tracked }) => operation === 'DELETE' || tracked.a !== BAD));
+    expect(await storedOf(transaction, table)).toEqual(
+      expectedOf(scenario, order, ({ operation, tracked }) => operation === 'DELETE' || tracked.a !== BAD),
+    );
     await transaction.unsafe(`alter table public.dim_${table}_history drop constraint nothing_bad`);
     await transaction`select * from tidemark.retry_rejected(p_dimension_name => ${table})`;
     expect(await storedOf(transaction, table)).toEqual(expectedOf(scenario, order));
@@ -110,39 +129,55 @@ async function forgetsRejections({ sql, table, order }: Subject, scenario: Scena
   });
 }
 
-interface Pruned { readonly pruned_changes: string }
+interface Pruned {
+  readonly pruned_changes: string;
+}
 
 /** Prunes all that may be pruned after each batch. What is refused from then on, nobody has loaded; what is loaded makes the same history. */
 async function missesNothingPruned({ sql, table, order }: Subject, scenario: Scenario): Promise<void> {
   await rolledBack(sql, async (transaction) => {
-    await transaction.unsafe(`alter table public.dim_${table}_history add constraint nothing_bad check (a is distinct from '${BAD}')`);
+    await transaction.unsafe(
+      `alter table public.dim_${table}_history add constraint nothing_bad check (a is distinct from '${BAD}')`,
+    );
     const documents = chainedDocumentsOf(scenario, table);
     const refused = new Set<string>();
     let pruned = 0;
     const prune = async () => {
-      const [row] = await transaction<[Pruned]>`select pruned_changes from tidemark.prune_absorbed_changes(p_dimension_name => ${table}, p_before => 'infinity', p_limit => 1000000)`;
+      const [row] = await transaction<
+        [Pruned]
+      >`select pruned_changes from tidemark.prune_absorbed_changes(p_dimension_name => ${table}, p_before => 'infinity', p_limit => 1000000)`;
       pruned += Number(row.pruned_changes);
     };
     for (const index of scenario.loading) {
-      await transaction.savepoint((point) => apply(point, documents[index] ?? '')).catch((error: unknown) => {
-        if ((error as { code?: string }).code !== 'TM018') throw error;
-        // Pruning stops where the chain stands, so it refuses nothing of the chain. (A batch without changes leaves no gap that shows.)
-        expect(scenario.batches[index]?.hasSequence === true && scenario.keys.flat().some(({ batch }) => batch === index)).toBe(false);
-        refused.add(nameOf(index));
-      });
+      await transaction
+        .savepoint((point) => apply(point, documents[index] ?? ''))
+        .catch((error: unknown) => {
+          if ((error as { code?: string }).code !== 'TM018') throw error;
+          // Pruning stops where the chain stands, so it refuses nothing of the chain. (A batch without changes leaves no gap that shows.)
+          expect(
+            scenario.batches[index]?.hasSequence === true && scenario.keys.flat().some(({ batch }) => batch === index),
+          ).toBe(false);
+          refused.add(nameOf(index));
+        });
       await prune();
     }
     await transaction.unsafe(`alter table public.dim_${table}_history drop constraint nothing_bad`);
     await transaction`select * from tidemark.retry_rejected(p_dimension_name => ${table})`;
     await prune();
-    const [stored, expected] = [await storedOf(transaction, table), expectedOf(scenario, order, (change) => !refused.has(change.batch))];
+    const [stored, expected] = [
+      await storedOf(transaction, table),
+      expectedOf(scenario, order, (change) => !refused.has(change.batch)),
+    ];
     const versionsOf = (lines: readonly string[]) => lines.filter((line) => line.startsWith('version'));
     expect(versionsOf(stored)).toEqual(versionsOf(expected));
     expect(stored.filter((line) => !expected.includes(line))).toEqual([]);
     expect(expected.length - stored.length).toBe(pruned);
     prunedInAll.changes += pruned;
     for (const check of ['pipeline/every_change_is_in_one_place', 'scd2/a_gap_is_a_delete'])
-      expect([...await transaction.unsafe(readFileSync(path.join(PROJECT_ROOT, 'sql', 'checks', `${check}.sql`), 'utf8'))], check).toEqual([]);
+      expect(
+        [...(await transaction.unsafe(readFileSync(path.join(PROJECT_ROOT, 'sql', 'checks', `${check}.sql`), 'utf8')))],
+        check,
+      ).toEqual([]);
   });
 }
 
@@ -156,36 +191,92 @@ async function survivesRaces({ sql, settings, table, order }: Subject, scenario:
     await empty(sql);
     const documents = documentsOf(scenario, table);
     const turned = (index: number) => [...scenario.loading.slice(index), ...scenario.loading.slice(0, index)];
-    await Promise.all(loaders.flatMap((loader, index) => turned(index).map((number) => apply(loader, documents[number] ?? ''))));
+    await Promise.all(
+      loaders.flatMap((loader, index) => turned(index).map((number) => apply(loader, documents[number] ?? ''))),
+    );
     expect(await storedOf(sql, table)).toEqual(expectedOf(scenario, order));
     const results = await runChecks(sql, ['scd2', 'pipeline']);
-    expect(results.filter(({ violations, check }) => violations > 0 && check !== 'ledger chain is unbroken')).toEqual([]);
+    expect(results.filter(({ violations, check }) => violations > 0 && check !== 'ledger chain is unbroken')).toEqual(
+      [],
+    );
   } finally {
     for (const loader of loaders) await loader.end();
   }
 }
 
 export const PROPERTIES: readonly Property[] = [
-  { name: 'equals the fold of all changes, in whatever order batches are loaded and however often', options: {}, share: 100, holds: equalsTheFold },
+  {
+    name: 'equals the fold of all changes, in whatever order batches are loaded and however often',
+    options: {},
+    share: 100,
+    holds: equalsTheFold,
+  },
   { name: 'equals it when batches come in order', options: { isInOrder: true }, share: 60, holds: equalsTheFold },
-  { name: 'equals it when some batches came without some columns', options: { withMissingColumns: true }, share: 60, holds: equalsTheFold },
-  { name: 'takes rejected changes, once the cause is gone, as if they had never been rejected', options: { withBadChanges: true }, share: 30, holds: forgetsRejections },
+  {
+    name: 'equals it when some batches came without some columns',
+    options: { withMissingColumns: true },
+    share: 60,
+    holds: equalsTheFold,
+  },
+  {
+    name: 'takes rejected changes, once the cause is gone, as if they had never been rejected',
+    options: { withBadChanges: true },
+    share: 30,
+    holds: forgetsRejections,
+  },
   { name: 'is changed by nothing that is loaded twice', options: {}, share: 20, holds: isChangedByNoRepeat },
-  { name: 'is the same however the changes of one instant are spread over batches', options: { isOneInstant: true }, share: 40, holds: doesNotKnowBatches },
+  {
+    name: 'is the same however the changes of one instant are spread over batches',
+    options: { isOneInstant: true },
+    share: 40,
+    holds: doesNotKnowBatches,
+  },
   { name: 'is the same when the table is cut into shards', options: {}, share: 30, holds: doesNotKnowShards },
-  { name: 'keeps the surrogate key of every version that survives a batch', options: {}, share: 30, holds: keepsSurrogateKeys },
-  { name: 'is the same when what can no longer matter is pruned after each batch', options: { isInOrder: true, withMissingColumns: true }, share: 30, holds: missesNothingPruned },
-  { name: 'is the same when it is pruned and batches come in whatever order, but for those that are refused', options: {}, share: 40, holds: missesNothingPruned },
-  { name: 'is the same when it is pruned while changes are rejected', options: { isInOrder: true, withBadChanges: true }, share: 20, holds: missesNothingPruned },
-  { name: 'is the same when several loaders race, and passes every check', options: {}, share: 15, holds: survivesRaces },
+  {
+    name: 'keeps the surrogate key of every version that survives a batch',
+    options: {},
+    share: 30,
+    holds: keepsSurrogateKeys,
+  },
+  {
+    name: 'is the same when what can no longer matter is pruned after each batch',
+    options: { isInOrder: true, withMissingColumns: true },
+    share: 30,
+    holds: missesNothingPruned,
+  },
+  {
+    name: 'is the same when it is pruned and batches come in whatever order, but for those that are refused',
+    options: {},
+    share: 40,
+    holds: missesNothingPruned,
+  },
+  {
+    name: 'is the same when it is pruned while changes are rejected',
+    options: { isInOrder: true, withBadChanges: true },
+    share: 20,
+    holds: missesNothingPruned,
+  },
+  {
+    name: 'is the same when several loaders race, and passes every check',
+    options: {},
+    share: 15,
+    holds: survivesRaces,
+  },
 ];
 
 /** Tries a property on random scenarios. @returns how many keys were tried, each of them a case of its own */
-export async function tryProperty(property: Property, subject: Subject, parameters: { seed: number; runs: number; endOnFailure?: boolean }): Promise<number> {
+export async function tryProperty(
+  property: Property,
+  subject: Subject,
+  parameters: { seed: number; runs: number; endOnFailure?: boolean },
+): Promise<number> {
   let cases = 0;
   const { seed, runs, endOnFailure = false } = parameters;
   await fc.assert(
-    fc.asyncProperty(scenarios(property.options), (scenario) => { cases += scenario.keys.length; return property.holds(subject, scenario); }),
+    fc.asyncProperty(scenarios(property.options), (scenario) => {
+      cases += scenario.keys.length;
+      return property.holds(subject, scenario);
+    }),
     { seed, numRuns: Math.ceil((runs * property.share) / 100), endOnFailure },
   );
   return cases;

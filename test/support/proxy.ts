@@ -17,7 +17,10 @@ export async function openProxy(host: string, port: number): Promise<Proxy> {
   const sockets = new Set<Socket>();
   const listener = createServer((client) => {
     const server = connect(port, host);
-    for (const [socket, other] of [[client, server], [server, client]] as const) {
+    for (const [socket, other] of [
+      [client, server],
+      [server, client],
+    ] as const) {
       sockets.add(socket);
       socket.pipe(other);
       socket.on('error', () => other.destroy());
@@ -26,8 +29,12 @@ export async function openProxy(host: string, port: number): Promise<Proxy> {
         other.destroy();
       });
     }
-    server.on('data', (chunk: Buffer) => { count.received += chunk.length; });
-    client.on('data', (chunk: Buffer) => { count.sent += chunk.length; });
+    server.on('data', (chunk: Buffer) => {
+      count.received += chunk.length;
+    });
+    client.on('data', (chunk: Buffer) => {
+      count.sent += chunk.length;
+    });
   });
   await once(listener.listen(0, '127.0.0.1'), 'listening');
   const cut = () => {

@@ -10,7 +10,15 @@ import type { TestPipeline } from './databases.js';
 import { asOwner } from './roles.js';
 
 const NOTHING_SAID: RegistrationOptions = {
-  key: [], track: [], untracked: [], ignore: [], rename: new Map(), time_zone: 'UTC', change_order: 'capture', deletes: 'none', no_overlap: false,
+  key: [],
+  track: [],
+  untracked: [],
+  ignore: [],
+  rename: new Map(),
+  time_zone: 'UTC',
+  change_order: 'capture',
+  deletes: 'none',
+  no_overlap: false,
 };
 
 /** The settings of a pipeline with a folder of dimensions of its own, which begins as the project's. */
@@ -21,12 +29,20 @@ export async function withDimensionsFolder(pipeline: TestPipeline): Promise<Sett
 }
 
 /** The migration that `tidemark add` would write. */
-export async function propose(settings: Settings, table: string, said: Partial<RegistrationOptions> = {}): ReturnType<typeof proposeRegistration> {
+export async function propose(
+  settings: Settings,
+  table: string,
+  said: Partial<RegistrationOptions> = {},
+): ReturnType<typeof proposeRegistration> {
   return proposeRegistration(settings, parseTableName(table), { ...NOTHING_SAID, ...said });
 }
 
 /** Registers a source table as a user would: add, then migrate. */
-export async function register(settings: Settings, table: string, said: Partial<RegistrationOptions> = {}): ReturnType<typeof proposeRegistration> {
+export async function register(
+  settings: Settings,
+  table: string,
+  said: Partial<RegistrationOptions> = {},
+): ReturnType<typeof proposeRegistration> {
   const proposed = await propose(settings, table, said);
   await writeDimensionFile(settings.dimensions_dir, proposed.words, proposed.text);
   await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);

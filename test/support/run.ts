@@ -17,10 +17,19 @@ const VITEST = path.join(path.dirname(createRequire(import.meta.url).resolve('vi
 function runVitest(args: readonly string[], folder: string): { status: number; failed: readonly string[] | undefined } {
   const report = path.join(folder, 'report.json');
   rmSync(report, { force: true });
-  const { status } = spawnSync(process.execPath, [VITEST, 'run', ...args, '--reporter=default', '--reporter=json', `--outputFile.json=${report}`], { stdio: 'inherit' });
+  const { status } = spawnSync(
+    process.execPath,
+    [VITEST, 'run', ...args, '--reporter=default', '--reporter=json', `--outputFile.json=${report}`],
+    { stdio: 'inherit' },
+  );
   try {
     const { testResults } = JSON.parse(readFileSync(report, 'utf8')) as VitestReport;
-    return { status: status ?? 1, failed: testResults.filter((file) => file.status === 'failed').map(({ name }) => path.relative(process.cwd(), name)) };
+    return {
+      status: status ?? 1,
+      failed: testResults
+        .filter((file) => file.status === 'failed')
+        .map(({ name }) => path.relative(process.cwd(), name)),
+    };
   } catch {
     return { status: status ?? 1, failed: undefined };
   }
@@ -32,9 +41,14 @@ function main(): number {
   try {
     const { status, failed } = runVitest(process.argv.slice(2), folder);
     if (status === 0 || failed === undefined || failed.length === 0 || failed.length > MOST_FILES) return status;
-    process.stderr.write(`\n${String(failed.length)} of the test files failed: running again, by themselves: ${failed.join(', ')}\n\n`);
+    process.stderr.write(
+      `\n${String(failed.length)} of the test files failed: running again, by themselves: ${failed.join(', ')}\n\n`,
+    );
     const again = runVitest(failed, folder);
-    if (again.status === 0) process.stderr.write(`\nPASSED ONLY WHEN RUN AGAIN: ${failed.join(', ')}\nWhat they failed of is printed above. A test whose result depends on timing is a fault, in it or in Tidemark: please report it.\n`);
+    if (again.status === 0)
+      process.stderr.write(
+        `\nPASSED ONLY WHEN RUN AGAIN: ${failed.join(', ')}\nWhat they failed of is printed above. A test whose result depends on timing is a fault, in it or in Tidemark: please report it.\n`,
+      );
     return again.status;
   } finally {
     rmSync(folder, { recursive: true, force: true });

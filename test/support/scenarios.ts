@@ -58,32 +58,61 @@ const value = (...values: (string | null)[]) => fc.constantFrom(...values);
 
 export const BAD = 'BAD';
 
-const changeOf = (batches: number, options: ScenarioOptions): fc.Arbitrary<ToldChange> => fc.record({
-  batch: fc.integer({ min: 0, max: batches - 1 }),
-  weight: fc.integer({ min: 0, max: 9 }),
-  operation: fc.constantFrom('INSERT', 'UPDATE', 'UPDATE', 'DELETE'),
-  effective: times,
-  a: options.withBadChanges === true ? value('x', 'x', 'y', BAD) : value('x', 'x', 'y', null), b: value('1', '1', '2', null), u: value('p', 'q', null), w: value('7', '8'),
-});
+const changeOf = (batches: number, options: ScenarioOptions): fc.Arbitrary<ToldChange> =>
+  fc.record({
+    batch: fc.integer({ min: 0, max: batches - 1 }),
+    weight: fc.integer({ min: 0, max: 9 }),
+    operation: fc.constantFrom('INSERT', 'UPDATE', 'UPDATE', 'DELETE'),
+    effective: times,
+    a: options.withBadChanges === true ? value('x', 'x', 'y', BAD) : value('x', 'x', 'y', null),
+    b: value('1', '1', '2', null),
+    u: value('p', 'q', null),
+    w: value('7', '8'),
+  });
 
-export const scenarios = (options: ScenarioOptions = {}): fc.Arbitrary<Scenario> => fc.integer({ min: 1, max: 6 }).chain((count) => fc.record({
-  batches: fc.array(batchOf(options), { minLength: count, maxLength: count }).map(inSequence),
-  loading: options.isInOrder === true
-    ? fc.constant([...Array(count).keys()])
-    : fc.tuple(fc.shuffledSubarray([...Array(count).keys()], { minLength: count }), fc.array(fc.integer({ min: 0, max: count - 1 }), { maxLength: 3 })).map(([all, again]) => [...all, ...again]),
-  keys: fc.array(fc.array(changeOf(count, options), { minLength: 1, maxLength: 9 }), { minLength: 1, maxLength: 60, size: 'max' }),
-}));
+export const scenarios = (options: ScenarioOptions = {}): fc.Arbitrary<Scenario> =>
+  fc.integer({ min: 1, max: 6 }).chain((count) =>
+    fc.record({
+      batches: fc.array(batchOf(options), { minLength: count, maxLength: count }).map(inSequence),
+      loading:
+        options.isInOrder === true
+          ? fc.constant([...Array(count).keys()])
+          : fc
+              .tuple(
+                fc.shuffledSubarray([...Array(count).keys()], { minLength: count }),
+                fc.array(fc.integer({ min: 0, max: count - 1 }), { maxLength: 3 }),
+              )
+              .map(([all, again]) => [...all, ...again]),
+      keys: fc.array(fc.array(changeOf(count, options), { minLength: 1, maxLength: 9 }), {
+        minLength: 1,
+        maxLength: 60,
+        size: 'max',
+      }),
+    }),
+  );
 
-const batchOf = (options: ScenarioOptions): fc.Arbitrary<ToldBatch> => fc.record({
-  captured: options.isOneInstant === true ? fc.constant(NINE + 5_000_000n) : fc.oneof(
-    { weight: 2, arbitrary: micro(8).map((step) => NINE + step) }, { weight: 2, arbitrary: micro(9).map((step) => NINE + step * 1_000_000n) },
-  ),
-  hasSequence: options.isOneInstant === true ? fc.constant(true) : fc.integer({ min: 0, max: 3 }).map((n) => n > 0),
-  lacks: options.withMissingColumns === true ? fc.oneof({ weight: 2, arbitrary: fc.constant<string[]>([]) }, { weight: 1, arbitrary: fc.subarray(['b', 'u'], { minLength: 1 }) }) : fc.constant([]),
-});
+const batchOf = (options: ScenarioOptions): fc.Arbitrary<ToldBatch> =>
+  fc.record({
+    captured:
+      options.isOneInstant === true
+        ? fc.constant(NINE + 5_000_000n)
+        : fc.oneof(
+            { weight: 2, arbitrary: micro(8).map((step) => NINE + step) },
+            { weight: 2, arbitrary: micro(9).map((step) => NINE + step * 1_000_000n) },
+          ),
+    hasSequence: options.isOneInstant === true ? fc.constant(true) : fc.integer({ min: 0, max: 3 }).map((n) => n > 0),
+    lacks:
+      options.withMissingColumns === true
+        ? fc.oneof(
+            { weight: 2, arbitrary: fc.constant<string[]>([]) },
+            { weight: 1, arbitrary: fc.subarray(['b', 'u'], { minLength: 1 }) },
+          )
+        : fc.constant([]),
+  });
 
 /** Sequences run with the captures, as in any chain. */
-const inSequence = (batches: readonly ToldBatch[]) => [...batches].sort((a, b) => (a.captured < b.captured ? -1 : a.captured > b.captured ? 1 : 0));
+const inSequence = (batches: readonly ToldBatch[]) =>
+  [...batches].sort((a, b) => (a.captured < b.captured ? -1 : a.captured > b.captured ? 1 : 0));
 
 export const iso = (time: Instant): string => {
   if (typeof time === 'string') return time;
@@ -93,27 +122,44 @@ export const iso = (time: Instant): string => {
 /** Names run against the sequences, so that an order by name would show. */
 export const nameOf = (index: number): string => `b${String(9 - index)}`;
 
-interface Line { readonly key: number; readonly told: ToldChange }
+interface Line {
+  readonly key: number;
+  readonly told: ToldChange;
+}
 
-const linesOf = (scenario: Scenario, index: number): Line[] => scenario.keys
-  .flatMap((changes, key) => changes.filter((told) => told.batch === index).map((told) => ({ key, told })))
-  .sort((one, other) => one.told.weight - other.told.weight);
+const linesOf = (scenario: Scenario, index: number): Line[] =>
+  scenario.keys
+    .flatMap((changes, key) => changes.filter((told) => told.batch === index).map((told) => ({ key, told })))
+    .sort((one, other) => one.told.weight - other.told.weight);
 
 function columnsOf({ told, key }: Line, lacks: readonly string[]): Change {
   const { operation, effective, a, b, u, w } = told;
-  const identity = { id: key, part: `k ${String(key % 2)}`, operation_type: operation, cdc_timestamp: `${iso(effective)}${typeof effective === 'bigint' ? 'Z' : ''}` };
+  const identity = {
+    id: key,
+    part: `k ${String(key % 2)}`,
+    operation_type: operation,
+    cdc_timestamp: `${iso(effective)}${typeof effective === 'bigint' ? 'Z' : ''}`,
+  };
   if (operation === 'DELETE') return identity;
-  return Object.fromEntries(Object.entries({ ...identity, a, b: b === null ? null : Number(b), u, w: Number(w) }).filter(([name]) => !lacks.includes(name)));
+  return Object.fromEntries(
+    Object.entries({ ...identity, a, b: b === null ? null : Number(b), u, w: Number(w) }).filter(
+      ([name]) => !lacks.includes(name),
+    ),
+  );
 }
 
 const STATED = ['id', 'part', 'a', 'b', 'u', 'w', 'touched'];
 
 /** The documents of a scenario, by index of their batch. */
 export function documentsOf(scenario: Scenario, table: string): string[] {
-  return scenario.batches.map(({ captured, hasSequence, lacks }, index) => batch(
-    nameOf(index), iso(captured), linesOf(scenario, index).map((line) => columnsOf(line, lacks)),
-    { table, sequence: hasSequence ? index + 1 : null, columns: STATED.filter((name) => !lacks.includes(name)) },
-  ));
+  return scenario.batches.map(({ captured, hasSequence, lacks }, index) =>
+    batch(
+      nameOf(index),
+      iso(captured),
+      linesOf(scenario, index).map((line) => columnsOf(line, lacks)),
+      { table, sequence: hasSequence ? index + 1 : null, columns: STATED.filter((name) => !lacks.includes(name)) },
+    ),
+  );
 }
 
 /**
@@ -121,14 +167,32 @@ export function documentsOf(scenario: Scenario, table: string): string[] {
  * In an order of loading that no chain has: shards turn by turn, forth and back.
  */
 export function shardedDocumentsOf(scenario: Scenario, table: string): string[] {
-  const documents = scenario.batches.map(({ captured, hasSequence, lacks }, index) => (index % 3 === 2 ? [''] : ['1-of-3', '2-of-3', '3-of-3']).map((shard) => batch(
-    shard === '' ? nameOf(index) : `${nameOf(index)}-${shard}`, iso(captured),
-    linesOf(scenario, index).filter(({ key }) => shard === '' || shard === `${String((key % 3) + 1)}-of-3`).map((line) => columnsOf(line, lacks)),
-    { table, shard, sequence: hasSequence ? index + 1 : null, columns: STATED.filter((name) => !lacks.includes(name)) },
-  )));
-  const turns = scenario.loading.flatMap((index, turn) => [{ index, shard: turn % 3 }, { index: scenario.loading.at(-1 - turn) ?? index, shard: (turn + 1) % 3 }, { index, shard: (turn + 2) % 3 }]);
+  const documents = scenario.batches.map(({ captured, hasSequence, lacks }, index) =>
+    (index % 3 === 2 ? [''] : ['1-of-3', '2-of-3', '3-of-3']).map((shard) =>
+      batch(
+        shard === '' ? nameOf(index) : `${nameOf(index)}-${shard}`,
+        iso(captured),
+        linesOf(scenario, index)
+          .filter(({ key }) => shard === '' || shard === `${String((key % 3) + 1)}-of-3`)
+          .map((line) => columnsOf(line, lacks)),
+        {
+          table,
+          shard,
+          sequence: hasSequence ? index + 1 : null,
+          columns: STATED.filter((name) => !lacks.includes(name)),
+        },
+      ),
+    ),
+  );
+  const turns = scenario.loading.flatMap((index, turn) => [
+    { index, shard: turn % 3 },
+    { index: scenario.loading.at(-1 - turn) ?? index, shard: (turn + 1) % 3 },
+    { index, shard: (turn + 2) % 3 },
+  ]);
   const rest = scenario.batches.flatMap((_, index) => [2, 0, 1].map((shard) => ({ index, shard })));
-  return [...turns, ...rest].flatMap(({ index, shard }) => documents[index]?.[documents[index].length === 1 ? 0 : shard] ?? []);
+  return [...turns, ...rest].flatMap(
+    ({ index, shard }) => documents[index]?.[documents[index].length === 1 ? 0 : shard] ?? [],
+  );
 }
 
 /** The same documents, each of the chain naming the one before it. */
@@ -136,7 +200,10 @@ export function chainedDocumentsOf(scenario: Scenario, table: string): string[] 
   let previous: string | null = null;
   return documentsOf(scenario, table).map((document, index) => {
     if (scenario.batches[index]?.hasSequence !== true) return document;
-    const chained = document.replace('"watermark":null', `"watermark":null,"previous_checksum":${JSON.stringify(previous)}`);
+    const chained = document.replace(
+      '"watermark":null',
+      `"watermark":null,"previous_checksum":${JSON.stringify(previous)}`,
+    );
     previous = (JSON.parse(document) as { batch_metadata: { checksum: string } }).batch_metadata.checksum;
     return chained;
   });
@@ -151,35 +218,71 @@ function changesOf(scenario: Scenario): OracleChange[][] {
   for (const [index, { captured, hasSequence, lacks }] of scenario.batches.entries()) {
     for (const [line, { key, told: one }] of linesOf(scenario, index).entries())
       byKey[key]?.push({
-        operation: one.operation, effective: one.effective, captured, sequence: hasSequence ? index + 1 : null, batch: nameOf(index), line: line + 1,
-        tracked: told({ a: one.a, b: one.b }, lacks), untracked: told({ u: one.u, w: one.w }, lacks),
+        operation: one.operation,
+        effective: one.effective,
+        captured,
+        sequence: hasSequence ? index + 1 : null,
+        batch: nameOf(index),
+        line: line + 1,
+        tracked: told({ a: one.a, b: one.b }, lacks),
+        untracked: told({ u: one.u, w: one.w }, lacks),
       });
   }
   return byKey;
 }
 
-const text = (value: bigint | string | null | undefined) => (value === null || value === undefined ? '' : String(value));
+const text = (value: bigint | string | null | undefined) =>
+  value === null || value === undefined ? '' : String(value);
 
 /** What the warehouse must hold, a line of text for each version and each absorbed change. */
-export function expectedOf(scenario: Scenario, order: ChangeOrder, isApplied: (change: OracleChange) => boolean = () => true): string[] {
-  return changesOf(scenario).flatMap((changes, key) => {
-    const { versions, absorbed } = foldOf(changes.filter(isApplied), order);
-    return [
-      ...versions.map((one) => ['version', key, one.place, one.operation, text(one.from), text(one.to), text(one.tracked.a), text(one.tracked.b), text(one.untracked.u), text(one.untracked.w)].join('|')),
-      ...absorbed.map((one) => ['absorbed', key, one.place, one.reason, text(one.closedAt)].join('|')),
-    ];
-  }).sort();
+export function expectedOf(
+  scenario: Scenario,
+  order: ChangeOrder,
+  isApplied: (change: OracleChange) => boolean = () => true,
+): string[] {
+  return changesOf(scenario)
+    .flatMap((changes, key) => {
+      const { versions, absorbed } = foldOf(changes.filter(isApplied), order);
+      return [
+        ...versions.map((one) =>
+          [
+            'version',
+            key,
+            one.place,
+            one.operation,
+            text(one.from),
+            text(one.to),
+            text(one.tracked.a),
+            text(one.tracked.b),
+            text(one.untracked.u),
+            text(one.untracked.w),
+          ].join('|'),
+        ),
+        ...absorbed.map((one) => ['absorbed', key, one.place, one.reason, text(one.closedAt)].join('|')),
+      ];
+    })
+    .sort();
 }
 
 /** All changes in one batch, in the order of their capture. For scenarios of one instant, where that makes no difference to the fold. */
 export const inOneBatch = (scenario: Scenario): Scenario => ({
   batches: scenario.batches.slice(0, 1),
   loading: [0],
-  keys: scenario.keys.map((changes) => changes.map((told) => ({ ...told, batch: 0, weight: told.batch * 10 + told.weight }))),
+  keys: scenario.keys.map((changes) =>
+    changes.map((told) => ({ ...told, batch: 0, weight: told.batch * 10 + told.weight })),
+  ),
 });
 
 /** Lines without the place of the change in its batch, to compare histories of the same changes in other batches. */
-export const withoutPlaces = (lines: readonly string[]): string[] => lines.map((line) => line.split('|').filter((_, index) => index !== 2).join('|')).sort();
+export const withoutPlaces = (lines: readonly string[]): string[] =>
+  lines
+    .map((line) =>
+      line
+        .split('|')
+        .filter((_, index) => index !== 2)
+        .join('|'),
+    )
+    .sort();
 
 /** The same lines, as the warehouse has them. */
 export async function storedOf(sql: Database | Transaction, table: string): Promise<string[]> {

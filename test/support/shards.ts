@@ -11,8 +11,11 @@ import { loadTables } from '../../runner/load/tables.js';
 
 /** Parcels: a row may change its region, which is no part of its key. */
 export const PARCELS: readonly TestColumn[] = [
-  { source: 'depot', type: 'text', role: 'business key' }, { source: 'id', type: 'integer', role: 'business key' },
-  { source: 'region', type: 'text', role: 'tracked' }, { source: 'state', type: 'text', role: 'tracked' }, { source: 'touched', type: 'timestamptz', role: 'effective time' },
+  { source: 'depot', type: 'text', role: 'business key' },
+  { source: 'id', type: 'integer', role: 'business key' },
+  { source: 'region', type: 'text', role: 'tracked' },
+  { source: 'state', type: 'text', role: 'tracked' },
+  { source: 'touched', type: 'timestamptz', role: 'effective time' },
 ];
 
 export async function createParcels(pipeline: TestPipeline): Promise<void> {
@@ -31,21 +34,33 @@ export interface Way {
   readonly drop: () => Promise<void>;
 }
 
-export async function createWay(pipeline: TestPipeline, name: string, shards: readonly string[], parallel: number): Promise<Way> {
+export async function createWay(
+  pipeline: TestPipeline,
+  name: string,
+  shards: readonly string[],
+  parallel: number,
+): Promise<Way> {
   const warehouse: TestDatabase = await createWarehouseDatabase();
   await registerDimension(warehouse.sql, 'parcels', 'parcels', PARCELS);
-  const settings = { ...pipeline.settings, warehouse: underRole(warehouse.settings), cdc_log_dir: path.join(pipeline.folder, `log ${name}`) };
+  const settings = {
+    ...pipeline.settings,
+    warehouse: underRole(warehouse.settings),
+    cdc_log_dir: path.join(pipeline.folder, `log ${name}`),
+  };
   return { name, shards, parallel, settings, warehouse: warehouse.sql, drop: warehouse.drop };
 }
 
 /** All extractors of a way, at once; each is told another shard. */
 export async function extractBy(settings: Settings, shards: readonly string[], table = 'parcels'): Promise<number> {
   const told = shards.length === 0 ? [undefined] : shards;
-  const results = await Promise.all(told.map((shard) => extractTables({ settings, tables: [table], shard: parseShard(shard) })));
+  const results = await Promise.all(
+    told.map((shard) => extractTables({ settings, tables: [table], shard: parseShard(shard) })),
+  );
   return results.flat().reduce((sum, { changes }) => sum + changes, 0);
 }
 
-export const load = (settings: Settings, parallel = 1, table = 'parcels'): Promise<LoadResult[]> => loadTables({ settings, tables: [table], parallel });
+export const load = (settings: Settings, parallel = 1, table = 'parcels'): Promise<LoadResult[]> =>
+  loadTables({ settings, tables: [table], parallel });
 
 /** A history without what differs from load to load: numbers of versions, and when and in which batch they came. */
 export async function historyOf(warehouse: Database): Promise<string[]> {

@@ -9,32 +9,92 @@ import { createCluster, startCluster, stopCluster } from '../../runner/embedded/
 /** Whether openssl is there to make certificates; says so if not. */
 export function hasOpenssl(): boolean {
   const found = spawnSync('openssl', ['version']).error === undefined;
-  if (!found) process.stderr.write('\nSKIPPED: openssl is not on the PATH, so TLS is not tested against real certificates\n\n');
+  if (!found)
+    process.stderr.write('\nSKIPPED: openssl is not on the PATH, so TLS is not tested against real certificates\n\n');
   return found;
 }
 
 /** A certificate and its key, by the paths of their files. */
-export interface Certificate { readonly certificate: string; readonly key: string }
+export interface Certificate {
+  readonly certificate: string;
+  readonly key: string;
+}
 
 const openssl = (...args: string[]) => execFileSync('openssl', args, { stdio: ['ignore', 'ignore', 'pipe'] });
 
 /** An authority of its own. */
 export function makeAuthority(folder: string, name: string): Certificate {
   const [certificate, key] = [path.join(folder, `${name}.crt`), path.join(folder, `${name}.key`)];
-  openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', `/CN=${name}`, '-keyout', key, '-out', certificate);
+  openssl(
+    'req',
+    '-x509',
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:prime256v1',
+    '-nodes',
+    '-days',
+    '2',
+    '-subj',
+    `/CN=${name}`,
+    '-keyout',
+    key,
+    '-out',
+    certificate,
+  );
   return { certificate, key };
 }
 
 /** A server's certificate, signed by that authority, for those names ("DNS:localhost", "IP:127.0.0.1"). */
-export async function makeCertificate(folder: string, name: string, authority: Certificate, subjects: string): Promise<Certificate> {
-  const [certificate, key, request, extensions] = ['crt', 'key', 'csr', 'ext'].map((ending) => path.join(folder, `${name}.${ending}`)) as [string, string, string, string];
+export async function makeCertificate(
+  folder: string,
+  name: string,
+  authority: Certificate,
+  subjects: string,
+): Promise<Certificate> {
+  const [certificate, key, request, extensions] = ['crt', 'key', 'csr', 'ext'].map((ending) =>
+    path.join(folder, `${name}.${ending}`),
+  ) as [string, string, string, string];
   await writeFile(extensions, `subjectAltName=${subjects}\n`);
-  openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-subj', '/CN=server', '-keyout', key, '-out', request);
-  openssl('x509', '-req', '-in', request, '-CA', authority.certificate, '-CAkey', authority.key, '-CAcreateserial', '-days', '2', '-extfile', extensions, '-out', certificate);
+  openssl(
+    'req',
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:prime256v1',
+    '-nodes',
+    '-subj',
+    '/CN=server',
+    '-keyout',
+    key,
+    '-out',
+    request,
+  );
+  openssl(
+    'x509',
+    '-req',
+    '-in',
+    request,
+    '-CA',
+    authority.certificate,
+    '-CAkey',
+    authority.key,
+    '-CAcreateserial',
+    '-days',
+    '2',
+    '-extfile',
+    extensions,
+    '-out',
+    certificate,
+  );
   return { certificate, key };
 }
 
-export interface TlsServer { readonly port: number; readonly password: string; readonly stop: () => Promise<void> }
+export interface TlsServer {
+  readonly port: number;
+  readonly password: string;
+  readonly stop: () => Promise<void>;
+}
 
 /** The server settings for a certificate, with which encrypted connections alone are taken. Its files are given to the server's OS user. */
 export async function tlsSettings(parent: string, { certificate, key }: Certificate): Promise<Record<string, string>> {
@@ -61,7 +121,8 @@ export async function startTlsServer(certificate: Certificate | undefined): Prom
   if (certificate !== undefined) Object.assign(settings, await tlsSettings(parent, certificate));
   await startCluster({ folder, port, settings, ...package_ });
   return {
-    port, password,
+    port,
+    password,
     stop: async () => {
       await stopCluster(folder, 'immediate');
       await rm(parent, { recursive: true, force: true });
@@ -71,7 +132,9 @@ export async function startTlsServer(certificate: Certificate | undefined): Prom
 
 async function freePort(): Promise<number> {
   const listener = createServer();
-  await new Promise<void>((resolve) => { listener.listen(0, '127.0.0.1', resolve); });
+  await new Promise<void>((resolve) => {
+    listener.listen(0, '127.0.0.1', resolve);
+  });
   const { port } = listener.address() as AddressInfo;
   await new Promise((resolve) => listener.close(resolve));
   return port;

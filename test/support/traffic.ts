@@ -41,47 +41,89 @@ const KINDS: Readonly<Record<string, (own: () => number) => string[]>> = {
   few: (own) => ['begin', write(own()), write(own()), end(), pause(0.03)],
   long: (own) => ['begin', write(own()), sleep(2.5), write(own()), end()],
   idle: (own) => ['begin', 'select now()', sleep(1), write(own(), 'now()'), end()],
-  savepoints: (own) => ['begin', 'savepoint a', write(own()), 'release a', 'savepoint b', write(own()), 'rollback to b', sleep(0.8), write(own()), end()],
+  savepoints: (own) => [
+    'begin',
+    'savepoint a',
+    write(own()),
+    'release a',
+    'savepoint b',
+    write(own()),
+    'rollback to b',
+    sleep(0.8),
+    write(own()),
+    end(),
+  ],
   exceptions: (own) => [
     `do $$ begin
       begin ${write(own())}; exception when others then raise; end;
       begin ${write(own())}; perform 1 / 0; exception when division_by_zero then null; end;
       perform pg_sleep(${String(Math.random() * 0.8)});
-    end $$`],
+    end $$`,
+  ],
   chained: (own) => ['begin', write(own(), 'now()'), 'commit and chain', sleep(0.4), write(own(), 'now()'), 'commit'],
   asynchronous: (own) => ['begin', 'set local synchronous_commit = off', write(own()), 'commit', pause(0.05)],
   // Prepared for longer than any other transaction is open, so that nothing else holds the floor down for it.
   prepared: (own) => {
     const gid = `chaos ${randomBytes(6).toString('hex')}`;
-    return ['begin', write(own(), 'now()'), sleep(0.6), write(own()), `prepare transaction '${gid}'`, pause(6 + Math.random() * 3), `${end()} prepared '${gid}'`];
+    return [
+      'begin',
+      write(own(), 'now()'),
+      sleep(0.6),
+      write(own()),
+      `prepare transaction '${gid}'`,
+      pause(6 + Math.random() * 3),
+      `${end()} prepared '${gid}'`,
+    ];
   },
   bulk: (own) => {
     const first = own();
     return [
       `insert into chaos (id, touched) select ${String(first)} + g, now() from generate_series(1, ${String(BULK_ROWS)}) as g
-       on conflict (id) do update set version = nextval('chaos_version'), touched = excluded.touched`, pause(1.5)];
+       on conflict (id) do update set version = nextval('chaos_version'), touched = excluded.touched`,
+      pause(1.5),
+    ];
   },
 };
 
 /** Kinds that come often, so that the writers are mostly busy with what is hard. */
-const WRITERS = ['short', 'short', 'few', 'long', 'long', 'idle', 'savepoints', 'exceptions', 'chained', 'asynchronous', 'prepared', 'prepared', 'prepared', 'prepared', 'bulk'] as const;
+const WRITERS = [
+  'short',
+  'short',
+  'few',
+  'long',
+  'long',
+  'idle',
+  'savepoints',
+  'exceptions',
+  'chained',
+  'asynchronous',
+  'prepared',
+  'prepared',
+  'prepared',
+  'prepared',
+  'bulk',
+] as const;
 
-const rest = (seconds: number, signal: AbortSignal) => setTimeout(seconds * 1000, undefined, { signal }).catch(() => undefined);
+const rest = (seconds: number, signal: AbortSignal) =>
+  setTimeout(seconds * 1000, undefined, { signal }).catch(() => undefined);
 
 /** Writes until the signal is raised; the transaction in hand is finished. */
 export async function writeTraffic(settings: DatabaseSettings, signal: AbortSignal, traffic: Traffic): Promise<void> {
   setMaxListeners(0, signal);
-  await Promise.all(WRITERS.map(async (kind, number) => {
-    const session = connect(settings, `chaos ${kind}`);
-    const first = 1000 * (number + 1);
-    const own = () => first + random(OWN_ROWS);
-    while (!signal.aborted) {
-      const statements = KINDS[kind]?.(own) ?? [];
-      for (const statement of statements) await (statement.startsWith('pause ') ? rest(Number(statement.slice(6)), signal) : session.unsafe(statement));
-      traffic.kinds.add(kind);
-      if (statements.some((statement) => /^rollback( prepared|$)/.test(statement))) traffic.rolledBack += 1;
-      else traffic.committed += 1;
-    }
-    await session.end();
-  }));
+  await Promise.all(
+    WRITERS.map(async (kind, number) => {
+      const session = connect(settings, `chaos ${kind}`);
+      const first = 1000 * (number + 1);
+      const own = () => first + random(OWN_ROWS);
+      while (!signal.aborted) {
+        const statements = KINDS[kind]?.(own) ?? [];
+        for (const statement of statements)
+          await (statement.startsWith('pause ') ? rest(Number(statement.slice(6)), signal) : session.unsafe(statement));
+        traffic.kinds.add(kind);
+        if (statements.some((statement) => /^rollback( prepared|$)/.test(statement))) traffic.rolledBack += 1;
+        else traffic.committed += 1;
+      }
+      await session.end();
+    }),
+  );
 }

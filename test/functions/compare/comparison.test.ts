@@ -1,5 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { comparisonChecksums, comparisonColumns, comparisonDigests, comparisonStates } from '../../../runner/warehouse/comparison.js';
+import {
+  comparisonChecksums,
+  comparisonColumns,
+  comparisonDigests,
+  comparisonStates,
+} from '../../../runner/warehouse/comparison.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { registerDimension } from '../../support/dimensions.js';
 
@@ -17,7 +22,9 @@ beforeAll(async () => {
     select g, 'a "b"', case when g % 2 = 0 then g end, '2026-02-01'::timestamptz + v * interval '1 day', case v when 0 then '2026-02-02'::timestamptz end, v = 1, 'INSERT', now(), 'x', now(), now(), now(), 1
     from generate_series(1, 100) as g, generate_series(0, 1) as v`;
 });
-afterAll(async () => { await warehouse.drop(); });
+afterAll(async () => {
+  await warehouse.drop();
+});
 
 test('tidemark.comparison_columns names what is stored of a row, with the types it is stored with', async () => {
   expect(await comparisonColumns(warehouse.sql, 'things')).toEqual({
@@ -36,9 +43,16 @@ test('tidemark.comparison_checksums covers each version in force once, and chang
   expect(before.every(({ bucket }) => bucket >= 0 && bucket < 16)).toBe(true);
   await warehouse.sql`update dim_things_history set price = 3 where key = 7 and is_current`;
   const after = await comparisonChecksums(warehouse.sql, 'things', 16);
-  const changed = before.filter(({ bucket, checksum }) => after.find((each) => each.bucket === bucket)?.checksum !== checksum);
+  const changed = before.filter(
+    ({ bucket, checksum }) => after.find((each) => each.bucket === bucket)?.checksum !== checksum,
+  );
   expect(changed).toHaveLength(1);
-  const digests = await comparisonDigests(warehouse.sql, 'things', 16, changed.map(({ bucket }) => bucket));
+  const digests = await comparisonDigests(
+    warehouse.sql,
+    'things',
+    16,
+    changed.map(({ bucket }) => bucket),
+  );
   expect(digests.map(({ key }) => key)).toContain('["7", "a \\"b\\""]');
 });
 
@@ -52,6 +66,10 @@ test('tidemark.comparison_digests gives the keys of the wanted buckets, all of t
 });
 
 test('tidemark.comparison_states shows the rows of some keys, a null apart from an empty text', async () => {
-  const states = await comparisonStates(warehouse.sql, 'things', ['["1", "a \\"b\\""]', '["2", "a \\"b\\""]', '["1000", "a"]']);
+  const states = await comparisonStates(warehouse.sql, 'things', [
+    '["1", "a \\"b\\""]',
+    '["2", "a \\"b\\""]',
+    '["1000", "a"]',
+  ]);
   expect(states.map(({ content }) => content).sort()).toEqual(['(1,"a ""b""",)', '(2,"a ""b""",2.00)']);
 });

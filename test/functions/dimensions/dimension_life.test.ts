@@ -9,30 +9,56 @@ import { apply, batch, change, rolledBack } from '../../support/batches.js';
  */
 
 let warehouse: TestDatabase;
-beforeAll(async () => { warehouse = await createWarehouseDatabase(); });
-afterAll(async () => { await warehouse.drop(); });
+beforeAll(async () => {
+  warehouse = await createWarehouseDatabase();
+});
+afterAll(async () => {
+  await warehouse.drop();
+});
 
 /** What a statement says when it fails; undefined where it does not. */
 const failureOf = (transaction: Transaction, statement: string): Promise<unknown> =>
-  transaction.savepoint((inner) => inner.unsafe(statement)).then(() => undefined, (error: unknown) => error);
+  transaction
+    .savepoint((inner) => inner.unsafe(statement))
+    .then(
+      () => undefined,
+      (error: unknown) => error,
+    );
 
-const fill = (transaction: Transaction) => apply(transaction, batch('b1', '10:00', [change(1, 'pending', '09:00'), change(1, 'confirmed', '09:10'), change(2, 'pending', '09:00')]));
+const fill = (transaction: Transaction) =>
+  apply(
+    transaction,
+    batch('b1', '10:00', [
+      change(1, 'pending', '09:00'),
+      change(1, 'confirmed', '09:10'),
+      change(2, 'pending', '09:00'),
+    ]),
+  );
 
 describe('every function refuses a dimension that is not registered', () => {
   test.each([
-    ["tidemark.ignore_columns('nothing', array['a'])"], ["tidemark.pause_dimension('nothing', true)"], ["tidemark.remove_dimension('nothing')"],
-    ["tidemark.retire_source_column('nothing', 'a')"], ["tidemark.retype_history_column('nothing', 'a', 'text')"],
+    ["tidemark.ignore_columns('nothing', array['a'])"],
+    ["tidemark.pause_dimension('nothing', true)"],
+    ["tidemark.remove_dimension('nothing')"],
+    ["tidemark.retire_source_column('nothing', 'a')"],
+    ["tidemark.retype_history_column('nothing', 'a', 'text')"],
   ])('%s', async (call) => {
-    await expect(warehouse.sql.unsafe(`select ${call}`)).rejects.toMatchObject({ code: 'TM002', hint: expect.stringContaining('table list') as string });
+    await expect(warehouse.sql.unsafe(`select ${call}`)).rejects.toMatchObject({
+      code: 'TM002',
+      hint: expect.stringContaining('table list') as string,
+    });
   });
 });
 
 describe('tidemark.pause_dimension', () => {
   test('is seen in the list and the mapping, keeps the moment it was first said, and is taken back', async () => {
     const seen = await rolledBack(warehouse.sql, async (transaction) => {
-      const look = async () => (await transaction`
+      const look = async () =>
+        (
+          await transaction`
         select l.state, m.is_paused, (d.paused_at = '2026-01-01 00:00+00') is true as is_first from tidemark.dimension_list() as l
-        join tidemark.dimension_mappings() as m using (dimension_name) join tidemark.dimensions as d using (dimension_name) where dimension_name = 'orders'`)[0];
+        join tidemark.dimension_mappings() as m using (dimension_name) join tidemark.dimensions as d using (dimension_name) where dimension_name = 'orders'`
+        )[0];
       await transaction`select tidemark.pause_dimension('orders', true)`;
       await transaction`update tidemark.dimensions set paused_at = '2026-01-01 00:00+00' where paused_at is not null`;
       await transaction`select tidemark.pause_dimension('orders', true)`;
@@ -40,7 +66,10 @@ describe('tidemark.pause_dimension', () => {
       await transaction`select tidemark.pause_dimension('orders', false)`;
       return [paused, await look()];
     });
-    expect(seen).toEqual([{ state: 'paused', is_paused: true, is_first: true }, { state: 'active', is_paused: false, is_first: false }]);
+    expect(seen).toEqual([
+      { state: 'paused', is_paused: true, is_first: true },
+      { state: 'active', is_paused: false, is_first: false },
+    ]);
   });
 });
 
@@ -51,7 +80,15 @@ describe('tidemark.dimension_list', () => {
       return transaction`select dimension_name, source_table, history_table, state, columns, batches, last_extracted_at, last_applied_at is not null as is_applied from tidemark.dimension_list()`;
     });
     expect(rows.map((row) => row.dimension_name as string)).toEqual(['customers', 'orders', 'products']);
-    expect(rows[1]).toMatchObject({ source_table: 'public.orders', history_table: 'public.dim_orders_history', state: 'active', columns: '10', batches: '1', last_extracted_at: '2026-02-01 10:00:00+00', is_applied: true });
+    expect(rows[1]).toMatchObject({
+      source_table: 'public.orders',
+      history_table: 'public.dim_orders_history',
+      state: 'active',
+      columns: '10',
+      batches: '1',
+      last_extracted_at: '2026-02-01 10:00:00+00',
+      is_applied: true,
+    });
     expect(rows[0]).toMatchObject({ batches: '0', last_extracted_at: null, is_applied: false });
   });
 });
@@ -62,7 +99,10 @@ describe('tidemark.ignore_columns', () => {
       await transaction`select tidemark.ignore_columns('orders', array['note', 'note', 'other'])`;
       await transaction`select tidemark.ignore_columns('orders', array['note'])`;
       const failure = await failureOf(transaction, "select tidemark.ignore_columns('orders', array['x', 'quantity'])");
-      return { failure, rows: await transaction`select ignored_columns from tidemark.dimension_mappings() where dimension_name = 'orders'` };
+      return {
+        failure,
+        rows: await transaction`select ignored_columns from tidemark.dimension_mappings() where dimension_name = 'orders'`,
+      };
     });
     expect(outcome.rows).toEqual([{ ignored_columns: ['note', 'other'] }]);
     expect(outcome.failure).toMatchObject({ code: 'TM007', detail: 'dimension=orders columns=quantity' });
@@ -71,10 +111,16 @@ describe('tidemark.ignore_columns', () => {
 
 describe('tidemark.retire_source_column', () => {
   test.each([
-    ['id', 'history cannot do without the column'], ['last_updated', 'history cannot do without the column'],
-    ['nothing', 'the column is not mapped to history'], ['quantity', 'history column quantity is not null, but from now on nothing fills it'],
+    ['id', 'history cannot do without the column'],
+    ['last_updated', 'history cannot do without the column'],
+    ['nothing', 'the column is not mapped to history'],
+    ['quantity', 'history column quantity is not null, but from now on nothing fills it'],
   ])('refuses %s: %s', async (column, message) => {
-    await expect(warehouse.sql`select tidemark.retire_source_column('orders', ${column})`).rejects.toMatchObject({ code: 'TM007', message, hint: expect.any(String) as string });
+    await expect(warehouse.sql`select tidemark.retire_source_column('orders', ${column})`).rejects.toMatchObject({
+      code: 'TM007',
+      message,
+      hint: expect.any(String) as string,
+    });
   });
 
   test('takes the insert time, and what may be null; a batch without the column loads, and versions nothing', async () => {
@@ -108,9 +154,21 @@ describe('tidemark.retype_history_column', () => {
   });
 
   test.each([
-    ["tidemark.retype_history_column('orders', 'unit_price', 'numeric(12,4)')", 'TM007', 'a value of history would not print the same in the new type'],
-    ["tidemark.retype_history_column('orders', 'batch_id', 'text')", 'TM007', 'no source column is mapped to the history column'],
-    ["tidemark.retype_history_column('orders', 'quantity', 'bigint')", '0A000', 'cannot alter type of a column used by a view or rule'],
+    [
+      "tidemark.retype_history_column('orders', 'unit_price', 'numeric(12,4)')",
+      'TM007',
+      'a value of history would not print the same in the new type',
+    ],
+    [
+      "tidemark.retype_history_column('orders', 'batch_id', 'text')",
+      'TM007',
+      'no source column is mapped to the history column',
+    ],
+    [
+      "tidemark.retype_history_column('orders', 'quantity', 'bigint')",
+      '0A000',
+      'cannot alter type of a column used by a view or rule',
+    ],
   ])('refuses %s', async (call, code, message) => {
     const failure = await rolledBack(warehouse.sql, async (transaction) => {
       await fill(transaction);
@@ -130,12 +188,23 @@ describe('tidemark.remove_dimension', () => {
   test('keeps the history and nothing else', async () => {
     const outcome = await rolledBack(warehouse.sql, async (transaction) => {
       await fill(transaction);
-      await apply(transaction, batch('b2', '11:00', [change(2, 'pending', '09:00'), change(3, 'x'.repeat(60), '10:00')]));
+      await apply(
+        transaction,
+        batch('b2', '11:00', [change(2, 'pending', '09:00'), change(3, 'x'.repeat(60), '10:00')]),
+      );
       await transaction`select tidemark.ignore_columns('orders', array['note'])`;
       const [removed] = await transaction`select tidemark.remove_dimension('orders') as history`;
-      return { removed, left: await left(transaction), versions: await transaction`select count(*)::integer as n from public.dim_orders_history` };
+      return {
+        removed,
+        left: await left(transaction),
+        versions: await transaction`select count(*)::integer as n from public.dim_orders_history`,
+      };
     });
-    expect(outcome).toEqual({ removed: { history: 'public.dim_orders_history' }, left: [{ n: 0 }], versions: [{ n: 3 }] });
+    expect(outcome).toEqual({
+      removed: { history: 'public.dim_orders_history' },
+      left: [{ n: 0 }],
+      versions: [{ n: 3 }],
+    });
   });
 
   test('drops the history too where that is said, with its view and its function', async () => {
@@ -152,7 +221,10 @@ describe('tidemark.remove_dimension', () => {
       const failure = await failureOf(transaction, "select tidemark.remove_dimension('orders', true)");
       return { failure, rows: await transaction`select 1 from tidemark.dimensions where dimension_name = 'orders'` };
     });
-    expect(outcome.failure).toMatchObject({ code: 'TM013', detail: expect.stringContaining('mine depends on') as string });
+    expect(outcome.failure).toMatchObject({
+      code: 'TM013',
+      detail: expect.stringContaining('mine depends on') as string,
+    });
     expect(outcome.rows).toHaveLength(1);
   });
 

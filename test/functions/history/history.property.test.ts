@@ -13,14 +13,22 @@ beforeAll(async () => {
   warehouse = await createWarehouseDatabase();
   await registerTables(warehouse.sql);
 });
-beforeEach(async () => { await empty(warehouse.sql); });
-afterAll(async () => { await warehouse.drop(); });
+beforeEach(async () => {
+  await empty(warehouse.sql);
+});
+afterAll(async () => {
+  await warehouse.drop();
+});
 
 let cases = 0;
 
 describe.each(TABLES)('a history in the order of $order', ({ table, order }) => {
   test.each(PROPERTIES.map((property) => [property.name, property] as const))('%s', async (_, property) => {
-    cases += await tryProperty(property, { sql: warehouse.sql, settings: warehouse.settings, table, order }, { seed: SEED, runs: RUNS });
+    cases += await tryProperty(
+      property,
+      { sql: warehouse.sql, settings: warehouse.settings, table, order },
+      { seed: SEED, runs: RUNS },
+    );
   });
 });
 

@@ -5,13 +5,19 @@ import { createWarehouseDatabase, type TestDatabase } from '../../support/databa
 import { batch, change, checksum } from '../../support/batches.js';
 
 let warehouse: TestDatabase;
-beforeAll(async () => { warehouse = await createWarehouseDatabase(); });
-afterAll(async () => { await warehouse.drop(); });
+beforeAll(async () => {
+  warehouse = await createWarehouseDatabase();
+});
+afterAll(async () => {
+  await warehouse.drop();
+});
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
 
 async function checksumOf(changes: string | null): Promise<string | null> {
-  const [row] = await warehouse.sql<[{ checksum: string | null }]>`select tidemark.batch_checksum(${changes}::text::json) as checksum`;
+  const [row] = await warehouse.sql<
+    [{ checksum: string | null }]
+  >`select tidemark.batch_checksum(${changes}::text::json) as checksum`;
   return row.checksum;
 }
 
@@ -35,14 +41,28 @@ test('of null is null', async () => {
 });
 
 test('tells apart what JSON would call equal', async () => {
-  const all = await Promise.all(['[{"a":1,"b":2}]', '[{"b":2,"a":1}]', '[{"a":1.0,"b":2}]', '[{"a":1,"a":1,"b":2}]', '[{"a":1, "b":2}]'].map(checksumOf));
+  const all = await Promise.all(
+    ['[{"a":1,"b":2}]', '[{"b":2,"a":1}]', '[{"a":1.0,"b":2}]', '[{"a":1,"a":1,"b":2}]', '[{"a":1, "b":2}]'].map(
+      checksumOf,
+    ),
+  );
   expect(new Set(all).size).toBe(5);
 });
 
 test('is what a shell makes of the file', async () => {
   const document = batch('b1', '10:00', [change(1, "it's", '09:00'), change(2, 'é', '09:10')]);
-  const [shell] = execFileSync('sh', ['-c', `sed '1,/^"changes"/d;$d' | sha256sum`], { input: document, encoding: 'utf8' }).split(' ');
+  const [shell] = execFileSync('sh', ['-c', `sed '1,/^"changes"/d;$d' | sha256sum`], {
+    input: document,
+    encoding: 'utf8',
+  }).split(' ');
   const [row] = await warehouse.sql`select tidemark.batch_checksum(${document}::text::json -> 'changes') as checksum`;
   expect(row).toEqual({ checksum: shell });
-  expect(checksum(document.split('\n').slice(2, -2).map((line) => line.replace(/,$/, '')))).toBe(shell);
+  expect(
+    checksum(
+      document
+        .split('\n')
+        .slice(2, -2)
+        .map((line) => line.replace(/,$/, '')),
+    ),
+  ).toBe(shell);
 });

@@ -4,9 +4,15 @@ import { createWarehouseDatabase, type TestDatabase } from '../../support/databa
 import { empty } from '../../support/batches.js';
 
 let warehouse: TestDatabase;
-beforeAll(async () => { warehouse = await createWarehouseDatabase(); });
-afterEach(async () => { await empty(warehouse.sql); });
-afterAll(async () => { await warehouse.drop(); });
+beforeAll(async () => {
+  warehouse = await createWarehouseDatabase();
+});
+afterEach(async () => {
+  await empty(warehouse.sql);
+});
+afterAll(async () => {
+  await warehouse.drop();
+});
 
 const LIMITS = { least: 100, most: 10_000, target_seconds: 10 };
 

@@ -6,21 +6,46 @@ import { empty, rolledBack } from '../../support/batches.js';
 const NOW = '2026-02-01 12:00:00+00';
 
 let warehouse: TestDatabase;
-beforeAll(async () => { warehouse = await createWarehouseDatabase(); });
-afterEach(async () => { await empty(warehouse.sql); });
-afterAll(async () => { await warehouse.drop(); });
+beforeAll(async () => {
+  warehouse = await createWarehouseDatabase();
+});
+afterEach(async () => {
+  await empty(warehouse.sql);
+});
+afterAll(async () => {
+  await warehouse.drop();
+});
 
-interface Found { readonly rule_name: string; readonly measured: number; readonly since: string | null; readonly condition: string; readonly severity: string; readonly subject: string | null; readonly dimension_name: string | null }
+interface Found {
+  readonly rule_name: string;
+  readonly measured: number;
+  readonly since: string | null;
+  readonly condition: string;
+  readonly severity: string;
+  readonly subject: string | null;
+  readonly dimension_name: string | null;
+}
 
 /** The alerts that are on after `seed`; in brief unless one is asked for in full. */
-const alertsAfter = (seed: string): Promise<Found[]> => rolledBack(warehouse.sql, async (sql) => {
-  await sql.unsafe(seed);
-  return [...await look(sql)];
-});
+const alertsAfter = (seed: string): Promise<Found[]> =>
+  rolledBack(warehouse.sql, async (sql) => {
+    await sql.unsafe(seed);
+    return [...(await look(sql))];
+  });
 const look = (sql: Transaction) => sql<Found[]>`select * from tidemark.alerts('1 hour', ${NOW})`;
 const names = (found: readonly Found[]) => found.map(({ rule_name }) => rule_name);
 
-const batch = ({ name = 'b1', sequence = '1', previous = 'null', checksum = 'c1', seconds = 1, changes = 100, applied = '11:59', absorbed = 0, shard = '' } = {}) => `
+const batch = ({
+  name = 'b1',
+  sequence = '1',
+  previous = 'null',
+  checksum = 'c1',
+  seconds = 1,
+  changes = 100,
+  applied = '11:59',
+  absorbed = 0,
+  shard = '',
+} = {}) => `
   insert into tidemark.batches (dimension_name, shard, batch_id, sequence, extracted_at, change_count, previous_checksum, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
   values ('orders', '${shard}', '${name}', ${sequence}, '2026-02-01 ${applied}+00', ${String(changes)}, ${previous}, '${checksum}', '{}', 0, 0, ${String(absorbed)},
     '2026-02-01 ${applied}+00'::timestamptz - interval '${String(seconds)} s', '2026-02-01 ${applied}+00');`;
@@ -31,17 +56,35 @@ const run = (pipeline: string, metrics: object, status = 'running', at = '11:59'
   insert into public.pipeline_metadata (pipeline_name, run_id, start_time, end_time, status, performance_metrics, updated_at)
   select '${pipeline}', 'run ' || count(*), '2026-02-01 09:00', ${status === 'running' ? 'null' : `'2026-02-01 ${at}'`}, '${status}', ${ALIVE} || '${JSON.stringify(metrics)}', '2026-02-01 ${at}'
   from public.pipeline_metadata;`;
-const polled = (time: string, interval: number | null = 10) => ({ table_success: { orders: `2026-02-01T${time}Z` }, pending_batches: { orders: 0 }, ...(interval === null ? {} : { interval_seconds: interval }) });
+const polled = (time: string, interval: number | null = 10) => ({
+  table_success: { orders: `2026-02-01T${time}Z` },
+  pending_batches: { orders: 0 },
+  ...(interval === null ? {} : { interval_seconds: interval }),
+});
 
 test('nothing is on before anything ran, nor while all is well', async () => {
   expect(await alertsAfter('')).toEqual([]);
-  expect(await alertsAfter(batch() + batch({ name: 'b2', sequence: '4', previous: "'c1'", checksum: 'c4' }) + run('extract', polled('11:59:55')) + run('load', { interval_seconds: 10 }))).toEqual([]);
+  expect(
+    await alertsAfter(
+      batch() +
+        batch({ name: 'b2', sequence: '4', previous: "'c1'", checksum: 'c4' }) +
+        run('extract', polled('11:59:55')) +
+        run('load', { interval_seconds: 10 }),
+    ),
+  ).toEqual([]);
 });
 
 describe('an alert is on above its threshold, and off again at it', () => {
   test('High Latency', async () => {
     const [alert] = await alertsAfter(batch({ seconds: 130, applied: '11:40' }));
-    expect(alert).toMatchObject({ rule_name: 'High Latency', dimension_name: 'orders', severity: 'warning', condition: 'batch_processing_time_p95 > 120s', measured: 130, since: '2026-02-01 11:40:00+00' });
+    expect(alert).toMatchObject({
+      rule_name: 'High Latency',
+      dimension_name: 'orders',
+      severity: 'warning',
+      condition: 'batch_processing_time_p95 > 120s',
+      measured: 130,
+      since: '2026-02-01 11:40:00+00',
+    });
     expect(await alertsAfter(batch({ seconds: 120 }))).toEqual([]);
     expect(await alertsAfter(batch({ seconds: 130, applied: '10:40' }))).toEqual([]);
   });
@@ -49,108 +92,200 @@ describe('an alert is on above its threshold, and off again at it', () => {
   test('Processing Backlog, while extraction is expected', async () => {
     const late = { ...polled('11:59:58'), pending_batches: { orders: 1 } };
     const [alert] = await alertsAfter(batch({ applied: '11:50' }) + run('extract', late));
-    expect(alert).toMatchObject({ rule_name: 'Processing Backlog', severity: 'critical', condition: 'watermark_lag_seconds > 300s', measured: 600, since: '2026-02-01 11:55:00+00' });
+    expect(alert).toMatchObject({
+      rule_name: 'Processing Backlog',
+      severity: 'critical',
+      condition: 'watermark_lag_seconds > 300s',
+      measured: 600,
+      since: '2026-02-01 11:55:00+00',
+    });
     expect(await alertsAfter(batch({ applied: '11:55' }) + run('extract', late))).toEqual([]);
     expect(names(await alertsAfter(run('extract', late) + run('load', { interval_seconds: 10 })))).toEqual([]);
-    expect(await alertsAfter(batch({ applied: '11:50' }) + run('extract', { ...late, interval_seconds: undefined }, 'succeeded'))).toEqual([]);
-    expect(names(await alertsAfter(batch({ applied: '11:50' }) + run('extract', late, 'interrupted')))).toEqual(['Processing Backlog']);
+    expect(
+      await alertsAfter(
+        batch({ applied: '11:50' }) + run('extract', { ...late, interval_seconds: undefined }, 'succeeded'),
+      ),
+    ).toEqual([]);
+    expect(names(await alertsAfter(batch({ applied: '11:50' }) + run('extract', late, 'interrupted')))).toEqual([
+      'Processing Backlog',
+    ]);
   });
 
   test('High Duplicate Rate', async () => {
     const [alert] = await alertsAfter(batch({ changes: 100, absorbed: 1, applied: '11:40' }) + absorbed('b1', 1));
-    expect(alert).toMatchObject({ rule_name: 'High Duplicate Rate', measured: 0.01, condition: 'duplicate_rate > 0.0001', since: '2026-02-01 11:40:00+00' });
+    expect(alert).toMatchObject({
+      rule_name: 'High Duplicate Rate',
+      measured: 0.01,
+      condition: 'duplicate_rate > 0.0001',
+      since: '2026-02-01 11:40:00+00',
+    });
     expect(await alertsAfter(batch({ changes: 10_000, absorbed: 1 }) + absorbed('b1', 1))).toEqual([]);
   });
 
   test('Missing Changes', async () => {
-    const compared = (missing: number, at: string) => `select tidemark.note_reconciliation('orders', 1000, ${String(missing)}, 0, 0, 0, '2026-02-01 ${at}+00');`;
+    const compared = (missing: number, at: string) =>
+      `select tidemark.note_reconciliation('orders', 1000, ${String(missing)}, 0, 0, 0, '2026-02-01 ${at}+00');`;
     const [alert] = await alertsAfter(compared(2, '10:00'));
     expect(alert).toMatchObject({ rule_name: 'Missing Changes', measured: 0.002, since: '2026-02-01 10:00:00+00' });
     expect(await alertsAfter(compared(2, '10:00') + compared(0, '11:00'))).toEqual([]);
   });
 
   test('Rejected Changes', async () => {
-    const [alert] = await alertsAfter(`${batch()} insert into tidemark.rejected_changes (dimension_name, shard, batch_id, change_line, reason, change, rejected_at)
+    const [alert] =
+      await alertsAfter(`${batch()} insert into tidemark.rejected_changes (dimension_name, shard, batch_id, change_line, reason, change, rejected_at)
       values ('orders', '', 'b1', 1, 'r', '{}', '2026-02-01 09:30+00'), ('orders', '', 'b1', 2, 'r', '{}', '2026-02-01 09:40+00')`);
-    expect(alert).toMatchObject({ rule_name: 'Rejected Changes', measured: 2, condition: 'rejected_changes > 0 changes', since: '2026-02-01 09:30:00+00' });
+    expect(alert).toMatchObject({
+      rule_name: 'Rejected Changes',
+      measured: 2,
+      condition: 'rejected_changes > 0 changes',
+      since: '2026-02-01 09:30:00+00',
+    });
   });
 
   test('Table Failing, since its first failure, and off when the next round succeeds', async () => {
-    const failed = { table_errors: { orders: { at: '2026-02-01T11:59:00Z', since: '2026-02-01T11:30:00Z', error: 'a bad file' } } };
+    const failed = {
+      table_errors: { orders: { at: '2026-02-01T11:59:00Z', since: '2026-02-01T11:30:00Z', error: 'a bad file' } },
+    };
     const [alert] = await alertsAfter(run('load', failed));
-    expect(alert).toMatchObject({ rule_name: 'Table Failing', dimension_name: 'orders', measured: 1, since: '2026-02-01 11:30:00+00', subject: 'load' });
+    expect(alert).toMatchObject({
+      rule_name: 'Table Failing',
+      dimension_name: 'orders',
+      measured: 1,
+      since: '2026-02-01 11:30:00+00',
+      subject: 'load',
+    });
     expect(await alertsAfter(run('load', { table_errors: {} }))).toEqual([]);
     expect(await alertsAfter(run('load', failed, 'failed'))).toEqual([]);
   });
 
   test('No Recent Batch, counted in the extractor’s own intervals', async () => {
     const [alert] = await alertsAfter(run('extract', polled('11:57:00', 20)));
-    expect(alert).toMatchObject({ rule_name: 'No Recent Batch', measured: 9, condition: 'intervals_without_poll > 6 intervals', since: '2026-02-01 11:57:00+00' });
+    expect(alert).toMatchObject({
+      rule_name: 'No Recent Batch',
+      measured: 9,
+      condition: 'intervals_without_poll > 6 intervals',
+      since: '2026-02-01 11:57:00+00',
+    });
     expect(await alertsAfter(run('extract', polled('11:57:00', 30)))).toEqual([]);
     expect(await alertsAfter(run('extract', polled('11:57:00', null)))).toEqual([]);
   });
 
   test('No Recent Batch, not while a single run by hand follows one that died', async () => {
     expect(names(await alertsAfter(run('extract', polled('11:57:00'), 'interrupted')))).toEqual(['No Recent Batch']);
-    expect(await alertsAfter(run('extract', polled('11:57:00'), 'interrupted') + run('extract', polled('11:57:00', null), 'succeeded'))).toEqual([]);
-    expect(names(await alertsAfter(run('extract', polled('11:57:00')) + run('extract', polled('11:57:00', null), 'succeeded')))).toEqual(['No Recent Batch']);
+    expect(
+      await alertsAfter(
+        run('extract', polled('11:57:00'), 'interrupted') + run('extract', polled('11:57:00', null), 'succeeded'),
+      ),
+    ).toEqual([]);
+    expect(
+      names(
+        await alertsAfter(run('extract', polled('11:57:00')) + run('extract', polled('11:57:00', null), 'succeeded')),
+      ),
+    ).toEqual(['No Recent Batch']);
   });
 
   test('Gap In Chain', async () => {
     const second = batch({ name: 'b2', sequence: '2', previous: "'c1'", checksum: 'c2', applied: '11:30' });
     const [alert] = await alertsAfter(second);
-    expect(alert).toMatchObject({ rule_name: 'Gap In Chain', measured: 1, since: '2026-02-01 11:30:00+00', subject: 'b2' });
+    expect(alert).toMatchObject({
+      rule_name: 'Gap In Chain',
+      measured: 1,
+      since: '2026-02-01 11:30:00+00',
+      subject: 'b2',
+    });
     expect(await alertsAfter(batch({ applied: '09:00' }) + second)).toEqual([]);
     expect(names(await alertsAfter(batch({ checksum: 'another' }) + second))).toEqual(['Gap In Chain']);
   });
 
   test('Gap In Chain, of each shard for itself', async () => {
-    const first = (place: number) => batch({ name: `b1_${String(place)}-of-2`, shard: `${String(place)}-of-2`, checksum: `c1 of ${String(place)}` });
-    const second = (place: number, previous: string) => batch({ name: `b2_${String(place)}-of-2`, shard: `${String(place)}-of-2`, sequence: '2', previous: `'${previous}'`, checksum: `c2 of ${String(place)}` });
+    const first = (place: number) =>
+      batch({ name: `b1_${String(place)}-of-2`, shard: `${String(place)}-of-2`, checksum: `c1 of ${String(place)}` });
+    const second = (place: number, previous: string) =>
+      batch({
+        name: `b2_${String(place)}-of-2`,
+        shard: `${String(place)}-of-2`,
+        sequence: '2',
+        previous: `'${previous}'`,
+        checksum: `c2 of ${String(place)}`,
+      });
     expect(await alertsAfter(first(1) + first(2) + second(1, 'c1 of 1') + second(2, 'c1 of 2'))).toEqual([]);
-    expect(await alertsAfter(first(1) + first(2) + second(1, 'c1 of 1') + second(2, 'c1 of 1'))).toMatchObject([{ rule_name: 'Gap In Chain', measured: 1, subject: 'b2_2-of-2' }]);
+    expect(await alertsAfter(first(1) + first(2) + second(1, 'c1 of 1') + second(2, 'c1 of 1'))).toMatchObject([
+      { rule_name: 'Gap In Chain', measured: 1, subject: 'b2_2-of-2' },
+    ]);
   });
 
   test('Check Violations, since the first failure in a row', async () => {
-    const noted = (violations: number, at: string) => `select tidemark.note_checks('[{"suite": "scd2", "check": "versions do not overlap", "violations": ${String(violations)}}]', '2026-02-01 ${at}+00');`;
+    const noted = (violations: number, at: string) =>
+      `select tidemark.note_checks('[{"suite": "scd2", "check": "versions do not overlap", "violations": ${String(violations)}}]', '2026-02-01 ${at}+00');`;
     const [alert] = await alertsAfter(noted(1, '08:00') + noted(0, '09:00') + noted(3, '10:00') + noted(2, '11:00'));
-    expect(alert).toMatchObject({ rule_name: 'Check Violations', measured: 2, since: '2026-02-01 10:00:00+00', subject: 'scd2: versions do not overlap' });
+    expect(alert).toMatchObject({
+      rule_name: 'Check Violations',
+      measured: 2,
+      since: '2026-02-01 10:00:00+00',
+      subject: 'scd2: versions do not overlap',
+    });
     expect(await alertsAfter(noted(1, '08:00') + noted(0, '09:00'))).toEqual([]);
   });
 
   test('Disk Nearly Full', async () => {
     const [alert] = await alertsAfter(run('extract', { host: 'here', disk_utilization: 0.95 }));
-    expect(alert).toMatchObject({ rule_name: 'Disk Nearly Full', measured: 0.95, since: '2026-02-01 11:59:00+00', subject: 'extract on here' });
+    expect(alert).toMatchObject({
+      rule_name: 'Disk Nearly Full',
+      measured: 0.95,
+      since: '2026-02-01 11:59:00+00',
+      subject: 'extract on here',
+    });
     expect(await alertsAfter(run('extract', { host: 'here', disk_utilization: 0.9 }))).toEqual([]);
   });
 
   test('Connections Nearly Used Up', async () => {
-    const [alert] = await alertsAfter("update tidemark.alert_rules set threshold = 0 where rule_name = 'Connections Nearly Used Up'");
+    const [alert] = await alertsAfter(
+      "update tidemark.alert_rules set threshold = 0 where rule_name = 'Connections Nearly Used Up'",
+    );
     expect(alert).toMatchObject({ rule_name: 'Connections Nearly Used Up', severity: 'warning' });
   });
 
   test('Pipeline Stopped, for information, until something runs again', async () => {
     const stopped = run('load', { interval_seconds: 10 }, 'succeeded');
     const [alert] = await alertsAfter(stopped);
-    expect(alert).toMatchObject({ rule_name: 'Pipeline Stopped', severity: 'info', since: '2026-02-01 11:59:00+00', subject: 'load' });
+    expect(alert).toMatchObject({
+      rule_name: 'Pipeline Stopped',
+      severity: 'info',
+      since: '2026-02-01 11:59:00+00',
+      subject: 'load',
+    });
     expect(await alertsAfter(stopped + run('load', {}, 'succeeded'))).toEqual([]);
   });
 });
 
 describe('a table that is paused', () => {
   const pause = "select tidemark.pause_dimension('orders', true);";
-  const failing = { ...polled('11:50:00'), table_errors: { orders: { at: '2026-02-01T11:50:00Z', since: '2026-02-01T11:50:00Z', error: 'x' } } };
+  const failing = {
+    ...polled('11:50:00'),
+    table_errors: { orders: { at: '2026-02-01T11:50:00Z', since: '2026-02-01T11:50:00Z', error: 'x' } },
+  };
   const seed = `${batch({ applied: '11:50' })}${run('extract', { ...failing, pending_batches: { orders: 1 } })} select tidemark.note_reconciliation('orders', 1000, 2, 0, 0, 0, '2026-02-01 10:00+00');`;
 
   test('is not missed: no lag, no missed rounds, no failures, nothing missing', async () => {
-    expect(names(await alertsAfter(seed)).sort()).toEqual(['Missing Changes', 'No Recent Batch', 'Processing Backlog', 'Table Failing']);
+    expect(names(await alertsAfter(seed)).sort()).toEqual([
+      'Missing Changes',
+      'No Recent Batch',
+      'Processing Backlog',
+      'Table Failing',
+    ]);
     expect(await alertsAfter(seed + pause)).toEqual([]);
-    expect(names(await alertsAfter(`${seed}${pause} select tidemark.pause_dimension('orders', false);`)).length).toBe(4);
+    expect(names(await alertsAfter(`${seed}${pause} select tidemark.pause_dimension('orders', false);`)).length).toBe(
+      4,
+    );
   });
 
   test('still has the alerts that its data gives reason for', async () => {
-    expect(names(await alertsAfter(`${batch({ previous: "'lost'" })} insert into tidemark.rejected_changes (dimension_name, shard, batch_id, change_line, reason, change, rejected_at)
-      values ('orders', '', 'b1', 1, 'r', '{}', '2026-02-01 09:30+00'); ${pause}`))).toEqual(['Gap In Chain', 'Rejected Changes']);
+    expect(
+      names(
+        await alertsAfter(`${batch({ previous: "'lost'" })} insert into tidemark.rejected_changes (dimension_name, shard, batch_id, change_line, reason, change, rejected_at)
+      values ('orders', '', 'b1', 1, 'r', '{}', '2026-02-01 09:30+00'); ${pause}`),
+      ),
+    ).toEqual(['Gap In Chain', 'Rejected Changes']);
   });
 
   test('that was removed is an alert of no run that remembers it', async () => {
@@ -160,18 +295,33 @@ describe('a table that is paused', () => {
 });
 
 test('every rule is shown on', async () => {
-  const rules = (await warehouse.sql<{ rule_name: string }[]>`select rule_name from tidemark.alert_rules`).map(({ rule_name }) => rule_name);
-  const shown = [...(await import('node:fs')).readFileSync(new URL(import.meta.url), 'utf8').matchAll(/toMatchObject\(\{ rule_name: '([^']+)'/g)].map(([, name]) => name);
+  const rules = (await warehouse.sql<{ rule_name: string }[]>`select rule_name from tidemark.alert_rules`).map(
+    ({ rule_name }) => rule_name,
+  );
+  const shown = [
+    ...(await import('node:fs'))
+      .readFileSync(new URL(import.meta.url), 'utf8')
+      .matchAll(/toMatchObject\(\{ rule_name: '([^']+)'/g),
+  ].map(([, name]) => name);
   expect([...new Set(shown)].sort()).toEqual(rules.sort());
 });
 
 test('thresholds, severities and rules themselves are changed by update', async () => {
-  const latency = "update tidemark.alert_rules set severity = 'critical', threshold = 5 where rule_name = 'High Latency';";
-  expect((await alertsAfter(batch({ seconds: 6 }) + latency))[0]).toMatchObject({ rule_name: 'High Latency', severity: 'critical', condition: 'batch_processing_time_p95 > 5s' });
-  expect(await alertsAfter(`${batch({ seconds: 6 }) + latency} update tidemark.alert_rules set is_enabled = false`)).toEqual([]);
+  const latency =
+    "update tidemark.alert_rules set severity = 'critical', threshold = 5 where rule_name = 'High Latency';";
+  expect((await alertsAfter(batch({ seconds: 6 }) + latency))[0]).toMatchObject({
+    rule_name: 'High Latency',
+    severity: 'critical',
+    condition: 'batch_processing_time_p95 > 5s',
+  });
+  expect(
+    await alertsAfter(`${batch({ seconds: 6 }) + latency} update tidemark.alert_rules set is_enabled = false`),
+  ).toEqual([]);
 });
 
 test('the gravest come first', async () => {
-  const found = await alertsAfter(batch({ seconds: 130, previous: "'lost'" }) + run('load', { interval_seconds: 10 }, 'succeeded'));
+  const found = await alertsAfter(
+    batch({ seconds: 130, previous: "'lost'" }) + run('load', { interval_seconds: 10 }, 'succeeded'),
+  );
   expect(found.map(({ severity }) => severity)).toEqual(['critical', 'warning', 'info']);
 });

@@ -15,8 +15,12 @@ beforeEach(async () => {
   await empty(sql);
   sessions = [];
 });
-afterEach(async () => { for (const session of sessions) await session.end(); });
-afterAll(async () => { await warehouse.drop(); });
+afterEach(async () => {
+  for (const session of sessions) await session.end();
+});
+afterAll(async () => {
+  await warehouse.drop();
+});
 
 /** A session of its own, as a run has. */
 function session(): Database {
@@ -33,8 +37,11 @@ async function kill(one: Database): Promise<void> {
 
 const runs = () => sql<{ run_id: string; status: string; ended: boolean }[]>`
   select run_id, status, end_time is not null as ended from public.pipeline_metadata order by id`;
-const alive = async (reader: Database = sql) => (await reader<{ alive: boolean }[]>`
-  select tidemark.is_run_alive(performance_metrics) as alive from public.pipeline_metadata order by id`).map((row) => row.alive);
+const alive = async (reader: Database = sql) =>
+  (
+    await reader<{ alive: boolean }[]>`
+  select tidemark.is_run_alive(performance_metrics) as alive from public.pipeline_metadata order by id`
+  ).map((row) => row.alive);
 
 describe('tidemark.start_run', () => {
   test('notes the run, its time in UTC and its session', async () => {
@@ -42,11 +49,22 @@ describe('tidemark.start_run', () => {
     await one`set timezone = 'Asia/Tokyo'`;
     await startRun(one, 'load', 'run 1');
     const [backend] = await one`select pg_backend_pid() as pid`;
-    expect(await sql`
+    expect(
+      await sql`
       select pipeline_name, run_id, end_time, status, (performance_metrics ->> 'backend_pid')::integer as pid,
         abs(extract(epoch from clock_timestamp() at time zone 'UTC' - start_time)) < 600 as is_utc, start_time = created_at and created_at = updated_at as is_one_moment
       from public.pipeline_metadata`,
-    ).toEqual([{ pipeline_name: 'load', run_id: 'run 1', end_time: null, status: 'running', pid: backend?.pid as number, is_utc: true, is_one_moment: true }]);
+    ).toEqual([
+      {
+        pipeline_name: 'load',
+        run_id: 'run 1',
+        end_time: null,
+        status: 'running',
+        pid: backend?.pid as number,
+        is_utc: true,
+        is_one_moment: true,
+      },
+    ]);
   });
 
   test('closes a run whose session is gone as interrupted, and leaves one that lives', async () => {
@@ -56,7 +74,9 @@ describe('tidemark.start_run', () => {
     await kill(dead);
     await startRun(next, 'extract', 'next');
     expect(await runs()).toEqual([
-      { run_id: 'dead', status: 'interrupted', ended: true }, { run_id: 'living', status: 'running', ended: false }, { run_id: 'next', status: 'running', ended: false },
+      { run_id: 'dead', status: 'interrupted', ended: true },
+      { run_id: 'living', status: 'running', ended: false },
+      { run_id: 'next', status: 'running', ended: false },
     ]);
   });
 
@@ -72,14 +92,18 @@ describe('tidemark.start_run', () => {
 
   test('does not take a name twice', async () => {
     await startRun(session(), 'load', 'run 1');
-    await expect(startRun(session(), 'load', 'run 1')).rejects.toMatchObject({ code: '23505', constraint_name: 'a_run_has_one_row' });
+    await expect(startRun(session(), 'load', 'run 1')).rejects.toMatchObject({
+      code: '23505',
+      constraint_name: 'a_run_has_one_row',
+    });
   });
 });
 
 describe('tidemark.start_run of a run that began before', () => {
   test('puts its beginning back by that many seconds and keeps what it measured', async () => {
     await startRun(session(), 'load', 'run 1', 90, { rounds: 3 });
-    expect(await sql`
+    expect(
+      await sql`
       select extract(epoch from created_at - start_time)::integer as age, (performance_metrics ->> 'rounds')::integer as rounds from public.pipeline_metadata`,
     ).toEqual([{ age: 90, rounds: 3 }]);
   });
@@ -95,14 +119,19 @@ describe('tidemark.continue_run', () => {
     expect(await continueRun(two, 'run 1', { rounds: 2 })).toBe(true);
     expect((await runs())[0]).toEqual({ run_id: 'run 1', status: 'running', ended: false });
     expect(await alive()).toEqual([true, true]);
-    expect(await sql`select performance_metrics ->> 'rounds' as rounds from public.pipeline_metadata where run_id = 'run 1'`).toEqual([{ rounds: '2' }]);
+    expect(
+      await sql`select performance_metrics ->> 'rounds' as rounds from public.pipeline_metadata where run_id = 'run 1'`,
+    ).toEqual([{ rounds: '2' }]);
   });
 
   test('leaves a run alone that has ended of itself, and says that one is not known', async () => {
     const one = session();
     await startRun(one, 'load', 'run 1');
     await finishRun(one, 'run 1', 'succeeded', {});
-    expect([await continueRun(one, 'run 1', { rounds: 2 }), await continueRun(one, 'run 3', {})]).toEqual([false, false]);
+    expect([await continueRun(one, 'run 1', { rounds: 2 }), await continueRun(one, 'run 3', {})]).toEqual([
+      false,
+      false,
+    ]);
     expect(await runs()).toEqual([{ run_id: 'run 1', status: 'succeeded', ended: true }]);
   });
 });
@@ -115,20 +144,27 @@ describe('tidemark.live_runs', () => {
     await startRun(ended, 'simulate', 'ended');
     await finishRun(ended, 'ended', 'succeeded', {});
     await kill(dead);
-    expect(await liveRuns(sql)).toMatchObject([{ pipeline_name: 'load', run_id: 'living', performance_metrics: { host: 'here' } }]);
+    expect(await liveRuns(sql)).toMatchObject([
+      { pipeline_name: 'load', run_id: 'living', performance_metrics: { host: 'here' } },
+    ]);
   });
 });
 
 describe('tidemark.finish_run', () => {
-  test.each(['succeeded', 'failed', 'interrupted'] as const)('notes that a run %s, when, and what it measured beside its session', async (status) => {
-    const one = session();
-    await startRun(one, 'load', 'run 1');
-    await finishRun(one, 'run 1', status, { batches: 3, seconds: 0.5 });
-    expect(await sql`
+  test.each(['succeeded', 'failed', 'interrupted'] as const)(
+    'notes that a run %s, when, and what it measured beside its session',
+    async (status) => {
+      const one = session();
+      await startRun(one, 'load', 'run 1');
+      await finishRun(one, 'run 1', status, { batches: 3, seconds: 0.5 });
+      expect(
+        await sql`
       select status, end_time >= start_time as in_time, updated_at >= end_time as is_noted, performance_metrics - 'backend_pid' - 'backend_start' as metrics,
         performance_metrics ?& array['backend_pid', 'backend_start'] as has_session
-      from public.pipeline_metadata`).toEqual([{ status, in_time: true, is_noted: true, metrics: { batches: 3, seconds: 0.5 }, has_session: true }]);
-  });
+      from public.pipeline_metadata`,
+      ).toEqual([{ status, in_time: true, is_noted: true, metrics: { batches: 3, seconds: 0.5 }, has_session: true }]);
+    },
+  );
 
   test('a second time changes nothing', async () => {
     const one = session();
@@ -145,7 +181,10 @@ describe('tidemark.finish_run', () => {
     await startRun(two, 'load', 'run 2');
     await finishRun(two, 'run 2', 'succeeded', {});
     await finishRun(two, 'run 3', 'succeeded', {});
-    expect(await runs()).toEqual([{ run_id: 'run 1', status: 'running', ended: false }, { run_id: 'run 2', status: 'succeeded', ended: true }]);
+    expect(await runs()).toEqual([
+      { run_id: 'run 1', status: 'running', ended: false },
+      { run_id: 'run 2', status: 'succeeded', ended: true },
+    ]);
   });
 
   test('knows no other way to end', async () => {
@@ -197,7 +236,9 @@ describe('tidemark.is_run_alive', () => {
       await reader`grant execute on function tidemark.is_run_alive to tidemark_test_reader`;
       await reader`grant select on public.pipeline_metadata to tidemark_test_reader`;
       await reader`set role tidemark_test_reader`;
-      expect(await reader`select bool_and(backend_start is null) as is_blind from pg_stat_activity where usename <> current_user`).toEqual([{ is_blind: true }]);
+      expect(
+        await reader`select bool_and(backend_start is null) as is_blind from pg_stat_activity where usename <> current_user`,
+      ).toEqual([{ is_blind: true }]);
       expect(await alive(reader)).toEqual([true]);
     } finally {
       await reader`reset role`;
@@ -207,6 +248,8 @@ describe('tidemark.is_run_alive', () => {
   });
 
   test('takes a run that names no session for dead', async () => {
-    expect(await sql`select tidemark.is_run_alive(null) as no_metrics, tidemark.is_run_alive('{}') as no_session`).toEqual([{ no_metrics: false, no_session: false }]);
+    expect(
+      await sql`select tidemark.is_run_alive(null) as no_metrics, tidemark.is_run_alive('{}') as no_session`,
+    ).toEqual([{ no_metrics: false, no_session: false }]);
   });
 });

@@ -2,7 +2,20 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { runChecks } from '../../../runner/warehouse/checks.js';
 import type { Database, Transaction } from '../../../runner/base/database.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
-import { alreadyApplied, apply, applied, at, batch, change, deletion, empty, everything, rolledBack, versions, type Change } from '../../support/batches.js';
+import {
+  alreadyApplied,
+  apply,
+  applied,
+  at,
+  batch,
+  change,
+  deletion,
+  empty,
+  everything,
+  rolledBack,
+  versions,
+  type Change,
+} from '../../support/batches.js';
 
 let warehouse: TestDatabase;
 let sql: Database;
@@ -10,12 +23,20 @@ beforeAll(async () => {
   warehouse = await createWarehouseDatabase();
   sql = warehouse.sql;
 });
-beforeEach(async () => { await empty(sql); });
-afterAll(async () => { await warehouse.drop(); });
+beforeEach(async () => {
+  await empty(sql);
+});
+afterAll(async () => {
+  await warehouse.drop();
+});
 
 /** What was set aside, as `batch:line`, the key, the column, its value and the reason. */
-const rejected = async (reader: Database | Transaction = sql) => [...await reader<{ place: string; business_key: string; column_name: string | null; value: string | null; reason: string }[]>`
-  select format('%s:%s', batch_id, change_line) as place, business_key, column_name, value, reason from tidemark.rejected_changes order by batch_id, rejected_changes.change_line`];
+const rejected = async (reader: Database | Transaction = sql) => [
+  ...(await reader<
+    { place: string; business_key: string; column_name: string | null; value: string | null; reason: string }[]
+  >`
+  select format('%s:%s', batch_id, change_line) as place, business_key, column_name, value, reason from tidemark.rejected_changes order by batch_id, rejected_changes.change_line`),
+];
 
 const retry = async (reader: Database | Transaction = sql) => {
   const [row] = await reader`select * from tidemark.retry_rejected(p_dimension_name => 'orders')`;
@@ -30,8 +51,10 @@ const retried = (counts: Record<string, number>) => {
 
 describe('a change that cannot be applied', () => {
   /** The batch has it in line 2, between a good insert and a good update of what is there. */
-  const between = (bad: Change | string, metadata: Change = {}) => batch('b2', '10:00', [change(2, 'A', '09:00'), bad, change(1, 'B', '09:10')], metadata);
-  const raw = (text: string) => JSON.stringify({ ...change(3, 'A', '09:00'), extracted_at: `${at('10:00')}Z` }).replace('"unit_price":29.99', text);
+  const between = (bad: Change | string, metadata: Change = {}) =>
+    batch('b2', '10:00', [change(2, 'A', '09:00'), bad, change(1, 'B', '09:10')], metadata);
+  const raw = (text: string) =>
+    JSON.stringify({ ...change(3, 'A', '09:00'), extracted_at: `${at('10:00')}Z` }).replace('"unit_price":29.99', text);
 
   const cases: [string, Change | string, string | null, string][] = [
     ['a null key', change(null, 'A', '09:00'), 'id', 'null or missing'],
@@ -40,93 +63,235 @@ describe('a change that cannot be applied', () => {
     ['a broken key', change(3, 'A', '09:00', { id: 1.5 }), 'id', 'integer'],
     ['a text where a number belongs', change(3, 'A', '09:00', { quantity: 'two' }), 'quantity', 'integer'],
     ['an object where a number belongs', change(3, 'A', '09:00', { quantity: { n: 2 } }), 'quantity', 'integer'],
-    ['a time that there is not', change(3, 'A', '09:00', { order_date: '2026-02-30T09:00:00' }), 'order_date', 'out of range'],
+    [
+      'a time that there is not',
+      change(3, 'A', '09:00', { order_date: '2026-02-30T09:00:00' }),
+      'order_date',
+      'out of range',
+    ],
     ['a number that would be rounded', raw('"unit_price":1.005'), 'unit_price', 'would be rounded'],
     ['a number that would be rounded, written small', raw('"unit_price":1005e-3'), 'unit_price', 'would be rounded'],
     ['a number too large', raw('"unit_price":123456789.01'), 'unit_price', 'overflow'],
     ['a text too long', change(3, 'A'.repeat(51), '09:00'), 'order_status', 'too long'],
-    ['a null that history does not take', change(3, 'A', '09:00', { total_amount: null }), 'total_amount', 'null or missing'],
+    [
+      'a null that history does not take',
+      change(3, 'A', '09:00', { total_amount: null }),
+      'total_amount',
+      'null or missing',
+    ],
     ['a column that history does not know', change(3, 'A', '09:00', { discount: 1 }), 'discount', 'not mapped'],
-    ['a column of the history instead of the source', change(3, 'A', '09:00', { order_key: 3 }), 'order_key', 'not mapped'],
+    [
+      'a column of the history instead of the source',
+      change(3, 'A', '09:00', { order_key: 3 }),
+      'order_key',
+      'not mapped',
+    ],
     ['a column in capitals', change(3, 'A', '09:00', { ID: 3 }), 'ID', 'not mapped'],
     ['a missing column', change(3, 'A', '09:00', { quantity: undefined }), 'quantity', 'missing'],
     ['a missing key', change(3, 'A', '09:00', { id: undefined }), 'id', 'missing'],
     ['a DELETE without its key', { operation_type: 'DELETE', cdc_timestamp: at('09:00') }, 'id', 'missing'],
-    ['a DELETE with a null key', { id: null, operation_type: 'DELETE', cdc_timestamp: at('09:00') }, 'id', 'null or missing'],
-    ['a DELETE whose extracted_at is not that of its batch', { ...deletion(3, '09:00'), extracted_at: at('09:00') }, 'extracted_at', 'differs'],
+    [
+      'a DELETE with a null key',
+      { id: null, operation_type: 'DELETE', cdc_timestamp: at('09:00') },
+      'id',
+      'null or missing',
+    ],
+    [
+      'a DELETE whose extracted_at is not that of its batch',
+      { ...deletion(3, '09:00'), extracted_at: at('09:00') },
+      'extracted_at',
+      'differs',
+    ],
     ['a DELETE without its time', { id: 3, operation_type: 'DELETE' }, 'cdc_timestamp', 'null or missing'],
     ['no operation_type', change(3, 'A', '09:00', { operation_type: undefined }), 'operation_type', 'missing'],
-    ['a null operation_type', change(3, 'A', '09:00', { operation_type: null }), 'operation_type', 'INSERT, UPDATE or DELETE'],
-    ['an operation_type that there is not', change(3, 'A', '09:00', { operation_type: 'UPSERT' }), 'operation_type', 'UPSERT'],
-    ['an operation_type in lower case', change(3, 'A', '09:00', { operation_type: 'delete' }), 'operation_type', 'delete'],
+    [
+      'a null operation_type',
+      change(3, 'A', '09:00', { operation_type: null }),
+      'operation_type',
+      'INSERT, UPDATE or DELETE',
+    ],
+    [
+      'an operation_type that there is not',
+      change(3, 'A', '09:00', { operation_type: 'UPSERT' }),
+      'operation_type',
+      'UPSERT',
+    ],
+    [
+      'an operation_type in lower case',
+      change(3, 'A', '09:00', { operation_type: 'delete' }),
+      'operation_type',
+      'delete',
+    ],
     ['a null cdc_timestamp', change(3, 'A', '09:00', { cdc_timestamp: null }), 'cdc_timestamp', 'null or missing'],
     ['no cdc_timestamp', change(3, 'A', '09:00', { cdc_timestamp: undefined }), 'cdc_timestamp', 'null or missing'],
-    ['a cdc_timestamp that is no time', change(3, 'A', '09:00', { cdc_timestamp: 'soon' }), 'cdc_timestamp', 'timestamp'],
-    ['an extracted_at that is not that of its batch', change(3, 'A', '09:00', { extracted_at: `${at('10:00:00.000001')}Z` }), 'extracted_at', 'differs'],
-    ['an extracted_at that is no time', change(3, 'A', '09:00', { extracted_at: 'lately' }), 'extracted_at', 'timestamp'],
+    [
+      'a cdc_timestamp that is no time',
+      change(3, 'A', '09:00', { cdc_timestamp: 'soon' }),
+      'cdc_timestamp',
+      'timestamp',
+    ],
+    [
+      'an extracted_at that is not that of its batch',
+      change(3, 'A', '09:00', { extracted_at: `${at('10:00:00.000001')}Z` }),
+      'extracted_at',
+      'differs',
+    ],
+    [
+      'an extracted_at that is no time',
+      change(3, 'A', '09:00', { extracted_at: 'lately' }),
+      'extracted_at',
+      'timestamp',
+    ],
     ['a number instead of a change', '42', null, 'not an object but number'],
     ['an array instead of a change', '[1, 2]', null, 'not an object but array'],
     ['null instead of a change', 'null', null, 'not an object but null'],
     ['a text instead of a change', '"change"', null, 'not an object but string'],
   ];
 
-  test.each(cases)('%s: it is set aside with its column, value and reason, and stops no other', async (_, bad, column, reason) => {
-    await apply(sql, batch('b1', '09:05', [change(1, 'A', '09:00')]));
-    const document = between(bad);
-    expect(await apply(sql, document)).toEqual(applied({ inserted_versions: 2, closed_versions: 1, rejected_changes: 1 }));
-    expect(await versions(sql)).toEqual(['1 A [09:00, 09:10) INSERT', '1 B [09:10, ) UPDATE', '2 A [09:00, ) INSERT']);
-    const original = (JSON.parse(document) as { changes: unknown[] }).changes[1];
-    const read = typeof original === 'object' && original !== null && column !== null ? (original as Change)[column] : undefined;
-    const value = column === 'unit_price' && typeof bad === 'string' ? /"unit_price":([^,]+)/.exec(bad)?.[1] : read;
-    expect(await rejected()).toEqual([{
-      place: 'b2:2', business_key: expect.anything() as unknown, column_name: column, reason: expect.stringContaining(reason) as string,
-      value: value === undefined || value === null ? null : typeof value === 'string' ? value : JSON.stringify(value),
-    }].map((row) => ({ ...row, business_key: typeof original === 'object' && original !== null && !Array.isArray(original) ? row.business_key : null })));
-    expect(await sql`select change from tidemark.rejected_changes`).toEqual([{ change: original }]);
-    expect(await sql`select change_count, rejected_changes from tidemark.batches where batch_id = 'b2'`).toEqual([{ change_count: 3, rejected_changes: 1 }]);
-    expect((await runChecks(sql, ['pipeline', 'scd2'])).filter((check) => check.violations > 0).map((check) => check.check)).toEqual(['no change is rejected']);
-    expect(await apply(sql, document)).toEqual(alreadyApplied());
-  });
+  test.each(cases)(
+    '%s: it is set aside with its column, value and reason, and stops no other',
+    async (_, bad, column, reason) => {
+      await apply(sql, batch('b1', '09:05', [change(1, 'A', '09:00')]));
+      const document = between(bad);
+      expect(await apply(sql, document)).toEqual(
+        applied({ inserted_versions: 2, closed_versions: 1, rejected_changes: 1 }),
+      );
+      expect(await versions(sql)).toEqual([
+        '1 A [09:00, 09:10) INSERT',
+        '1 B [09:10, ) UPDATE',
+        '2 A [09:00, ) INSERT',
+      ]);
+      const original = (JSON.parse(document) as { changes: unknown[] }).changes[1];
+      const read =
+        typeof original === 'object' && original !== null && column !== null ? (original as Change)[column] : undefined;
+      const value = column === 'unit_price' && typeof bad === 'string' ? /"unit_price":([^,]+)/.exec(bad)?.[1] : read;
+      expect(await rejected()).toEqual(
+        [
+          {
+            place: 'b2:2',
+            business_key: expect.anything() as unknown,
+            column_name: column,
+            reason: expect.stringContaining(reason) as string,
+            value:
+              value === undefined || value === null ? null : typeof value === 'string' ? value : JSON.stringify(value),
+          },
+        ].map((row) => ({
+          ...row,
+          business_key:
+            typeof original === 'object' && original !== null && !Array.isArray(original) ? row.business_key : null,
+        })),
+      );
+      expect(await sql`select change from tidemark.rejected_changes`).toEqual([{ change: original }]);
+      expect(await sql`select change_count, rejected_changes from tidemark.batches where batch_id = 'b2'`).toEqual([
+        { change_count: 3, rejected_changes: 1 },
+      ]);
+      expect(
+        (await runChecks(sql, ['pipeline', 'scd2']))
+          .filter((check) => check.violations > 0)
+          .map((check) => check.check),
+      ).toEqual(['no change is rejected']);
+      expect(await apply(sql, document)).toEqual(alreadyApplied());
+    },
+  );
 
   test('is set aside wherever it stands, however many there are and whichever their faults', async () => {
     const bad = [
-      change(null, 'A', '09:00'), change(4, 'A', '09:00', { cdc_timestamp: null }), change(5, 'A', '09:00', { quantity: 'x' }), raw('"unit_price":1.005'),
-      change(6, 'A', '09:00', { order_status: 'A'.repeat(51) }), change(7, 'A', '09:00', { discount: 1 }), '17',
+      change(null, 'A', '09:00'),
+      change(4, 'A', '09:00', { cdc_timestamp: null }),
+      change(5, 'A', '09:00', { quantity: 'x' }),
+      raw('"unit_price":1.005'),
+      change(6, 'A', '09:00', { order_status: 'A'.repeat(51) }),
+      change(7, 'A', '09:00', { discount: 1 }),
+      '17',
     ];
     const changes = bad.flatMap((one, index) => [change(100 + index, 'A', '09:00'), one]);
-    expect(await apply(sql, batch('b1', '10:00', changes))).toEqual(applied({ inserted_versions: 7, rejected_changes: 7 }));
-    expect((await rejected()).map(({ place }) => place).sort()).toEqual(['b1:10', 'b1:12', 'b1:14', 'b1:2', 'b1:4', 'b1:6', 'b1:8']);
-    expect((await sql`select change_line from public.dim_orders_history order by change_line`).map((row) => Number(row.change_line))).toEqual([1, 3, 5, 7, 9, 11, 13]);
+    expect(await apply(sql, batch('b1', '10:00', changes))).toEqual(
+      applied({ inserted_versions: 7, rejected_changes: 7 }),
+    );
+    expect((await rejected()).map(({ place }) => place).sort()).toEqual([
+      'b1:10',
+      'b1:12',
+      'b1:14',
+      'b1:2',
+      'b1:4',
+      'b1:6',
+      'b1:8',
+    ]);
+    expect(
+      (await sql`select change_line from public.dim_orders_history order by change_line`).map((row) =>
+        Number(row.change_line),
+      ),
+    ).toEqual([1, 3, 5, 7, 9, 11, 13]);
   });
 
   test('may be all that a batch has', async () => {
-    expect(await apply(sql, batch('b1', '10:00', [change(null, 'A', '09:00'), change(1, 'A', '09:00', { quantity: 'x' })]))).toEqual(applied({ rejected_changes: 2 }));
+    expect(
+      await apply(sql, batch('b1', '10:00', [change(null, 'A', '09:00'), change(1, 'A', '09:00', { quantity: 'x' })])),
+    ).toEqual(applied({ rejected_changes: 2 }));
     expect(await versions(sql)).toEqual([]);
   });
 
   test('does not touch a late batch otherwise than one in order', async () => {
     await apply(sql, batch('b3', '11:00', [change(1, 'C', '10:30')]));
-    expect(await apply(sql, between(change(3, 'A', '09:00', { quantity: 'x' })))).toEqual(applied({ inserted_versions: 2, closed_versions: 1, late_changes: 1, rejected_changes: 1, corrected_versions: 1 }));
+    expect(await apply(sql, between(change(3, 'A', '09:00', { quantity: 'x' })))).toEqual(
+      applied({
+        inserted_versions: 2,
+        closed_versions: 1,
+        late_changes: 1,
+        rejected_changes: 1,
+        corrected_versions: 1,
+      }),
+    );
     expect(await versions(sql)).toEqual(['1 B [09:10, 10:30) INSERT', '1 C [10:30, ) UPDATE', '2 A [09:00, ) INSERT']);
   });
 
   test('is found where the batch states its columns once, too', async () => {
-    const columns = ['id', 'customer_id', 'product_id', 'quantity', 'unit_price', 'total_amount', 'order_status', 'order_date', 'last_updated', 'created_at'];
-    expect(await apply(sql, between(change(null, 'A', '09:00'), { columns }))).toEqual(applied({ inserted_versions: 2, rejected_changes: 1 }));
+    const columns = [
+      'id',
+      'customer_id',
+      'product_id',
+      'quantity',
+      'unit_price',
+      'total_amount',
+      'order_status',
+      'order_date',
+      'last_updated',
+      'created_at',
+    ];
+    expect(await apply(sql, between(change(null, 'A', '09:00'), { columns }))).toEqual(
+      applied({ inserted_versions: 2, rejected_changes: 1 }),
+    );
     expect(await rejected()).toMatchObject([{ place: 'b2:2', column_name: 'id' }]);
   });
 
   test.each<[string, (columns: readonly string[]) => string[], string, string]>([
-    ['a column that is not mapped', (columns) => [...columns, 'discount'], 'discount', 'is not mapped'], ['a key column too few', (columns) => columns.slice(1), 'id', 'is missing'],
+    ['a column that is not mapped', (columns) => [...columns, 'discount'], 'discount', 'is not mapped'],
+    ['a key column too few', (columns) => columns.slice(1), 'id', 'is missing'],
   ])('is no matter of a change where the batch states %s: it is refused whole', async (_, alter, column, reason) => {
-    const columns = ['id', 'customer_id', 'product_id', 'quantity', 'unit_price', 'total_amount', 'order_status', 'order_date', 'last_updated', 'created_at'];
-    await expect(apply(sql, between(change(3, 'A', '09:00'), { columns: alter(columns) })))
-      .rejects.toMatchObject({ code: 'TM004', message: expect.stringContaining(reason) as string, detail: `table=orders batch=b2 column=${column}` });
+    const columns = [
+      'id',
+      'customer_id',
+      'product_id',
+      'quantity',
+      'unit_price',
+      'total_amount',
+      'order_status',
+      'order_date',
+      'last_updated',
+      'created_at',
+    ];
+    await expect(apply(sql, between(change(3, 'A', '09:00'), { columns: alter(columns) }))).rejects.toMatchObject({
+      code: 'TM004',
+      message: expect.stringContaining(reason) as string,
+      detail: `table=orders batch=b2 column=${column}`,
+    });
     expect(await everything(sql)).toEqual([[], [], [], []]);
   });
 
   test('is looked for in every line where columns are stated but nothing vouches for the lines', async () => {
-    expect(await apply(sql, between(change(3, 'A', '09:00', { discount: 1 }), { columns: ['id'], checksum: undefined }))).toEqual(applied({ inserted_versions: 2, rejected_changes: 1 }));
+    expect(
+      await apply(sql, between(change(3, 'A', '09:00', { discount: 1 }), { columns: ['id'], checksum: undefined })),
+    ).toEqual(applied({ inserted_versions: 2, rejected_changes: 1 }));
     expect(await rejected()).toMatchObject([{ place: 'b2:2', column_name: 'discount', value: '1' }]);
   });
 
@@ -145,42 +310,75 @@ describe('a change that cannot be applied', () => {
   });
 
   test.each<[string, string, string | null]>([
-    ['one column', 'quantity > 0', 'quantity'], ['two columns', 'quantity * unit_price >= 0.5', null], ['two columns, in a way that fails', '1 / quantity >= 0 and customer_id > 0', null],
-  ])('against a check constraint of the history on %s is set aside with the name of the constraint', async (_, rule, column) => {
-    const found = await rolledBack(sql, async (transaction) => {
-      await transaction.unsafe(`alter table public.dim_orders_history add constraint no_zero check (${rule})`);
-      await apply(transaction, between(change(3, 'A', '09:00', { quantity: 0 })));
-      return rejected(transaction);
-    });
-    expect(found).toEqual([{ place: 'b2:2', business_key: '{"order_key" : 3}', column_name: column, value: column === null ? null : '0', reason: expect.stringContaining('no_zero') as string }]);
-  });
+    ['one column', 'quantity > 0', 'quantity'],
+    ['two columns', 'quantity * unit_price >= 0.5', null],
+    ['two columns, in a way that fails', '1 / quantity >= 0 and customer_id > 0', null],
+  ])(
+    'against a check constraint of the history on %s is set aside with the name of the constraint',
+    async (_, rule, column) => {
+      const found = await rolledBack(sql, async (transaction) => {
+        await transaction.unsafe(`alter table public.dim_orders_history add constraint no_zero check (${rule})`);
+        await apply(transaction, between(change(3, 'A', '09:00', { quantity: 0 })));
+        return rejected(transaction);
+      });
+      expect(found).toEqual([
+        {
+          place: 'b2:2',
+          business_key: '{"order_key" : 3}',
+          column_name: column,
+          value: column === null ? null : '0',
+          reason: expect.stringContaining('no_zero') as string,
+        },
+      ]);
+    },
+  );
 
   test('against a rule that no change breaks by itself surfaces as PostgreSQL says it', async () => {
     const error = await rolledBack(sql, async (transaction) => {
       await transaction`create table public.customers (id integer primary key)`;
       await transaction`alter table public.dim_orders_history add constraint customer_is_known foreign key (customer_id) references public.customers (id)`;
-      return transaction.savepoint((inner) => apply(inner, between(change(3, 'A', '09:00')))).catch((caught: unknown) => caught);
+      return transaction
+        .savepoint((inner) => apply(inner, between(change(3, 'A', '09:00'))))
+        .catch((caught: unknown) => caught);
     });
     expect(error).toMatchObject({ code: '23503', constraint_name: 'customer_is_known' });
   });
 
   test('costs the others little: three of ten thousand', async () => {
-    const changes = Array.from({ length: 10_000 }, (_, id) => change(id, 'A', '09:00', [17, 5000, 9999].includes(id) ? { quantity: 'x' } : {}));
-    expect(await apply(sql, batch('b1', '10:00', changes))).toEqual(applied({ inserted_versions: 9997, rejected_changes: 3 }));
-    expect((await rejected()).map(({ place, business_key }) => [place, business_key])).toEqual([['b1:18', '{"order_key" : 17}'], ['b1:5001', '{"order_key" : 5000}'], ['b1:10000', '{"order_key" : 9999}']]);
+    const changes = Array.from({ length: 10_000 }, (_, id) =>
+      change(id, 'A', '09:00', [17, 5000, 9999].includes(id) ? { quantity: 'x' } : {}),
+    );
+    expect(await apply(sql, batch('b1', '10:00', changes))).toEqual(
+      applied({ inserted_versions: 9997, rejected_changes: 3 }),
+    );
+    expect((await rejected()).map(({ place, business_key }) => [place, business_key])).toEqual([
+      ['b1:18', '{"order_key" : 17}'],
+      ['b1:5001', '{"order_key" : 5000}'],
+      ['b1:10000', '{"order_key" : 9999}'],
+    ]);
   });
 });
 
 describe('a rejected change that is tried again', () => {
   const LONG = 'longer than a rule allows';
   const RULE = 'short';
-  const widen = (transaction: Database | Transaction) => transaction.unsafe(`alter table public.dim_orders_history drop constraint ${RULE}`);
+  const widen = (transaction: Database | Transaction) =>
+    transaction.unsafe(`alter table public.dim_orders_history drop constraint ${RULE}`);
 
-  beforeAll(async () => { await sql.unsafe(`alter table public.dim_orders_history add constraint ${RULE} check (length(order_status) < 20)`); });
-  afterAll(async () => { await widen(sql); });
+  beforeAll(async () => {
+    await sql.unsafe(`alter table public.dim_orders_history add constraint ${RULE} check (length(order_status) < 20)`);
+  });
+  afterAll(async () => {
+    await widen(sql);
+  });
   beforeEach(async () => {
     await apply(sql, batch('b1', '09:05', [change(1, 'A', '09:00')], { sequence: 1 }));
-    await apply(sql, batch('b2', '09:15', [change(2, 'A', '09:00'), change(1, LONG, '09:10'), change(2, LONG, '09:10')], { sequence: 2 }));
+    await apply(
+      sql,
+      batch('b2', '09:15', [change(2, 'A', '09:00'), change(1, LONG, '09:10'), change(2, LONG, '09:10')], {
+        sequence: 2,
+      }),
+    );
     await apply(sql, batch('b3', '09:30', [change(1, 'C', '09:20'), deletion(2, '09:25')], { sequence: 3 }));
   });
 
@@ -193,12 +391,20 @@ describe('a rejected change that is tried again', () => {
   test('takes its right place once the cause is gone, and no trace of the rejection is left', async () => {
     await rolledBack(sql, async (transaction) => {
       await widen(transaction);
-      expect(await retry(transaction)).toEqual(retried({ inserted_versions: 2, closed_versions: 2, corrected_versions: 2, late_changes: 2 }));
+      expect(await retry(transaction)).toEqual(
+        retried({ inserted_versions: 2, closed_versions: 2, corrected_versions: 2, late_changes: 2 }),
+      );
       expect(await versions(transaction)).toEqual([
-        '1 A [09:00, 09:10) INSERT', `1 ${LONG} [09:10, 09:20) UPDATE`, '1 C [09:20, ) UPDATE', '2 A [09:00, 09:10) INSERT', `2 ${LONG} [09:10, 09:25) UPDATE`,
+        '1 A [09:00, 09:10) INSERT',
+        `1 ${LONG} [09:10, 09:20) UPDATE`,
+        '1 C [09:20, ) UPDATE',
+        '2 A [09:00, 09:10) INSERT',
+        `2 ${LONG} [09:10, 09:25) UPDATE`,
       ]);
       expect(await rejected(transaction)).toEqual([]);
-      expect(await transaction`select batch_id, inserted_versions, corrected_versions, late_changes, rejected_changes from tidemark.batches order by batch_id`).toEqual([
+      expect(
+        await transaction`select batch_id, inserted_versions, corrected_versions, late_changes, rejected_changes from tidemark.batches order by batch_id`,
+      ).toEqual([
         { batch_id: 'b1', inserted_versions: 1, corrected_versions: 0, late_changes: 0, rejected_changes: 0 },
         { batch_id: 'b2', inserted_versions: 3, corrected_versions: 2, late_changes: 2, rejected_changes: 0 },
         { batch_id: 'b3', inserted_versions: 1, corrected_versions: 0, late_changes: 0, rejected_changes: 0 },
@@ -210,48 +416,82 @@ describe('a rejected change that is tried again', () => {
   test('leaves aside what is still wrong', async () => {
     await rolledBack(sql, async (transaction) => {
       await transaction`update tidemark.rejected_changes set change = replace(change::text, ${LONG}, 'B')::json where business_key = '{"order_key" : 1}'`;
-      expect(await retry(transaction)).toEqual(retried({ inserted_versions: 1, closed_versions: 1, corrected_versions: 1, late_changes: 1, rejected_changes: 1 }));
+      expect(await retry(transaction)).toEqual(
+        retried({
+          inserted_versions: 1,
+          closed_versions: 1,
+          corrected_versions: 1,
+          late_changes: 1,
+          rejected_changes: 1,
+        }),
+      );
       expect((await rejected(transaction)).map(({ place }) => place)).toEqual(['b2:3']);
     });
   });
 
   test('needs a table that is registered', async () => {
-    await expect(sql`select * from tidemark.retry_rejected(p_dimension_name => 'nothing')`).rejects.toMatchObject({ code: 'TM002' });
+    await expect(sql`select * from tidemark.retry_rejected(p_dimension_name => 'nothing')`).rejects.toMatchObject({
+      code: 'TM002',
+    });
   });
 
   test('is refused in repeatable read', async () => {
-    await expect(sql.begin('isolation level repeatable read', (transaction) => retry(transaction))).rejects.toMatchObject({ code: 'TM006' });
+    await expect(
+      sql.begin('isolation level repeatable read', (transaction) => retry(transaction)),
+    ).rejects.toMatchObject({ code: 'TM006' });
   });
 });
 
 describe('a rejected change that is dismissed', () => {
   beforeEach(async () => {
-    await apply(sql, batch('b1', '10:00', [change(1, 'A', '09:00'), change(null, 'A', '09:00'), change(2, 'A', '09:00', { quantity: 'two' })]));
+    await apply(
+      sql,
+      batch('b1', '10:00', [
+        change(1, 'A', '09:00'),
+        change(null, 'A', '09:00'),
+        change(2, 'A', '09:00', { quantity: 'two' }),
+      ]),
+    );
   });
-  const dismiss = (batchId: string, line: number, reason: string | null, reader: Database | Transaction = sql) => reader`
+  const dismiss = (
+    batchId: string,
+    line: number,
+    reason: string | null,
+    reader: Database | Transaction = sql,
+  ) => reader`
     select tidemark.dismiss_rejected(p_dimension_name => 'orders', p_batch_id => ${batchId}, p_change_line => ${line}, p_reason => ${reason})`;
 
   test('is not tried again, is counted with its batch, raises no alert and fails no check; taken back it does all that', async () => {
     await dismiss('b1', 3, 'a slip');
     expect(await retry()).toEqual(retried({ rejected_changes: 1 }));
-    expect(await sql`select change_line, dismissed_by = session_user as is_mine, dismiss_reason from tidemark.rejected_changes order by change_line`).toEqual([
-      { change_line: 2, is_mine: null, dismiss_reason: null }, { change_line: 3, is_mine: true, dismiss_reason: 'a slip' },
+    expect(
+      await sql`select change_line, dismissed_by = session_user as is_mine, dismiss_reason from tidemark.rejected_changes order by change_line`,
+    ).toEqual([
+      { change_line: 2, is_mine: null, dismiss_reason: null },
+      { change_line: 3, is_mine: true, dismiss_reason: 'a slip' },
     ]);
     await dismiss('b1', 2, 'a slip');
     expect(await retry()).toEqual(retried({}));
     expect(await sql`select rejected_changes from tidemark.batches`).toEqual([{ rejected_changes: 2 }]);
     expect((await runChecks(sql, ['pipeline'])).filter(({ violations }) => violations > 0)).toEqual([]);
     expect(await sql`select from tidemark.alerts where rule_name = 'Rejected Changes'`).toEqual([]);
-    expect(await sql`select rejected_changes from tidemark.kpis(interval '1 hour', now()) where dimension_name = 'orders'`).toEqual([{ rejected_changes: '0' }]);
+    expect(
+      await sql`select rejected_changes from tidemark.kpis(interval '1 hour', now()) where dimension_name = 'orders'`,
+    ).toEqual([{ rejected_changes: '0' }]);
     await dismiss('b1', 3, null);
     expect(await sql`select from tidemark.alerts where rule_name = 'Rejected Changes'`).toHaveLength(1);
     expect(await retry()).toEqual(retried({ rejected_changes: 1 }));
   });
 
   test.each<[string, string, number, string | null]>([
-    ['where there is none', 'b1', 1, 'a slip'], ['without a reason', 'b1', 2, ' '], ['that is not there to be taken back', 'b9', 2, null],
+    ['where there is none', 'b1', 1, 'a slip'],
+    ['without a reason', 'b1', 2, ' '],
+    ['that is not there to be taken back', 'b9', 2, null],
   ])('is refused %s', async (_, batchId, line, reason) => {
-    await expect(dismiss(batchId, line, reason)).rejects.toMatchObject({ code: 'TM012', detail: `table=orders batch=${batchId} line=${String(line)}` });
+    await expect(dismiss(batchId, line, reason)).rejects.toMatchObject({
+      code: 'TM012',
+      detail: `table=orders batch=${batchId} line=${String(line)}`,
+    });
     expect(await sql`select from tidemark.rejected_changes where dismissed_at is not null`).toEqual([]);
   });
 });

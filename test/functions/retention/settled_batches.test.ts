@@ -12,16 +12,33 @@ beforeAll(async () => {
   warehouse = await createWarehouseDatabase();
   sql = warehouse.sql;
 });
-beforeEach(async () => { await empty(sql); });
-afterAll(async () => { await warehouse.drop(); });
+beforeEach(async () => {
+  await empty(sql);
+});
+afterAll(async () => {
+  await warehouse.drop();
+});
 
 /** A batch of one change; a status that is null cannot be applied. */
 async function load(sequence: number, status: string | null = 'pending', shard?: string): Promise<void> {
   const name = `b${String(sequence)}${shard === undefined ? '' : ` ${shard}`}`;
-  await apply(sql, batch(name, `10:${String(10 + sequence)}`, [change(sequence, 'x', '09:00', { order_status: status, quantity: status === null ? 'none' : 1 })], { sequence, shard }));
+  await apply(
+    sql,
+    batch(
+      name,
+      `10:${String(10 + sequence)}`,
+      [change(sequence, 'x', '09:00', { order_status: status, quantity: status === null ? 'none' : 1 })],
+      { sequence, shard },
+    ),
+  );
 }
 
-const settled = async (shard = '') => (await sql<{ batch_id: string }[]>`select batch_id from tidemark.settled_batches('orders', ${shard}) order by sequence`).map(({ batch_id }) => batch_id);
+const settled = async (shard = '') =>
+  (
+    await sql<
+      { batch_id: string }[]
+    >`select batch_id from tidemark.settled_batches('orders', ${shard}) order by sequence`
+  ).map(({ batch_id }) => batch_id);
 
 test('all of a chain are settled where nothing is rejected, and none where nothing was loaded', async () => {
   expect(await settled()).toEqual([]);
@@ -39,7 +56,8 @@ test('those from the first with a rejected change on are not, until that one is 
 });
 
 test('a rejected change of one shard keeps no file of another', async () => {
-  for (const shard of ['1-of-2', '2-of-2']) for (const sequence of [1, 2]) await load(sequence, shard === '1-of-2' && sequence === 1 ? null : 'pending', shard);
+  for (const shard of ['1-of-2', '2-of-2'])
+    for (const sequence of [1, 2]) await load(sequence, shard === '1-of-2' && sequence === 1 ? null : 'pending', shard);
   expect([await settled('1-of-2'), await settled('2-of-2')]).toEqual([[], ['b1 2-of-2', 'b2 2-of-2']]);
 });
 
@@ -50,13 +68,19 @@ test('a document from outside the chain is none of them', async () => {
 
 test('of batches that are asked for, those that the ledger does not have are told apart from those that are not settled', async () => {
   for (const sequence of [1, 2]) await load(sequence, sequence === 2 ? null : 'pending');
-  expect(await settledBatches(sql, 'orders', '', ['b1', 'b2', 'b3'])).toEqual({ known: new Set(['b1', 'b2']), settled: new Set(['b1']) });
+  expect(await settledBatches(sql, 'orders', '', ['b1', 'b2', 'b3'])).toEqual({
+    known: new Set(['b1', 'b2']),
+    settled: new Set(['b1']),
+  });
 });
 
 test('that files are removed is noted of settled batches of the chain alone, with the instant, and once', async () => {
   for (const sequence of [1, 2, 3]) await load(sequence, sequence === 3 ? null : 'pending');
   await load(1, 'pending', '1-of-2');
-  const noted = () => sql<{ batch_id: string; file_removed_at: string }[]>`select batch_id, file_removed_at from tidemark.batches where file_removed_at is not null order by batch_id`;
+  const noted = () =>
+    sql<
+      { batch_id: string; file_removed_at: string }[]
+    >`select batch_id, file_removed_at from tidemark.batches where file_removed_at is not null order by batch_id`;
   await noteRemovedFiles(sql, 'orders', '', ['b1', 'b3', 'b1 1-of-2', 'unheard of']);
   const [first] = await noted();
   expect(await noted()).toMatchObject([{ batch_id: 'b1' }]);

@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { runner } from 'node-pg-migrate';
 import { PROJECT_ROOT, shownPath, type DatabaseSettings } from '../base/settings.js';
@@ -167,7 +167,12 @@ async function applyFunctions(warehouse: Database): Promise<number> {
       for (const file of files) await applyFunctionFile(transaction, file);
     }
     for (const file of views) await applyFunctionFile(transaction, file);
-    await assertNoOrphans(transaction, files);
+    const names = await functionsMadeBy(files);
+    await assertNoOrphans(transaction, names);
+    await transaction`
+      select tidemark._comment_from_header(p.oid)
+      from pg_catalog.pg_proc as p
+      where p.pronamespace = 'tidemark'::regnamespace and p.prokind = 'f' and p.proname = any (${names})`;
   });
   return files.length;
 }
@@ -186,8 +191,15 @@ async function applyFunctionFile(transaction: Transaction, file: string): Promis
   }
 }
 
-async function assertNoOrphans(transaction: Transaction, files: readonly string[]): Promise<void> {
-  const names = files.map((file) => path.basename(file, '.sql'));
+/** The names of the functions that files make: one public function a file, and its private ones. */
+async function functionsMadeBy(files: readonly string[]): Promise<string[]> {
+  const texts = await Promise.all(files.map((file) => readFile(file, 'utf8')));
+  return texts.flatMap((text) =>
+    [...text.matchAll(/^create or replace (?:function|aggregate) tidemark\.(\w+)/gm)].map(([, name = '']) => name),
+  );
+}
+
+async function assertNoOrphans(transaction: Transaction, names: readonly string[]): Promise<void> {
   const orphans = await transaction<{ signature: string }[]>`
     select p.oid::regprocedure::text as signature
     from pg_catalog.pg_proc as p

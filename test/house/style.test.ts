@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync, existsSync } from 'node:fs';
 import path from 'node:path';
+import ts from 'typescript';
 import { describe, expect, test } from 'vitest';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { SETTING_NAMES } from '../../runner/base/settings-schema.js';
@@ -92,7 +93,7 @@ describe('the rooms of runner/', () => {
     ['runs the files of sql/source', /'sql', *'source'|sql\/source/, ['source']],
     ['runs the files of sql/functions', /'sql', *'functions'/, ['warehouse']],
     ['runs the files of sql/checks', /'sql', *'checks'/, ['warehouse']],
-    ['reads settings from the environment', /process\.env\[?\b(?!\.NODE_ENV)/, ['base']],
+    ['reads settings from the environment', /process\.env\b/, ['base', 'embedded']],
     ['knows the folders of the change log', /'(processed|checkpoints)'/, ['change-log']],
     ['runs migrations', /from 'node-pg-migrate'/, ['warehouse']],
     ['opens connections', /import (?!type\b)[^;]*from '(postgres|pg)'/, ['base']],
@@ -104,53 +105,68 @@ describe('the rooms of runner/', () => {
 });
 
 const functionFiles = filesIn('sql/functions', '.sql');
-const functionOf = (file: string): string => path.basename(file, '.sql');
-const isAggregate = (file: string): boolean => /^create or replace aggregate /m.test(read(file));
+
+interface SqlFunction {
+  readonly file: string;
+  readonly name: string;
+  readonly text: string;
+  /** The comment that its body begins with. */
+  readonly header: string;
+}
+
+/** What the files of sql/functions make, in their order. */
+const functions: readonly SqlFunction[] = functionFiles.flatMap((file) =>
+  read(file)
+    .split(/^(?=create or replace (?:function|aggregate) )/m)
+    .map((text) => ({
+      file,
+      text,
+      name: /^create or replace (?:function|aggregate) tidemark\.(\w+)/m.exec(text)?.[1] ?? '?',
+      header: /\nas \$\w*\$\n((?:--.*\n)+)/.exec(text)?.[1] ?? '',
+    })),
+);
+const bodied = functions.filter(({ text }) => !text.includes('create or replace aggregate '));
+const namesOf = (of: readonly SqlFunction[]): string[] => of.map(({ name }) => name);
+const isPrivate = ({ name }: SqlFunction): boolean => name.startsWith('_');
 
 describe('files of sql/functions', () => {
-  test('hold one function each, and are named as it', () => {
+  test('hold one public function each, named as the file, and the private ones it calls', () => {
     const wrong = functionFiles.filter((file) => {
-      const made = [...read(file).matchAll(/^create\b.*?\b(?:function|aggregate|procedure) +([\w.]+)/gm)].map(
-        ([, name]) => name,
+      const made = functions.filter((each) => each.file === file);
+      return (
+        !made.some(({ name }) => name === path.basename(file, '.sql')) ||
+        made.filter((each) => !isPrivate(each)).length > 1
       );
-      return made.length !== 1 || made[0] !== functionOf(file) || !/^create or replace /m.test(read(file));
     });
-    expect(functionFiles.length).toBeGreaterThan(20);
+    expect(functions.length).toBeGreaterThan(100);
     expect(wrong).toEqual([]);
   });
 
   test('pin the search path', () => {
     // A step of an aggregate is called once a row and runs under its caller's path, and so does what is to become part of a statement.
-    const pinned = functionFiles.filter(
-      (file) =>
-        !isAggregate(file) &&
-        !['tidemark._fold_time_step', 'tidemark._fold_step', 'tidemark._takes_effect'].includes(functionOf(file)),
-    );
-    expect(pinned.filter((file) => !/^set search_path = pg_catalog, pg_temp$/m.test(read(file)))).toEqual([]);
+    const pinned = bodied.filter(({ name }) => !['_fold_time_step', '_fold_step', '_takes_effect'].includes(name));
+    expect(namesOf(pinned.filter(({ text }) => !/^set search_path = pg_catalog, pg_temp$/m.test(text)))).toEqual([]);
   });
 
   test('state the volatility', () => {
-    expect(
-      functionFiles.filter((file) => !isAggregate(file) && !/^(volatile|stable|immutable)$/m.test(read(file))),
-    ).toEqual([]);
+    expect(namesOf(bodied.filter(({ text }) => !/^(volatile|stable|immutable)$/m.test(text)))).toEqual([]);
   });
 
-  test('have at most 150 lines', () => {
-    expect(functionFiles.filter((file) => read(file).trimEnd().split('\n').length > 150)).toEqual([]);
-  });
-
-  test('name in their header the errors they raise', () => {
-    const unnamed = functionFiles.flatMap((file) => {
-      const header = /^(--.*\n)+/.exec(read(file))?.[0] ?? '';
-      const raised = [...read(file).matchAll(/errcode = '(\w+)'/g)].map(([, code = '']) => code);
-      return raised.filter((code) => !header.includes(code)).map((code) => `${file}: ${code}`);
-    });
+  test('begin their bodies with a header, which \\sf shows, and name in it the errors they raise', () => {
+    expect(namesOf(bodied.filter(({ header }) => header === ''))).toEqual([]);
+    const unnamed = functions.flatMap(({ name, text, header }) =>
+      [...text.matchAll(/errcode = '(\w+)'/g)]
+        .filter(([, code = '']) => !header.includes(code))
+        .map(([, code = '']) => `${name}: ${code}`),
+    );
     expect(unnamed).toEqual([]);
   });
 
   test('never swallow every error, but where each case is recorded', () => {
-    const swallow = functionFiles.filter((file) => /when others/i.test(read(file)));
-    expect(swallow.map(functionOf)).toEqual(['tidemark._broken_rule', 'tidemark._find_fault']);
+    expect(namesOf(functions.filter(({ text }) => /when others/i.test(text))).sort()).toEqual([
+      '_broken_rule',
+      '_find_fault',
+    ]);
   });
 
   test('have a test that names the function, unless it is private', () => {
@@ -158,10 +174,8 @@ describe('files of sql/functions', () => {
       .filter((file) => file !== 'test/house/style.test.ts')
       .map((file) => `${file}\n${read(file)}`)
       .join('\n');
-    const untested = functionFiles
-      .map(functionOf)
-      .filter((name) => !name.startsWith('tidemark._') && !new RegExp(`${name.replace('.', '\\.')}\\b`).test(tests));
-    expect(untested).toEqual([]);
+    const isNamed = ({ name }: SqlFunction) => new RegExp(`(tidemark\\.|/)${name}\\b`).test(tests);
+    expect(namesOf(functions.filter((each) => !isPrivate(each) && !isNamed(each)))).toEqual([]);
   });
 });
 
@@ -180,7 +194,7 @@ describe('SQL files', () => {
 
   test('begin with a comment that says what they are for', () => {
     expect(
-      [...functionFiles, ...filesIn('sql/views', '.sql'), ...filesIn('sql/checks', '.sql')].filter(
+      [...filesIn('sql/views', '.sql'), ...filesIn('sql/checks', '.sql')].filter(
         (file) => !read(file).startsWith('-- '),
       ),
     ).toEqual([]);
@@ -223,19 +237,26 @@ const CODE = /\bTM[0-9]{3}\b/g;
 const registeredCodes = (): string[] =>
   [...read('docs/errors.md').matchAll(/^\| `(TM[0-9]{3})`/gm)].map(([, code = '']) => code);
 
-/** The titles of a test file: of each test, alone and after that of the group it is in. What is filled in (%s) is an empty group of the pattern. */
+/** The titles of a test file: of each test, alone and after that of the group it is in. */
 function titlesOf(file: string): string[] {
-  let group = '';
-  return read(file)
-    .split('\n')
-    .flatMap((line) => {
-      const title = /\((['"`])((?:\\.|(?!\1).)+)\1, (?:\{.*\}, )?(?:(?:async )?\(|\w+\);$)/
-        .exec(line)?.[2]
-        ?.replaceAll(/\\(.)/g, '$1');
-      if (title === undefined) return [];
-      if (!line.startsWith(' ')) group = /^(describe|\])/.test(line) ? title : '';
-      return [title, `${group} ${title}`];
+  const titles: string[] = [];
+  const visit = (node: ts.Node, group: string): void => {
+    const [title] = ts.isCallExpression(node) ? node.arguments : [];
+    if (title === undefined || !(ts.isStringLiteralLike(title) || ts.isTemplateExpression(title))) {
+      ts.forEachChild(node, (child) => {
+        visit(child, group);
+      });
+      return;
+    }
+    const isGroup = ts.isCallExpression(node) && /^describe\b/.test(node.expression.getText());
+    const text = ts.isStringLiteralLike(title) ? title.text : title.getText().slice(1, -1);
+    if (!isGroup) titles.push(text, `${group} ${text}`);
+    ts.forEachChild(node, (child) => {
+      visit(child, isGroup ? text : group);
     });
+  };
+  visit(ts.createSourceFile(file, read(file), ts.ScriptTarget.Latest, true), '');
+  return titles;
 }
 
 /** Whether a file has a test of that sentence; what the title leaves open must stand in the file. */

@@ -103,7 +103,7 @@ described (kind, object, part, place, line) as (
             case when p.prosecdef then ' security definer' end,
             ' set ' || array_to_string(p.proconfig, ' set '),
             ' sfunc ' || a.aggtransfn::regprocedure::text, ' stype ' || format_type(a.aggtranstype, null),
-            ' -- ' || obj_description(p.oid, 'pg_proc')
+            ' -- ' || split_part(obj_description(p.oid, 'pg_proc'), e'\n', 1)
         )
     from pg_catalog.pg_proc as p
     join namespace as n on n.oid = p.pronamespace

@@ -1,6 +1,3 @@
--- The query of the versions in force of a dimension, for comparing them with the source: key (a JSON array of texts, as text) and content
--- (key and stored columns as PostgreSQL prints a row of texts). The runner asks the source for the same of its rows. A key is printed
--- in one form (tidemark._key_member): 5.0 that became 5.00 at the source is the same key, and no difference.
 create or replace function tidemark._comparison_query(
     p_dimension_name text
 )
@@ -9,6 +6,9 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- The query of the versions in force of a dimension, for comparing them with the source: key (a JSON array of texts, as text) and content
+-- (key and stored columns as PostgreSQL prints a row of texts). The runner asks the source for the same of its rows. A key is printed
+-- in one form (tidemark._key_member): 5.0 that became 5.00 at the source is the same key, and no difference.
 select format(
     'select json_build_array(%s)::text as key, row(%s)::text as content from %s as h where h.is_current',
     string_agg(p.text, ', ' order by c.ordinal) filter (where c.column_role = 'business key'),

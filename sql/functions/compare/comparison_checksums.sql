@@ -1,5 +1,3 @@
--- Checksums of the versions in force of a dimension: one row a bucket of keys, by the hash of the key (p_buckets is a power of 2).
--- Buckets whose count and checksum agree with those of the source hold the same rows, and nothing more need be read of them.
 create or replace function tidemark.comparison_checksums(
     p_dimension_name text,
     p_buckets integer
@@ -18,6 +16,8 @@ set intervalstyle = 'postgres'
 set extra_float_digits = 1
 set bytea_output = 'hex'
 as $$
+-- Checksums of the versions in force of a dimension: one row a bucket of keys, by the hash of the key (p_buckets is a power of 2).
+-- Buckets whose count and checksum agree with those of the source hold the same rows, and nothing more need be read of them.
 #variable_conflict use_column
 begin
     return query execute format(

@@ -1,5 +1,3 @@
--- What a row of the source consists of when it is compared with history: its columns in the order of the mapping, each with its role and
--- with the type and modifier that it is stored with. Also says how deletes at the source are found.
 create or replace function tidemark.comparison_columns(
     p_dimension_name text
 )
@@ -11,6 +9,8 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- What a row of the source consists of when it is compared with history: its columns in the order of the mapping, each with its role and
+-- with the type and modifier that it is stored with. Also says how deletes at the source are found.
 select
     json_agg(
         json_build_object('source', c.source_column, 'role', c.column_role, 'stored_type', format_type(a.atttypid, a.atttypmod))

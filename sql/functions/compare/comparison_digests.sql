@@ -1,4 +1,3 @@
--- Key and digest of every version in force that falls into one of the wanted buckets (p_wanted: json array of bucket numbers).
 create or replace function tidemark.comparison_digests(
     p_dimension_name text,
     p_buckets integer,
@@ -17,6 +16,7 @@ set intervalstyle = 'postgres'
 set extra_float_digits = 1
 set bytea_output = 'hex'
 as $$
+-- Key and digest of every version in force that falls into one of the wanted buckets (p_wanted: json array of bucket numbers).
 #variable_conflict use_column
 begin
     return query execute format(

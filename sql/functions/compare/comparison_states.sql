@@ -1,4 +1,3 @@
--- Key and content of the versions in force of some keys (p_keys: json array of keys, each as comparison_digests gives it).
 create or replace function tidemark.comparison_states(
     p_dimension_name text,
     p_keys json
@@ -16,6 +15,7 @@ set intervalstyle = 'postgres'
 set extra_float_digits = 1
 set bytea_output = 'hex'
 as $$
+-- Key and content of the versions in force of some keys (p_keys: json array of keys, each as comparison_digests gives it).
 #variable_conflict use_column
 begin
     return query execute format(

@@ -1,5 +1,3 @@
--- Proves that a registered mapping and its history table can serve apply_batch (tidemark.dimension_faults).
--- Errors: TM007, naming the first thing that does not fit.
 create or replace function tidemark._assert_dimension_fits(
     p_dimension_name text
 )
@@ -8,6 +6,8 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- Proves that a registered mapping and its history table can serve apply_batch (tidemark.dimension_faults).
+-- Errors: TM007, naming the first thing that does not fit.
 declare
     v_fault text;
 begin

@@ -1,5 +1,3 @@
--- Makes sure that a dimension is registered, before something is done with it.
--- Errors: TM002 it is not.
 create or replace function tidemark._assert_dimension_known(
     p_dimension_name text
 )
@@ -8,6 +6,8 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- Makes sure that a dimension is registered, before something is done with it.
+-- Errors: TM002 it is not.
 begin
     if not exists (select from tidemark.dimensions as d where d.dimension_name = p_dimension_name) then
         raise exception using

@@ -1,11 +1,11 @@
--- Replaces the views of tidemark._create_versions_view by ones of the same columns that show nothing, so that history tables can be
--- altered or dropped. Replaced, not dropped: somebody may have built on them, or granted them. That function fills them again.
 create or replace function tidemark._clear_versions_view()
 returns void
 language sql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Replaces the views of tidemark._create_versions_view by ones of the same columns that show nothing, so that history tables can be
+-- altered or dropped. Replaced, not dropped: somebody may have built on them, or granted them. That function fills them again.
 create or replace view tidemark.versions as
 select
     null::text as dimension_name,

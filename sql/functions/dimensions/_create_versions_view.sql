@@ -1,3 +1,9 @@
+create or replace function tidemark._create_versions_view()
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
 -- Makes anew the views that show all dimensions in one shape, which is what the checks read; called at each registration.
 --   tidemark.versions        every version
 --   tidemark.neighbours      every version beside the ones before and after it of its key
@@ -5,12 +11,6 @@
 -- A time without zone appears as if it were UTC, so that all histories share one type. Within an arm a key is sorted and grouped by its
 -- own columns, which indexes serve, and printed only where a row is shown: that halves the time of a check that walks all keys.
 -- The views are replaced, not dropped, or they would lose what was granted on them: so every column has a type of its own.
-create or replace function tidemark._create_versions_view()
-returns void
-language plpgsql
-volatile
-set search_path = pg_catalog, pg_temp
-as $$
 declare
     v_view record;
     v_arms text;
@@ -37,4 +37,118 @@ begin
     comment on view tidemark.keys_in_force is 'Every key with a version in force, and how many it has.';
     comment on column tidemark.keys_in_force.business_key is 'The key as a JSON object, by history column.';
 end;
+$$;
+
+create or replace function tidemark._version_templates()
+returns table (
+    view_name text,
+    template text
+)
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+-- The arm of one dimension in each view that tidemark._create_versions_view makes, with the fragments of tidemark._version_fragments.
+-- Columns are renamed inside, so that no column of a history can be mistaken for one that is added.
+values
+(
+    'versions',
+    $arm$
+    select
+        {dimension}::text as dimension_name,
+        json_build_object({history_key_pairs})::text as business_key,
+        h.surrogate_key::bigint as surrogate_key,
+        h.valid_from{at_utc} as valid_from,
+        h.valid_to{at_utc} as valid_to,
+        h.is_current,
+        h.cdc_operation::text collate "default" as cdc_operation,
+        h.cdc_timestamp{at_utc} as cdc_timestamp,
+        h.batch_id::text collate "default" as batch_id,
+        h.change_line::integer as change_line,
+        h.captured_at,
+        row({tracked_columns})::text as tracked_values
+    from {history} as h
+    $arm$
+),
+(
+    'neighbours',
+    $arm$
+    select
+        {dimension}::text as dimension_name,
+        json_build_object({key_pairs})::text as business_key,
+        v.surrogate_key::bigint as surrogate_key,
+        v.valid_from{at_utc} as valid_from,
+        v.valid_to{at_utc} as valid_to,
+        v.cdc_operation::text collate "default" as cdc_operation,
+        v.previous_surrogate_key::bigint as previous_surrogate_key,
+        v.previous_valid_to{at_utc} as previous_valid_to,
+        v.next_surrogate_key::bigint as next_surrogate_key,
+        v.next_valid_from{at_utc} as next_valid_from,
+        {equals_previous} as equals_previous,
+        row({compared_names})::text as tracked_values
+    from (
+        select
+            {keys}, h.surrogate_key, h.valid_from, h.valid_to, h.cdc_operation{compared_values}{previous_values},
+            lag(h.surrogate_key) over by_key as previous_surrogate_key,
+            lag(h.valid_to) over by_key as previous_valid_to,
+            lead(h.surrogate_key) over by_key as next_surrogate_key,
+            lead(h.valid_from) over by_key as next_valid_from
+        from {history} as h
+        window by_key as (partition by {key_columns} order by h.valid_from, h.surrogate_key)
+    ) as v
+    $arm$
+),
+(
+    'keys_in_force',
+    $arm$
+    select {dimension}::text as dimension_name, json_build_object({key_pairs})::text as business_key, v.current_versions
+    from (select {keys}, count(*) as current_versions from {history} as h where h.is_current group by {key_columns}) as v
+    $arm$
+);
+$$;
+
+create or replace function tidemark._version_fragments(
+    p_dimension_name text
+)
+returns json
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- What differs from dimension to dimension in the templates of tidemark._version_templates, by the name it has there.
+-- Tracked columns are compared as tidemark._column_expressions says: where they are equal, PostgreSQL prints the same text.
+select json_build_object(
+    'dimension', quote_literal(p_dimension_name),
+    'history', max(d.history_relation::text),
+    'at_utc', max(case when f.atttypid = 'timestamp'::regtype then ' at time zone ''UTC''' else '' end),
+    'history_key_pairs', string_agg(
+        format('%L, %s', e.history_column, tidemark._key_member(a.atttypid, format('h.%I', e.history_column))), ', ' order by e.ordinal
+    ) filter (where e.column_role = 'business key'),
+    'key_pairs', string_agg(
+        format('%L, %s', e.history_column, tidemark._key_member(a.atttypid, 'v.' || e.value_name)), ', ' order by e.ordinal
+    ) filter (where e.column_role = 'business key'),
+    'keys', string_agg(format('h.%I as %s', e.history_column, e.value_name), ', ' order by e.ordinal)
+        filter (where e.column_role = 'business key'),
+    'key_columns', string_agg(format('h.%I', e.history_column), ', ' order by e.ordinal) filter (where e.column_role = 'business key'),
+    'tracked_columns', coalesce(
+        string_agg(format('h.%I', e.history_column), ', ' order by e.ordinal) filter (where e.column_role = 'tracked'), ''
+    ),
+    'compared_names', coalesce(string_agg('v.' || e.value_name, ', ' order by e.ordinal) filter (where e.column_role = 'tracked'), ''),
+    'compared_values', coalesce(
+        string_agg(format(', %s as %s', e.compare_history, e.value_name), '' order by e.ordinal)
+            filter (where e.column_role = 'tracked'), ''
+    ),
+    'previous_values', coalesce(
+        string_agg(format(', lag(%s) over by_key as previous_%s', e.compare_history, e.ordinal), '' order by e.ordinal)
+            filter (where e.column_role = 'tracked'), ''
+    ),
+    'equals_previous', 'v.previous_surrogate_key is not null' || coalesce(
+        string_agg(format(' and v.%s is not distinct from v.previous_%s', e.value_name, e.ordinal), '' order by e.ordinal)
+            filter (where e.column_role = 'tracked'), ''
+    )
+)
+from tidemark._column_expressions(p_dimension_name) as e
+join tidemark.dimensions as d on d.dimension_name = p_dimension_name
+join pg_attribute as a on a.attrelid = d.history_relation and a.attname = e.history_column
+join pg_attribute as f on f.attrelid = d.history_relation and f.attname = 'valid_from';
 $$;

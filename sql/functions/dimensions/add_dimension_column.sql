@@ -1,7 +1,3 @@
--- Adds a column to the mapping of a registered dimension, once the history table has it (nullable: older versions have no value).
--- No version is written for it: a version captured without the column takes its first value in place.
--- Run once, from a migration, after "alter table ... add column". Locks the list of dimensions.
--- Errors: TM007 the mapping cannot work with it; the message says why.
 create or replace function tidemark.add_dimension_column(
     p_dimension_name text,
     p_source text,
@@ -13,6 +9,10 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Adds a column to the mapping of a registered dimension, once the history table has it (nullable: older versions have no value).
+-- No version is written for it: a version captured without the column takes its first value in place.
+-- Run once, from a migration, after "alter table ... add column". Locks the list of dimensions.
+-- Errors: TM007 the mapping cannot work with it; the message says why.
 begin
     lock table tidemark.dimensions in share row exclusive mode;
     perform tidemark._lock_dimension(p_dimension_name, '');

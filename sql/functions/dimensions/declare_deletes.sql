@@ -1,7 +1,3 @@
--- Says how deletes at the source of a dimension are found: none, reconcile, or soft: the source keeps a deleted row and marks it, in
--- p_deleted_column, with one of p_deleted_values (null: with anything that is not null). The column is mapped, so that its rename, drop
--- or change of type does not go by unseen. Safe to repeat. What was deleted before is closed by reconcile --repair.
--- Errors: TM002 unknown dimension; TM007 the column cannot say it, and why.
 create or replace function tidemark.declare_deletes(
     p_dimension_name text,
     p_deletes text,
@@ -13,6 +9,10 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Says how deletes at the source of a dimension are found: none, reconcile, or soft: the source keeps a deleted row and marks it, in
+-- p_deleted_column, with one of p_deleted_values (null: with anything that is not null). The column is mapped, so that its rename, drop
+-- or change of type does not go by unseen. Safe to repeat. What was deleted before is closed by reconcile --repair.
+-- Errors: TM002 unknown dimension; TM007 the column cannot say it, and why.
 declare
     v_role text;
     v_type regtype;

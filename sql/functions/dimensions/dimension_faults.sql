@@ -1,6 +1,3 @@
--- Why a registered mapping and its history table cannot serve apply_batch; no row: they can. The roles are complete, the columns are
--- there, equal keys print alike, and the table defends itself: unique indexes for one current version and one version a time, and
--- two checks. Read by tidemark._assert_dimension_fits, and by the check that finds a history that has lost its defences since.
 create or replace function tidemark.dimension_faults(
     p_dimension_name text
 )
@@ -12,6 +9,9 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- Why a registered mapping and its history table cannot serve apply_batch; no row: they can. The roles are complete, the columns are
+-- there, equal keys print alike, and the table defends itself: unique indexes for one current version and one version a time, and
+-- two checks. Read by tidemark._assert_dimension_fits, and by the check that finds a history that has lost its defences since.
 with dimension as (
     select d.history_relation from tidemark.dimensions as d where d.dimension_name = p_dimension_name
 ),
@@ -117,4 +117,42 @@ faults (place, fault) as (
     )
 )
 select f.place, f.fault from faults as f order by f.place;
+$$;
+
+create or replace function tidemark._is_printed_as_equal(
+    p_type_id oid,
+    p_collation_id oid
+)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- Whether values of a type that are equal to an index also print alike, or are made to by tidemark._key_member: what a key needs,
+-- because versions are found by the one and absorbed changes by the other. False for interval ('1 day', '24:00'), jsonb (1, 1.0),
+-- citext, composites, containers of such types or of numerics, floats and char(n), and for collations that are not deterministic.
+with recursive part as (
+    select p_type_id as type_id, false as is_contained
+    union
+    select i.inner_id, p.is_contained or t.typtype <> 'd'
+    from part as p
+    join pg_type as t on t.oid = p.type_id
+    left join pg_range as r on t.oid in (r.rngtypid, r.rngmultitypid)
+    cross join lateral (
+        select case
+            when t.typtype = 'd' then t.typbasetype
+            when t.typcategory = 'A' then t.typelem
+            else r.rngsubtype
+        end as inner_id
+    ) as i
+    where i.inner_id <> 0
+)
+select not exists (
+    select
+    from part as p
+    join pg_type as t on t.oid = p.type_id
+    where t.typtype = 'c' or t.typname = 'citext' or t.oid in ('interval'::regtype, 'jsonb'::regtype)
+        or (p.is_contained and t.oid in ('numeric'::regtype, 'real'::regtype, 'double precision'::regtype, 'bpchar'::regtype))
+)
+and not exists (select from pg_collation as c where c.oid = p_collation_id and not c.collisdeterministic);
 $$;

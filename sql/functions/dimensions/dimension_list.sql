@@ -1,4 +1,3 @@
--- Every dimension and where it stands, for people: one row a dimension.
 create or replace function tidemark.dimension_list()
 returns table (
     dimension_name text,
@@ -14,6 +13,7 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- Every dimension and where it stands, for people: one row a dimension.
 select
     d.dimension_name, format('%I.%I', d.source_schema, d.source_table), d.history_relation::text,
     case when d.paused_at is null then 'active' else 'paused' end,

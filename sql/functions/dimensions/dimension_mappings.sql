@@ -1,8 +1,3 @@
--- Every registered dimension with its mapping, as the runner needs it to read the source: one row a dimension.
--- columns is a JSON array of {"source", "history", "role", "history_type"} in the order of the mapping, without those that the
--- source no longer has; history_type is the type of the history column, a domain looked through. ignored_columns and
--- retired_columns are arrays of names of the source, history_columns one of all columns of the history table. deleted_values is a
--- JSON array, or null where any value of deleted_column that is not null means deleted.
 create or replace function tidemark.dimension_mappings()
 returns table (
     dimension_name text,
@@ -23,6 +18,11 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- Every registered dimension with its mapping, as the runner needs it to read the source: one row a dimension.
+-- columns is a JSON array of {"source", "history", "role", "history_type"} in the order of the mapping, without those that the
+-- source no longer has; history_type is the type of the history column, a domain looked through. ignored_columns and
+-- retired_columns are arrays of names of the source, history_columns one of all columns of the history table. deleted_values is a
+-- JSON array, or null where any value of deleted_column that is not null means deleted.
 select
     d.dimension_name, d.source_schema, d.source_table, d.history_relation::text, d.source_time_zone, d.paused_at is not null,
     json_agg(

@@ -1,8 +1,3 @@
--- The statements that make the least-privilege roles of a warehouse, in the order in which they are to run; safe to repeat.
--- <prefix>_owner owns and migrates, <prefix>_loader runs the pipeline, <prefix>_analyst reads. Statements are made here, nothing is run.
--- A function that is not volatile can only show what its caller may read; one that writes for others is security definer. So the loader
--- may execute these two kinds, the analyst the first alone, and nobody but the owner registers dimensions.
--- Roles that were there already lose what would make them more than that.
 create or replace function tidemark.grant_statements(
     p_prefix text
 )
@@ -11,6 +6,11 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- The statements that make the least-privilege roles of a warehouse, in the order in which they are to run; safe to repeat.
+-- <prefix>_owner owns and migrates, <prefix>_loader runs the pipeline, <prefix>_analyst reads. Statements are made here, nothing is run.
+-- A function that is not volatile can only show what its caller may read; one that writes for others is security definer. So the loader
+-- may execute these two kinds, the analyst the first alone, and nobody but the owner registers dimensions.
+-- Roles that were there already lose what would make them more than that.
 with role as (
     select p_prefix || '_owner' as owner, p_prefix || '_loader' as loader, p_prefix || '_analyst' as analyst
 ),

@@ -1,6 +1,3 @@
--- Notes that source columns are left out of a dimension on purpose, so that nobody is warned of them. Safe to repeat.
--- Called by the migration that registers the dimension, or by a later one.
--- Errors: TM002 unknown dimension; TM007 a column is mapped to history.
 create or replace function tidemark.ignore_columns(
     p_dimension_name text,
     p_source_columns text []
@@ -10,6 +7,9 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Notes that source columns are left out of a dimension on purpose, so that nobody is warned of them. Safe to repeat.
+-- Called by the migration that registers the dimension, or by a later one.
+-- Errors: TM002 unknown dimension; TM007 a column is mapped to history.
 declare
     v_mapped text;
 begin

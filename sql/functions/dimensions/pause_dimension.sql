@@ -1,6 +1,3 @@
--- Pauses a dimension, so that it is neither extracted nor loaded, or lets it go on (p_is_paused false). Safe to repeat.
--- Nothing is lost meanwhile: extraction goes on from its watermark. apply_batch is not refused to who calls it.
--- Errors: TM002 unknown dimension.
 create or replace function tidemark.pause_dimension(
     p_dimension_name text,
     p_is_paused boolean
@@ -10,6 +7,9 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Pauses a dimension, so that it is neither extracted nor loaded, or lets it go on (p_is_paused false). Safe to repeat.
+-- Nothing is lost meanwhile: extraction goes on from its watermark. apply_batch is not refused to who calls it.
+-- Errors: TM002 unknown dimension.
 begin
     perform tidemark._assert_dimension_known(p_dimension_name);
 

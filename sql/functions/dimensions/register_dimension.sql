@@ -1,8 +1,3 @@
--- Registers a history table and its mapping, so that apply_batch can write it and the checks can read it.
--- p_columns is a JSON array of {"source", "history", "role"}, in the order of the history table. p_no_overlap adds an exclusion
--- constraint that forbids versions which overlap, at twice the cost of a batch. tidemark.declare_deletes says what deletes may be.
--- Run once, from the migration that creates the history table. Locks the list of dimensions.
--- Errors: TM007 the registration cannot work; the message says which column or rule.
 create or replace function tidemark.register_dimension(
     p_dimension_name text,
     p_source_schema text,
@@ -21,6 +16,11 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Registers a history table and its mapping, so that apply_batch can write it and the checks can read it.
+-- p_columns is a JSON array of {"source", "history", "role"}, in the order of the history table. p_no_overlap adds an exclusion
+-- constraint that forbids versions which overlap, at twice the cost of a batch. tidemark.declare_deletes says what deletes may be.
+-- Run once, from the migration that creates the history table. Locks the list of dimensions.
+-- Errors: TM007 the registration cannot work; the message says which column or rule.
 begin
     lock table tidemark.dimensions in share row exclusive mode;
 
@@ -58,5 +58,50 @@ begin
         perform tidemark._forbid_overlap(p_dimension_name);
     end if;
     perform tidemark._create_versions_view();
+end;
+$$;
+
+create or replace function tidemark._forbid_overlap(
+    p_dimension_name text
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- Gives a history table an exclusion constraint: no two versions of a key may be valid at one time. The check of
+-- sql/checks/scd2 finds such versions afterwards; this constraint does not let them in. It needs the extension btree_gist.
+-- Errors: TM007 where the extension cannot be had, a key has a type that GiST does not know, or versions overlap already.
+declare
+    v_statement text;
+    v_reason text;
+begin
+    select format(
+        'alter table %s add constraint %I exclude using gist (%s, %s(valid_from, valid_to) with &&)',
+        d.history_relation, 'no_two_versions_of_' || d.dimension_name || '_overlap',
+        string_agg(format('%I with =', c.history_column), ', ' order by c.ordinal),
+        max(case when a.atttypid = 'timestamp'::regtype then 'tsrange' else 'tstzrange' end)
+    )
+    into v_statement
+    from tidemark.dimensions as d
+    join tidemark.dimension_columns as c on c.dimension_name = d.dimension_name and c.column_role = 'business key'
+    join pg_attribute as a on a.attrelid = d.history_relation and a.attname = 'valid_from'
+    where d.dimension_name = p_dimension_name
+    group by d.history_relation, d.dimension_name;
+
+    begin
+        create extension if not exists btree_gist with schema public;
+        execute v_statement;
+    exception
+        when undefined_file or feature_not_supported or insufficient_privilege or undefined_object or exclusion_violation then
+            v_reason := sqlerrm;
+    end;
+    if v_reason is not null then
+        raise exception using
+            errcode = 'TM007',
+            message = format('overlap cannot be forbidden: %s', v_reason),
+            detail = format('dimension=%s', p_dimension_name),
+            hint = 'install the extension btree_gist, or register without p_no_overlap';
+    end if;
 end;
 $$;

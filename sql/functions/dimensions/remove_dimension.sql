@@ -1,7 +1,3 @@
--- Takes a dimension out: its mapping, its ledger, what comparisons found and the changes kept aside. The history table stays, as a table
--- like any other, unless p_drop_history: then it goes, with its current view and as-of function, if nothing else depends on it.
--- Waits for a loader of the dimension to end its batch; locks the list of dimensions. Returns the name of the history table.
--- Errors: TM002 unknown dimension; TM013 something of somebody else depends on the history, and nothing is changed.
 create or replace function tidemark.remove_dimension(
     p_dimension_name text,
     p_drop_history boolean default false
@@ -11,6 +7,10 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Takes a dimension out: its mapping, its ledger, what comparisons found and the changes kept aside. The history table stays, as a table
+-- like any other, unless p_drop_history: then it goes, with its current view and as-of function, if nothing else depends on it.
+-- Waits for a loader of the dimension to end its batch; locks the list of dimensions. Returns the name of the history table.
+-- Errors: TM002 unknown dimension; TM013 something of somebody else depends on the history, and nothing is changed.
 declare
     v_history regclass;
     v_history_name text;

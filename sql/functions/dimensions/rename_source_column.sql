@@ -1,7 +1,3 @@
--- Follows a column that was renamed at the source: the mapping, and what is kept aside by source column, take the new name.
--- The history column keeps its own, and batches from before the rename still load (tidemark._with_present_names).
--- Run once, from a migration. Rewrites the absorbed and rejected changes of the dimension.
--- Errors: TM007 where the mapping has no such column, or has the new name already.
 create or replace function tidemark.rename_source_column(
     p_dimension_name text,
     p_from text,
@@ -12,6 +8,10 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Follows a column that was renamed at the source: the mapping, and what is kept aside by source column, take the new name.
+-- The history column keeps its own, and batches from before the rename still load (tidemark._with_present_names).
+-- Run once, from a migration. Rewrites the absorbed and rejected changes of the dimension.
+-- Errors: TM007 where the mapping has no such column, or has the new name already.
 begin
     perform tidemark._lock_dimension(p_dimension_name, '');
     if exists (

@@ -1,6 +1,3 @@
--- Notes that the source no longer has a column: extraction stops asking for it, history keeps what it has, and batches that
--- were written while it was there still load. With p_is_retired false it is back. Safe to repeat.
--- Errors: TM002 unknown dimension; TM007 the column is not mapped, or history cannot do without it.
 create or replace function tidemark.retire_source_column(
     p_dimension_name text,
     p_source_column text,
@@ -11,6 +8,9 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Notes that the source no longer has a column: extraction stops asking for it, history keeps what it has, and batches that
+-- were written while it was there still load. With p_is_retired false it is back. Safe to repeat.
+-- Errors: TM002 unknown dimension; TM007 the column is not mapped, or history cannot do without it.
 declare
     v_role text;
     v_required text;

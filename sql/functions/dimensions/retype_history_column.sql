@@ -1,7 +1,3 @@
--- Gives a history column another type, one that holds what it holds already and prints it the same: wider, or text.
--- A view of your own that shows the column must be dropped before and made anew after it; tidemark.versions is looked after.
--- Rewrites the history table, which is locked meanwhile. Run once, from a migration.
--- Errors: TM002 unknown dimension; TM007 the column is not mapped, or a value would print otherwise; 2BP01 a view shows it.
 create or replace function tidemark.retype_history_column(
     p_dimension_name text,
     p_history_column text,
@@ -12,6 +8,10 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Gives a history column another type, one that holds what it holds already and prints it the same: wider, or text.
+-- A view of your own that shows the column must be dropped before and made anew after it; tidemark.versions is looked after.
+-- Rewrites the history table, which is locked meanwhile. Run once, from a migration.
+-- Errors: TM002 unknown dimension; TM007 the column is not mapped, or a value would print otherwise; 2BP01 a view shows it.
 declare
     v_history regclass;
     v_spoilt bigint;

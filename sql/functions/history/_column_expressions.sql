@@ -1,14 +1,3 @@
--- How each mapped column that history stores is read from a batch, compared and printed: one row a column.
--- A domain is looked through to the type and modifier beneath it.
--- Inside the statement of tidemark._apply_statement a column is called value_1, value_2, ...: no name can collide there.
---   read_type        type in which json_to_recordset reads it: types that round silently without their modifier, json as text
---                    (else the quotes stay), timestamps with their offset (else it is dropped)
---   stored           expression over c that turns what was read into the history column's type
---   fits             condition over c: storing it loses nothing
---   compare_change   expression over c, and compare_history over h, whose equality means that PostgreSQL prints the same text:
---                    collation C, because a column's own collation would not compare with what was read, or call two texts equal
---   printed          expression over l that prints it as a batch file does
---   may_be_missing   whether there are, or may be, batches without the column
 create or replace function tidemark._column_expressions(
     p_dimension_name text
 )
@@ -30,6 +19,17 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- How each mapped column that history stores is read from a batch, compared and printed: one row a column.
+-- A domain is looked through to the type and modifier beneath it.
+-- Inside the statement of tidemark._apply_statement a column is called value_1, value_2, ...: no name can collide there.
+--   read_type        type in which json_to_recordset reads it: types that round silently without their modifier, json as text
+--                    (else the quotes stay), timestamps with their offset (else it is dropped)
+--   stored           expression over c that turns what was read into the history column's type
+--   fits             condition over c: storing it loses nothing
+--   compare_change   expression over c, and compare_history over h, whose equality means that PostgreSQL prints the same text:
+--                    collation C, because a column's own collation would not compare with what was read, or call two texts equal
+--   printed          expression over l that prints it as a batch file does
+--   may_be_missing   whether there are, or may be, batches without the column
 with recursive named as (
     select
         c.ordinal, c.source_column, c.history_column, c.column_role, c.may_be_missing,

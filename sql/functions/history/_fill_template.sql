@@ -1,5 +1,3 @@
--- Replaces every {name} of a template by the fragment of that name, in a single pass: a fragment is never searched again,
--- so that a column called "{history}" does no harm. A name without a fragment makes the result null.
 create or replace function tidemark._fill_template(
     p_template text,
     p_fragments json
@@ -9,6 +7,8 @@ language sql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
+-- Replaces every {name} of a template by the fragment of that name, in a single pass: a fragment is never searched again,
+-- so that a column called "{history}" does no harm. A name without a fragment makes the result null.
 select case
     when bool_and(f.fragment is not null) then string_agg(f.fragment, '' order by f.place)
 end

@@ -1,5 +1,3 @@
--- The rules that a history table makes for its mapped columns, beyond their types: one row for each check constraint.
--- A rule that speaks of Tidemark's own columns too (valid_from, ...) is no rule for a change.
 create or replace function tidemark._history_rules(
     p_dimension_name text
 )
@@ -12,6 +10,8 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- The rules that a history table makes for its mapped columns, beyond their types: one row for each check constraint.
+-- A rule that speaks of Tidemark's own columns too (valid_from, ...) is no rule for a change.
 select
     r.conname, case when cardinality(r.conkey) = 1 then min(c.source_column) end, pg_get_expr(r.conbin, r.conrelid)
 from tidemark.dimensions as d

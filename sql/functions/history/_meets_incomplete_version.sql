@@ -1,6 +1,3 @@
--- Whether a change of this batch meets, as its key's last version, one that came from a batch without some mapped column:
--- such a version takes the column's first value in place, which only tidemark._converge_statement knows how to do.
--- Asked only where a column may be missing at all; looks up one version a change.
 create or replace function tidemark._meets_incomplete_version(
     p_dimension_name text,
     p_changes json
@@ -10,6 +7,9 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- Whether a change of this batch meets, as its key's last version, one that came from a batch without some mapped column:
+-- such a version takes the column's first value in place, which only tidemark._converge_statement knows how to do.
+-- Asked only where a column may be missing at all; looks up one version a change.
 declare
     v_meets boolean;
 begin

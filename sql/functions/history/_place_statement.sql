@@ -1,5 +1,3 @@
--- The statement that gives versions their new times which tidemark._converge_statement has parked, written for a dimension.
--- Parameters: $1 a json array of {"version", "parked", "takes_effect", "ends"}. By now nothing else is where they belong.
 create or replace function tidemark._place_statement(
     p_dimension_name text
 )
@@ -8,6 +6,8 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- The statement that gives versions their new times which tidemark._converge_statement has parked, written for a dimension.
+-- Parameters: $1 a json array of {"version", "parked", "takes_effect", "ends"}. By now nothing else is where they belong.
 select tidemark._fill_template(
     $statement$
 update {history} as h

@@ -1,5 +1,3 @@
--- The name of a type with its modifier, as PostgreSQL prints it; a domain is looked through to the type beneath it.
--- Null for null. Types outside pg_catalog are printed with their schema.
 create or replace function tidemark._undomained_type(
     p_type_id oid,
     p_modifier integer
@@ -9,6 +7,8 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- The name of a type with its modifier, as PostgreSQL prints it; a domain is looked through to the type beneath it.
+-- Null for null. Types outside pg_catalog are printed with their schema.
 with recursive step as (
     select p_type_id as type_id, p_modifier as modifier, 1 as depth
     union all

@@ -1,5 +1,3 @@
--- What writes history waits for a lock first and looks at the ledger then: a snapshot older than the lock would miss batches.
--- Errors: TM006 in any isolation level but read committed.
 create or replace function tidemark._assert_read_committed(
     p_function_name text
 )
@@ -8,6 +6,8 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- What writes history waits for a lock first and looks at the ledger then: a snapshot older than the lock would miss batches.
+-- Errors: TM006 in any isolation level but read committed.
 begin
     if current_setting('transaction_isolation') <> 'read committed' then
         raise exception using

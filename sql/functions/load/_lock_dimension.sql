@@ -1,6 +1,3 @@
--- Makes loaders of one history queue, until the transaction ends. A batch of the whole table takes the dimension for
--- itself; a batch of a shard shares it with other shards and takes its shard. The ledger's key is the real guarantee:
--- the lock turns collisions into waiting.
 create or replace function tidemark._lock_dimension(
     p_dimension_name text,
     p_shard text
@@ -10,6 +7,9 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Makes loaders of one history queue, until the transaction ends. A batch of the whole table takes the dimension for
+-- itself; a batch of a shard shares it with other shards and takes its shard. The ledger's key is the real guarantee:
+-- the lock turns collisions into waiting.
 declare
     v_dimension bigint := hashtextextended('tidemark.dimension ' || p_dimension_name, 0);
 begin

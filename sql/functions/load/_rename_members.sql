@@ -1,5 +1,3 @@
--- A JSON object in which some members have other names, in their places and with their values as they stand. All at once: two
--- members may take each other's name.
 create or replace function tidemark._rename_members(
     p_object json,
     p_from text [],
@@ -11,6 +9,8 @@ immutable
 strict
 set search_path = pg_catalog, pg_temp
 as $$
+-- A JSON object in which some members have other names, in their places and with their values as they stand. All at once: two
+-- members may take each other's name.
 select format('{%s}', string_agg(
     format('%s:%s', to_json(coalesce(p_to[array_position(p_from, e.name)], e.name)), e.value), ',' order by e.place
 ))::json

@@ -1,7 +1,3 @@
--- Applies one batch document to its history: {"batch_metadata": {...}, "changes": [...]}.
--- See tidemark.apply_batch_parts, which does it: safe to repeat, a change that cannot be applied stops no other, and loaders queue.
--- Runs with the rights of its owner: a role that may execute it needs no right on any table.
--- Errors: TM001 not a batch, and those of tidemark.apply_batch_parts.
 create or replace function tidemark.apply_batch(
     p_batch json
 )
@@ -19,6 +15,10 @@ volatile
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+-- Applies one batch document to its history: {"batch_metadata": {...}, "changes": [...]}.
+-- See tidemark.apply_batch_parts, which does it: safe to repeat, a change that cannot be applied stops no other, and loaders queue.
+-- Runs with the rights of its owner: a role that may execute it needs no right on any table.
+-- Errors: TM001 not a batch, and those of tidemark.apply_batch_parts.
 declare
     v_member record;
     v_metadata json;

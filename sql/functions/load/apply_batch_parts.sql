@@ -1,13 +1,3 @@
--- Applies one batch to its history, in whatever order batches come, and writes its row of the ledger in the same transaction.
--- Takes the two members of a batch document, batch_metadata and changes, each by itself: a loader that has them apart need not put
--- them together only for tidemark.apply_batch to part them again.
--- Safe to repeat: the ledger knows a batch by its name and checksum, and answers already_applied.
--- A change that cannot be applied is set aside in tidemark.rejected_changes and stops no other.
--- Takes a transaction-level advisory lock on the dimension (a shard: shared, and its own), so that loaders queue. Where a row may move
--- from shard to shard (shard_layout.by_key is false) a batch counts as one of the whole table, for the lock and for the order.
--- Runs with the rights of its owner: a role that may execute it needs no right on any table.
--- Errors: TM001 not a batch, TM002 unknown table, TM003 fork, TM004 an unmapped column, TM006 isolation level, TM008 checksum,
--- TM018 captured before what was pruned.
 create or replace function tidemark.apply_batch_parts(
     p_metadata json,
     p_changes json
@@ -31,6 +21,16 @@ set intervalstyle = 'postgres'
 set extra_float_digits = 1
 set bytea_output = 'hex'
 as $$
+-- Applies one batch to its history, in whatever order batches come, and writes its row of the ledger in the same transaction.
+-- Takes the two members of a batch document, batch_metadata and changes, each by itself: a loader that has them apart need not put
+-- them together only for tidemark.apply_batch to part them again.
+-- Safe to repeat: the ledger knows a batch by its name and checksum, and answers already_applied.
+-- A change that cannot be applied is set aside in tidemark.rejected_changes and stops no other.
+-- Takes a transaction-level advisory lock on the dimension (a shard: shared, and its own), so that loaders queue. Where a row may move
+-- from shard to shard (shard_layout.by_key is false) a batch counts as one of the whole table, for the lock and for the order.
+-- Runs with the rights of its owner: a role that may execute it needs no right on any table.
+-- Errors: TM001 not a batch, TM002 unknown table, TM003 fork, TM004 an unmapped column, TM006 isolation level, TM008 checksum,
+-- TM018 captured before what was pruned.
 #variable_conflict use_column
 declare
     v_started timestamptz := clock_timestamp();
@@ -91,3 +91,398 @@ end;
 $$;
 
 revoke execute on function tidemark.apply_batch_parts (json, json) from public;
+
+create or replace function tidemark._read_batch(
+    p_metadata json,
+    p_changes json,
+    out dimension_name text,
+    out shard text,
+    out batch_id text,
+    out sequence bigint,
+    out extracted_at timestamptz,
+    out change_count integer,
+    out previous_checksum text,
+    out checksum text,
+    out metadata json,
+    out columns json,
+    out changes json
+)
+returns record
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- Reads the frame of a batch: who it is, how many changes it must hold, and the changes as they came.
+-- Four fields are enough (batch_id, extracted_at, change_count, watermark); without "table" the batch belongs to orders.
+-- Errors: TM001 not a batch, or a field that is missing or cannot be read; TM002 its table is not registered;
+-- TM008 the change lines are not those the checksum was taken of.
+-- A batch may be large: its changes are handed on in a variable, never in a row of a query.
+declare
+    v_fault text;
+    v_named record;
+begin
+    metadata := p_metadata;
+    v_fault := case
+        when json_typeof(p_metadata) is distinct from 'object' then 'batch_metadata is missing or not an object'
+        when json_typeof(p_changes) is distinct from 'array' then 'changes is missing or not an array'
+        when nullif(p_metadata ->> 'batch_id', '') is null then 'batch_metadata has no batch_id'
+        when octet_length(p_metadata ->> 'batch_id') > 100 then 'batch_id is longer than 100 bytes'
+        when (p_metadata ->> 'change_count') is null or (p_metadata ->> 'change_count') !~ '^[0-9]{1,9}$'
+            then 'change_count is missing or not a whole number'
+        when (p_metadata ->> 'sequence') !~ '^[1-9][0-9]{0,17}$' then 'sequence is not a whole number from 1'
+        when (p_metadata ->> 'extracted_at') is null then 'batch_metadata has no extracted_at'
+        when (p_metadata ->> 'extracted_at') !~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}'
+            then 'extracted_at is not an ISO 8601 instant'
+    end;
+    if v_fault is null then
+        begin
+            extracted_at := (p_metadata ->> 'extracted_at')::timestamptz;
+        exception
+            when data_exception then
+                v_fault := format('extracted_at cannot be read: %s', sqlerrm);
+        end;
+    end if;
+    if v_fault is not null then
+        raise exception using
+            errcode = 'TM001',
+            message = format('the document is not a batch: %s', v_fault),
+            detail = format('batch=%s', coalesce(p_metadata ->> 'batch_id', '(none)')),
+            hint = 'docs/architecture.md describes the batch file';
+    end if;
+
+    dimension_name := coalesce(p_metadata ->> 'table', 'orders');
+    shard := coalesce(p_metadata ->> 'shard', '');
+    batch_id := p_metadata ->> 'batch_id';
+    sequence := (p_metadata ->> 'sequence')::bigint;
+    change_count := (p_metadata ->> 'change_count')::integer;
+    previous_checksum := p_metadata ->> 'previous_checksum';
+    checksum := tidemark.batch_checksum(p_changes);
+    if (p_metadata ->> 'checksum') <> checksum then
+        raise exception using
+            errcode = 'TM008',
+            message = 'the checksum does not fit the change lines',
+            detail = format('batch=%s stated=%s found=%s', batch_id, p_metadata ->> 'checksum', checksum),
+            hint = 'the file was altered after it was written: restore it, or extract again';
+    end if;
+    if not exists (select from tidemark.dimensions as d where d.dimension_name = _read_batch.dimension_name) then
+        raise exception using
+            errcode = 'TM002',
+            message = 'no dimension of that name is registered',
+            detail = format('batch=%s table=%s', batch_id, dimension_name),
+            hint = 'register it with a migration in migrations/dimensions, then run: npm run migrate';
+    end if;
+
+    v_named := tidemark._with_present_names(
+        dimension_name,
+        case when json_typeof(p_metadata -> 'history_columns') = 'object' then p_metadata -> 'history_columns' end,
+        extracted_at,
+        case when p_metadata ->> 'checksum' is not null then p_metadata -> 'columns' end,
+        p_changes
+    );
+    columns := v_named.p_columns;
+    changes := v_named.p_changes;
+end;
+$$;
+
+create or replace function tidemark._with_present_names(
+    p_dimension_name text,
+    p_history_columns json,
+    p_extracted_at timestamptz,
+    inout p_columns json,
+    inout p_changes json
+)
+returns record
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- A batch from before a rename at the source, with the names of today (tidemark._present_names): columns as it states them, and
+-- its changes. Any other batch comes back as it was. p_history_columns is what the batch says of its names, null where nothing.
+declare
+    v_names text [];
+    v_former text [];
+    v_present text [];
+begin
+    if not exists (select from tidemark.former_column_names as f where f.dimension_name = p_dimension_name) then
+        return;
+    end if;
+    -- A document from elsewhere does not state its columns: its first change that is no deletion shows them.
+    v_names := case
+        when p_columns is not null then array(select c.name from json_array_elements_text(p_columns) as c (name))
+        else array(
+            select k.name
+            from (
+                select e.change
+                from json_array_elements(p_changes) with ordinality as e (change, place)
+                where json_typeof(e.change) = 'object'
+                order by (e.change ->> 'operation_type') is not distinct from 'DELETE', e.place
+                limit 1
+            ) as e
+            cross join lateral json_object_keys(e.change) as k (name)
+        )
+    end;
+    select n.former_names, n.present_names
+    into v_former, v_present
+    from tidemark._present_names(p_dimension_name, v_names, p_history_columns, p_extracted_at) as n;
+    if v_former is null then
+        return;
+    end if;
+    p_columns := (
+        select json_agg(coalesce(v_present[array_position(v_former, c.name)], c.name) order by c.place)
+        from json_array_elements_text(p_columns) with ordinality as c (name, place)
+    );
+    p_changes := (
+        select json_agg(
+            case when json_typeof(e.change) = 'object' then tidemark._rename_members(e.change, v_former, v_present) else e.change end
+            order by e.place
+        )
+        from json_array_elements(p_changes) with ordinality as e (change, place)
+    );
+end;
+$$;
+
+create or replace function tidemark._present_names(
+    p_dimension_name text,
+    p_names text [],
+    p_history_columns json,
+    p_extracted_at timestamptz,
+    out former_names text [],
+    out present_names text []
+)
+returns record
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- Which columns of a batch have another name today: the names they have in it, and those in tidemark.dimension_columns.
+-- A batch says which history columns its names meant (history_columns): so a name that was given to another column since is told
+-- from the one it is now, whatever the order of loading. Times, and documents from elsewhere, go by the names alone: a former name
+-- counts where the batch has it and has not the present one; where it is a mapped or ignored column of its own by now, only if the
+-- batch was extracted before the mapping followed the rename.
+with meant as (
+    select m.name, c.source_column as present_name
+    from json_each_text(p_history_columns) as m (name, history_column)
+    join tidemark.dimension_columns as c
+        on c.dimension_name = p_dimension_name and c.history_column = m.history_column and c.column_role not like '% time'
+    where m.name = any (p_names)
+),
+guessed as (
+    select distinct on (f.former_name) f.former_name as name, f.source_column as present_name
+    from tidemark.former_column_names as f
+    where f.dimension_name = p_dimension_name and f.former_name = any (p_names) and f.source_column <> all (p_names)
+        and f.former_name not in (select m.name from meant as m)
+        and (
+            p_extracted_at < f.renamed_at
+            or not exists (
+                select
+                from tidemark.dimension_columns as c
+                where c.dimension_name = p_dimension_name and c.source_column = f.former_name
+                union all
+                select
+                from tidemark.ignored_columns as i
+                where i.dimension_name = p_dimension_name and i.source_column = f.former_name
+            )
+        )
+    order by f.former_name, f.renamed_at
+),
+named as (
+    select m.name, m.present_name from meant as m
+    union all
+    select g.name, g.present_name from guessed as g
+)
+select array_agg(n.name order by n.name), array_agg(n.present_name order by n.name)
+from named as n
+where n.name <> n.present_name;
+$$;
+
+create or replace function tidemark._is_already_applied(
+    p_dimension_name text,
+    p_shard text,
+    p_batch_id text,
+    p_sequence bigint,
+    p_checksum text
+)
+returns boolean
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- Looks a batch up in the ledger: true where it is there with the same content.
+-- Errors: TM003 where its name (in whatever shard of the table) or its place in the chain is there with other content: two writers made
+-- two truths.
+declare
+    v_applied record;
+begin
+    select b.batch_id, b.shard, b.sequence, b.checksum into v_applied
+    from tidemark.batches as b
+    where b.dimension_name = p_dimension_name
+        and (b.batch_id = p_batch_id or (b.shard = p_shard and b.sequence = p_sequence))
+    order by b.batch_id = p_batch_id desc
+    limit 1;
+
+    if not found then
+        return false;
+    end if;
+    if v_applied.batch_id = p_batch_id
+        and v_applied.shard = p_shard
+        and v_applied.checksum = p_checksum
+        and v_applied.sequence is not distinct from p_sequence
+    then
+        return true;
+    end if;
+    raise exception using
+        errcode = 'TM003',
+        message = 'the batch is a fork: the ledger holds another one in its place',
+        detail = format(
+            'table=%s batch=%s%s sequence=%s checksum=%s; ledger: batch=%s%s sequence=%s checksum=%s',
+            p_dimension_name, p_batch_id, ' shard=' || nullif(p_shard, ''), p_sequence, p_checksum,
+            v_applied.batch_id, ' shard=' || nullif(v_applied.shard, ''), v_applied.sequence, v_applied.checksum
+        ),
+        hint = 'find out who else writes this change log; the batch that is in the ledger is the one that counts';
+end;
+$$;
+
+create or replace function tidemark._assert_not_pruned(
+    p_dimension_name text,
+    p_batch_id text,
+    p_extracted_at timestamptz
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- A batch captured before absorbed changes were pruned could need one of them: it is refused, so that history is never wrong for it.
+-- Batches of the chains never are: pruning stops where they stand.
+-- Errors: TM018.
+declare
+    v_before timestamptz := (select d.pruned_before from tidemark.dimensions as d where d.dimension_name = p_dimension_name);
+begin
+    if p_extracted_at < v_before then
+        raise exception using
+            errcode = 'TM018',
+            message = 'the batch was captured before the moment up to which absorbed changes were pruned',
+            detail = format('table=%s batch=%s extracted_at=%s pruned_before=%s', p_dimension_name, p_batch_id, p_extracted_at, v_before),
+            hint = 'move the waiting batch files into processed/ of their chain, with every other batch there, and rebuild';
+    end if;
+end;
+$$;
+
+create or replace function tidemark._batch_columns(
+    p_dimension_name text,
+    p_batch_id text,
+    p_stated json,
+    p_changes json
+)
+returns text []
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- The source columns that the changes of a batch have, deletes apart: null where there are none but deletes. A batch that
+-- Tidemark wrote states them once (p_stated); in any other document every change is looked at.
+-- Errors: TM004 where the batch states a column that is not mapped, which would be lost without a word, or not its key.
+declare
+    v_columns text [];
+    v_column text;
+    v_fault text;
+begin
+    if p_stated is null then
+        select array_agg(distinct k.name order by k.name)
+        into v_columns
+        from json_array_elements(p_changes) as e (change)
+        cross join lateral json_object_keys(e.change) as k (name)
+        where json_typeof(e.change) = 'object' and (e.change ->> 'operation_type') is distinct from 'DELETE'
+            and k.name not in ('operation_type', 'cdc_timestamp', 'extracted_at');
+        return v_columns;
+    end if;
+
+    select array_agg(s.name) into v_columns from json_array_elements_text(p_stated) as s (name);
+    select f.column_name, f.fault
+    into v_column, v_fault
+    from (
+        select s.name, 'is not mapped to history'
+        from unnest(v_columns) as s (name)
+        where s.name not in ('operation_type', 'cdc_timestamp', 'extracted_at') and not exists (
+            select from tidemark.dimension_columns as c where c.dimension_name = p_dimension_name and c.source_column = s.name
+        )
+        union all
+        select c.source_column, 'is missing'
+        from tidemark.dimension_columns as c
+        where c.dimension_name = p_dimension_name and c.column_role = 'business key' and c.source_column <> all (coalesce(v_columns, '{}'))
+    ) as f (column_name, fault)
+    order by f.column_name
+    limit 1;
+
+    if found then
+        raise exception using
+            errcode = 'TM004',
+            message = format('the batch cannot be applied: its column %s %s', v_column, v_fault),
+            detail = format('table=%s batch=%s column=%s', p_dimension_name, p_batch_id, v_column),
+            hint = 'map the column in a migration in migrations/dimensions, then load again';
+    end if;
+    return v_columns;
+end;
+$$;
+
+create or replace function tidemark._note_missing_columns(
+    p_dimension_name text,
+    p_columns text []
+)
+returns void
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- Remembers of mapped columns that a batch came without them, so that statements look for versions that lack a value.
+update tidemark.dimension_columns as c
+set may_be_missing = true
+where c.dimension_name = p_dimension_name
+    and c.column_role in ('tracked', 'untracked')
+    and not c.may_be_missing
+    and c.source_column <> all (p_columns);
+$$;
+
+create or replace function tidemark._is_in_order(
+    p_dimension_name text,
+    p_shard text,
+    p_batch_id text,
+    p_sequence bigint,
+    p_extracted_at timestamptz
+)
+returns boolean
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- One look at the ledger: was this batch captured after all that is loaded? Of batches captured at one instant the greater
+-- sequence is the later one, a document from outside the chain is later than those of the chain, and else the greater name.
+-- A shard looks at itself, at batches of the whole table, and at shards of other layouts, which may have had its keys; the whole table
+-- looks at every shard. Shards of its own layout have none of its keys.
+-- Looks at the newest batch of each shard and at no other, however long the ledger is.
+with recursive shards as (
+    select min(b.shard) as shard from tidemark.batches as b where b.dimension_name = p_dimension_name
+    union all
+    select (select min(b.shard) from tidemark.batches as b where b.dimension_name = p_dimension_name and b.shard > s.shard)
+    from shards as s
+    where s.shard is not null
+),
+newest as (
+    select n.*
+    from shards as s
+    cross join lateral (
+        select b.extracted_at, coalesce(b.sequence, 9223372036854775807) as sequence,
+            b.batch_id collate "C" as batch_id, b.shard collate "C" as shard
+        from tidemark.batches as b
+        where b.dimension_name = p_dimension_name and b.shard = s.shard
+        order by b.extracted_at desc, b.sequence desc nulls first, b.batch_id collate "C" desc
+        limit 1
+    ) as n
+    where s.shard = p_shard or tidemark._shard_layout(s.shard) <> tidemark._shard_layout(p_shard)
+)
+select coalesce(bool_and(
+    (n.extracted_at, n.sequence, n.batch_id, n.shard)
+    < (p_extracted_at, coalesce(p_sequence, 9223372036854775807), p_batch_id collate "C", p_shard collate "C")
+), true)
+from newest as n;
+$$;

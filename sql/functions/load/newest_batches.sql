@@ -1,5 +1,3 @@
--- The newest batch of every chain of a table: one row a shard, that of the whole table first. How the table was sharded last is what
--- the row with the latest extracted_at says. Looks at one batch a shard, however long the ledger is.
 create or replace function tidemark.newest_batches(
     p_dimension_name text
 )
@@ -16,6 +14,8 @@ stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
+-- The newest batch of every chain of a table: one row a shard, that of the whole table first. How the table was sharded last is what
+-- the row with the latest extracted_at says. Looks at one batch a shard, however long the ledger is.
 with recursive shards as (
     select min(b.shard) as shard from tidemark.batches as b where b.dimension_name = p_dimension_name
     union all

@@ -1,7 +1,3 @@
--- What this transaction has done to one history so far, by example: the first p_limit rows of each kind, with their values cut short.
--- For a dry run, which applies batches or retries what was rejected, asks, and rolls back. opened and altered are versions, absorbed and
--- rejected are changes; a version is altered when it was there before and was closed, moved or overwritten.
--- Rows are told by their transaction, which holds the dimension.
 create or replace function tidemark.transaction_effects(
     p_dimension_name text,
     p_limit integer
@@ -22,6 +18,10 @@ security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
+-- What this transaction has done to one history so far, by example: the first p_limit rows of each kind, with their values cut short.
+-- For a dry run, which applies batches or retries what was rejected, asks, and rolls back. opened and altered are versions, absorbed and
+-- rejected are changes; a version is altered when it was there before and was closed, moved or overwritten.
+-- Rows are told by their transaction, which holds the dimension.
 #variable_conflict use_column
 declare
     v_effects text := tidemark._fill_template(
@@ -74,3 +74,21 @@ end;
 $$;
 
 revoke execute on function tidemark.transaction_effects (text, integer) from public;
+
+create or replace function tidemark._shown_values(
+    p_object json,
+    p_names text []
+)
+returns text
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+-- The values of some members of a JSON object for a person to read: name=value, each value cut after 40 characters.
+select string_agg(
+    format('%s=%s', e.name, case when length(e.value) > 40 then left(e.value, 40) || '...' else coalesce(e.value, 'null') end),
+    ', ' order by e.place
+)
+from json_each_text(case when json_typeof(p_object) = 'object' then p_object end) with ordinality as e (name, value, place)
+where e.name = any (p_names);
+$$;

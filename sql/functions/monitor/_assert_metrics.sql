@@ -1,6 +1,3 @@
--- Refuses what a run reports where indicators and alerts could not read it, because one bad row would silence them all:
--- a run must not be able to hide the others. They read what is cast here; anything else a run may say as it likes.
--- Errors: TM021, with what cannot be read.
 create or replace function tidemark._assert_metrics(
     p_performance_metrics jsonb
 )
@@ -10,6 +7,9 @@ stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
+-- Refuses what a run reports where indicators and alerts could not read it, because one bad row would silence them all:
+-- a run must not be able to hide the others. They read what is cast here; anything else a run may say as it likes.
+-- Errors: TM021, with what cannot be read.
 declare
     v_fault text;
 begin

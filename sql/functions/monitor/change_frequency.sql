@@ -1,4 +1,3 @@
--- How often the rows of a dimension change: how many keys have one version, two, three, ... Reads the whole history.
 create or replace function tidemark.change_frequency(
     p_dimension_name text
 )
@@ -10,6 +9,7 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- How often the rows of a dimension change: how many keys have one version, two, three, ... Reads the whole history.
 #variable_conflict use_column
 begin
     return query

@@ -1,6 +1,3 @@
--- How many sessions the warehouse server has of those it allows, and how many of them are Tidemark's.
--- Whoever may not see what kind of session another role's is (loader and analyst may not) counts those that have a database and a user:
--- sessions of clients, and now and then a parallel worker of one.
 create or replace function tidemark.connection_kpis()
 returns table (
     connections bigint,
@@ -12,6 +9,9 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- How many sessions the warehouse server has of those it allows, and how many of them are Tidemark's.
+-- Whoever may not see what kind of session another role's is (loader and analyst may not) counts those that have a database and a user:
+-- sessions of clients, and now and then a parallel worker of one.
 select
     count(*), count(*) filter (where a.application_name like 'tidemark %'), s.allowed,
     count(*)::double precision / s.allowed

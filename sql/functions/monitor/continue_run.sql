@@ -1,7 +1,3 @@
--- Notes what a run has measured so far, and its session, which is another one after a restart of the warehouse: a run that was
--- taken for dead meanwhile is running again. Returns whether the run is known; after a restore of the warehouse it may not be.
--- Runs with the rights of its owner, so that who may execute it needs none on the table.
--- Errors: TM021 where indicators could not read what the run reports.
 create or replace function tidemark.continue_run(
     p_run_id text,
     p_performance_metrics jsonb
@@ -13,6 +9,10 @@ security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
+-- Notes what a run has measured so far, and its session, which is another one after a restart of the warehouse: a run that was
+-- taken for dead meanwhile is running again. Returns whether the run is known; after a restore of the warehouse it may not be.
+-- Runs with the rights of its owner, so that who may execute it needs none on the table.
+-- Errors: TM021 where indicators could not read what the run reports.
 begin
     perform tidemark._assert_metrics(p_performance_metrics);
     update public.pipeline_metadata as r

@@ -1,5 +1,3 @@
--- Where each dimension stands: its versions and its last batch. One row a dimension, also of one without history.
--- Reads every history once; of the ledger it looks at one batch a shard, however long it is.
 create or replace function tidemark.dimension_status()
 returns table (
     dimension_name text,
@@ -13,6 +11,8 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- Where each dimension stands: its versions and its last batch. One row a dimension, also of one without history.
+-- Reads every history once; of the ledger it looks at one batch a shard, however long it is.
 #variable_conflict use_column
 begin
     return query

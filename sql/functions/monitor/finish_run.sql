@@ -1,6 +1,3 @@
--- Notes how a run of the pipeline ended and what it measured. Repeating it changes nothing: only a running run is closed.
--- Runs with the rights of its owner, so that who may execute it needs none on the table.
--- Errors: TM021 where indicators could not read what the run reports.
 create or replace function tidemark.finish_run(
     p_run_id text,
     p_status text,
@@ -13,6 +10,9 @@ security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
+-- Notes how a run of the pipeline ended and what it measured. Repeating it changes nothing: only a running run is closed.
+-- Runs with the rights of its owner, so that who may execute it needs none on the table.
+-- Errors: TM021 where indicators could not read what the run reports.
 begin
     perform tidemark._assert_metrics(p_performance_metrics);
     update public.pipeline_metadata as r

@@ -1,4 +1,3 @@
--- How many versions a history holds: all, current and historical. Reads the whole history.
 create or replace function tidemark.history_summary(
     p_dimension_name text
 )
@@ -12,6 +11,7 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- How many versions a history holds: all, current and historical. Reads the whole history.
 begin
     return query
     select

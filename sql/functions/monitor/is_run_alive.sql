@@ -1,5 +1,3 @@
--- Whether the session that a running row of pipeline_metadata names is still there.
--- A role that may not see when other sessions began has to believe their process number alone.
 create or replace function tidemark.is_run_alive(
     p_performance_metrics jsonb
 )
@@ -8,6 +6,8 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- Whether the session that a running row of pipeline_metadata names is still there.
+-- A role that may not see when other sessions began has to believe their process number alone.
 select exists (
     select
     from pg_stat_activity as a

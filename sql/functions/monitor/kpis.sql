@@ -1,6 +1,3 @@
--- The indicators of the pipeline over a window that ends at p_now: one row a dimension, and one with dimension_name null for all together.
--- From the ledger and what runs reported; its cost grows with the batches of the window, not with the ledger or what was ever compared.
--- The view tidemark.kpis shows it for the window in tidemark.monitoring, and comments every column.
 create or replace function tidemark.kpis(
     p_window interval,
     p_now timestamptz
@@ -28,6 +25,9 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- The indicators of the pipeline over a window that ends at p_now: one row a dimension, and one with dimension_name null for all together.
+-- From the ledger and what runs reported; its cost grows with the batches of the window, not with the ledger or what was ever compared.
+-- The view tidemark.kpis shows it for the window in tidemark.monitoring, and comments every column.
 with applied as materialized (
     select
         b.dimension_name, b.shard, b.batch_id, b.change_count, b.absorbed_changes,

@@ -1,5 +1,3 @@
--- The keys of a dimension with the most versions, first seen when, last changed when, and whether they still exist.
--- Reads the whole history.
 create or replace function tidemark.longest_histories(
     p_dimension_name text,
     p_keys integer
@@ -15,6 +13,8 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- The keys of a dimension with the most versions, first seen when, last changed when, and whether they still exist.
+-- Reads the whole history.
 #variable_conflict use_column
 begin
     return query

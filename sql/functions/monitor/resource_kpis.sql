@@ -1,5 +1,3 @@
--- What each run that is alive uses of its machine, as it reported after its last round: one row a run.
--- Shares are 0 to 1; of the processor, 1 is one core. A figure that its machine does not give is null.
 create or replace function tidemark.resource_kpis()
 returns table (
     pipeline_name text,
@@ -19,6 +17,8 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- What each run that is alive uses of its machine, as it reported after its last round: one row a run.
+-- Shares are 0 to 1; of the processor, 1 is one core. A figure that its machine does not give is null.
 select
     r.pipeline_name, r.run_id, r.performance_metrics ->> 'host', m.process_id, r.updated_at at time zone 'UTC',
     m.cpu_utilization, m.memory_bytes, m.memory_utilization,

@@ -1,8 +1,3 @@
--- Notes that a run of the pipeline began p_seconds_ago, and in which session, so that a check can tell a live run from a dead one.
--- A run whose session is gone is closed as interrupted. The caller keeps its session until tidemark.finish_run.
--- The age of the run is given and not its beginning, because the runner's clock may be another.
--- Runs with the rights of its owner, so that who may execute it needs none on the table.
--- Errors: TM021 where indicators could not read what the run reports.
 create or replace function tidemark.start_run(
     p_pipeline_name text,
     p_run_id text,
@@ -16,6 +11,11 @@ security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
+-- Notes that a run of the pipeline began p_seconds_ago, and in which session, so that a check can tell a live run from a dead one.
+-- A run whose session is gone is closed as interrupted. The caller keeps its session until tidemark.finish_run.
+-- The age of the run is given and not its beginning, because the runner's clock may be another.
+-- Runs with the rights of its owner, so that who may execute it needs none on the table.
+-- Errors: TM021 where indicators could not read what the run reports.
 declare
     v_now timestamp := clock_timestamp()::timestamp;
 begin

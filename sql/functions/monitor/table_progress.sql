@@ -1,9 +1,3 @@
--- How far each dimension has come, from what runs reported in the last day and from the ledger. Lag is the age of the moment up to which
--- history is known to hold everything: of the last poll where no batch waits, else of the newest batch that was applied (where none ever
--- was, of the registration). A table that is extracted by shards was polled when the last of its shards was; of one that has not been
--- polled at all nobody knows.
--- A dimension that is paused has no row: nothing is expected of it.
--- Extraction is expected while a run of "extract --watch" is under way, or was the last one and did not end on purpose.
 create or replace function tidemark.table_progress(
     p_now timestamptz
 )
@@ -22,6 +16,12 @@ stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
+-- How far each dimension has come, from what runs reported in the last day and from the ledger. Lag is the age of the moment up to which
+-- history is known to hold everything: of the last poll where no batch waits, else of the newest batch that was applied (where none ever
+-- was, of the registration). A table that is extracted by shards was polled when the last of its shards was; of one that has not been
+-- polled at all nobody knows.
+-- A dimension that is paused has no row: nothing is expected of it.
+-- Extraction is expected while a run of "extract --watch" is under way, or was the last one and did not end on purpose.
 with recent as materialized (
     select r.id, r.pipeline_name, r.updated_at, r.performance_metrics as metrics
     from public.pipeline_metadata as r

@@ -1,6 +1,3 @@
--- Looks at every change of a document that does not state its columns: each must have the columns that the others have.
--- Changes of one shape are looked at once.
--- Errors: TM004 where one of them has too many or too few; the caller then looks for those at fault.
 create or replace function tidemark._assert_columns_alike(
     p_batch tidemark.batches,
     p_changes json
@@ -10,6 +7,9 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- Looks at every change of a document that does not state its columns: each must have the columns that the others have.
+-- Changes of one shape are looked at once.
+-- Errors: TM004 where one of them has too many or too few; the caller then looks for those at fault.
 begin
     if exists (
         select

@@ -1,7 +1,3 @@
--- The members of a change that history does not know, and those it needs and does not find: one row each.
--- A column that is unknown would be lost without a word, and one that is missing would look like a null. What other changes of
--- its batch have (p_columns) a change must have too; what the whole batch came without is no fault. A DELETE needs its key only.
--- is_of_shape: every change with these members has the fault, whatever their values.
 create or replace function tidemark._column_faults(
     p_dimension_name text,
     p_change json,
@@ -16,6 +12,10 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- The members of a change that history does not know, and those it needs and does not find: one row each.
+-- A column that is unknown would be lost without a word, and one that is missing would look like a null. What other changes of
+-- its batch have (p_columns) a change must have too; what the whole batch came without is no fault. A DELETE needs its key only.
+-- is_of_shape: every change with these members has the fault, whatever their values.
 with present as (
     select k.name from json_object_keys(p_change) as k (name)
 ),

@@ -1,8 +1,3 @@
--- Tells the changes of a batch that can be applied from those that cannot. Runs only when a batch has already failed.
--- Changes of one shape are asked for their columns once. Halves what cannot be read until the bad ones stand alone, so that three
--- bad changes of ten thousand cost some forty probes; the others are judged in one statement each time.
--- Reads and writes no history: a change is good or bad by itself.
--- bad is a json array of {"change_line", "column_name", "value", "reason", "change"}; null where none is found.
 create or replace function tidemark._split_changes(
     p_batch tidemark.batches,
     p_changes json,
@@ -16,6 +11,11 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- Tells the changes of a batch that can be applied from those that cannot. Runs only when a batch has already failed.
+-- Changes of one shape are asked for their columns once. Halves what cannot be read until the bad ones stand alone, so that three
+-- bad changes of ten thousand cost some forty probes; the others are judged in one statement each time.
+-- Reads and writes no history: a change is good or bad by itself.
+-- bad is a json array of {"change_line", "column_name", "value", "reason", "change"}; null where none is found.
 declare
     v_probe text := tidemark._probe_statement(p_batch.dimension_name);
     v_changes json [];
@@ -90,5 +90,167 @@ begin
     from json_array_elements(p_changes) with ordinality as e (change, place)
     cross join lateral tidemark._find_fault(p_batch.dimension_name, e.change, p_batch.extracted_at, p_batch.columns) as f
     where e.place = any (v_bad);
+end;
+$$;
+
+create or replace function tidemark._probe_statement(
+    p_dimension_name text
+)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- The statement that reads changes as tidemark._apply_statement does and writes nothing, written for a dimension: it gives the
+-- places (from 1) of those that can be read and yet cannot stand in history by themselves, and raises an error at one that cannot
+-- be read.
+-- Parameters: $1 the changes (json array), $2 extracted_at of the batch.
+select tidemark._fill_template(
+    $statement$
+with change as materialized (
+    select c.place::integer, c.cdc_operation, c.cdc_timestamp,
+        coalesce(c.captured_at <> $2, false) as has_other_capture, not ({fits}) as would_be_rounded,
+        {stored_values}
+    from rows from (json_to_recordset($1) as (
+        {read_as}, operation_type text, cdc_timestamp timestamptz, extracted_at timestamptz
+    )) with ordinality as c ({values}, cdc_operation, cdc_timestamp, captured_at, place)
+)
+select coalesce(array_agg(c.place order by c.place), array[]::integer[])
+from change as c
+where c.cdc_operation is null or c.cdc_operation not in ('INSERT', 'UPDATE', 'DELETE')
+    or c.cdc_timestamp is null or c.has_other_capture or c.would_be_rounded or {key_is_null}
+    or (c.cdc_operation <> 'DELETE' and {cannot_stand})
+    $statement$,
+    tidemark._statement_fragments(p_dimension_name)
+);
+$$;
+
+create or replace function tidemark._find_fault(
+    p_dimension_name text,
+    p_change json,
+    p_extracted_at timestamptz,
+    p_columns text [],
+    out column_name text,
+    out value text,
+    out fault text
+)
+returns record
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- What keeps one change from being applied: the column at fault, its value and the reason; nulls where nothing does.
+-- The reading of each value is tried, because PostgreSQL 15 cannot say beforehand whether a text is valid for a type.
+-- p_columns are those of its batch. Runs only on changes that are known to be bad, which are few.
+declare
+    v_is_delete boolean;
+    v_value record;
+    v_is_null boolean;
+    v_fits boolean;
+begin
+    if json_typeof(p_change) is distinct from 'object' then
+        fault := format('it is not an object but %s', coalesce(json_typeof(p_change), 'null'));
+        return;
+    end if;
+    v_is_delete := (p_change ->> 'operation_type') is not distinct from 'DELETE';
+    select f.column_name, f.fault
+    into column_name, fault
+    from tidemark._column_faults(p_dimension_name, p_change, p_columns) as f
+    order by f.column_name
+    limit 1;
+    if found then
+        value := p_change ->> column_name;
+        return;
+    end if;
+
+    for v_value in
+        select e.source_column, e.value_name, e.read_type, e.stored, e.fits,
+            e.column_role = 'business key'
+                or (a.attnotnull and not v_is_delete and a.attidentity = '' and a.attgenerated = '') as is_required
+        from tidemark._column_expressions(p_dimension_name) as e
+        join tidemark.dimensions as d on d.dimension_name = p_dimension_name
+        join pg_attribute as a on a.attrelid = d.history_relation and a.attname = e.history_column
+        union all
+        select t.name, 'value_0', 'timestamptz', 'c.value_0', 'true', false
+        from (values ('cdc_timestamp'), ('extracted_at')) as t (name)
+    loop
+        column_name := v_value.source_column;
+        value := p_change ->> column_name;
+        begin
+            execute format(
+                'select (%s) is null as is_null, %s as fits from rows from (json_to_record($1) as (%I %s)) as c (%s)',
+                v_value.stored, v_value.fits, v_value.source_column, v_value.read_type, v_value.value_name
+            )
+            into v_is_null, v_fits using p_change;
+        exception
+            when others then
+                fault := sqlerrm;
+                return;
+        end;
+        fault := case
+            when v_value.is_required and v_is_null then format('%s is null or missing', column_name)
+            when not v_fits then format('%s would be rounded', column_name)
+        end;
+        if fault is not null then
+            return;
+        end if;
+    end loop;
+
+    select f.column_name, f.fault into column_name, fault from tidemark._broken_rule(p_dimension_name, p_change) as f;
+    if fault is null and (p_change ->> 'extracted_at')::timestamptz <> p_extracted_at then
+        column_name := 'extracted_at';
+        fault := 'extracted_at differs from that of its batch';
+    end if;
+    value := p_change ->> column_name;
+end;
+$$;
+
+create or replace function tidemark._broken_rule(
+    p_dimension_name text,
+    p_change json,
+    out column_name text,
+    out fault text
+)
+returns record
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- The first check constraint of the history table that a change would break, whose values can all be read; nulls where none.
+declare
+    v_rule record;
+    v_is_broken boolean;
+begin
+    if (p_change ->> 'operation_type') = 'DELETE' then
+        return;
+    end if;
+    for v_rule in
+        select r.* from tidemark._history_rules(p_dimension_name) as r order by r.rule_name
+    loop
+        begin
+            execute tidemark._fill_template(
+                $statement$
+select not coalesce(r.is_kept, true)
+from (
+    select ({rule}) as is_kept
+    from (
+        select {values_by_history}
+        from (select {stored_values} from rows from (json_to_record($1) as ({read_as})) as c ({values})) as c
+    ) as h
+) as r
+                $statement$,
+                (tidemark._statement_fragments(p_dimension_name)::jsonb || jsonb_build_object('rule', v_rule.expression))::json
+            )
+            into v_is_broken using p_change;
+            fault := case when v_is_broken then format('it violates check constraint "%s"', v_rule.rule_name) end;
+        exception
+            when others then
+                fault := format('check constraint "%s" cannot be evaluated: %s', v_rule.rule_name, sqlerrm);
+        end;
+        if fault is not null then
+            column_name := v_rule.source_column;
+            return;
+        end if;
+    end loop;
 end;
 $$;

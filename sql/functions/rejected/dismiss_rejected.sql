@@ -1,7 +1,3 @@
--- Takes a rejected change off the list of those that wait, because history need not have it: the row it came from was captured anew
--- since, for instance. It stays in tidemark.rejected_changes with who decided so, when and why, fails no check and is not tried
--- again. p_reason null: it waits again. Safe to repeat. Waits for a loader of the dimension to end its batch.
--- Errors: TM002 unknown table; TM012 no such change waits (or was dismissed), or no reason is given.
 create or replace function tidemark.dismiss_rejected(
     p_dimension_name text,
     p_batch_id text,
@@ -14,6 +10,10 @@ volatile
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+-- Takes a rejected change off the list of those that wait, because history need not have it: the row it came from was captured anew
+-- since, for instance. It stays in tidemark.rejected_changes with who decided so, when and why, fails no check and is not tried
+-- again. p_reason null: it waits again. Safe to repeat. Waits for a loader of the dimension to end its batch.
+-- Errors: TM002 unknown table; TM012 no such change waits (or was dismissed), or no reason is given.
 begin
     perform tidemark._assert_dimension_known(p_dimension_name);
     if btrim(p_reason) = '' then

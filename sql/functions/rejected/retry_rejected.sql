@@ -1,7 +1,3 @@
--- Applies the rejected changes of a dimension once more, each in its right place, and sets those aside again that still cannot
--- be applied. Call it once the cause is gone: a column was widened, a type was made, a rule was dropped. Dismissed ones are left alone.
--- Safe to repeat. Takes the dimension for itself, as a batch of the whole table does.
--- Errors: TM002 unknown table, TM006 isolation level.
 create or replace function tidemark.retry_rejected(
     p_dimension_name text
 )
@@ -23,6 +19,10 @@ set intervalstyle = 'postgres'
 set extra_float_digits = 1
 set bytea_output = 'hex'
 as $$
+-- Applies the rejected changes of a dimension once more, each in its right place, and sets those aside again that still cannot
+-- be applied. Call it once the cause is gone: a column was widened, a type was made, a rule was dropped. Dismissed ones are left alone.
+-- Safe to repeat. Takes the dimension for itself, as a batch of the whole table does.
+-- Errors: TM002 unknown table, TM006 isolation level.
 #variable_conflict use_column
 declare
     v_batch tidemark.batches;

@@ -1,5 +1,3 @@
--- The columns of a history table that follow from the change log: all mapped ones and Tidemark's own, but for the number of the
--- version and the clock of the warehouse (surrogate_key, created_at, updated_at). As quoted names, in the order of the table.
 create or replace function tidemark._content_columns(
     p_dimension_name text
 )
@@ -8,6 +6,8 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- The columns of a history table that follow from the change log: all mapped ones and Tidemark's own, but for the number of the
+-- version and the clock of the warehouse (surrogate_key, created_at, updated_at). As quoted names, in the order of the table.
 select array_agg(quote_ident(a.attname) order by a.attnum)
 from tidemark.dimensions as d
 join pg_attribute as a on a.attrelid = d.history_relation and a.attnum > 0 and not a.attisdropped

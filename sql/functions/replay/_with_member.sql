@@ -1,4 +1,3 @@
--- A JSON object with one member set: in its place where it is there, else at the end. The other values stay as they are written.
 create or replace function tidemark._with_member(
     p_object json,
     p_name text,
@@ -9,6 +8,7 @@ language sql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
+-- A JSON object with one member set: in its place where it is there, else at the end. The other values stay as they are written.
 select ('{' || string_agg(to_json(m.name) || ':' || m.value, ',' order by m.place) || '}')::json
 from (
     select e.name, case e.name when p_name then p_value::text else e.value::text end as value, e.place

@@ -1,8 +1,3 @@
--- Compares the history of a dimension with what its batches made of an empty one (tidemark.open_replay, replay_batch), row for row:
--- every column that follows from the change log, as PostgreSQL prints it. Returns the first p_limit rows that only one of them
--- has, by key and time, and how many there are in all. No row: they are the same.
--- Where batches were skipped (tidemark.skip_pruned), what happened to a key until then is not to be had from the change log: a key that
--- has a version or an absorbed change of that time is left out.
 create or replace function tidemark.compare_replay(
     p_dimension_name text,
     p_limit integer
@@ -18,6 +13,11 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Compares the history of a dimension with what its batches made of an empty one (tidemark.open_replay, replay_batch), row for row:
+-- every column that follows from the change log, as PostgreSQL prints it. Returns the first p_limit rows that only one of them
+-- has, by key and time, and how many there are in all. No row: they are the same.
+-- Where batches were skipped (tidemark.skip_pruned), what happened to a key until then is not to be had from the change log: a key that
+-- has a version or an absorbed change of that time is left out.
 declare
     v_skipped_until timestamptz := (
         select max(b.extracted_at)

@@ -1,7 +1,3 @@
--- Makes a scratch dimension that is like another one in all but its history, which is an empty temporary table: to replay batches
--- into, compare with tidemark.compare_replay, and throw away with the transaction, or keep with tidemark.adopt_replay.
--- Nobody else sees it, and it must not outlive the transaction. With p_is_locked it takes the live dimension for itself, so that
--- no batch is loaded meanwhile. Locks the list of dimensions against registrations. Errors: TM002 unknown dimension.
 create or replace function tidemark.open_replay(
     p_dimension_name text,
     p_is_locked boolean
@@ -11,6 +7,10 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Makes a scratch dimension that is like another one in all but its history, which is an empty temporary table: to replay batches
+-- into, compare with tidemark.compare_replay, and throw away with the transaction, or keep with tidemark.adopt_replay.
+-- Nobody else sees it, and it must not outlive the transaction. With p_is_locked it takes the live dimension for itself, so that
+-- no batch is loaded meanwhile. Locks the list of dimensions against registrations. Errors: TM002 unknown dimension.
 declare
     v_scratch text := tidemark._replay_name(p_dimension_name);
 begin

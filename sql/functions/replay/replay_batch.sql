@@ -1,6 +1,3 @@
--- Applies a batch document of a dimension to its scratch dimension (tidemark.open_replay), by apply_batch itself.
--- Returns whether it did: a document that the ledger does not know is left out, unless p_may_be_unknown.
--- Errors: TM003 where the ledger knows the batch with other content; what apply_batch raises.
 create or replace function tidemark.replay_batch(
     p_dimension_name text,
     p_batch json,
@@ -11,6 +8,9 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Applies a batch document of a dimension to its scratch dimension (tidemark.open_replay), by apply_batch itself.
+-- Returns whether it did: a document that the ledger does not know is left out, unless p_may_be_unknown.
+-- Errors: TM003 where the ledger knows the batch with other content; what apply_batch raises.
 declare
     v_metadata json := p_batch -> 'batch_metadata';
     v_known text;

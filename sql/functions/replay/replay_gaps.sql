@@ -1,4 +1,3 @@
--- Batches of the ledger that a replay has not seen yet, oldest first: p_limit of them, after a place in that order.
 create or replace function tidemark.replay_gaps(
     p_dimension_name text,
     p_after_extracted_at timestamptz,
@@ -13,6 +12,7 @@ language sql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Batches of the ledger that a replay has not seen yet, oldest first: p_limit of them, after a place in that order.
 select b.batch_id, b.extracted_at
 from tidemark.batches as b
 where b.dimension_name = p_dimension_name

@@ -1,8 +1,3 @@
--- Lets a replay (tidemark.open_replay) do without the batches of a chain that retention has removed: those before the oldest batch whose
--- file is still there, noted as removed (tidemark.note_removed_files) or, where a restored ledger lacks the note, captured before p_before
--- (null: none for its age) and settled. They enter the scratch ledger without their metadata, as seen; no other does: that its file is gone
--- is no retention's doing. Where the ledger lacks the oldest batch, none is.
--- Returns how many they are. After it, tidemark.compare_replay compares only keys that nothing happened to until then.
 create or replace function tidemark.skip_pruned(
     p_dimension_name text,
     p_shard text,
@@ -14,6 +9,11 @@ language sql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+-- Lets a replay (tidemark.open_replay) do without the batches of a chain that retention has removed: those before the oldest batch whose
+-- file is still there, noted as removed (tidemark.note_removed_files) or, where a restored ledger lacks the note, captured before p_before
+-- (null: none for its age) and settled. They enter the scratch ledger without their metadata, as seen; no other does: that its file is gone
+-- is no retention's doing. Where the ledger lacks the oldest batch, none is.
+-- Returns how many they are. After it, tidemark.compare_replay compares only keys that nothing happened to until then.
 with skipped as (
     insert into tidemark.batches (
         dimension_name, shard, batch_id, sequence, extracted_at, change_count, previous_checksum, checksum, metadata,

@@ -1,6 +1,3 @@
--- Notes of batches of a chain that retention is about to remove their files, so that one that is missing later is known to be no loss
--- (tidemark.skip_pruned). Comes before the removal: should that be cut off, a file that is noted is still there, which harms nothing.
--- Notes none but those that are settled (tidemark.settled_batches), and none twice. Returns how many it noted.
 create or replace function tidemark.note_removed_files(
     p_dimension_name text,
     p_shard text,
@@ -12,6 +9,9 @@ volatile
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+-- Notes of batches of a chain that retention is about to remove their files, so that one that is missing later is known to be no loss
+-- (tidemark.skip_pruned). Comes before the removal: should that be cut off, a file that is noted is still there, which harms nothing.
+-- Notes none but those that are settled (tidemark.settled_batches), and none twice. Returns how many it noted.
 with noted as (
     update tidemark.batches as b
     set file_removed_at = clock_timestamp()

@@ -1,7 +1,3 @@
--- Forgets what was reported before p_before: runs that have ended, but for the newest of each part, and comparisons with the source,
--- but for the newest of each dimension, which indicators look at. A run that has no end stays.
--- Safe to repeat; returns how many of each went.
--- Runs with the rights of its owner, so that who may execute it needs none on the tables.
 create or replace function tidemark.prune_reports(
     p_before timestamptz
 )
@@ -14,6 +10,10 @@ volatile
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+-- Forgets what was reported before p_before: runs that have ended, but for the newest of each part, and comparisons with the source,
+-- but for the newest of each dimension, which indicators look at. A run that has no end stays.
+-- Safe to repeat; returns how many of each went.
+-- Runs with the rights of its owner, so that who may execute it needs none on the tables.
 with gone_runs as (
     delete from public.pipeline_metadata as r
     where r.end_time < p_before at time zone 'UTC'

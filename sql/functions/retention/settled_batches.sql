@@ -1,7 +1,3 @@
--- Batches of one chain whose files nothing will ask for any more, so that retention may remove them: the ledger has them, and no rejected
--- change of them, or of a batch before them in the chain, waits: one that was dismissed does not, and should it be taken back, it is
--- applied from the ledger, which has it whole. Documents from outside the chain are none of them.
--- Reads the ledger of the chain.
 create or replace function tidemark.settled_batches(
     p_dimension_name text,
     p_shard text
@@ -15,6 +11,10 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- Batches of one chain whose files nothing will ask for any more, so that retention may remove them: the ledger has them, and no rejected
+-- change of them, or of a batch before them in the chain, waits: one that was dismissed does not, and should it be taken back, it is
+-- applied from the ledger, which has it whole. Documents from outside the chain are none of them.
+-- Reads the ledger of the chain.
 select b.batch_id, b.sequence, b.extracted_at
 from tidemark.batches as b
 where b.dimension_name = p_dimension_name and b.shard = p_shard

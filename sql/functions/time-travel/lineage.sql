@@ -1,6 +1,3 @@
--- Every version of one key, oldest first: the batch and line its change came from, and which columns differ from the version before.
--- p_key holds the values of the business key as text, in the order of the mapping.
--- Errors: TM020 no dimension of that name, or another number of key columns; a value that its column cannot hold keeps its own.
 create or replace function tidemark.lineage(
     p_dimension_name text,
     p_key text[]
@@ -22,6 +19,9 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+-- Every version of one key, oldest first: the batch and line its change came from, and which columns differ from the version before.
+-- p_key holds the values of the business key as text, in the order of the mapping.
+-- Errors: TM020 no dimension of that name, or another number of key columns; a value that its column cannot hold keeps its own.
 #variable_conflict use_column
 declare
     v_history text;

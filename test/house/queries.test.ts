@@ -2,40 +2,14 @@ import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
-import { apply, batch, change, deletion, rolledBack } from '../support/batches.js';
+import { apply, batch, deletion, rolledBack } from '../support/batches.js';
 import { createWarehouseDatabase, type TestDatabase } from '../support/databases.js';
+import { applyWorkedExample } from '../support/worked-example.js';
 
 let warehouse: TestDatabase;
 beforeAll(async () => {
   warehouse = await createWarehouseDatabase();
-  const order = (
-    id: number,
-    customer_id: number,
-    product_id: number,
-    quantity: number,
-    unit_price: number,
-    total_amount: number,
-    time: string,
-  ) =>
-    change(id, 'pending', time, {
-      customer_id,
-      product_id,
-      quantity,
-      unit_price,
-      total_amount,
-      order_date: `2026-02-01T${time}:00`,
-      created_at: `2026-02-01T${time}:00`,
-    });
-  // The worked example: three orders, then the change of the first. It was captured before the others were made.
-  await apply(warehouse.sql, batch('first', '09:05', [order(1, 101, 201, 2, 29.99, 59.98, '09:00')]));
-  await apply(warehouse.sql, await readFile(path.join(PROJECT_ROOT, 'sample_data', 'cdc_changes.json'), 'utf8'));
-  await apply(
-    warehouse.sql,
-    batch('last', '09:35', [
-      order(2, 102, 202, 1, 49.99, 49.99, '09:15'),
-      order(3, 103, 203, 3, 19.99, 59.97, '09:30'),
-    ]),
-  );
+  await applyWorkedExample(warehouse.sql);
 });
 afterAll(async () => {
   await warehouse.drop();

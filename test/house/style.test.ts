@@ -328,10 +328,10 @@ describe('documentation', () => {
     ).toEqual([]);
   });
 
-  test('in docs/glossary.md points to code that is there', () => {
-    const named = [
-      ...read('docs/glossary.md').matchAll(/`((?:runner|sql|test|migrations)\/[\w./-]+|tidemark\.\w+)`/g),
-    ].map(([, name = '']) => name);
+  test.each(['docs/glossary.md', 'docs/architecture.md'])('in %s points to code that is there', (file) => {
+    const named = [...read(file).matchAll(/`((?:runner|sql|test|migrations)\/[\w./-]+|tidemark\.\w+)`/g)].map(
+      ([, name = '']) => name,
+    );
     const schema = read('test/schema.txt');
     const missing = named.filter(
       (name) => !(name.startsWith('tidemark.') ? schema.includes(name) : existsSync(path.join(PROJECT_ROOT, name))),

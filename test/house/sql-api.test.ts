@@ -1,0 +1,66 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import type { RowList } from 'postgres';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { PROJECT_ROOT } from '../../runner/base/settings.js';
+import { createWarehouseDatabase, type TestDatabase } from '../support/databases.js';
+import { applyWorkedExample } from '../support/worked-example.js';
+
+/** docs/sql-api.md: its examples run in their order on the worked example, and give the rows that it shows. */
+
+const page = readFileSync(path.join(PROJECT_ROOT, 'docs', 'sql-api.md'), 'utf8');
+
+let warehouse: TestDatabase;
+beforeAll(async () => {
+  warehouse = await createWarehouseDatabase();
+  await applyWorkedExample(warehouse.sql);
+});
+afterAll(async () => {
+  await warehouse.drop();
+});
+
+const cellsOf = (line: string): string =>
+  line
+    .split('|')
+    .map((cell) => cell.trim())
+    .join(' | ');
+
+/** Names and rows of a result as psql shows them, without the blanks that line them up. */
+function linesOf(rows: RowList<Record<string, string | number | boolean | null>[]>): string[] {
+  const names = rows.columns.map(({ name }) => name);
+  const shown = (value: string | number | boolean | null | undefined) =>
+    typeof value === 'boolean' ? (value ? 't' : 'f') : String(value ?? '');
+  return [names.join(' | '), ...rows.map((row) => names.map((name) => shown(row[name])).join(' | '))];
+}
+
+const EXAMPLES = [...page.matchAll(/```sql\n([\s\S]*?)```\n\n```text\n([\s\S]*?)```/g)].map(
+  ([, statement = '', result = '']) => ({ statement, result }),
+);
+
+describe('docs/sql-api.md', () => {
+  test.each(EXAMPLES)('gives what it shows: $statement', async ({ statement, result }) => {
+    const shown = result
+      .trimEnd()
+      .split('\n')
+      .filter((line) => !/^[-+]+$/.test(line))
+      .map(cellsOf);
+    expect(linesOf(await warehouse.sql.unsafe<Record<string, string | number | boolean | null>[]>(statement))).toEqual(
+      shown,
+    );
+  });
+
+  test('shows the result of each example', () => {
+    expect(EXAMPLES).toHaveLength(page.split('```sql\n').length - 1);
+    expect(EXAMPLES.length).toBeGreaterThan(8);
+  });
+
+  test('tells of every public function', async () => {
+    const functions = await warehouse.sql<{ name: string }[]>`
+      select distinct p.proname::text as name
+      from pg_catalog.pg_proc as p
+      where p.pronamespace = 'tidemark'::regnamespace and not starts_with(p.proname, '_')
+        and not exists (select from tidemark.dimensions as d where p.proname in ('apply_' || d.dimension_name, 'converge_' || d.dimension_name))
+      order by 1`;
+    expect(functions.map(({ name }) => name).filter((name) => !page.includes(`tidemark.${name}`))).toEqual([]);
+  });
+});

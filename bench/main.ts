@@ -3,30 +3,22 @@ import { writeFile } from 'node:fs/promises';
 import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { setLogLevel } from '../runner/base/logger.js';
-import { formatTable } from '../runner/base/text-table.js';
+import { slowerThanLimits } from './guard.js';
 import { runnerMemory } from './memory.js';
 import { plot } from './plot.js';
 import { byBatchSize, byHistorySize, type Curve } from './scaling.js';
 import { formatScale, manyChanges, manyVersions, parseScale } from './scale.js';
-import { SIZES, againstRescan, insertAndUpdate, lateChanges, longHistory, wholeWay, type Figure } from './scenarios.js';
+import {
+  SIZES,
+  againstRescan,
+  formatFigures,
+  insertAndUpdate,
+  lateChanges,
+  longHistory,
+  wholeWay,
+  type Figure,
+} from './scenarios.js';
 import { openBench, type Bench } from './server.js';
-
-const two = (number: number) => (number >= 100 ? number.toFixed(0) : number.toFixed(2));
-
-function format(figures: readonly Figure[]): string {
-  return formatTable(
-    ['what', 'min', 'median', 'max', 'unit', 'target', 'met'],
-    figures.map(({ name, ratio, unit, bound, target, isMet }) => [
-      name,
-      two(ratio.min),
-      two(ratio.median),
-      two(ratio.max),
-      unit,
-      `${bound} ${String(target)}`,
-      isMet ? 'yes' : 'no',
-    ]),
-  );
-}
 
 const say = (() => {
   const began = performance.now();
@@ -38,6 +30,7 @@ const say = (() => {
 interface Options {
   readonly size: keyof typeof SIZES;
   readonly given: boolean;
+  readonly guard: boolean;
   readonly json: boolean;
   readonly html?: string | undefined;
   readonly scale?: string | undefined;
@@ -67,6 +60,11 @@ async function options(): Promise<Options> {
       describe:
         'Use the servers of the settings instead of an embedded one; makes and drops databases tidemark_bench_*',
     })
+    .option('guard', {
+      type: 'boolean',
+      default: false,
+      describe: 'Instead: in small, and fail where a ratio passes three times what it should be; on a quiet machine',
+    })
     .option('json', { type: 'boolean', default: false, describe: 'Print the figures as JSON' })
     .option('html', {
       type: 'string',
@@ -93,7 +91,7 @@ async function measureTargets(bench: Bench, { size, html }: Options): Promise<{ 
 async function main(): Promise<void> {
   const given = await options();
   setLogLevel('WARNING');
-  const bench = await openBench(given.given, 10_000);
+  const bench = await openBench(given.given, given.guard ? 2500 : 10_000);
   const machine = {
     cores: os.cpus().length,
     model: os.cpus()[0]?.model ?? '',
@@ -112,6 +110,12 @@ async function main(): Promise<void> {
     );
   };
   try {
+    if (given.guard) {
+      const slower = await slowerThanLimits(bench, say);
+      process.stdout.write(slower.length === 0 ? 'no limit is passed\n' : `${slower.join('\n')}\n`);
+      process.exitCode = slower.length === 0 ? 0 : 1;
+      return;
+    }
     const scale = parseScale(given.scale ?? '');
     if (scale !== undefined) {
       const found = await (scale.what === 'changes' ? manyChanges : manyVersions)(bench, scale.count, say);
@@ -120,7 +124,7 @@ async function main(): Promise<void> {
     }
     const { figures, curves } = await measureTargets(bench, given);
     if (given.html !== undefined) await writeFile(given.html, plot(machine, figures, curves));
-    print({ figures }, format(figures));
+    print({ figures }, formatFigures(figures));
   } finally {
     await bench.end();
   }

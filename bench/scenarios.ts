@@ -1,3 +1,4 @@
+import { formatTable } from '../runner/base/text-table.js';
 import {
   apply,
   applyRowByRow,
@@ -65,6 +66,24 @@ function figure({ name, unit, target, bound, ratios, seconds }: Comparison): Fig
     isMet,
     seconds: Object.fromEntries(Object.entries(seconds).map(([each, figures]) => [each, spread(figures)])),
   };
+}
+
+const two = (number: number) => (number >= 100 ? number.toFixed(0) : number.toFixed(2));
+
+/** The table that the bench prints. */
+export function formatFigures(figures: readonly Figure[]): string {
+  return formatTable(
+    ['what', 'min', 'median', 'max', 'unit', 'target', 'met'],
+    figures.map(({ name, ratio, unit, bound, target, isMet }) => [
+      name,
+      two(ratio.min),
+      two(ratio.median),
+      two(ratio.max),
+      unit,
+      `${bound} ${String(target)}`,
+      isMet ? 'yes' : 'no',
+    ]),
+  );
 }
 
 const each = (ones: readonly number[], others: readonly number[]) =>

@@ -301,7 +301,7 @@ test('every rule is shown on', async () => {
   const shown = [
     ...(await import('node:fs'))
       .readFileSync(new URL(import.meta.url), 'utf8')
-      .matchAll(/toMatchObject\(\{ rule_name: '([^']+)'/g),
+      .matchAll(/toMatchObject\(\{\s*rule_name: '([^']+)'/g),
   ].map(([, name]) => name);
   expect([...new Set(shown)].sort()).toEqual(rules.sort());
 });

@@ -1,71 +1,99 @@
 #!/usr/bin/env node
 import './base/v8-memory.js';
-import yargs, { type CommandModule } from 'yargs';
-import { hideBin } from 'yargs/helpers';
-import { loadSettings } from './base/settings.js';
-import { EXIT, UsageError, describeError } from './base/errors.js';
-import { sayToStderr, setLogLevel } from './base/logger.js';
+import { readFileSync } from 'node:fs';
+import type { Command } from './commands/command.js';
+import { EXIT, UsageError, describeError, sayToStderr } from './base/errors.js';
 
-/** In the order in which help shows them. Each is loaded when it is asked for: loading all takes longer than many a command. */
-const COMMANDS: Readonly<Record<string, () => Promise<unknown>>> = {
-  db: async () => (await import('./commands/db.js')).dbCommand,
-  migrate: async () => (await import('./commands/migrate.js')).migrateCommand,
-  demo: async () => (await import('./commands/demo.js')).demoCommand,
-  simulate: async () => (await import('./commands/simulate.js')).simulateCommand,
-  extract: async () => (await import('./commands/extract.js')).extractCommand,
-  load: async () => (await import('./commands/load.js')).loadCommand,
-  rejected: async () => (await import('./commands/rejected.js')).rejectedCommand,
-  check: async () => (await import('./commands/check.js')).checkCommand,
-  start: async () => (await import('./commands/start.js')).startCommand,
-  stop: async () => (await import('./commands/stop.js')).stopCommand,
-  restart: async () => (await import('./commands/restart.js')).restartCommand,
-  status: async () => (await import('./commands/status.js')).statusCommand,
-  logs: async () => (await import('./commands/logs.js')).logsCommand,
-  report: async () => (await import('./commands/report.js')).reportCommand,
-  doctor: async () => (await import('./commands/doctor.js')).doctorCommand,
-  add: async () => (await import('./commands/add.js')).addCommand,
-  table: async () => (await import('./commands/table.js')).tableCommand,
-  watermark: async () => (await import('./commands/watermark.js')).watermarkCommand,
-  reconcile: async () => (await import('./commands/reconcile.js')).reconcileCommand,
-  'verify-log': async () => (await import('./commands/verify-log.js')).verifyLogCommand,
-  rebuild: async () => (await import('./commands/rebuild.js')).rebuildCommand,
-  prune: async () => (await import('./commands/prune.js')).pruneCommand,
-  serve: async () => (await import('./commands/serve.js')).serveCommand,
-  grants: async () => (await import('./commands/grants.js')).grantsCommand,
-};
+/** Every command with what follows its name, and what it is for, in the order in which help shows them. */
+const COMMANDS: readonly (readonly [usage: string, describe: string])[] = [
+  ['db', 'start, stop and look at the embedded PostgreSQL servers'],
+  ['migrate [action]', 'Bring the warehouse to the present: migrations, functions, registered dimensions'],
+  ['demo', 'Make the demo source and replay a morning of orders, step by step, into history'],
+  ['simulate', 'Write demo traffic to the demo source: one round of ten changes, unless told otherwise'],
+  ['extract', 'Read what changed in the source since the watermark and write it to the change log'],
+  ['load', 'Apply the pending batches of the change log to history'],
+  ['rejected', 'List the changes that could not be applied and were set aside; dismiss one that history need not have'],
+  ['check [suite...]', 'Prove history and ledger by the assertions in sql/checks; exits 3 if one fails'],
+  [
+    'start',
+    'Run extractor, loader and, where a table needs it, the reconciler in the background; start again what has died',
+  ],
+  ['stop', 'End the services that run in the background: each finishes what it has in hand'],
+  [
+    'restart',
+    'Stop the services and start again what was running (extractor and loader if nothing was); extractors of shards run on',
+  ],
+  ['status', 'Show what runs, and for each table how far it is and what went wrong; changes nothing'],
+  ['logs [service...]', "Show the last lines of the services' logs, for people to read"],
+  [
+    'report',
+    "Write scd2_lineage_report_<time>.md: how much history, what changes most, and where a key's versions came from",
+  ],
+  [
+    'doctor',
+    'Look at the ground before a run: connections, rights, tables, clocks, disk; exits 1 if something must be mended',
+  ],
+  ['add <source>', 'Write the migration that registers a source table, from its catalog'],
+  ['table <action> [name]', 'List the registered tables; pause one, let it go on, or remove it'],
+  ['watermark', 'Show how far extraction has come, and let it go on from an earlier point'],
+  [
+    'reconcile',
+    'Compare the source with the current versions of history, and repair what differs; exits 3 if something does',
+  ],
+  [
+    'verify-log',
+    'Make history once more from the change log and compare it with the one there is; exits 3 if they differ',
+  ],
+  [
+    'rebuild',
+    'Make a history from its change log again, and write what differs; versions that stay keep their surrogate key',
+  ],
+  ['prune', 'Remove what is older than its retention setting says: applied batches, absorbed changes, reports of runs'],
+  ['serve', 'Serve /metrics for Prometheus, /healthz and /readyz until interrupted'],
+  ['grants', 'Print the statements that make the least-privilege roles of source and warehouse, or run them'],
+];
 
 let withStack = false;
 let isToldToEnd = false;
 
-/** The command that was asked for; all of them where none of theirs is, so that help can show them and a misspelt one is guessed. */
-async function commandsFor(given: readonly string[]): Promise<CommandModule[]> {
-  const word = given.find((each) => !each.startsWith('-')) ?? '';
-  const loaders = Object.entries(COMMANDS)
-    .filter(([name], _, all) => name === word || !all.some(([other]) => other === word))
-    .map(([, load]) => load);
-  return (await Promise.all(loaders.map((load) => load()))) as CommandModule[];
-}
+const nameOf = (usage: string): string => usage.split(' ')[0] ?? '';
 
-function wrongUsage(message: string, given: readonly string[]): UsageError {
-  const [word = ''] = given.filter((each) => !each.startsWith('-'));
-  if (word in COMMANDS)
-    return new UsageError(message.replaceAll(/\n+ */g, ' '), { hint: `see "tidemark ${word} --help"` });
-  return new UsageError(message === `Unknown argument: ${word}` ? `there is no command ${word}` : message, {
+function wrongUsage(message: string, called: string | undefined): UsageError {
+  if (called !== undefined)
+    return new UsageError(message.replaceAll(/\n+ */g, ' '), { hint: `see "tidemark ${called} --help"` });
+  return new UsageError(message.replace(/^Unknown argument: /, 'there is no command '), {
     hint: '"tidemark --help" lists the commands',
   });
 }
 
-async function main(): Promise<void> {
-  const given = hideBin(process.argv);
-  await yargs(given)
+/** What every command begins with, once its options are found to be right. */
+async function readLogLevel(): Promise<void> {
+  const [{ loadSettings }, { setLogLevel }] = await Promise.all([
+    import('./base/settings.js'),
+    import('./base/logger.js'),
+  ]);
+  const { log_level: level } = loadSettings();
+  withStack = level === 'DEBUG';
+  setLogLevel(level);
+}
+
+async function main(given: readonly string[]): Promise<void> {
+  if (given[0] === '--version') {
+    const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+      version: string;
+    };
+    process.stdout.write(`${version}\n`);
+    return;
+  }
+  // Only the command that is called is loaded: loading them all takes longer than many a command.
+  const word = given.find((each) => !each.startsWith('-'));
+  const called = COMMANDS.map(([usage]) => nameOf(usage)).find((name) => name === word);
+  const { command } = (called === undefined ? {} : await import(`./commands/${called}.js`)) as { command?: Command };
+  const { default: yargs } = await import('yargs');
+  const door = yargs(given)
     .scriptName('tidemark')
     .usage('$0 <command>\n\nChange data capture into SCD Type 2 history, PostgreSQL to PostgreSQL, SQL first.')
-    .middleware(() => {
-      const level = loadSettings().log_level;
-      withStack = level === 'DEBUG';
-      setLogLevel(level);
-    })
-    .command(await commandsFor(given))
+    .middleware(readLogLevel)
     .demandCommand(1, 'give a command')
     .recommendCommands()
     .strict()
@@ -77,9 +105,12 @@ async function main(): Promise<void> {
     .wrap(Math.min(110, process.stderr.columns || 110))
     .fail((message: string | null, error: Error | undefined) => {
       if (error !== undefined && error.name !== 'YError') throw error;
-      throw wrongUsage(message ?? error?.message ?? 'wrong usage', given);
-    })
-    .parseAsync();
+      throw wrongUsage(message ?? error?.message ?? 'wrong usage', called);
+    });
+  for (const [usage, describe] of COMMANDS)
+    if (nameOf(usage) === called) door.command(usage, describe, command?.builder, command?.handler);
+    else door.command(usage, describe);
+  await door.parseAsync();
 }
 
 // Whoever reads the output may stop reading, as "head" does: that is no error. What goes on for ever is told to end; what ends by itself
@@ -91,7 +122,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 process.stderr.on('error', () => undefined);
 
-main().catch((error: unknown) => {
+main(process.argv.slice(2)).catch((error: unknown) => {
   sayToStderr(`${describeError(error, withStack)}\n`);
   process.exitCode = error instanceof Error && 'exitCode' in error ? Number(error.exitCode) : EXIT.failed;
 });

@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process';
-import { chmod, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { PROJECT_ROOT } from '../runner/base/settings.js';
 import { cleanEnvironment, runCli } from './support/cli.js';
@@ -26,9 +28,6 @@ describe('tidemark', () => {
       'rebuild',
     ];
     for (const command of commands) expect(stdout).toContain(`tidemark ${command}`);
-    const helps = await Promise.all(commands.map((command) => runCli([command, '--help'])));
-    for (const help of helps) expect(help).toMatchObject({ code: 0, stderr: '' });
-    expect(helps.map((help) => help.stdout).join()).not.toMatch(/--(action|suite)\b/);
   });
 
   it.each([
@@ -365,15 +364,63 @@ describe('a reader that stops reading', () => {
   });
 });
 
+/** What of Tidemark, and which packages, a command loads before it ends. */
+async function modulesOf(args: readonly string[]): Promise<string[]> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'tidemark-loaded-'));
+  try {
+    // Node writes there, for every process that ends, what it has loaded.
+    expect(await runCli(args, { NODE_V8_COVERAGE: folder })).toMatchObject({ code: 0, stderr: '' });
+    const [file = ''] = await readdir(folder);
+    const { result } = JSON.parse(await readFile(path.join(folder, file), 'utf8')) as { result: { url: string }[] };
+    const names = result
+      .filter(({ url }) => url.startsWith('file:'))
+      .map(({ url }) => path.relative(PROJECT_ROOT, fileURLToPath(url)))
+      .map((name) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(name)?.[1] ?? name);
+    return [...new Set(names)].sort();
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+const OF_THE_DOOR = ['dist/base/errors.js', 'dist/base/v8-memory.js', 'dist/cli.js'];
+
+describe('the command line', () => {
+  it('loads nothing but its door to say its version', async () => {
+    expect(await modulesOf(['--version'])).toEqual(OF_THE_DOOR);
+  });
+
+  it('loads no command and no driver to say what commands there are', async () => {
+    const own = (await modulesOf(['--help'])).filter((name) => name.startsWith('dist/'));
+    expect(own).toEqual(OF_THE_DOOR);
+    expect(await modulesOf(['--help'])).not.toEqual(
+      expect.arrayContaining([expect.stringMatching(/^(postgres|pino|zod)/)]),
+    );
+  });
+
+  it('loads of all commands the one that is called', async () => {
+    const commands = (await modulesOf(['check', '--help'])).filter((name) => name.startsWith('dist/commands/'));
+    expect(commands).toEqual(['dist/commands/check.js', 'dist/commands/command.js']);
+  });
+});
+
 describe('every command', () => {
-  it('has an npm script of its name', async () => {
+  it('has an npm script of its name, a file of its name, and help of its own', async () => {
     const { scripts } = JSON.parse(await readFile(path.join(PROJECT_ROOT, 'package.json'), 'utf8')) as {
       scripts: Record<string, string>;
     };
-    const commands = (await readdir(path.join(PROJECT_ROOT, 'runner', 'commands'))).map((file) =>
+    const { stdout } = await runCli(['--help']);
+    const commands = [...stdout.matchAll(/^ {2}tidemark (\S+)/gm)].map(([, name = '']) => name);
+    const files = (await readdir(path.join(PROJECT_ROOT, 'runner', 'commands'))).map((file) =>
       path.basename(file, '.ts'),
     );
+    expect([...commands, 'command'].sort()).toEqual(files.sort());
     for (const command of commands)
       expect(Object.keys(scripts).some((script) => script === command || script.startsWith(`${command}:`))).toBe(true);
+    for (const command of commands) {
+      const help = await runCli([command, '--help']);
+      expect(help).toMatchObject({ code: 0, stderr: '' });
+      expect(help.stdout).toContain(`tidemark ${command}`);
+      expect(help.stdout).not.toMatch(/--(action|suite)\b/);
+    }
   });
 });

@@ -63,3 +63,12 @@ export function describeError(error: unknown, withStack: boolean): string {
   if (withStack && error.cause instanceof Error) lines.push(`caused by: ${error.cause.stack ?? error.cause.message}`);
   return lines.join('\n');
 }
+
+/** Writes to stderr, whatever becomes of it: a full disk or a reader that is gone must not end what only wants to speak. */
+export function sayToStderr(text: string): void {
+  try {
+    process.stderr.write(text);
+  } catch {
+    // Nobody is there to be told.
+  }
+}

@@ -35,15 +35,6 @@ export const logger: Logger = pino(
   },
 );
 
-/** Writes to stderr, whatever becomes of it: a full disk or a reader that is gone must not end what only wants to speak. */
-export function sayToStderr(text: string): void {
-  try {
-    process.stderr.write(text);
-  } catch {
-    // Nobody is there to be told.
-  }
-}
-
 /** Sets how much is logged, by the names LOG_LEVEL takes. */
 export function setLogLevel(level: keyof typeof LEVELS): void {
   logger.level = LEVELS[level];

@@ -36,12 +36,11 @@ function formatValue(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
-/** Prints rows that are objects, by the names of the first one. */
-export function formatRows(rows: readonly Readonly<Record<string, unknown>>[]): string {
-  const columns = Object.keys(rows[0] ?? {});
+/** Prints rows that are objects: those columns, or else all that the first one has. */
+export function formatRows(rows: readonly object[], columns: readonly string[] = Object.keys(rows[0] ?? {})): string {
   return formatTable(
     columns,
-    rows.map((row) => columns.map((column) => row[column])),
+    rows.map((row) => columns.map((column) => (row as Readonly<Record<string, unknown>>)[column])),
   );
 }
 

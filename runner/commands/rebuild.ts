@@ -1,34 +1,16 @@
-import type { CommandModule } from 'yargs';
 import { loadSettings } from '../base/settings.js';
-import { type RebuildResult, rebuildTables } from '../load/replay.js';
 import { counted } from '../base/text-table.js';
+import { rebuildTables, type RebuildResult } from '../load/replay.js';
+import { JSON_OPTION, TABLE_OPTION, defineCommand } from './command.js';
 
-interface RebuildArguments {
-  readonly table: readonly string[];
-  readonly json?: boolean | undefined;
-}
+const report = (result: RebuildResult) =>
+  `${result.table}: ${counted(result.batches, 'batch')} replayed; ${counted(result.right_versions, 'version')} right, ` +
+  `${String(result.corrected_versions)} corrected, ${String(result.added_versions)} added, ${String(result.removed_versions)} removed`;
 
-const report = ({
-  table,
-  batches,
-  right_versions,
-  corrected_versions,
-  added_versions,
-  removed_versions,
-}: RebuildResult) =>
-  `${table}: ${counted(batches, 'batch')} replayed; ${counted(right_versions, 'version')} right, ${String(corrected_versions)} corrected, ` +
-  `${String(added_versions)} added, ${String(removed_versions)} removed`;
-
-export const rebuildCommand: CommandModule<object, RebuildArguments> = {
-  command: 'rebuild',
-  describe:
-    'Make a history from its change log again, and write what differs; versions that stay keep their surrogate key',
-  builder: {
-    table: { type: 'string', array: true, requiresArg: true, demandOption: true, describe: 'The tables to rebuild' },
-    json: { type: 'boolean', describe: 'Print the result as JSON' },
-  },
-  handler: async ({ table, json }) => {
+export const command = defineCommand(
+  { options: { table: { ...TABLE_OPTION, demandOption: true, describe: 'The tables to rebuild' }, json: JSON_OPTION } },
+  async ({ table }, print) => {
     const results = await rebuildTables(loadSettings(), table);
-    process.stdout.write(`${json === true ? JSON.stringify(results) : results.map(report).join('\n')}\n`);
+    print(results, results.map(report).join('\n'));
   },
-};
+);

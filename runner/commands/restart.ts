@@ -1,20 +1,13 @@
-import type { CommandModule } from 'yargs';
 import { loadSettings } from '../base/settings.js';
-import { SERVICES, type BaseService } from '../services/record.js';
+import { formatServices } from '../operate/status.js';
 import { serviceStatuses } from '../services/background.js';
 import { assertReady, startPipeline, stopPipeline } from '../services/pipeline.js';
-import { formatServices } from '../operate/status.js';
+import { SERVICES, type BaseService } from '../services/record.js';
+import { defineCommand } from './command.js';
 
-interface RestartArguments {
-  readonly json?: boolean | undefined;
-}
-
-export const restartCommand: CommandModule<object, RestartArguments> = {
-  command: 'restart',
-  describe:
-    'Stop the services and start again what was running (extractor and loader if nothing was); extractors of shards run on',
-  builder: { json: { type: 'boolean', describe: 'Print the state of the services as JSON' } },
-  handler: async ({ json }) => {
+export const command = defineCommand(
+  { options: { json: { type: 'boolean', describe: 'Print the state of the services as JSON' } } },
+  async (_, print) => {
     const settings = loadSettings();
     const running = (await serviceStatuses(settings))
       .filter(({ state }) => state !== 'stopped')
@@ -27,6 +20,6 @@ export const restartCommand: CommandModule<object, RestartArguments> = {
     await stopPipeline(settings, SERVICES);
     await startPipeline(settings, services);
     const statuses = await serviceStatuses(settings);
-    process.stdout.write(`${json === true ? JSON.stringify(statuses) : formatServices(statuses)}\n`);
+    print(statuses, formatServices(statuses));
   },
-};
+);

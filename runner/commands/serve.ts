@@ -1,18 +1,16 @@
 import { once } from 'node:events';
-import type { CommandModule } from 'yargs';
-import { loadSettings } from '../base/settings.js';
-import { onInterrupt } from '../run/rounds.js';
 import { logger } from '../base/logger.js';
+import { loadSettings } from '../base/settings.js';
 import { serveMetrics } from '../operate/serve.js';
+import { onInterrupt } from '../run/rounds.js';
+import { defineCommand } from './command.js';
 
-export const serveCommand: CommandModule = {
-  command: 'serve',
-  describe: 'Serve /metrics for Prometheus, /healthz and /readyz until interrupted',
-  builder: (yargs) =>
-    yargs.epilogue(
+export const command = defineCommand(
+  {
+    epilogue:
       'It listens on METRICS_HOST (127.0.0.1) and METRICS_PORT (9464). Whoever can reach it may read it: names of tables and alerts, never a row.',
-    ),
-  handler: async () => {
+  },
+  async () => {
     const settings = loadSettings();
     const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);
     const server = await serveMetrics(settings);
@@ -22,4 +20,4 @@ export const serveCommand: CommandModule = {
     release();
     logger.info('stopped');
   },
-};
+);

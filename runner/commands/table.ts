@@ -1,25 +1,13 @@
-import type { CommandModule } from 'yargs';
-import { loadSettings } from '../base/settings.js';
 import { UsageError } from '../base/errors.js';
+import { loadSettings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { listTables, pauseTable, removeTable, type RemovedTable } from '../registration/registered.js';
-
-interface TableArguments {
-  readonly action: 'list' | 'pause' | 'resume' | 'remove';
-  readonly name?: string | undefined;
-  readonly 'drop-history'?: boolean | undefined;
-  readonly json?: boolean | undefined;
-}
+import { JSON_OPTION, defineCommand } from './command.js';
 
 const SHOWN_BATCHES = 5;
 
-function reportRemoved({
-  table,
-  history_table,
-  is_history_dropped,
-  change_log,
-  pending_batches: pending,
-}: RemovedTable): string {
+function reportRemoved(removed: RemovedTable): string {
+  const { table, history_table, is_history_dropped, change_log, pending_batches: pending } = removed;
   const more = pending.length > SHOWN_BATCHES ? ` and ${String(pending.length - SHOWN_BATCHES)} more` : '';
   return [
     `${table} is no longer registered; ${is_history_dropped ? `${history_table} is dropped` : `${history_table} stays as it is`}`,
@@ -34,38 +22,32 @@ function reportRemoved({
   ].join('\n');
 }
 
-export const tableCommand: CommandModule<object, TableArguments> = {
-  command: 'table <action> [name]',
-  describe: 'List the registered tables; pause one, let it go on, or remove it',
-  builder: (yargs) =>
-    yargs
-      .positional('action', {
+export const command = defineCommand(
+  {
+    positionals: {
+      action: {
         type: 'string',
-        choices: ['list', 'pause', 'resume', 'remove'] as const,
+        choices: ['list', 'pause', 'resume', 'remove'],
         demandOption: true,
         describe: 'remove keeps the history, unless told otherwise',
-      })
-      .positional('name', { type: 'string', describe: 'The table, by the name of its dimension' })
-      .option('drop-history', {
+      },
+      name: { type: 'string', describe: 'The table, by the name of its dimension' },
+    },
+    options: {
+      'drop-history': {
         type: 'boolean',
         describe: 'remove: drop the history table too, with its current view and as-of function',
-      })
-      .option('json', { type: 'boolean', describe: 'Print the result as JSON' }),
-  handler: async ({ action, name, json, 'drop-history': dropHistory = false }) => {
+      },
+      json: JSON_OPTION,
+    },
+  },
+  async ({ action, name, dropHistory = false }, print) => {
     const settings = loadSettings();
-    const print = (result: unknown, text: string) => {
-      process.stdout.write(`${json === true ? JSON.stringify(result) : text}\n`);
-    };
     if (dropHistory && action !== 'remove')
       throw new UsageError('--drop-history goes with remove only', { hint: 'see "tidemark table --help"' });
     if (action === 'list') {
       const tables = await listTables(settings);
-      print(
-        tables,
-        tables.length === 0
-          ? 'no table is registered: npx tidemark add'
-          : formatRows(tables.map((table) => ({ ...table }))),
-      );
+      print(tables, tables.length === 0 ? 'no table is registered: npx tidemark add' : formatRows(tables));
       return;
     }
     if (name === undefined)
@@ -76,11 +58,8 @@ export const tableCommand: CommandModule<object, TableArguments> = {
       return;
     }
     await pauseTable(settings, name, action === 'pause');
-    print(
-      { table: name, state: action === 'pause' ? 'paused' : 'active' },
-      action === 'pause'
-        ? `${name} is paused: npx tidemark table resume ${name}`
-        : `${name} goes on from its watermark`,
-    );
+    if (action === 'pause')
+      print({ table: name, state: 'paused' }, `${name} is paused: npx tidemark table resume ${name}`);
+    else print({ table: name, state: 'active' }, `${name} goes on from its watermark`);
   },
-};
+);

@@ -1,4 +1,3 @@
-import type { Argv, CommandModule } from 'yargs';
 import { loadSettings, type Settings } from '../base/settings.js';
 import { withDatabase } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
@@ -8,74 +7,21 @@ import { formatRows } from '../base/text-table.js';
 import { dimensionMappings, ledgerChains } from '../warehouse/batches.js';
 import { listCheckpoints, rewind, watermarksOf, type RewindTarget } from '../operate/watermark.js';
 import { selectUnpaused } from '../run/each-table.js';
+import { JSON_OPTION, TABLE_OPTION, defineCommand, defineGroup } from './command.js';
 
-interface WatermarkArguments {
-  readonly table?: readonly string[] | undefined;
-  readonly shard?: string | undefined;
-  readonly last?: number | undefined;
-  readonly to?: string | undefined;
-  readonly json?: boolean | undefined;
-}
+const SHARD_OPTION = {
+  type: 'string',
+  requiresArg: true,
+  describe: 'Of a table that is extracted by shards: this one, as list names it',
+} as const;
 
-const print = (json: boolean | undefined, result: unknown, text: string) => {
-  process.stdout.write(`${json === true ? JSON.stringify(result) : text}\n`);
-};
-const rows = (list: readonly object[]) =>
-  list.length === 0 ? 'nothing was extracted yet' : formatRows(list.map((each) => ({ ...each })));
+const rows = (list: readonly object[]) => (list.length === 0 ? 'nothing was extracted yet' : formatRows(list));
 
 async function tablesOf(names: readonly string[]): Promise<string[]> {
   const { warehouse } = loadSettings();
   return withDatabase(warehouse, 'watermark', async (database) =>
     selectUnpaused(await dimensionMappings(database), names).map(({ dimension_name }) => dimension_name),
   );
-}
-
-async function list({ table = [], json }: WatermarkArguments): Promise<void> {
-  const settings = loadSettings();
-  const names = await tablesOf(table);
-  const found = await withDatabase(settings.source, 'watermark', (source) =>
-    withDatabase(settings.warehouse, 'watermark', async (warehouse) => {
-      const watermarks = [];
-      for (const name of names) watermarks.push(...(await watermarksOf(settings, name, source, warehouse)));
-      return watermarks;
-    }),
-  );
-  print(json, found, rows(found));
-}
-
-async function show({ table = [], shard, last = 20, json }: WatermarkArguments): Promise<void> {
-  const settings = loadSettings();
-  const name = await oneOf(table);
-  const [chain, ...others] = await shardsToUse(settings, name, shard);
-  if (chain === undefined || others.length > 0)
-    throw new UsageError(`${name} is extracted by shards, each with checkpoints of its own`, {
-      hint: 'name one: --shard <name>, as "tidemark watermark list" shows it',
-    });
-  const found = await listCheckpoints(settings, name, last, chain);
-  print(json, found, rows(found));
-}
-
-async function rewindTo({ table = [], shard, to = '', json }: WatermarkArguments): Promise<void> {
-  const settings = loadSettings();
-  const name = await oneOf(table);
-  const target = readTarget(to);
-  const chains = await shardsToUse(settings, name, shard);
-  if ('sequence' in target && chains.length > 1)
-    throw new UsageError(`${name} is extracted by shards, each with sequences of its own`, {
-      hint: 'give an instant, for all of them, or name one: --shard <name>',
-    });
-  const results = [];
-  const said = [];
-  for (const chain of chains) {
-    const earlier = await rewind(settings, name, target, chain);
-    const where =
-      earlier === undefined
-        ? 'from the beginning'
-        : `from checkpoint ${String(earlier.sequence)} of ${earlier.extracted_at}`;
-    results.push({ table: name, ...(chain === '' ? {} : { shard: chain }), sequence: earlier?.sequence ?? null });
-    said.push(`${chainName(name, chain)}: extraction goes on ${where}, and what is known is absorbed`);
-  }
-  print(json, results.length === 1 ? results[0] : results, said.join('\n'));
 }
 
 /** The shard that was named, by its name or as --shard of extract has it; else all of the present layout; the whole table is one without a name. */
@@ -108,53 +54,84 @@ function readTarget(to: string): RewindTarget {
   });
 }
 
-const table = {
-  type: 'string',
-  array: true,
-  requiresArg: true,
-  describe: 'Only these tables; all by default',
-} as const;
-const shard = {
-  type: 'string',
-  requiresArg: true,
-  describe: 'Of a table that is extracted by shards: this one, as list names it',
-} as const;
-const json = { type: 'boolean', describe: 'Print the result as JSON' } as const;
+const list = defineCommand({ options: { table: TABLE_OPTION, json: JSON_OPTION } }, async ({ table = [] }, print) => {
+  const settings = loadSettings();
+  const names = await tablesOf(table);
+  const found = await withDatabase(settings.source, 'watermark', (source) =>
+    withDatabase(settings.warehouse, 'watermark', async (warehouse) => {
+      const watermarks = [];
+      for (const name of names) watermarks.push(...(await watermarksOf(settings, name, source, warehouse)));
+      return watermarks;
+    }),
+  );
+  print(found, rows(found));
+});
 
-/** tidemark watermark list|show|rewind */
-export const watermarkCommand: CommandModule = {
-  command: 'watermark',
-  describe: 'Show how far extraction has come, and let it go on from an earlier point',
-  builder: (yargs: Argv) =>
-    yargs
-      .command({
-        command: 'list',
-        describe: 'how far each table, or each of its shards, has come, and what waits to be loaded',
-        builder: { table, json },
-        handler: list,
-      } as CommandModule)
-      .command({
-        command: 'show',
-        describe: 'the newest checkpoints of a table',
-        builder: { table, shard, json, last: { type: 'number', requiresArg: true, default: 20, describe: 'How many' } },
-        handler: show,
-      } as CommandModule)
-      .command({
-        command: 'rewind',
-        describe: 'go on from an earlier checkpoint: what was written since is read again, and repeats are absorbed',
-        builder: {
-          table,
-          shard,
-          json,
-          to: {
-            type: 'string',
-            requiresArg: true,
-            demandOption: true,
-            describe: 'A sequence, or an instant such as 2026-02-01T09:00:00Z',
-          },
-        },
-        handler: rewindTo,
-      } as CommandModule)
-      .demandCommand(1, 1, 'give one of list, show, rewind', 'give one of list, show, rewind'),
-  handler: () => undefined,
-};
+const show = defineCommand(
+  {
+    options: {
+      table: TABLE_OPTION,
+      shard: SHARD_OPTION,
+      json: JSON_OPTION,
+      last: { type: 'number', requiresArg: true, default: 20, describe: 'How many' },
+    },
+  },
+  async ({ table = [], shard, last }, print) => {
+    const settings = loadSettings();
+    const name = await oneOf(table);
+    const [chain, ...others] = await shardsToUse(settings, name, shard);
+    if (chain === undefined || others.length > 0)
+      throw new UsageError(`${name} is extracted by shards, each with checkpoints of its own`, {
+        hint: 'name one: --shard <name>, as "tidemark watermark list" shows it',
+      });
+    const found = await listCheckpoints(settings, name, last, chain);
+    print(found, rows(found));
+  },
+);
+
+const rewindTo = defineCommand(
+  {
+    options: {
+      table: TABLE_OPTION,
+      shard: SHARD_OPTION,
+      json: JSON_OPTION,
+      to: {
+        type: 'string',
+        requiresArg: true,
+        demandOption: true,
+        describe: 'A sequence, or an instant such as 2026-02-01T09:00:00Z',
+      },
+    },
+  },
+  async ({ table = [], shard, to }, print) => {
+    const settings = loadSettings();
+    const name = await oneOf(table);
+    const target = readTarget(to);
+    const chains = await shardsToUse(settings, name, shard);
+    if ('sequence' in target && chains.length > 1)
+      throw new UsageError(`${name} is extracted by shards, each with sequences of its own`, {
+        hint: 'give an instant, for all of them, or name one: --shard <name>',
+      });
+    const results = [];
+    const said = [];
+    for (const chain of chains) {
+      const earlier = await rewind(settings, name, target, chain);
+      const where =
+        earlier === undefined
+          ? 'from the beginning'
+          : `from checkpoint ${String(earlier.sequence)} of ${earlier.extracted_at}`;
+      results.push({ table: name, ...(chain === '' ? {} : { shard: chain }), sequence: earlier?.sequence ?? null });
+      said.push(`${chainName(name, chain)}: extraction goes on ${where}, and what is known is absorbed`);
+    }
+    print(results.length === 1 ? results[0] : results, said.join('\n'));
+  },
+);
+
+export const command = defineGroup({
+  list: ['how far each table, or each of its shards, has come, and what waits to be loaded', list],
+  show: ['the newest checkpoints of a table', show],
+  rewind: [
+    'go on from an earlier checkpoint: what was written since is read again, and repeats are absorbed',
+    rewindTo,
+  ],
+});

@@ -5,8 +5,8 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { prettyFactory } from 'pino-pretty';
 import { createStream, type RotatingFileStream } from 'rotating-file-stream';
-import { TidemarkError } from '../base/errors.js';
-import { type LogSink, prettyOptions, sayToStderr } from '../base/logger.js';
+import { TidemarkError, sayToStderr } from '../base/errors.js';
+import { type LogSink, prettyOptions } from '../base/logger.js';
 import { assertSafeFolder } from '../base/safe-folder.js';
 import type { Settings } from '../base/settings.js';
 

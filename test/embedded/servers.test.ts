@@ -90,8 +90,8 @@ async function buildCommand(): Promise<void> {
     path.join(project, 'dist/main.js'),
     `
     import yargs from 'yargs';
-    import { dbCommand } from './commands/db.js';
-    await yargs(process.argv.slice(2)).command(dbCommand).strict().fail((message, error) => { throw error ?? new Error(message); }).parseAsync();`,
+    import { command } from './commands/db.js';
+    await yargs(process.argv.slice(2)).command('db', 'servers', command.builder, command.handler).strict().fail((message, error) => { throw error ?? new Error(message); }).parseAsync();`,
   );
   if (!existsSync(path.join(project, 'node_modules')))
     await symlink(path.join(PROJECT_ROOT, 'node_modules'), path.join(project, 'node_modules'));

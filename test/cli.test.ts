@@ -162,9 +162,9 @@ describe('check', () => {
   it('exits 3 and shows the first rows of what it found', async () => {
     const pipeline = await createPipeline();
     await pipeline.warehouse`
-      insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, change_count, checksum, metadata, inserted_versions,
+      insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, least_captured_at, greatest_captured_at, change_count, checksum, metadata, inserted_versions,
         closed_versions, absorbed_changes, apply_started_at, applied_at)
-      select 'orders', 'batch_' || g, g + 1, now(), 0, 'x', '{}', 0, 0, 0, now(), now() from generate_series(1, 8) as g`;
+      select 'orders', 'batch_' || g, g + 1, now(), now(), now(), 0, 'x', '{}', 0, 0, 0, now(), now() from generate_series(1, 8) as g`;
     const { code, stdout } = await runCli(['check'], pipeline.env);
     expect(stdout).toContain('FAIL  pipeline: ledger chain is unbroken (7)');
     expect(stdout).toContain('batch_6');

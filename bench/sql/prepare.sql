@@ -128,10 +128,10 @@ as $$
 begin
     truncate tidemark.batches, tidemark.absorbed_changes, tidemark.rejected_changes, public.dim_orders_history restart identity;
     insert into tidemark.batches (
-        dimension_name, batch_id, extracted_at, change_count, checksum, metadata, inserted_versions, closed_versions, absorbed_changes,
+        dimension_name, batch_id, extracted_at, least_captured_at, greatest_captured_at, change_count, checksum, metadata, inserted_versions, closed_versions, absorbed_changes,
         apply_started_at, applied_at
     )
-    select 'orders', format('changes_20260201_%s_000', lpad(b::text, 6, '0')), '2026-02-02 00:00+00', n.changes, 'bench', '{}', n.changes, 0, 0, now(), now()
+    select 'orders', format('changes_20260201_%s_000', lpad(b::text, 6, '0')), '2026-02-02 00:00+00', '2026-02-02 00:00+00', '2026-02-02 00:00+00', n.changes, 'bench', '{}', n.changes, 0, 0, now(), now()
     from generate_series(0, (p_keys * p_states - 1) / 10000) as b
     cross join lateral (select least(10000, p_keys * p_states - b * 10000) as changes) as n;
     insert into public.dim_orders_history (

@@ -13,8 +13,8 @@ afterAll(async () => {
 });
 
 const batch = (previous: string, seconds = 1) => `
-  insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, change_count, previous_checksum, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
-  values ('orders', 'b1', 1, now(), 1, ${previous}, 'c', '{}', 1, 0, 0, now() - interval '${String(seconds)} s', now())`;
+  insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, least_captured_at, greatest_captured_at, change_count, previous_checksum, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
+  values ('orders', 'b1', 1, now(), now(), now(), 1, ${previous}, 'c', '{}', 1, 0, 0, now() - interval '${String(seconds)} s', now())`;
 
 const VIOLATIONS: readonly Violation[] = [
   {

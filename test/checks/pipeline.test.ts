@@ -158,7 +158,7 @@ test('a run that is under way is not unfinished', async () => {
 });
 
 test('each shard has a chain of its own', async () => {
-  const seed = `insert into tidemark.batches select dimension_name, 'other', 'of ' || batch_id, sequence, extracted_at, 0, null, 'c', metadata, 0, 0, 0, 0, 0, 0, apply_started_at, applied_at
+  const seed = `insert into tidemark.batches select dimension_name, 'other', 'of ' || batch_id, sequence, extracted_at, 0, null, 'c', metadata, 0, 0, 0, 0, 0, 0, apply_started_at, applied_at, null, null, null, extracted_at, extracted_at
     from tidemark.batches where sequence = 1`;
   expect((await findAfter(warehouse, 'pipeline', seed)).ledger_chain_is_unbroken).toBeUndefined();
 });

@@ -30,8 +30,8 @@ afterAll(async () => {
 /** The page of metrics when everything has something to say. */
 async function fullPage(): Promise<string> {
   await pipeline.warehouse.unsafe(`
-    insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, change_count, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
-    values ('orders', 'b1', 1, now(), 1, 'c', json_build_object('high_watermark', json_build_object('time', now()::timestamp)), 1, 0, 0, now() - interval '200 s', now());
+    insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, least_captured_at, greatest_captured_at, change_count, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
+    values ('orders', 'b1', 1, now(), now(), now(), 1, 'c', json_build_object('high_watermark', json_build_object('time', now()::timestamp)), 1, 0, 0, now() - interval '200 s', now());
     select tidemark.note_reconciliation('orders', 10, 0, 0, 0, 0, now());
     select tidemark.start_run('load', 'alive', 0, '{"pending_batches": {"orders": 1}, "host": "here", "process_id": 1, "cpu_utilization": 0, "memory_bytes": 1, "memory_utilization": 0, "disk_read_bytes_per_second": 0, "disk_written_bytes_per_second": 0, "disk_free_bytes": 1, "disk_utilization": 0}')`);
   return renderMetrics(pipeline.settings);

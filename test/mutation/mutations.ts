@@ -23,8 +23,8 @@ export const MUTATIONS: readonly Mutation[] = [
     'collate "C", -c.change_line',
   ]),
   mutation('capture order: lines, in one pass', '_apply_statement', [
-    'window by_key as (partition by {key_values} order by c.change_line)\n),\nbeside',
-    'window by_key as (partition by {key_values} order by -c.change_line)\n),\nbeside',
+    'order by c.captured_at, c.change_line)\n',
+    'order by c.captured_at, -c.change_line)\n',
   ]),
   mutation('equal is absorbed', '_fold_step', ['v_is_equal := p_content = p_state.content;', 'v_is_equal := false;']),
   mutation('equal is absorbed, in one pass', '_apply_statement', ['else c.in_force and c.is_equal', 'else false']),
@@ -174,19 +174,39 @@ export const MUTATIONS: readonly Mutation[] = [
     "and d.change_order = 'capture' ",
     '',
   ]),
-  mutation('a late batch is recognised', '_is_in_order', [
-    'select coalesce(bool_and(',
-    'select true or coalesce(bool_and(',
+  mutation('a late batch is recognised', '_in_order_since', [
+    'select coalesce(max(',
+    "select coalesce('-infinity', max(",
   ]),
-  mutation('of batches of one instant the greater sequence is later', '_is_in_order', [
+  mutation('a late change of a batch that is not late is recognised', '_apply_statement', [
+    '    where not exists (select from change as e where e.captured_at < $7)\n',
+    '',
+  ]),
+  mutation('a change has its own capture time, in one pass', '_apply_statement', [
+    'coalesce(c.extracted_at::timestamptz, $5)',
+    'coalesce($5, c.extracted_at::timestamptz)',
+  ]),
+  mutation('a change has its own capture time', '_slice_template', [
+    'coalesce(c.extracted_at::timestamptz, $5)',
+    'coalesce($5, c.extracted_at::timestamptz)',
+  ]),
+  mutation('capture order: lines that do not rise are sorted, in one pass', '_apply_statement', [
+    'order by c.captured_at, c.change_line)\n',
+    'order by c.change_line)\n',
+  ]),
+  mutation('the ledger knows the latest capture time of a batch', 'apply_batch_parts', [
+    'coalesce(v_result.greatest_captured_at, v_batch.extracted_at)',
+    'v_batch.extracted_at',
+  ]),
+  mutation('of batches of one instant the greater sequence is later', '_in_order_since', [
     'coalesce(p_sequence, 9223372036854775807)',
     '9223372036854775807',
   ]),
-  mutation('a shard looks at itself, and at the whole table', '_is_in_order', [
+  mutation('a shard looks at itself, and at the whole table', '_in_order_since', [
     'where s.shard = p_shard or tide',
     'where tide',
   ]),
-  mutation('the whole table looks at every shard, and a shard at the whole table', '_is_in_order', [
+  mutation('the whole table looks at every shard, and a shard at the whole table', '_in_order_since', [
     '_shard_layout(s.shard) <> tidemark',
     '_shard_layout(s.shard) = tidemark',
   ]),
@@ -240,8 +260,8 @@ export const MUTATIONS: readonly Mutation[] = [
     'c.change_line::integer',
   ]),
   mutation('a rejected change takes its right place', 'retry_rejected', [
-    'v_changes, v_lines, false)',
-    'v_changes, v_lines, true)',
+    "v_changes, v_lines, 'infinity')",
+    "v_changes, v_lines, '-infinity')",
   ]),
   mutation('pruning: what changed nothing goes only if something later says as much', 'prune_absorbed_changes', [
     "(a.reason = 'unchanged' and exists (\n                select\n                from tidemark.absorbed_changes",
@@ -260,7 +280,7 @@ export const MUTATIONS: readonly Mutation[] = [
     "a.reason <> 'unchanged'\n",
   ]),
   mutation('pruning: what was captured before it is refused', '_assert_not_pruned', [
-    'if p_extracted_at < v_before then',
+    'if p_captured_at < v_before then',
     'if false then',
   ]),
   mutation('pruning: stops at a gap', '_settled_before', ['filter (where not w.is_behind_a_gap) ', '']),

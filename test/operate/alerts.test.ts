@@ -35,8 +35,8 @@ const batch = ({
   absorbed = 0,
   ago = 1,
 } = {}) => `
-  insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, change_count, previous_checksum, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
-  select 'orders', '${name}', ${String(sequence)}, m, ${String(changes)}, ${previous}, '${name}', '{}', 0, 0, ${String(absorbed)}, m - interval '${String(seconds)} s', m
+  insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, least_captured_at, greatest_captured_at, change_count, previous_checksum, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
+  select 'orders', '${name}', ${String(sequence)}, m, m, m, ${String(changes)}, ${previous}, '${name}', '{}', 0, 0, ${String(absorbed)}, m - interval '${String(seconds)} s', m
   from (select now() - interval '${String(ago)} min') as t (m);`;
 const absorb =
   "insert into tidemark.absorbed_changes values ('orders', '', 'b1', 1, '{}', 'UPDATE', now(), now(), 'unchanged', null, '{}');";

@@ -88,8 +88,8 @@ test('a pipeline is driven into an alert and out again, seen in SQL, in status, 
   const sample = 'tidemark_alert{alert="Rejected Changes",severity="critical",table="orders",subject=""}';
   expect((await metrics())[sample]).toBeUndefined();
   await pipeline.warehouse.unsafe(`
-    insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, change_count, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, rejected_changes, apply_started_at, applied_at)
-    values ('orders', 'b1', 1, now(), 1, 'c', '{}', 0, 0, 0, 1, now(), now());
+    insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, least_captured_at, greatest_captured_at, change_count, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, rejected_changes, apply_started_at, applied_at)
+    values ('orders', 'b1', 1, now(), now(), now(), 1, 'c', '{}', 0, 0, 0, 1, now(), now());
     insert into tidemark.rejected_changes (dimension_name, shard, batch_id, change_line, reason, change, rejected_at) values ('orders', '', 'b1', 1, 'r', '{}', now())`);
   expect([...(await pipeline.warehouse`select rule_name, measured from tidemark.alerts`)]).toEqual([
     { rule_name: 'Rejected Changes', measured: 1 },

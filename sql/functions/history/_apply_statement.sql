@@ -7,10 +7,12 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- The statement that turns one batch into history in one pass, written for a dimension from its mapping.
--- It holds for a batch captured after all that is loaded: the fold of the design, started from each key's last version.
--- Parameters: $1 the changes (json array), $2 shard, $3 batch_id, $4 transaction time, $5 extracted_at of the batch,
--- $6 the line of each change, where they are not 1, 2, 3, ...
--- Result: the counts of apply_batch, the number of changes read, and the first line that cannot be applied, if any.
+-- It holds for a batch captured after all that is loaded: the fold, started from each key's last version.
+-- Parameters: $1 the changes (json array), $2 shard, $3 batch_id, $4 transaction time, $5 extracted_at of the batch, which is the
+-- capture time of changes that state none, $6 the line of each change, where they are not 1, 2, 3, ..., $7 the earliest capture time
+-- that comes after all that is loaded (tidemark._in_order_since): where a change was captured before it, nothing is written.
+-- Result: the counts of apply_batch, the number of changes read, the first line that cannot be applied, if any, and the earliest and
+-- latest capture time.
 -- Most keys have one change in a batch, which stands alone: only the others are sorted and folded one after the other.
 -- The insert reads from the update's result, or the unique index on the current version would meet the old row first.
 begin
@@ -18,12 +20,12 @@ begin
         $statement$
 with change as materialized (
     select coalesce(($6::integer[])[c.change_line], c.change_line::integer) as change_line,
-        c.cdc_operation, c.cdc_timestamp, {captured} as captured_at,
-        coalesce(c.captured_at <> $5, false) as has_other_capture, not ({fits}) as would_be_rounded,
+        c.cdc_operation, c.cdc_timestamp, coalesce(c.extracted_at::timestamptz, $5) as captured_at,
+        coalesce(c.extracted_at not like '____-__-__%', false) as has_odd_capture, not ({fits}) as would_be_rounded,
         {stored_values}
     from rows from (json_to_recordset($1) as (
-        {read_as}, operation_type text, cdc_timestamp timestamptz, extracted_at timestamptz
-    )) with ordinality as c ({values}, cdc_operation, cdc_timestamp, captured_at, change_line)
+        {read_as}, operation_type text, cdc_timestamp timestamptz, extracted_at text
+    )) with ordinality as c ({values}, cdc_operation, cdc_timestamp, extracted_at, change_line)
 ),
 repeated as materialized (
     select {key_values}, true as is_repeated from change as c group by {key_values} having count(*) > 1
@@ -38,7 +40,7 @@ in_order as (
         row({compare_change}) = lag(row({compare_change})) over by_key
     from change as c
     join repeated using ({key_names})
-    window by_key as (partition by {key_values} order by c.change_line)
+    window by_key as (partition by {key_values} order by c.captured_at, c.change_line)
 ),
 beside_last_version as (
     select c.*, v.last_version_time,
@@ -52,25 +54,26 @@ beside_last_version as (
         order by h.valid_from desc
         limit 1
     ) as v on true
+    where not exists (select from change as e where e.captured_at < $7)
 ),
 judged as materialized (
-    select c.*,
+    select c.*, {captured} as captured,
         case c.cdc_operation when 'DELETE' then not c.in_force else c.in_force and c.is_equal end as is_absorbed
     from beside_last_version as c
 ),
 shown_repeated as materialized (
-    select c.*{shown_untracked}, first_value(c.last_version_time) over (partition by {key_values} order by c.change_line) as stored_time
+    select c.*{shown_untracked}, first_value(c.last_version_time) over (partition by {key_values} order by c.change_number) as stored_time
     from (select c.*{version_number} from judged as c where c.is_repeated) as c
 ),
 folded_repeated as materialized (
     select c.*, row_number() over by_key = 1 as follows_stored_version, lead(c.takes_effect) over by_key as ends
     from (
-        select c.*, tidemark.fold_time(c.cdc_timestamp, c.captured_at, c.in_force, c.stored_time)
-            over (partition by {key_values} order by c.change_line) as takes_effect
+        select c.*, tidemark.fold_time(c.cdc_timestamp, c.captured, c.in_force, c.stored_time)
+            over (partition by {key_values} order by c.change_number) as takes_effect
         from shown_repeated as c
         where not c.is_absorbed
     ) as c
-    window by_key as (partition by {key_values} order by c.change_line)
+    window by_key as (partition by {key_values} order by c.change_number)
 ),
 shown as not materialized (
     select c.*{shown_alone}, c.last_version_time as stored_time from judged as c where not c.is_repeated
@@ -78,7 +81,7 @@ shown as not materialized (
     select * from shown_repeated
 ),
 folded as not materialized (
-    select c.*, tidemark._takes_effect(c.cdc_timestamp, c.captured_at, c.in_force, c.stored_time) as takes_effect,
+    select c.*, tidemark._takes_effect(c.cdc_timestamp, c.captured, c.in_force, c.stored_time) as takes_effect,
         true as follows_stored_version, null::timestamptz as ends
     from shown as c
     where not c.is_repeated and not c.is_absorbed
@@ -102,10 +105,10 @@ opened as (
     )
     select {shown_values}, c.takes_effect{at_utc}, c.ends{at_utc}, c.ends is null,
         case when c.in_force then 'UPDATE' else 'INSERT' end,
-        c.cdc_timestamp{at_utc}, $3, $4 at time zone 'UTC', $4 at time zone 'UTC', $5, c.change_line
+        c.cdc_timestamp{at_utc}, $3, $4 at time zone 'UTC', $4 at time zone 'UTC', c.captured_at, c.change_line
     from folded as c
     where c.cdc_operation <> 'DELETE' and (select count(*) from closed) >= 0
-    order by c.change_line
+    order by c.captured_at, c.change_line
     returning surrogate_key, change_line, is_current
 ),{keep_first_values}
 absorbed as (
@@ -114,17 +117,17 @@ absorbed as (
         cdc_operation, cdc_timestamp, captured_at, reason, closed_at, change
     )
     select {dimension}, $2, $3, l.change_line, json_build_object({key_pairs})::text,
-        l.cdc_operation, l.cdc_timestamp, $5, l.reason, l.closed_at,
+        l.cdc_operation, l.cdc_timestamp, l.captured_at, l.reason, l.closed_at,
         (select row_to_json(r.*) from (
-            select {printed}, l.cdc_operation as operation_type, l.cdc_timestamp, $5 as extracted_at
+            select {printed}, l.cdc_operation as operation_type, l.cdc_timestamp, l.captured_at as extracted_at
         ) as r)
     from (
-        select c.change_line, {values}, c.cdc_operation, c.cdc_timestamp, null::timestamptz as closed_at,
+        select c.change_line, {values}, c.cdc_operation, c.cdc_timestamp, c.captured_at, null::timestamptz as closed_at,
             case c.cdc_operation when 'DELETE' then 'nothing to delete' else 'unchanged' end as reason
         from shown as c
         where c.is_absorbed
         union all
-        select c.change_line, {values}, c.cdc_operation, c.cdc_timestamp, c.takes_effect, 'delete'
+        select c.change_line, {values}, c.cdc_operation, c.cdc_timestamp, c.captured_at, c.takes_effect, 'delete'
         from folded as c
         where c.cdc_operation = 'DELETE'
     ) as l
@@ -139,9 +142,11 @@ select
     count(*) as change_count,
     min(c.change_line) filter (
         where c.cdc_operation is null or c.cdc_operation not in ('INSERT', 'UPDATE', 'DELETE')
-            or c.cdc_timestamp is null or c.has_other_capture or c.would_be_rounded or {key_is_null}
-            or (c.cdc_operation <> 'DELETE' and {cannot_stand})
-    ) as first_bad_line
+            or c.cdc_timestamp is null or c.has_odd_capture or c.captured_at < '0001-01-01 00:00:00+00'
+            or c.would_be_rounded or {key_is_null} or (c.cdc_operation <> 'DELETE' and {cannot_stand})
+    ) as first_bad_line,
+    min(c.captured_at) as least_captured_at,
+    max(c.captured_at) as greatest_captured_at
 from change as c
         $statement$,
         tidemark._untracked_fragments(p_dimension_name)
@@ -171,7 +176,7 @@ begin
         'stored_untracked', ', v.surrogate_key as stored_key' || string_agg(format(', v.stored_%s', e.ordinal), '' order by e.ordinal),
         'shown_untracked', string_agg(
             format(
-                ', last_value(c.%s) over (partition by %s, c.version_number order by c.change_line'
+                ', last_value(c.%s) over (partition by %s, c.version_number order by c.change_number'
                 ' rows between unbounded preceding and unbounded following) as shown_%s',
                 e.value_name, v_fragments ->> 'key_values', e.ordinal
             ), '' order by e.ordinal
@@ -214,7 +219,7 @@ begin
     );
     return (v_fragments || jsonb_build_object(
         'version_number', tidemark._fill_template(
-            ', count(*) filter (where not c.is_absorbed) over (partition by {key_values} order by c.change_line) as version_number',
+            ', count(*) filter (where not c.is_absorbed) over (partition by {key_values} order by c.change_number) as version_number',
             v_fragments::json
         ),
         'ended', tidemark._fill_template(

@@ -8,7 +8,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- The statement that makes history equal to the fold of all changes ever applied, those of this batch included, written for a
 -- dimension from its mapping. It holds for a batch in whatever place: late, out of order, or rejected before.
--- Parameters and result as in tidemark._apply_statement; also $7 sequence and $8 columns of the batch, and in the result the
+-- Parameters $1 to $6 and result as in tidemark._apply_statement; also $7 sequence and $8 columns of the batch, and in the result the
 -- versions that tidemark._place_statement has yet to place. Only what differs is written, and what is in the way moves first:
 -- versions that go, end earlier, or begin elsewhere (parked before all time, where nothing can collide), then those that grow.
 begin
@@ -119,9 +119,11 @@ select
         select min(c.change_line)
         from change as c
         where c.cdc_operation is null or c.cdc_operation not in ('INSERT', 'UPDATE', 'DELETE')
-            or c.cdc_timestamp is null or c.has_other_capture or c.would_be_rounded or {key_is_null}
-            or (c.cdc_operation <> 'DELETE' and {cannot_stand})
+            or c.cdc_timestamp is null or c.has_odd_capture or c.captured_at < '0001-01-01 00:00:00+00'
+            or c.would_be_rounded or {key_is_null} or (c.cdc_operation <> 'DELETE' and {cannot_stand})
     ) as first_bad_line,
+    (select min(c.captured_at) from change as c) as least_captured_at,
+    (select max(c.captured_at) from change as c) as greatest_captured_at,
     (
         select json_agg(json_build_object(
             'version', (select row_to_json(r.*) from (select {printed}) as r),
@@ -148,12 +150,15 @@ as $$
 select $template$
 with change as materialized (
     select coalesce(($6::integer[])[c.change_line], c.change_line::integer) as change_line, c.cdc_operation, c.cdc_timestamp,
-        {captured} as captured, $5::timestamptz as captured_at,
-        coalesce(c.captured_at <> $5, false) as has_other_capture, not ({fits}) as would_be_rounded,
+        {captured} as captured, c.captured_at, c.has_odd_capture, not ({fits}) as would_be_rounded,
         {stored_values}
-    from rows from (json_to_recordset($1) as (
-        {read_as}, operation_type text, cdc_timestamp timestamptz, extracted_at timestamptz
-    )) with ordinality as c ({values}, cdc_operation, cdc_timestamp, captured_at, change_line)
+    from (
+        select c.*, coalesce(c.extracted_at::timestamptz, $5) as captured_at,
+            coalesce(c.extracted_at not like '____-__-__%', false) as has_odd_capture
+        from rows from (json_to_recordset($1) as (
+            {read_as}, operation_type text, cdc_timestamp timestamptz, extracted_at text
+        )) with ordinality as c ({values}, cdc_operation, cdc_timestamp, extracted_at, change_line)
+    ) as c
 ),
 affected as (
     select l.*, json_build_object({key_pairs})::text as business_key
@@ -274,8 +279,8 @@ expressions as (
 )
 select (b.f || jsonb_build_object(
     'order_time', case when b.is_by_time then b.own_time else 'c.captured_at' end,
-    'captured_then', replace(b.f ->> 'captured', '$5', 'h.captured_at'),
-    'absorbed_then', replace(b.f ->> 'captured', '$5', 'a.captured_at'),
+    'captured_then', replace(b.f ->> 'captured', 'c.captured_at', 'h.captured_at'),
+    'absorbed_then', replace(b.f ->> 'captured', 'c.captured_at', 'a.captured_at'),
     'precedes', case when b.is_by_time then format('h.valid_from < c.earliest%s', b.f ->> 'at_utc') else 'h.captured_at < c.earliest' end,
     'absorbed_since', case when b.is_by_time then 'true' else 'a.captured_at >= coalesce(c.anchor_captured_at, ''-infinity'')' end,
     'is_superseded', case

@@ -21,10 +21,9 @@ select exists (
         select {stored_values} from rows from (json_to_recordset($1) as ({read_as})) as c ({values})
     ) as c
     cross join lateral (
-        select h.batch_id, h.captured_at from {history} as h where {key_matches} order by h.valid_from desc limit 1
+        select h.batch_id from {history} as h where {key_matches} order by h.valid_from desc limit 1
     ) as v
-    join tidemark.batches as b
-        on b.dimension_name = {dimension} and b.batch_id = v.batch_id::text and b.extracted_at = v.captured_at
+    join tidemark.batches as b on b.dimension_name = {dimension} and b.batch_id = v.batch_id::text
     where not b.columns @> $2
 )
         $statement$,

@@ -27,8 +27,8 @@ select json_build_object(
     'dimension', quote_literal(max(d.dimension_name)),
     'history', max(d.history_relation::text),
     'captured', case
-        when bool_and(d.is_local_time) then format('($5 at time zone %L) at time zone ''UTC''', max(d.source_time_zone))
-        else '$5'
+        when bool_and(d.is_local_time) then format('(c.captured_at at time zone %L) at time zone ''UTC''', max(d.source_time_zone))
+        else 'c.captured_at'
     end,
     'at_utc', case when bool_and(d.is_local_time) then ' at time zone ''UTC''' else '' end,
     'read_as', string_agg(format('%I %s', e.source_column, e.read_type), ', ' order by e.ordinal),

@@ -2,7 +2,7 @@ create or replace function tidemark._apply_changes(
     p_batch tidemark.batches,
     p_changes json,
     p_lines integer [],
-    p_is_in_order boolean
+    p_in_order_since timestamptz
 )
 returns table (
     inserted_versions bigint,
@@ -11,14 +11,17 @@ returns table (
     corrected_versions bigint,
     late_changes bigint,
     rejected_changes bigint,
-    change_count bigint
+    change_count bigint,
+    least_captured_at timestamptz,
+    greatest_captured_at timestamptz
 )
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
 -- Applies changes of one batch: all of them, or, where some cannot be applied, the others, and sets those aside in
--- tidemark.rejected_changes. While nothing is wrong this costs one savepoint.
+-- tidemark.rejected_changes. While nothing is wrong this costs one savepoint. p_in_order_since as in tidemark._fold_changes.
+-- Also returns the earliest and latest capture time, those of rejected changes included; nulls where there is no change.
 -- Errors: TM010 a rule of the history is broken, though no change is to blame: it was altered by hand; TM011 a key is too long for
 -- an index; else what PostgreSQL raises.
 #variable_conflict use_column
@@ -33,7 +36,7 @@ begin
         if p_batch.metadata ->> 'checksum' is null or json_typeof(p_batch.metadata -> 'columns') is distinct from 'array' then
             perform tidemark._assert_columns_alike(p_batch, p_changes);
         end if;
-        select * into v_result from tidemark._fold_changes(p_batch, p_changes, p_lines, p_is_in_order);
+        select * into v_result from tidemark._fold_changes(p_batch, p_changes, p_lines, p_in_order_since);
     exception
         when data_exception or integrity_constraint_violation or invalid_parameter_value or sqlstate 'TM004' then
             select * into v_split from tidemark._split_changes(p_batch, p_changes, p_lines);
@@ -53,7 +56,7 @@ begin
                 raise;
             end if;
             select * into v_result
-            from tidemark._fold_changes(p_batch, v_split.good_changes, v_split.good_lines, p_is_in_order);
+            from tidemark._fold_changes(p_batch, v_split.good_changes, v_split.good_lines, p_in_order_since);
             insert into tidemark.rejected_changes (
                 dimension_name, shard, batch_id, change_line, business_key, column_name, value, reason, change, rejected_at
             )
@@ -63,6 +66,10 @@ begin
             from json_to_recordset(v_split.bad)
                 as r (change_line integer, column_name text, value text, reason text, change json);
             get diagnostics v_rejected = row_count;
+            select least(v_result.least_captured_at, min(c.captured_at)), greatest(v_result.greatest_captured_at, max(c.captured_at))
+            into v_result.least_captured_at, v_result.greatest_captured_at
+            from json_to_recordset(v_split.bad) as r (change json)
+            cross join lateral (select tidemark._capture_time(r.change, p_batch.extracted_at) as captured_at) as c;
         when program_limit_exceeded then
             raise exception using
                 errcode = 'TM011',
@@ -72,7 +79,8 @@ begin
     end;
     return query
     select v_result.inserted_versions, v_result.closed_versions, v_result.absorbed_changes,
-        v_result.corrected_versions, v_result.late_changes, v_rejected, v_result.change_count + v_rejected;
+        v_result.corrected_versions, v_result.late_changes, v_rejected, v_result.change_count + v_rejected,
+        v_result.least_captured_at, v_result.greatest_captured_at;
 end;
 $$;
 
@@ -80,7 +88,7 @@ create or replace function tidemark._fold_changes(
     p_batch tidemark.batches,
     p_changes json,
     p_lines integer [],
-    p_is_in_order boolean
+    p_in_order_since timestamptz
 )
 returns table (
     inserted_versions bigint,
@@ -88,7 +96,9 @@ returns table (
     absorbed_changes bigint,
     corrected_versions bigint,
     late_changes bigint,
-    change_count bigint
+    change_count bigint,
+    least_captured_at timestamptz,
+    greatest_captured_at timestamptz
 )
 language plpgsql
 volatile
@@ -96,6 +106,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Folds changes of one batch into history, by the one-pass statement where they come after all that is loaded and nothing is
 -- out of the ordinary, else by the statement that converges. p_lines are their lines in the batch; null where it is whole.
+-- p_in_order_since is the earliest capture time that comes after all that is loaded. Changes may state times of their own, which only
+-- the statement reads: where the time of the batch promises that they come in order and one of them does not, it has written nothing.
 -- Errors: TM004 naming the first line that cannot be applied; and what PostgreSQL raises at a value that it cannot read or store.
 #variable_conflict use_column
 declare
@@ -103,7 +115,7 @@ declare
     v_result record;
     v_to_place json;
 begin
-    select p_is_in_order and d.change_order = 'capture' and not exists (
+    select p_batch.extracted_at >= p_in_order_since and d.change_order = 'capture' and not exists (
         select
         from tidemark.dimension_columns as c
         where c.dimension_name = d.dimension_name and c.column_role in ('tracked', 'untracked')
@@ -122,8 +134,10 @@ begin
     if v_is_plain then
         execute tidemark._apply_statement(p_batch.dimension_name)
         into v_result
-        using p_changes, p_batch.shard, p_batch.batch_id, transaction_timestamp(), p_batch.extracted_at, p_lines;
-    else
+        using p_changes, p_batch.shard, p_batch.batch_id, transaction_timestamp(), p_batch.extracted_at, p_lines, p_in_order_since;
+        v_is_plain := coalesce(v_result.least_captured_at >= p_in_order_since, true);
+    end if;
+    if not v_is_plain then
         execute tidemark._converge_statement(p_batch.dimension_name)
         into v_result
         using p_changes, p_batch.shard, p_batch.batch_id, transaction_timestamp(), p_batch.extracted_at, p_lines,
@@ -142,7 +156,8 @@ begin
     end if;
     return query
     select v_result.inserted_versions, v_result.closed_versions, v_result.absorbed_changes,
-        v_result.corrected_versions, v_result.late_changes, v_result.change_count;
+        v_result.corrected_versions, v_result.late_changes, v_result.change_count,
+        v_result.least_captured_at, v_result.greatest_captured_at;
 end;
 $$;
 

@@ -30,7 +30,7 @@ as $$
 -- from shard to shard (shard_layout.by_key is false) a batch counts as one of the whole table, for the lock and for the order.
 -- Runs with the rights of its owner: a role that may execute it needs no right on any table.
 -- Errors: TM001 not a batch, TM002 unknown table, TM003 fork, TM004 an unmapped column, TM006 isolation level, TM008 checksum,
--- TM018 captured before what was pruned.
+-- TM018 a change captured before what was pruned, TM022 an unknown format.
 #variable_conflict use_column
 declare
     v_started timestamptz := clock_timestamp();
@@ -47,7 +47,6 @@ begin
         return query select 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, true;
         return;
     end if;
-    perform tidemark._assert_not_pruned(v_read.dimension_name, v_read.batch_id, v_read.extracted_at);
 
     v_batch.dimension_name := v_read.dimension_name;
     v_batch.shard := v_read.shard;
@@ -65,7 +64,7 @@ begin
     select * into v_result
     from tidemark._apply_changes(
         v_batch, v_read.changes, null,
-        tidemark._is_in_order(v_batch.dimension_name, v_scope, v_batch.batch_id, v_batch.sequence, v_batch.extracted_at)
+        tidemark._in_order_since(v_batch.dimension_name, v_scope, v_batch.batch_id, v_batch.sequence)
     );
     if v_result.change_count <> v_batch.change_count then
         raise exception using
@@ -75,6 +74,9 @@ begin
             hint = 'the file was cut or altered after it was written: restore it, or extract again';
     end if;
 
+    v_batch.least_captured_at := coalesce(v_result.least_captured_at, v_batch.extracted_at);
+    v_batch.greatest_captured_at := coalesce(v_result.greatest_captured_at, v_batch.extracted_at);
+    perform tidemark._assert_not_pruned(v_batch.dimension_name, v_batch.batch_id, v_batch.least_captured_at);
     v_batch.inserted_versions := v_result.inserted_versions;
     v_batch.closed_versions := v_result.closed_versions;
     v_batch.absorbed_changes := v_result.absorbed_changes;
@@ -114,14 +116,22 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Reads the frame of a batch: who it is, how many changes it must hold, and the changes as they came.
 -- Four fields are enough (batch_id, extracted_at, change_count, watermark); without "table" the batch belongs to orders.
+-- A batch states a format ("format": 2) where it uses a member that a loader which does not know it would misread.
 -- Errors: TM001 not a batch, or a field that is missing or cannot be read; TM002 its table is not registered;
--- TM008 the change lines are not those the checksum was taken of.
+-- TM008 the change lines are not those the checksum was taken of; TM022 an unknown format.
 -- A batch may be large: its changes are handed on in a variable, never in a row of a query.
 declare
     v_fault text;
     v_named record;
 begin
     metadata := p_metadata;
+    if json_typeof(p_metadata) = 'object' and coalesce(p_metadata ->> 'format', '1') not in ('1', '2') then
+        raise exception using
+            errcode = 'TM022',
+            message = 'the batch has a format that this release does not know',
+            detail = format('batch=%s format=%s known=1, 2', coalesce(p_metadata ->> 'batch_id', '(none)'), p_metadata ->> 'format'),
+            hint = 'a newer release wrote it: upgrade this one, run "tidemark migrate", then load again';
+    end if;
     v_fault := case
         when json_typeof(p_metadata) is distinct from 'object' then 'batch_metadata is missing or not an object'
         when json_typeof(p_changes) is distinct from 'array' then 'changes is missing or not an array'
@@ -196,34 +206,59 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- A batch from before a rename at the source, with the names of today (tidemark._present_names): columns as it states them, and
+-- Changes from before a rename at the source, with the names of today (tidemark._present_names): columns as the batch states them, and
 -- its changes. Any other batch comes back as it was. p_history_columns is what the batch says of its names, null where nothing.
+-- A batch that states its columns has one set of names. A document from elsewhere does not: each change goes by its own names and its
+-- own capture time; changes of one shape, between the same two renames, are looked at once.
 declare
-    v_names text [];
     v_former text [];
     v_present text [];
+    v_changes json;
 begin
     if not exists (select from tidemark.former_column_names as f where f.dimension_name = p_dimension_name) then
         return;
     end if;
-    -- A document from elsewhere does not state its columns: its first change that is no deletion shows them.
-    v_names := case
-        when p_columns is not null then array(select c.name from json_array_elements_text(p_columns) as c (name))
-        else array(
-            select k.name
+    if p_columns is null then
+        with given as materialized (
+            select e.change, e.place, k.captured_at,
+                case when json_typeof(e.change) = 'object' then array(select n.name from json_object_keys(e.change) as n (name)) end as names,
+                (
+                    select count(*)
+                    from tidemark.former_column_names as f
+                    where f.dimension_name = p_dimension_name and k.captured_at < f.renamed_at
+                ) as renames_ahead
+            from json_array_elements(p_changes) with ordinality as e (change, place)
+            cross join lateral (select tidemark._capture_time(e.change, p_extracted_at) as captured_at offset 0) as k
+        ),
+        renamed as (
+            select s.names, s.renames_ahead, n.former_names, n.present_names
             from (
-                select e.change
-                from json_array_elements(p_changes) with ordinality as e (change, place)
-                where json_typeof(e.change) = 'object'
-                order by (e.change ->> 'operation_type') is not distinct from 'DELETE', e.place
-                limit 1
-            ) as e
-            cross join lateral json_object_keys(e.change) as k (name)
+                select g.names, g.renames_ahead, min(g.captured_at) as captured_at
+                from given as g
+                group by g.names, g.renames_ahead
+            ) as s
+            cross join lateral tidemark._present_names(p_dimension_name, s.names, p_history_columns, s.captured_at) as n
+            where n.former_names is not null
         )
-    end;
+        select json_agg(
+            case
+                when r.former_names is null then g.change
+                else tidemark._rename_members(g.change, r.former_names, r.present_names)
+            end
+            order by g.place
+        ) filter (where exists (select from renamed))
+        into v_changes
+        from given as g
+        left join renamed as r using (names, renames_ahead);
+        p_changes := coalesce(v_changes, p_changes);
+        return;
+    end if;
+
     select n.former_names, n.present_names
     into v_former, v_present
-    from tidemark._present_names(p_dimension_name, v_names, p_history_columns, p_extracted_at) as n;
+    from tidemark._present_names(
+        p_dimension_name, array(select c.name from json_array_elements_text(p_columns) as c (name)), p_history_columns, p_extracted_at
+    ) as n;
     if v_former is null then
         return;
     end if;
@@ -245,7 +280,7 @@ create or replace function tidemark._present_names(
     p_dimension_name text,
     p_names text [],
     p_history_columns json,
-    p_extracted_at timestamptz,
+    p_captured_at timestamptz,
     out former_names text [],
     out present_names text []
 )
@@ -254,11 +289,12 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- Which columns of a batch have another name today: the names they have in it, and those in tidemark.dimension_columns.
+-- Which columns of a change, or of all changes of a batch, have another name today: the names they have there, and those in
+-- tidemark.dimension_columns.
 -- A batch says which history columns its names meant (history_columns): so a name that was given to another column since is told
 -- from the one it is now, whatever the order of loading. Times, and documents from elsewhere, go by the names alone: a former name
--- counts where the batch has it and has not the present one; where it is a mapped or ignored column of its own by now, only if the
--- batch was extracted before the mapping followed the rename.
+-- counts where the change has it and has not the present one; where it is a mapped or ignored column of its own by now, only if the
+-- change was captured before the mapping followed the rename.
 with meant as (
     select m.name, c.source_column as present_name
     from json_each_text(p_history_columns) as m (name, history_column)
@@ -272,7 +308,7 @@ guessed as (
     where f.dimension_name = p_dimension_name and f.former_name = any (p_names) and f.source_column <> all (p_names)
         and f.former_name not in (select m.name from meant as m)
         and (
-            p_extracted_at < f.renamed_at
+            p_captured_at < f.renamed_at
             or not exists (
                 select
                 from tidemark.dimension_columns as c
@@ -345,24 +381,25 @@ $$;
 create or replace function tidemark._assert_not_pruned(
     p_dimension_name text,
     p_batch_id text,
-    p_extracted_at timestamptz
+    p_captured_at timestamptz
 )
 returns void
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
--- A batch captured before absorbed changes were pruned could need one of them: it is refused, so that history is never wrong for it.
+-- A change captured before the moment up to which absorbed changes were pruned could need one of them: its batch, the earliest of whose
+-- capture times is p_captured_at, is refused, so that history is never wrong for it.
 -- Batches of the chains never are: pruning stops where they stand.
 -- Errors: TM018.
 declare
     v_before timestamptz := (select d.pruned_before from tidemark.dimensions as d where d.dimension_name = p_dimension_name);
 begin
-    if p_extracted_at < v_before then
+    if p_captured_at < v_before then
         raise exception using
             errcode = 'TM018',
-            message = 'the batch was captured before the moment up to which absorbed changes were pruned',
-            detail = format('table=%s batch=%s extracted_at=%s pruned_before=%s', p_dimension_name, p_batch_id, p_extracted_at, v_before),
+            message = 'a change was captured before the moment up to which absorbed changes were pruned',
+            detail = format('table=%s batch=%s captured_at=%s pruned_before=%s', p_dimension_name, p_batch_id, p_captured_at, v_before),
             hint = 'move the waiting batch files into processed/ of their chain, with every other batch there, and rebuild';
     end if;
 end;
@@ -443,23 +480,24 @@ where c.dimension_name = p_dimension_name
     and c.source_column <> all (p_columns);
 $$;
 
-create or replace function tidemark._is_in_order(
+create or replace function tidemark._in_order_since(
     p_dimension_name text,
     p_shard text,
     p_batch_id text,
-    p_sequence bigint,
-    p_extracted_at timestamptz
+    p_sequence bigint
 )
-returns boolean
+returns timestamptz
 language sql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
--- One look at the ledger: was this batch captured after all that is loaded? Of batches captured at one instant the greater
--- sequence is the later one, a document from outside the chain is later than those of the chain, and else the greater name.
+-- One look at the ledger: the earliest capture time that comes after all that is loaded, for changes of this batch. That is the latest
+-- one in the ledger, or a microsecond more: of changes captured at one instant those of the greater sequence are later, those of a
+-- document from outside the chain are later than those of the chain, and else those of the greater name. -infinity where nothing is
+-- loaded.
 -- A shard looks at itself, at batches of the whole table, and at shards of other layouts, which may have had its keys; the whole table
 -- looks at every shard. Shards of its own layout have none of its keys.
--- Looks at the newest batch of each shard and at no other, however long the ledger is.
+-- Looks at one batch of each shard, however long the ledger is: the one that brought the latest change.
 with recursive shards as (
     select min(b.shard) as shard from tidemark.batches as b where b.dimension_name = p_dimension_name
     union all
@@ -467,22 +505,26 @@ with recursive shards as (
     from shards as s
     where s.shard is not null
 ),
-newest as (
+latest as (
     select n.*
     from shards as s
     cross join lateral (
-        select b.extracted_at, coalesce(b.sequence, 9223372036854775807) as sequence,
+        select b.greatest_captured_at, coalesce(b.sequence, 9223372036854775807) as sequence,
             b.batch_id collate "C" as batch_id, b.shard collate "C" as shard
         from tidemark.batches as b
         where b.dimension_name = p_dimension_name and b.shard = s.shard
-        order by b.extracted_at desc, b.sequence desc nulls first, b.batch_id collate "C" desc
+        order by b.greatest_captured_at desc, b.sequence desc nulls first, b.batch_id collate "C" desc
         limit 1
     ) as n
     where s.shard = p_shard or tidemark._shard_layout(s.shard) <> tidemark._shard_layout(p_shard)
 )
-select coalesce(bool_and(
-    (n.extracted_at, n.sequence, n.batch_id, n.shard)
-    < (p_extracted_at, coalesce(p_sequence, 9223372036854775807), p_batch_id collate "C", p_shard collate "C")
-), true)
-from newest as n;
+select coalesce(max(
+    case
+        when (l.sequence, l.batch_id, l.shard)
+            < (coalesce(p_sequence, 9223372036854775807), p_batch_id collate "C", p_shard collate "C")
+            then l.greatest_captured_at
+        else l.greatest_captured_at + interval '1 microsecond'
+    end
+), '-infinity')
+from latest as l;
 $$;

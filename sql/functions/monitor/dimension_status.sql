@@ -34,13 +34,13 @@ begin
         select l.batch_id, l.applied_at
         from shards as s
         cross join lateral (
-            select n.batch_id, n.extracted_at, n.applied_at
+            select n.batch_id, n.greatest_captured_at, n.applied_at
             from tidemark.batches as n
             where n.dimension_name = d.dimension_name and n.shard = s.shard
-            order by n.extracted_at desc, n.batch_id collate "C" desc
+            order by n.greatest_captured_at desc, n.batch_id collate "C" desc
             limit 1
         ) as l
-        order by l.extracted_at desc, l.batch_id collate "C" desc
+        order by l.greatest_captured_at desc, l.batch_id collate "C" desc
         limit 1
     ) as b on true
     order by d.dimension_name;

@@ -76,7 +76,8 @@ from tidemark.dimensions as d
 left join polled as p on p.dimension_name = d.dimension_name
 left join pending as w on w.dimension_name = d.dimension_name
 left join lateral (
-    select n.extracted_at, n.applied_at
+    -- A document's changes may have been captured later than what it says of itself.
+    select greatest(n.extracted_at, n.greatest_captured_at) as extracted_at, n.applied_at
     from tidemark.batches as n
     where n.dimension_name = d.dimension_name
     order by n.applied_at desc

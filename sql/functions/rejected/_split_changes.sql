@@ -62,7 +62,7 @@ begin
             using (
                 select coalesce(json_agg(e.change order by e.place), '[]')
                 from unnest(v_changes[v_first:v_last]) with ordinality as e (change, place)
-            ), p_batch.extracted_at;
+            );
             v_bad := v_bad || array(select f.place + v_first - 1 from unnest(v_found) as f (place));
         exception
             when data_exception or integrity_constraint_violation or invalid_parameter_value then
@@ -88,7 +88,7 @@ begin
     ) order by e.place)
     into bad
     from json_array_elements(p_changes) with ordinality as e (change, place)
-    cross join lateral tidemark._find_fault(p_batch.dimension_name, e.change, p_batch.extracted_at, p_batch.columns) as f
+    cross join lateral tidemark._find_fault(p_batch.dimension_name, e.change, p_batch.columns) as f
     where e.place = any (v_bad);
 end;
 $$;
@@ -104,22 +104,23 @@ as $$
 -- The statement that reads changes as tidemark._apply_statement does and writes nothing, written for a dimension: it gives the
 -- places (from 1) of those that can be read and yet cannot stand in history by themselves, and raises an error at one that cannot
 -- be read.
--- Parameters: $1 the changes (json array), $2 extracted_at of the batch.
+-- Parameter: $1 the changes (json array).
 select tidemark._fill_template(
     $statement$
 with change as materialized (
     select c.place::integer, c.cdc_operation, c.cdc_timestamp,
-        coalesce(c.captured_at <> $2, false) as has_other_capture, not ({fits}) as would_be_rounded,
+        c.extracted_at::timestamptz as captured_at,
+        coalesce(c.extracted_at not like '____-__-__%', false) as has_odd_capture, not ({fits}) as would_be_rounded,
         {stored_values}
     from rows from (json_to_recordset($1) as (
-        {read_as}, operation_type text, cdc_timestamp timestamptz, extracted_at timestamptz
-    )) with ordinality as c ({values}, cdc_operation, cdc_timestamp, captured_at, place)
+        {read_as}, operation_type text, cdc_timestamp timestamptz, extracted_at text
+    )) with ordinality as c ({values}, cdc_operation, cdc_timestamp, extracted_at, place)
 )
 select coalesce(array_agg(c.place order by c.place), array[]::integer[])
 from change as c
 where c.cdc_operation is null or c.cdc_operation not in ('INSERT', 'UPDATE', 'DELETE')
-    or c.cdc_timestamp is null or c.has_other_capture or c.would_be_rounded or {key_is_null}
-    or (c.cdc_operation <> 'DELETE' and {cannot_stand})
+    or c.cdc_timestamp is null or c.has_odd_capture or c.captured_at < '0001-01-01 00:00:00+00'
+    or c.would_be_rounded or {key_is_null} or (c.cdc_operation <> 'DELETE' and {cannot_stand})
     $statement$,
     tidemark._statement_fragments(p_dimension_name)
 );
@@ -128,7 +129,6 @@ $$;
 create or replace function tidemark._find_fault(
     p_dimension_name text,
     p_change json,
-    p_extracted_at timestamptz,
     p_columns text [],
     out column_name text,
     out value text,
@@ -197,9 +197,11 @@ begin
     end loop;
 
     select f.column_name, f.fault into column_name, fault from tidemark._broken_rule(p_dimension_name, p_change) as f;
-    if fault is null and (p_change ->> 'extracted_at')::timestamptz <> p_extracted_at then
+    if fault is null and (
+        (p_change ->> 'extracted_at') not like '____-__-__%' or (p_change ->> 'extracted_at')::timestamptz < '0001-01-01 00:00:00+00'
+    ) then
         column_name := 'extracted_at';
-        fault := 'extracted_at differs from that of its batch';
+        fault := 'extracted_at is not an ISO 8601 instant';
     end if;
     value := p_change ->> column_name;
 end;

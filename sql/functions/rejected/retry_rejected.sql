@@ -22,7 +22,7 @@ as $$
 -- Applies the rejected changes of a dimension once more, each in its right place, and sets those aside again that still cannot
 -- be applied. Call it once the cause is gone: a column was widened, a type was made, a rule was dropped. Dismissed ones are left alone.
 -- Safe to repeat. Takes the dimension for itself, as a batch of the whole table does.
--- Errors: TM002 unknown table, TM006 isolation level.
+-- Errors: TM002 unknown table, TM006 isolation level, TM018 a change captured before what was pruned.
 #variable_conflict use_column
 declare
     v_batch tidemark.batches;
@@ -61,13 +61,16 @@ begin
         into v_changes, v_lines
         from taken as t;
 
-        select * into v_result from tidemark._apply_changes(v_batch, v_changes, v_lines, false);
+        select * into v_result from tidemark._apply_changes(v_batch, v_changes, v_lines, 'infinity');
+        perform tidemark._assert_not_pruned(v_batch.dimension_name, v_batch.batch_id, v_result.least_captured_at);
         update tidemark.batches as b
         set inserted_versions = b.inserted_versions + v_result.inserted_versions,
             closed_versions = b.closed_versions + v_result.closed_versions,
             absorbed_changes = b.absorbed_changes + v_result.absorbed_changes,
             corrected_versions = b.corrected_versions + v_result.corrected_versions,
             late_changes = b.late_changes + v_result.late_changes,
+            least_captured_at = least(b.least_captured_at, v_result.least_captured_at),
+            greatest_captured_at = greatest(b.greatest_captured_at, v_result.greatest_captured_at),
             rejected_changes = v_result.rejected_changes + (
                 select count(*)
                 from tidemark.rejected_changes as r

@@ -129,6 +129,8 @@ begin
         late_changes = excluded.late_changes,
         rejected_changes = excluded.rejected_changes,
         columns = excluded.columns,
+        least_captured_at = excluded.least_captured_at,
+        greatest_captured_at = excluded.greatest_captured_at,
         pruned_changes = null;
     update tidemark.batches as b
     set metadata = tidemark._with_member(b.metadata, 'table', to_json(p_dimension_name))

@@ -20,7 +20,7 @@ as $$
 -- has a version or an absorbed change of that time is left out.
 declare
     v_skipped_until timestamptz := (
-        select max(b.extracted_at)
+        select max(b.greatest_captured_at)
         from tidemark.batches as b
         where b.dimension_name = tidemark._replay_name(p_dimension_name) and b.metadata ->> 'is_pruned' = 'true'
     );

@@ -17,10 +17,11 @@ as $$
 with skipped as (
     insert into tidemark.batches (
         dimension_name, shard, batch_id, sequence, extracted_at, change_count, previous_checksum, checksum, metadata,
-        inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at
+        inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at, least_captured_at, greatest_captured_at
     )
     select tidemark._replay_name(p_dimension_name), b.shard, b.batch_id, b.sequence, b.extracted_at, b.change_count, b.previous_checksum,
-        b.checksum, '{"is_pruned": true}', 0, 0, 0, b.apply_started_at, b.applied_at
+        b.checksum, '{"is_pruned": true}', 0, 0, 0, b.apply_started_at, b.applied_at,
+        b.least_captured_at, b.greatest_captured_at
     from tidemark.batches as b
     left join tidemark.settled_batches(p_dimension_name => p_dimension_name, p_shard => p_shard) as s using (batch_id)
     where b.dimension_name = p_dimension_name and b.shard = p_shard

@@ -13,13 +13,13 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 -- Forgets absorbed changes of a dimension that were captured before p_before and can never matter again, at most p_limit of them.
--- Proof. Before B (below) lies what is settled: tidemark._assert_not_pruned refuses every batch captured before B from now on, and no
+-- Proof. Before B (below) lies what is settled: tidemark._assert_not_pruned refuses every change captured before B from now on, and no
 -- rejected change from before B waits. So every change yet to come follows, in capture order, all that was captured before B, and a
 -- slice of history (tidemark._slice_template) begins with the key's last version captured before B, or later. Hence a change before
 -- such a version is in no slice (its deletes stay, as evidence of gaps); one that found nothing to delete leaves a fold as it was; and
 -- of two that changed nothing, the earlier says nothing that the later does not, if the later's batch had all columns of the earlier's.
 -- Not for dimensions in the order of effective times, where any change may come to matter. Takes the dimension for itself.
--- Returns how many were forgotten, and B: the least of p_before, the end of every unbroken chain, and the first batch with a change that is
+-- Returns how many were forgotten, and B: the least of p_before, the end of every unbroken chain, and the first change that is
 -- rejected. Errors: TM002 unknown dimension, TM006 isolation level.
 #variable_conflict use_column
 declare
@@ -100,8 +100,8 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 -- The moment before which a history is settled: nothing that its chains will still bring was captured before it, and no rejected change
--- from before it waits. Each chain of the present layout (the whole table, or every shard) counts up to its newest batch, or up to its
--- first gap where it has one. Chains of layouts that are past bring nothing more; the chain of repairs of a table that is cut brings
+-- from before it waits. Each chain of the present layout (the whole table, or every shard) counts up to its newest batch (when that was
+-- read, or its latest change where that is earlier), or up to its first gap where it has one. Chains of layouts that are past bring nothing more; the chain of repairs of a table that is cut brings
 -- what was captured later than all that is here. Null where there is no chain, where a shard has none yet, where a very beginning is
 -- missing, and for a dimension in the order of effective times, which is never settled. Reads the whole ledger of the dimension.
 with present as (
@@ -112,27 +112,24 @@ with present as (
     limit 1
 ),
 linked as (
-    select b.shard, b.sequence, b.extracted_at,
+    select b.shard, b.sequence, least(b.extracted_at, b.greatest_captured_at) as read_until,
         b.previous_checksum is distinct from lag(b.checksum) over (partition by b.shard order by b.sequence) as is_broken
     from present as p
     join tidemark.batches as b on tidemark._shard_layout(b.shard) = p.layout
     where b.dimension_name = p_dimension_name and b.sequence is not null
 ),
 walked as (
-    select l.shard, l.extracted_at, bool_or(l.is_broken) over (partition by l.shard order by l.sequence) as is_behind_a_gap
+    select l.shard, l.read_until, bool_or(l.is_broken) over (partition by l.shard order by l.sequence) as is_behind_a_gap
     from linked as l
 ),
 chain as (
-    select w.shard, max(w.extracted_at) filter (where not w.is_behind_a_gap) as ends from walked as w group by w.shard
+    select w.shard, max(w.read_until) filter (where not w.is_behind_a_gap) as ends from walked as w group by w.shard
 ),
 waiting as (
-    select min(b.extracted_at) as begins
-    from tidemark.batches as b
-    where b.dimension_name = p_dimension_name and exists (
-        select
-        from tidemark.rejected_changes as r
-        where r.dimension_name = b.dimension_name and r.shard = b.shard and r.batch_id = b.batch_id
-    )
+    select min(tidemark._capture_time(r.change, b.extracted_at)) as begins
+    from tidemark.rejected_changes as r
+    join tidemark.batches as b on b.dimension_name = r.dimension_name and b.shard = r.shard and b.batch_id = r.batch_id
+    where r.dimension_name = p_dimension_name
 )
 select case
     when bool_and(c.ends is not null) and count(*) = coalesce(substring(max(p.layout) from '^of-([0-9]+)')::integer, 1)

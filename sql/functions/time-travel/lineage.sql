@@ -55,12 +55,12 @@ begin
         with version as (
             select h.surrogate_key::bigint as surrogate_key, h.valid_from::text as valid_from, h.valid_to::text as valid_to,
                 h.cdc_operation::text as cdc_operation, h.batch_id::text as batch_id, h.change_line::integer as change_line,
-                row_to_json(h.*) as columns, row_number() over (order by h.valid_from) as place
+                h.captured_at::timestamptz as captured_at, row_to_json(h.*) as columns, row_number() over (order by h.valid_from) as place
             from %1$s as h
             where %2$s
         )
         select v.surrogate_key, v.valid_from, v.valid_to, v.cdc_operation, d.differences,
-            v.batch_id, v.change_line, b.shard, b.sequence, b.extracted_at, b.applied_at
+            v.batch_id, v.change_line, b.shard, b.sequence, v.captured_at, b.applied_at
         from version as v
         left join version as p on p.place = v.place - 1
         left join tidemark.batches as b on b.dimension_name = $2 and b.batch_id = v.batch_id

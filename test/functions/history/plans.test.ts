@@ -49,8 +49,8 @@ const nodes = (node: Node): Node[] => [node, ...(node.Plans ?? []).flatMap(nodes
 async function explain(writer: string, lines: string, extractedAt: string): Promise<Node[]> {
   return rolledBack(sql, async (transaction) => {
     const [row] = await transaction.unsafe<[{ statement: string }]>(`select tidemark.${writer}('orders') as statement`);
-    const parameters = `'${lines}', '', 'b9', now(), '${at(extractedAt)}Z', null${writer === '_converge_statement' ? ', 9, null' : ''}`;
-    const types = `json, text, text, timestamptz, timestamptz, integer[]${writer === '_converge_statement' ? ', bigint, text[]' : ''}`;
+    const parameters = `'${lines}', '', 'b9', now(), '${at(extractedAt)}Z', null${writer === '_converge_statement' ? ', 9, null' : ", '-infinity'"}`;
+    const types = `json, text, text, timestamptz, timestamptz, integer[]${writer === '_converge_statement' ? ', bigint, text[]' : ', timestamptz'}`;
     await transaction.unsafe(
       `set local search_path = pg_catalog, pg_temp; prepare applying (${types}) as ${row.statement}`,
     );

@@ -20,8 +20,8 @@ const LIMITS = { least: 100, most: 10_000, target_seconds: 10 };
 async function after(...batches: readonly (readonly [changes: number, seconds: number])[]): Promise<number> {
   for (const [index, [changes, seconds]] of batches.entries())
     await warehouse.sql`
-      insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, change_count, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
-      select 'orders', ${`b${String(index)}`}, ${index + 1}, m, ${changes}, 'c', '{}', 0, 0, 0, m - make_interval(secs => ${seconds}), m
+      insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, least_captured_at, greatest_captured_at, change_count, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
+      select 'orders', ${`b${String(index)}`}, ${index + 1}, m, m, m, ${changes}, 'c', '{}', 0, 0, 0, m - make_interval(secs => ${seconds}), m
       from (select '2026-02-01 12:00+00'::timestamptz + make_interval(mins => ${index})) as t (m)`;
   return suggestedBatchSize(warehouse.sql, 'orders', LIMITS);
 }

@@ -46,8 +46,8 @@ const batch = ({
   absorbed = 0,
   shard = '',
 } = {}) => `
-  insert into tidemark.batches (dimension_name, shard, batch_id, sequence, extracted_at, change_count, previous_checksum, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
-  values ('orders', '${shard}', '${name}', ${sequence}, '2026-02-01 ${applied}+00', ${String(changes)}, ${previous}, '${checksum}', '{}', 0, 0, ${String(absorbed)},
+  insert into tidemark.batches (dimension_name, shard, batch_id, sequence, extracted_at, least_captured_at, greatest_captured_at, change_count, previous_checksum, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
+  values ('orders', '${shard}', '${name}', ${sequence}, '2026-02-01 ${applied}+00', '2026-02-01 ${applied}+00', '2026-02-01 ${applied}+00', ${String(changes)}, ${previous}, '${checksum}', '{}', 0, 0, ${String(absorbed)},
     '2026-02-01 ${applied}+00'::timestamptz - interval '${String(seconds)} s', '2026-02-01 ${applied}+00');`;
 const absorbed = (name: string, line: number) => `
   insert into tidemark.absorbed_changes values ('orders', '', '${name}', ${String(line)}, '{}', 'UPDATE', now(), now(), 'unchanged', null, '{}');`;

@@ -45,8 +45,8 @@ async function applied(
   const name = `batch ${String(++sequence)}`;
   const metadata = highWatermark === undefined ? {} : { high_watermark: { time: highWatermark, key: ['1'] } };
   await sql`
-    insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, change_count, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
-    values (${table}, ${name}, ${sequence}, ${`2026-02-01 ${extracted}+00`}, ${changes}, 'c', ${JSON.stringify(metadata)}::text::json, ${changes - absorbed.length}, 0, ${absorbed.length},
+    insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, least_captured_at, greatest_captured_at, change_count, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
+    values (${table}, ${name}, ${sequence}, ${`2026-02-01 ${extracted}+00`}, ${`2026-02-01 ${extracted}+00`}, ${`2026-02-01 ${extracted}+00`}, ${changes}, 'c', ${JSON.stringify(metadata)}::text::json, ${changes - absorbed.length}, 0, ${absorbed.length},
       ${`2026-02-01 ${at}+00`}::timestamptz - make_interval(secs => ${seconds}), ${`2026-02-01 ${at}+00`})`;
   for (const [line, reason] of absorbed.entries())
     await sql`insert into tidemark.absorbed_changes (dimension_name, shard, batch_id, change_line, business_key, cdc_operation, cdc_timestamp, captured_at, reason, change)
@@ -280,8 +280,8 @@ test('tidemark.effective_time knows a zone from the last part of a date', async 
 
 test('of a year of batches and comparisons, indicators, alerts and status read those of the window, and the newest, alone', async () => {
   const read = await inTransaction(async (sql) => {
-    await sql`insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, change_count, previous_checksum, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
-      select 'orders', 'b' || n, 50001 - n, m, 1, 'c', 'c', '{}', 1, 0, 0, m, m from generate_series(1, 50000) as n, lateral (select ${NOW}::timestamptz - n * interval '10 minutes' as m) as t`;
+    await sql`insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, least_captured_at, greatest_captured_at, change_count, previous_checksum, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
+      select 'orders', 'b' || n, 50001 - n, m, m, m, 1, 'c', 'c', '{}', 1, 0, 0, m, m from generate_series(1, 50000) as n, lateral (select ${NOW}::timestamptz - n * interval '10 minutes' as m) as t`;
     await sql`insert into tidemark.reconciliations select 'orders', ${NOW}::timestamptz - n * interval '15 minutes', 1000, 0, 0, 0, 0 from generate_series(1, 35000) as n`;
     await sql`analyze tidemark.batches, tidemark.reconciliations`;
     const rowsRead = async () => {

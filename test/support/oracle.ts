@@ -1,5 +1,5 @@
 /**
- * What history must be, read off section 5 of the design and not off the SQL: a plain fold of all changes of one key.
+ * What history must be, read off the rules in docs/architecture.md and not off the SQL: a plain fold of all changes of one key.
  * Times are microseconds since 1970; the two infinities are themselves. A column that a change does not have is absent.
  */
 
@@ -10,8 +10,9 @@ export type Values = Readonly<Record<string, string | null>>;
 export interface OracleChange {
   readonly operation: 'INSERT' | 'UPDATE' | 'DELETE';
   readonly effective: Instant;
-  /** Of its batch: the instant of the snapshot, and what decides between batches of one instant. */
+  /** Its own capture time, or that of its batch. */
   readonly captured: bigint;
+  /** Of its batch: what decides between changes captured at one instant. */
   readonly sequence: number | null;
   readonly batch: string;
   readonly line: number;
@@ -43,7 +44,7 @@ const placeOf = (change: OracleChange) => `${change.batch}:${String(change.line)
 const later = (a: bigint, b: bigint) => (a > b ? a : b);
 const compare = <T>(a: T, b: T) => (a < b ? -1 : a > b ? 1 : 0);
 
-/** Capture order: extracted_at, then sequence (a document without one comes after those of the chain), then its name, then the line. */
+/** Capture order: its own capture time, then sequence (a document without one comes after those of the chain), then its name, then the line. */
 export function compareCapture(a: OracleChange, b: OracleChange): number {
   return (
     compare(a.captured, b.captured) ||

@@ -12,6 +12,7 @@ import {
   BAD,
   chainedDocumentsOf,
   documentsOf,
+  earliestOf,
   expectedOf,
   inOneBatch,
   nameOf,
@@ -23,7 +24,7 @@ import {
   type ScenarioOptions,
 } from './scenarios.js';
 
-/** What is true of every history, whatever happens (section 5 of the design). The mutation test breaks the SQL and sees these go red. */
+/** What is true of every history, whatever happens. The mutation test breaks the SQL and sees these go red. */
 
 export interface Subject {
   readonly sql: Database;
@@ -148,17 +149,26 @@ async function missesNothingPruned({ sql, table, order }: Subject, scenario: Sce
       >`select pruned_changes from tidemark.prune_absorbed_changes(p_dimension_name => ${table}, p_before => 'infinity', p_limit => 1000000)`;
       pruned += Number(row.pruned_changes);
     };
+    const loaded = new Set<number>();
     for (const index of scenario.loading) {
-      await transaction
+      const bound = loaded.has(index) ? null : await boundOf(transaction, table);
+      const isRefused = await transaction
         .savepoint((point) => apply(point, documents[index] ?? ''))
-        .catch((error: unknown) => {
-          if ((error as { code?: string }).code !== 'TM018') throw error;
-          // Pruning stops where the chain stands, so it refuses nothing of the chain. (A batch without changes leaves no gap that shows.)
-          expect(
-            scenario.batches[index]?.hasSequence === true && scenario.keys.flat().some(({ batch }) => batch === index),
-          ).toBe(false);
-          refused.add(nameOf(index));
-        });
+        .then(
+          () => false,
+          (error: unknown) => {
+            if ((error as { code?: string }).code !== 'TM018') throw error;
+            return true;
+          },
+        );
+      expect(isRefused, nameOf(index)).toBe(bound !== null && earliestOf(scenario, index) < bound);
+      if (isRefused) refused.add(nameOf(index));
+      else loaded.add(index);
+      // Pruning stops where the chain stands, so it refuses nothing of a chain whose times rise. (A batch without changes leaves no gap that shows.)
+      if (isRefused && scenario.keys.flat().every(({ after }) => after === undefined))
+        expect(
+          scenario.batches[index]?.hasSequence === true && scenario.keys.flat().some(({ batch }) => batch === index),
+        ).toBe(false);
       await prune();
     }
     await transaction.unsafe(`alter table public.dim_${table}_history drop constraint nothing_bad`);
@@ -179,6 +189,13 @@ async function missesNothingPruned({ sql, table, order }: Subject, scenario: Sce
         check,
       ).toEqual([]);
   });
+}
+
+/** The moment up to which a history was pruned, in microseconds; null where it was not. */
+async function boundOf(transaction: Transaction, table: string): Promise<bigint | null> {
+  const [row] = await transaction<[{ bound: string | null }]>`
+    select (extract(epoch from pruned_before) * 1000000)::bigint::text as bound from tidemark.dimensions where dimension_name = ${table}`;
+  return row.bound === null ? null : BigInt(row.bound);
 }
 
 /** How many changes were pruned while properties were tried: none would prove nothing. */
@@ -262,7 +279,32 @@ export const PROPERTIES: readonly Property[] = [
     share: 15,
     holds: survivesRaces,
   },
+  ...withOwnTimes([
+    ['equals the fold of all changes, in whatever order batches are loaded', {}, 40, equalsTheFold],
+    ['equals it when batches come in order', { isInOrder: true }, 25, equalsTheFold],
+    ['equals it when some batches came without some columns', { withMissingColumns: true }, 20, equalsTheFold],
+    ['takes rejected changes as if they had never been rejected', { withBadChanges: true }, 10, forgetsRejections],
+    ['is the same however changes are spread over batches', { isOfChain: true }, 20, doesNotKnowBatches],
+    ['is the same when the table is cut into shards', {}, 10, doesNotKnowShards],
+    ['keeps the surrogate key of every version that survives a batch', {}, 8, keepsSurrogateKeys],
+    ['is the same when it is pruned', { isInOrder: true, withMissingColumns: true }, 20, missesNothingPruned],
+    ['is the same when it is pruned and batches come in whatever order', {}, 30, missesNothingPruned],
+    ['is the same when it is pruned while changes are rejected', { withBadChanges: true }, 20, missesNothingPruned],
+    ['is the same when several loaders race, and passes every check', {}, 5, survivesRaces],
+  ]),
 ];
+
+type Told = readonly [name: string, options: ScenarioOptions, share: number, holds: Property['holds']];
+
+/** The same where changes have capture times of their own, which need not rise; in order, those of a batch follow all in the batches before. */
+function withOwnTimes(properties: readonly Told[]): Property[] {
+  return properties.map(([name, options, share, holds]) => ({
+    name: `with capture times of their own: ${name}`,
+    options: { ...options, withOwnTimes: options.isInOrder === true ? 'rising' : 'anywhere' },
+    share,
+    holds,
+  }));
+}
 
 /** Tries a property on random scenarios. @returns how many keys were tried, each of them a case of its own */
 export async function tryProperty(

@@ -16,6 +16,8 @@ export interface ToldChange {
   readonly weight: number;
   readonly operation: OracleChange['operation'];
   readonly effective: Instant;
+  /** Microseconds from the capture of its batch to its own; null: it states none of its own; undefined: it repeats its batch's. */
+  readonly after: bigint | null | undefined;
   readonly a: string | null;
   readonly b: string | null;
   readonly u: string | null;
@@ -42,6 +44,10 @@ export interface ScenarioOptions {
   readonly isOneInstant?: boolean;
   /** Each batch once, in the order of capture. */
   readonly isInOrder?: boolean;
+  /** Changes have capture times of their own: before, within and after those of other batches, or never before what is in batches before. */
+  readonly withOwnTimes?: 'anywhere' | 'rising';
+  /** No document from outside the chain. */
+  readonly isOfChain?: boolean;
   /** Some changes say BAD, which a rule of the history table may forbid. */
   readonly withBadChanges?: boolean;
 }
@@ -54,6 +60,20 @@ const times: fc.Arbitrary<Instant> = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom<Instant>('infinity', '-infinity') },
 );
 
+/** From one batch to the next where own times rise: a change may come as late as the next batch begins. */
+const STEP = 3_000_000n;
+
+const ownTime = ({ withOwnTimes }: ScenarioOptions): fc.Arbitrary<bigint | null | undefined> => {
+  if (withOwnTimes === undefined) return fc.constant(undefined);
+  if (withOwnTimes === 'rising') return fc.constantFrom(null, undefined, 0n, 1n, 1_000_000n, 2_000_000n, STEP);
+  const offset = (unit: bigint) => fc.integer({ min: -6, max: 6 }).map((steps) => BigInt(steps) * unit);
+  return fc.oneof(
+    { weight: 1, arbitrary: fc.constantFrom(null, undefined) },
+    { weight: 3, arbitrary: offset(1n) },
+    { weight: 3, arbitrary: offset(1_000_000n) },
+  );
+};
+
 const value = (...values: (string | null)[]) => fc.constantFrom(...values);
 
 export const BAD = 'BAD';
@@ -64,6 +84,7 @@ const changeOf = (batches: number, options: ScenarioOptions): fc.Arbitrary<ToldC
     weight: fc.integer({ min: 0, max: 9 }),
     operation: fc.constantFrom('INSERT', 'UPDATE', 'UPDATE', 'DELETE'),
     effective: times,
+    after: ownTime(options),
     a: options.withBadChanges === true ? value('x', 'x', 'y', BAD) : value('x', 'x', 'y', null),
     b: value('1', '1', '2', null),
     u: value('p', 'q', null),
@@ -73,7 +94,9 @@ const changeOf = (batches: number, options: ScenarioOptions): fc.Arbitrary<ToldC
 export const scenarios = (options: ScenarioOptions = {}): fc.Arbitrary<Scenario> =>
   fc.integer({ min: 1, max: 6 }).chain((count) =>
     fc.record({
-      batches: fc.array(batchOf(options), { minLength: count, maxLength: count }).map(inSequence),
+      batches: fc
+        .array(batchOf(options), { minLength: count, maxLength: count })
+        .map((batches) => inSequence(batches, options)),
       loading:
         options.isInOrder === true
           ? fc.constant([...Array(count).keys()])
@@ -100,7 +123,10 @@ const batchOf = (options: ScenarioOptions): fc.Arbitrary<ToldBatch> =>
             { weight: 2, arbitrary: micro(8).map((step) => NINE + step) },
             { weight: 2, arbitrary: micro(9).map((step) => NINE + step * 1_000_000n) },
           ),
-    hasSequence: options.isOneInstant === true ? fc.constant(true) : fc.integer({ min: 0, max: 3 }).map((n) => n > 0),
+    hasSequence:
+      options.isOneInstant === true || options.isOfChain === true
+        ? fc.constant(true)
+        : fc.integer({ min: 0, max: 3 }).map((n) => n > 0),
     lacks:
       options.withMissingColumns === true
         ? fc.oneof(
@@ -111,8 +137,10 @@ const batchOf = (options: ScenarioOptions): fc.Arbitrary<ToldBatch> =>
   });
 
 /** Sequences run with the captures, as in any chain. */
-const inSequence = (batches: readonly ToldBatch[]) =>
-  [...batches].sort((a, b) => (a.captured < b.captured ? -1 : a.captured > b.captured ? 1 : 0));
+const inSequence = (batches: readonly ToldBatch[], { withOwnTimes }: ScenarioOptions) =>
+  withOwnTimes === 'rising'
+    ? batches.map((one, index) => ({ ...one, captured: NINE + BigInt(index) * STEP }))
+    : [...batches].sort((a, b) => (a.captured < b.captured ? -1 : a.captured > b.captured ? 1 : 0));
 
 export const iso = (time: Instant): string => {
   if (typeof time === 'string') return time;
@@ -131,6 +159,27 @@ const linesOf = (scenario: Scenario, index: number): Line[] =>
   scenario.keys
     .flatMap((changes, key) => changes.filter((told) => told.batch === index).map((told) => ({ key, told })))
     .sort((one, other) => one.told.weight - other.told.weight);
+
+/** The capture time of a change. */
+const capturedOf = ({ batches }: Scenario, { batch: index, after }: ToldChange): bigint =>
+  (batches[index]?.captured ?? NINE) + (after ?? 0n);
+
+/** The capture time of the earliest change of a batch; of one without changes, its own. */
+export const earliestOf = (scenario: Scenario, index: number): bigint =>
+  linesOf(scenario, index)
+    .map((line) => capturedOf(scenario, line.told))
+    .reduce<bigint | undefined>((least, one) => (least === undefined || one < least ? one : least), undefined) ??
+  scenario.batches[index]?.captured ??
+  NINE;
+
+/** A line as it stands in its document. */
+function lineOf(scenario: Scenario, line: Line, lacks: readonly string[]): Change | string {
+  const columns = columnsOf(line, lacks);
+  if (line.told.after === null) return JSON.stringify(columns);
+  return line.told.after === undefined
+    ? columns
+    : { ...columns, extracted_at: `${iso(capturedOf(scenario, line.told))}Z` };
+}
 
 function columnsOf({ told, key }: Line, lacks: readonly string[]): Change {
   const { operation, effective, a, b, u, w } = told;
@@ -156,7 +205,7 @@ export function documentsOf(scenario: Scenario, table: string): string[] {
     batch(
       nameOf(index),
       iso(captured),
-      linesOf(scenario, index).map((line) => columnsOf(line, lacks)),
+      linesOf(scenario, index).map((line) => lineOf(scenario, line, lacks)),
       { table, sequence: hasSequence ? index + 1 : null, columns: STATED.filter((name) => !lacks.includes(name)) },
     ),
   );
@@ -174,7 +223,7 @@ export function shardedDocumentsOf(scenario: Scenario, table: string): string[] 
         iso(captured),
         linesOf(scenario, index)
           .filter(({ key }) => shard === '' || shard === `${String((key % 3) + 1)}-of-3`)
-          .map((line) => columnsOf(line, lacks)),
+          .map((line) => lineOf(scenario, line, lacks)),
         {
           table,
           shard,
@@ -215,12 +264,12 @@ const told = (values: Record<string, string | null>, lacks: readonly string[]): 
 /** The changes of each key, as the oracle wants them. */
 function changesOf(scenario: Scenario): OracleChange[][] {
   const byKey: OracleChange[][] = scenario.keys.map(() => []);
-  for (const [index, { captured, hasSequence, lacks }] of scenario.batches.entries()) {
+  for (const [index, { hasSequence, lacks }] of scenario.batches.entries()) {
     for (const [line, { key, told: one }] of linesOf(scenario, index).entries())
       byKey[key]?.push({
         operation: one.operation,
         effective: one.effective,
-        captured,
+        captured: capturedOf(scenario, one),
         sequence: hasSequence ? index + 1 : null,
         batch: nameOf(index),
         line: line + 1,
@@ -264,12 +313,20 @@ export function expectedOf(
     .sort();
 }
 
-/** All changes in one batch, in the order of their capture. For scenarios of one instant, where that makes no difference to the fold. */
+/**
+ * All changes in one batch, in the order of their batches. For scenarios of one instant, or whose changes have capture times of their own, all of
+ * one chain: there it makes no difference to the fold.
+ */
 export const inOneBatch = (scenario: Scenario): Scenario => ({
   batches: scenario.batches.slice(0, 1),
   loading: [0],
   keys: scenario.keys.map((changes) =>
-    changes.map((told) => ({ ...told, batch: 0, weight: told.batch * 10 + told.weight })),
+    changes.map((told) => ({
+      ...told,
+      batch: 0,
+      weight: told.batch * 10 + told.weight,
+      after: capturedOf(scenario, told) - (scenario.batches[0]?.captured ?? NINE),
+    })),
   ),
 });
 

@@ -431,7 +431,7 @@ test('a role that may execute apply_batch, and nothing else, loads batches and c
     for (const statement of [
       'delete from public.dim_orders_history',
       'select * from tidemark.batches',
-      'select * from tidemark._fold_changes(null, null, null, true)',
+      'select * from tidemark._fold_changes(null, null, null, null)',
     ])
       await expect(loader.unsafe(statement)).rejects.toMatchObject({ code: '42501' });
     await empty(sql);

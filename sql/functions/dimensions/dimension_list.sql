@@ -21,7 +21,8 @@ select
     b.batches, b.last_extracted_at, b.last_applied_at
 from tidemark.dimensions as d
 cross join lateral (
-    select count(*) as batches, max(greatest(b.extracted_at, b.greatest_captured_at)) as last_extracted_at, max(b.applied_at) as last_applied_at
+    select count(*) as batches, max(greatest(b.extracted_at, b.greatest_captured_at)) as last_extracted_at,
+        max(b.applied_at) as last_applied_at
     from tidemark.batches as b
     where b.dimension_name = d.dimension_name
 ) as b

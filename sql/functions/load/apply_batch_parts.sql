@@ -221,7 +221,9 @@ begin
     if p_columns is null then
         with given as materialized (
             select e.change, e.place, k.captured_at,
-                case when json_typeof(e.change) = 'object' then array(select n.name from json_object_keys(e.change) as n (name)) end as names,
+                case
+                    when json_typeof(e.change) = 'object' then array(select n.name from json_object_keys(e.change) as n (name))
+                end as names,
                 (
                     select count(*)
                     from tidemark.former_column_names as f

@@ -101,9 +101,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- The moment before which a history is settled: nothing that its chains will still bring was captured before it, and no rejected change
 -- from before it waits. Each chain of the present layout (the whole table, or every shard) counts up to its newest batch (when that was
--- read, or its latest change where that is earlier), or up to its first gap where it has one. Chains of layouts that are past bring nothing more; the chain of repairs of a table that is cut brings
--- what was captured later than all that is here. Null where there is no chain, where a shard has none yet, where a very beginning is
--- missing, and for a dimension in the order of effective times, which is never settled. Reads the whole ledger of the dimension.
+-- read, or its latest change where that is earlier), or up to its first gap where it has one. Chains of layouts that are past bring
+-- nothing more; the chain of repairs of a table that is cut brings what was captured later than all that is here. Null where there is no
+-- chain, where a shard has none yet, where a very beginning is missing, and for a dimension in the order of effective times, which is
+-- never settled. Reads the whole ledger of the dimension.
 with present as (
     select coalesce(nullif(tidemark._shard_layout(b.shard), ''), b.metadata -> 'shard_layout' ->> 'name', '') as layout
     from tidemark.batches as b

@@ -1,52 +1,42 @@
 import type { Settings } from '../base/settings.js';
 import type { BatchMetadata } from '../batch/metadata.js';
-import { NOTHING_KNOWN, type SourceTable } from '../source/table.js';
+import { NO_KNOWN_ROWS, type SourceTable } from '../source/table.js';
 
 /** What a chain has written and may read again, as the source keeps it for itself (sql/source/describe_table.sql): it only passes through here. */
-export interface Memory {
+export interface KnownRows {
   /** For the next page to leave out. */
-  readonly known: () => string;
-  /** Takes in the memory of a page once the checkpoint that it counts by is there: the newest of the chain, undefined before the first. */
-  readonly keep: (newest: BatchMetadata | undefined, memory: string) => void;
+  readonly now: () => string;
+  /** Takes in what is known after a page, once the checkpoint that it counts by is there: the newest of the chain, undefined before the first. */
+  readonly become: (newest: BatchMetadata | undefined, rows: string) => void;
 }
 
-/** Whose memory it is. */
-export interface MemoryOwner {
-  readonly settings: Settings;
-  /** Table, or table and shard. */
-  readonly chain: string;
-  readonly described: SourceTable;
-}
-
-interface Kept {
-  readonly mark: string;
-  readonly memory: string;
-}
-
-/** For as long as the process lives: a watching extractor has a memory, one that begins has none, and repeats. */
-const memories = new WeakMap<Settings, Map<string, Kept>>();
+/** For as long as the process lives: a watching extractor knows rows, one that begins knows none, and repeats. */
+const knownByChain = new WeakMap<Settings, Map<string, { readonly mark: string; readonly rows: string }>>();
 
 /**
- * Goes on with what this process last kept of a chain. It is forgotten where the newest checkpoint is not the one it was kept with (another
+ * Goes on with what this process last knew of a chain. It is forgotten where the newest checkpoint is not the one it was known with (another
  * writer, a rewind, a repair, a folder that was lost), and where rows are read in another way.
+ * @param chain table, or table and shard
  * @param newest the newest checkpoint of the chain
- * @param isForgotten true to begin with nothing: every row is to be written again
  */
-export function recallMemory(owner: MemoryOwner, newest: BatchMetadata | undefined, isForgotten: boolean): Memory {
-  const chains = memories.get(owner.settings) ?? new Map<string, Kept>();
-  memories.set(owner.settings, chains);
-  const kept = chains.get(owner.chain);
-  let known =
-    !isForgotten && newest !== undefined && kept?.mark === markOf(owner, newest) ? kept.memory : NOTHING_KNOWN;
+export function knownRows(
+  settings: Settings,
+  chain: string,
+  described: SourceTable,
+  newest: BatchMetadata | undefined,
+): KnownRows {
+  const chains = knownByChain.get(settings) ?? new Map<string, { mark: string; rows: string }>();
+  knownByChain.set(settings, chains);
+  // Equal marks stand at one place of one chain, which is of one server, and read rows alike: the query names table, columns, types and conditions.
+  const markOf = ({ sequence, extracted_at }: BatchMetadata) =>
+    JSON.stringify([sequence, extracted_at, described.first_page]);
+  const before = chains.get(chain);
+  let known = newest !== undefined && before?.mark === markOf(newest) ? before.rows : NO_KNOWN_ROWS;
   return {
-    known: () => known,
-    keep: (checkpoint, memory) => {
-      known = memory;
-      if (checkpoint !== undefined) chains.set(owner.chain, { mark: markOf(owner, checkpoint), memory });
+    now: () => known,
+    become: (checkpoint, rows) => {
+      known = rows;
+      if (checkpoint !== undefined) chains.set(chain, { mark: markOf(checkpoint), rows });
     },
   };
 }
-
-/** Equal marks stand at one place of one chain, which is of one server, and read rows alike: the query names table, columns, types and conditions. */
-const markOf = ({ described }: MemoryOwner, { sequence, extracted_at }: BatchMetadata): string =>
-  JSON.stringify([sequence, extracted_at, described.first_page]);

@@ -4,7 +4,7 @@ import { batchId, batchMetadataSchema, chainHead, type BatchMetadata } from '../
 import { failpoint } from '../base/failpoint.js';
 import { logger } from '../base/logger.js';
 import { timed } from '../run/measurements.js';
-import { recallMemory } from './known-rows.js';
+import { knownRows } from './known-rows.js';
 import { startPace } from './rate-limit.js';
 import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
 import { chainName } from '../batch/shard.js';
@@ -58,7 +58,8 @@ export async function sweep(
     resumes && newest !== undefined ? resumeSweep(sweeper.settings, newest) : await beginSweep(sweeper, newest);
   const chain = chainName(sweeper.log.table, sweeper.log.shard);
   const size = startSizing(sweeper.settings, chain, sweeper.batchCeiling);
-  const memory = recallMemory({ ...sweeper, chain }, newest, sweeper.full);
+  // All that --full reads is to be written again.
+  const known = knownRows(sweeper.settings, chain, sweeper.described, sweeper.full ? undefined : newest);
   const pace = startPace(sweeper);
   let before = newest;
   let [safeBefore, repeats] = [0n, 0];
@@ -72,7 +73,7 @@ export async function sweep(
       later(before?.extracted_at ?? null, sweeper.notBefore ?? null),
       performance.now(),
     ];
-    const limits = { rows: size.rows(), bytes: sweeper.settings.batch_max_bytes, known: memory.known() };
+    const limits = { rows: size.rows(), bytes: sweeper.settings.batch_max_bytes, known_rows: known.now() };
     const page = await timed('read', () =>
       readPage(sweeper.source, sweeper.described, start.bounds, here, limits, notBefore),
     );
@@ -92,7 +93,7 @@ export async function sweep(
     } else if (read.isLast && (repeats > 0 || isCheckpointDue(sweeper, start, page, before))) {
       before = await publishQuietPoll(sweeper, metadataOf(sweeper, start, read, null, before));
     }
-    memory.keep(before, page.memory);
+    known.become(before, page.known_rows);
     place = next;
     if (place !== undefined) await pace(page.rows_read);
   }

@@ -8,7 +8,7 @@ import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
 import type { ShardLayout } from '../batch/shard.js';
 import { compareAtSource, type Deletions } from '../source/comparison.js';
 import { awaitFlush, type SourceIdentity } from '../source/server.js';
-import { NOTHING_KNOWN, readKeyedPage } from '../source/table.js';
+import { NO_KNOWN_ROWS, readKeyedPage } from '../source/table.js';
 import type { SweepStart } from '../extract/sweep-start.js';
 
 export interface Repairing extends Comparing {
@@ -53,7 +53,7 @@ export async function publishRepairs(repairing: Repairing, differences: readonly
       source,
       described,
       keys,
-      { rows: keys.length + 1, bytes: settings.batch_max_bytes, known: NOTHING_KNOWN },
+      { rows: keys.length + 1, bytes: settings.batch_max_bytes, known_rows: NO_KNOWN_ROWS },
       notBefore,
     );
   for (const keys of chunks(keysOf(false), settings.batch_size))

@@ -75,12 +75,11 @@ export interface PagePlace {
 export interface PageLimits {
   readonly rows: number;
   readonly bytes: number;
-  /** The memory of a page before: rows that were written and need not be written again. */
-  readonly known: string;
+  /** Rows that were written and need not be written again, as a page before gave them (`known_rows`). */
+  readonly known_rows: string;
 }
 
-/** A memory that holds nothing. */
-export const NOTHING_KNOWN = '[]';
+export const NO_KNOWN_ROWS = '[]';
 
 export interface Page {
   /** The change lines, joined as they stand in a batch file; null where nothing changed, or nothing that is not known. */
@@ -88,8 +87,8 @@ export interface Page {
   readonly change_count: number;
   /** Its changes, and the rows that were known. */
   readonly rows_read: number;
-  /** What is known once it is published, for the next page. */
-  readonly memory: string;
+  /** What is known once it is published, for the next page (sql/source/describe_table.sql). */
+  readonly known_rows: string;
   /** Place of its last row, known or not; without a time in the pass over undated rows. */
   readonly last_row: { readonly time: string | null; readonly key: string[] } | null;
   /** The newest transaction that wrote one of its rows; null where that is not known. */
@@ -209,7 +208,8 @@ async function readLines(
   return inTransaction(source, 'isolation level repeatable read read only', async (session) => {
     await lockTable(session, table);
     const [moment] = await session<{ extracted_at: string }[]>`
-      select to_json(greatest(clock_timestamp(), ${notBefore}::text::timestamptz + interval '1 microsecond')) #>> '{}' as extracted_at`;
+      select to_json(greatest(clock_timestamp(), ${notBefore}::text::timestamptz + interval '1 microsecond')) #>> '{}' as extracted_at,
+        set_config('jit', 'off', true)`;
     const { extracted_at } = one(moment);
     await turn?.pass(session);
     const [row] = await session.unsafe<PageRow[]>(query, [
@@ -222,7 +222,7 @@ async function readLines(
       String(limits.bytes),
       extracted_at,
       bounds.own_floor,
-      limits.known,
+      limits.known_rows,
       bounds.snapshot,
       ...place,
     ]);

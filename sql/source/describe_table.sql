@@ -5,15 +5,20 @@
 -- (sql/source/describe_shard.sql; null: the whole table), which all but the keyed page heed.
 -- A page query takes:  $1 floor and $2 high watermark of the sweep before (null: from the beginning), $3 margin in seconds,
 --   $4 lower bound on the transaction, $5 the transaction the sweep ends before, $6 most rows, $7 most bytes,
---   $8 extracted_at, $9 floor of this sweep, $10 memory (json array), $11 snapshot that the sweep began with;
+--   $8 extracted_at, $9 floor of this sweep, $10 known rows (json array), $11 snapshot that the sweep began with;
 --   the next page also $12 time and $13 key (json array) of the last row before it.
 -- It returns the change lines as text: PostgreSQL renders every value, and no client reads one.
--- Memory is what a page gives to the next one, of this sweep or another: key, transaction and table of rows that were written, of those a
--- later sweep may find again, because a transaction older than theirs was open. A row that it knows is read and not written: two states
+-- Each row is found, ordered, printed and counted in one pass, in which only the rows themselves may be sorted, never what was printed of
+-- them: each step keeps the order of the one before. Parameters stand in the conditions themselves, so that the plan is one for their
+-- values; "parameters", which nothing reads, gives them their types.
+-- Bytes are counted before rows are printed (as many as texts have at least) and after, so that few are printed in vain.
+-- Known rows are what a page gives to the next one, of this sweep or another: key, transaction and table of rows that were written, of
+-- those a later sweep may find again, because a transaction older than theirs was open. Such a row is read and not written: two states
 -- of one row that others can see differ in their transaction. At most 10,000 rows, the newest, none whose key takes over 100 bytes.
 -- Rows with an effective time come in the order of (time, key); those without one are a pass of their own, in the order of the key.
 -- The keyed page reads the rows of some keys ($12, json array of keys, each the text of a json array) whatever their time.
--- Where transaction numbers mean nothing (fallback), the queries look at times alone, and $4, $5, $9, $10 and $11 are idle.
+-- A row's transaction is widened to 64 bits by its distance from the next one. Where transaction numbers mean nothing (fallback), the
+-- queries look at times alone, and $4, $5, $9, $10 and $11 are idle.
 with relation as (
     select c.oid, c.relkind, format('%I.%I', n.nspname, c.relname) as name,
         case
@@ -31,7 +36,9 @@ present as (
         a.attname::text as name, a.attnum, a.attnotnull,
         pg_catalog.format_type(a.atttypid, a.atttypmod) as type,
         pg_catalog.format_type(a.atttypid, -1) as bare_type,
-        coalesce(nullif(t.typbasetype, 0), t.oid)::regtype as base_type
+        coalesce(nullif(t.typbasetype, 0), t.oid)::regtype as base_type,
+        t.typlen = -1 and t.oid <> 'numeric'::regtype
+            and not (t.oid in ('varchar'::regtype, 'bpchar'::regtype) and a.atttypmod between 0 and 1004) as is_wide
     from pg_catalog.pg_attribute as a
     join pg_catalog.pg_type as t on t.oid = a.atttypid
     where a.attrelid = (select r.oid from relation as r) and a.attnum > 0 and not a.attisdropped
@@ -40,7 +47,8 @@ mapped as (
     select m.ordinal, m.source as name, m.history, m.role, p.type, p.bare_type, p.base_type, p.attnum, p.attnotnull,
         p.base_type = any (array[
             'smallint', 'integer', 'bigint', 'real', 'double precision', 'numeric', 'boolean', 'timestamp', 'timestamptz'
-        ]::regtype[]) as is_json_scalar
+        ]::regtype[]) as is_json_scalar,
+        p.is_wide
     from rows from (json_to_recordset($3::text::json) as (source text, history text, role text))
         with ordinality as m (source, history, role, ordinal)
     left join present as p on p.name = m.source
@@ -76,6 +84,17 @@ part as (
         max(m.type) filter (where m.role = 'effective time') as effective_type,
         bool_or(m.role = 'effective time' and not m.attnotnull) as may_be_undated,
         bool_or(m.role = 'effective time' and m.base_type = 'timestamp'::regtype) as is_local_time,
+        case when bool_or(m.role = 'effective time' and m.base_type = 'timestamp'::regtype) then format(' at time zone %L', $4::text) else '' end
+            as in_zone,
+        '(select n.number from next_transaction as n) - (age(t.xmin)::bigint & 4294967295)' as written_by,
+        string_agg(format(case
+            when m.base_type = any (array['text', 'varchar', 'bpchar', 'bytea']::regtype[]) then 'coalesce(octet_length(t.%I), 0)'
+            else 'coalesce(pg_column_size(t.%I), 0)'
+        end, m.name), ' + ' order by m.ordinal) filter (where m.is_wide) as wide_bytes,
+        string_agg(format(
+            '((array_agg(t.%I%s) filter (where t.tidemark_is_read))[count(*) filter (where t.tidemark_is_read)])::text',
+            m.name, case when m.is_json_scalar then '' else '::text' end
+        ), ', ' order by m.ordinal) filter (where m.role = 'business key') as last_read_keys,
         max(format('t.%I', m.name)) filter (where m.role = 'insert time') as inserted,
         max(case
             when $6::text is null then format('t.%I is not null', m.name)
@@ -91,83 +110,113 @@ part as (
 query as (
     select v.page, format(
         $query$
-with cursor as (
-    select
-        coalesce(
-            least($1::text::timestamptz%8$s, $2::text::%3$s) - make_interval(secs => $3::text::double precision)%10$s, '-infinity'
-        ) as lower_bound,
-        $9::text::timestamptz%8$s as own_floor,
-        $4::text::bigint as from_transaction,
-        $5::text::bigint as before_transaction,
-        pg_snapshot_xmax(pg_current_snapshot())::text::bigint as newest_transaction,
-        pg_snapshot_xmax(pg_current_snapshot())::text::bigint & ~4294967295 as epoch,
-        pg_snapshot_xmin($11::text::pg_snapshot)::text::bigint as oldest_open,
-        $8::text::timestamptz as extracted_at
+with parameters as (
+    select $1::timestamptz as floor, $2::%4$s as high_watermark, $3::double precision as margin_seconds, $4::bigint as from_transaction,
+        $5::bigint as before_transaction, $6::bigint as most_rows, $7::bigint as most_bytes, $8::timestamptz as extracted_at,
+        $9::timestamptz as own_floor, $10::text as known_rows, $11::pg_snapshot as snapshot
+),
+next_transaction as (
+    select pg_snapshot_xmax(s)::text::bigint + age(pg_snapshot_xmax(s)::xid) as number from pg_current_snapshot() as s
 ),
 known as (
     select e.value ->> 0 as key, (e.value ->> 1)::bigint as written_by, e.value ->> 2 as relation
-    from json_array_elements($10::text::json) as e (value)
+    from json_array_elements($10::json) as e (value)
 ),
 page as (
-    select t.*, row_number() over (order by %4$s) as tidemark_change_line, json_build_array(%5$s)::text as tidemark_key
-    from (
-        select t.*, %12$s as tidemark_written_by, %15$s as tidemark_relation, c.extracted_at as tidemark_extracted_at
-        from cursor as c
-        cross join %1$s as t%13$s
-        where %11$s%14$s%9$s
-        order by %4$s
-        limit $6::text::integer
-    ) as t
+    select t.*, %6$s as tidemark_written_by, %7$s as tidemark_relation
+    from %1$s as t
+    where %5$s
+    order by %2$s
+    limit $6
 ),
--- Materialized, or each row would be printed twice: for its length, and for the page.
-line as materialized (
-    select
-        t.tidemark_change_line as change_line, t.tidemark_written_by as written_by,
-        t.tidemark_key as key, t.tidemark_relation as relation,
-        case
-            when (t.tidemark_key, t.tidemark_written_by, t.tidemark_relation) in (select k.key, k.written_by, k.relation from known as k)
-                then null
-            else (select row_to_json(r.*)::text from (select %6$s, %7$s, t.tidemark_extracted_at as extracted_at) as r)
-        end as line
+measured as (
+    select t.*, %8$s as tidemark_bytes_before,
+        case when t.tidemark_written_by >= pg_snapshot_xmin($11)::text::bigint or $10 <> '[]' then json_build_array(%9$s)::text end
+            as tidemark_key
     from page as t
 ),
-sized as (
-    select l.*, coalesce(sum(octet_length(l.line) + 2) over (order by l.change_line), 0) as bytes from line as l
+printed as (
+    select t.*, case
+        when t.tidemark_bytes_before > $7 then null
+        when $10 <> '[]' and (t.tidemark_key, t.tidemark_written_by, t.tidemark_relation::text)
+            in (select k.key, k.written_by, k.relation from known as k) then null
+        else row_to_json(r.*)::text
+    end as tidemark_line
+    from measured as t
+    cross join lateral (select %10$s, %11$s, $8 as extracted_at) as r
+    order by %2$s
 ),
-read as (
-    select s.* from sized as s where s.bytes <= $7::text::bigint or s.change_line = 1
-),
-memory as (
-    select distinct on (m.key collate "C") m.key, m.written_by, m.relation
-    from (
-        select r.key, r.written_by, r.relation from read as r cross join cursor as c where r.written_by >= c.oldest_open
-        union all
-        select k.key, k.written_by, k.relation
-        from known as k
-        cross join cursor as c
-        where k.written_by >= least(c.from_transaction, c.oldest_open)
-    ) as m
-    where octet_length(m.key) <= 100
-    order by m.key collate "C", m.written_by desc
+fitted as (
+    select t.*, row_number() over page_order = 1
+        or t.tidemark_bytes_before <= $7 and coalesce(sum(octet_length(t.tidemark_line) + 2) over page_order, 0) <= $7 as tidemark_is_read
+    from printed as t
+    window page_order as (order by %2$s rows unbounded preceding)
 )
-select k.*, (
-    select json_build_object('time', %2$s, 'key', t.tidemark_key::json)::text from page as t where t.tidemark_change_line = k.rows_read
-) as last_row, (
-    select coalesce(json_agg(json_build_array(m.key::json, m.written_by, m.relation)), '[]')::text
-    from (select m.* from memory as m order by m.written_by desc limit 10000) as m
-) as memory
+select p.lines, p.change_count, p.rows_read, p.newest_writer, p.has_more, p.last_row, (
+    select coalesce(json_agg(json_build_array(n.key::json, n.written_by, n.relation)), '[]')::text
+    from (
+        select m.*
+        from (
+            select distinct on (k.key collate "C") k.*
+            from (
+                select e.value ->> 0 as key, (e.value ->> 1)::bigint as written_by, e.value ->> 2 as relation
+                from json_array_elements(p.read_rows) as e (value)
+                union all
+                select k.* from known as k where k.written_by >= least($4, pg_snapshot_xmin($11)::text::bigint)
+            ) as k
+            order by k.key collate "C", k.written_by desc
+        ) as m
+        order by m.written_by desc
+        limit 10000
+    ) as n
+) as known_rows
 from (
     select
-        string_agg(r.line, E',\n' order by r.change_line) as lines,
-        count(r.line)::integer as change_count,
-        count(*)::integer as rows_read,
-        (max(r.written_by) filter (where r.line is not null))::text as newest_writer,
-        count(*) = $6::text::integer or count(*) < (select count(*) from page) as has_more
-    from read as r
-) as k
+        string_agg(t.tidemark_line, E',\n') filter (where t.tidemark_is_read) as lines,
+        count(t.tidemark_line) filter (where t.tidemark_is_read)::integer as change_count,
+        count(*) filter (where t.tidemark_is_read)::integer as rows_read,
+        (max(t.tidemark_written_by) filter (where t.tidemark_is_read and t.tidemark_line is not null))::text as newest_writer,
+        count(*) filter (where t.tidemark_is_read) = $6 or coalesce(not bool_and(t.tidemark_is_read), false) as has_more,
+        case when count(*) > 0 then json_build_object(
+            'time', (array_agg(%3$s) filter (where t.tidemark_is_read))[count(*) filter (where t.tidemark_is_read)],
+            'key', json_build_array(%12$s)
+        )::text end as last_row,
+        json_agg(json_build_array(t.tidemark_key, t.tidemark_written_by, t.tidemark_relation::text)) filter (
+            where t.tidemark_is_read and t.tidemark_written_by >= pg_snapshot_xmin($11)::text::bigint
+                and octet_length(t.tidemark_key) <= 100
+        ) as read_rows
+    from fitted as t
+) as p
         $query$,
-        r.name, p.effective, p.effective_type,
-        case when v.is_dated then format('%s, %s', p.effective, p.keys) else p.keys end,
+        r.name,
+        o.page_order, p.effective, p.effective_type,
+        concat_ws(E'\n        and ',
+            case
+                when v.page = 'keyed'
+                    then format('(%s) in (select %s from json_array_elements_text($12::text::json) as w (key))', p.keys, p.wanted_keys)
+                when v.is_dated then format(
+                    '%s >= coalesce(least($1%s, $2) - make_interval(secs => $3)%s, ''-infinity'')', p.effective, p.in_zone,
+                    case when p.is_local_time and $4::text <> 'UTC' then ' - interval ''1 hour''' else '' end
+                )
+                else format('%s is null', p.effective)
+            end,
+            case when v.page <> 'keyed' then $7::text end,
+            case when v.page <> 'keyed' and r.fallback is null then format(
+                E'($4 is null or %1$s >= $4)\n        and (%2$s%1$s < $5)', p.written_by,
+                case when v.is_dated then format('%s < $9%s or ', p.effective, p.in_zone) else '' end
+            ) end,
+            case
+                when not v.is_next then null
+                when v.is_dated then format('(%s, %s) > ($12::%s, %s)', p.effective, p.keys, p.effective_type, p.last_keys)
+                else format('$12::text is null and (%s) > (%s)', p.keys, p.last_keys)
+            end
+        ),
+        case when r.fallback is null then p.written_by else 'null::bigint' end,
+        case when r.fallback is null then 't.tableoid' else 'null::oid' end,
+        case
+            when p.wide_bytes is null then '0'
+            else format('coalesce(sum(%s) over (order by %s rows between unbounded preceding and 1 preceding), 0)', p.wide_bytes, o.page_order)
+        end,
         p.keys_as_text, p.printed,
         format(
             case
@@ -177,35 +226,7 @@ from (
             end,
             p.effective, p.inserted, format('when %s then ''DELETE''', coalesce(p.is_deleted, 'false'))
         ),
-        case when p.is_local_time then format(' at time zone %L', $4::text) else '' end,
-        case
-            when not v.is_next then ''
-            when v.is_dated
-                then format(E'\n            and (%s, %s) > ($12::text::%s, %s)', p.effective, p.keys, p.effective_type, p.last_keys)
-            else format(E'\n            and $12::text is null and (%s) > (%s)', p.keys, p.last_keys)
-        end,
-        case when p.is_local_time and $4::text <> 'UTC' then ' - interval ''1 hour''' else '' end,
-        case
-            when v.page = 'keyed' then format(
-                '(%s) in (select %s from json_array_elements_text($12::text::json) as w (key))', p.keys, p.wanted_keys
-            )
-            when v.is_dated then format('%s >= c.lower_bound', p.effective)
-            else format('%s is null', p.effective)
-        end || case when v.page <> 'keyed' then coalesce(E'\n            and ' || $7::text, '') else '' end,
-        case when r.fallback is null then 'x.written_by' else 'null::bigint' end,
-        case when r.fallback is null then '
-        cross join lateral (
-            select case
-                when c.epoch + t.xmin::text::bigint <= c.newest_transaction then c.epoch + t.xmin::text::bigint
-                else c.epoch + t.xmin::text::bigint - 4294967296
-            end as written_by
-        ) as x' else '' end,
-        case when r.fallback is null and v.page <> 'keyed' then format('
-            and (c.from_transaction is null or x.written_by >= c.from_transaction)
-            and (x.written_by < c.before_transaction or %s)',
-            case when v.is_dated then format('%s < c.own_floor', p.effective) else 'false' end
-        ) else '' end,
-        case when r.fallback is null then 't.tableoid::text' else 'null::text' end
+        p.last_read_keys
     ) as text
     from part as p
     cross join relation as r
@@ -214,6 +235,7 @@ from (
         ('first', true, false), ('next', true, true), ('first undated', false, false), ('next undated', false, true),
         ('keyed', true, false)
     ) as v (page, is_dated, is_next)
+    cross join lateral (select case when v.is_dated then format('%s, %s', p.effective, p.keys) else p.keys end as page_order) as o
 )
 select
     (select r.name from relation as r) as relation,

@@ -186,14 +186,14 @@ it('what no older transaction was open for is not remembered: nothing will read 
       known,
       snapshot,
     ];
-    return (await pipeline.source.unsafe<{ memory: string; change_count: number }[]>(first_page, bounds))[0];
+    return (await pipeline.source.unsafe<{ known_rows: string; change_count: number }[]>(first_page, bounds))[0];
   };
-  expect(await memoryAfter(BigInt(xmin) + 1n)).toMatchObject({ memory: '[]', change_count: 2 });
+  expect(await memoryAfter(BigInt(xmin) + 1n)).toMatchObject({ known_rows: '[]', change_count: 2 });
   const remembered = await memoryAfter(BigInt(xmin) - 1n);
-  expect(JSON.parse(remembered?.memory ?? '')).toEqual(
+  expect(JSON.parse(remembered?.known_rows ?? '')).toEqual(
     ['1', '2'].map((id) => [[id], Number(xmin), expect.any(String) as string]),
   );
-  expect(await memoryAfter(BigInt(xmin) - 1n, remembered?.memory)).toEqual({
+  expect(await memoryAfter(BigInt(xmin) - 1n, remembered?.known_rows)).toEqual({
     ...remembered,
     change_count: 0,
     rows_read: 2,

@@ -315,10 +315,11 @@ describe('transaction numbers', () => {
     const described = await describeTable(pipeline.source, mapping);
     // As if the server had come that far: no server of a test has gone through four billion transactions.
     const readAt = async (newest: bigint, from: bigint) => {
-      const query = described.first_page.replaceAll(
-        'pg_snapshot_xmax(pg_current_snapshot())',
-        `'${String(newest)}'::xid8`,
-      );
+      const age = `(((${String(newest)} - t.xmin::text::bigint + 2147483648) & 4294967295) - 2147483648)::integer`;
+      const query = described.first_page
+        .replaceAll('age(t.xmin)', age)
+        .replace(/(?<=next_transaction as \()[^)]*.*(?=\n\))/, `select ${String(newest)} as number`);
+      expect(query).toContain(`next_transaction as (select ${String(newest)} as number\n)`);
       const bounds = [
         null,
         null,

@@ -4,7 +4,9 @@ import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type Database } from '../runner/base/database.js';
 import { extractTables } from '../runner/extract/tables.js';
-import { applyBatch } from '../runner/warehouse/batches.js';
+import { readBeginning, readClock } from '../runner/source/horizon.js';
+import { NO_KNOWN_ROWS, describeTable, readPage } from '../runner/source/table.js';
+import { applyBatch, dimensionMappings } from '../runner/warehouse/batches.js';
 import { seconds } from './measure.js';
 import type { Bench } from './server.js';
 import { loadTables } from '../runner/load/tables.js';
@@ -97,6 +99,29 @@ export const endToEndAtOnce = ({ settings, warehouse }: Bench): Promise<number> 
       await loadTables({ settings, tables: ['orders'] });
     }
   });
+
+/** The first page of all orders, as a sweep reads it: found, ordered, printed and handed over. */
+export async function page({ source, warehouse }: Bench, rows: number): Promise<number> {
+  const mapping = (await dimensionMappings(warehouse)).find(({ dimension_name }) => dimension_name === 'orders');
+  if (mapping === undefined) throw new Error('orders is not registered');
+  const described = await describeTable(source, mapping);
+  const beginning = await readBeginning(source, null, undefined);
+  const bounds = { ...beginning, own_floor: await readClock(source), high_watermark: null, margin_seconds: 0 };
+  const limits = { rows, bytes: 64 * 1024 * 1024, known_rows: NO_KNOWN_ROWS };
+  return seconds(source, () =>
+    readPage(source, described, bounds, { isDated: true, after: null }, limits, null).then(({ change_count }) => {
+      if (change_count !== rows) throw new Error(`a page of ${String(change_count)} changes`);
+    }),
+  );
+}
+
+/** The same rows in the same order, printed by row_to_json and nothing else. */
+export const rowToJson = ({ source }: Bench, rows: number): Promise<number> =>
+  seconds(
+    source,
+    () => source`
+      select row_to_json(o.*)::text from (select * from public.orders order by last_updated, id limit ${rows}::integer) as o`,
+  );
 
 /** A snapshot that rescans source and history. */
 export const rescan = (warehouse: Database, batchId: string): Promise<number> =>

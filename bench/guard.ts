@@ -1,4 +1,12 @@
-import { insertAndUpdate, lateChanges, longHistory, wholeWay, type Figure, type Size } from './scenarios.js';
+import {
+  insertAndUpdate,
+  lateChanges,
+  longHistory,
+  pageOfRows,
+  wholeWay,
+  type Figure,
+  type Size,
+} from './scenarios.js';
 import type { Bench } from './server.js';
 
 /**
@@ -10,6 +18,7 @@ const LIMITS: readonly (readonly [typeof longHistory, readonly number[]])[] = [
   [insertAndUpdate, [9, 14, 1, 1]],
   [longHistory, [4]],
   [lateChanges, [9]],
+  [pageOfRows, [8]],
   [wholeWay, [30, 30]],
 ];
 

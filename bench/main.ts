@@ -14,6 +14,7 @@ import {
   formatFigures,
   insertAndUpdate,
   lateChanges,
+  pageOfRows,
   longHistory,
   wholeWay,
   type Figure,
@@ -81,7 +82,7 @@ async function options(): Promise<Options> {
 async function measureTargets(bench: Bench, { size, html }: Options): Promise<{ figures: Figure[]; curves: Curve[] }> {
   const figures: Figure[] = [];
   const curves: Curve[] = [];
-  for (const scenario of [insertAndUpdate, longHistory, againstRescan, lateChanges, wholeWay, runnerMemory])
+  for (const scenario of [insertAndUpdate, longHistory, againstRescan, lateChanges, pageOfRows, wholeWay, runnerMemory])
     figures.push(...(await scenario(bench, SIZES[size], say)));
   if (html !== undefined)
     for (const scenario of [byBatchSize, byHistorySize]) curves.push(await scenario(bench, SIZES[size], say));

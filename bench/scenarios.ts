@@ -8,7 +8,9 @@ import {
   empty,
   endToEnd,
   endToEndAtOnce,
+  page,
   rescan,
+  rowToJson,
 } from './contenders.js';
 import { spread, type Spread } from './measure.js';
 import { addOrders, type Bench } from './server.js';
@@ -254,6 +256,37 @@ export async function lateChanges(
       bound: 'at most',
       ratios: each(behind, inOrder),
       seconds: { late: behind, in_order: inOrder },
+    }),
+  ];
+}
+
+/** A page of a backlog against row_to_json of its rows. */
+export async function pageOfRows(
+  bench: Bench,
+  { changes, runs }: Size,
+  say: (line: string) => void,
+): Promise<Figure[]> {
+  const rows = Math.min(10_000, changes);
+  await beginAgain(bench);
+  await addOrders(bench, rows * 10);
+  const [paged, printed]: [number[], number[]] = [[], []];
+  // The first fills caches; it does not count.
+  for (let run = 0; run <= runs * 3; run += 1) {
+    if (run % 3 === 1)
+      say(`a page of ${String(rows)} rows, runs ${String(run)} to ${String(run + 2)} of ${String(runs * 3)}`);
+    const taken = [await page(bench, rows), await rowToJson(bench, rows)] as const;
+    if (run === 0) continue;
+    paged.push(taken[0]);
+    printed.push(taken[1]);
+  }
+  return [
+    figure({
+      name: `read a page of ${rows.toLocaleString('en')} rows`,
+      unit: 'x row_to_json',
+      target: 2.5,
+      bound: 'at most',
+      ratios: each(paged, printed),
+      seconds: { page: paged, row_to_json: printed },
     }),
   ];
 }

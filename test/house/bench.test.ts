@@ -9,6 +9,7 @@ import {
   insertAndUpdate,
   lateChanges,
   longHistory,
+  pageOfRows,
   wholeWay,
   type Size,
 } from '../../bench/scenarios.js';
@@ -34,6 +35,7 @@ test.each<[string, typeof longHistory, number]>([
   ['a long history', longHistory, 1],
   ['a snapshot that rescans', againstRescan, 1],
   ['late changes', lateChanges, 1],
+  ['a page of rows', pageOfRows, 1],
   ['extract, log and load', wholeWay, 3],
 ])('%s: each figure is measured and printed', async (_, scenario, rows) => {
   const figures = await scenario(bench, TINY, quiet);

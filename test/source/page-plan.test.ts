@@ -35,7 +35,7 @@ async function describe(table: string, names: readonly string[], inserted: strin
     source_schema: 'public',
     source_table: table,
     source_time_zone: 'UTC',
-    columns: columns as DimensionMapping['columns'],
+    columns: columns,
     deleted_column: null,
     deleted_values: null,
   };

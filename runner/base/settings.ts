@@ -1,8 +1,7 @@
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { z } from 'zod';
-import { SETTING_NAMES, environmentSchema, type Environment } from './settings-schema.js';
-import { readEnvFile, settingsFrom } from './env-file.js';
+import { z } from 'zod';
+import { ALIASES, readEnvFile, settingsFrom } from './env-file.js';
 import { UsageError } from './errors.js';
 import { findPassword } from './passwords.js';
 
@@ -15,13 +14,119 @@ export function shownPath(file: string): string {
   return relative.startsWith('..') ? file : relative;
 }
 
-export type SslMode = 'disable' | 'require' | 'verify-ca' | 'verify-full';
+const text = (fallback: string) => z.string().min(1, 'any text but an empty one').default(fallback);
+
+const wholeNumber = (least: number, most: number) => {
+  const accepted = `a whole number from ${String(least)} to ${String(most)}`;
+  return z
+    .string()
+    .regex(/^[0-9]{1,15}$/, accepted)
+    .transform(Number)
+    .refine((value) => value >= least && value <= most, accepted);
+};
+
+const integer = (fallback: number, least: number, most: number) => wholeNumber(least, most).default(fallback);
+
+/** A folder; it is named as it is, for a path that leads up again hides where it leads. */
+const folder = (fallback: string) =>
+  z
+    .string()
+    .refine(
+      (value) => !value.split(/[\\/]/).includes('..') && !value.includes('\0'),
+      'a folder whose path does not lead up again (..)',
+    )
+    .default(fallback);
+
+const choice = <const T extends readonly [string, ...string[]]>(values: T, fallback: T[number]) =>
+  z.enum(values, `one of ${values.join(', ')}`).default(fallback as never);
+
+/** How long to keep something; 0 is for ever. */
+const days = () => integer(0, 0, 36_500).transform((value) => (value === 0 ? undefined : value));
+
+const DAY = 86_400;
+
+/** How one of the two databases is reached: the same settings for each, behind a prefix of its own. */
+const endOf = <P extends Prefix>(prefix: P, port: number, database: string) => {
+  const end = {
+    HOST: text('localhost'),
+    PORT: integer(port, 1, 65_535),
+    NAME: text(database),
+    USER: text('postgres'),
+    PASSWORD: z.string().optional(),
+    PASSWORD_FILE: z.string().optional(),
+    SSLMODE: choice(['disable', 'require', 'verify-ca', 'verify-full'], 'disable'),
+    SSLROOTCERT: z.string().optional(),
+  };
+  const named = Object.fromEntries(Object.entries(end).map(([name, schema]) => [`${prefix}${name}`, schema]));
+  return named as { [K in keyof typeof end as `${P}${K}`]: (typeof end)[K] };
+};
+
+const ENDS = {
+  ...endOf('DB_', 5434, 'operational_db'),
+  ...endOf('WAREHOUSE_DB_', 5433, 'warehouse_db'),
+  PGPASSFILE: z.string().optional(),
+  CONNECTION_TIMEOUT_SECONDS: integer(15, 1, 600),
+  STATEMENT_TIMEOUT_SECONDS: integer(0, 0, DAY),
+  LOCK_TIMEOUT_SECONDS: integer(0, 0, DAY),
+  IDLE_TIMEOUT_SECONDS: integer(300, 0, DAY),
+  MAX_LIFETIME_SECONDS: integer(0, 0, 30 * DAY),
+};
+
+/** Everything else: what each is for stands in .env.example. A folder becomes an absolute path. */
+const PIPELINE = {
+  MUTATION_INTERVAL_SECONDS: integer(5, 1, DAY),
+  CDC_EXTRACTION_INTERVAL_SECONDS: integer(10, 1, DAY),
+  LOG_LEVEL: choice(['DEBUG', 'INFO', 'WARNING', 'ERROR'], 'INFO'),
+  /** Most changes in a batch; where sizes follow measured time, between the two that follow, the one to start with. */
+  BATCH_SIZE: integer(100, 1, 1_000_000),
+  BATCH_SIZE_MIN: wholeNumber(1, 1_000_000).optional(),
+  BATCH_SIZE_MAX: wholeNumber(1, 1_000_000).optional(),
+  /** A batch that takes less long, in seconds, may become larger. */
+  BATCH_TARGET_SECONDS: integer(10, 1, 3600),
+  /** A larger single row travels alone. */
+  BATCH_MAX_BYTES: integer(8 * 1024 * 1024, 1024, 64 * 1024 * 1024),
+  MAX_CONNECTIONS: integer(20, 1, 1000),
+  WATERMARK_ADVANCE_SECONDS: integer(30, 0, 30 * DAY),
+  HEARTBEAT_SECONDS: integer(300, 1, DAY),
+  FULL_SWEEP_INTERVAL_SECONDS: integer(3600, 1, 30 * DAY),
+  RECONCILE_INTERVAL_SECONDS: integer(3600, 1, 30 * DAY),
+  MAX_DELETE_PERCENT: integer(5, 0, 100),
+  CDC_LOG_DIR: folder('data/cdc_logs'),
+  LOG_DIR: folder('logs'),
+  LOG_ROTATE_BYTES: integer(10 * 1024 * 1024, 10_000, 10_000_000_000),
+  LOG_ROTATE_FILES: integer(14, 1, 1000),
+  SHUTDOWN_TIMEOUT_SECONDS: integer(30, 1, 3600),
+  METRICS_HOST: text('127.0.0.1'),
+  METRICS_PORT: integer(9464, 0, 65_535),
+  TIDEMARK_RUN_DIR: folder('data/run'),
+  CDC_LOG_RETENTION_DAYS: days(),
+  ABSORBED_RETENTION_DAYS: days(),
+  RUN_RETENTION_DAYS: days(),
+  DIMENSIONS_DIR: text('migrations/dimensions'),
+  TIDEMARK_DATA_DIR: folder('data/postgres'),
+};
+
+const environmentSchema = z.object({ ...ENDS, ...PIPELINE });
+type Environment = z.infer<typeof environmentSchema>;
+
+/** Every setting there is, with its aliases. */
+export const SETTING_NAMES: readonly string[] = [
+  ...Object.keys(environmentSchema.shape),
+  'ENV_FILE',
+  ...Object.keys(ALIASES),
+];
+
+/** What docker-compose.yml takes from the same file. */
+const COMPOSE_NAMES: readonly string[] = ['GRAFANA_PASSWORD', 'POSTGRES_VERSION', 'TIDEMARK_VERSION'];
+
+type Prefix = 'DB_' | 'WAREHOUSE_DB_';
+export type SslMode = Environment['DB_SSLMODE'];
 
 export interface DatabaseSettings {
   /** Which end of the pipeline; names the database in messages. */
   readonly role: 'source' | 'warehouse';
   /** How its settings begin: DB_ or WAREHOUSE_DB_. */
-  readonly prefix: 'DB_' | 'WAREHOUSE_DB_';
+  readonly prefix: Prefix;
   readonly host: string;
   readonly port: number;
   readonly database: string;
@@ -46,66 +151,17 @@ export interface SessionLimits {
   readonly lifetime_seconds: number;
 }
 
-export type LogLevel = 'DEBUG' | 'INFO' | 'WARNING' | 'ERROR';
+/** Settings go by their own names in lower case, those of Tidemark alone without that word. */
+type NameOf<N extends string> = N extends `TIDEMARK_${infer Rest}` ? Lowercase<Rest> : Lowercase<N>;
 
-export interface Settings {
+export type Settings = { readonly [N in keyof typeof PIPELINE as NameOf<N>]: Environment[N] } & {
   readonly source: DatabaseSettings;
   readonly warehouse: DatabaseSettings;
-  readonly mutation_interval_seconds: number;
-  readonly extraction_interval_seconds: number;
-  readonly log_level: LogLevel;
-  /** Most changes in a batch; where sizes follow measured time, the one to start with. */
-  readonly batch_size: number;
-  /** Between these the size of a batch follows measured time; undefined: as batch_size. */
-  readonly batch_size_min: number | undefined;
-  readonly batch_size_max: number | undefined;
-  /** A batch that takes less long, in seconds, may become larger. */
-  readonly batch_target_seconds: number;
-  /** Most bytes in a batch file; a larger single row travels alone. */
-  readonly batch_max_bytes: number;
-  readonly max_connections: number;
-  /** How far behind the watermark extraction looks again, in seconds. */
-  readonly watermark_advance_seconds: number;
-  /** A quiet poll writes a checkpoint at most this often, in seconds. */
-  readonly heartbeat_seconds: number;
-  /** How often every row is looked at, whatever its effective time, in seconds. */
-  readonly full_sweep_interval_seconds: number;
-  /** Pause of "reconcile --watch", in seconds. */
-  readonly reconcile_interval_seconds: number;
-  /** Most of the current versions of a table that a repair may close, in percent. */
-  readonly max_delete_percent: number;
-  /** Absolute path of the change log. */
-  readonly cdc_log_dir: string;
-  /** Absolute path of the folder of the services' log files. */
-  readonly log_dir: string;
-  /** A log file is rotated at this size, in bytes, and each day. */
-  readonly log_rotate_bytes: number;
-  /** How many rotated log files are kept of each service. */
-  readonly log_rotate_files: number;
-  /** Absolute path of the folder that says which services run. */
-  readonly run_dir: string;
-  /** How long the work in hand may go on after a signal, in seconds. */
-  readonly shutdown_timeout_seconds: number;
-  /** Applied batches are kept for so many days; undefined: for ever. */
-  readonly cdc_log_retention_days: number | undefined;
-  /** What "prune" keeps of absorbed changes, and of reports of runs and comparisons, in days; undefined: for ever. */
-  readonly absorbed_retention_days: number | undefined;
-  readonly run_retention_days: number | undefined;
-  /** Absolute path of the migrations that register dimensions. */
-  readonly dimensions_dir: string;
-  /** Where "serve" listens. */
-  readonly metrics_host: string;
-  readonly metrics_port: number;
-  /** Absolute path of the embedded servers' data. */
-  readonly data_dir: string;
   /** False when data_dir is the default, which root may have to place elsewhere. */
   readonly data_dir_is_set: boolean;
   /** Names in the file of settings that are none: misspelt ones, or those of another program. */
   readonly unknown_names: readonly string[];
-}
-
-/** What docker-compose.yml takes from the same file. */
-const COMPOSE_NAMES: readonly string[] = ['GRAFANA_PASSWORD', 'POSTGRES_VERSION', 'TIDEMARK_VERSION'];
+};
 
 /** The settings as a log may show them: without passwords. */
 export function withoutSecrets(settings: Settings): Record<string, unknown> {
@@ -124,50 +180,22 @@ export function loadSettings(environment: NodeJS.ProcessEnv = process.env, folde
   const parsed = environmentSchema.safeParse(given);
   if (!parsed.success) throw wrongSettings(parsed.error.issues, given);
   const env = parsed.data;
+  assertSizesFit(env);
+  const pipeline = Object.keys(PIPELINE).map((name) => {
+    const value = env[name as keyof typeof PIPELINE];
+    const isPath = name.endsWith('_DIR') && typeof value === 'string';
+    return [name.replace(/^TIDEMARK_/, '').toLowerCase(), isPath ? path.resolve(folder, value) : value] as const;
+  });
   return {
-    source: endOf('source', 'DB_', env, folder),
-    warehouse: endOf('warehouse', 'WAREHOUSE_DB_', env, folder),
-    mutation_interval_seconds: env.MUTATION_INTERVAL_SECONDS,
-    extraction_interval_seconds: env.CDC_EXTRACTION_INTERVAL_SECONDS,
-    log_level: env.LOG_LEVEL,
-    ...batchSizesOf(env),
-    batch_max_bytes: env.BATCH_MAX_BYTES,
-    max_connections: env.MAX_CONNECTIONS,
-    watermark_advance_seconds: env.WATERMARK_ADVANCE_SECONDS,
-    heartbeat_seconds: env.HEARTBEAT_SECONDS,
-    full_sweep_interval_seconds: env.FULL_SWEEP_INTERVAL_SECONDS,
-    reconcile_interval_seconds: env.RECONCILE_INTERVAL_SECONDS,
-    max_delete_percent: env.MAX_DELETE_PERCENT,
-    cdc_log_dir: path.resolve(folder, env.CDC_LOG_DIR),
-    log_dir: path.resolve(folder, env.LOG_DIR),
-    log_rotate_bytes: env.LOG_ROTATE_BYTES,
-    log_rotate_files: env.LOG_ROTATE_FILES,
-    run_dir: path.resolve(folder, env.TIDEMARK_RUN_DIR),
-    shutdown_timeout_seconds: env.SHUTDOWN_TIMEOUT_SECONDS,
-    cdc_log_retention_days: daysOf(env.CDC_LOG_RETENTION_DAYS),
-    absorbed_retention_days: daysOf(env.ABSORBED_RETENTION_DAYS),
-    run_retention_days: daysOf(env.RUN_RETENTION_DAYS),
-    dimensions_dir: path.resolve(folder, env.DIMENSIONS_DIR),
-    metrics_host: env.METRICS_HOST,
-    metrics_port: env.METRICS_PORT,
-    data_dir: path.resolve(folder, env.TIDEMARK_DATA_DIR),
+    ...(Object.fromEntries(pipeline) as { [N in keyof typeof PIPELINE as NameOf<N>]: Environment[N] }),
+    source: databaseSettings('source', 'DB_', env, folder),
+    warehouse: databaseSettings('warehouse', 'WAREHOUSE_DB_', env, folder),
     data_dir_is_set: given.TIDEMARK_DATA_DIR !== undefined,
     unknown_names: Object.keys(file).filter((name) => !SETTING_NAMES.includes(name) && !COMPOSE_NAMES.includes(name)),
   };
 }
 
-/** How long to keep something; 0 is for ever. */
-const daysOf = (days: number): number | undefined => (days === 0 ? undefined : days);
-
-const limitsOf = (env: Environment): SessionLimits => ({
-  connect_seconds: env.CONNECTION_TIMEOUT_SECONDS,
-  statement_seconds: env.STATEMENT_TIMEOUT_SECONDS,
-  lock_seconds: env.LOCK_TIMEOUT_SECONDS,
-  idle_seconds: env.IDLE_TIMEOUT_SECONDS,
-  lifetime_seconds: env.MAX_LIFETIME_SECONDS,
-});
-
-function batchSizesOf({ BATCH_SIZE, BATCH_SIZE_MIN, BATCH_SIZE_MAX, BATCH_TARGET_SECONDS }: Environment) {
+function assertSizesFit({ BATCH_SIZE, BATCH_SIZE_MIN, BATCH_SIZE_MAX }: Environment): void {
   if (BATCH_SIZE_MIN !== undefined && BATCH_SIZE_MAX !== undefined && BATCH_SIZE_MIN > BATCH_SIZE_MAX)
     throw new UsageError(
       `BATCH_SIZE_MIN is ${String(BATCH_SIZE_MIN)}, which is more than BATCH_SIZE_MAX (${String(BATCH_SIZE_MAX)})`,
@@ -176,21 +204,13 @@ function batchSizesOf({ BATCH_SIZE, BATCH_SIZE_MIN, BATCH_SIZE_MAX, BATCH_TARGET
   if ((BATCH_SIZE_MIN ?? BATCH_SIZE) > BATCH_SIZE || BATCH_SIZE > (BATCH_SIZE_MAX ?? BATCH_SIZE))
     throw new UsageError(
       `BATCH_SIZE is ${String(BATCH_SIZE)}, which is not between BATCH_SIZE_MIN (${String(BATCH_SIZE_MIN ?? 'not set')}) and BATCH_SIZE_MAX (${String(BATCH_SIZE_MAX ?? 'not set')})`,
-      {
-        hint: 'BATCH_SIZE is the size to start with: set it between the two',
-      },
+      { hint: 'BATCH_SIZE is the size to start with: set it between the two' },
     );
-  return {
-    batch_size: BATCH_SIZE,
-    batch_size_min: BATCH_SIZE_MIN,
-    batch_size_max: BATCH_SIZE_MAX,
-    batch_target_seconds: BATCH_TARGET_SECONDS,
-  };
 }
 
-function endOf(
+function databaseSettings(
   role: DatabaseSettings['role'],
-  prefix: DatabaseSettings['prefix'],
+  prefix: Prefix,
   env: Environment,
   folder: string,
 ): DatabaseSettings {
@@ -201,21 +221,25 @@ function endOf(
     database: env[`${prefix}NAME`],
     user: env[`${prefix}USER`],
   };
-  const [password, passwordFile, authority] = [
-    env[`${prefix}PASSWORD`],
-    env[`${prefix}PASSWORD_FILE`],
-    env[`${prefix}SSLROOTCERT`],
-  ];
+  const password = env[`${prefix}PASSWORD`];
+  const passwordFile = env[`${prefix}PASSWORD_FILE`];
+  const authority = env[`${prefix}SSLROOTCERT`];
   if (password !== undefined && passwordFile !== undefined)
     throw new UsageError(`${prefix}PASSWORD and ${prefix}PASSWORD_FILE are both set`, {
       hint: 'leave out one of the two',
     });
   return {
-    role,
     ...end,
+    role,
     sslmode: env[`${prefix}SSLMODE`],
     sslrootcert: authority === undefined ? undefined : path.resolve(folder, authority),
-    limits: limitsOf(env),
+    limits: {
+      connect_seconds: env.CONNECTION_TIMEOUT_SECONDS,
+      statement_seconds: env.STATEMENT_TIMEOUT_SECONDS,
+      lock_seconds: env.LOCK_TIMEOUT_SECONDS,
+      idle_seconds: env.IDLE_TIMEOUT_SECONDS,
+      lifetime_seconds: env.MAX_LIFETIME_SECONDS,
+    },
     password: findPassword({ ...end, password, passwordFile, passFile: env.PGPASSFILE, folder }),
   };
 }

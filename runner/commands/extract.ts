@@ -60,7 +60,7 @@ export const command = defineCommand(
         service: name === undefined ? 'extractor' : `extractor-${name}`,
         shard: name,
         greeting: 'Starting CDC extractor',
-        interval: watch ? settings.extraction_interval_seconds : undefined,
+        interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
         asService: service,
       },
       (signal) => extractTables({ settings, tables, full, maxRowsPerSecond, shard, begun, signal }),

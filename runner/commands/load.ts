@@ -66,7 +66,7 @@ export const command = defineCommand(
         name: 'load',
         service: 'loader',
         greeting: 'Starting SCD Type 2 Loader',
-        interval: watch ? settings.extraction_interval_seconds : undefined,
+        interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
         asService: service,
       },
       async (signal) => {

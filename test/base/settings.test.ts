@@ -35,7 +35,7 @@ describe('settings', () => {
     expect(settings.warehouse).toMatchObject({ host: 'localhost', port: 5433, database: 'warehouse_db' });
     expect(settings).toMatchObject({
       mutation_interval_seconds: 5,
-      extraction_interval_seconds: 10,
+      cdc_extraction_interval_seconds: 10,
       log_level: 'INFO',
       batch_size: 100,
       max_connections: 20,
@@ -53,11 +53,11 @@ describe('settings', () => {
     writeFileSync(path.join(folder, 'long.env'), 'MUTATION_INTERVAL_SECONDS=7\nCDC_INTERVAL=8\n');
     expect(read({ MUTATION_INTERVAL: '30', CDC_INTERVAL: '60' })).toMatchObject({
       mutation_interval_seconds: 30,
-      extraction_interval_seconds: 60,
+      cdc_extraction_interval_seconds: 60,
     });
     expect(read({ ENV_FILE: 'long.env', MUTATION_INTERVAL: '30' })).toMatchObject({
       mutation_interval_seconds: 30,
-      extraction_interval_seconds: 8,
+      cdc_extraction_interval_seconds: 8,
     });
   });
 

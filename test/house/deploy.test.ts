@@ -3,8 +3,7 @@ import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse, stringify } from 'yaml';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { SETTING_NAMES } from '../../runner/base/settings-schema.js';
-import { PROJECT_ROOT } from '../../runner/base/settings.js';
+import { PROJECT_ROOT, SETTING_NAMES } from '../../runner/base/settings.js';
 import { renderMetrics } from '../../runner/operate/metrics.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 

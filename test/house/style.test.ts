@@ -2,8 +2,7 @@ import { readdirSync, readFileSync, existsSync } from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
 import { describe, expect, test } from 'vitest';
-import { PROJECT_ROOT } from '../../runner/base/settings.js';
-import { SETTING_NAMES } from '../../runner/base/settings-schema.js';
+import { PROJECT_ROOT, SETTING_NAMES } from '../../runner/base/settings.js';
 
 /** The rules of the house that a machine can keep. Every test lists what breaks its rule; an empty list is a pass. */
 

@@ -1,4 +1,4 @@
-import type { Database, Session, Transaction } from '../base/database.js';
+import type { Database, Transaction } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
 import { inTransaction } from '../base/transaction.js';
@@ -6,6 +6,7 @@ import { documentParts } from '../batch/document.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import { type BatchMetadata, batchMetadataSchema } from '../batch/metadata.js';
 import { type ShardLayout, shardLayoutSchema } from '../batch/shard.js';
+import { asJson, call, callForRow, callForValue, type Warehouse } from './call.js';
 
 /** Counts of one applied batch, as tidemark.apply_batch gives them. */
 export interface ApplyResult {
@@ -46,31 +47,19 @@ export interface HistorySummary {
 }
 
 /** Every registered dimension. */
-export async function dimensionMappings(warehouse: Database | Transaction): Promise<DimensionMapping[]> {
-  return warehouse<DimensionMapping[]>`select * from tidemark.dimension_mappings()`;
-}
+export const dimensionMappings = (warehouse: Warehouse): Promise<DimensionMapping[]> =>
+  call(warehouse, 'dimension_mappings');
 
 /**
- * Applies one batch document, in a transaction of its own where it is not given one.
- * `batch` is the text of the file: text, or the driver would encode it once more. One in Tidemark's own frame travels in its two parts,
- * so that the server need not take it apart.
+ * Applies one batch document, the text of its file, in a transaction of its own where it is not given one. One in Tidemark's own frame
+ * travels in its two parts, so that the server need not take it apart.
  */
-export async function applyBatch(warehouse: Database | Session | Transaction, batch: string): Promise<ApplyResult> {
+export async function applyBatch(warehouse: Warehouse, batch: string): Promise<ApplyResult> {
   const parts = documentParts(batch);
-  const applyWithin = async (session: Session | Transaction) => {
-    const [result] = await (parts === undefined
-      ? session<[ApplyResult]>`select * from tidemark.apply_batch(p_batch => ${batch}::text::json)`
-      : session<
-          [ApplyResult]
-        >`select * from tidemark.apply_batch_parts(p_metadata => ${parts.metadata}::text::json, p_changes => ${parts.changes}::text::json)`);
-    return result;
-  };
-  if (!('begin' in warehouse)) return applyWithin(warehouse);
-  return inTransaction(warehouse, 'isolation level read committed', async (session) => {
-    const result = await applyWithin(session);
-    failpoint('commit');
-    return result;
-  });
+  if ('begin' in warehouse) return (await applyBatches(warehouse, [batch]))[0] as ApplyResult;
+  return parts === undefined
+    ? callForRow(warehouse, 'apply_batch', { batch: asJson(batch) })
+    : callForRow(warehouse, 'apply_batch_parts', { metadata: asJson(parts.metadata), changes: asJson(parts.changes) });
 }
 
 /** Applies several batch documents, in their order, in one transaction: all of them or none. */
@@ -84,56 +73,23 @@ export async function applyBatches(warehouse: Database, batches: readonly string
 }
 
 /** What the transaction has done to a history so far, the first `limit` rows of each kind. */
-export async function transactionEffects(
-  transaction: Transaction,
-  dimensionName: string,
-  limit: number,
-): Promise<Effect[]> {
-  return transaction<
-    Effect[]
-  >`select * from tidemark.transaction_effects(p_dimension_name => ${dimensionName}, p_limit => ${limit})`;
-}
+export const transactionEffects = (transaction: Transaction, table: string, limit: number): Promise<Effect[]> =>
+  call(transaction, 'transaction_effects', { dimension_name: table, limit });
 
 /** The newest batch of a chain in the ledger; undefined where nothing was loaded. */
-export async function newestBatch(
-  warehouse: Database | Transaction,
-  dimensionName: string,
-  shard = '',
-): Promise<NewestBatch | undefined> {
-  const [row] = await warehouse<NewestBatch[]>`
-    select * from tidemark.newest_batch(p_dimension_name => ${dimensionName}, p_shard => ${shard})`;
-  return row;
-}
-
-/** The newest batch of every chain of a table: the shard, empty for the whole table, and when it was captured (ISO 8601, UTC). */
-export async function newestBatches(
-  warehouse: Database,
-  dimensionName: string,
-): Promise<(NewestBatch & { readonly shard: string; readonly extracted_at: string })[]> {
-  return warehouse<
-    (NewestBatch & { shard: string; extracted_at: string })[]
-  >`select * from tidemark.newest_batches(p_dimension_name => ${dimensionName})`;
-}
+export const newestBatch = async (warehouse: Warehouse, table: string, shard = ''): Promise<NewestBatch | undefined> =>
+  (await call<NewestBatch>(warehouse, 'newest_batch', { dimension_name: table, shard }))[0];
 
 /** The greatest batch of a table that the ledger says is loaded well, within limits in changes and seconds. */
-export async function suggestedBatchSize(
+export const suggestedBatchSize = (
   warehouse: Database,
-  dimensionName: string,
+  table: string,
   limits: Readonly<{ least: number; most: number; target_seconds: number }>,
-): Promise<number> {
-  const [row] = await warehouse<[{ size: number }]>`
-    select tidemark.suggested_batch_size(
-      p_dimension_name => ${dimensionName}, p_least => ${limits.least}, p_most => ${limits.most}, p_target_seconds => ${limits.target_seconds}) as size`;
-  return row.size;
-}
+): Promise<number> => callForValue(warehouse, 'suggested_batch_size', { dimension_name: table, ...limits });
 
 /** Versions of a history, counted. */
-export async function historySummary(warehouse: Database, dimensionName: string): Promise<HistorySummary> {
-  const [row] = await warehouse<
-    [HistorySummary]
-  >`select * from tidemark.history_summary(p_dimension_name => ${dimensionName})`;
-  return row;
-}
+export const historySummary = (warehouse: Database, table: string): Promise<HistorySummary> =>
+  callForRow(warehouse, 'history_summary', { dimension_name: table });
 
 /**
  * Takes the courtesy lock of the loader of a chain (a table, or a shard of it); it ends with the session. What keeps loaders apart is the lock of apply_batch.
@@ -166,12 +122,8 @@ export async function unlockLoading(warehouse: Database, chain: string): Promise
 }
 
 /** The statements that make the least-privilege roles of the warehouse. */
-export async function grantStatements(warehouse: Database, prefix: string): Promise<string[]> {
-  const rows = await warehouse<
-    { line: string }[]
-  >`select line from tidemark.grant_statements(p_prefix => ${prefix}) as line`;
-  return rows.map(({ line }) => line);
-}
+export const grantStatements = async (warehouse: Database, prefix: string): Promise<string[]> =>
+  (await call(warehouse, 'grant_statements', { prefix })).map((row) => String(Object.values(row)[0]));
 
 /** What the ledger knows of one chain: where it stands, and how the table was cut then. */
 export interface LedgerChain {
@@ -184,7 +136,10 @@ export interface LedgerChain {
 
 /** Every chain of a table that the ledger knows. */
 export async function ledgerChains(warehouse: Database, table: string): Promise<LedgerChain[]> {
-  return (await newestBatches(warehouse, table)).map(({ shard, extracted_at, metadata }) => {
+  const newest = await call<NewestBatch & { shard: string; extracted_at: string }>(warehouse, 'newest_batches', {
+    dimension_name: table,
+  });
+  return newest.map(({ shard, extracted_at, metadata }) => {
     const layout = shardLayoutSchema.safeParse((metadata as { shard_layout?: unknown } | null)?.shard_layout);
     return { shard, extracted_at, layout: layout.success ? layout.data : null };
   });

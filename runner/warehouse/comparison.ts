@@ -1,4 +1,5 @@
 import type { Database } from '../base/database.js';
+import { asJson, call, callForRow } from './call.js';
 
 /** What is compared of a dimension, and how deletes at its source are found. */
 export interface ComparisonColumns {
@@ -6,12 +7,8 @@ export interface ComparisonColumns {
   readonly deletes: string;
 }
 
-export async function comparisonColumns(warehouse: Database, dimensionName: string): Promise<ComparisonColumns> {
-  const [row] = await warehouse<
-    [ComparisonColumns]
-  >`select * from tidemark.comparison_columns(p_dimension_name => ${dimensionName})`;
-  return row;
-}
+export const comparisonColumns = (warehouse: Database, table: string): Promise<ComparisonColumns> =>
+  callForRow(warehouse, 'comparison_columns', { dimension_name: table });
 
 /** A bucket of keys, and what it holds in one of the databases. */
 export interface BucketChecksum {
@@ -20,14 +17,8 @@ export interface BucketChecksum {
   readonly checksum: string;
 }
 
-export async function comparisonChecksums(
-  warehouse: Database,
-  dimensionName: string,
-  buckets: number,
-): Promise<BucketChecksum[]> {
-  return warehouse<BucketChecksum[]>`
-    select * from tidemark.comparison_checksums(p_dimension_name => ${dimensionName}, p_buckets => ${buckets}::integer)`;
-}
+export const comparisonChecksums = (warehouse: Database, table: string, buckets: number): Promise<BucketChecksum[]> =>
+  call(warehouse, 'comparison_checksums', { dimension_name: table, buckets });
 
 /** A key, as the text of a JSON array of texts, and the digest of its row. */
 export interface KeyDigest {
@@ -35,16 +26,13 @@ export interface KeyDigest {
   readonly digest: string;
 }
 
-export async function comparisonDigests(
+export const comparisonDigests = (
   warehouse: Database,
-  dimensionName: string,
+  table: string,
   buckets: number,
   wanted: readonly number[],
-): Promise<KeyDigest[]> {
-  return warehouse<KeyDigest[]>`
-    select * from tidemark.comparison_digests(
-      p_dimension_name => ${dimensionName}, p_buckets => ${buckets}::integer, p_wanted => ${JSON.stringify(wanted)}::text::json)`;
-}
+): Promise<KeyDigest[]> =>
+  call(warehouse, 'comparison_digests', { dimension_name: table, buckets, wanted: asJson(JSON.stringify(wanted)) });
 
 /** A key and its row, as PostgreSQL prints a row of texts. */
 export interface KeyState {
@@ -52,11 +40,5 @@ export interface KeyState {
   readonly content: string;
 }
 
-export async function comparisonStates(
-  warehouse: Database,
-  dimensionName: string,
-  keys: readonly string[],
-): Promise<KeyState[]> {
-  return warehouse<KeyState[]>`
-    select * from tidemark.comparison_states(p_dimension_name => ${dimensionName}, p_keys => ${JSON.stringify(keys)}::text::json)`;
-}
+export const comparisonStates = (warehouse: Database, table: string, keys: readonly string[]): Promise<KeyState[]> =>
+  call(warehouse, 'comparison_states', { dimension_name: table, keys: asJson(JSON.stringify(keys)) });

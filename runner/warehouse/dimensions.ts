@@ -1,6 +1,5 @@
 import type { Database } from '../base/database.js';
-
-/** Calls of the warehouse that look after dimensions; those that move batches are in warehouse.ts. */
+import { call, callForValue, perform } from './call.js';
 
 /** A dimension and where it stands. */
 export interface ListedDimension {
@@ -15,25 +14,15 @@ export interface ListedDimension {
 }
 
 /** Every dimension and where it stands. */
-export async function dimensionList(warehouse: Database): Promise<ListedDimension[]> {
-  return warehouse<ListedDimension[]>`select * from tidemark.dimension_list()`;
-}
+export const dimensionList = (warehouse: Database): Promise<ListedDimension[]> => call(warehouse, 'dimension_list');
 
 /** Pauses a dimension, or lets it go on. */
-export async function pauseDimension(warehouse: Database, dimensionName: string, isPaused: boolean): Promise<void> {
-  await warehouse`select tidemark.pause_dimension(p_dimension_name => ${dimensionName}, p_is_paused => ${isPaused})`;
-}
+export const pauseDimension = (warehouse: Database, table: string, isPaused: boolean): Promise<void> =>
+  perform(warehouse, 'pause_dimension', { dimension_name: table, is_paused: isPaused });
 
 /** Takes a dimension out, its history too where asked. Returns the name of the history table. */
-export async function removeDimension(
-  warehouse: Database,
-  dimensionName: string,
-  dropHistory: boolean,
-): Promise<string> {
-  const [row] = await warehouse<[{ history_table: string }]>`
-    select tidemark.remove_dimension(p_dimension_name => ${dimensionName}, p_drop_history => ${dropHistory}) as history_table`;
-  return row.history_table;
-}
+export const removeDimension = (warehouse: Database, table: string, dropHistory: boolean): Promise<string> =>
+  callForValue(warehouse, 'remove_dimension', { dimension_name: table, drop_history: dropHistory });
 
 /** A type that both ends may have. */
 export interface TypeName {

@@ -1,4 +1,5 @@
 import type { Database } from '../base/database.js';
+import { asJson, daysAgo, perform } from './call.js';
 
 /** The indicators of a dimension, or of all together where dimension_name is null: seconds, and shares from 0 to 1 (sql/views/kpis.sql). */
 export interface Kpis {
@@ -20,9 +21,7 @@ export interface Kpis {
 }
 
 /** The indicators now, over the window the warehouse is set to. */
-export async function kpis(warehouse: Database): Promise<Kpis[]> {
-  return warehouse<Kpis[]>`select * from tidemark.kpis`;
-}
+export const kpis = async (warehouse: Database): Promise<Kpis[]> => warehouse<Kpis[]>`select * from tidemark.kpis`;
 
 export interface ResourceKpis {
   readonly pipeline_name: string;
@@ -39,9 +38,8 @@ export interface ResourceKpis {
 }
 
 /** What each run that is alive uses of its machine. */
-export async function resourceKpis(warehouse: Database): Promise<ResourceKpis[]> {
-  return warehouse<ResourceKpis[]>`select * from tidemark.resource_kpis`;
-}
+export const resourceKpis = async (warehouse: Database): Promise<ResourceKpis[]> =>
+  warehouse<ResourceKpis[]>`select * from tidemark.resource_kpis`;
 
 export interface ConnectionKpis {
   readonly connections: string;
@@ -51,10 +49,8 @@ export interface ConnectionKpis {
 }
 
 /** Sessions of the warehouse server. */
-export async function connectionKpis(warehouse: Database): Promise<ConnectionKpis> {
-  const [row] = await warehouse<[ConnectionKpis]>`select * from tidemark.connection_kpis`;
-  return row;
-}
+export const connectionKpis = async (warehouse: Database): Promise<ConnectionKpis> =>
+  (await warehouse<[ConnectionKpis]>`select * from tidemark.connection_kpis`)[0];
 
 export interface Alert {
   readonly rule_name: string;
@@ -68,9 +64,8 @@ export interface Alert {
 }
 
 /** The alerts that are on, the gravest first. */
-export async function alerts(warehouse: Database): Promise<Alert[]> {
-  return warehouse<Alert[]>`select * from tidemark.alerts`;
-}
+export const alerts = async (warehouse: Database): Promise<Alert[]> =>
+  warehouse<Alert[]>`select * from tidemark.alerts`;
 
 /** Notes how checks ended, for the alert on violations. */
 export async function noteChecks(
@@ -78,13 +73,20 @@ export async function noteChecks(
   results: readonly { suite: string; check: string; violations: number }[],
 ): Promise<void> {
   const noted = results.map(({ suite, check, violations }) => ({ suite, check, violations }));
-  await warehouse`select tidemark.note_checks(p_results => ${JSON.stringify(noted)}::text::json, p_now => clock_timestamp())`;
+  await perform(warehouse, 'note_checks', { results: asJson(JSON.stringify(noted)), now: daysAgo(0) });
 }
 
 /** Notes what a comparison of source and history found, for missing_change_rate. */
-export async function noteReconciliation(
+export const noteReconciliation = (
   warehouse: Database,
-  found: Readonly<{
+  {
+    table,
+    source_rows,
+    missing,
+    extra,
+    different,
+    repaired,
+  }: Readonly<{
     table: string;
     source_rows: number;
     missing: number;
@@ -92,9 +94,13 @@ export async function noteReconciliation(
     different: number;
     repaired: number;
   }>,
-): Promise<void> {
-  await warehouse`
-    select tidemark.note_reconciliation(
-      p_dimension_name => ${found.table}, p_source_rows => ${found.source_rows}, p_missing => ${found.missing}, p_extra => ${found.extra},
-      p_different => ${found.different}, p_repaired => ${found.repaired}, p_reconciled_at => clock_timestamp())`;
-}
+): Promise<void> =>
+  perform(warehouse, 'note_reconciliation', {
+    dimension_name: table,
+    source_rows,
+    missing,
+    extra,
+    different,
+    repaired,
+    reconciled_at: daysAgo(0),
+  });

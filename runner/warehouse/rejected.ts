@@ -1,8 +1,7 @@
-import type { Database, Session, Transaction } from '../base/database.js';
+import type { Database } from '../base/database.js';
 import { inTransaction } from '../base/transaction.js';
 import type { ApplyResult } from './batches.js';
-
-/** Calls of the warehouse that look after changes that could not be applied. */
+import { callForRow, perform, type Warehouse } from './call.js';
 
 /** Counts of rejected changes that were tried again. */
 export type RetryResult = Omit<ApplyResult, 'already_applied'>;
@@ -28,21 +27,15 @@ export interface RejectedChange {
 export type RejectedState = 'waiting' | 'dismissed';
 
 /** Tries the rejected changes of a table again, in a transaction of its own where it is not given one. */
-export async function retryRejected(warehouse: Database | Transaction, dimensionName: string): Promise<RetryResult> {
-  const retryWithin = async (session: Session | Transaction) => {
-    const [result] = await session<
-      [RetryResult]
-    >`select * from tidemark.retry_rejected(p_dimension_name => ${dimensionName})`;
-    return result;
-  };
-  return 'begin' in warehouse
-    ? inTransaction(warehouse, 'isolation level read committed', retryWithin)
-    : retryWithin(warehouse);
+export async function retryRejected(warehouse: Warehouse, table: string): Promise<RetryResult> {
+  if ('begin' in warehouse)
+    return inTransaction(warehouse, 'isolation level read committed', (session) => retryRejected(session, table));
+  return callForRow(warehouse, 'retry_rejected', { dimension_name: table });
 }
 
 /** The changes of a table that were set aside, oldest batch first; at most `limit`. */
 export async function rejectedChanges(
-  warehouse: Database | Transaction,
+  warehouse: Warehouse,
   dimensionName: string,
   state: RejectedState,
   limit: number,
@@ -56,7 +49,7 @@ export async function rejectedChanges(
 
 /** How many changes of a table were set aside. */
 export async function countRejected(
-  warehouse: Database | Transaction,
+  warehouse: Warehouse,
   dimensionName: string,
   state: RejectedState,
 ): Promise<number> {
@@ -73,13 +66,11 @@ export async function tablesWithRejected(warehouse: Database, batchId: string, l
 }
 
 /** Dismisses a rejected change; without a reason it waits again. */
-export async function dismissRejected(
+export const dismissRejected = (
   warehouse: Database,
-  dimensionName: string,
+  table: string,
   batchId: string,
   line: number,
   reason: string | null,
-): Promise<void> {
-  await warehouse`
-    select tidemark.dismiss_rejected(p_dimension_name => ${dimensionName}, p_batch_id => ${batchId}, p_change_line => ${line}, p_reason => ${reason})`;
-}
+): Promise<void> =>
+  perform(warehouse, 'dismiss_rejected', { dimension_name: table, batch_id: batchId, change_line: line, reason });

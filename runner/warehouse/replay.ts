@@ -1,6 +1,5 @@
 import type { Transaction } from '../base/database.js';
-
-/** Calls of the warehouse that make history once more from its batches, all in one transaction. */
+import { asJson, call, callForRow, callForValue, daysAgo, perform } from './call.js';
 
 /** A row that only one of history and change log has. */
 export interface ReplayDifference {
@@ -27,73 +26,64 @@ export interface LedgerPlace {
 }
 
 /** Begins a replay in this transaction: a dimension like this one, with an empty history. `isLocked` keeps loaders out until it ends. */
-export async function openReplay(transaction: Transaction, dimensionName: string, isLocked: boolean): Promise<void> {
-  await transaction`select tidemark.open_replay(p_dimension_name => ${dimensionName}, p_is_locked => ${isLocked})`;
-}
+export const openReplay = (transaction: Transaction, table: string, isLocked: boolean): Promise<void> =>
+  perform(transaction, 'open_replay', { dimension_name: table, is_locked: isLocked });
 
 /** Keeps loaders of a dimension out until the transaction ends. */
-export async function lockDimension(transaction: Transaction, dimensionName: string): Promise<void> {
-  await transaction`select tidemark._lock_dimension(p_dimension_name => ${dimensionName}, p_shard => '')`;
-}
+export const lockDimension = (transaction: Transaction, table: string): Promise<void> =>
+  perform(transaction, '_lock_dimension', { dimension_name: table, shard: '' });
 
 /** Replays one batch document. False: the ledger does not know it, and it was left out. */
-export async function replayBatch(
+export const replayBatch = (
   transaction: Transaction,
-  dimensionName: string,
+  table: string,
   batch: string,
   mayBeUnknown: boolean,
-): Promise<boolean> {
-  const [row] = await transaction<[{ is_replayed: boolean }]>`
-    select tidemark.replay_batch(p_dimension_name => ${dimensionName}, p_batch => ${batch}::text::json, p_may_be_unknown => ${mayBeUnknown}) as is_replayed`;
-  return row.is_replayed;
-}
+): Promise<boolean> =>
+  callForValue(transaction, 'replay_batch', {
+    dimension_name: table,
+    batch: asJson(batch),
+    may_be_unknown: mayBeUnknown,
+  });
 
 /** Batches of the ledger that the replay has not seen, oldest first, after a place in that order. */
-export async function replayGaps(
+export const replayGaps = (
   transaction: Transaction,
-  dimensionName: string,
+  table: string,
   after: LedgerPlace | undefined,
   limit: number,
-): Promise<LedgerPlace[]> {
-  return transaction<LedgerPlace[]>`
-    select * from tidemark.replay_gaps(
-      p_dimension_name => ${dimensionName}, p_after_extracted_at => ${after?.extracted_at ?? null}::text::timestamptz,
-      p_after_batch_id => ${after?.batch_id ?? null}::text, p_limit => ${limit}::integer)`;
-}
+): Promise<LedgerPlace[]> =>
+  call(transaction, 'replay_gaps', {
+    dimension_name: table,
+    after_extracted_at: after?.extracted_at ?? null,
+    after_batch_id: after?.batch_id ?? null,
+    limit,
+  });
 
 /**
  * Does without the batches of a chain that retention has removed, as the ledger notes, or as their age says if it is more than `days`: before
  * the oldest whose file is there. Says how many they are.
  */
-export async function skipPruned(
+export const skipPruned = async (
   transaction: Transaction,
-  dimensionName: string,
+  table: string,
   shard: string,
   oldest: string,
   days: number | undefined,
-): Promise<number> {
-  const [row] = await transaction<[{ skipped: string }]>`
-    select tidemark.skip_pruned(
-      p_dimension_name => ${dimensionName}, p_shard => ${shard}, p_oldest_batch_id => ${oldest},
-      p_before => clock_timestamp() - make_interval(days => ${days ?? null}::integer)) as skipped`;
-  return Number(row.skipped);
-}
+): Promise<number> =>
+  Number(
+    await callForValue(transaction, 'skip_pruned', {
+      dimension_name: table,
+      shard,
+      oldest_batch_id: oldest,
+      before: daysAgo(days),
+    }),
+  );
 
 /** The first rows that only one of history and replay has. */
-export async function compareReplay(
-  transaction: Transaction,
-  dimensionName: string,
-  limit: number,
-): Promise<ReplayDifference[]> {
-  return transaction<
-    ReplayDifference[]
-  >`select * from tidemark.compare_replay(p_dimension_name => ${dimensionName}, p_limit => ${limit}::integer)`;
-}
+export const compareReplay = (transaction: Transaction, table: string, limit: number): Promise<ReplayDifference[]> =>
+  call(transaction, 'compare_replay', { dimension_name: table, limit });
 
 /** Makes history what the replay made. */
-export async function adoptReplay(transaction: Transaction, dimensionName: string): Promise<AdoptedReplay> {
-  const [row] = await transaction<
-    [AdoptedReplay]
-  >`select * from tidemark.adopt_replay(p_dimension_name => ${dimensionName})`;
-  return row;
-}
+export const adoptReplay = (transaction: Transaction, table: string): Promise<AdoptedReplay> =>
+  callForRow(transaction, 'adopt_replay', { dimension_name: table });

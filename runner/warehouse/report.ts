@@ -1,4 +1,4 @@
-import type { Database, Transaction } from '../base/database.js';
+import { call, type Warehouse } from './call.js';
 
 export interface DimensionStatus {
   readonly dimension_name: string;
@@ -10,9 +10,8 @@ export interface DimensionStatus {
 }
 
 /** Versions of every history, counted, and its last batch. */
-export async function dimensionStatus(warehouse: Database | Transaction): Promise<DimensionStatus[]> {
-  return warehouse<DimensionStatus[]>`select * from tidemark.dimension_status()`;
-}
+export const dimensionStatus = (warehouse: Warehouse): Promise<DimensionStatus[]> =>
+  call(warehouse, 'dimension_status');
 
 export interface ChangeFrequency {
   readonly versions: string;
@@ -20,12 +19,8 @@ export interface ChangeFrequency {
 }
 
 /** How many keys have one version, two, three, ... */
-export async function changeFrequency(
-  warehouse: Database | Transaction,
-  dimensionName: string,
-): Promise<ChangeFrequency[]> {
-  return warehouse<ChangeFrequency[]>`select * from tidemark.change_frequency(p_dimension_name => ${dimensionName})`;
-}
+export const changeFrequency = (warehouse: Warehouse, table: string): Promise<ChangeFrequency[]> =>
+  call(warehouse, 'change_frequency', { dimension_name: table });
 
 export interface LongHistory {
   readonly business_key: string;
@@ -36,15 +31,8 @@ export interface LongHistory {
 }
 
 /** The keys with the most versions. */
-export async function longestHistories(
-  warehouse: Database | Transaction,
-  dimensionName: string,
-  keys: number,
-): Promise<LongHistory[]> {
-  return warehouse<
-    LongHistory[]
-  >`select * from tidemark.longest_histories(p_dimension_name => ${dimensionName}, p_keys => ${keys})`;
-}
+export const longestHistories = (warehouse: Warehouse, table: string, keys: number): Promise<LongHistory[]> =>
+  call(warehouse, 'longest_histories', { dimension_name: table, keys });
 
 export interface VersionLineage {
   readonly surrogate_key: string;
@@ -60,12 +48,5 @@ export interface VersionLineage {
 }
 
 /** Every version of one key, with the batch and line it came from. */
-export async function lineage(
-  warehouse: Database | Transaction,
-  dimensionName: string,
-  key: readonly string[],
-): Promise<VersionLineage[]> {
-  return warehouse<
-    VersionLineage[]
-  >`select * from tidemark.lineage(p_dimension_name => ${dimensionName}, p_key => ${[...key]}::text[])`;
-}
+export const lineage = (warehouse: Warehouse, table: string, key: readonly string[]): Promise<VersionLineage[]> =>
+  call(warehouse, 'lineage', { dimension_name: table, key });

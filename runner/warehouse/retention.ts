@@ -1,6 +1,5 @@
-import type { Database, Transaction } from '../base/database.js';
-
-/** Calls of the warehouse that forget what is no longer needed. */
+import type { Transaction } from '../base/database.js';
+import { callForRow, daysAgo, perform, type Warehouse } from './call.js';
 
 /** How many absorbed changes were forgotten, and before which capture; null where nothing may be forgotten. */
 export interface PrunedChanges {
@@ -9,18 +8,13 @@ export interface PrunedChanges {
 }
 
 /** Forgets absorbed changes of a table that can never matter again, of those captured more than `days` days ago; at most `limit`. */
-export async function pruneAbsorbedChanges(
+export const pruneAbsorbedChanges = (
   transaction: Transaction,
-  dimensionName: string,
+  table: string,
   days: number,
   limit: number,
-): Promise<PrunedChanges> {
-  const [row] = await transaction<[PrunedChanges]>`
-    select pruned_changes, pruned_before
-    from tidemark.prune_absorbed_changes(
-      p_dimension_name => ${dimensionName}, p_before => clock_timestamp() - make_interval(days => ${days}::integer), p_limit => ${limit}::integer)`;
-  return row;
-}
+): Promise<PrunedChanges> =>
+  callForRow(transaction, 'prune_absorbed_changes', { dimension_name: table, before: daysAgo(days), limit });
 
 /** How many reports were forgotten. */
 export interface PrunedReports {
@@ -29,24 +23,21 @@ export interface PrunedReports {
 }
 
 /** Forgets the reports of runs that ended, and of comparisons that were made, more than `days` days ago. */
-export async function pruneReports(transaction: Transaction, days: number): Promise<PrunedReports> {
-  const [row] = await transaction<[PrunedReports]>`
-    select runs, reconciliations from tidemark.prune_reports(p_before => clock_timestamp() - make_interval(days => ${days}::integer))`;
-  return row;
-}
+export const pruneReports = (transaction: Transaction, days: number): Promise<PrunedReports> =>
+  callForRow(transaction, 'prune_reports', { before: daysAgo(days) });
 
 /** Those of the batches that are in the ledger of a chain, and of them those whose files nothing will ask for any more. */
 export async function settledBatches(
-  database: Database | Transaction,
-  dimensionName: string,
+  warehouse: Warehouse,
+  table: string,
   shard: string,
   batchIds: readonly string[],
 ): Promise<Settled> {
-  const rows = await database<{ batch_id: string; is_settled: boolean }[]>`
+  const rows = await warehouse<{ batch_id: string; is_settled: boolean }[]>`
     select b.batch_id, s.batch_id is not null as is_settled
     from tidemark.batches as b
-    left join tidemark.settled_batches(p_dimension_name => ${dimensionName}, p_shard => ${shard}) as s using (batch_id)
-    where b.dimension_name = ${dimensionName} and b.shard = ${shard} and b.batch_id = any (${batchIds as string[]}::text[])`;
+    left join tidemark.settled_batches(p_dimension_name => ${table}, p_shard => ${shard}) as s using (batch_id)
+    where b.dimension_name = ${table} and b.shard = ${shard} and b.batch_id = any (${batchIds as string[]}::text[])`;
   return {
     known: new Set(rows.map(({ batch_id }) => batch_id)),
     settled: new Set(rows.filter(({ is_settled }) => is_settled).map(({ batch_id }) => batch_id)),
@@ -54,14 +45,12 @@ export async function settledBatches(
 }
 
 /** Notes of these batches that their files are about to be removed, before they are. */
-export async function noteRemovedFiles(
-  database: Database | Transaction,
-  dimensionName: string,
+export const noteRemovedFiles = (
+  warehouse: Warehouse,
+  table: string,
   shard: string,
   batchIds: readonly string[],
-): Promise<void> {
-  await database`select tidemark.note_removed_files(p_dimension_name => ${dimensionName}, p_shard => ${shard}, p_batch_ids => ${batchIds as string[]}::text[])`;
-}
+): Promise<void> => perform(warehouse, 'note_removed_files', { dimension_name: table, shard, batch_ids: batchIds });
 
 export interface Settled {
   readonly known: ReadonlySet<string>;

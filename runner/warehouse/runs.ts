@@ -1,4 +1,8 @@
 import type { Database } from '../base/database.js';
+import { asJson, call, callForValue, perform } from './call.js';
+
+type Metrics = Readonly<Record<string, unknown>>;
+const asMetrics = (metrics: Metrics) => asJson(JSON.stringify(metrics), 'jsonb');
 
 /** A run that is alive, as pipeline_metadata has it. */
 export interface LiveRun {
@@ -9,42 +13,32 @@ export interface LiveRun {
 }
 
 /** Notes the start of a run. The connection must stay open until `finishRun`: it is how a check knows the run is alive. */
-export async function startRun(
+export const startRun = (
   warehouse: Database,
   pipelineName: string,
   runId: string,
   secondsAgo = 0,
-  metrics: Readonly<Record<string, unknown>> = {},
-): Promise<void> {
-  await warehouse`
-    select tidemark.start_run(
-      p_pipeline_name => ${pipelineName}, p_run_id => ${runId}, p_seconds_ago => ${String(secondsAgo)}::double precision,
-      p_performance_metrics => ${JSON.stringify(metrics)}::text::jsonb)`;
-}
+  metrics: Metrics = {},
+): Promise<void> =>
+  perform(warehouse, 'start_run', {
+    pipeline_name: pipelineName,
+    run_id: runId,
+    seconds_ago: secondsAgo,
+    performance_metrics: asMetrics(metrics),
+  });
 
 /** Notes what a run measured so far, and the session it now has. False where the warehouse does not know the run. */
-export async function continueRun(
-  warehouse: Database,
-  runId: string,
-  metrics: Readonly<Record<string, unknown>>,
-): Promise<boolean> {
-  const [row] = await warehouse<[{ is_known: boolean }]>`
-    select tidemark.continue_run(p_run_id => ${runId}, p_performance_metrics => ${JSON.stringify(metrics)}::text::jsonb) as is_known`;
-  return row.is_known;
-}
+export const continueRun = (warehouse: Database, runId: string, metrics: Metrics): Promise<boolean> =>
+  callForValue(warehouse, 'continue_run', { run_id: runId, performance_metrics: asMetrics(metrics) });
 
 /** Notes the end of a run. */
-export async function finishRun(
+export const finishRun = (
   warehouse: Database,
   runId: string,
   status: 'succeeded' | 'failed' | 'interrupted',
-  metrics: Readonly<Record<string, unknown>>,
-): Promise<void> {
-  await warehouse`
-    select tidemark.finish_run(p_run_id => ${runId}, p_status => ${status}, p_performance_metrics => ${JSON.stringify(metrics)}::text::jsonb)`;
-}
+  metrics: Metrics,
+): Promise<void> =>
+  perform(warehouse, 'finish_run', { run_id: runId, status, performance_metrics: asMetrics(metrics) });
 
 /** The runs that are alive now, from whatever machine. */
-export async function liveRuns(warehouse: Database): Promise<LiveRun[]> {
-  return warehouse<LiveRun[]>`select * from tidemark.live_runs()`;
-}
+export const liveRuns = (warehouse: Database): Promise<LiveRun[]> => call(warehouse, 'live_runs');

@@ -56,7 +56,10 @@ export const dimensionMappings = (warehouse: Warehouse): Promise<DimensionMappin
  */
 export async function applyBatch(warehouse: Warehouse, batch: string): Promise<ApplyResult> {
   const parts = documentParts(batch);
-  if ('begin' in warehouse) return (await applyBatches(warehouse, [batch]))[0] as ApplyResult;
+  if ('begin' in warehouse) {
+    const [result] = (await applyBatches(warehouse, [batch])) as [ApplyResult];
+    return result;
+  }
   return parts === undefined
     ? callForRow(warehouse, 'apply_batch', { batch: asJson(batch) })
     : callForRow(warehouse, 'apply_batch_parts', { metadata: asJson(parts.metadata), changes: asJson(parts.changes) });

@@ -49,9 +49,13 @@ export async function perform(...of: Parameters<typeof call>): Promise<void> {
 }
 
 /** Calls a function that returns one row. */
-export const callForRow = async <T extends object>(...of: Parameters<typeof call>): Promise<T> =>
-  (await call<T>(...of))[0] as T;
+export async function callForRow<T extends object>(...of: Parameters<typeof call>): Promise<T> {
+  const [row] = (await call(...of)) as [T];
+  return row;
+}
 
 /** Calls a function that returns one value. */
-export const callForValue = async <T>(...of: Parameters<typeof call>): Promise<T> =>
-  Object.values(await callForRow(...of))[0] as T;
+export async function callForValue<T>(...of: Parameters<typeof call>): Promise<T> {
+  const [value] = Object.values(await callForRow(...of)) as [T];
+  return value;
+}

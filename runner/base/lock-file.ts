@@ -4,7 +4,7 @@ import { TidemarkError, hasCode } from './errors.js';
 import { logger } from './logger.js';
 import { processIdentity } from './process.js';
 
-const PATIENCE_MS = 180_000;
+const LONGEST_WAIT_MS = 180_000;
 
 /**
  * Runs `work` while no other process does so under the same lock file; waits for it up to three minutes.
@@ -25,7 +25,7 @@ export async function withLock<T>(file: string, work: () => Promise<T>): Promise
 
 async function acquire(file: string, mine: string): Promise<void> {
   let told = false;
-  for (const deadline = Date.now() + PATIENCE_MS; ; await sleep(100)) {
+  for (const deadline = Date.now() + LONGEST_WAIT_MS; ; await sleep(100)) {
     try {
       await symlink(mine, file);
       return;

@@ -6,7 +6,7 @@ import { runInNewContext } from 'node:vm';
  * is more than all the rest of a runner. Whatever reads one calls this first: what the batches before it left is given back as soon as
  * it comes to MOST_GARBAGE. That costs a few milliseconds of each large batch.
  */
-export function giveBackBatches(): void {
+export function releaseBatchMemory(): void {
   if (sizeNow() - sizeAfter < MOST_GARBAGE) return;
   collect();
   sizeAfter = sizeNow();

@@ -10,6 +10,7 @@ import {
   batchFiles,
   type ChangeLog,
   checkpointSequences,
+  findFile,
   newestCheckpoint,
   readBatch,
   readCheckpoint,
@@ -115,24 +116,21 @@ export async function oldCheckpoints(
 /** The document of a batch, applied or waiting; undefined where the change log has no file of that name. */
 export async function findBatch(log: ChangeLog, batchName: string): Promise<BatchDocument | undefined> {
   if (!/^[\w.-]+$/.test(batchName)) return undefined;
-  for (const folder of [log.processed, log.folder]) {
-    for (const ending of [`.json${COMPRESSED}`, '.json']) {
-      const document = await readBatch(path.join(folder, batchName + ending)).catch(tolerateGone);
-      if (document !== undefined) return document;
-    }
-  }
-  return undefined;
+  const file = findFile(log, batchName);
+  if (file === undefined) return undefined;
+  // One that moved on in this moment is found where it went.
+  return (await readBatch(file).catch(tolerateGone)) ?? findBatch(log, batchName);
 }
 
 /** Looks after applied batches while others are being applied. What goes wrong here is said and tried again by the next run: no load fails for it. */
-export interface Archive {
+export interface Compressing {
   /** Compresses one more applied batch, by its file name, after those before it. */
   readonly add: (name: string) => void;
   /** Waits for the rest, then compresses what an earlier run left behind. */
   readonly finish: () => Promise<void>;
 }
 
-export function startArchive(log: ChangeLog): Archive {
+export function startCompressing(log: ChangeLog): Compressing {
   let work = Promise.resolve();
   const then = (step: () => Promise<void>) => {
     work = work.then(step).catch((error: unknown) => {

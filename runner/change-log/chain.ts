@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { access, readdir, rename } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readdir, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { batchMetadataSchema, chainHead, type BatchMetadata } from '../batch/metadata.js';
 import {
@@ -11,7 +12,7 @@ import {
   readPrivateFile,
 } from '../base/durable-file.js';
 import { TidemarkError, hasCode } from '../base/errors.js';
-import { giveBackBatches } from '../base/v8-memory.js';
+import { releaseBatchMemory } from '../base/v8-memory.js';
 import { isShardName } from '../batch/shard.js';
 import { FRAME, documentHeadSchema, type DocumentHead } from '../batch/document.js';
 
@@ -112,7 +113,7 @@ export async function batchFiles(log: ChangeLog): Promise<string[]> {
  */
 export async function readBatch(file: string): Promise<BatchDocument> {
   try {
-    giveBackBatches();
+    releaseBatchMemory();
     const text = await readPrivateFile(file);
     if (text.trim() === '') throw new TidemarkError('it is empty');
     return { file, text, head: text.startsWith(FRAME.begin) ? readOwnHead(text) : readForeignHead(text) };
@@ -164,20 +165,11 @@ function parseJson(text: string): unknown {
 }
 
 /** The file of a batch, whether it waits or was applied: looked for in the order in which it moves, so that one on its way is not missed. */
-export async function findFile({ folder, processed }: ChangeLog, batchName: string): Promise<string | undefined> {
-  for (const file of [
-    path.join(folder, `${batchName}.json`),
-    path.join(processed, `${batchName}.json`),
-    path.join(processed, `${batchName}.json${COMPRESSED}`),
-  ])
-    if (
-      await access(file).then(
-        () => true,
-        () => false,
-      )
-    )
-      return file;
-  return undefined;
+export function findFile({ folder, processed }: ChangeLog, batchName: string): string | undefined {
+  const names = [folder, processed].flatMap((place) =>
+    ['.json', `.json${COMPRESSED}`].map((ending) => path.join(place, batchName + ending)),
+  );
+  return names.find((file) => existsSync(file));
 }
 
 /** Moves applied batch files to processed/. One that is gone was moved by another loader. */

@@ -56,35 +56,27 @@ export async function oldestWaiting(root: string, table: string): Promise<number
   return moments.length === 0 ? undefined : Math.min(...moments);
 }
 
-/** How far the change logs of a table are, for those who only look: of the whole table, then of each shard. Nothing is made. */
+/**
+ * How far the change logs of a table are, for those who only look: of the whole table, then of each shard. What is not there, or closed to this
+ * user, is left out, and nothing is made.
+ */
 export async function inspectChains(root: string, table: string): Promise<ChainState[]> {
   const found: ChainState[] = [];
   for (const shard of ['', ...(await loggedShards(root, table))]) {
-    const state = await inspectChangeLog(root, table, shard);
-    if (state !== undefined) found.push({ shard, ...state });
+    const log = changeLogOf(root, table, shard);
+    try {
+      found.push({ shard, pending: (await batchFiles(log)).length, newest: await newestCheckpoint(log) });
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES')) throw error;
+    }
   }
   return found;
-}
-
-/** How far the change log of a table or shard is, for those who only look: undefined where there is none, and nothing is made. */
-export async function inspectChangeLog(
-  root: string,
-  table: string,
-  shard = '',
-): Promise<Omit<ChainState, 'shard'> | undefined> {
-  const log = changeLogOf(root, table, shard);
-  try {
-    return { pending: (await batchFiles(log)).length, newest: await newestCheckpoint(log) };
-  } catch (error) {
-    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES')) return undefined;
-    throw error;
-  }
 }
 
 /** Where the file of a batch is, as seen from the change log's folder: waiting, applied, or undefined where it is not here. */
 export async function findBatchFile(root: string, table: string, batchId: string): Promise<string | undefined> {
   for (const shard of ['', ...(await loggedShards(root, table))]) {
-    const file = await findFile(changeLogOf(root, table, shard), batchId);
+    const file = findFile(changeLogOf(root, table, shard), batchId);
     if (file !== undefined) return path.relative(root, file);
   }
   return undefined;
@@ -100,14 +92,12 @@ export async function strangeFiles(log: ChangeLog): Promise<string[]> {
     .sort();
 }
 
-/** How many batch files of a table, all its shards included, wait to be applied. */
-export async function pendingBatches(settings: Settings, table: string): Promise<number> {
-  const waiting = await Promise.all((await openChains(settings.cdc_log_dir, table)).map((log) => batchFiles(log)));
-  return waiting.flat().length;
-}
-
-/** Notes how many wait, for the indicators; a folder that cannot be read is the business of the work itself. */
-export async function countPending(settings: Settings, table: string): Promise<void> {
-  const batches = await pendingBatches(settings, table).catch(() => undefined);
-  if (batches !== undefined) notePending(table, batches);
+/** Notes how many batches of a table wait, for the indicators; a folder that cannot be read is the business of the work itself. */
+export async function countPending({ cdc_log_dir: root }: Settings, table: string): Promise<void> {
+  try {
+    const waiting = await Promise.all((await openChains(root, table)).map(batchFiles));
+    notePending(table, waiting.flat().length);
+  } catch {
+    // It is said where it matters.
+  }
 }

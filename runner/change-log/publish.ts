@@ -32,7 +32,7 @@ export async function publishBatch(
     throw error;
   }
   // An extractor that took this one for dead, since its session was cut, may have removed the batch a moment before.
-  if ((await findFile(log, metadata.batch_id)) === undefined) await putBack(log, name, content);
+  if (findFile(log, metadata.batch_id) === undefined) await putBack(log, name, content);
   return path.join(log.folder, name);
 }
 
@@ -85,7 +85,7 @@ export async function removeUnpublished(log: ChangeLog, newest: BatchMetadata | 
     // One that is gone was taken back by its own writer.
     await unlink(file).catch(tolerateGone);
     // It may be alive after all: its checkpoint either stands now, or comes later, and then it looks whether its batch is still there.
-    if ((await isPublished(log, document.head)) && (await findFile(log, batchNameOf(file))) === undefined)
+    if ((await isPublished(log, document.head)) && findFile(log, batchNameOf(file)) === undefined)
       await putBack(log, path.basename(file), document.text);
   }
 }

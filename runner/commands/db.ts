@@ -1,33 +1,16 @@
 import { loadSettings, type Settings } from '../base/settings.js';
-import { formatTable } from '../base/text-table.js';
+import { formatRows } from '../base/text-table.js';
 import { serverStatuses, startServers, stopServers, type ServerStatus } from '../embedded/servers.js';
 import { defineCommand, defineGroup, type Command } from './command.js';
 
-const COLUMNS = [
-  'role',
-  'database',
-  'port',
-  'state',
-  'pid',
-  'version',
-  'since',
-  'data_folder',
-] as const satisfies readonly (keyof ServerStatus)[];
-
-/** What a person reads: one line a server. */
-export function formatStatuses(statuses: readonly ServerStatus[]): string {
-  return formatTable(
-    COLUMNS.map((name) => name.replace('_', ' ')),
-    statuses.map((status) => COLUMNS.map((name) => status[name])),
-  );
-}
+const COLUMNS = ['role', 'database', 'port', 'state', 'pid', 'version', 'since', 'data_folder'];
 
 const subcommand = (work: (settings: Settings) => Promise<ServerStatus[]>, epilogue: string): Command =>
   defineCommand(
     { options: { json: { type: 'boolean', describe: 'print the state of both servers as JSON' } }, epilogue },
     async (_, print) => {
       const statuses = await work(loadSettings());
-      print(statuses, formatStatuses(statuses));
+      print(statuses, formatRows(statuses, COLUMNS));
     },
   );
 

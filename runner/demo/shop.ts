@@ -9,35 +9,14 @@ export interface ShopCounts {
 /** Draws numbers from 0 up to, and without, 1. */
 type Draw = () => number;
 
-const FIRST_NAMES = [
-  'Ada',
-  'Björn',
-  'Chiara',
-  'Dilan',
-  'Emre',
-  'Fatou',
-  'Grace',
-  'Hana',
-  'Ivo',
-  'João',
-  'Kemi',
-  'Lena',
-];
-const LAST_NAMES = ['Abara', 'Brandt', 'Costa', 'Dvořák', 'Eriksen', 'Fischer', 'García', 'Hughes', 'Ito', "O'Neill"];
-const CITIES = ['Aarhus', 'Berlin', 'Kraków', 'Lisbon', 'Lyon', 'São Paulo', 'Turin', 'Utrecht', 'Zürich'];
-const TITLES = [
-  'Teapot',
-  'Desk lamp',
-  'Notebook',
-  'Backpack',
-  'Rain coat',
-  'Headphones',
-  'Bread knife',
-  'Garden chair',
-  'Kettle',
-  'Bicycle bell',
-];
-const CATEGORIES = ['kitchen', 'office', 'garden', 'travel'];
+const FIRST_NAMES = 'Ada, Björn, Chiara, Dilan, Emre, Fatou, Grace, Hana, Ivo, João, Kemi, Lena'.split(', ');
+const LAST_NAMES = "Abara, Brandt, Costa, Dvořák, Eriksen, Fischer, García, Hughes, Ito, O'Neill".split(', ');
+const CITIES = 'Aarhus, Berlin, Kraków, Lisbon, Lyon, São Paulo, Turin, Utrecht, Zürich'.split(', ');
+const TITLES =
+  'Teapot, Desk lamp, Notebook, Backpack, Rain coat, Headphones, Bread knife, Garden chair, Kettle, Bicycle bell'.split(
+    ', ',
+  );
+const CATEGORIES = 'kitchen, office, garden, travel'.split(', ');
 /** So many changes of orders are followed by one elsewhere in the shop: a round of ten by one of a customer and one of a product. */
 const ORDERS_A_CHANGE = 5;
 
@@ -69,14 +48,9 @@ export async function changeShop(source: Database, draw: Draw, before: number, n
 }
 
 async function changeCustomer(source: Database, draw: Draw): Promise<number> {
-  const [first, last, city, kind, place] = [
-    oneOf(draw, FIRST_NAMES),
-    oneOf(draw, LAST_NAMES),
-    oneOf(draw, CITIES),
-    draw(),
-    below(draw, 1_000_000),
-  ];
-  if (kind < 0.4) return addCustomer(source, `${first} ${last}`, city);
+  const name = `${oneOf(draw, FIRST_NAMES)} ${oneOf(draw, LAST_NAMES)}`;
+  const [city, kind, place] = [oneOf(draw, CITIES), draw(), below(draw, 1_000_000)];
+  if (kind < 0.4) return addCustomer(source, name, city);
   const columns =
     kind < 0.75
       ? source`city = ${city}`
@@ -84,7 +58,7 @@ async function changeCustomer(source: Database, draw: Draw): Promise<number> {
   const changed = await source`
     update public.customers set ${columns}, updated_at = now()
     where id = (select id from public.customers order by id offset (select ${place} % greatest(count(*), 1) from public.customers) limit 1)`;
-  return changed.count > 0 ? changed.count : addCustomer(source, `${first} ${last}`, city);
+  return changed.count > 0 ? changed.count : addCustomer(source, name, city);
 }
 
 /** Numbers go on where orders expect them; of two runs that take the same one, the second adds nobody. */
@@ -97,13 +71,8 @@ async function addCustomer(source: Database, name: string, city: string): Promis
 }
 
 async function changeProduct(source: Database, draw: Draw): Promise<number> {
-  const [title, category, kind, number, place] = [
-    oneOf(draw, TITLES),
-    oneOf(draw, CATEGORIES),
-    draw(),
-    1 + below(draw, 900),
-    below(draw, 1_000_000),
-  ];
+  const [title, category, kind] = [oneOf(draw, TITLES), oneOf(draw, CATEGORIES), draw()];
+  const [number, place] = [1 + below(draw, 900), below(draw, 1_000_000)];
   if (kind < 0.2) return addProduct(source, title, category, number);
   // Mostly the stock moves; a price does so now and then.
   const columns =

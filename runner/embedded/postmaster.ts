@@ -91,7 +91,7 @@ export async function removeStalePidFile(folder: string): Promise<void> {
   logger.warn(`removed ${file}, which a server that is gone has left`);
 }
 
-const ORPHAN_PATIENCE_MS = 5000;
+const LONGEST_END_MS = 5000;
 
 /**
  * Ends the sessions that outlived their killed server because they were computing, and waits until they have: until then the data folder takes
@@ -105,7 +105,7 @@ export async function endOrphans(folder: string): Promise<void> {
       logger.info(`ending process ${String(pid)}, left by a server that is gone (${args.join(' ').trim()})`);
       signalProcess(pid, signal);
     }
-    for (const end = Date.now() + ORPHAN_PATIENCE_MS; orphans.length > 0 && Date.now() < end; await sleep(50))
+    for (const end = Date.now() + LONGEST_END_MS; orphans.length > 0 && Date.now() < end; await sleep(50))
       orphans = await findOrphans(folder);
   }
 }

@@ -7,10 +7,9 @@ import {
 } from '../change-log/chain.js';
 import type { Settings } from '../base/settings.js';
 import { chainHead } from '../batch/metadata.js';
-import { explainDatabaseError, isPassing, type Database, type Transaction } from '../base/database.js';
+import { explainDatabaseError, type Database, type Transaction } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
-import { logger } from '../base/logger.js';
 import { timed } from '../run/measurements.js';
 import { chainName } from '../batch/shard.js';
 import { applyBatch, applyBatches, newestBatch, type ApplyResult } from '../warehouse/batches.js';
@@ -23,61 +22,40 @@ export interface Applying {
 }
 
 /**
- * Applies batches that follow each other in one transaction.
- * @returns what became of each; undefined where the warehouse refused one of them: then nothing was applied, and one by one will tell which
- * @throws TidemarkError as applyDocument does, of the first; faults that pass as they are
+ * Applies one batch, or several that follow each other, in one transaction.
+ * @throws TidemarkError naming the first file and what is wrong; which of several it is, applying them one by one will tell
  */
-export async function applyTogether(
-  warehouse: Database,
-  log: ChangeLog,
+export async function applyDocuments(
+  { warehouse, settings, log }: Applying,
   documents: readonly BatchDocument[],
-): Promise<ApplyResult[] | undefined> {
+): Promise<ApplyResult[]> {
   const [first] = documents;
   if (first === undefined) return [];
   // Those after it are of the same table and shard, and links of the chain: that is how they were grouped.
   assertInPlace(log, first);
   await assertInChain(warehouse, log, first);
   failpoint('apply');
+  const texts = documents.map(({ text }) => text);
   try {
-    return await timed('apply', () =>
-      applyBatches(
-        warehouse,
-        documents.map(({ text }) => text),
-      ),
+    return await timed('apply', async () =>
+      'begin' in warehouse ? await applyBatches(warehouse, texts) : [await applyBatch(warehouse, first.text)],
     );
   } catch (error) {
-    if (isPassing(error) || !isRefusal(error)) throw error;
-    logger.debug(
-      { table: log.table },
-      `one of ${String(documents.length)} batches was refused: they are applied one by one`,
-    );
-    return undefined;
+    throw explainWithFile(error, settings, first.file);
   }
 }
 
-/** Whether the server itself said no, which it says of a batch; anything else says nothing of it. */
-const isRefusal = (error: unknown): boolean => error instanceof Error && 'severity' in error;
-
-/** Applies one batch. @throws TidemarkError naming the file and what is wrong with it */
-export async function applyDocument(
-  { warehouse, settings, log }: Applying,
-  document: BatchDocument,
-): Promise<ApplyResult> {
-  assertInPlace(log, document);
-  await assertInChain(warehouse, log, document);
-  failpoint('apply');
-  try {
-    return await timed('apply', () => applyBatch(warehouse, document.text));
-  } catch (error) {
-    const explained = explainDatabaseError(error, settings.warehouse);
-    if (!(explained instanceof TidemarkError)) throw explained;
-    throw new TidemarkError(explained.message, {
-      code: explained.code,
-      detail: `${document.file}${explained.detail === undefined ? '' : ` (${explained.detail})`}`,
-      hint: explained.hint,
-      cause: error,
-    });
-  }
+/** What the warehouse said of a batch, with the file that it is in. */
+export function explainWithFile(error: unknown, settings: Settings, file: string): unknown {
+  const explained = explainDatabaseError(error, settings.warehouse);
+  if (!(explained instanceof TidemarkError)) return explained;
+  const { code, detail, hint } = explained;
+  return new TidemarkError(explained.message, {
+    code,
+    detail: detail === undefined ? file : `${file} (${detail})`,
+    hint,
+    cause: error,
+  });
 }
 
 function assertInPlace(log: ChangeLog, { file, head }: BatchDocument): void {

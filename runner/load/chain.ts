@@ -2,9 +2,9 @@ import path from 'node:path';
 import { batchFiles, flushChangeLog, markProcessed, type BatchDocument, type ChangeLog } from '../change-log/chain.js';
 import { openChains, strangeFiles } from '../change-log/inspect.js';
 import type { Settings } from '../base/settings.js';
-import { isAway, type Database, type Link, type Transaction } from '../base/database.js';
+import { isAway, isPassing, type Database, type Link, type Transaction } from '../base/database.js';
 import { failpoint } from '../base/failpoint.js';
-import { applyDocument, applyTogether, assertLedgerIsThere, assertNothingIsMissing } from './apply.js';
+import { applyDocuments, assertLedgerIsThere, assertNothingIsMissing } from './apply.js';
 import { readGroups } from './groups.js';
 import { logger } from '../base/logger.js';
 import { observeLatency, timed } from '../run/measurements.js';
@@ -14,29 +14,26 @@ import { chainName } from '../batch/shard.js';
 import { counted } from '../base/text-table.js';
 import { commitToDisk, lockLoading, unlockLoading, type ApplyResult } from '../warehouse/batches.js';
 import { batchNameOf } from '../batch/name.js';
-import { startArchive } from '../change-log/applied.js';
+import { startCompressing } from '../change-log/applied.js';
 
-export interface LoadResult {
-  readonly table: string;
-  readonly batches: number;
-  readonly skipped: number;
-  readonly changes: number;
-  readonly inserted_versions: number;
-  readonly closed_versions: number;
-  readonly absorbed_changes: number;
-  readonly corrected_versions: number;
-  readonly late_changes: number;
-  readonly rejected_changes: number;
-}
+/** What the warehouse counts of a batch that it applied. */
+const COUNTED = [
+  'inserted_versions',
+  'closed_versions',
+  'absorbed_changes',
+  'corrected_versions',
+  'late_changes',
+  'rejected_changes',
+] as const satisfies readonly (keyof ApplyResult)[];
 
-const NOTHING = {
-  inserted_versions: 0,
-  closed_versions: 0,
-  absorbed_changes: 0,
-  corrected_versions: 0,
-  late_changes: 0,
-  rejected_changes: 0,
-} as const satisfies Partial<LoadResult>;
+export type Counts = Record<(typeof COUNTED)[number], number>;
+type Total = Counts & Record<'batches' | 'skipped' | 'changes', number>;
+
+export type LoadResult = Readonly<Total & { table: string }>;
+
+/** The counts of a row of the warehouse, as numbers. */
+export const countsOf = (row: Readonly<Record<keyof Counts, string>>): Counts =>
+  Object.fromEntries(COUNTED.map((name) => [name, Number(row[name])])) as Counts;
 
 export interface Loading {
   readonly link: Link;
@@ -48,15 +45,11 @@ export interface Loading {
   readonly isStopping?: (() => boolean) | undefined;
 }
 
-type Total = Record<Exclude<keyof LoadResult, 'table'>, number>;
-
-/** Nothing was applied yet. */
-export const nothingOf = (table: string): LoadResult => ({ table, batches: 0, skipped: 0, changes: 0, ...NOTHING });
-
-/** What was done in several chains of a table. */
-export function sumOf(one: LoadResult, other: LoadResult): LoadResult {
-  const names = Object.keys(one).filter((name) => name !== 'table') as (keyof Total)[];
-  return { ...one, ...Object.fromEntries(names.map((name) => [name, one[name] + other[name]])) };
+/** What was done in all chains of a table; nothing where there is none. */
+export function sumOf(table: string, results: readonly LoadResult[]): LoadResult {
+  const names = ['batches', 'skipped', 'changes', ...COUNTED] as const;
+  const sums = names.map((name) => [name, results.reduce((sum, result) => sum + result[name], 0)]);
+  return { table, ...(Object.fromEntries(sums) as Total) };
 }
 
 /**
@@ -67,7 +60,7 @@ export function sumOf(one: LoadResult, other: LoadResult): LoadResult {
  */
 export async function loadChain(loading: Loading): Promise<LoadResult> {
   const { link, log, isStopping } = loading;
-  const total: Total & { table: string } = { ...nothingOf(log.table) };
+  const total = { ...sumOf(log.table, []) };
   await retrying(chainName(log.table, log.shard), link, isStopping, () => loadOnce(loading, log, total));
   return total;
 }
@@ -89,16 +82,8 @@ async function loadOnce(loading: Loading, log: ChangeLog, total: Total): Promise
 }
 
 /** Applies all of a table within a transaction that whoever gave it rolls back: the very statements of a load, and no file is moved. */
-export async function loadDry({
-  warehouse,
-  settings,
-  table,
-}: {
-  readonly warehouse: Transaction;
-  readonly settings: Settings;
-  readonly table: string;
-}): Promise<LoadResult> {
-  const total: Total & { table: string } = { ...nothingOf(table) };
+export async function loadDry(warehouse: Transaction, settings: Settings, table: string): Promise<LoadResult> {
+  const total = { ...sumOf(table, []) };
   for (const log of await openChains(settings.cdc_log_dir, table))
     await loadPending({ warehouse, settings, log }, total);
   return total;
@@ -118,12 +103,12 @@ async function loadPending(loading: Loader, total: Total): Promise<void> {
     );
   await flushChangeLog(log);
   // A dry run moves no file.
-  const archive = 'begin' in warehouse ? startArchive(log) : undefined;
+  const compressing = 'begin' in warehouse ? startCompressing(log) : undefined;
   const settle: Settle = async (documents, results) => {
     failpoint('committed');
-    if (archive !== undefined) {
+    if (compressing !== undefined) {
       await timed('move', () => markProcessed(log, ...documents.map(({ file }) => file)));
-      for (const { file } of documents) archive.add(path.basename(file));
+      for (const { file } of documents) compressing.add(path.basename(file));
     }
     for (const [index, applied] of results.entries()) noteApplied(loading, total, documents[index], applied);
   };
@@ -131,7 +116,7 @@ async function loadPending(loading: Loader, total: Total): Promise<void> {
     for await (const documents of readGroups(log, files, () => loading.isStopping?.() === true))
       await loadGroup(loading, documents, settle);
   } finally {
-    await archive?.finish();
+    await compressing?.finish();
   }
   await assertNothingIsMissing(warehouse, log);
   if ('begin' in warehouse) await pruneNowAndThen(warehouse, settings, log);
@@ -142,12 +127,21 @@ type Settle = (documents: readonly BatchDocument[], results: readonly ApplyResul
 
 /** A group that was refused as a whole is applied one by one: what comes before the bad batch is kept, and the error names its file. */
 async function loadGroup(loading: Loader, documents: readonly BatchDocument[], settle: Settle): Promise<void> {
-  const { warehouse, log } = loading;
-  const together =
-    documents.length > 1 && 'begin' in warehouse ? await applyTogether(warehouse, log, documents) : undefined;
-  if (together !== undefined) return settle(documents, together);
-  for (const document of documents) await settle([document], [await applyDocument(loading, document)]);
+  const isTogether = documents.length > 1 && 'begin' in loading.warehouse;
+  const applied = isTogether
+    ? await applyDocuments(loading, documents).catch((error: unknown) => {
+        if (isPassing(error) || !isRefusal(error)) throw error;
+        logger.debug({ table: loading.log.table }, `one of ${String(documents.length)} batches was refused`);
+        return undefined;
+      })
+    : undefined;
+  if (applied !== undefined) return settle(documents, applied);
+  for (const document of documents) await settle([document], await applyDocuments(loading, [document]));
 }
+
+/** Whether the server itself said no, which it says of a batch; anything else says nothing of it. */
+const isRefusal = (error: unknown): boolean =>
+  error instanceof Error && error.cause instanceof Error && 'severity' in error.cause;
 
 function noteApplied(
   { log, onBatch }: Loader,
@@ -169,15 +163,12 @@ function noteApplied(
 function count(total: Total, document: BatchDocument, applied: ApplyResult): void {
   total.batches += 1;
   total.changes += document.head.change_count;
-  total.inserted_versions += Number(applied.inserted_versions);
-  total.closed_versions += Number(applied.closed_versions);
-  total.absorbed_changes += Number(applied.absorbed_changes);
-  total.corrected_versions += Number(applied.corrected_versions);
-  total.late_changes += Number(applied.late_changes);
-  total.rejected_changes += Number(applied.rejected_changes);
-  if (Number(applied.rejected_changes) > 0)
+  const counts = countsOf(applied);
+  for (const name of COUNTED) total[name] += counts[name];
+  const rejected = counts.rejected_changes;
+  if (rejected > 0)
     logger.warn(
-      `${path.basename(document.file)}: ${counted(applied.rejected_changes, 'change')} cannot be applied and ${Number(applied.rejected_changes) === 1 ? 'is' : 'are'} set aside; see: npx tidemark rejected`,
+      `${path.basename(document.file)}: ${counted(rejected, 'change')} cannot be applied and ${rejected === 1 ? 'is' : 'are'} set aside; see: npx tidemark rejected`,
     );
 }
 

@@ -27,7 +27,7 @@ export async function dryRunTables({ settings, tables }: Selection, retries = fa
     const selected = selectUnpaused(await dimensionMappings(warehouse), tables);
     return eachTable(selected, async ({ dimension_name: table }) => {
       return rolledBack(warehouse, async (transaction) => {
-        const result = await loadDry({ warehouse: transaction, settings, table });
+        const result = await loadDry(transaction, settings, table);
         const retried = retries ? await retryTable(transaction, table) : undefined;
         return { ...result, retried, effects: await transactionEffects(transaction, table, SHOWN_ROWS) };
       });

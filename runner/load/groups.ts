@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { isPublished, readBatch, type BatchDocument, type ChangeLog } from '../change-log/chain.js';
-import { hasCode } from '../base/errors.js';
+import { tolerateGone } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
 import { logger } from '../base/logger.js';
 import { timed } from '../run/measurements.js';
@@ -53,35 +53,20 @@ const changesOf = (group: readonly BatchDocument[]): number =>
 const bytesOf = (group: readonly BatchDocument[]): number => group.reduce((sum, { text }) => sum + text.length, 0);
 
 function fits(group: readonly BatchDocument[], next: BatchDocument): boolean {
-  const last = group.at(-1);
+  const [last, all] = [group.at(-1)?.head, [...group, next]];
   if (last === undefined) return true;
-  const follows =
-    next.head.sequence != null &&
-    next.head.previous_checksum != null &&
-    next.head.previous_checksum === last.head.checksum &&
-    next.head.table === last.head.table &&
-    next.head.shard === last.head.shard;
-  const all = [...group, next];
-  return follows && all.length <= GROUP.batches && changesOf(all) <= GROUP.changes && bytesOf(all) <= GROUP.bytes;
+  const { sequence, previous_checksum, table, shard } = next.head;
+  const follows = sequence != null && previous_checksum != null && previous_checksum === last.checksum;
+  if (!follows || table !== last.table || shard !== last.shard) return false;
+  return all.length <= GROUP.batches && changesOf(all) <= GROUP.changes && bytesOf(all) <= GROUP.bytes;
 }
 
 async function readPublished(log: ChangeLog, file: string): Promise<BatchDocument | undefined> {
   failpoint('read batch');
-  const document = await readIfThere(file);
+  // A file that is gone was moved by another loader, which has applied it.
+  const document = await timed('read', () => readBatch(file)).catch(tolerateGone);
   if (document === undefined || (await isPublished(log, document.head))) return document;
-  logger.info(
-    { table: log.table },
-    `leaving ${path.basename(file)} alone: it has no checkpoint, so it is not published`,
-  );
+  const name = path.basename(file);
+  logger.info({ table: log.table }, `leaving ${name} alone: it has no checkpoint, so it is not published`);
   return undefined;
-}
-
-/** A file that is gone was moved by another loader, which has applied it. */
-async function readIfThere(file: string): Promise<BatchDocument | undefined> {
-  try {
-    return await timed('read', () => readBatch(file));
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return undefined;
-    throw error;
-  }
 }

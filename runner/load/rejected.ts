@@ -1,6 +1,7 @@
 import { withDatabase, type Database, type Transaction } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
 import { counted, formatRows } from '../base/text-table.js';
+import { countsOf, type Counts } from './chain.js';
 import { dimensionMappings } from '../warehouse/batches.js';
 import {
   countRejected,
@@ -13,15 +14,10 @@ import {
 } from '../warehouse/rejected.js';
 import { eachTable, selectUnpaused, selectTables, type Selection } from '../run/each-table.js';
 
-export interface RetryReport {
+export interface RetryReport extends Readonly<Counts> {
   readonly table: string;
-  /** How many were tried, and how many of them are still rejected. */
+  /** How many were tried; those still rejected are counted as such. */
   readonly tried: number;
-  readonly rejected_changes: number;
-  readonly inserted_versions: number;
-  readonly closed_versions: number;
-  readonly absorbed_changes: number;
-  readonly corrected_versions: number;
   /** The first of those that are still rejected. */
   readonly remaining: readonly RejectedChange[];
 }
@@ -52,17 +48,8 @@ export async function retryTables({ settings, tables }: Selection): Promise<Retr
 /** Tries the rejected changes of one table again, within a transaction where it is given one. */
 export async function retryTable(warehouse: Database | Transaction, table: string): Promise<RetryReport> {
   const tried = await countRejected(warehouse, table, 'waiting');
-  const result = await retryRejected(warehouse, table);
-  return {
-    table,
-    tried,
-    rejected_changes: Number(result.rejected_changes),
-    inserted_versions: Number(result.inserted_versions),
-    closed_versions: Number(result.closed_versions),
-    absorbed_changes: Number(result.absorbed_changes),
-    corrected_versions: Number(result.corrected_versions),
-    remaining: await rejectedChanges(warehouse, table, 'waiting', SHOWN_REMAINING),
-  };
+  const counts = countsOf(await retryRejected(warehouse, table));
+  return { table, tried, ...counts, remaining: await rejectedChanges(warehouse, table, 'waiting', SHOWN_REMAINING) };
 }
 
 /** The rejected changes of the selected tables, at most `limit` a table. */

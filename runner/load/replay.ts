@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { type Database, explainDatabaseError, type Transaction, withDatabase } from '../base/database.js';
+import { type Database, type Transaction, withDatabase } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
 import { rolledBack } from '../base/transaction.js';
@@ -8,6 +8,7 @@ import { type BatchDocument, type ChangeLog, readBatch } from '../change-log/cha
 import { openChains } from '../change-log/inspect.js';
 import { eachTable, selectTables } from '../run/each-table.js';
 import { startProgress } from '../run/progress.js';
+import { explainWithFile } from './apply.js';
 import { dimensionMappings } from '../warehouse/batches.js';
 import { dimensionList } from '../warehouse/dimensions.js';
 import {
@@ -198,14 +199,7 @@ async function replay(
     if (isReplayed) onBatch?.();
     return isReplayed;
   } catch (error) {
-    const explained = explainDatabaseError(error, settings.warehouse);
-    if (!(explained instanceof TidemarkError)) throw explained;
-    throw new TidemarkError(explained.message, {
-      code: explained.code,
-      detail: `${path.basename(document.file)} (${explained.detail ?? ''})`,
-      hint: explained.hint,
-      cause: error,
-    });
+    throw explainWithFile(error, settings, path.basename(document.file));
   }
 }
 

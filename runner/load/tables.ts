@@ -4,7 +4,7 @@ import { countPending, openChains } from '../change-log/inspect.js';
 import type { Settings } from '../base/settings.js';
 import { explainDatabaseError, withDatabase, withLink, type Database, type Link } from '../base/database.js';
 import { describeError } from '../base/errors.js';
-import { loadChain, nothingOf, sumOf, type LoadResult } from './chain.js';
+import { loadChain, sumOf, type LoadResult } from './chain.js';
 import { logger } from '../base/logger.js';
 import { startProgress, type Progress } from '../run/progress.js';
 import { attempt, resultsOf, selectUnpaused, type Selection, type TableResult } from '../run/each-table.js';
@@ -40,7 +40,13 @@ export async function loadTables({ settings, tables, signal, parallel = 1 }: Loa
     for (const table of names) await countPending(settings, table);
   }
   outcomes.sort((one, other) => names.indexOf(one.table) - names.indexOf(other.table));
-  return summed(names, resultsOf(outcomes));
+  const results = resultsOf(outcomes);
+  return names.map((name) =>
+    sumOf(
+      name,
+      results.filter(({ table }) => table === name),
+    ),
+  );
 }
 
 interface LoadOne {
@@ -127,10 +133,6 @@ async function runTasks(
   const faults = ended.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : []));
   if (faults.length > 0 && queue.length > 0) throw faults[0];
   for (const fault of faults) logger.warn(`one connection less to load over: ${describeError(fault, false)}`);
-}
-
-function summed(tables: readonly string[], results: readonly LoadResult[]): LoadResult[] {
-  return tables.map((table) => results.filter((each) => each.table === table).reduce(sumOf, nothingOf(table)));
 }
 
 /** Counting reads the whole history: so it takes a hundredth of the time at most, however long the history is. */

@@ -46,27 +46,26 @@ function formatSeconds(seconds: number): string {
  */
 export function startProgress(label: string, total: number | undefined): Progress {
   const started = performance.now();
-  const known = { done: 0, total };
-  const standing = () => ({ ...known, label, seconds: (performance.now() - started) / 1000 });
-  const display = process.stderr.isTTY ? startBar(standing) : startLog(standing);
+  const known = { label, done: 0, total };
+  const standing = () => ({ ...known, seconds: (performance.now() - started) / 1000 });
+  const bar = process.stderr.isTTY ? startBar(standing) : undefined;
+  let lastLog = started;
   return {
     advance: (n) => {
       known.done += n;
-      display.update();
+      bar?.increment();
+      if (bar !== undefined || performance.now() - lastLog < LOG_INTERVAL_MS) return;
+      lastLog = performance.now();
+      logger.info(describeStanding(standing()));
     },
     expect: (number) => {
       known.total = number;
     },
-    stop: display.stop,
+    stop: () => bar?.stop(),
   };
 }
 
-interface Display {
-  readonly update: () => void;
-  readonly stop: () => void;
-}
-
-function startBar(standing: () => Standing): Display {
+function startBar(standing: () => Standing): cliProgress.SingleBar {
   const format = (): string => {
     const { done, total } = standing();
     const filled = total === undefined || total === 0 ? 0 : Math.round(Math.min(1, done / total) * BAR_WIDTH);
@@ -76,22 +75,5 @@ function startBar(standing: () => Standing): Display {
   // A run that ends on a signal stops its bar itself; the bar's own handlers would be one more owner of the signal.
   const bar = new cliProgress.SingleBar({ format, stream: process.stderr, clearOnComplete: true, gracefulExit: false });
   bar.start(0, 0);
-  return {
-    update: () => {
-      bar.increment();
-    },
-    stop: () => {
-      bar.stop();
-    },
-  };
-}
-
-function startLog(standing: () => Standing): Display {
-  let lastLog = performance.now();
-  const update = () => {
-    if (performance.now() - lastLog < LOG_INTERVAL_MS) return;
-    lastLog = performance.now();
-    logger.info(describeStanding(standing()));
-  };
-  return { update, stop: () => undefined };
+  return bar;
 }

@@ -31,7 +31,7 @@ export interface NewRun {
 }
 
 /** How long a warehouse that does not answer may keep a run from its work, in seconds. */
-const PATIENCE_SECONDS = 5;
+const ANSWER_SECONDS = 5;
 const LOST_SESSION_MS = 1000;
 
 /**
@@ -40,7 +40,7 @@ const LOST_SESSION_MS = 1000;
  */
 export async function asRun<T>(settings: Settings, asked: NewRun, work: (run: Run) => Promise<T>): Promise<T> {
   const lost = { is: false };
-  const session = connect(settings.warehouse, `${asked.name} run`, 1, PATIENCE_SECONDS, () => {
+  const session = connect(settings.warehouse, `${asked.name} run`, 1, ANSWER_SECONDS, () => {
     lost.is = true;
   });
   setLogContext({ run_id: asked.id });
@@ -146,7 +146,7 @@ const asLastError = (error: unknown) => ({ at: new Date().toISOString(), error: 
 
 /** The bookkeeping of a run never fails the run, nor keeps it waiting for long. */
 async function tolerant(work: () => Promise<unknown>): Promise<void> {
-  await within(PATIENCE_SECONDS, work()).catch((error: unknown) => {
+  await within(ANSWER_SECONDS, work()).catch((error: unknown) => {
     logger.debug(`the run was not noted in pipeline_metadata: ${String(error)}`);
   });
 }

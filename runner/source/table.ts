@@ -4,7 +4,7 @@ import { TidemarkError } from '../base/errors.js';
 import { PROJECT_ROOT } from '../base/settings.js';
 import { tableArgument } from '../base/sql-text.js';
 import { inTransaction, takeTurn } from '../base/transaction.js';
-import { giveBackBatches } from '../base/v8-memory.js';
+import { releaseBatchMemory } from '../base/v8-memory.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
 /** A source table and the queries that extract it, written by sql/source/describe_table.sql from its catalog. */
@@ -202,7 +202,7 @@ async function readLines(
   notBefore: string | null,
   place: (string | null)[],
 ): Promise<Page> {
-  giveBackBatches();
+  releaseBatchMemory();
   // Between snapshot and clock one shard at a time: so the one whose extracted_at is later has read later.
   const turn = table.may_move ? await takeTurn(source, `tidemark.capture ${table.relation}`) : undefined;
   return inTransaction(source, 'isolation level repeatable read read only', async (session) => {

@@ -18,7 +18,7 @@ import {
   findBatch,
   oldestBatch,
   removeAbandoned,
-  startArchive,
+  startCompressing,
 } from '../../runner/change-log/applied.js';
 import type { BatchMetadata } from '../../runner/batch/metadata.js';
 import { pruneChangeLog } from '../../runner/load/retention.js';
@@ -234,18 +234,18 @@ describe('retention', () => {
 describe('looking after applied batches', () => {
   it('compresses them, those of an earlier run too', async () => {
     await applied(1, 2, 3);
-    const archive = startArchive(log);
-    archive.add(`${idOf(3)}.json`);
-    await archive.finish();
+    const compressing = startCompressing(log);
+    compressing.add(`${idOf(3)}.json`);
+    await compressing.finish();
     expect(await inProcessed()).toEqual([1, 2, 3].map((day) => `${idOf(day)}.json.gz`));
   });
 
   it('fails no load: what goes wrong is said', async () => {
     await applied(1);
     await writeFile(path.join(log.processed, `${idOf(1)}.json.gz`), 'something else');
-    const archive = startArchive(log);
-    archive.add(`${idOf(1)}.json`);
-    await expect(archive.finish()).resolves.toBeUndefined();
+    const compressing = startCompressing(log);
+    compressing.add(`${idOf(1)}.json`);
+    await expect(compressing.finish()).resolves.toBeUndefined();
     expect(await inProcessed()).toHaveLength(2);
   });
 

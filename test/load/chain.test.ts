@@ -113,6 +113,46 @@ describe('load', () => {
     ]);
   });
 
+  it('takes the sample of the original as it is: its changes were captured row by row, each at its own time', async () => {
+    await mkdir(folder(), { recursive: true });
+    const sample = path.join(PROJECT_ROOT, 'sample_data', 'original_cdc_changes.json');
+    await cp(sample, folder('changes_20260201_100500_000.json'));
+    expect(await load()).toMatchObject([{ batches: 1, changes: 2, inserted_versions: 2, rejected_changes: 0 }]);
+    expect(
+      await pipeline.warehouse`select order_key, order_status, valid_from, cdc_operation, captured_at from dim_orders_history order by order_key`,
+    ).toMatchObject([
+      {
+        order_key: 1,
+        order_status: 'confirmed',
+        valid_from: '2026-02-01 10:05:00',
+        captured_at: '2026-02-01 10:05:00+00',
+      },
+      {
+        order_key: 3,
+        order_status: 'confirmed',
+        valid_from: '2026-02-01 10:10:00',
+        captured_at: '2026-02-01 10:10:00+00',
+      },
+    ]);
+    expect(await pending()).toEqual([]);
+  });
+
+  it('refuses a format that it does not know, and leaves the file where it is', async () => {
+    await mkdir(folder(), { recursive: true });
+    const sample = await readFile(path.join(PROJECT_ROOT, 'sample_data', 'original_cdc_changes.json'), 'utf8');
+    const name = 'changes_20260201_100500_000.json';
+    await writeFile(folder(name), sample.replace('"batch_id"', '"format": 3, "batch_id"'));
+    const { code, stderr } = await runCli(['load', '--table', 'orders'], pipeline.env);
+    expect(stderr).toContain('TM022 the batch has a format that this release does not know');
+    expect(stderr).toContain(`${name} (batch=batch_002 format=3 known=1, 2)`);
+    expect(stderr).toContain('upgrade this one');
+    expect(code).toBe(1);
+    expect(await pending()).toEqual([name]);
+    expect(await rowsIn('dim_orders_history')).toBe(0);
+    await writeFile(folder(name), sample.replace('"batch_id"', '"format": 2, "batch_id"'));
+    expect(await load()).toMatchObject([{ batches: 1, inserted_versions: 2 }]);
+  });
+
   it('ends after the batch in hand when it is interrupted', async () => {
     await insertOrders(25);
     await extract();

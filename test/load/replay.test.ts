@@ -121,6 +121,48 @@ describe('verify-log', () => {
     expect(await verify('orders')).toMatchObject([{ differences: 0 }]);
   });
 
+  it('and rebuild take changes at their own capture times, which rise neither within a document nor from one to the next', async () => {
+    const orders = (...captures: readonly (readonly [id: number, status: string, time: string])[]) =>
+      captures.map(([id, status, time]) => ({
+        ...{ id, customer_id: 1, product_id: 1, quantity: 1, unit_price: 1, total_amount: 1, order_status: status },
+        ...{ order_date: '2026-02-01', last_updated: `2026-02-01T${time}`, created_at: '2026-02-01' },
+        ...{ operation_type: 'UPDATE', cdc_timestamp: `2026-02-01T${time}`, extracted_at: `2026-02-01T${time}:30Z` },
+      }));
+    const documents = [
+      orders([9001, 'C', '09:20'], [9001, 'A', '09:00'], [9002, 'A', '09:05']),
+      orders([9002, 'B', '09:25'], [9001, 'B', '09:10'], [9001, 'D', '09:30'], [9002, 'B', '09:15']),
+    ];
+    for (const [index, changes] of documents.entries())
+      await writeFile(
+        folder(`changes_by_hand_${String(index)}.json`),
+        JSON.stringify({
+          batch_metadata: {
+            ...{ batch_id: `by_hand_${String(index)}`, extracted_at: '2026-02-01T09:15:00Z', watermark: null },
+            change_count: changes.length,
+          },
+          changes,
+        }),
+      );
+    expect(await loadTables({ settings: pipeline.settings, tables: ['orders'] })).toMatchObject([
+      { batches: 2, changes: 7, inserted_versions: 6, absorbed_changes: 1, rejected_changes: 0 },
+    ]);
+    expect([
+      ...(await pipeline.warehouse`
+        select order_key, string_agg(order_status || to_char(valid_from, ' HH24:MI'), ', ' order by valid_from) as versions
+        from dim_orders_history where order_key > 9000 group by order_key order by order_key`),
+    ]).toEqual([
+      { order_key: 9001, versions: 'A 09:00, B 09:10, C 09:20, D 09:30' },
+      { order_key: 9002, versions: 'A 09:05, B 09:15' },
+    ]);
+    expect(await verify('orders')).toMatchObject([{ missing: [], differences: 0 }]);
+    const before = await everything('orders');
+    await pipeline.warehouse`update dim_orders_history set captured_at = '2026-02-01 09:15Z' where order_key > 9000`;
+    expect(await verify('orders')).toMatchObject([{ missing: [], differences: 12 }]);
+    await rebuild('orders');
+    expect(await everything('orders')).toEqual(before);
+    expect(await verify('orders')).toMatchObject([{ differences: 0 }]);
+  });
+
   it('says which batches the change log lacks: nothing is verified then', async () => {
     const [name = ''] = (await readdir(folder('processed'))).sort();
     await rename(folder('processed', name), folder('processed', `elsewhere_${name}`));
@@ -186,7 +228,7 @@ async function pruneFirst(count: number): Promise<string[]> {
     { batch_id: string }[]
   >`select batch_id from tidemark.batches where dimension_name = 'orders' order by sequence limit ${count}`;
   const names = rows.map(({ batch_id }) => batch_id);
-  await pipeline.warehouse`update tidemark.batches set extracted_at = extracted_at - interval '100 days' where batch_id = any (${names})`;
+  await pipeline.warehouse`update tidemark.batches set extracted_at = extracted_at - interval '100 days', least_captured_at = least_captured_at - interval '100 days', greatest_captured_at = greatest_captured_at - interval '100 days' where batch_id = any (${names})`;
   for (const [relation, column] of [
     ['tidemark.absorbed_changes', 'captured_at'],
     ['public.dim_orders_history', 'captured_at'],
@@ -219,6 +261,17 @@ describe('verify-log where retention has removed the oldest batches', () => {
     await expect(
       rebuildTables(owning({ ...pipeline.settings, cdc_log_retention_days: 30 }), ['orders']),
     ).rejects.toMatchObject({ detail: expect.stringContaining(names[0] ?? '-') as string });
+  });
+
+  it('leaves out keys that changed until the latest capture time of what was removed, which may lie after its batch was read', async () => {
+    const names = await pruneFirst(3);
+    const last = names.at(-1) ?? '';
+    await pipeline.warehouse`update dim_orders_history set captured_at = captured_at + interval '1 hour' where batch_id = ${last}`;
+    await pipeline.warehouse`update tidemark.batches set greatest_captured_at = greatest_captured_at + interval '1 hour' where batch_id = ${last}`;
+    expect(await verifyPruned()).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('3 batches before them pruned by retention') as string,
+    });
   });
 
   it('finds what was altered by hand of a key that began since, and what a batch that is left does not say', async () => {

@@ -76,7 +76,7 @@ async function age(butNewest = 1): Promise<void> {
     await pipeline.warehouse.begin(async (sql) => {
       await sql`update tidemark.absorbed_changes set batch_id = ${old}, captured_at = captured_at - interval '2000 days' where batch_id = ${name}`;
       await sql`update public.dim_customers_history set batch_id = ${old}, captured_at = captured_at - interval '2000 days' where batch_id = ${name}`;
-      await sql`update tidemark.batches set batch_id = ${old}, extracted_at = extracted_at - interval '2000 days' where batch_id = ${name}`;
+      await sql`update tidemark.batches set batch_id = ${old}, extracted_at = extracted_at - interval '2000 days', least_captured_at = least_captured_at - interval '2000 days', greatest_captured_at = greatest_captured_at - interval '2000 days' where batch_id = ${name}`;
     });
   }
 }

@@ -276,6 +276,34 @@ describe('a name that is given to another column', () => {
   });
 });
 
+describe('a document from elsewhere', () => {
+  it('has the names of the time at which each change was captured, whatever the document says of itself', async () => {
+    await pipeline.source`alter table customers rename full_name to name`;
+    await follow({ rename: new Map([['full_name', 'name']]) });
+    await pipeline.source`alter table customers add full_name text`;
+    await follow();
+    const [early, later] = ['2026-02-01T10:00:00Z', new Date(Date.now() + 60_000).toISOString()];
+    const document = (id: number, extractedAt: string, captured: string) =>
+      JSON.stringify({
+        batch_metadata: {
+          ...{ batch_id: `by_hand_${String(id)}`, table: 'customers', extracted_at: extractedAt, change_count: 1 },
+        },
+        changes: [
+          {
+            ...{ id, full_name: captured, email: 'x', city: 'y', loyalty_tier: 'basic' },
+            ...{ operation_type: 'INSERT', cdc_timestamp: early, extracted_at: captured },
+          },
+        ],
+      });
+    for (const text of [document(8, later, early), document(9, early, later)])
+      await pipeline.warehouse`select * from tidemark.apply_batch(p_batch => ${text}::text::json)`;
+    expect((await versions('full_name, source_full_name')).filter(({ customer_key: key }) => Number(key) > 7)).toEqual([
+      { customer_key: 8, full_name: early, source_full_name: null },
+      { customer_key: 9, full_name: null, source_full_name: later },
+    ]);
+  });
+});
+
 describe('columns that change places at the source', () => {
   it('are followed where that is said: a value stays with its column, in batches that wait too', async () => {
     await touch(1, "full_name = 'Ada 1', city = 'Rome 1'", 1);

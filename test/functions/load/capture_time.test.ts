@@ -299,3 +299,37 @@ describe('the format of a batch', () => {
     });
   });
 });
+
+describe('what is reported of a batch', () => {
+  test('is the capture time of each version, and of the table that of its latest change', async () => {
+    await apply(sql, batch('b1', '10:00', [captured('10:20', 1, 'A'), captured('09:50', 2, 'A')]));
+    const lineage = await sql`select extracted_at from tidemark.lineage(p_dimension_name => 'orders', p_key => '{2}')`;
+    expect([...lineage]).toEqual([{ extracted_at: '2026-02-01 09:50:00+00' }]);
+    const latest = '2026-02-01 10:20:00+00';
+    const progress = await sql`
+      select newest_extracted_at, lag_seconds from tidemark.table_progress(p_now => '2026-02-01 10:21+00') where dimension_name = 'orders'`;
+    expect([...progress]).toEqual([{ newest_extracted_at: latest, lag_seconds: 60 }]);
+    const listed = await sql`select last_extracted_at from tidemark.dimension_list() where dimension_name = 'orders'`;
+    expect([...listed]).toEqual([{ last_extracted_at: latest }]);
+  });
+});
+
+describe('the ledger of an earlier release', () => {
+  test('gets the capture time of each batch for those of its changes', async () => {
+    await apply(sql, batch('b1', '10:00', [change(1, 'A', '09:00')], { sequence: 1 }));
+    await apply(sql, batch('b2', '10:10', [], { sequence: 2 }));
+    const migration = path.join(PROJECT_ROOT, 'migrations', 'warehouse', '0015_each_change_has_its_capture_time.sql');
+    await rolledBack(sql, async (transaction) => {
+      await transaction.unsafe(`
+        alter table tidemark.batches drop column least_captured_at, drop column greatest_captured_at;
+        create index batches_extracted_at_idx on tidemark.batches (dimension_name, shard, extracted_at desc)`);
+      await transaction.unsafe(await readFile(migration, 'utf8'));
+      const batches = await transaction`
+        select batch_id, extracted_at = least_captured_at and extracted_at = greatest_captured_at as is_filled from tidemark.batches order by 1`;
+      expect([...batches]).toEqual([
+        { batch_id: 'b1', is_filled: true },
+        { batch_id: 'b2', is_filled: true },
+      ]);
+    });
+  });
+});

@@ -176,6 +176,25 @@ describe('nothing goes', () => {
   });
 });
 
+describe('the moment up to which changes may go', () => {
+  test('is the capture time of the earliest change that is rejected, not that of its batch; one without a time has that of its batch', async () => {
+    const own = (time: string) => change(2, 'A', '09:00', { quantity: 'many', extracted_at: `${at(time)}Z` });
+    await applyChain(same('A'), same('A'), [...same('A'), own('10:02:30')], same('A'), same('A'));
+    expect(await prune()).toMatchObject({ pruned_before: '2026-02-01 10:02:30+00' });
+    await sql`update tidemark.rejected_changes set change = '{"extracted_at": "infinity"}'`;
+    expect(await prune()).toMatchObject({ pruned_before: '2026-02-01 10:03:00+00' });
+  });
+
+  test('is the end of the chain: when its last batch was read, or its latest change where that is earlier', async () => {
+    const own = (time: string) => [change(1, 'A', '09:00', { extracted_at: `${at(time)}Z` })];
+    await applyChain(same('A'), same('A'), own('10:02:30'));
+    expect(await prune()).toMatchObject({ pruned_before: '2026-02-01 10:02:30+00' });
+    await empty(sql);
+    await applyChain(same('A'), same('A'), own('10:20'));
+    expect(await prune()).toMatchObject({ pruned_before: '2026-02-01 10:03:00+00' });
+  });
+});
+
 describe('afterwards', () => {
   test('a batch from before is refused and nothing is written, one that is in the ledger is known, and later ones go on', async () => {
     await applyChain(same('A'), same('A'), same('A'), same('A'));
@@ -188,6 +207,37 @@ describe('afterwards', () => {
     expect(await versions(sql)).toEqual(before);
     expect(await apply(sql, batch('b2', '10:02', same('A'), { sequence: 2 }))).toMatchObject({ already_applied: true });
     expect(await apply(sql, batch('on time', '10:04', same('B')))).toMatchObject({ inserted_versions: '1' });
+  });
+
+  test('a batch is refused for one change that was captured before, whatever it says of itself, and one that is rejected anyway', async () => {
+    await applyChain(same('A'), same('A'), same('A'), same('A'));
+    await prune();
+    const ledger = async () => [...(await sql`select batch_id from tidemark.batches order by batch_id`)];
+    const before = [await versions(sql), await ledger()];
+    const early = { extracted_at: `${at('10:03:59.999999')}Z` };
+    for (const [time, changes] of [
+      ['10:10', [change(2, 'A', '09:00'), change(1, 'B', '09:00', early), change(3, 'A', '09:00')]],
+      ['10:10', [change(2, 'A', '09:00', { ...early, quantity: 'many' })]],
+      ['10:03', [change(2, 'A', '09:00', { extracted_at: `${at('10:05')}Z` }), change(1, 'B', '09:00')]],
+    ] as const)
+      await expect(apply(sql, batch('late', time, changes))).rejects.toMatchObject({
+        code: 'TM018',
+        message: 'a change was captured before the moment up to which absorbed changes were pruned',
+        detail: expect.stringMatching(/^table=orders batch=late captured_at=.* pruned_before=/) as string,
+      });
+    expect([await versions(sql), await ledger()]).toEqual(before);
+    const late = [change(1, 'B', '09:30', { extracted_at: `${at('10:04')}Z` })];
+    expect(await apply(sql, batch('read before', '10:03', late))).toMatchObject({ inserted_versions: '1' });
+  });
+
+  test('a change of a ledger from before changes had capture times is not applied out of its place either', async () => {
+    const bad = change(2, 'A'.repeat(51), '09:00');
+    await applyChain(same('A'), same('A'), same('A'), [...same('A'), bad], same('A'));
+    expect(await prune()).toMatchObject({ pruned_changes: '1' });
+    await sql`update tidemark.rejected_changes set change = (replace(change::text, ${'A'.repeat(51)}, 'A')::jsonb || '{"extracted_at": "2026-02-01T10:00:00Z"}')::json`;
+    await expect(sql`select * from tidemark.retry_rejected(p_dimension_name => 'orders')`).rejects.toMatchObject({
+      code: 'TM018',
+    });
   });
 
   test('in which nothing went, no batch is refused', async () => {

@@ -35,7 +35,7 @@ export default tseslint.config(
   },
   {
     // The tools that read these want a default export.
-    files: ['**/*.config.{js,ts}', 'test/support/global-setup.ts'],
+    files: ['**/*.config.{js,ts}', 'test/support/global-setup.ts', 'test/support/progress.ts'],
     rules: { 'no-restricted-syntax': 'off' },
   },
 );

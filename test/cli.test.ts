@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { spawn } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';

@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';

@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';

@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { chmod, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';

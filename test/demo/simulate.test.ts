@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { afterEach, describe, expect, test } from 'vitest';
 import { readTraffic, type SimulateArguments } from '../../runner/commands/simulate.js';
 import { connect, type Database } from '../../runner/base/database.js';

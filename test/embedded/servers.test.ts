@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import {

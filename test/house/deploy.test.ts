@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { spawnSync } from 'node:child_process';
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

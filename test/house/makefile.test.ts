@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';

@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';

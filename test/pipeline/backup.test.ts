@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cp, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';

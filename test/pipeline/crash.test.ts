@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';

@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { randomBytes } from 'node:crypto';
 import { open, readFile, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';

@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -11,7 +12,7 @@ import { extractTables } from '../../runner/extract/tables.js';
 import { runCli, startCli } from '../support/cli.js';
 import { environmentOf, foldersIn } from '../support/databases.js';
 import { registerDimension } from '../support/dimensions.js';
-import { freePort, settingsFor } from '../support/global-setup.js';
+import { freePort, settingsFor } from '../support/servers.js';
 import { createChaosTable } from '../support/traffic.js';
 import { until } from '../support/wait.js';
 import { loadTables } from '../../runner/load/tables.js';

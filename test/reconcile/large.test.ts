@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';

@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -8,7 +9,7 @@ import { serverStatuses } from '../../runner/embedded/servers.js';
 import { serviceStatuses } from '../../runner/services/background.js';
 import { runCli } from '../support/cli.js';
 import { foldersIn } from '../support/databases.js';
-import { freePort } from '../support/global-setup.js';
+import { freePort } from '../support/servers.js';
 import { until } from '../support/wait.js';
 
 let folder: string;

@@ -5,19 +5,20 @@ import path from 'node:path';
 import { inject } from 'vitest';
 import { PROJECT_ROOT, loadSettings, type DatabaseSettings, type Settings } from '../../runner/base/settings.js';
 import { connect, type Database } from '../../runner/base/database.js';
-import { settingsFor, type TestServer } from './global-setup.js';
 import { OWNER, WITH_ROLES, underRole } from './roles.js';
+import { settingsFor, workerServer, type TestServer } from './servers.js';
 
-let own: TestServer | undefined;
+let started: Promise<TestServer> | undefined;
 
-/** Uses another server than that of the run, in this file. */
-export function setServer(server: TestServer): void {
-  own = server;
+/** That of this worker: one that was given, else an embedded one, which the first file that needs it starts. */
+function currentServer(): Promise<TestServer> {
+  const given = inject('servers');
+  const mine = given[(Number(process.env.VITEST_POOL_ID ?? '1') - 1) % Math.max(1, given.length)];
+  started ??= mine === undefined ? workerServer(inject('runFolder')) : Promise.resolve(mine);
+  return started;
 }
 
-const currentServer = (): TestServer => own ?? inject('server');
-
-/** A database of a test's own, on the server of the run. */
+/** A database of a test's own, on the server of its worker. */
 export interface TestDatabase {
   readonly settings: DatabaseSettings;
   readonly sql: Database;
@@ -38,21 +39,23 @@ export interface TestPipeline {
 }
 
 /** The demo source, empty. */
-export const createSourceDatabase = (): Promise<TestDatabase> => create('source', currentServer().sourceTemplate);
+export const createSourceDatabase = (): Promise<TestDatabase> =>
+  create('source', ({ sourceTemplate }) => sourceTemplate);
 
 /** A migrated warehouse with the dimension orders, empty. */
 export const createWarehouseDatabase = (): Promise<TestDatabase> =>
-  create('warehouse', currentServer().warehouseTemplate);
+  create('warehouse', ({ warehouseTemplate }) => warehouseTemplate);
 
 /** A database with nothing in it. */
 export const createEmptyDatabase = (role: 'source' | 'warehouse' = 'source'): Promise<TestDatabase> =>
-  create(role, 'template0');
+  create(role, () => 'template0');
 
-async function create(role: 'source' | 'warehouse', template: string): Promise<TestDatabase> {
-  const server = currentServer();
+async function create(role: 'source' | 'warehouse', templateOf: (server: TestServer) => string): Promise<TestDatabase> {
+  const server = await currentServer();
+  const template = templateOf(server);
   const name = `${server.sourceTemplate.replace(/_source$/, '')}_${randomBytes(4).toString('hex')}`;
   const admin = connect(settingsFor(server, role, 'postgres'), 'test');
-  await admin`create database ${admin(name)} template ${admin(template)} encoding 'UTF8'`;
+  await admin`create database ${admin(name)} template ${admin(template)} encoding 'UTF8' strategy file_copy`;
   // Rights on a database are not copied from its template.
   if (WITH_ROLES && role === 'warehouse') await admin`grant create on database ${admin(name)} to ${admin(OWNER)}`;
   const settings = settingsFor(server, role, name);

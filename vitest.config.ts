@@ -13,7 +13,7 @@ const RUNS_ONCE = readdirSync('test', { recursive: true, encoding: 'utf8' })
   .map((name) => `test/${name}`)
   .filter((file) => readFileSync(file, 'utf8').startsWith('// Runs once'));
 
-/** Each worker has a server to itself. */
+/** Each worker has a server to itself. What is set up for all is set up once: a project that extended this would do it again. */
 export default defineConfig({
   test: {
     globalSetup: ['test/support/global-setup.ts'],
@@ -22,7 +22,6 @@ export default defineConfig({
     reporters: ['./test/support/progress.ts'],
     slowTestThreshold: 10_000,
     projects: VERSIONS.map((version) => ({
-      extends: true,
       test: {
         name: IS_GIVEN ? 'given' : version,
         include: ['test/**/*.test.ts'],

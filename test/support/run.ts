@@ -1,16 +1,12 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
 /** A machine that is short of time meets races that a quiet one does not; more failing files than this are no accident. */
 const MOST_FILES = 3;
-
-interface VitestReport {
-  readonly testResults: readonly { readonly name: string; readonly status: 'passed' | 'failed' }[];
-}
 
 const VITEST = path.join(path.dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs');
 
@@ -31,26 +27,13 @@ async function runVitest(
 ): Promise<{ status: number; failed: readonly string[] | undefined }> {
   const report = path.join(folder, 'report.json');
   rmSync(report, { force: true });
-  const reporters = ['--reporter=./test/support/progress.ts', '--reporter=json', `--outputFile.json=${report}`];
-  running = spawn(process.execPath, [VITEST, 'run', ...args, ...reporters], {
+  running = spawn(process.execPath, [VITEST, 'run', ...args], {
+    env: { ...process.env, TEST_REPORT: report },
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
   });
   const [code] = (await once(running, 'exit')) as [number | null];
-  const status = code ?? 1;
-  try {
-    const { testResults } = JSON.parse(readFileSync(report, 'utf8')) as VitestReport;
-    return {
-      status,
-      // A file that runs on two versions is in the report twice.
-      failed: [
-        ...new Set(
-          testResults.filter((file) => file.status === 'failed').map(({ name }) => path.relative(process.cwd(), name)),
-        ),
-      ],
-    };
-  } catch {
-    return { status, failed: undefined };
-  }
+  const failed = existsSync(report) ? (JSON.parse(readFileSync(report, 'utf8')) as string[]) : undefined;
+  return { status: code ?? 1, failed };
 }
 
 /** The suite; files that fail run once more by themselves, and those that pass then are named at the end: each is a fault to find. */

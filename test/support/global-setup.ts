@@ -27,7 +27,9 @@ export default async function setup(project: TestProject): Promise<() => Promise
     removeRunFolder(runFolder);
   };
   process.once('exit', end);
+  // Whoever started this was killed. To wait for that must not keep this process from ending.
   process.once('disconnect', () => process.exit(143));
+  process.channel?.unref();
   const prepared: { server: TestServer; drop: () => Promise<void> }[] = [];
   const given = await findServers(project.vitest.config.maxWorkers);
   for (const address of given.addresses) prepared.push(await prepareServer(address));

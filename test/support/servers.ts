@@ -7,7 +7,7 @@ import path from 'node:path';
 import { loadSettings, type DatabaseSettings } from '../../runner/base/settings.js';
 import { connect } from '../../runner/base/database.js';
 import { withLock } from '../../runner/base/lock-file.js';
-import { createCluster, startCluster, stopCluster, type ClusterStart } from '../../runner/embedded/servers.js';
+import { createCluster, startCluster, stopCluster, type ClusterStart } from '../../runner/embedded/cluster.js';
 import { grantRoles } from '../../runner/operate/grants.js';
 import { DEMO_SOURCE, migrateWarehouse, runMigrations } from '../../runner/warehouse/migrate.js';
 import { APPLICATION, OWNER, ROLES, WITH_ROLES } from './roles.js';

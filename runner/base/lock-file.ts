@@ -54,6 +54,8 @@ async function holderOf(file: string): Promise<string | undefined> {
     return await readlink(file);
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined;
+    // A plain file was left by a command of release 0.1 that was killed.
+    if (hasCode(error, 'EINVAL')) return '';
     throw cannotLock(file, error);
   }
 }
@@ -70,8 +72,8 @@ async function takeAway(file: string, dead: string): Promise<void> {
   const aside = `${file}.${String(process.pid)}`;
   try {
     await rename(file, aside);
-    const taken = await readlink(aside);
-    if (taken !== dead) await symlink(taken, file);
+    const taken = await holderOf(aside);
+    if (taken !== undefined && taken !== dead) await symlink(taken, file);
   } catch (error) {
     if (!hasCode(error, 'ENOENT', 'EEXIST')) throw cannotLock(file, error);
   } finally {

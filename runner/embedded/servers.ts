@@ -64,9 +64,12 @@ export async function startServers(settings: Settings): Promise<ServerStatus[]> 
 }
 
 async function bringUp(base: string, ends: readonly DatabaseSettings[]): Promise<void> {
-  const toStart = await endsToStart(base, ends);
-  await assertPortsFree(toStart.filter(({ pid }) => pid === null).map(({ end }) => end));
-  const started = await Promise.allSettled(toStart.map(({ end }) => startEnd(base, end)));
+  const look = async (end: DatabaseSettings) => ({ end, found: await clusterStatus(folderOf(base, end)) });
+  const looks = await Promise.all(ends.map(look));
+  for (const { end, found } of looks) assertSamePort(end, found, folderOf(base, end));
+  // One that is on its way up or down is waited for: its port is taken by itself.
+  await assertPortsFree(looks.filter(({ found }) => found.pid === null).map(({ end }) => end));
+  const started = await Promise.allSettled(looks.map(({ end, found }) => startEnd(folderOf(base, end), end, found)));
   for (const result of started) if (result.status === 'rejected') throw result.reason;
   for (const end of ends) await ensureDatabase(end);
 }
@@ -77,9 +80,7 @@ function localEnds({ source, warehouse }: Settings): DatabaseSettings[] {
   if (local.length === 0)
     throw new TidemarkError(
       `DB_HOST is ${source.host} and WAREHOUSE_DB_HOST is ${warehouse.host}: both are servers of your own, there is none to start here`,
-      {
-        hint: 'set DB_HOST or WAREHOUSE_DB_HOST to localhost for an embedded server',
-      },
+      { hint: 'set DB_HOST or WAREHOUSE_DB_HOST to localhost for an embedded server' },
     );
   for (const end of [source, warehouse])
     if (!local.includes(end))
@@ -102,40 +103,27 @@ function assertServable(ends: readonly DatabaseSettings[]): void {
     throw new UsageError(`DB_PORT and WAREHOUSE_DB_PORT are both ${String(first.port)}, but each server needs its own`);
 }
 
-/** Those that are not ready, with the process where one is on its way up: such a one is waited for, and its port is taken by itself. */
-async function endsToStart(
-  base: string,
-  ends: readonly DatabaseSettings[],
-): Promise<{ end: DatabaseSettings; pid: number | null }[]> {
-  const toStart: { end: DatabaseSettings; pid: number | null }[] = [];
-  for (const end of ends) {
-    const folder = folderOf(base, end);
-    const { state, port, pid } = await clusterStatus(folder);
-    if (state === 'stopping') await stopCluster(folder);
-    if (port !== null && port !== end.port && state !== 'stopping')
-      throw new TidemarkError(
-        `${FOLDERS[end.role]} runs on port ${String(port)}, but ${end.prefix}PORT is ${String(end.port)}`,
-        {
-          detail: folder,
-          hint: 'run "tidemark db stop", then "tidemark db start"',
-        },
-      );
-    if (state === 'running')
-      logger.info(`${FOLDERS[end.role]} is already running on port ${String(end.port)} (process ${String(pid)})`);
-    else toStart.push({ end, pid: state === 'starting' ? pid : null });
-  }
-  return toStart;
+function assertSamePort({ role, prefix, port }: DatabaseSettings, running: ClusterStatus, folder: string): void {
+  if (running.port === null || running.port === port || running.state === 'stopping') return;
+  throw new TidemarkError(
+    `${FOLDERS[role]} runs on port ${String(running.port)}, but ${prefix}PORT is ${String(port)}`,
+    { detail: folder, hint: 'run "tidemark db stop", then "tidemark db start"' },
+  );
 }
 
-async function startEnd(base: string, end: DatabaseSettings): Promise<void> {
+async function startEnd(folder: string, end: DatabaseSettings, found: ClusterStatus): Promise<void> {
   const name = FOLDERS[end.role];
-  const folder = folderOf(base, end);
-  if (!(await clusterExists(folder))) {
+  const place = (pid: number | null) => `on port ${String(end.port)} (process ${String(pid)})`;
+  if (found.state === 'running') {
+    logger.info(`${name} is already running ${place(found.pid)}`);
+    return;
+  }
+  if (found.state === 'missing') {
     logger.info(`${name}: making a new PostgreSQL data folder, ${folder}`);
     await createCluster({ folder, superuser: end.user, password: end.password });
   }
   const { pid } = await startCluster({ folder, port: end.port, host: end.host });
-  logger.info(`${name} started on port ${String(end.port)} (process ${String(pid)})`);
+  logger.info(`${name} started ${place(pid)}`);
 }
 
 async function ensureDatabase(end: DatabaseSettings): Promise<void> {

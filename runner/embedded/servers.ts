@@ -22,7 +22,7 @@ import {
 import { makeReachable } from './new-folder.js';
 import { assertPortsFree } from './ports.js';
 
-export { clusterStatus, createCluster, startCluster, stopCluster } from './cluster.js';
+export { clusterStatus, createCluster, startCluster, stopCluster, type ClusterStart } from './cluster.js';
 
 /** One of the two servers: what runs, and where its data is. */
 export interface ServerStatus extends Omit<ClusterStatus, 'state' | 'port'> {

@@ -26,26 +26,27 @@ const OLD_TRANSACTION_SECONDS = 300;
 const LEAST_FREE_BYTES = 1024 ** 3;
 
 const ok = (subject: string, message: string): Finding => ({ status: 'ok', subject, message });
-const warning = (subject: string, message: string, remedy: string): Finding => ({
-  status: 'warning',
+
+const failure = (subject: string, error: unknown): Finding => ({
+  status: 'error',
   subject,
-  message,
-  remedy,
+  message: error instanceof Error ? error.message : String(error),
+  remedy: error instanceof TidemarkError ? error.hint : undefined,
 });
-const failure = (subject: string, error: unknown): Finding => {
-  const known = error instanceof TidemarkError ? error : undefined;
-  return {
-    status: 'error',
-    subject,
-    message: error instanceof Error ? error.message : String(error),
-    remedy: known?.hint,
+
+/** Collects what is found about a subject: a finding of either kind is noted if it is so. */
+function notesOn(subject: string) {
+  const findings: Finding[] = [];
+  const noting = (status: Finding['status']) => (isSo: boolean, message: string, remedy: string) => {
+    if (isSo) findings.push({ status, subject, message, remedy });
   };
-};
+  return { findings, warn: noting('warning'), fail: noting('error') };
+}
 
 /** Looks at everything a run needs, and changes no data. What cannot be looked at because something else failed is left out. */
 export async function examine(settings: Settings): Promise<Finding[]> {
   const mappings: DimensionMapping[] = [];
-  const findings = [
+  return [
     ...examineNames(settings),
     ...(await examineDatabase(settings.warehouse, async (warehouse) => {
       const found = await examineMigrations(settings);
@@ -57,20 +58,18 @@ export async function examine(settings: Settings): Promise<Finding[]> {
       ...(await examineTables(source, settings, mappings)),
     ])),
     ...(await examineClocks(settings)),
-    await examineDisk(settings),
+    ...(await examineDisk(settings)),
   ];
-  return findings;
 }
 
-function examineNames({ unknown_names }: Settings): Finding[] {
-  if (unknown_names.length === 0) return [];
-  return [
-    warning(
-      'settings',
-      `the file of settings has names that are no settings: ${unknown_names.join(', ')}`,
-      'correct what is misspelt (.env.example has every setting); what is there for another program does no harm',
-    ),
-  ];
+function examineNames({ unknown_names: names }: Settings): Finding[] {
+  const { findings, warn } = notesOn('settings');
+  warn(
+    names.length > 0,
+    `the file of settings has names that are no settings: ${names.join(', ')}`,
+    'correct what is misspelt (.env.example has every setting); what is there for another program does no harm',
+  );
+  return findings;
 }
 
 async function examineDatabase(
@@ -83,23 +82,15 @@ async function examineDatabase(
       const [facts] = await database<[{ number: number; version: string; encoding: string }]>`
         select current_setting('server_version_num')::integer as number, current_setting('server_version') as version,
           current_setting('server_encoding') as encoding`;
-      const findings = [ok(role, `PostgreSQL ${facts.version} answers at ${settings.host}:${String(settings.port)}`)];
-      if (facts.number < OLDEST_VERSION)
-        findings.push({
-          status: 'error',
-          subject: role,
-          message: `PostgreSQL ${facts.version} is too old`,
-          remedy: 'use 15 or newer',
-        });
-      if (facts.encoding !== 'UTF8')
-        findings.push(
-          warning(
-            role,
-            `the encoding is ${facts.encoding}: reconcile compares bytes, and would find every text that is not ASCII to differ`,
-            'use a database in UTF8',
-          ),
-        );
-      return [...findings, ...(await more(database))];
+      const { findings, warn, fail } = notesOn(role);
+      fail(facts.number < OLDEST_VERSION, `PostgreSQL ${facts.version} is too old`, 'use 15 or newer');
+      warn(
+        facts.encoding !== 'UTF8',
+        `the encoding is ${facts.encoding}: reconcile compares bytes, and would find every text that is not ASCII to differ`,
+        'use a database in UTF8',
+      );
+      const answer = `PostgreSQL ${facts.version} answers at ${settings.host}:${String(settings.port)}`;
+      return [ok(role, answer), ...findings, ...(await more(database))];
     });
   } catch (error) {
     return [failure(role, explainDatabaseError(error, settings))];
@@ -107,49 +98,34 @@ async function examineDatabase(
 }
 
 async function examineMigrations(settings: Settings): Promise<Finding[]> {
-  const pending = (await migrationStatus(settings.warehouse, settings.dimensions_dir)).filter(
-    ({ state }) => state === 'pending',
-  );
-  if (pending.length === 0) return [ok('warehouse', 'no migration is pending')];
-  return [
-    {
-      status: 'error',
-      subject: 'warehouse',
-      message: `migrations are pending: ${pending.map(({ migration }) => migration).join(', ')}`,
-      remedy: 'run: npm run migrate',
-    },
-  ];
+  const all = await migrationStatus(settings.warehouse, settings.dimensions_dir);
+  const pending = all.filter(({ state }) => state === 'pending').map(({ migration }) => migration);
+  const { findings, fail } = notesOn('warehouse');
+  fail(pending.length > 0, `migrations are pending: ${pending.join(', ')}`, 'run: npm run migrate');
+  return findings.length > 0 ? findings : [ok('warehouse', 'no migration is pending')];
 }
 
 async function examineRights(source: Database, settings: Settings): Promise<Finding[]> {
   const horizon = await readHorizon(source, undefined);
   const right = await missingRight(source);
-  const margin = `WATERMARK_ADVANCE_SECONDS (${String(settings.watermark_advance_seconds)})`;
-  const findings =
-    right === undefined && horizon.blind_sessions === 0
-      ? [ok('source', `user ${settings.source.user} sees when the transactions of others began`)]
-      : [
-          warning(
-            'source',
-            `user ${settings.source.user} does not see when the transactions of others began: a row that commits more than ${margin} after its stamp is missed until the next full sweep`,
-            right === undefined
-              ? 'set track_activities = on for the roles that turned it off'
-              : `as a superuser of the source: ${right}`,
-          ),
-        ];
-  const old = horizon.open_transactions.filter(
-    ({ since }) =>
-      since === '-infinity' || Date.parse(horizon.clock) - Date.parse(since) > OLD_TRANSACTION_SECONDS * 1000,
+  const { user } = settings.source;
+  const { findings, warn } = notesOn('source');
+  const isSeeing = right === undefined && horizon.blind_sessions === 0;
+  if (isSeeing) findings.push(ok('source', `user ${user} sees when the transactions of others began`));
+  warn(
+    !isSeeing,
+    `user ${user} does not see when the transactions of others began: a row that commits more than WATERMARK_ADVANCE_SECONDS (${String(settings.watermark_advance_seconds)}) after its stamp is missed until the next full sweep`,
+    right === undefined
+      ? 'set track_activities = on for the roles that turned it off'
+      : `as a superuser of the source: ${right}`,
   );
-  for (const { who, since, transaction } of old)
-    findings.push(
-      warning(
-        'source',
-        `a transaction is open since ${since === '-infinity' ? 'nobody knows when' : since} (${who}): nothing is lost, but each sweep looks back that far once it ends`,
-        transaction === null
-          ? 'see what its client waits for, or: select pg_terminate_backend(<process>)'
-          : 'commit prepared or rollback prepared it (see pg_prepared_xacts)',
-      ),
+  for (const { who, since, transaction } of horizon.open_transactions)
+    warn(
+      since === '-infinity' || Date.parse(horizon.clock) - Date.parse(since) > OLD_TRANSACTION_SECONDS * 1000,
+      `a transaction is open since ${since === '-infinity' ? 'nobody knows when' : since} (${who}): nothing is lost, but each sweep looks back that far once it ends`,
+      transaction === null
+        ? 'see what its client waits for, or: select pg_terminate_backend(<process>)'
+        : 'commit prepared or rollback prepared it (see pg_prepared_xacts)',
     );
   return findings;
 }
@@ -166,7 +142,7 @@ async function examineTables(
       const described = await describeTable(source, mapping);
       const health = await tableHealth(source, described, mapping);
       const found = [
-        ...describeFindings(subject, mapping, described, health),
+        ...examineTable(subject, mapping, described, health),
         ...(await examineLog(subject, source, settings, mapping, health)),
       ];
       findings.push(...(found.length === 0 ? [ok(subject, `${described.relation} can be extracted`)] : found));
@@ -177,68 +153,50 @@ async function examineTables(
   return findings;
 }
 
-function describeFindings(
+/** Whether its rows can be read, and found quickly, and what of them extraction cannot see or tell. */
+function examineTable(
   subject: string,
-  mapping: DimensionMapping,
-  described: SourceTable,
+  { columns, source_time_zone: zone }: DimensionMapping,
+  { relation, ...table }: SourceTable,
   health: TableHealth | undefined,
 ): Finding[] {
-  const findings: Finding[] = [];
-  const effective = mapping.columns.find(({ role }) => role === 'effective time')?.source ?? '';
-  if (health?.is_readable === false)
-    findings.push({
-      status: 'error',
-      subject,
-      message: `${described.relation} may not be read`,
-      remedy: `as its owner: grant select on ${described.relation} to the role of DB_USER`,
-    });
-  if (health?.is_hidden === true)
-    findings.push({
-      status: 'error',
-      subject,
-      message: `a policy of row-level security of ${described.relation} applies to the role of DB_USER`,
-      remedy: 'rows that it hides cannot be extracted. As a superuser of the source: alter role <role> bypassrls',
-    });
-  if (described.fallback !== null)
-    findings.push(
-      warning(
-        subject,
-        `${described.fallback}: read by times alone, with repeats`,
-        'register the table behind it, or extract from the primary',
-      ),
-    );
-  else if (!described.has_serving_index)
-    findings.push(
-      warning(
-        subject,
-        'no index serves extraction: each page reads the whole table',
-        `on the source: ${described.index_statement}`,
-      ),
-    );
-  if (described.may_be_undated)
-    findings.push(
-      warning(
-        subject,
-        `${effective} may be null: such rows are rejected`,
-        `on the source: alter table ${described.relation} alter column ${effective} set not null`,
-      ),
-    );
-  if (health?.is_local_time === true && mapping.source_time_zone !== 'UTC')
-    findings.push(
-      warning(
-        subject,
-        `${effective} has no time zone and is read as ${mapping.source_time_zone}: an hour comes twice when clocks are set back`,
-        'use timestamptz at the source',
-      ),
-    );
-  if (health?.is_partitioned === true)
-    findings.push(
-      warning(
-        subject,
-        'rows that come by ATTACH PARTITION carry old transaction numbers: extraction does not see them',
-        'after an ATTACH: npx tidemark reconcile --repair',
-      ),
-    );
+  const effective = columns.find(({ role }) => role === 'effective time')?.source ?? '';
+  const { findings, warn, fail } = notesOn(subject);
+  fail(
+    health?.is_readable === false,
+    `${relation} may not be read`,
+    `as its owner: grant select on ${relation} to the role of DB_USER`,
+  );
+  fail(
+    health?.is_hidden === true,
+    `a policy of row-level security of ${relation} applies to the role of DB_USER`,
+    'rows that it hides cannot be extracted. As a superuser of the source: alter role <role> bypassrls',
+  );
+  warn(
+    table.fallback !== null,
+    `${table.fallback ?? ''}: read by times alone, with repeats`,
+    'register the table behind it, or extract from the primary',
+  );
+  warn(
+    table.fallback === null && !table.has_serving_index,
+    'no index serves extraction: each page reads the whole table',
+    `on the source: ${table.index_statement}`,
+  );
+  warn(
+    table.may_be_undated,
+    `${effective} may be null: such rows are rejected`,
+    `on the source: alter table ${relation} alter column ${effective} set not null`,
+  );
+  warn(
+    health?.is_local_time === true && zone !== 'UTC',
+    `${effective} has no time zone and is read as ${zone}: an hour comes twice when clocks are set back`,
+    'use timestamptz at the source',
+  );
+  warn(
+    health?.is_partitioned === true,
+    'rows that come by ATTACH PARTITION carry old transaction numbers: extraction does not see them',
+    'after an ATTACH: npx tidemark reconcile --repair',
+  );
   return findings;
 }
 
@@ -255,25 +213,21 @@ async function examineLog(
   );
   const newest = known.sort((one, other) => (one.extracted_at < other.extracted_at ? -1 : 1)).at(-1);
   if (newest === undefined) return [];
-  if (!isSameServer(await readIdentity(source), newest))
-    return [
-      {
-        status: 'error',
-        subject,
-        message: 'the source is not the database this change log was extracted from',
-        remedy: 'after a restore or failover: npx tidemark reconcile --repair',
-      },
-    ];
-  if (newest.full_sweep === null || health === undefined) return [];
+  const { findings, warn, fail } = notesOn(subject);
+  const isSame = isSameServer(await readIdentity(source), newest);
+  fail(
+    !isSame,
+    'the source is not the database this change log was extracted from',
+    'after a restore or failover: npx tidemark reconcile --repair',
+  );
+  if (!isSame || newest.full_sweep === null || health === undefined) return findings;
   const untouched = await untouchedRows(source, health, newest.full_sweep);
-  if (untouched === 0) return [];
-  return [
-    warning(
-      subject,
-      `${String(untouched)} rows of a sample were written since ${newest.full_sweep.clock} and stamped long before: some updates do not touch their effective time, and are found by full sweeps only`,
-      'let every update set the column (a trigger), or lower FULL_SWEEP_INTERVAL_SECONDS',
-    ),
-  ];
+  warn(
+    untouched > 0,
+    `${String(untouched)} rows of a sample were written since ${newest.full_sweep.clock} and stamped long before: some updates do not touch their effective time, and are found by full sweeps only`,
+    'let every update set the column (a trigger), or lower FULL_SWEEP_INTERVAL_SECONDS',
+  );
+  return findings;
 }
 
 async function examineClocks(settings: Settings): Promise<Finding[]> {
@@ -288,16 +242,16 @@ async function examineClocks(settings: Settings): Promise<Finding[]> {
         const between = await clock(warehouse);
         const after = await clock(source);
         const difference = between < before ? between - before : Math.max(0, between - after);
-        const text = `${Math.abs(difference).toFixed(3)} s`;
-        if (Math.abs(difference) <= LARGEST_CLOCK_DIFFERENCE_SECONDS)
-          return [ok('clocks', `the clocks of source and warehouse agree (${text} apart)`)];
-        return [
-          warning(
-            'clocks',
-            `the clock of the warehouse is ${text} ${difference > 0 ? 'ahead of' : 'behind'} that of the source: lags are wrong by that much`,
-            'synchronise both with NTP',
-          ),
-        ];
+        const apart = `${Math.abs(difference).toFixed(3)} s`;
+        const { findings, warn } = notesOn('clocks');
+        warn(
+          Math.abs(difference) > LARGEST_CLOCK_DIFFERENCE_SECONDS,
+          `the clock of the warehouse is ${apart} ${difference > 0 ? 'ahead of' : 'behind'} that of the source: lags are wrong by that much`,
+          'synchronise both with NTP',
+        );
+        return findings.length > 0
+          ? findings
+          : [ok('clocks', `the clocks of source and warehouse agree (${apart} apart)`)];
       }),
     );
   } catch {
@@ -305,14 +259,14 @@ async function examineClocks(settings: Settings): Promise<Finding[]> {
   }
 }
 
-async function examineDisk(settings: Settings): Promise<Finding> {
+async function examineDisk(settings: Settings): Promise<Finding[]> {
   try {
     const free = await freeBytes(settings.cdc_log_dir);
     const text = `${(free / 1024 ** 3).toFixed(1)} GiB are free for the change log in ${settings.cdc_log_dir}`;
-    return free >= LEAST_FREE_BYTES
-      ? ok('change log', text)
-      : warning('change log', text, 'free some room, or set CDC_LOG_DIR to another disk');
+    const { findings, warn } = notesOn('change log');
+    warn(free < LEAST_FREE_BYTES, text, 'free some room, or set CDC_LOG_DIR to another disk');
+    return findings.length > 0 ? findings : [ok('change log', text)];
   } catch (error) {
-    return failure('change log', error);
+    return [failure('change log', error)];
   }
 }

@@ -45,7 +45,7 @@ export async function renderMetrics(settings: Settings): Promise<string> {
   if (found !== undefined) {
     for (const row of found.kpis) if (row.dimension_name !== null) noteKpis(note, row.dimension_name, row);
     noteRuns(note, found.resources);
-    noteConnections(note, found.connections);
+    noteRow(note, OF_THE_SERVER, {}, found.connections);
     noteAlerts(note, found.alerts);
   }
   return `${await registry.metrics()}\n${await own.metrics()}`;
@@ -81,127 +81,79 @@ function writerInto(registry: Registry): Note {
   };
 }
 
+/** Metrics of a row of the warehouse: name, column, meaning. */
+type Columns<Row> = readonly (readonly [name: string, column: keyof Row, meaning: string])[];
+
+const OF_A_TABLE: Columns<Kpis> = [
+  ['window_batches', 'batches', 'Batches applied in the window of tidemark.monitoring.'],
+  ['window_changes', 'changes', 'Changes applied in the window.'],
+  ['records_processed_per_second', 'records_processed_per_second', 'Changes applied for each second spent applying.'],
+  ['watermark_lag_seconds', 'watermark_lag_seconds', 'Age of the moment up to which history holds all that was read.'],
+  ['duplicate_rate', 'duplicate_rate', 'Share of the changes of the window that said nothing new.'],
+  [
+    'missing_change_rate',
+    'missing_change_rate',
+    'Share of the source rows whose state history lacked when last reconciled.',
+  ],
+  ['rejected_changes', 'rejected_changes', 'Changes that wait in tidemark.rejected_changes.'],
+  ['pending_batches', 'pending_batches', 'Batch files that wait to be applied.'],
+];
+
+const OF_A_RUN: Columns<ResourceKpis> = [
+  ['run_cpu_utilization', 'cpu_utilization', 'Processor time of the last round for each second; 1 is one core.'],
+  ['run_memory_bytes', 'memory_bytes', 'Resident memory.'],
+  ['run_memory_utilization', 'memory_utilization', "Resident memory as a share of the machine's."],
+  ['run_disk_read_bytes_per_second', 'disk_read_bytes_per_second', 'Bytes read from disk.'],
+  ['run_disk_written_bytes_per_second', 'disk_written_bytes_per_second', 'Bytes written to disk.'],
+  ['change_log_disk_free_bytes', 'disk_free_bytes', 'Free room on the disk of the change log.'],
+  ['change_log_disk_utilization', 'disk_utilization', 'Used share of the disk of the change log.'],
+];
+
+const OF_THE_SERVER: Columns<ConnectionKpis> = [
+  ['warehouse_connections', 'connections', 'Sessions of the warehouse server.'],
+  ['warehouse_connections_allowed', 'connections_allowed', 'As many as it allows.'],
+  ['connection_pool_utilization', 'connection_pool_utilization', 'Sessions as a share of those allowed.'],
+];
+
+const PROCESSING_TIME = 'How long batches of the window took to be applied.';
+const LATENCY = 'From the effective time of the newest change of a batch until the warehouse showed it.';
+
+function noteRow<Row>(note: Note, columns: Columns<Row>, labels: Labels, row: Row): void {
+  for (const [name, column, meaning] of columns) note(`tidemark_${name}`, meaning, labels, row[column] as Value);
+}
+
 function noteKpis(note: Note, table: string, row: Kpis): void {
-  const labels = { table };
-  note('tidemark_window_batches', 'Batches applied in the window of tidemark.monitoring.', labels, row.batches);
-  note('tidemark_window_changes', 'Changes applied in the window.', labels, row.changes);
-  note(
-    'tidemark_records_processed_per_second',
-    'Changes applied for each second spent applying.',
-    labels,
-    row.records_processed_per_second,
-  );
-  for (const [percentile, time, latency] of [
-    ['50', row.batch_processing_time_p50, row.end_to_end_latency_p50],
-    ['95', row.batch_processing_time_p95, row.end_to_end_latency_p95],
-    ['99', row.batch_processing_time_p99, row.end_to_end_latency_p99],
-  ] as const) {
+  noteRow(note, OF_A_TABLE, { table }, row);
+  for (const percentile of ['50', '95', '99'] as const) {
+    const labels = { table, percentile };
     note(
       'tidemark_batch_processing_time_seconds',
-      'How long batches of the window took to be applied.',
-      { table, percentile },
-      time,
+      PROCESSING_TIME,
+      labels,
+      row[`batch_processing_time_p${percentile}`],
     );
-    note(
-      'tidemark_end_to_end_latency_seconds',
-      'From the effective time of the newest change of a batch until the warehouse showed it.',
-      { table, percentile },
-      latency,
-    );
+    note('tidemark_end_to_end_latency_seconds', LATENCY, labels, row[`end_to_end_latency_p${percentile}`]);
   }
-  note(
-    'tidemark_watermark_lag_seconds',
-    'Age of the moment up to which history holds all that was read.',
-    labels,
-    row.watermark_lag_seconds,
-  );
-  note(
-    'tidemark_duplicate_rate',
-    'Share of the changes of the window that said nothing new.',
-    labels,
-    row.duplicate_rate,
-  );
-  note(
-    'tidemark_missing_change_rate',
-    'Share of the source rows whose state history lacked when last reconciled.',
-    labels,
-    row.missing_change_rate,
-  );
-  note('tidemark_rejected_changes', 'Changes that wait in tidemark.rejected_changes.', labels, row.rejected_changes);
-  note('tidemark_pending_batches', 'Batch files that wait to be applied.', labels, row.pending_batches);
 }
 
 function noteRuns(note: Note, runs: readonly ResourceKpis[]): void {
-  for (const pipeline of ['extract', 'load'])
-    note(
-      'tidemark_runs',
-      'Runs that are alive.',
-      { pipeline },
-      runs.filter((run) => run.pipeline_name === pipeline).length,
-    );
+  for (const pipeline of ['extract', 'load']) {
+    const alive = runs.filter(({ pipeline_name }) => pipeline_name === pipeline).length;
+    note('tidemark_runs', 'Runs that are alive.', { pipeline }, alive);
+  }
   for (const run of runs) {
     const labels = { pipeline: run.pipeline_name, host: run.host ?? '', process: String(run.process_id ?? '') };
-    note(
-      'tidemark_run_cpu_utilization',
-      'Processor time of the last round for each second; 1 is one core.',
-      labels,
-      run.cpu_utilization,
-    );
-    note('tidemark_run_memory_bytes', 'Resident memory.', labels, run.memory_bytes);
-    note(
-      'tidemark_run_memory_utilization',
-      "Resident memory as a share of the machine's.",
-      labels,
-      run.memory_utilization,
-    );
-    note('tidemark_run_disk_read_bytes_per_second', 'Bytes read from disk.', labels, run.disk_read_bytes_per_second);
-    note(
-      'tidemark_run_disk_written_bytes_per_second',
-      'Bytes written to disk.',
-      labels,
-      run.disk_written_bytes_per_second,
-    );
-    note(
-      'tidemark_change_log_disk_free_bytes',
-      'Free room on the disk of the change log.',
-      labels,
-      run.disk_free_bytes,
-    );
-    note(
-      'tidemark_change_log_disk_utilization',
-      'Used share of the disk of the change log.',
-      labels,
-      run.disk_utilization,
-    );
+    noteRow(note, OF_A_RUN, labels, run);
   }
 }
 
-function noteConnections(note: Note, pool: ConnectionKpis): void {
-  note('tidemark_warehouse_connections', 'Sessions of the warehouse server.', {}, pool.connections);
-  note('tidemark_warehouse_connections_allowed', 'As many as it allows.', {}, pool.connections_allowed);
-  note(
-    'tidemark_connection_pool_utilization',
-    'Sessions as a share of those allowed.',
-    {},
-    pool.connection_pool_utilization,
-  );
-}
-
 function noteAlerts(note: Note, on: readonly Alert[]): void {
-  for (const severity of ['critical', 'warning', 'info'])
-    note(
-      'tidemark_alerts',
-      'Alerts that are on.',
-      { severity },
-      on.filter((alert) => alert.severity === severity).length,
-    );
-  for (const alert of on) {
-    const labels = {
-      alert: alert.rule_name,
-      severity: alert.severity,
-      table: alert.dimension_name ?? '',
-      subject: alert.subject ?? '',
-    };
+  for (const severity of ['critical', 'warning', 'info']) {
+    const such = on.filter((alert) => alert.severity === severity).length;
+    note('tidemark_alerts', 'Alerts that are on.', { severity }, such);
+  }
+  for (const { rule_name: alert, severity, dimension_name, subject } of on) {
+    const labels = { alert, severity, table: dimension_name ?? '', subject: subject ?? '' };
     note('tidemark_alert', 'An alert that is on, as tidemark.alerts has it.', labels, 1);
   }
 }

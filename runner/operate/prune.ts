@@ -3,10 +3,10 @@ import type { ChangeLog } from '../change-log/chain.js';
 import { loggedTables, oldestWaiting, openChains } from '../change-log/inspect.js';
 import type { Settings } from '../base/settings.js';
 import { withDatabase, type Database, type Transaction } from '../base/database.js';
-import { rolledBack } from '../base/transaction.js';
+import { inTransaction, rolledBack } from '../base/transaction.js';
 import { logger } from '../base/logger.js';
 import { pruneChangeLog, retentionLedger, type PrunedFiles } from '../load/retention.js';
-import { pruneAbsorbedChanges, pruneReports, type PrunedReports } from '../warehouse/retention.js';
+import { pruneAbsorbedChanges, pruneReports } from '../warehouse/retention.js';
 import { dimensionMappings } from '../warehouse/batches.js';
 import { eachTable, selectTables } from '../run/each-table.js';
 
@@ -38,34 +38,25 @@ type Within = <T>(work: (transaction: Transaction) => Promise<T>) => Promise<T>;
  */
 export async function prune(settings: Settings, names: readonly string[], isDryRun: boolean): Promise<Pruned> {
   return withDatabase(settings.warehouse, 'prune', async (warehouse) => {
-    const within = isDryRun
-      ? <T>(work: (transaction: Transaction) => Promise<T>) => rolledBack(warehouse, work)
-      : lasting(warehouse);
+    const within: Within = (work) =>
+      isDryRun ? rolledBack(warehouse, work) : inTransaction(warehouse, 'isolation level read committed', work);
     const selected = selectTables(await dimensionMappings(warehouse), names);
     const logged = await loggedTables(settings.cdc_log_dir);
-    const tables = await eachTable(selected, async ({ dimension_name: table }) => ({
-      table,
-      ...(await pruneChains(
-        settings,
-        logged.includes(table) ? await openChains(settings.cdc_log_dir, table) : [],
-        warehouse,
-        isDryRun,
-      )),
-      absorbed_changes: await pruneChanges(settings, table, within, isDryRun),
-    }));
+    const tables = await eachTable(selected, async ({ dimension_name: table }) => {
+      const chains = logged.includes(table) ? await openChains(settings.cdc_log_dir, table) : [];
+      const files = await pruneChains(settings, chains, warehouse, isDryRun);
+      return { table, ...files, absorbed_changes: await pruneChanges(settings, table, within, isDryRun) };
+    });
     const { run_retention_days: days } = settings;
-    const { runs, reconciliations }: PrunedReports =
-      days === undefined
-        ? { runs: '0', reconciliations: '0' }
-        : await within((transaction) => pruneReports(transaction, days));
-    return { is_dry_run: isDryRun, tables, runs: Number(runs), reconciliations: Number(reconciliations) };
+    const reports = days === undefined ? undefined : await within((transaction) => pruneReports(transaction, days));
+    return {
+      is_dry_run: isDryRun,
+      tables,
+      runs: Number(reports?.runs ?? 0),
+      reconciliations: Number(reports?.reconciliations ?? 0),
+    };
   });
 }
-
-const lasting =
-  (warehouse: Database): Within =>
-  async <T>(work: (transaction: Transaction) => Promise<T>) =>
-    (await warehouse.begin('isolation level read committed', work)) as T;
 
 async function pruneChains(
   { cdc_log_retention_days: days }: Settings,

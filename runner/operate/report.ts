@@ -13,6 +13,7 @@ import {
   type VersionLineage,
 } from '../warehouse/report.js';
 import type { DimensionMapping } from '../batch/mapping.js';
+import { selectTables } from '../run/each-table.js';
 
 export interface ReportOptions {
   /** Names of dimensions; all where empty. */
@@ -43,11 +44,10 @@ export async function writeReport(database: Database, options: ReportOptions): P
     readSections(warehouse, options),
   );
   const made = options.now.toISOString();
-  const text = `# SCD type 2 lineage report\n\nMade ${made.slice(0, 19).replace('T', ' ')} UTC from \`${database.options.database}\`. All times are as history holds them.\n\n${sections.join('\n')}`;
-  const file = path.join(
-    options.folder,
-    `scd2_lineage_report_${made.replaceAll(/[-:Z]/g, '').replace('T', '_').replace('.', '_')}.md`,
-  );
+  const title = `# SCD type 2 lineage report\n\nMade ${made.slice(0, 19).replace('T', ' ')} UTC from \`${database.options.database}\`. All times are as history holds them.`;
+  const text = [`${title}\n`, ...sections].join('\n');
+  const stamp = made.replaceAll(/[-:Z]/g, '').replaceAll(/[T.]/g, '_');
+  const file = path.join(options.folder, `scd2_lineage_report_${stamp}.md`);
   try {
     await writeFile(file, text, { mode: 0o600, flag: 'wx' });
   } catch (error) {
@@ -62,33 +62,20 @@ export async function writeReport(database: Database, options: ReportOptions): P
 
 async function readSections(warehouse: Transaction, options: ReportOptions): Promise<string[]> {
   const mappings = await dimensionMappings(warehouse);
-  const selected = select(mappings, options);
+  const selected = selectTables(mappings, options.tables);
+  const [first, ...others] = selected;
+  if (options.key.length > 0 && (first === undefined || others.length > 0))
+    throw new UsageError('--key names a row of one table', {
+      hint: `add --table, one of: ${mappings.map(({ dimension_name }) => dimension_name).join(', ')}`,
+    });
   const status = await dimensionStatus(warehouse);
   const sections: string[] = [];
-  for (const mapping of selected)
-    sections.push(
-      await tableSection(
-        warehouse,
-        mapping,
-        status.find((each) => each.dimension_name === mapping.dimension_name),
-      ),
-    );
-  const [only] = selected;
-  if (options.key.length > 0 && only !== undefined) sections.push(await keySection(warehouse, options, only));
+  for (const mapping of selected) {
+    const its = status.find((each) => each.dimension_name === mapping.dimension_name);
+    sections.push(await tableSection(warehouse, mapping, its));
+  }
+  if (options.key.length > 0 && first !== undefined) sections.push(await keySection(warehouse, options, first));
   return sections;
-}
-
-function select(mappings: readonly DimensionMapping[], { tables, key }: ReportOptions): DimensionMapping[] {
-  const known = mappings.map((mapping) => mapping.dimension_name);
-  const unknown = tables.filter((table) => !known.includes(table));
-  if (unknown.length > 0)
-    throw new UsageError(`no table of that name is registered: ${unknown.join(', ')}`, {
-      hint: `registered are: ${known.join(', ')}`,
-    });
-  const selected = mappings.filter((mapping) => tables.length === 0 || tables.includes(mapping.dimension_name));
-  if (key.length > 0 && selected.length !== 1)
-    throw new UsageError('--key names a row of one table', { hint: `add --table, one of: ${known.join(', ')}` });
-  return selected;
 }
 
 async function tableSection(
@@ -113,12 +100,9 @@ async function tableSection(
     `### The longest histories\n`,
     table(
       ['key', 'versions', 'first seen', 'last changed', 'state'],
-      longest.map((each) => [
-        each.business_key,
-        each.versions,
-        time(each.first_seen),
-        time(each.last_changed),
-        each.is_current ? 'current' : 'deleted',
+      longest.map(({ business_key: key, versions, first_seen: first, last_changed: last, is_current: isCurrent }) => [
+        ...[key, versions, time(first), time(last)],
+        isCurrent ? 'current' : 'deleted',
       ]),
     ),
   ].join('\n');

@@ -7,7 +7,7 @@ import { alerts, type Alert } from '../warehouse/indicators.js';
 import { within } from '../base/timeout.js';
 import { serviceStatuses, type ServiceStatus } from '../services/background.js';
 import { shardsOf } from '../batch/shard.js';
-import { formatRows, formatTable } from '../base/text-table.js';
+import { formatRows } from '../base/text-table.js';
 import { dimensionStatus, type DimensionStatus } from '../warehouse/report.js';
 import { liveRuns, type LiveRun } from '../warehouse/runs.js';
 
@@ -137,19 +137,10 @@ async function tableStatus(
 ): Promise<TableStatus> {
   const { chains, present } = await tableState(settings, table, []);
   // What one extractor has polled says nothing of the shards of others.
-  const shards =
-    present == null
-      ? []
-      : shardsOf(present).map(({ name }) =>
-          shardStatus(
-            name,
-            chains.find(({ shard }) => shard === name),
-            null,
-          ),
-        );
-  const whole = chains.find(({ shard }) => shard === '');
+  const chainOf = (name: string) => chains.find(({ shard }) => shard === name);
+  const shards = present == null ? [] : shardsOf(present).map(({ name }) => shardStatus(name, chainOf(name), null));
   const { watermark, lag_seconds } =
-    shards.length > 0 ? least(shards) : shardStatus('', whole, error === null ? polled : null);
+    shards.length > 0 ? leastFar(shards) : shardStatus('', chainOf(''), error === null ? polled : null);
   return {
     table,
     watermark,
@@ -172,14 +163,14 @@ function shardStatus(shard: string, chain: ChainState | undefined, polled: strin
   );
   return {
     shard,
-    pending,
     watermark: newest?.high_watermark?.time ?? null,
     lag_seconds: looks.length === 0 ? null : Math.max(0, Math.round((Date.now() - Math.max(...looks)) / 1000)),
+    pending,
   };
 }
 
 /** A table has come as far as the shard that has come least far; nobody knows where one has not begun. */
-function least(shards: readonly ShardStatus[]): Pick<ShardStatus, 'watermark' | 'lag_seconds'> {
+function leastFar(shards: readonly ShardStatus[]): Pick<ShardStatus, 'watermark' | 'lag_seconds'> {
   if (shards.some(({ lag_seconds: lag }) => lag === null)) return { watermark: null, lag_seconds: null };
   const watermarks = shards.flatMap(({ watermark }) => watermark ?? []).sort();
   return { watermark: watermarks[0] ?? null, lag_seconds: Math.max(...shards.map(({ lag_seconds: lag }) => lag ?? 0)) };
@@ -204,93 +195,83 @@ function errorOf(services: readonly ServiceStatus[], runs: readonly LiveRun[], t
   ];
   const said = faults
     .flatMap((each) => each?.[table] ?? [])
-    .map(({ at, error }) => `${shortTime(at) ?? ''} ${error.replaceAll(/\n\s*/g, '; ').replace(/^error: /, '')}`);
+    .map(({ at, error }) => `${shortTime(at)} ${error.replaceAll(/\n\s*/g, '; ').replace(/^error: /, '')}`);
   return said.length === 0 ? null : [...new Set(said)].join('\n');
 }
 
-const shortTime = (moment: string | null | undefined): string | null =>
-  moment == null
-    ? null
-    : moment
-        .replace('T', ' ')
-        .replace(/\.\d+/, '')
-        .replace(/(Z|\+00(:00)?)$/, '');
+/** A moment without what goes without saying: UTC, and parts of a second. What is no moment stays as it is. */
+const shortTime = <T>(value: T): T =>
+  typeof value === 'string'
+    ? (value.replace(/^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d+)?(Z|\+00(:00)?)?/, '$1 $2') as T)
+    : value;
+
+const formatShort = (rows: readonly object[], columns?: readonly string[]): string =>
+  formatRows(
+    rows.map((row) =>
+      Object.fromEntries(Object.entries(row).map(([name, value]) => [name, shortTime<unknown>(value)])),
+    ),
+    columns,
+  );
 
 /** The services, one line each. */
-export function formatServices(services: readonly ServiceStatus[]): string {
-  return formatTable(
-    ['service', 'state', 'pid', 'since', 'rounds', 'failed', 'last success', 'last error'],
-    services.map((each) => [
-      each.service,
-      each.state,
-      each.pid,
-      shortTime(each.since),
-      each.rounds,
-      each.failed_rounds,
-      shortTime(each.last_success_at),
-      each.last_error == null
-        ? null
-        : `${shortTime(each.last_error.at) ?? ''} ${each.last_error.error.split('\n')[0]?.replace(/^error: /, '') ?? ''}`,
-    ]),
+export const formatServices = (services: readonly ServiceStatus[]): string =>
+  formatShort(
+    services.map(
+      ({ service, state, pid, since, rounds, failed_rounds: failed, last_success_at, last_error: error }) => ({
+        service,
+        state,
+        pid,
+        since,
+        rounds,
+        failed,
+        'last success': last_success_at,
+        'last error': error && `${shortTime(error.at)} ${error.error.split('\n')[0]?.replace(/^error: /, '') ?? ''}`,
+      }),
+    ),
   );
-}
 
-const formatAlerts = (on: readonly Alert[]) =>
-  formatRows(
-    on.map((each) => ({
-      severity: each.severity,
-      alert: each.rule_name,
-      table: each.dimension_name,
-      condition: each.condition,
-      measured: Number(each.measured.toPrecision(4)),
-      since: shortTime(each.since),
-      about: each.subject,
-    })),
-  );
+const TABLE_COLUMNS = [
+  'table',
+  'watermark',
+  'lag_seconds',
+  'pending',
+  'total',
+  'current',
+  'historical',
+  'last_batch',
+  'last_applied_at',
+] as const satisfies readonly (keyof TableStatus)[];
 
 /** What a person reads. All times are UTC. */
 export function formatStatus(status: PipelineStatus, servers: string): string {
-  const away = [
-    ['source', status.source],
-    ['warehouse', status.warehouse],
-  ].flatMap(([end, fault]) => (fault === null ? [] : [`${String(end)}: ${String(fault)}`]));
-  const tables = status.tables.map((each) => ({
-    table: each.table,
-    watermark: shortTime(each.watermark),
-    lag_seconds: each.lag_seconds,
-    pending: each.pending,
-    total: each.total,
-    current: each.current,
-    historical: each.historical,
-    last_batch: each.last_batch,
-    applied_at: shortTime(each.last_applied_at),
+  const shards = status.tables.flatMap(({ table, shards }) => shards.map((shard) => ({ table, ...shard })));
+  const errors = status.tables.flatMap(({ table, last_error: error }) =>
+    error === null ? [] : [`${table}: ${error}`],
+  );
+  const runs = status.other_runs.map(({ pipeline_name: run, start_time: since, performance_metrics: metrics }) => ({
+    run,
+    since,
+    host: metrics.host ?? null,
+    process: metrics.process_id ?? null,
   }));
-  const shards = status.tables.flatMap((each) =>
-    each.shards.map(({ shard, watermark, lag_seconds, pending }) => ({
-      table: each.table,
-      shard,
-      watermark: shortTime(watermark),
-      lag_seconds,
-      pending,
-    })),
-  );
-  const errors = status.tables.flatMap(({ table, last_error }) =>
-    last_error === null ? [] : [`${table}: ${last_error}`],
-  );
-  const runs = status.other_runs.map((run) => ({
-    run: run.pipeline_name,
-    since: shortTime(run.start_time),
-    host: run.performance_metrics.host ?? null,
-    process: run.performance_metrics.process_id ?? null,
+  const on = status.alerts.map((each) => ({
+    severity: each.severity,
+    alert: each.rule_name,
+    table: each.dimension_name,
+    condition: each.condition,
+    measured: Number(each.measured.toPrecision(4)),
+    since: each.since,
+    about: each.subject,
   }));
   return [
     formatServices(status.services),
-    ...(runs.length === 0 ? [] : [`\nOther runs on this warehouse\n${formatRows(runs)}`]),
+    ...(runs.length === 0 ? [] : [`\nOther runs on this warehouse\n${formatShort(runs)}`]),
     ...(servers === '' ? [] : [`\n${servers}`]),
-    ...(away.length === 0 ? [] : [`\n${away.join('\n')}`]),
-    ...(tables.length === 0 ? [] : [`\n${formatRows(tables)}`]),
-    ...(shards.length === 0 ? [] : [`\nShards\n${formatRows(shards)}`]),
-    ...(status.alerts.length === 0 ? [] : [`\nAlerts\n${formatAlerts(status.alerts)}`]),
+    ...(status.source === null ? [] : [`\nsource: ${status.source}`]),
+    ...(status.warehouse === null ? [] : [`\nwarehouse: ${status.warehouse}`]),
+    ...(status.tables.length === 0 ? [] : [`\n${formatShort(status.tables, TABLE_COLUMNS)}`]),
+    ...(shards.length === 0 ? [] : [`\nShards\n${formatShort(shards)}`]),
+    ...(on.length === 0 ? [] : [`\nAlerts\n${formatShort(on)}`]),
     ...(errors.length === 0 ? [] : [`\nTables that failed in the last round\n${errors.join('\n')}`]),
   ].join('\n');
 }

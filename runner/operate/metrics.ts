@@ -15,7 +15,7 @@ import {
 } from '../warehouse/indicators.js';
 
 /** How long a database may take to answer before it counts as away, in seconds: less than a scrape may last. */
-const PATIENCE_SECONDS = 4;
+const ANSWER_SECONDS = 4;
 
 type Value = string | number | null;
 type Labels = Readonly<Record<string, string>>;
@@ -60,7 +60,7 @@ async function ask<T>(
   question: Parameters<typeof withDatabase<T>>[2],
 ): Promise<T | undefined> {
   try {
-    return await withDatabase(settings[end], 'metrics', question, PATIENCE_SECONDS);
+    return await withDatabase(settings[end], 'metrics', question, ANSWER_SECONDS);
   } catch (error) {
     if (!(error instanceof TidemarkError)) throw error;
     logger.warn(`${error.message}: the metrics go without the ${end}`);

@@ -86,11 +86,11 @@ function shared(make: () => Promise<Answer>): () => Promise<Answer> {
     }));
 }
 
-const PATIENCE_SECONDS = 4;
+const ANSWER_SECONDS = 4;
 
 async function readiness({ warehouse }: Settings): Promise<Answer> {
   try {
-    await withDatabase(warehouse, 'readiness', dimensionMappings, PATIENCE_SECONDS);
+    await withDatabase(warehouse, 'readiness', dimensionMappings, ANSWER_SECONDS);
     return { status: 200, body: 'ready\n' };
   } catch (error) {
     return {

@@ -49,7 +49,7 @@ export interface PipelineStatus {
   readonly alerts: readonly Alert[];
 }
 
-const PATIENCE_SECONDS = 5;
+const ANSWER_SECONDS = 5;
 /** A little less, so that a server that is busy says itself that it gave up, and no session of its keeps this process from ending. */
 const STATEMENT_SECONDS = 4;
 
@@ -104,7 +104,7 @@ async function askedOf<T>(end: DatabaseSettings, ask: Parameters<typeof withData
   const impatient = {
     ...end,
     limits: {
-      connect_seconds: PATIENCE_SECONDS,
+      connect_seconds: ANSWER_SECONDS,
       lock_seconds: 0,
       idle_seconds: 0,
       lifetime_seconds: 0,
@@ -117,8 +117,8 @@ async function askedOf<T>(end: DatabaseSettings, ask: Parameters<typeof withData
       answer: await withDatabase(
         impatient,
         'status',
-        (database) => within(PATIENCE_SECONDS, ask(database)),
-        PATIENCE_SECONDS,
+        (database) => within(ANSWER_SECONDS, ask(database)),
+        ANSWER_SECONDS,
       ),
       fault: null,
     };

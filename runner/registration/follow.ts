@@ -3,12 +3,18 @@ import { wayBackOfTime } from '../source/changed-columns.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { OWN_COLUMNS, historyNames } from './names.js';
 import { fitsType, historyType, type WarehouseType } from '../source/history-type.js';
-import { type Deletes, type DeletesOptions, planDeletes, type RegistrationOptions } from './plan.js';
+import {
+  columnsThatMarkNothing,
+  planDeletes,
+  type Deletes,
+  type DeletesOptions,
+  type RegistrationOptions,
+} from './plan.js';
 import { shownName, type CatalogColumn, type CatalogTable } from '../source/catalog.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
 /** How a registered table has moved away from its mapping, and what the migration that follows does about it. */
-export interface Drift {
+export interface MappingUpdate {
   readonly added: readonly {
     source: string;
     history: string;
@@ -43,14 +49,10 @@ export function findDrift(
   mapping: DimensionMapping,
   options: UpdateOptions,
   inWarehouse: readonly WarehouseType[],
-): Drift {
-  const there = table.columns.map(({ name }) => name);
+): MappingUpdate {
   const renamed = renamedColumns(table, mapping, options.rename);
-  assertTimesKept(table, mapping, renamed);
-  const mapped = mapping.columns.map((column) => ({
-    ...column,
-    now: renamed.find(({ from }) => from === column.source)?.to ?? column.source,
-  }));
+  const mapped = mapping.columns.map((column) => ({ ...column, now: nameNow(renamed, column.source) }));
+  assertTimesKept(table, mapping, mapped);
   const fresh = table.columns.filter(
     ({ name }) =>
       !mapped.some(({ now }) => now === name) &&
@@ -58,47 +60,56 @@ export function findDrift(
       !mapping.ignored_columns.includes(name),
   );
   assertSaid(table, options, fresh, mapping);
-  const retired = mapped.filter(({ now }) => !there.includes(now));
+  const retired = mapped.filter(({ now }) => !table.columns.some(({ name }) => name === now));
   assertRetirable(table, retired, options.retire);
   const deletes = changedDeletes(table, mapping, options, renamed);
   assertMarkStays(table, mapping, retired, deletes);
-  const returned = fresh.filter(({ name }) => mapping.retired_columns.includes(name)).map(({ name }) => name);
-  const newcomers = fresh.filter(({ name }) => !returned.includes(name));
-  const rename = new Map(
-    [...options.rename].filter(
-      ([from, to]) =>
-        newcomers.some(({ name }) => name === from) && !renamed.some((each) => each.from === from && each.to === to),
-    ),
-  );
-  const taken = [...OWN_COLUMNS, ...mapping.columns.map(({ history }) => history), ...mapping.history_columns];
-  const names = historyNames(
-    table.table,
-    newcomers.map(({ name }) => name),
-    [],
-    rename,
-    taken,
-  );
+  const isBack = ({ name }: CatalogColumn) => mapping.retired_columns.includes(name);
+  const newcomers = fresh.filter((column) => !isBack(column));
   return {
     deletes,
     renamed,
-    returned,
-    retyped: retypedColumns(table, mapping, renamed, inWarehouse),
+    returned: fresh.filter(isBack).map(({ name }) => name),
+    retyped: retypedColumns(table, mapped, inWarehouse),
     ignored: options.ignore,
     retired: retired.map(({ source, history }) => ({ source, history })),
-    added: newcomers.map((column) => {
-      const { type, reason } = historyType(column, inWarehouse);
-      const isUntracked =
-        options.untracked.includes(column.name) || (options.track.length > 0 && !options.track.includes(column.name));
-      return {
-        source: column.name,
-        history: names.get(column.name) ?? column.name,
-        role: isUntracked ? 'untracked' : 'tracked',
-        type,
-        comment: column.comment ?? `${table.table}.${column.name}.`,
-        remark: reason,
-      };
-    }),
+    added: addedColumns(table, mapping, newcomers, renamed, options, inWarehouse),
   };
+}
+
+const nameNow = (renamed: MappingUpdate['renamed'], source: string): string =>
+  renamed.find(({ from }) => from === source)?.to ?? source;
+
+/** A mapped column with the name that it has at the source now. */
+type MappedColumn = DimensionMapping['columns'][number] & { readonly now: string };
+
+/** What becomes of the columns that the source has and the mapping has not; --rename names some of them in history. */
+function addedColumns(
+  { table }: CatalogTable,
+  mapping: DimensionMapping,
+  newcomers: readonly CatalogColumn[],
+  renamed: MappingUpdate['renamed'],
+  { rename, track, untracked }: UpdateOptions,
+  inWarehouse: readonly WarehouseType[],
+): MappingUpdate['added'] {
+  const stored = newcomers.map(({ name }) => name);
+  const inHistory = [...rename].filter(
+    ([from, to]) => stored.includes(from) && !renamed.some((each) => each.from === from && each.to === to),
+  );
+  const taken = [...OWN_COLUMNS, ...mapping.columns.map(({ history }) => history), ...mapping.history_columns];
+  const names = historyNames(table, stored, [], new Map(inHistory), taken);
+  return newcomers.map((column) => {
+    const { name } = column;
+    const { type, reason } = historyType(column, inWarehouse);
+    return {
+      source: name,
+      history: names.get(name) ?? name,
+      role: untracked.includes(name) || (track.length > 0 && !track.includes(name)) ? 'untracked' : 'tracked',
+      type,
+      comment: column.comment ?? `${table}.${name}.`,
+      remark: reason,
+    };
+  });
 }
 
 /**
@@ -110,7 +121,7 @@ function renamedColumns(
   table: CatalogTable,
   { columns }: DimensionMapping,
   rename: UpdateOptions['rename'],
-): Drift['renamed'] {
+): MappingUpdate['renamed'] {
   const isMapped = (name: string) => columns.some(({ source }) => source === name);
   const renamed = [...rename].filter(([from]) => isMapped(from)).map(([from, to]) => ({ from, to }));
   for (const { from, to } of renamed) {
@@ -133,23 +144,20 @@ function renamedColumns(
 }
 
 /** @throws TidemarkError where a time has the other kind of timestamp now: what its older values mean in the new one only their owner knows */
-function assertTimesKept(table: CatalogTable, mapping: DimensionMapping, renamed: Drift['renamed']): void {
-  for (const { source, history_type: from, role } of mapping.columns.filter(
-    ({ history, history_type }) => history === 'valid_from' && history_type !== null,
-  )) {
-    const name = renamed.find((each) => each.from === source)?.to ?? source;
-    const column = table.columns.find((each) => each.name === name);
-    if (column === undefined || fitsType(column.type, from ?? '')) continue;
+function assertTimesKept(table: CatalogTable, mapping: DimensionMapping, mapped: readonly MappedColumn[]): void {
+  for (const { now, history, history_type: from, role } of mapped) {
+    const column = table.columns.find(({ name }) => name === now);
+    if (history !== 'valid_from' || from === null || column === undefined || fitsType(column.type, from)) continue;
     throw new TidemarkError(
-      `${name}, the ${role} of ${shownName(table)}, was ${from ?? ''} and is ${column.type}: history cannot follow`,
-      { hint: wayBackOfTime(mapping, name, from ?? '') },
+      `${now}, the ${role} of ${shownName(table)}, was ${from} and is ${column.type}: history cannot follow`,
+      { hint: wayBackOfTime(mapping, now, from) },
     );
   }
 }
 
 /** Whether there is nothing to follow. */
-export const isEmpty = (drift: Drift): boolean =>
-  Object.values(drift).every((part: readonly unknown[]) => part.length === 0);
+export const isEmpty = (update: MappingUpdate): boolean =>
+  Object.values(update).every((part: readonly unknown[]) => part.length === 0);
 
 function assertSaid(
   table: CatalogTable,
@@ -201,30 +209,23 @@ function changedDeletes(
   table: CatalogTable,
   mapping: DimensionMapping,
   options: UpdateOptions,
-  renamed: Drift['renamed'],
+  renamed: MappingUpdate['renamed'],
 ): Deletes[] {
   if (options.deletes === undefined && options.deleted_column === undefined && options.deleted_values === undefined)
     return [];
-  const nameNow = (source: string) => renamed.find(({ from }) => from === source)?.to ?? source;
-  const said = {
-    ...options,
-    deleted_column:
-      options.deleted_column ??
-      (options.deletes === undefined && mapping.deleted_column !== null ? nameNow(mapping.deleted_column) : undefined),
-  };
-  const unusable = new Map([
-    ...[...options.ignore, ...mapping.ignored_columns].map((column): [string, string] => [column, 'left out']),
-    ...mapping.columns.flatMap(({ source, role }): [string, string][] =>
-      role === 'tracked' || role === 'untracked' ? [] : [[nameNow(source), `the ${role}`]],
-    ),
-  ]);
-  const planned = planDeletes(table, said, unusable);
-  const now = {
+  const now = (source: string | null) => (source === null ? undefined : nameNow(renamed, source));
+  const kept = options.deletes === undefined ? now(mapping.deleted_column) : undefined;
+  const unusable = columnsThatMarkNothing(
+    [...options.ignore, ...mapping.ignored_columns],
+    mapping.columns.map(({ source, role }) => ({ source: nameNow(renamed, source), role })),
+  );
+  const planned = planDeletes(table, { ...options, deleted_column: options.deleted_column ?? kept }, unusable);
+  const present = {
     policy: mapping.deletes,
-    column: mapping.deleted_column === null ? undefined : nameNow(mapping.deleted_column),
+    column: now(mapping.deleted_column),
     values: mapping.deleted_values ?? undefined,
   };
-  return isDeepStrictEqual(planned, now) ? [] : [planned];
+  return isDeepStrictEqual(planned, present) ? [] : [planned];
 }
 
 function assertMarkStays(
@@ -245,13 +246,11 @@ function assertMarkStays(
 /** Mapped columns whose values no longer fit; they become what the source has now, or text where that would spoil older values. */
 function retypedColumns(
   table: CatalogTable,
-  mapping: DimensionMapping,
-  renamed: Drift['renamed'],
+  mapped: readonly MappedColumn[],
   inWarehouse: readonly WarehouseType[],
-): Drift['retyped'] {
-  return mapping.columns.flatMap(({ source, history, history_type: from }) => {
-    const name = renamed.find((each) => each.from === source)?.to ?? source;
-    const column = table.columns.find((each) => each.name === name);
+): MappingUpdate['retyped'] {
+  return mapped.flatMap(({ now, history, history_type: from }) => {
+    const column = table.columns.find(({ name }) => name === now);
     if (column === undefined || from === null || history === 'valid_from' || fitsType(column.type, from)) return [];
     const wanted = historyType(column, inWarehouse).type;
     return wanted === from ? [] : [{ history, from, type: fitsType(from, wanted) ? wanted : 'text' }];

@@ -59,13 +59,16 @@ export function historyNames(
   return names;
 }
 
-/** orders becomes order_key, categories category_key, addresses address_key. */
-function keyName(table: string): string {
-  const plain = table
+/** A name in lower-case letters, digits and underscores alone. */
+export const plainName = (name: string): string =>
+  name
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '_')
     .replace(/^_+|_+$/g, '');
-  const singular = plain
+
+/** orders becomes order_key, categories category_key, addresses address_key. */
+function keyName(table: string): string {
+  const singular = plainName(table)
     .replace(/ies$/, 'y')
     .replace(/(ss|x|ch|sh)es$/, '$1')
     .replace(/(?<!s)s$/, '');

@@ -1,7 +1,7 @@
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { type CatalogColumn, type CatalogTable, shownName } from '../source/catalog.js';
 import { historyType, shortType, type WarehouseType } from '../source/history-type.js';
-import { historyNames } from './names.js';
+import { historyNames, plainName } from './names.js';
 
 /** What a user says about a table that is to be registered. Columns are names of the source. */
 export interface RegistrationOptions extends DeletesOptions {
@@ -77,7 +77,11 @@ export function planRegistration(
   options: RegistrationOptions,
   inWarehouse: readonly WarehouseType[],
 ): Registration {
-  assertColumnsThere(table, options);
+  const { effective_time, insert_time } = options;
+  assertColumnsThere(table, [
+    ...[...options.key, ...options.track, ...options.untracked, ...options.ignore, ...options.rename.keys()],
+    ...[effective_time, insert_time === 'none' ? undefined : insert_time].filter((name) => name !== undefined),
+  ]);
   const name = dimensionName(table, options);
   const key = businessKey(table, options.key);
   assertKeyIsExact(table, key);
@@ -87,32 +91,17 @@ export function planRegistration(
   assertOneRoleEach(options, key, times);
   const captured = table.columns.filter((column) => !options.ignore.includes(column.name));
   assertNamesFree(captured);
+  const stored = captured.map((column) => column.name).filter((column) => !times.includes(column));
+  const names = historyNames(table.table, stored, key, options.rename);
   const roleOf = ({ name: column }: CatalogColumn): Role => {
     if (key.includes(column)) return 'business key';
     if (times.includes(column)) return column === effective.name ? 'effective time' : 'insert time';
     if (options.untracked.includes(column)) return 'untracked';
     return options.track.length === 0 || options.track.includes(column) ? 'tracked' : 'untracked';
   };
-  const stored = captured.map((column) => column.name).filter((column) => !times.includes(column));
-  const names = historyNames(table.table, stored, key, options.rename);
-  const columns = captured.map((column): RegisteredColumn => {
-    const role = roleOf(column);
-    const history = names.get(column.name) ?? 'valid_from';
-    const comment =
-      column.comment ??
-      (role === 'business key' ? `Business key: ${table.table}.${column.name}.` : `${table.table}.${column.name}.`);
-    if (times.includes(column.name))
-      return { source: column.name, history, role, type: undefined, comment, remark: undefined };
-    const { type, reason } = historyType(column, inWarehouse);
-    return {
-      source: column.name,
-      history,
-      role,
-      type,
-      comment,
-      remark: reason ?? (column.is_generated ? 'generated at the source' : undefined),
-    };
-  });
+  const columns = captured.map((column) =>
+    registeredColumn(table, column, roleOf(column), names.get(column.name), inWarehouse),
+  );
   return {
     name,
     table,
@@ -122,18 +111,44 @@ export function planRegistration(
     options,
     returns: false,
     remarks: remarksOn(table, effective),
-    deletes: planDeletes(
-      table,
-      options,
-      new Map([
-        ...options.ignore.map((column): [string, string] => [column, 'left out']),
-        ...columns.flatMap(({ source, role }): [string, string][] =>
-          role === 'tracked' || role === 'untracked' ? [] : [[source, `the ${role}`]],
-        ),
-      ]),
-    ),
+    deletes: planDeletes(table, options, columnsThatMarkNothing(options.ignore, columns)),
   };
 }
+
+/** A column under its name in history; a time has none, it becomes valid_from. */
+function registeredColumn(
+  { table }: CatalogTable,
+  column: CatalogColumn,
+  role: Role,
+  history: string | undefined,
+  inWarehouse: readonly WarehouseType[],
+): RegisteredColumn {
+  const { name: source } = column;
+  const comment = column.comment ?? `${role === 'business key' ? 'Business key: ' : ''}${table}.${source}.`;
+  if (history === undefined)
+    return { source, history: 'valid_from', role, type: undefined, comment, remark: undefined };
+  const { type, reason } = historyType(column, inWarehouse);
+  return {
+    source,
+    history,
+    role,
+    type,
+    comment,
+    remark: reason ?? (column.is_generated ? 'generated at the source' : undefined),
+  };
+}
+
+/** Columns that cannot mark a row as deleted, each with what it is. */
+export const columnsThatMarkNothing = (
+  ignored: readonly string[],
+  columns: readonly { readonly source: string; readonly role: string }[],
+): ReadonlyMap<string, string> =>
+  new Map([
+    ...ignored.map((name) => [name, 'left out'] as const),
+    ...columns
+      .filter(({ role }) => role !== 'tracked' && role !== 'untracked')
+      .map(({ source, role }) => [source, `the ${role}`] as const),
+  ]);
 
 /** Key first, in its own order, then the columns as the table has them, the times last. */
 function inOrder(columns: readonly RegisteredColumn[], key: readonly string[]): RegisteredColumn[] {
@@ -142,17 +157,7 @@ function inOrder(columns: readonly RegisteredColumn[], key: readonly string[]): 
   return [...columns].sort((one, other) => place(one) - place(other));
 }
 
-function assertColumnsThere(table: CatalogTable, options: RegistrationOptions): void {
-  const { effective_time: effective, insert_time: insert } = options;
-  const named = [
-    ...options.key,
-    ...options.track,
-    ...options.untracked,
-    ...options.ignore,
-    ...options.rename.keys(),
-    ...(effective === undefined ? [] : [effective]),
-    ...(insert === undefined || insert === 'none' ? [] : [insert]),
-  ];
+function assertColumnsThere(table: CatalogTable, named: readonly string[]): void {
   const there = table.columns.map((column) => column.name);
   const missing = [...new Set(named)].filter((name) => !there.includes(name));
   if (missing.length === 0) return;
@@ -162,13 +167,7 @@ function assertColumnsThere(table: CatalogTable, options: RegistrationOptions): 
 }
 
 function assertOneRoleEach(options: RegistrationOptions, key: readonly string[], times: readonly string[]): void {
-  const roles = [
-    ...new Set(key),
-    ...times,
-    ...new Set(options.track),
-    ...new Set(options.untracked),
-    ...new Set(options.ignore),
-  ];
+  const roles = [key, times, options.track, options.untracked, options.ignore].flatMap((names) => [...new Set(names)]);
   const twice = roles.find((name, place) => roles.indexOf(name) !== place);
   if (twice === undefined) return;
   throw new UsageError(`column ${twice} is given two roles`, {
@@ -185,12 +184,7 @@ function assertNamesFree(columns: readonly CatalogColumn[]): void {
 }
 
 function dimensionName(table: CatalogTable, options: RegistrationOptions): string {
-  const name =
-    options.name ??
-    table.table
-      .toLowerCase()
-      .replace(/[^a-z0-9]+/g, '_')
-      .replace(/^_+|_+$/g, '');
+  const name = options.name ?? plainName(table.table);
   if (/^[a-z_][a-z0-9_]*$/.test(name) && name.length <= LONGEST_NAME) return name;
   throw new UsageError(`"${name}" cannot be the name of a dimension`, {
     hint: `give one with --name: lower-case letters, digits and underscores, a letter first, at most ${String(LONGEST_NAME)}`,
@@ -259,14 +253,12 @@ function remarksOn(table: CatalogTable, effective: CatalogColumn): string[] {
   return remarks;
 }
 
-/** Which columns tell the rows of a source table apart, and whether history can tell them apart likewise. */
-
 /**
  * The key that the user names, or else the primary key, or the first unique index over columns that are not null.
  * @param given columns; empty for none
  * @throws TidemarkError where nothing tells the rows apart
  */
-export function businessKey(table: CatalogTable, given: readonly string[]): readonly string[] {
+function businessKey(table: CatalogTable, given: readonly string[]): readonly string[] {
   const hasIndexes = ['r', 'p'].includes(table.kind);
   const nullable = (columns: readonly string[]) =>
     columns.filter((name) => table.columns.some((column) => column.name === name && !column.is_not_null));
@@ -301,7 +293,7 @@ const LOOSE_TYPES = ['citext', 'interval', 'jsonb'];
  * two. Numbers and padded texts are brought to one form (tidemark._key_member); the warehouse refuses the rest (tidemark._is_printed_as_equal).
  * @throws TidemarkError naming the column
  */
-export function assertKeyIsExact(table: CatalogTable, key: readonly string[]): void {
+function assertKeyIsExact(table: CatalogTable, key: readonly string[]): void {
   const loose = table.columns.find(
     ({ name, type_name, is_deterministic }) =>
       key.includes(name) && (LOOSE_TYPES.includes(type_name) || !is_deterministic),
@@ -361,21 +353,15 @@ export function planDeletes(table: CatalogTable, said: DeletesOptions, unusable:
     throw new UsageError(`no column of ${shownName(table)} says by its name that it marks deleted rows`, {
       hint: 'name it with --deleted-column, and with --deleted-values the values that mean deleted',
     });
-  const column = table.columns.find((each) => each.name === name);
-  if (column === undefined)
-    throw new UsageError(`${shownName(table)} has no column ${name}`, {
-      hint: `its columns are: ${table.columns
-        .slice(0, 30)
-        .map((each) => each.name)
-        .join(', ')}`,
-    });
+  assertColumnsThere(table, [name]);
   const role = unusable.get(name);
   if (role !== undefined)
     throw new UsageError(`column ${name} is ${role}: it cannot mark deleted rows`, {
       hint: 'a column that is tracked or untracked can, so that what becomes of it is not missed',
     });
-  const values = said.deleted_values ?? (column.type === 'boolean' ? ['true'] : undefined);
-  if (values === undefined && column.is_not_null)
+  const column = table.columns.find((each) => each.name === name);
+  const values = said.deleted_values ?? (column?.type === 'boolean' ? ['true'] : undefined);
+  if (values === undefined && column?.is_not_null === true)
     throw new UsageError(`every row of ${shownName(table)} would count as deleted: column ${name} is never null`, {
       hint: 'give the values that mean deleted with --deleted-values',
     });

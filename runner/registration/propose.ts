@@ -7,7 +7,7 @@ import { outsideTypes, type WarehouseType } from '../source/history-type.js';
 import { logger } from '../base/logger.js';
 import { type Deletes, planRegistration, type Registration, type RegistrationOptions } from './plan.js';
 import { relationsOf, renderRegistration, renderUpdate } from './write.js';
-import { findDrift, isEmpty, type Drift, type UpdateOptions } from './follow.js';
+import { findDrift, isEmpty, type MappingUpdate, type UpdateOptions } from './follow.js';
 import {
   assertTimeZone,
   readTable,
@@ -86,23 +86,20 @@ export async function proposeUpdate(
   name: TableName,
   dimension: string | undefined,
   options: UpdateOptions,
-): Promise<(ProposedMigration & { drift: Drift }) | undefined> {
+): Promise<(ProposedMigration & { update: MappingUpdate }) | undefined> {
   const table = await withDatabase(settings.source, 'add', (source) => readTable(source, name));
   const types = await typesInWarehouse(settings, table.columns);
   return withDatabase(settings.warehouse, 'add', async (warehouse) => {
     const mapping = followerOf(await dimensionMappings(warehouse), name, dimension);
-    const drift = findDrift(table, mapping, options, types);
-    if (isEmpty(drift)) return undefined;
-    await assertValuesFit(settings, table, drift.deletes);
+    const update = findDrift(table, mapping, options, types);
+    if (isEmpty(update)) return undefined;
+    await assertValuesFit(settings, table, update.deletes);
     const [current] = await relationsThere(
       warehouse,
       [mapping.history_table.replace(/_history$/, '_current')].filter((view) => view !== mapping.history_table),
     );
-    return {
-      words: `update_${mapping.dimension_name.toLowerCase()}`,
-      text: renderUpdate(table, mapping, drift, current),
-      drift,
-    };
+    const text = renderUpdate(table, mapping, update, current);
+    return { words: `update_${mapping.dimension_name.toLowerCase()}`, text, update };
   });
 }
 

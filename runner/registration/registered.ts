@@ -1,10 +1,11 @@
 import path from 'node:path';
 import { batchFiles, changeLogOf, setAsideChangeLog } from '../change-log/chain.js';
 import type { Settings } from '../base/settings.js';
-import { withDatabase, type Database } from '../base/database.js';
-import { UsageError } from '../base/errors.js';
+import { withDatabase } from '../base/database.js';
 import { dimensionList, pauseDimension, removeDimension, type ListedDimension } from '../warehouse/dimensions.js';
 import { batchNameOf } from '../batch/name.js';
+import { selectTables } from '../run/each-table.js';
+import { dimensionMappings } from '../warehouse/batches.js';
 
 /** Every registered table and where it stands. */
 export const listTables = (settings: Settings): Promise<ListedDimension[]> =>
@@ -16,7 +17,7 @@ export const listTables = (settings: Settings): Promise<ListedDimension[]> =>
  */
 export async function pauseTable(settings: Settings, table: string, isPaused: boolean): Promise<void> {
   await withDatabase(settings.warehouse, 'table', async (warehouse) => {
-    await assertRegistered(warehouse, table);
+    selectTables(await dimensionMappings(warehouse), [table]);
     await pauseDimension(warehouse, table, isPaused);
   });
 }
@@ -38,26 +39,17 @@ export interface RemovedTable {
  */
 export async function removeTable(settings: Settings, table: string, dropHistory: boolean): Promise<RemovedTable> {
   return withDatabase(settings.warehouse, 'table', async (warehouse) => {
-    await assertRegistered(warehouse, table);
+    selectTables(await dimensionMappings(warehouse), [table]);
     const historyTable = await removeDimension(warehouse, table, dropHistory);
     const changeLog = await setAsideChangeLog(settings.cdc_log_dir, table);
     const waiting =
       changeLog === undefined ? [] : await batchFiles(changeLogOf(settings.cdc_log_dir, path.basename(changeLog)));
-    const pending = waiting.map(batchNameOf);
     return {
       table,
       history_table: historyTable,
       is_history_dropped: dropHistory,
       change_log: changeLog,
-      pending_batches: pending,
+      pending_batches: waiting.map(batchNameOf),
     };
   });
-}
-
-async function assertRegistered(warehouse: Database, table: string): Promise<void> {
-  const known = (await dimensionList(warehouse)).map(({ dimension_name }) => dimension_name);
-  if (!known.includes(table))
-    throw new UsageError(`no table of that name is registered: ${table}`, {
-      hint: `registered are: ${known.join(', ')}`,
-    });
 }

@@ -1,7 +1,7 @@
 import { commentText, fitName, quoteName, quoteText } from '../base/sql-text.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import { type CatalogTable, shownName } from '../source/catalog.js';
-import type { Drift } from './follow.js';
+import type { MappingUpdate } from './follow.js';
 import type { Deletes, RegisteredColumn, Registration } from './plan.js';
 
 /** A line of create table: the definition, and what a reader should know about it. */
@@ -9,6 +9,24 @@ interface Line {
   readonly sql: string;
   readonly remark?: string | undefined;
 }
+
+/** A call of a function of schema tidemark, one argument a line; those that are undefined go without saying. */
+function callText(fn: string, given: Readonly<Record<string, string | undefined>>): string {
+  const named = Object.entries(given).flatMap(([name, value]) =>
+    value === undefined ? [] : [`    p_${name} => ${value}`],
+  );
+  return `select tidemark.${fn}(\n${named.join(',\n')}\n);\n`;
+}
+
+const arrayText = (values: readonly string[]) => `array[${values.map(quoteText).join(', ')}]`;
+
+/** The call that leaves columns of the source out, and why it is there; nothing where there are none. */
+const renderIgnored = (dimension: string, columns: readonly string[]): string[] =>
+  columns.length === 0
+    ? []
+    : [
+        `-- Columns of the source that are left out on purpose.\n${callText('ignore_columns', { dimension_name: quoteText(dimension), source_columns: arrayText(columns) })}`,
+      ];
 
 /** Names of what a registration makes. */
 export const relationsOf = (name: string): { history: string; current: string; as_of: string } => ({
@@ -33,6 +51,7 @@ export function renderRegistration(registration: Registration): string {
     renderComments(registration),
     renderReaders(registration),
     renderCall(registration),
+    ...renderIgnored(name, registration.ignored),
   ];
   return parts.join('\n');
 }
@@ -152,45 +171,32 @@ comment on function ${asOf} (${time}) is ${quoteText(`The version of every row t
 `;
 }
 
-function renderCall(registration: Registration): string {
-  const { table, columns, ignored, options } = registration;
-  const given = [
-    ['p_dimension_name', quoteText(registration.name)],
-    ['p_source_schema', quoteText(table.schema)],
-    ['p_source_table', quoteText(table.table)],
-    ['p_history_relation', quoteText(relationsOf(registration.name).history)],
-    ['p_columns', renderMapping(columns)],
-    ...(options.change_order === 'capture' ? [] : [['p_change_order', quoteText(options.change_order)]]),
-    ...(options.time_zone === 'UTC' ? [] : [['p_source_time_zone', quoteText(options.time_zone)]]),
-    ...(options.no_overlap ? [['p_no_overlap', 'true']] : []),
-    ...renderDeletes(registration.deletes),
-  ];
-  const call = `select tidemark.register_dimension(\n${given.map(([name = '', value = '']) => `    ${name} => ${value}`).join(',\n')}\n);\n`;
-  if (ignored.length === 0) return call;
-  return `${call}
--- Columns of the source that are left out on purpose.
-select tidemark.ignore_columns(
-    p_dimension_name => ${quoteText(registration.name)},
-    p_source_columns => array[${ignored.map(quoteText).join(', ')}]
-);
-`;
+function renderCall({ name, table, columns, options, deletes }: Registration): string {
+  return callText('register_dimension', {
+    dimension_name: quoteText(name),
+    source_schema: quoteText(table.schema),
+    source_table: quoteText(table.table),
+    history_relation: quoteText(relationsOf(name).history),
+    columns: renderMapping(columns),
+    change_order: options.change_order === 'capture' ? undefined : quoteText(options.change_order),
+    source_time_zone: options.time_zone === 'UTC' ? undefined : quoteText(options.time_zone),
+    no_overlap: options.no_overlap ? 'true' : undefined,
+    ...deletesArguments(deletes),
+    ...(deletes.policy === 'none' ? { deletes: undefined } : {}),
+  });
 }
 
-/** The arguments that say how deletes are found: name and value each. "none" goes without saying, unless it must be said. */
-export function renderDeletes({ policy, column, values }: Deletes, isAlwaysSaid = false): [string, string][] {
-  return [
-    ...(policy === 'none' && !isAlwaysSaid ? [] : [['p_deletes', quoteText(policy)] as [string, string]]),
-    ...(column === undefined ? [] : [['p_deleted_column', quoteText(column)] as [string, string]]),
-    ...(values === undefined
-      ? []
-      : [['p_deleted_values', `array[${values.map(quoteText).join(', ')}]`] as [string, string]]),
-  ];
-}
+/** The arguments that say how deletes are found. */
+const deletesArguments = ({ policy, column, values }: Deletes) => ({
+  deletes: quoteText(policy),
+  deleted_column: column === undefined ? undefined : quoteText(column),
+  deleted_values: values === undefined ? undefined : arrayText(values),
+});
 
 const WIDEST = 30;
 
 /** The mapping as a JSON literal, one column a line, in aligned columns. */
-export function renderMapping(columns: readonly Pick<RegisteredColumn, 'source' | 'history' | 'role'>[]): string {
+function renderMapping(columns: readonly Pick<RegisteredColumn, 'source' | 'history' | 'role'>[]): string {
   const text = (value: string) => `${JSON.stringify(value)}, `;
   const width = (of: (column: Pick<RegisteredColumn, 'source' | 'history'>) => string) =>
     Math.min(WIDEST, Math.max(...columns.map((column) => text(of(column)).length)));
@@ -205,65 +211,51 @@ export function renderMapping(columns: readonly Pick<RegisteredColumn, 'source' 
 /** The migration by which a registered table follows its source. `current` is its view of current versions, where there is one. */
 export function renderUpdate(
   table: CatalogTable,
-  mapping: DimensionMapping,
-  drift: Drift,
+  { dimension_name: name, history_table: history }: DimensionMapping,
+  update: MappingUpdate,
   current: string | undefined,
 ): string {
-  const { dimension_name: name, history_table: history } = mapping;
-  const dimension = `p_dimension_name => ${quoteText(name)}`;
-  const call = (fn: string, ...values: string[]) =>
-    `select tidemark.${fn}(\n    ${[dimension, ...values].join(',\n    ')}\n);\n`;
+  const call = (fn: string, given: Readonly<Record<string, string>>) =>
+    callText(fn, { dimension_name: quoteText(name), ...given });
   const quoted = (column: string) => quoteName(column, table.keywords);
-  // After new columns, which may be what marks deleted rows, and before those that go, which may be what did.
-  const declared = drift.deletes.map(
-    ({ policy, ...mark }) =>
-      `-- How deletes at the source are found from now on. What was deleted before is closed by: npx tidemark reconcile --repair\n${call(
-        'declare_deletes',
-        ...renderDeletes({ policy, ...mark }, true).map(([argument, value]) => `${argument} => ${value}`),
-      )}`,
-  );
+  const isRetyped = update.retyped.length > 0;
   const parts = [
     `-- Up Migration\n-- The dimension "${name}" follows its source, ${commentText(shownName(table))}.\n` +
       '-- Written by "tidemark add --update" from the catalog of the source: read it, edit it, commit it, then run "npm run migrate".\n',
-    ...renameSteps(drift.renamed).map(
+    ...renameSteps(update.renamed).map(
       ({ from, to, remark }) =>
-        `-- ${remark}\n${call('rename_source_column', `p_from => ${quoteText(from)}`, `p_to => ${quoteText(to)}`)}`,
+        `-- ${remark}\n${call('rename_source_column', { from: quoteText(from), to: quoteText(to) })}`,
     ),
-    ...(drift.retyped.length > 0 && current !== undefined
+    ...(isRetyped && current !== undefined
       ? [`-- Made anew below: a view in the way of a new type.\ndrop view ${current};\n`]
       : []),
-    ...drift.retyped.map(
+    ...update.retyped.map(
       ({ history: column, from, type }) =>
-        `-- Was ${commentText(from)}, which no longer holds what the source may say. Rewrites the table.\n${call('retype_history_column', `p_history_column => ${quoteText(column)}`, `p_type => ${quoteText(type)}`)}`,
+        `-- Was ${commentText(from)}, which no longer holds what the source may say. Rewrites the table.\n${call('retype_history_column', { history_column: quoteText(column), type: quoteText(type) })}`,
     ),
-    ...drift.returned.map(
+    ...update.returned.map(
       (source) =>
-        `-- Back at the source.\n${call('retire_source_column', `p_source_column => ${quoteText(source)}`, 'p_is_retired => false')}`,
+        `-- Back at the source.\n${call('retire_source_column', { source_column: quoteText(source), is_retired: 'false' })}`,
     ),
-    ...drift.added.map(
+    ...update.added.map(
       ({ source, history: column, role, type, comment, remark }) =>
         `${remark === undefined ? '' : `-- ${commentText(remark)}\n`}alter table ${history} add column ${quoted(column)} ${type};\n` +
         `comment on column ${history}.${quoted(column)} is ${quoteText(comment)};\n` +
-        call(
-          'add_dimension_column',
-          `p_source => ${quoteText(source)}`,
-          `p_history => ${quoteText(column)}`,
-          `p_role => ${quoteText(role)}`,
-        ),
+        call('add_dimension_column', { source: quoteText(source), history: quoteText(column), role: quoteText(role) }),
     ),
-    ...declared,
-    ...drift.retired.map(
+    // After new columns, which may be what marks deleted rows, and before those that go, which may be what did.
+    ...update.deletes.map(
+      (deletes) =>
+        `-- How deletes at the source are found from now on. What was deleted before is closed by: npx tidemark reconcile --repair\n${callText('declare_deletes', { dimension_name: quoteText(name), ...deletesArguments(deletes) })}`,
+    ),
+    ...update.retired.map(
       ({ source, history: column }) =>
-        `-- Gone at the source; history keeps what it has.\n${column === 'valid_from' ? '' : `alter table ${history} alter column ${quoted(column)} drop not null;\n`}${call('retire_source_column', `p_source_column => ${quoteText(source)}`)}`,
+        `-- Gone at the source; history keeps what it has.\n${column === 'valid_from' ? '' : `alter table ${history} alter column ${quoted(column)} drop not null;\n`}${call('retire_source_column', { source_column: quoteText(source) })}`,
     ),
-    ...(drift.ignored.length > 0
+    ...renderIgnored(name, update.ignored),
+    ...(current !== undefined && (update.added.length > 0 || isRetyped)
       ? [
-          `-- Columns of the source that are left out on purpose.\n${call('ignore_columns', `p_source_columns => array[${drift.ignored.map(quoteText).join(', ')}]`)}`,
-        ]
-      : []),
-    ...(current !== undefined && (drift.added.length > 0 || drift.retyped.length > 0)
-      ? [
-          `-- The view of current versions shows all columns.\ncreate or replace view ${current} as\nselect *\nfrom ${history}\nwhere is_current;\n${drift.retyped.length > 0 ? `\ncomment on view ${current} is 'The version in force of every row that exists.';\n` : ''}`,
+          `-- The view of current versions shows all columns.\ncreate or replace view ${current} as\nselect *\nfrom ${history}\nwhere is_current;\n${isRetyped ? `\ncomment on view ${current} is 'The version in force of every row that exists.';\n` : ''}`,
         ]
       : []),
   ];
@@ -277,7 +269,7 @@ interface RenameStep {
 }
 
 /** Renames one by one, each to a name that is free by then; of columns that have changed places one steps aside first. */
-function renameSteps(renamed: Drift['renamed']): RenameStep[] {
+function renameSteps(renamed: MappingUpdate['renamed']): RenameStep[] {
   const steps: RenameStep[] = [];
   let left = [...renamed];
   while (left.length > 0) {

@@ -127,7 +127,7 @@ describe('a column that is added at the source', () => {
   it('takes another name in history where that is said, or where its own is taken', async () => {
     await pipeline.source`alter table customers add column batch_id integer`;
     const proposed = await propose({ rename: new Map([['phone', 'telephone']]) });
-    expect(proposed?.drift.added.map(({ source, history }) => [source, history])).toEqual([
+    expect(proposed?.update.added.map(({ source, history }) => [source, history])).toEqual([
       ['phone', 'telephone'],
       ['Nick Name', 'Nick Name'],
       ['batch_id', 'source_batch_id'],
@@ -344,7 +344,7 @@ describe('a column that is dropped at the source', () => {
     expect(await flow()).toMatchObject([{ inserted_versions: 1 }]);
     expect((await versions('city'))[1]).toEqual({ customer_key: 1, city: 'Rome' });
     await pipeline.source`alter table customers add column city text`;
-    expect((await propose())?.drift).toMatchObject({ added: [], returned: ['city'] });
+    expect((await propose())?.update).toMatchObject({ added: [], returned: ['city'] });
     await follow();
     await touch(2, "city = 'Oslo'", 11);
     await flow();
@@ -391,7 +391,7 @@ describe('a column that gets another type at the source', () => {
     expect(await readdir(path.join(log, 'checkpoints'))).toEqual(before);
     const proposed = await propose({}, 'products');
     // 1.50 would print as 1.5000 there, and be another value: only text holds both as they were.
-    expect(proposed?.drift.retyped).toEqual([
+    expect(proposed?.update.retyped).toEqual([
       { history: 'unit_price', from: 'numeric(10,2)', type: 'text' },
       { history: 'stock', from: 'integer', type: 'bigint' },
     ]);

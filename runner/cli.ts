@@ -5,53 +5,39 @@ import type { Command } from './commands/command.js';
 import { EXIT, UsageError, describeError, sayToStderr } from './base/errors.js';
 
 /** Every command with what follows its name, and what it is for, in the order in which help shows them. */
-const COMMANDS: readonly (readonly [usage: string, describe: string])[] = [
-  ['db', 'start, stop and look at the embedded PostgreSQL servers'],
-  ['migrate [action]', 'Bring the warehouse to the present: migrations, functions, registered dimensions'],
-  ['demo', 'Make the demo source and replay a morning of orders, step by step, into history'],
-  ['simulate', 'Write demo traffic to the demo source: one round of ten changes, unless told otherwise'],
-  ['extract', 'Read what changed in the source since the watermark and write it to the change log'],
-  ['load', 'Apply the pending batches of the change log to history'],
-  ['rejected', 'List the changes that could not be applied and were set aside; dismiss one that history need not have'],
-  ['check [suite...]', 'Prove history and ledger by the assertions in sql/checks; exits 3 if one fails'],
-  [
-    'start',
+const COMMANDS: Readonly<Record<string, string>> = {
+  db: 'start, stop and look at the embedded PostgreSQL servers',
+  'migrate [action]': 'Bring the warehouse to the present: migrations, functions, registered dimensions',
+  demo: 'Make the demo source and replay a morning of orders, step by step, into history',
+  simulate: 'Write demo traffic to the demo source: one round of ten changes, unless told otherwise',
+  extract: 'Read what changed in the source since the watermark and write it to the change log',
+  load: 'Apply the pending batches of the change log to history',
+  rejected: 'List the changes that could not be applied and were set aside; dismiss one that history need not have',
+  'check [suite...]': 'Prove history and ledger by the assertions in sql/checks; exits 3 if one fails',
+  start:
     'Run extractor, loader and, where a table needs it, the reconciler in the background; start again what has died',
-  ],
-  ['stop', 'End the services that run in the background: each finishes what it has in hand'],
-  [
-    'restart',
+  stop: 'End the services that run in the background: each finishes what it has in hand',
+  restart:
     'Stop the services and start again what was running (extractor and loader if nothing was); extractors of shards run on',
-  ],
-  ['status', 'Show what runs, and for each table how far it is and what went wrong; changes nothing'],
-  ['logs [service...]', "Show the last lines of the services' logs, for people to read"],
-  [
-    'report',
+  status: 'Show what runs, and for each table how far it is and what went wrong; changes nothing',
+  'logs [service...]': "Show the last lines of the services' logs, for people to read",
+  report:
     "Write scd2_lineage_report_<time>.md: how much history, what changes most, and where a key's versions came from",
-  ],
-  [
-    'doctor',
+  doctor:
     'Look at the ground before a run: connections, rights, tables, clocks, disk; exits 1 if something must be mended',
-  ],
-  ['add <source>', 'Write the migration that registers a source table, from its catalog'],
-  ['table <action> [name]', 'List the registered tables; pause one, let it go on, or remove it'],
-  ['watermark', 'Show how far extraction has come, and let it go on from an earlier point'],
-  [
-    'reconcile',
+  'add <source>': 'Write the migration that registers a source table, from its catalog',
+  'table <action> [name]': 'List the registered tables; pause one, let it go on, or remove it',
+  watermark: 'Show how far extraction has come, and let it go on from an earlier point',
+  reconcile:
     'Compare the source with the current versions of history, and repair what differs; exits 3 if something does',
-  ],
-  [
-    'verify-log',
+  'verify-log':
     'Make history once more from the change log and compare it with the one there is; exits 3 if they differ',
-  ],
-  [
-    'rebuild',
+  rebuild:
     'Make a history from its change log again, and write what differs; versions that stay keep their surrogate key',
-  ],
-  ['prune', 'Remove what is older than its retention setting says: applied batches, absorbed changes, reports of runs'],
-  ['serve', 'Serve /metrics for Prometheus, /healthz and /readyz until interrupted'],
-  ['grants', 'Print the statements that make the least-privilege roles of source and warehouse, or run them'],
-];
+  prune: 'Remove what is older than its retention setting says: applied batches, absorbed changes, reports of runs',
+  serve: 'Serve /metrics for Prometheus, /healthz and /readyz until interrupted',
+  grants: 'Print the statements that make the least-privilege roles of source and warehouse, or run them',
+};
 
 let withStack = false;
 let isToldToEnd = false;
@@ -87,7 +73,9 @@ async function main(given: readonly string[]): Promise<void> {
   }
   // Only the command that is called is loaded: loading them all takes longer than many a command.
   const word = given.find((each) => !each.startsWith('-'));
-  const called = COMMANDS.map(([usage]) => nameOf(usage)).find((name) => name === word);
+  const called = Object.keys(COMMANDS)
+    .map(nameOf)
+    .find((name) => name === word);
   const { command } = (called === undefined ? {} : await import(`./commands/${called}.js`)) as { command?: Command };
   const { default: yargs } = await import('yargs');
   const door = yargs(given)
@@ -107,7 +95,7 @@ async function main(given: readonly string[]): Promise<void> {
       if (error !== undefined && error.name !== 'YError') throw error;
       throw wrongUsage(message ?? error?.message ?? 'wrong usage', called);
     });
-  for (const [usage, describe] of COMMANDS)
+  for (const [usage, describe] of Object.entries(COMMANDS))
     if (nameOf(usage) === called) door.command(usage, describe, command?.builder, command?.handler);
     else door.command(usage, describe);
   await door.parseAsync();

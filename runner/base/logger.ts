@@ -1,5 +1,6 @@
+import { createRequire } from 'node:module';
 import { pino, stdTimeFunctions, type Logger } from 'pino';
-import pretty from 'pino-pretty';
+import type pretty from 'pino-pretty';
 
 const LEVELS = { DEBUG: 'debug', INFO: 'info', WARNING: 'warn', ERROR: 'error' } as const;
 
@@ -16,7 +17,13 @@ export const prettyOptions = (isTerminal: boolean): pretty.PrettyOptions => ({
   singleLine: true,
 });
 
-let sink: LogSink = pretty({ ...prettyOptions(process.stderr.isTTY), destination: 2, sync: true });
+/** For people, to stderr. Loaded with the first line there is to say: most commands say none. */
+function openStderr(): LogSink {
+  const make = createRequire(import.meta.url)('pino-pretty') as typeof pretty;
+  return make({ ...prettyOptions(process.stderr.isTTY), destination: 2, sync: true });
+}
+
+let sink: LogSink | undefined;
 const context: Record<string, string> = {};
 
 /** Progress and logs, to stderr: stdout is for results. A service logs to its file instead. */
@@ -30,7 +37,7 @@ export const logger: Logger = pino(
   },
   {
     write: (line) => {
-      sink.write(line);
+      (sink ??= openStderr()).write(line);
     },
   },
 );

@@ -3,21 +3,11 @@ import type { Settings } from '../base/settings.js';
 import { withDatabase } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import {
-  alerts,
-  connectionKpis,
-  kpis,
-  resourceKpis,
-  type Alert,
-  type ConnectionKpis,
-  type Kpis,
-  type ResourceKpis,
-} from '../warehouse/indicators.js';
+import { alerts, connectionKpis, kpis, resourceKpis, type Alert, type Indicators } from '../warehouse/indicators.js';
 
 /** How long a database may take to answer before it counts as away, in seconds: less than a scrape may last. */
 const ANSWER_SECONDS = 4;
 
-type Value = string | number | null;
 type Labels = Readonly<Record<string, string>>;
 
 /** What the page of metrics says about the server itself: processor, memory, event loop. */
@@ -43,9 +33,9 @@ export async function renderMetrics(settings: Settings): Promise<string> {
   note('tidemark_up', 'Whether the database answers: 1 or 0.', { end: 'source' }, source === undefined ? 0 : 1);
   note('tidemark_up', '', { end: 'warehouse' }, found === undefined ? 0 : 1);
   if (found !== undefined) {
-    for (const row of found.kpis) if (row.dimension_name !== null) noteKpis(note, row.dimension_name, row);
+    noteTables(note, found.kpis);
     noteRuns(note, found.resources);
-    noteRow(note, OF_THE_SERVER, {}, found.connections);
+    for (const row of found.connections) noteRow(note, OF_THE_SERVER, {}, row);
     noteAlerts(note, found.alerts);
   }
   return `${await registry.metrics()}\n${await own.metrics()}`;
@@ -69,7 +59,7 @@ async function ask<T>(
 }
 
 /** Notes a sample; null is no sample, because 0 would be a claim. */
-type Note = (name: string, help: string, labels: Labels, value: Value) => void;
+type Note = (name: string, help: string, labels: Labels, value: string | number | null) => void;
 
 function writerInto(registry: Registry): Note {
   const gauges = new Map<string, Gauge>();
@@ -81,10 +71,10 @@ function writerInto(registry: Registry): Note {
   };
 }
 
-/** Metrics of a row of the warehouse: name, column, meaning. */
-type Columns<Row> = readonly (readonly [name: string, column: keyof Row, meaning: string])[];
+/** Metrics of a row of indicators: name, column, meaning. */
+type Columns = readonly (readonly [name: string, column: string, meaning: string])[];
 
-const OF_A_TABLE: Columns<Kpis> = [
+const OF_A_TABLE: Columns = [
   ['window_batches', 'batches', 'Batches applied in the window of tidemark.monitoring.'],
   ['window_changes', 'changes', 'Changes applied in the window.'],
   ['records_processed_per_second', 'records_processed_per_second', 'Changes applied for each second spent applying.'],
@@ -99,7 +89,7 @@ const OF_A_TABLE: Columns<Kpis> = [
   ['pending_batches', 'pending_batches', 'Batch files that wait to be applied.'],
 ];
 
-const OF_A_RUN: Columns<ResourceKpis> = [
+const OF_A_RUN: Columns = [
   ['run_cpu_utilization', 'cpu_utilization', 'Processor time of the last round for each second; 1 is one core.'],
   ['run_memory_bytes', 'memory_bytes', 'Resident memory.'],
   ['run_memory_utilization', 'memory_utilization', "Resident memory as a share of the machine's."],
@@ -109,7 +99,7 @@ const OF_A_RUN: Columns<ResourceKpis> = [
   ['change_log_disk_utilization', 'disk_utilization', 'Used share of the disk of the change log.'],
 ];
 
-const OF_THE_SERVER: Columns<ConnectionKpis> = [
+const OF_THE_SERVER: Columns = [
   ['warehouse_connections', 'connections', 'Sessions of the warehouse server.'],
   ['warehouse_connections_allowed', 'connections_allowed', 'As many as it allows.'],
   ['connection_pool_utilization', 'connection_pool_utilization', 'Sessions as a share of those allowed.'],
@@ -118,32 +108,35 @@ const OF_THE_SERVER: Columns<ConnectionKpis> = [
 const PROCESSING_TIME = 'How long batches of the window took to be applied.';
 const LATENCY = 'From the effective time of the newest change of a batch until the warehouse showed it.';
 
-function noteRow<Row>(note: Note, columns: Columns<Row>, labels: Labels, row: Row): void {
-  for (const [name, column, meaning] of columns) note(`tidemark_${name}`, meaning, labels, row[column] as Value);
+function noteRow(note: Note, columns: Columns, labels: Labels, row: Indicators): void {
+  for (const [name, column, meaning] of columns) note(`tidemark_${name}`, meaning, labels, row[column] ?? null);
 }
 
-function noteKpis(note: Note, table: string, row: Kpis): void {
-  noteRow(note, OF_A_TABLE, { table }, row);
-  for (const percentile of ['50', '95', '99'] as const) {
-    const labels = { table, percentile };
-    note(
-      'tidemark_batch_processing_time_seconds',
-      PROCESSING_TIME,
-      labels,
-      row[`batch_processing_time_p${percentile}`],
-    );
-    note('tidemark_end_to_end_latency_seconds', LATENCY, labels, row[`end_to_end_latency_p${percentile}`]);
+function noteTables(note: Note, rows: readonly Indicators[]): void {
+  for (const { dimension_name: table, ...row } of rows) {
+    if (typeof table !== 'string') continue;
+    noteRow(note, OF_A_TABLE, { table }, row);
+    for (const percentile of ['50', '95', '99'])
+      noteRow(
+        note,
+        [
+          ['batch_processing_time_seconds', `batch_processing_time_p${percentile}`, PROCESSING_TIME],
+          ['end_to_end_latency_seconds', `end_to_end_latency_p${percentile}`, LATENCY],
+        ],
+        { table, percentile },
+        row,
+      );
   }
 }
 
-function noteRuns(note: Note, runs: readonly ResourceKpis[]): void {
+function noteRuns(note: Note, runs: readonly Indicators[]): void {
   for (const pipeline of ['extract', 'load']) {
     const alive = runs.filter(({ pipeline_name }) => pipeline_name === pipeline).length;
     note('tidemark_runs', 'Runs that are alive.', { pipeline }, alive);
   }
-  for (const run of runs) {
-    const labels = { pipeline: run.pipeline_name, host: run.host ?? '', process: String(run.process_id ?? '') };
-    noteRow(note, OF_A_RUN, labels, run);
+  for (const { pipeline_name: pipeline, host, process_id: process, ...row } of runs) {
+    const labels = { pipeline: String(pipeline), host: String(host ?? ''), process: String(process ?? '') };
+    noteRow(note, OF_A_RUN, labels, row);
   }
 }
 

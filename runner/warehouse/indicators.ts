@@ -1,56 +1,20 @@
 import type { Database } from '../base/database.js';
 import { asJson, daysAgo, perform } from './call.js';
 
-/** The indicators of a dimension, or of all together where dimension_name is null: seconds, and shares from 0 to 1 (sql/views/kpis.sql). */
-export interface Kpis {
-  readonly dimension_name: string | null;
-  readonly batches: string;
-  readonly changes: string;
-  readonly records_processed_per_second: number | null;
-  readonly batch_processing_time_p50: number | null;
-  readonly batch_processing_time_p95: number | null;
-  readonly batch_processing_time_p99: number | null;
-  readonly end_to_end_latency_p50: number | null;
-  readonly end_to_end_latency_p95: number | null;
-  readonly end_to_end_latency_p99: number | null;
-  readonly watermark_lag_seconds: number | null;
-  readonly duplicate_rate: number | null;
-  readonly missing_change_rate: number | null;
-  readonly rejected_changes: string;
-  readonly pending_batches: string | null;
-}
+/** A row of a view of indicators, by its columns; the view says what they are. */
+export type Indicators = Readonly<Record<string, string | number | null>>;
 
-/** The indicators now, over the window the warehouse is set to. */
-export const kpis = async (warehouse: Database): Promise<Kpis[]> => warehouse<Kpis[]>`select * from tidemark.kpis`;
-
-export interface ResourceKpis {
-  readonly pipeline_name: string;
-  readonly run_id: string;
-  readonly host: string | null;
-  readonly process_id: number | null;
-  readonly cpu_utilization: number | null;
-  readonly memory_bytes: string | null;
-  readonly memory_utilization: number | null;
-  readonly disk_read_bytes_per_second: number | null;
-  readonly disk_written_bytes_per_second: number | null;
-  readonly disk_free_bytes: string | null;
-  readonly disk_utilization: number | null;
-}
+/** The indicators of each dimension, and of all together where dimension_name is null, over the window the warehouse is set to (sql/views/kpis.sql). */
+export const kpis = async (warehouse: Database): Promise<Indicators[]> =>
+  warehouse<Indicators[]>`select * from tidemark.kpis`;
 
 /** What each run that is alive uses of its machine. */
-export const resourceKpis = async (warehouse: Database): Promise<ResourceKpis[]> =>
-  warehouse<ResourceKpis[]>`select * from tidemark.resource_kpis`;
+export const resourceKpis = async (warehouse: Database): Promise<Indicators[]> =>
+  warehouse<Indicators[]>`select * from tidemark.resource_kpis`;
 
-export interface ConnectionKpis {
-  readonly connections: string;
-  readonly tidemark_connections: string;
-  readonly connections_allowed: number;
-  readonly connection_pool_utilization: number;
-}
-
-/** Sessions of the warehouse server. */
-export const connectionKpis = async (warehouse: Database): Promise<ConnectionKpis> =>
-  (await warehouse<[ConnectionKpis]>`select * from tidemark.connection_kpis`)[0];
+/** Sessions of the warehouse server: one row. */
+export const connectionKpis = async (warehouse: Database): Promise<Indicators[]> =>
+  warehouse<Indicators[]>`select * from tidemark.connection_kpis`;
 
 export interface Alert {
   readonly rule_name: string;

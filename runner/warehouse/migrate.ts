@@ -1,6 +1,5 @@
 import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { runner } from 'node-pg-migrate';
 import { PROJECT_ROOT, shownPath, type DatabaseSettings } from '../base/settings.js';
 import {
   explainDatabaseError,
@@ -78,6 +77,11 @@ export async function runMigrations(
 ): Promise<{ set: string; migration: string }[]> {
   const failures: string[] = [];
   await sqlFiles(folderOf(set));
+  // Not above: it is slow to load, and most of what asks where migrations stand runs none.
+  const { runner } = await import('node-pg-migrate');
+  const say = (line: string) => {
+    logger.debug(line);
+  };
   try {
     const done = await runner({
       databaseUrl: pgClientConfig(settings),
@@ -89,20 +93,7 @@ export async function runMigrations(
       singleTransaction: true,
       checkOrder: true,
       advisoryLockMode: 'wait',
-      logger: {
-        debug: (line) => {
-          logger.debug(line);
-        },
-        info: (line) => {
-          logger.debug(line);
-        },
-        warn: (line) => {
-          logger.debug(line);
-        },
-        error: (line) => {
-          failures.push(line);
-        },
-      },
+      logger: { debug: say, info: say, warn: say, error: (line) => void failures.push(line) },
     });
     return done.map((migration) => ({ set: set.name, migration: migration.name }));
   } catch (error) {

@@ -96,7 +96,7 @@ describe('the rooms of runner/', () => {
     ['runs the files of sql/checks', /'sql', *'checks'/, ['warehouse']],
     ['reads settings from the environment', /process\.env\b/, ['base', 'embedded']],
     ['knows the folders of the change log', /'(processed|checkpoints)'/, ['change-log']],
-    ['runs migrations', /from 'node-pg-migrate'/, ['warehouse']],
+    ['runs migrations', /'node-pg-migrate'/, ['warehouse']],
     ['opens connections', /import (?!type\b)[^;]*from '(postgres|pg)'/, ['base']],
     ['draws tables', /from 'cli-table3'/, ['base']],
   ])('of which one alone %s', (_, pattern, expected) => {

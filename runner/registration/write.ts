@@ -4,12 +4,6 @@ import { type CatalogTable, shownName } from '../source/catalog.js';
 import type { MappingUpdate } from './follow.js';
 import type { Deletes, RegisteredColumn, Registration } from './plan.js';
 
-/** A line of create table: the definition, and what a reader should know about it. */
-interface Line {
-  readonly sql: string;
-  readonly remark?: string | undefined;
-}
-
 /** A call of a function of schema tidemark, one argument a line; those that are undefined go without saying. */
 function callText(fn: string, given: Readonly<Record<string, string | undefined>>): string {
   const named = Object.entries(given).flatMap(([name, value]) =>
@@ -34,10 +28,6 @@ export const relationsOf = (name: string): { history: string; current: string; a
   current: `public.dim_${name}_current`,
   as_of: `public.dim_${name}_history_as_of`,
 });
-
-/** Columns with a type: all but the times, which become valid_from. */
-const stored = (columns: readonly RegisteredColumn[]) =>
-  columns.filter((column): column is RegisteredColumn & { type: string } => column.type !== undefined);
 
 /** The migration that registers a table: what a person would write, to be read, edited and committed. */
 export function renderRegistration(registration: Registration): string {
@@ -67,39 +57,48 @@ where d.dimension_name = ${quoteText(name)}
     and not exists (select from tidemark.batches as b where b.dimension_name = d.dimension_name);
 `;
 
+/** A column of a history: name, what it is, its comment, and what a reader of the migration should know about it. */
+type HistoryColumn = readonly [name: string, sql: string, comment: string, remark?: string | undefined];
+
+function historyColumns({ table, columns, time_type: time, options }: Registration): HistoryColumn[] {
+  const clock = time === 'timestamptz' ? '' : ` (${options.time_zone})`;
+  return [
+    ['surrogate_key', 'bigint generated always as identity', 'Identity of the version.'],
+    // The times have no type: they become valid_from.
+    ...columns.flatMap(({ history, type, role, comment, remark }): HistoryColumn[] => {
+      if (type === undefined) return [];
+      const sql = `${type}${role === 'business key' ? ' not null' : ''}`;
+      return [[quoteName(history, table.keywords), sql, comment, remark]];
+    }),
+    ['valid_from', `${time} not null`, `First moment at which this version was in force${clock}.`],
+    ['valid_to', time, `First moment at which it no longer was; null while it is${clock}.`],
+    ['is_current', 'boolean not null default true', 'True while the version is in force.'],
+    ['cdc_operation', 'varchar(10) not null', 'INSERT where a life begins, else UPDATE.'],
+    ['cdc_timestamp', `${time} not null`, 'Effective time of the change that opened the version, as the change said.'],
+    ['batch_id', 'varchar(100) not null', 'The batch of that change.'],
+    ['created_at', 'timestamp not null default current_timestamp', 'When the row was written (UTC).'],
+    ['updated_at', 'timestamp not null default current_timestamp', 'When the row was last changed (UTC).'],
+    ['captured_at', 'timestamptz not null', 'Instant of the source snapshot in which the change was read.'],
+    ['change_line', 'integer not null', 'Line of the change in its batch, from 1.'],
+  ];
+}
+
 function renderTable(registration: Registration): string {
   const { history } = relationsOf(registration.name);
   const prefix = history.replace('public.', '');
-  const { table, time_type: time } = registration;
   const key = keyList(registration);
-  const lines: Line[] = [
-    { sql: 'surrogate_key bigint generated always as identity' },
-    ...stored(registration.columns).map(({ history: column, type, role, remark }) => ({
-      sql: `${quoteName(column, table.keywords)} ${type}${role === 'business key' ? ' not null' : ''}`,
-      remark,
-    })),
-    { sql: `valid_from ${time} not null` },
-    { sql: `valid_to ${time}` },
-    { sql: 'is_current boolean not null default true' },
-    { sql: 'cdc_operation varchar(10) not null' },
-    { sql: `cdc_timestamp ${time} not null` },
-    { sql: 'batch_id varchar(100) not null' },
-    { sql: 'created_at timestamp not null default current_timestamp' },
-    { sql: 'updated_at timestamp not null default current_timestamp' },
-    { sql: 'captured_at timestamptz not null' },
-    { sql: 'change_line integer not null' },
-    { sql: `constraint ${fitName(prefix, '_pkey')} primary key (surrogate_key)` },
-    { sql: `constraint ${fitName(prefix, '_one_version_a_time')} unique (${key}, valid_from)` },
-    { sql: `constraint ${fitName(prefix, '_valid_from_precedes_valid_to')} check (valid_to > valid_from)` },
-    { sql: `constraint ${fitName(prefix, '_current_has_no_end')} check (is_current = (valid_to is null))` },
-  ];
+  const lines = [
+    ...historyColumns(registration).map(([name, sql, , remark]) => [`${name} ${sql}`, remark] as const),
+    [`constraint ${fitName(prefix, '_pkey')} primary key (surrogate_key)`] as const,
+    [`constraint ${fitName(prefix, '_one_version_a_time')} unique (${key}, valid_from)`] as const,
+    [`constraint ${fitName(prefix, '_valid_from_precedes_valid_to')} check (valid_to > valid_from)`] as const,
+    [`constraint ${fitName(prefix, '_current_has_no_end')} check (is_current = (valid_to is null))`] as const,
+  ].map(([sql, remark], place, all) => {
+    const comma = place === all.length - 1 ? '' : ',';
+    return `    ${sql}${comma}${remark === undefined ? '' : ` -- ${commentText(remark)}`}\n`;
+  });
   return (
-    `create table ${history} (\n${lines
-      .map(
-        ({ sql, remark }, place) =>
-          `    ${sql}${place === lines.length - 1 ? '' : ','}${remark === undefined ? '' : ` -- ${commentText(remark)}`}`,
-      )
-      .join('\n')}\n);\n\n` +
+    `create table ${history} (\n${lines.join('')});\n\n` +
     `create unique index ${fitName(prefix, '_one_current_version')} on ${history} (${key}) where is_current;\n`
   );
 }
@@ -111,34 +110,13 @@ const keyList = ({ columns, table }: Registration) =>
     .join(', ');
 
 function renderComments(registration: Registration): string {
-  const { table, columns } = registration;
+  const { table } = registration;
   const { history } = relationsOf(registration.name);
-  const clock = registration.time_type === 'timestamptz' ? '' : ` (${registration.options.time_zone})`;
-  const own: [string, string][] = [
-    ['valid_from', `First moment at which this version was in force${clock}.`],
-    ['valid_to', `First moment at which it no longer was; null while it is${clock}.`],
-    ['is_current', 'True while the version is in force.'],
-    ['cdc_operation', 'INSERT where a life begins, else UPDATE.'],
-    ['cdc_timestamp', 'Effective time of the change that opened the version, as the change said.'],
-    ['batch_id', 'The batch of that change.'],
-    ['created_at', 'When the row was written (UTC).'],
-    ['updated_at', 'When the row was last changed (UTC).'],
-    ['captured_at', 'Instant of the source snapshot in which the change was read.'],
-    ['change_line', 'Line of the change in its batch, from 1.'],
-  ];
-  const all: [string, string][] = [
-    ['surrogate_key', 'Identity of the version.'],
-    ...stored(columns).map(({ history: column, comment }): [string, string] => [
-      quoteName(column, table.keywords),
-      comment,
-    ]),
-    ...own,
-  ];
   const about = `Every version of every row of ${shownName(table)}: SCD type 2, written by tidemark.apply_batch only.`;
-  return (
-    `comment on table ${history} is ${quoteText(table.comment === null ? about : `${about} ${table.comment}`)};\n` +
-    all.map(([column, comment]) => `comment on column ${history}.${column} is ${quoteText(comment)};\n`).join('')
+  const onColumns = historyColumns(registration).map(
+    ([name, , comment]) => `comment on column ${history}.${name} is ${quoteText(comment)};\n`,
   );
+  return `comment on table ${history} is ${quoteText(table.comment === null ? about : `${about} ${table.comment}`)};\n${onColumns.join('')}`;
 }
 
 /** The current view and the as-of function. */

@@ -159,6 +159,7 @@ async function applyFunctions(warehouse: Database): Promise<number> {
     }
     for (const file of views) await applyFunctionFile(transaction, file);
     const names = await functionsMadeBy(files);
+    await compileDimensions(transaction);
     await assertNoOrphans(transaction, names);
     await transaction`
       select tidemark._comment_from_header(p.oid)
@@ -166,6 +167,14 @@ async function applyFunctions(warehouse: Database): Promise<number> {
       where p.pronamespace = 'tidemark'::regnamespace and p.prokind = 'f' and p.proname = any (${names})`;
   });
   return files.length;
+}
+
+/** Writes the history functions of every dimension, where they are not what they should be. One that cannot be compiled stops no other. */
+async function compileDimensions(transaction: Transaction): Promise<void> {
+  const faults = await transaction<{ dimension_name: string; fault: string }[]>`
+    select dimension_name, fault from tidemark._compile_dimensions()`;
+  for (const { dimension_name, fault } of faults)
+    logger.warn({ table: dimension_name }, `its history functions cannot be compiled: ${fault}`);
 }
 
 async function applyFunctionFile(transaction: Transaction, file: string): Promise<void> {
@@ -195,6 +204,10 @@ async function assertNoOrphans(transaction: Transaction, names: readonly string[
     select p.oid::regprocedure::text as signature
     from pg_catalog.pg_proc as p
     where p.pronamespace = 'tidemark'::regnamespace
+      and p.proname not in (
+        select tidemark._function_name(k.kind, d.dimension_name)
+        from tidemark.dimensions as d
+        cross join (values ('apply'), ('converge')) as k (kind))
       and (p.proname <> all (${names}) or exists (
         select from pg_catalog.pg_proc as q
         where q.pronamespace = p.pronamespace and q.proname = p.proname and q.oid > p.oid))

@@ -69,6 +69,27 @@ const VIOLATIONS: readonly Violation[] = [
     rows: [{ batch_id: 'b2', change_count: 3, places: '2' }],
   },
   {
+    check: 'every_history_function_is_what_its_mapping_says',
+    seed: 'alter table public.dim_orders_history add constraint quantity_is_positive check (quantity > 0)',
+    rows: [
+      { dimension_name: 'orders', function_name: 'apply_orders', fault: 'differs' },
+      { dimension_name: 'orders', function_name: 'converge_orders', fault: 'differs' },
+    ],
+  },
+  {
+    check: 'every_history_function_is_what_its_mapping_says',
+    seed: 'drop function tidemark.apply_orders',
+    rows: [{ dimension_name: 'orders', function_name: 'apply_orders', fault: 'is missing' }],
+  },
+  {
+    check: 'every_history_function_is_what_its_mapping_says',
+    seed: "update tidemark.dimensions set compiled_from = 'another' where dimension_name = 'orders'",
+    rows: [
+      { dimension_name: 'orders', function_name: 'apply_orders', fault: 'was compiled for another history table' },
+      { dimension_name: 'orders', function_name: 'converge_orders', fault: 'was compiled for another history table' },
+    ],
+  },
+  {
     check: 'every_version_has_its_batch',
     seed: "update public.dim_orders_history set batch_id = 'unknown' where batch_id = 'b5'",
     rows: [{ dimension_name: 'orders', business_key: '{"order_key" : 1}', batch_id: 'unknown', change_line: 1 }],

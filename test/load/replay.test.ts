@@ -10,6 +10,7 @@ import { simulate } from '../../runner/demo/simulate.js';
 import { noteRemovedFiles } from '../../runner/warehouse/retention.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, createWarehouseDatabase, type TestPipeline } from '../support/databases.js';
+import { compile } from '../support/batches.js';
 import { owning } from '../support/roles.js';
 import { loadTables } from '../../runner/load/tables.js';
 import { rebuildTables, verifyTables } from '../../runner/load/replay.js';
@@ -211,6 +212,7 @@ describe('verify-log', () => {
 
   it('replays rejected changes into the same place', async () => {
     await pipeline.warehouse`alter table dim_customers_history add constraint no_zoe check (full_name <> 'Zoe')`;
+    await compile(pipeline.warehouse, 'customers');
     await pipeline.source`insert into customers (id, full_name, email) values (900, 'Zoe', 'z@x'), (901, 'Yan', 'y@x')`;
     await extractTables({ settings: pipeline.settings, tables: ['customers'] });
     expect(await loadTables({ settings: pipeline.settings, tables: ['customers'] })).toMatchObject([

@@ -4,6 +4,7 @@ import { afterAll, expect, test } from 'vitest';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { formatTable } from '../../runner/base/text-table.js';
 import { PROPERTIES, TABLES, registerTables, tryProperty, type Subject } from '../support/properties.js';
+import { compile } from '../support/batches.js';
 import { createWarehouseDatabase } from '../support/databases.js';
 import { MUTATIONS, type Mutation } from './mutations.js';
 
@@ -33,17 +34,24 @@ async function withSubjects<T>(
   const { sql, settings, drop } = await createWarehouseDatabase();
   try {
     await registerTables(sql);
-    if (mutation !== undefined) await sql.unsafe(await mutated(mutation));
+    if (mutation !== undefined) {
+      await sql.unsafe(await mutated(mutation));
+      for (const { table } of TABLES) await compile(sql, table);
+    }
     return await work(TABLES.map((table) => ({ sql, settings, ...table })));
   } finally {
     await drop();
   }
 }
 
-async function mutated({ file, edits }: Mutation): Promise<string> {
-  const functions = path.join(PROJECT_ROOT, 'sql', 'functions');
-  const found = (await readdir(functions, { recursive: true })).find((name) => path.basename(name) === `${file}.sql`);
-  let text = await readFile(path.join(functions, found ?? `${file}.sql`), 'utf8');
+/** The definition of a function, broken. */
+async function mutated({ name, edits }: Mutation): Promise<string> {
+  const folder = path.join(PROJECT_ROOT, 'sql', 'functions');
+  const files = (await readdir(folder, { recursive: true })).filter((file) => file.endsWith('.sql'));
+  const texts = await Promise.all(files.map((file) => readFile(path.join(folder, file), 'utf8')));
+  let [text = ''] = texts
+    .flatMap((all) => all.split(/^(?=create or replace )/m))
+    .filter((definition) => definition.startsWith(`create or replace function tidemark.${name}(`));
   for (const [from, to] of edits) {
     expect(text, `what is to be broken must be there: ${from}`).toContain(from);
     text = text.replaceAll(from, to);
@@ -65,7 +73,7 @@ test.each(MUTATIONS.map((mutation) => [mutation.rule, mutation] as const))(
   (rule, mutation) =>
     withSubjects(mutation, async (subjects) => {
       const broken = await firstBroken(subjects);
-      report.push([rule, mutation.file, broken?.order ?? '-', broken?.property ?? 'NONE: it lives']);
+      report.push([rule, mutation.name, broken?.order ?? '-', broken?.property ?? 'NONE: it lives']);
       process.stderr.write(`${broken === undefined ? 'lives' : 'noticed'}: ${rule}\n`);
       expect(broken).toBeDefined();
     }),

@@ -1,42 +1,39 @@
-/** Ways to break one rule of section 5: in a function file, `from` is replaced by `to`, wherever it stands. */
+/** Ways to break one rule of histories: in a function, `from` is replaced by `to`, wherever it stands. Those that write history functions are among them. */
 export interface Mutation {
   readonly rule: string;
-  readonly file: string;
+  readonly name: string;
   readonly edits: readonly (readonly [from: string, to: string])[];
 }
 
-const mutation = (rule: string, file: string, ...edits: Mutation['edits']): Mutation => ({ rule, file, edits });
+const mutation = (rule: string, name: string, ...edits: Mutation['edits']): Mutation => ({ rule, name, edits });
 
 export const MUTATIONS: readonly Mutation[] = [
-  mutation('capture order: by extracted_at', '_slice_template', [
-    'order by c.order_time, c.captured_at,',
-    'order by c.captured_at desc,',
+  mutation('capture order: by extracted_at', '_converge_body', [
+    'c._captured_at, c._sequence nulls',
+    'c._captured_at desc, c._sequence nulls',
   ]),
-  mutation('capture order: then by sequence', '_slice_template', ['c.sequence nulls last, ', '']),
-  mutation('capture order: a batch without sequence comes after those of the chain', '_slice_template', [
-    'c.sequence nulls last',
-    'c.sequence nulls first',
+  mutation('capture order: then by sequence', '_converge_body', ['c._sequence nulls last, ', '']),
+  mutation('capture order: a batch without sequence comes after those of the chain', '_converge_body', [
+    'c._sequence nulls last',
+    'c._sequence nulls first',
   ]),
-  mutation('capture order: then by batch_id', '_slice_template', ['c.batch_id collate "C", c.shard', 'c.shard']),
-  mutation('capture order: then by line', '_slice_template', [
-    'collate "C", c.change_line',
-    'collate "C", -c.change_line',
-  ]),
-  mutation('capture order: lines, in one pass', '_apply_statement', [
-    'order by c.captured_at, c.change_line)\n',
-    'order by c.captured_at, -c.change_line)\n',
+  mutation('capture order: then by batch_id', '_converge_body', ['c._batch_id collate "C", c._shard', 'c._shard']),
+  mutation('capture order: then by line', '_converge_body', ['collate "C", c._line', 'collate "C", -c._line']),
+  mutation('capture order: lines, in one pass', '_apply_body', [
+    'order by c._captured_at, c._line)\n    ),',
+    'order by c._captured_at, -c._line)\n    ),',
   ]),
   mutation('equal is absorbed', '_fold_step', ['v_is_equal := p_content = p_state.content;', 'v_is_equal := false;']),
-  mutation('equal is absorbed, in one pass', '_apply_statement', ['else c.in_force and c.is_equal', 'else false']),
-  mutation('equal to the change before is absorbed, in one pass', '_apply_statement', [
-    'else c.equals_previous end',
+  mutation('equal is absorbed, in one pass', '_apply_body', ['else c._in_force and c._is_equal', 'else false']),
+  mutation('equal to the change before is absorbed, in one pass', '_apply_body', [
+    'else c._equals_before end',
     'else false end',
   ]),
-  mutation('a change that stands alone in its batch meets the stored version', '_statement_fragments', [
-    "' and ' order by e.ordinal)\n            filter (where e.is_tracked), 'true'",
-    "' or ' order by e.ordinal)\n            filter (where e.is_tracked), 'true'",
+  mutation('a change that stands alone in its batch meets the stored version', '_apply_body', [
+    '{equals_stored: and}',
+    '({equals_stored: or})',
   ]),
-  mutation('keys with several changes are told from those with one', '_apply_statement', [
+  mutation('keys with several changes are told from those with one', '_apply_body', [
     'having count(*) > 1',
     'having count(*) > 2',
   ]),
@@ -48,26 +45,23 @@ export const MUTATIONS: readonly Mutation[] = [
     'v_is_equal := p_content = p_state.content;',
     'v_is_equal := p_content[1] is not distinct from p_state.content[1];',
   ]),
-  mutation('untracked columns take the last value', '_converge_fragments', [
-    "case when e.is_untracked then 'desc' else 'asc' end",
-    "'asc'",
+  mutation('untracked columns take the last value', '_last_known_step', [
+    'select case',
+    'select case when p_state is not null then p_state',
   ]),
-  mutation('untracked columns take the last value, in one pass', '_untracked_fragments', [
-    ', last_value(c.%s)',
-    ', first_value(c.%s)',
+  mutation('untracked columns take the last value, in one pass', '_column_lists', [
+    "'last_value(c.%s)",
+    "'first_value(c.%s)",
   ]),
-  mutation('untracked columns of the stored version are overwritten, in one pass', '_untracked_fragments', [
-    "format('row(%s) is distinct from row(%s)', v_parts ->> 'shown_as_text', v_parts ->> 'stored_as_text')",
-    "'false'",
+  mutation('untracked columns of the stored version are overwritten, in one pass', '_apply_body', [
+    '({overwrites_stored: or})',
+    'false',
   ]),
-  mutation('first values are kept aside', '_converge_statement', [
-    "where c.verdict = 'opened' and not c.has_first_values and ({is_overwritten})",
+  mutation('first values are kept aside', '_converge_body', [
+    "where c._verdict = 'opened' and not c._has_first_values and ({overwrites_own: or})",
     'where false',
   ]),
-  mutation('first values are kept aside, in one pass', '_untracked_fragments', [
-    '    on conflict do nothing\n',
-    '    limit 0\n',
-  ]),
+  mutation('first values are kept aside, in one pass', '_apply_body', [' on conflict do nothing\n', ' limit 0\n']),
   mutation('a column that a change does not have equals anything', '_fold_step', [
     ' or not coalesce(new.is_known, true)\n',
     '\n',
@@ -80,18 +74,19 @@ export const MUTATIONS: readonly Mutation[] = [
     '            if p_state.is_known is not null then',
     '            if false then',
   ]),
-  mutation('a version without a column shows the value it took', '_converge_fragments', [
-    'b.key_values, e.is_known,',
-    "b.key_values, 'true',",
+  mutation('a version without a column shows the value it took', '_column_lists', [
+    "'case when %1$L = any (c.%2$sfills) then",
+    "'case when false and %1$L = any (c.%2$sfills) then",
   ]),
-  mutation('a version without a column is recognised in a batch that comes in order', '_meets_incomplete_version', [
-    'where not b.columns @> $2',
+  mutation('an untracked column shows what the last change said that had it', '_column_lists', [
+    'and (%3$s) is not true',
+    'and (true or (%3$s) is not true)',
+  ]),
+  mutation('a version without a column is recognised in a batch that comes in order', '_apply_body', [
+    'where not b.columns @> {apply}.p_missing',
     'where false',
   ]),
-  mutation('a batch without a column is recognised', '_fold_changes', [
-    'and c.source_column <> all (p_batch.columns)',
-    'and false',
-  ]),
+  mutation('a batch without a column is recognised', '_fold_changes', [' and v_dimension.is_complete then', ' then']),
   mutation('an effective time is no time if it is infinite', '_takes_effect', [
     'when isfinite(p_effective)\n        and',
     'when',
@@ -113,7 +108,7 @@ export const MUTATIONS: readonly Mutation[] = [
     ' or (p_effective = p_before and not p_in_force)',
     '',
   ]),
-  mutation('a life never begins before the end of the one before', '_apply_statement', [
+  mutation('a life never begins before the end of the one before', '_apply_body', [
     'coalesce(h.valid_to, h.valid_from){at_utc}',
     'h.valid_from{at_utc}',
   ]),
@@ -121,78 +116,80 @@ export const MUTATIONS: readonly Mutation[] = [
     '            v_next.in_force := false;\n        else',
     '        else',
   ]),
-  mutation('DELETE with none in force is absorbed', '_apply_statement', [
-    "when 'DELETE' then not c.in_force",
+  mutation('DELETE with none in force is absorbed', '_apply_body', [
+    "when 'DELETE' then not c._in_force",
     "when 'DELETE' then false",
   ]),
-  mutation('an absorbed DELETE is remembered', '_slice_template', [
-    'and {absorbed_since}',
-    "and {absorbed_since} and a.reason <> 'nothing to delete'",
+  mutation('an absorbed DELETE is remembered', '_converge_body', [
+    'a.business_key = c._business_key',
+    "a.business_key = c._business_key and a.reason <> 'nothing to delete'",
   ]),
-  mutation('an absorbed repeat is remembered', '_slice_template', [
-    'and {absorbed_since}',
-    "and {absorbed_since} and a.reason <> 'unchanged'",
+  mutation('an absorbed repeat is remembered', '_converge_body', [
+    'a.business_key = c._business_key',
+    "a.business_key = c._business_key and a.reason <> 'unchanged'",
   ]),
-  mutation('an absorbed change that opens a version is in one place', '_converge_statement', [
-    "    using outcome as c\n    where c.origin = 'absorbed' and c.verdict = 'opened'",
-    "    using outcome as c\n    where c.origin = 'absorbed' and false",
+  mutation('an absorbed change that opens a version is in one place', '_converge_body', [
+    "where c._origin = 'absorbed' and c._verdict = 'opened'",
+    "where c._origin = 'absorbed' and false",
   ]),
-  mutation('absorbed changes are judged again', '_converge_statement', [
-    "    where c.origin = 'absorbed' and c.verdict <> 'opened'\n",
-    '    where false\n',
+  mutation('absorbed changes are judged again', '_converge_body', [
+    "where c._origin = 'absorbed' and c._verdict <> 'opened'\n",
+    'where false\n',
   ]),
-  mutation('a version that opens no more is absorbed', '_converge_statement', [
-    "where l.origin <> 'absorbed' and l.verdict <> 'opened'",
-    "where l.origin = 'new' and l.verdict <> 'opened'",
+  mutation('a version that opens no more is absorbed', '_converge_body', [
+    "where c._origin <> 'absorbed' and c._verdict <> 'opened'",
+    "where c._origin = 'new' and c._verdict <> 'opened'",
   ]),
   mutation('a life begins with INSERT', '_fold_step', ['true, not v_in_force, p_content', 'true, false, p_content']),
-  mutation('a life begins with INSERT, in one pass', '_apply_statement', [
-    "case when c.in_force then 'UPDATE' else 'INSERT' end",
+  mutation('a life begins with INSERT, in one pass', '_apply_body', [
+    "case when c._in_force then 'UPDATE' else 'INSERT' end",
     "'UPDATE'",
   ]),
-  mutation('all changes of a key in a batch become versions', '_apply_statement', [
-    'lead(c.takes_effect) over by_key as ends',
-    'null::timestamptz as ends',
+  mutation('all changes of a key in a batch become versions', '_apply_body', [
+    'lead(c._takes_effect) over by_key as _ends',
+    'null::timestamptz as _ends',
   ]),
-  mutation('effective_time: that is the order', '_converge_fragments', [
-    "case when b.is_by_time then b.own_time else 'c.captured_at' end",
-    "'c.captured_at'",
+  mutation('effective_time: that is the order', '_converge_body', [
+    'order by c._own_time, c._captured_at',
+    'order by c._captured_at',
   ]),
-  mutation('effective_time: a time that cannot be right is that of its capture', '_converge_fragments', [
-    "'case when isfinite(c.cdc_timestamp) and c.cdc_timestamp <= c.captured then c.cdc_timestamp else c.captured end'",
-    "'c.cdc_timestamp'",
+  mutation('effective_time: a time that cannot be right is that of its capture', '_column_lists', [
+    "'case when isfinite(c.%1$seffective) and c.%1$seffective <= %2$s then c.%1$seffective else %2$s end'",
+    "'c.%1$seffective'",
   ]),
-  mutation('effective_time: of several at one time the last captured counts', '_converge_fragments', [
-    "format('lead(c.order_time)",
-    "format('lag(c.order_time)",
+  mutation('effective_time: of several at one time the last captured counts', '_converge_body', [
+    'lead(c._own_time)',
+    'lag(c._own_time)',
   ]),
-  mutation('effective_time: the others are superseded', '_converge_fragments', [
-    '        when b.is_by_time\n            then format(',
-    '        when false\n            then format(',
+  mutation('effective_time: the others are superseded', '_converge_body', [
+    'is not distinct from c._own_time as',
+    'is not distinct from c._own_time and false as',
   ]),
   mutation('effective_time: no batch is in order by its capture', '_fold_changes', [
-    "and d.change_order = 'capture' ",
+    " and v_dimension.change_order = 'capture'",
     '',
   ]),
   mutation('a late batch is recognised', '_in_order_since', [
     'select coalesce(max(',
     "select coalesce('-infinity', max(",
   ]),
-  mutation('a late change of a batch that is not late is recognised', '_apply_statement', [
-    '    where not exists (select from change as e where e.captured_at < $7)\n',
-    '',
+  mutation(
+    'a late change of a batch that is not late is recognised',
+    '_apply_body',
+    ['        where not exists (select from change as e where e._captured_at < {apply}.p_in_order_since)\n', ''],
+    ['    having coalesce(min(c._captured_at) >= {apply}.p_in_order_since, true);', ';'],
+  ),
+  mutation('a change has its own capture time, in one pass', '_apply_body', [
+    'coalesce(c._extracted_at::timestamptz, p_batch.extracted_at)',
+    'coalesce(p_batch.extracted_at, c._extracted_at::timestamptz)',
   ]),
-  mutation('a change has its own capture time, in one pass', '_apply_statement', [
-    'coalesce(c.extracted_at::timestamptz, $5)',
-    'coalesce($5, c.extracted_at::timestamptz)',
+  mutation('a change has its own capture time', '_converge_body', [
+    'coalesce(c._extracted_at::timestamptz, p_batch.extracted_at)',
+    'coalesce(p_batch.extracted_at, c._extracted_at::timestamptz)',
   ]),
-  mutation('a change has its own capture time', '_slice_template', [
-    'coalesce(c.extracted_at::timestamptz, $5)',
-    'coalesce($5, c.extracted_at::timestamptz)',
-  ]),
-  mutation('capture order: lines that do not rise are sorted, in one pass', '_apply_statement', [
-    'order by c.captured_at, c.change_line)\n',
-    'order by c.change_line)\n',
+  mutation('capture order: lines that do not rise are sorted, in one pass', '_apply_body', [
+    'order by c._captured_at, c._line)\n    ),',
+    'order by c._line)\n    ),',
   ]),
   mutation('the ledger knows the latest capture time of a batch', 'apply_batch_parts', [
     'coalesce(v_result.greatest_captured_at, v_batch.extracted_at)',
@@ -210,39 +207,37 @@ export const MUTATIONS: readonly Mutation[] = [
     '_shard_layout(s.shard) <> tidemark',
     '_shard_layout(s.shard) = tidemark',
   ]),
-  mutation('a version knows the batch of its shard', '_slice_template', [
+  mutation('a version knows the batch of its shard', '_converge_body', [
     'b.batch_id = h.batch_id::text',
     'b.batch_id >= h.batch_id::text',
   ]),
-  mutation('a slice begins before all that a batch may precede', '_converge_fragments', [
-    "else 'h.captured_at < c.earliest' end",
-    "else 'h.captured_at <= c.earliest' end",
+  mutation('a slice begins before all that a batch may precede', '_converge_body', [
+    'h.captured_at < c._earliest',
+    'h.captured_at <= c._earliest',
   ]),
-  mutation('a slice begins with a version as it is stored', '_slice_template', [
-    'case when c.is_anchor then c.stored_from end',
+  mutation('a slice begins with a version as it is stored', '_converge_body', [
+    'case when c._is_anchor then c._stored_from end',
     'null',
   ]),
-  mutation('versions that move do not meet', '_converge_statement', [
-    '    where (c.is_moved or c.is_shortened) and',
-    '    where c.is_shortened and',
+  mutation('versions that move do not meet', '_converge_body', [
+    'where (c._is_moved or c._is_shortened) and',
+    'where c._is_shortened and',
   ]),
   mutation(
     'a version that survives keeps its surrogate key',
-    '_converge_statement',
+    '_converge_body',
+    ['c._version_operation, c._is_followed\n', 'c._version_operation, c._is_followed, c._is_anchor\n'],
+    ["where c._origin = 'version' and c._verdict <> 'opened'\n", "where c._origin = 'version' and not c._is_anchor\n"],
+    ["where c._origin = 'version' and c._verdict = 'opened'\n", "where c._origin = 'version' and c._is_anchor\n"],
     [
-      "where c.origin = 'version' and c.verdict <> 'opened' and {key",
-      "where c.origin = 'version' and not c.is_anchor and {key",
+      "where c._origin <> 'version' and c._verdict = 'opened'\n",
+      "where (c._origin <> 'version' or not c._is_anchor) and c._verdict = 'opened'\n",
     ],
-    ["where c.origin = 'version' and c.verdict = 'opened'\n", "where c.origin = 'version' and c.is_anchor\n"],
+    ["and (c._verdict <> 'opened' or not ({overwrites_own: or}))", 'and not c._is_anchor'],
+    ['coalesce(c._surrogate_key, o._surrogate_key)', 'coalesce(o._surrogate_key, c._surrogate_key)'],
     [
-      "where c.origin <> 'version' and c.verdict = 'opened'\n",
-      "where (c.origin <> 'version' or not c.is_anchor) and c.verdict = 'opened'\n",
-    ],
-    ["and (c.verdict <> 'opened' or not ({is_overwritten}))", 'and not c.is_anchor'],
-    ['coalesce(c.surrogate_key, o.surrogate_key)', 'coalesce(o.surrogate_key, c.surrogate_key)'],
-    [
-      'and not c.has_first_values and ({is_overwritten})',
-      'and not (c.is_anchor and c.has_first_values) and ({is_overwritten})',
+      'and not c._has_first_values and ({overwrites_own: or})',
+      'and not (c._is_anchor and c._has_first_values) and ({overwrites_own: or})',
     ],
   ),
   mutation('a batch is applied once', '_is_already_applied', ['        return true;\n', '        return false;\n']),
@@ -251,13 +246,13 @@ export const MUTATIONS: readonly Mutation[] = [
     '        perform 1;\n',
   ]),
   mutation('a bad change stops no other', '_apply_changes', ['if v_split.bad is null then', 'if true then']),
-  mutation('whether a change is good does not depend on what it meets', '_standing_condition', [
-    "    '(%s or %s)',",
-    "    '(false and (%s or %s))',",
+  mutation('whether a change is good does not depend on what it meets', '_column_lists', [
+    "'cannot_stand', s.items",
+    "'cannot_stand', '[]'::jsonb",
   ]),
-  mutation('a rejected change keeps its line', '_slice_template', [
-    'coalesce(($6::integer[])[c.change_line], c.change_line::integer)',
-    'c.change_line::integer',
+  mutation('a rejected change keeps its line', '_converge_body', [
+    'coalesce({converge}.p_lines[c._line], c._line::integer)',
+    'c._line::integer',
   ]),
   mutation('a rejected change takes its right place', 'retry_rejected', [
     "v_changes, v_lines, 'infinity')",

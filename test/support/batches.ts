@@ -73,6 +73,11 @@ export async function apply(sql: Database | Transaction, document: string): Prom
   return result;
 }
 
+/** Writes the history functions anew, after a history was altered by hand. */
+export async function compile(sql: Database | Transaction, dimension = 'orders'): Promise<void> {
+  await sql`select tidemark.compile_dimension(${dimension})`;
+}
+
 /** The counts of a batch that was applied, those that are not given being 0. */
 export const applied = (counts: Partial<Record<keyof ApplyResult, number>> = {}): Record<string, unknown> => ({
   inserted_versions: '0',

@@ -27,6 +27,8 @@ export interface DimensionOptions {
   readonly timeType?: 'timestamp' | 'timestamptz';
   readonly changeOrder?: 'capture' | 'effective_time';
   readonly noOverlap?: boolean;
+  /** The history table, as SQL names it; made of the dimension's name by default. */
+  readonly history?: string;
 }
 
 /** Makes a history table for the columns and registers the dimension, as a migration would. */
@@ -42,7 +44,7 @@ export async function registerDimension(
   const keys = stored
     .filter(({ role }) => role === 'business key')
     .map((column) => quote(column.history ?? column.source));
-  const history = `public.dim_${name}_history`;
+  const history = options.history ?? `public.dim_${name}_history`;
   await warehouse.unsafe(`
     create table ${history} (
       surrogate_key bigint generated always as identity primary key,

@@ -6,7 +6,7 @@ import { runChecks } from '../../runner/warehouse/checks.js';
 import { PROJECT_ROOT, type DatabaseSettings } from '../../runner/base/settings.js';
 import { connect, type Database, type Transaction } from '../../runner/base/database.js';
 import { registerDimension, type TestColumn } from './dimensions.js';
-import { apply, empty, rolledBack } from './batches.js';
+import { apply, compile, empty, rolledBack } from './batches.js';
 import type { ChangeOrder } from './oracle.js';
 import {
   BAD,
@@ -119,11 +119,13 @@ async function forgetsRejections({ sql, table, order }: Subject, scenario: Scena
     await transaction.unsafe(
       `alter table public.dim_${table}_history add constraint nothing_bad check (a is distinct from '${BAD}')`,
     );
+    await compile(transaction, table);
     await load(transaction, scenario, table);
     expect(await storedOf(transaction, table)).toEqual(
       expectedOf(scenario, order, ({ operation, tracked }) => operation === 'DELETE' || tracked.a !== BAD),
     );
     await transaction.unsafe(`alter table public.dim_${table}_history drop constraint nothing_bad`);
+    await compile(transaction, table);
     await transaction`select * from tidemark.retry_rejected(p_dimension_name => ${table})`;
     expect(await storedOf(transaction, table)).toEqual(expectedOf(scenario, order));
     expect(await transaction`select * from tidemark.rejected_changes`).toEqual([]);
@@ -140,6 +142,7 @@ async function missesNothingPruned({ sql, table, order }: Subject, scenario: Sce
     await transaction.unsafe(
       `alter table public.dim_${table}_history add constraint nothing_bad check (a is distinct from '${BAD}')`,
     );
+    await compile(transaction, table);
     const documents = chainedDocumentsOf(scenario, table);
     const refused = new Set<string>();
     let pruned = 0;
@@ -172,6 +175,7 @@ async function missesNothingPruned({ sql, table, order }: Subject, scenario: Sce
       await prune();
     }
     await transaction.unsafe(`alter table public.dim_${table}_history drop constraint nothing_bad`);
+    await compile(transaction, table);
     await transaction`select * from tidemark.retry_rejected(p_dimension_name => ${table})`;
     await prune();
     const [stored, expected] = [

@@ -17,7 +17,7 @@ declare
 begin
     for v_view in select t.view_name, t.template from tidemark._version_templates() as t loop
         select string_agg(
-            tidemark._fill_template(v_view.template, tidemark._version_fragments(d.dimension_name)), ' union all ' order by d.dimension_name
+            tidemark._laid_out(v_view.template, tidemark._version_parts(d.dimension_name)), ' union all ' order by d.dimension_name
         )
         into v_arms
         from tidemark.dimensions as d;
@@ -48,7 +48,7 @@ language sql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
--- The arm of one dimension in each view that tidemark._create_versions_view makes, with the fragments of tidemark._version_fragments.
+-- The arm of one dimension in each view that tidemark._create_versions_view makes, with the parts of tidemark._version_parts.
 -- Columns are renamed inside, so that no column of a history can be mistaken for one that is added.
 values
 (
@@ -107,17 +107,17 @@ values
 );
 $$;
 
-create or replace function tidemark._version_fragments(
+create or replace function tidemark._version_parts(
     p_dimension_name text
 )
-returns json
+returns jsonb
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- What differs from dimension to dimension in the templates of tidemark._version_templates, by the name it has there.
 -- Tracked columns are compared as tidemark._column_expressions says: where they are equal, PostgreSQL prints the same text.
-select json_build_object(
+select jsonb_build_object(
     'dimension', quote_literal(p_dimension_name),
     'history', max(d.history_relation::text),
     'at_utc', max(case when f.atttypid = 'timestamp'::regtype then ' at time zone ''UTC''' else '' end),
@@ -125,17 +125,19 @@ select json_build_object(
         format('%L, %s', e.history_column, tidemark._key_member(a.atttypid, format('h.%I', e.history_column))), ', ' order by e.ordinal
     ) filter (where e.column_role = 'business key'),
     'key_pairs', string_agg(
-        format('%L, %s', e.history_column, tidemark._key_member(a.atttypid, 'v.' || e.value_name)), ', ' order by e.ordinal
+        format('%L, %s', e.history_column, tidemark._key_member(a.atttypid, format('v.value_%s', e.ordinal))), ', ' order by e.ordinal
     ) filter (where e.column_role = 'business key'),
-    'keys', string_agg(format('h.%I as %s', e.history_column, e.value_name), ', ' order by e.ordinal)
+    'keys', string_agg(format('h.%I as value_%s', e.history_column, e.ordinal), ', ' order by e.ordinal)
         filter (where e.column_role = 'business key'),
     'key_columns', string_agg(format('h.%I', e.history_column), ', ' order by e.ordinal) filter (where e.column_role = 'business key'),
     'tracked_columns', coalesce(
         string_agg(format('h.%I', e.history_column), ', ' order by e.ordinal) filter (where e.column_role = 'tracked'), ''
     ),
-    'compared_names', coalesce(string_agg('v.' || e.value_name, ', ' order by e.ordinal) filter (where e.column_role = 'tracked'), ''),
+    'compared_names', coalesce(
+        string_agg(format('v.value_%s', e.ordinal), ', ' order by e.ordinal) filter (where e.column_role = 'tracked'), ''
+    ),
     'compared_values', coalesce(
-        string_agg(format(', %s as %s', e.compare_history, e.value_name), '' order by e.ordinal)
+        string_agg(format(', %s as value_%s', e.compare_history, e.ordinal), '' order by e.ordinal)
             filter (where e.column_role = 'tracked'), ''
     ),
     'previous_values', coalesce(
@@ -143,7 +145,7 @@ select json_build_object(
             filter (where e.column_role = 'tracked'), ''
     ),
     'equals_previous', 'v.previous_surrogate_key is not null' || coalesce(
-        string_agg(format(' and v.%s is not distinct from v.previous_%s', e.value_name, e.ordinal), '' order by e.ordinal)
+        string_agg(format(' and v.value_%1$s is not distinct from v.previous_%1$s', e.ordinal), '' order by e.ordinal)
             filter (where e.column_role = 'tracked'), ''
     )
 )

@@ -42,6 +42,7 @@ begin
     where c.dimension_name = p_dimension_name;
 
     perform tidemark._assert_dimension_fits(p_dimension_name);
+    perform tidemark.compile_dimension(p_dimension_name);
     perform tidemark._create_versions_view();
 end;
 $$;

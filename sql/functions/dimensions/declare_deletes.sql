@@ -53,5 +53,6 @@ begin
     update tidemark.dimensions as d
     set deletes = p_deletes, deleted_column = p_deleted_column, deleted_values = p_deleted_values
     where d.dimension_name = p_dimension_name;
+    perform tidemark.compile_dimension(p_dimension_name);
 end;
 $$;

@@ -30,5 +30,6 @@ begin
     select distinct p_dimension_name, c.name
     from unnest(p_source_columns) as c (name)
     on conflict (dimension_name, source_column) do nothing;
+    perform tidemark.compile_dimension(p_dimension_name);
 end;
 $$;

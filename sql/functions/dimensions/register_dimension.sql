@@ -57,6 +57,7 @@ begin
     if p_no_overlap then
         perform tidemark._forbid_overlap(p_dimension_name);
     end if;
+    perform tidemark.compile_dimension(p_dimension_name);
     perform tidemark._create_versions_view();
 end;
 $$;

@@ -58,5 +58,6 @@ begin
     update tidemark.first_values as f
     set values_before = tidemark._rename_members(f.values_before, array[p_from], array[p_to])
     where f.dimension_name = p_dimension_name;
+    perform tidemark.compile_dimension(p_dimension_name);
 end;
 $$;

@@ -55,5 +55,6 @@ begin
             detail = format('dimension=%s column=%s', p_dimension_name, p_source_column),
             hint = 'let it take nulls first: alter table ... alter column ... drop not null';
     end if;
+    perform tidemark.compile_dimension(p_dimension_name);
 end;
 $$;

@@ -46,6 +46,7 @@ begin
 
     perform tidemark._clear_versions_view();
     execute format('alter table %1$s alter column %2$I type %3$s using %2$I::%3$s', v_history, p_history_column, p_type);
+    perform tidemark.compile_dimension(p_dimension_name);
     perform tidemark._create_versions_view();
 end;
 $$;

@@ -104,45 +104,48 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
--- Folds changes of one batch into history, by the one-pass statement where they come after all that is loaded and nothing is
--- out of the ordinary, else by the statement that converges. p_lines are their lines in the batch; null where it is whole.
+-- Makes history of changes of one batch: by the dimension's apply function where they come after all that is loaded and nothing is out
+-- of the ordinary, else by its converge function. p_lines are their lines in the batch; null where it is whole.
 -- p_in_order_since is the earliest capture time that comes after all that is loaded. Changes may state times of their own, which only
--- the statement reads: where the time of the batch promises that they come in order and one of them does not, it has written nothing.
--- Errors: TM004 naming the first line that cannot be applied; and what PostgreSQL raises at a value that it cannot read or store.
+-- the functions read: where the time of the batch promises that they come in order and one of them does not, apply writes nothing.
+-- Errors: TM004 naming the first line that cannot be applied; TM023 the functions are not what history table and mapping are now; and
+-- what PostgreSQL raises at a value that it cannot read or store.
 #variable_conflict use_column
 declare
-    v_is_plain boolean;
+    v_dimension record;
     v_result record;
-    v_to_place json;
 begin
-    select p_batch.extracted_at >= p_in_order_since and d.change_order = 'capture' and not exists (
-        select
-        from tidemark.dimension_columns as c
-        where c.dimension_name = d.dimension_name and c.column_role in ('tracked', 'untracked')
-            and c.source_column <> all (p_batch.columns)
-    )
-    into v_is_plain
+    select d.history_relation, d.change_order, c.missing, c.is_complete,
+        d.compiled_from is not distinct from tidemark._history_fingerprint(d.dimension_name) as is_compiled
+    into v_dimension
     from tidemark.dimensions as d
+    cross join lateral (
+        select coalesce(array_agg(c.source_column) filter (where c.may_be_missing), '{}') as missing,
+            coalesce(bool_and(c.source_column = any (p_batch.columns)) filter (where c.column_role <> 'business key'), true) as is_complete
+        from tidemark.dimension_columns as c
+        where c.dimension_name = d.dimension_name and c.column_role in ('business key', 'tracked', 'untracked')
+    ) as c
     where d.dimension_name = p_batch.dimension_name;
 
-    if v_is_plain and exists (
-        select from tidemark.dimension_columns as c where c.dimension_name = p_batch.dimension_name and c.may_be_missing
-    ) then
-        v_is_plain := not tidemark._meets_incomplete_version(p_batch.dimension_name, p_changes);
+    if not v_dimension.is_compiled then
+        raise exception using
+            errcode = 'TM023',
+            message = 'the history table or its mapping was altered since its functions were written',
+            detail = format('table=%s batch=%s', p_batch.dimension_name, p_batch.batch_id),
+            hint = format('if that is meant: select tidemark.compile_dimension(%L)', p_batch.dimension_name);
     end if;
 
-    if v_is_plain then
-        execute tidemark._apply_statement(p_batch.dimension_name)
+    perform tidemark._refresh_plans(v_dimension.history_relation);
+
+    if p_batch.extracted_at >= p_in_order_since and v_dimension.change_order = 'capture' and v_dimension.is_complete then
+        execute format('select * from tidemark.%I($1, $2, $3, $4, $5)', tidemark._function_name('apply', p_batch.dimension_name))
         into v_result
-        using p_changes, p_batch.shard, p_batch.batch_id, transaction_timestamp(), p_batch.extracted_at, p_lines, p_in_order_since;
-        v_is_plain := coalesce(v_result.least_captured_at >= p_in_order_since, true);
+        using p_batch, p_changes, p_lines, v_dimension.missing, p_in_order_since;
     end if;
-    if not v_is_plain then
-        execute tidemark._converge_statement(p_batch.dimension_name)
+    if v_result is null then
+        execute format('select * from tidemark.%I($1, $2, $3, $4)', tidemark._function_name('converge', p_batch.dimension_name))
         into v_result
-        using p_changes, p_batch.shard, p_batch.batch_id, transaction_timestamp(), p_batch.extracted_at, p_lines,
-            p_batch.sequence, p_batch.columns;
-        v_to_place := v_result.to_place;
+        using p_batch, p_changes, p_lines, v_dimension.missing;
     end if;
 
     if v_result.first_bad_line is not null then
@@ -151,13 +154,44 @@ begin
             message = 'a change cannot be applied',
             detail = format('table=%s batch=%s line=%s', p_batch.dimension_name, p_batch.batch_id, v_result.first_bad_line);
     end if;
-    if v_to_place is not null then
-        execute tidemark._place_statement(p_batch.dimension_name) using v_to_place;
-    end if;
     return query
     select v_result.inserted_versions, v_result.closed_versions, v_result.absorbed_changes,
         v_result.corrected_versions, v_result.late_changes, v_result.change_count,
         v_result.least_captured_at, v_result.greatest_captured_at;
+end;
+$$;
+
+create or replace function tidemark._refresh_plans(
+    p_history_relation regclass
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- The history functions keep their plans for the session, and a plan made on an empty table may read a full one from end to end, once for
+-- every change. So where a table that they read has grown eightfold since it was last analysed, and autovacuum has not come by, its key
+-- columns are analysed here: every session plans anew. That is seven times on the way to a hundred million versions. Skips a table that is
+-- locked for maintenance.
+declare
+    v_statement text;
+begin
+    for v_statement in
+        select format('analyze (skip_locked) %s (%s)', c.oid::regclass, t.columns)
+        from (
+            values
+            ('tidemark.absorbed_changes'::regclass, 'dimension_name, business_key'),
+            ('tidemark.batches'::regclass, 'dimension_name, batch_id'),
+            ('tidemark.first_values'::regclass, 'dimension_name, surrogate_key'),
+            (p_history_relation, 'surrogate_key, valid_from')
+        ) as t (table_name, columns)
+        join pg_class as c on c.oid = t.table_name
+        where c.relkind = 'r'
+            and pg_relation_size(c.oid) > 8 * greatest(c.relpages, 8) * current_setting('block_size')::bigint
+            and pg_has_role(c.relowner, 'usage')
+    loop
+        execute v_statement;
+    end loop;
 end;
 $$;
 

@@ -489,7 +489,7 @@ create or replace function tidemark._in_order_since(
     p_sequence bigint
 )
 returns timestamptz
-language sql
+language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -499,34 +499,38 @@ as $$
 -- loaded.
 -- A shard looks at itself, at batches of the whole table, and at shards of other layouts, which may have had its keys; the whole table
 -- looks at every shard. Shards of its own layout have none of its keys.
--- Looks at one batch of each shard, however long the ledger is: the one that brought the latest change.
-with recursive shards as (
-    select min(b.shard) as shard from tidemark.batches as b where b.dimension_name = p_dimension_name
-    union all
-    select (select min(b.shard) from tidemark.batches as b where b.dimension_name = p_dimension_name and b.shard > s.shard)
-    from shards as s
-    where s.shard is not null
-),
-latest as (
-    select n.*
-    from shards as s
-    cross join lateral (
-        select b.greatest_captured_at, coalesce(b.sequence, 9223372036854775807) as sequence,
-            b.batch_id collate "C" as batch_id, b.shard collate "C" as shard
-        from tidemark.batches as b
-        where b.dimension_name = p_dimension_name and b.shard = s.shard
-        order by b.greatest_captured_at desc, b.sequence desc nulls first, b.batch_id collate "C" desc
-        limit 1
-    ) as n
-    where s.shard = p_shard or tidemark._shard_layout(s.shard) <> tidemark._shard_layout(p_shard)
-)
-select coalesce(max(
-    case
-        when (l.sequence, l.batch_id, l.shard)
-            < (coalesce(p_sequence, 9223372036854775807), p_batch_id collate "C", p_shard collate "C")
-            then l.greatest_captured_at
-        else l.greatest_captured_at + interval '1 microsecond'
-    end
-), '-infinity')
-from latest as l;
+-- Looks at one batch of each shard, however long the ledger is: the one that brought the latest change. PL/pgSQL, to keep its plan.
+begin
+    return (
+        with recursive shards as (
+            select min(b.shard) as shard from tidemark.batches as b where b.dimension_name = p_dimension_name
+            union all
+            select (select min(b.shard) from tidemark.batches as b where b.dimension_name = p_dimension_name and b.shard > s.shard)
+            from shards as s
+            where s.shard is not null
+        ),
+        latest as (
+            select n.*
+            from shards as s
+            cross join lateral (
+                select b.greatest_captured_at, coalesce(b.sequence, 9223372036854775807) as sequence,
+                    b.batch_id collate "C" as batch_id, b.shard collate "C" as shard
+                from tidemark.batches as b
+                where b.dimension_name = p_dimension_name and b.shard = s.shard
+                order by b.greatest_captured_at desc, b.sequence desc nulls first, b.batch_id collate "C" desc
+                limit 1
+            ) as n
+            where s.shard = p_shard or tidemark._shard_layout(s.shard) <> tidemark._shard_layout(p_shard)
+        )
+        select coalesce(max(
+            case
+                when (l.sequence, l.batch_id, l.shard)
+                    < (coalesce(p_sequence, 9223372036854775807), p_batch_id collate "C", p_shard collate "C")
+                    then l.greatest_captured_at
+                else l.greatest_captured_at + interval '1 microsecond'
+            end
+        ), '-infinity')
+        from latest as l
+    );
+end;
 $$;

@@ -24,17 +24,17 @@ as $$
 -- Rows are told by their transaction, which holds the dimension.
 #variable_conflict use_column
 declare
-    v_effects text := tidemark._fill_template(
+    v_effects text := tidemark._laid_out(
         $statement$
 select
     case when h.created_at = transaction_timestamp() at time zone 'UTC' then 'opened' else 'altered' end as effect,
-    json_build_object({history_key_pairs})::text as business_key, h.batch_id::text as batch_id, h.change_line::integer as change_line,
+    json_build_object({printed_stored_key})::text as business_key, h.batch_id::text as batch_id, h.change_line::integer as change_line,
     h.valid_from{at_utc} as valid_from, h.valid_to{at_utc} as valid_to, null::text as reason,
-    tidemark._shown_values((select row_to_json(r.*) from (select {history_columns}) as r), $3) as shown_values
+    tidemark._shown_values((select row_to_json(r.*) from (select {columns}) as r), $3) as shown_values
 from {history} as h
 where h.updated_at = transaction_timestamp() at time zone 'UTC'
         $statement$,
-        tidemark._statement_fragments(p_dimension_name)
+        tidemark._column_lists(p_dimension_name)
     );
     v_history_columns text [];
     v_source_columns text [];

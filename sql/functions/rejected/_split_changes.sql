@@ -101,28 +101,36 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- The statement that reads changes as tidemark._apply_statement does and writes nothing, written for a dimension: it gives the
--- places (from 1) of those that can be read and yet cannot stand in history by themselves, and raises an error at one that cannot
+-- The statement that reads changes as the history functions do (tidemark._apply_body) and writes nothing, written for a dimension: it gives
+-- the places (from 1) of those that can be read and yet cannot stand in history by themselves, and raises an error at one that cannot
 -- be read.
 -- Parameter: $1 the changes (json array).
-select tidemark._fill_template(
+select tidemark._laid_out(
     $statement$
 with change as materialized (
-    select c.place::integer, c.cdc_operation, c.cdc_timestamp,
-        c.extracted_at::timestamptz as captured_at,
-        coalesce(c.extracted_at not like '____-__-__%', false) as has_odd_capture, not ({fits}) as would_be_rounded,
+    select
+        c._place::integer as _place,
+        c._operation, c._effective, c._extracted_at::timestamptz as _captured_at,
+        c._extracted_at not like '____-__-__%' as _is_captured_oddly,
+        not ({rounded: and}) as _is_rounded,
         {stored_values}
     from rows from (json_to_recordset($1) as (
-        {read_as}, operation_type text, cdc_timestamp timestamptz, extracted_at text
-    )) with ordinality as c ({values}, cdc_operation, cdc_timestamp, extracted_at, place)
+        {read_as},
+        operation_type text, cdc_timestamp timestamptz, extracted_at text
+    )) with ordinality as c (
+        {columns},
+        _operation, _effective, _extracted_at, _place
+    )
 )
-select coalesce(array_agg(c.place order by c.place), array[]::integer[])
+select coalesce(array_agg(c._place order by c._place), array[]::integer[])
 from change as c
-where c.cdc_operation is null or c.cdc_operation not in ('INSERT', 'UPDATE', 'DELETE')
-    or c.cdc_timestamp is null or c.has_odd_capture or c.captured_at < '0001-01-01 00:00:00+00'
-    or c.would_be_rounded or {key_is_null} or (c.cdc_operation <> 'DELETE' and {cannot_stand})
+where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE') or c._effective is null
+    or c._is_captured_oddly or c._captured_at < '0001-01-01 00:00:00+00'
+    or c._is_rounded{with_rounded}
+    or {key_is_null: or}
+    or (c._operation <> 'DELETE' and ({cannot_stand: or}))
     $statement$,
-    tidemark._statement_fragments(p_dimension_name)
+    tidemark._column_lists(p_dimension_name)
 );
 $$;
 
@@ -164,14 +172,14 @@ begin
     end if;
 
     for v_value in
-        select e.source_column, e.value_name, e.read_type, e.stored, e.fits,
+        select e.source_column, quote_ident(e.history_column) as history_column, e.read_type, e.stored, e.fits,
             e.column_role = 'business key'
                 or (a.attnotnull and not v_is_delete and a.attidentity = '' and a.attgenerated = '') as is_required
         from tidemark._column_expressions(p_dimension_name) as e
         join tidemark.dimensions as d on d.dimension_name = p_dimension_name
         join pg_attribute as a on a.attrelid = d.history_relation and a.attname = e.history_column
         union all
-        select t.name, 'value_0', 'timestamptz', 'c.value_0', 'true', false
+        select t.name, 'time_read', 'timestamptz', 'c.time_read', 'true', false
         from (values ('cdc_timestamp'), ('extracted_at')) as t (name)
     loop
         column_name := v_value.source_column;
@@ -179,7 +187,7 @@ begin
         begin
             execute format(
                 'select (%s) is null as is_null, %s as fits from rows from (json_to_record($1) as (%I %s)) as c (%s)',
-                v_value.stored, v_value.fits, v_value.source_column, v_value.read_type, v_value.value_name
+                v_value.stored, v_value.fits, v_value.source_column, v_value.read_type, v_value.history_column
             )
             into v_is_null, v_fits using p_change;
         exception
@@ -230,18 +238,15 @@ begin
         select r.* from tidemark._history_rules(p_dimension_name) as r order by r.rule_name
     loop
         begin
-            execute tidemark._fill_template(
+            execute tidemark._laid_out(
                 $statement$
-select not coalesce(r.is_kept, true)
+select not coalesce({rule}, true)
 from (
-    select ({rule}) as is_kept
-    from (
-        select {values_by_history}
-        from (select {stored_values} from rows from (json_to_record($1) as ({read_as})) as c ({values})) as c
-    ) as h
-) as r
+    select {stored_values}
+    from rows from (json_to_record($1) as ({read_as})) as c ({columns})
+) as c
                 $statement$,
-                (tidemark._statement_fragments(p_dimension_name)::jsonb || jsonb_build_object('rule', v_rule.expression))::json
+                tidemark._column_lists(p_dimension_name) || jsonb_build_object('rule', v_rule.expression)
             )
             into v_is_broken using p_change;
             fault := case when v_is_broken then format('it violates check constraint "%s"', v_rule.rule_name) end;

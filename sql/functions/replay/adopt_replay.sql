@@ -18,13 +18,13 @@ as $$
 -- Returns how many versions were right, corrected, added and removed.
 #variable_conflict use_column
 declare
-    v_fragments json := tidemark._replay_fragments(p_dimension_name);
+    v_parts jsonb := tidemark._replay_parts(p_dimension_name);
     v_right bigint;
     v_removed bigint;
     v_corrected bigint;
     v_added bigint;
 begin
-    execute tidemark._fill_template(
+    execute tidemark._laid_out(
         'create temporary table {gone} on commit drop as '
         'select g.surrogate_key, {g_key}, g.valid_from, g.created_at, g.place '
         'from ('
@@ -32,26 +32,26 @@ begin
         'from {history} as h cross join lateral (select exists ('
         'select from {replayed} as r where {same_version} and row({r_content})::text = row({h_content})::text) as is_right) as w'
         ') as g where not g.is_right or g.place > 1',
-        v_fragments
+        v_parts
     );
-    execute tidemark._fill_template(
-        'delete from {history} as h using {gone} as g where h.surrogate_key = g.surrogate_key', v_fragments
+    execute tidemark._laid_out(
+        'delete from {history} as h using {gone} as g where h.surrogate_key = g.surrogate_key', v_parts
     );
     get diagnostics v_removed = row_count;
-    execute tidemark._fill_template('select count(*) from {history}', v_fragments) into v_right;
+    execute tidemark._laid_out('select count(*) from {history}', v_parts) into v_right;
 
-    execute tidemark._fill_template(
+    execute tidemark._laid_out(
         'insert into {history} (surrogate_key, {content}, created_at, updated_at) overriding system value '
         'select g.surrogate_key, {r_content}, g.created_at, current_timestamp at time zone ''UTC'' '
         'from {replayed} as r join {gone} as g on {same_as_gone} and g.place = 1',
-        v_fragments
+        v_parts
     );
     get diagnostics v_corrected = row_count;
-    execute tidemark._fill_template(
+    execute tidemark._laid_out(
         'insert into {history} ({content}, created_at, updated_at) '
         'select {r_content}, current_timestamp at time zone ''UTC'', current_timestamp at time zone ''UTC'' from {replayed} as r '
         'where not exists (select from {history} as h where {same_version}) order by r.surrogate_key',
-        v_fragments
+        v_parts
     );
     get diagnostics v_added = row_count;
 
@@ -60,10 +60,10 @@ begin
 end;
 $$;
 
-create or replace function tidemark._replay_fragments(
+create or replace function tidemark._replay_parts(
     p_dimension_name text
 )
-returns json
+returns jsonb
 language sql
 volatile
 set search_path = pg_catalog, pg_temp
@@ -81,7 +81,7 @@ content as (
     select c.name, c.place
     from unnest(tidemark._content_columns(p_dimension_name)) with ordinality as c (name, place)
 )
-select json_build_object(
+select jsonb_build_object(
     'history', (select d.history_relation::text from tidemark.dimensions as d where d.dimension_name = p_dimension_name),
     'replayed', format('pg_temp.%I', tidemark._replay_name(p_dimension_name)),
     'gone', format('pg_temp.%I', tidemark._replay_name(p_dimension_name) || '_gone'),
@@ -149,11 +149,11 @@ begin
     update tidemark.rejected_changes as r set dimension_name = p_dimension_name where r.dimension_name = v_scratch;
 
     delete from tidemark.first_values as f where f.dimension_name = p_dimension_name;
-    execute tidemark._fill_template(
+    execute tidemark._laid_out(
         'update tidemark.first_values as f set dimension_name = $1, surrogate_key = h.surrogate_key '
         'from {replayed} as r join {history} as h on {same_version} '
         'where f.dimension_name = $2 and f.surrogate_key = r.surrogate_key',
-        tidemark._replay_fragments(p_dimension_name)
+        tidemark._replay_parts(p_dimension_name)
     )
     using p_dimension_name, v_scratch;
 
@@ -161,6 +161,7 @@ begin
     set may_be_missing = s.may_be_missing
     from tidemark.dimension_columns as s
     where c.dimension_name = p_dimension_name and s.dimension_name = v_scratch and s.source_column = c.source_column;
+    perform tidemark._drop_compiled(v_scratch);
     delete from tidemark.batches as b where b.dimension_name = v_scratch;
     delete from tidemark.former_column_names as f where f.dimension_name = v_scratch;
     delete from tidemark.dimension_columns as c where c.dimension_name = v_scratch;

@@ -67,7 +67,7 @@ begin
         tidemark._replay_name(p_dimension_name),
         p_limit,
         p_dimension_name,
-        tidemark._statement_fragments(p_dimension_name) ->> 'history_key_pairs'
+        tidemark._laid_out('{printed_stored_key}', tidemark._column_lists(p_dimension_name))
     )
     using v_skipped_until;
 end;

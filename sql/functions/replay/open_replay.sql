@@ -44,5 +44,13 @@ begin
     select (jsonb_populate_record(f, jsonb_build_object('dimension_name', v_scratch))).*
     from tidemark.former_column_names as f
     where f.dimension_name = p_dimension_name;
+    perform tidemark.compile_dimension(v_scratch);
+    execute (
+        select format('grant execute on function %s, %s to %I', a.name, c.name, pg_get_userbyid(p.proowner))
+        from pg_proc as p
+        cross join tidemark._compiled_signature('apply', v_scratch) as a (name)
+        cross join tidemark._compiled_signature('converge', v_scratch) as c (name)
+        where p.oid = 'tidemark.apply_batch_parts(json, json)'::regprocedure
+    );
 end;
 $$;

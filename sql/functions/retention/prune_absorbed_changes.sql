@@ -15,7 +15,7 @@ as $$
 -- Forgets absorbed changes of a dimension that were captured before p_before and can never matter again, at most p_limit of them.
 -- Proof. Before B (below) lies what is settled: tidemark._assert_not_pruned refuses every change captured before B from now on, and no
 -- rejected change from before B waits. So every change yet to come follows, in capture order, all that was captured before B, and a
--- slice of history (tidemark._slice_template) begins with the key's last version captured before B, or later. Hence a change before
+-- slice of history (tidemark._converge_body) begins with the key's last version captured before B, or later. Hence a change before
 -- such a version is in no slice (its deletes stay, as evidence of gaps); one that found nothing to delete leaves a fold as it was; and
 -- of two that changed nothing, the earlier says nothing that the later does not, if the later's batch had all columns of the earlier's.
 -- Not for dimensions in the order of effective times, where any change may come to matter. Takes the dimension for itself.
@@ -35,7 +35,7 @@ begin
         return;
     end if;
 
-    execute tidemark._fill_template(
+    execute tidemark._laid_out(
         $statement$
 with doomed as (
     select a.shard, a.batch_id, a.change_line
@@ -53,9 +53,9 @@ with doomed as (
             ))
             or (a.reason = 'unchanged' and exists (
                 select
-                from (select {stored_values} from rows from (json_to_record(a.change) as ({read_as})) as c ({values})) as c
+                from (select {stored_values} from rows from (json_to_record(a.change) as ({read_as})) as c ({columns})) as c
                 cross join lateral (
-                    select from {history} as h where {key_matches} and h.captured_at > a.captured_at and h.captured_at < $1
+                    select from {history} as h where {same_key: and} and h.captured_at > a.captured_at and h.captured_at < $1
                 ) as v
             ))
         )
@@ -75,7 +75,7 @@ noted as (
 )
 select count(*) from gone
         $statement$,
-        tidemark._statement_fragments(p_dimension_name)
+        tidemark._column_lists(p_dimension_name)
     )
     into v_pruned
     using v_before, p_limit;

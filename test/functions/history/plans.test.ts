@@ -1,10 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { PROJECT_ROOT } from '../../../runner/base/settings.js';
-import type { Database } from '../../../runner/base/database.js';
+import { connect, type Database } from '../../../runner/base/database.js';
+import { logger } from '../../../runner/base/logger.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
-import { apply, at, batch, change, deletion, rolledBack } from '../../support/batches.js';
+import { apply, batch, change, deletion, rolledBack } from '../../support/batches.js';
 
 /** The cost of a batch grows with the batch, never with the history: the statements themselves are explained, on a history that is large beside them. */
 
@@ -45,62 +46,112 @@ interface Node {
 
 const nodes = (node: Node): Node[] => [node, ...(node.Plans ?? []).flatMap(nodes)];
 
-/** Runs the statement that a function wrote for orders, explains it, and rolls it back. */
-async function explain(writer: string, lines: string, extractedAt: string): Promise<Node[]> {
-  return rolledBack(sql, async (transaction) => {
-    const [row] = await transaction.unsafe<[{ statement: string }]>(`select tidemark.${writer}('orders') as statement`);
-    const parameters = `'${lines}', '', 'b9', now(), '${at(extractedAt)}Z', null${writer === '_converge_statement' ? ', 9, null' : ", '-infinity'"}`;
-    const types = `json, text, text, timestamptz, timestamptz, integer[]${writer === '_converge_statement' ? ', bigint, text[]' : ', timestamptz'}`;
-    await transaction.unsafe(
-      `set local search_path = pg_catalog, pg_temp; prepare applying (${types}) as ${row.statement}`,
-    );
-    try {
-      const [plan] = await transaction.unsafe<[{ 'QUERY PLAN': [{ Plan: Node }] }]>(
-        `explain (analyze, timing off, format json) execute applying (${parameters})`,
-      );
-      return nodes(plan['QUERY PLAN'][0].Plan);
-    } finally {
-      await transaction.unsafe('deallocate applying');
-    }
-  });
+/** Applies a batch, explains the statement by which its history function did it, and rolls it back. */
+async function explain(session: Database, document: string): Promise<Node[]> {
+  const notices = vi.spyOn(logger, 'debug');
+  try {
+    await rolledBack(session, async (transaction) => {
+      await transaction.unsafe(`
+        load 'auto_explain';
+        set local auto_explain.log_min_duration = 0;
+        set local auto_explain.log_analyze = on;
+        set local auto_explain.log_timing = off;
+        set local auto_explain.log_nested_statements = on;
+        set local auto_explain.log_format = json;
+        set local client_min_messages = log`);
+      await apply(transaction, document);
+    });
+    const plans = notices.mock.calls
+      .map(([, message]) => String(message).replace(/^duration: .* plan:\n/, ''))
+      .filter((message) => message.startsWith('{'))
+      .map((message) => JSON.parse(message) as { 'Query Text': string; Plan: Node })
+      .filter((plan) => plan['Query Text'].startsWith('with change as'));
+    expect(plans).toHaveLength(1);
+    return plans.flatMap(({ Plan }) => nodes(Plan));
+  } finally {
+    notices.mockRestore();
+  }
 }
 
-const LINES = JSON.stringify([
+const LINES = [
   change(1, 'X', '09:12'),
   change(1, 'Y', '09:13'),
   change(7, 'X', '09:12'),
   deletion(9, '09:12'),
   change(KEYS + 1, 'X', '09:12'),
-]).replaceAll("'", "''");
+];
+const IN_ORDER = batch('b9', '10:00', LINES);
+const LATE = batch('b9', '09:14', LINES);
 
-test.each<[string, string, string, boolean]>([
-  ['the one-pass statement, on a table that was never analysed,', '_apply_statement', '10:00', true],
-  ['the converging statement, on a table that was never analysed,', '_converge_statement', '09:14', true],
-  ['the one-pass statement', '_apply_statement', '10:00', false],
-  ['the converging statement', '_converge_statement', '09:14', false],
+/** That every table is looked up by key, and none of them read through. */
+function expectLookUps(plan: readonly Node[]): void {
+  const scans = plan.filter(
+    (node) => node['Relation Name'] === 'dim_orders_history' && node['Node Type'] !== 'ModifyTable',
+  );
+  expect(scans.length).toBeGreaterThan(1);
+  expect(
+    scans.map((node) => node['Node Type']).filter((type) => !['Index Scan', 'Bitmap Heap Scan'].includes(type)),
+  ).toEqual([]);
+  expect(Math.max(...scans.map((node) => node['Actual Rows'] ?? 0))).toBeLessThan(4);
+  expect(
+    plan.filter(
+      (node) =>
+        node['Node Type'] === 'Seq Scan' &&
+        ['absorbed_changes', 'batches', 'first_values'].includes(node['Relation Name'] ?? '') &&
+        (node['Actual Rows'] ?? 0) > 3,
+    ),
+  ).toEqual([]);
+}
+
+test.each<[string, string, boolean]>([
+  ['a batch in order, on a table that was never analysed,', IN_ORDER, true],
+  ['a late batch, on a table that was never analysed,', LATE, true],
+  ['a batch in order', IN_ORDER, false],
+  ['a late batch', LATE, false],
 ])(
   '%s looks histories and absorbed changes up by key, and reads none of them through',
-  async (_, writer, extractedAt, isUnknown) => {
+  async (_, document, isUnknown) => {
     if (!isUnknown) await sql`analyze`;
-    const plan = await explain(writer, LINES, extractedAt);
-    const scans = plan.filter(
-      (node) => node['Relation Name'] === 'dim_orders_history' && node['Node Type'] !== 'ModifyTable',
-    );
-    expect(scans.length).toBeGreaterThan(1);
-    expect(
-      scans.map((node) => node['Node Type']).filter((type) => !['Index Scan', 'Bitmap Heap Scan'].includes(type)),
-    ).toEqual([]);
-    expect(Math.max(...scans.map((node) => node['Actual Rows'] ?? 0))).toBeLessThan(4);
-    expect(
-      plan.filter(
-        (node) =>
-          node['Node Type'] === 'Seq Scan' &&
-          ['absorbed_changes', 'batches', 'first_values'].includes(node['Relation Name'] ?? '') &&
-          (node['Actual Rows'] ?? 0) > 3,
-      ),
-    ).toEqual([]);
+    // A session of its own has no plan yet.
+    const session = connect(warehouse.settings, 'test');
+    try {
+      expectLookUps(await explain(session, document));
+    } finally {
+      await session.end();
+    }
   },
 );
+
+test('a session that filled an empty table, known to be empty, looks versions up by key from then on', async () => {
+  const filled = await createWarehouseDatabase();
+  const session = connect(filled.settings, 'test');
+  try {
+    await session`vacuum analyze`;
+    for (const [name, status, time] of [
+      ['b0', 'A', '08:55'],
+      ['b1', 'A', '09:05'],
+      ['b2', 'B', '09:15'],
+      ['b3', 'C', '09:25'],
+    ] as const) {
+      const ids = Array.from({ length: name === 'b0' ? 1 : KEYS }, (_value, id) => id);
+      await apply(
+        session,
+        batch(
+          name,
+          time,
+          ids.map((id) => change(id, status, time.replace('5', '0'))),
+        ),
+      );
+      // The first late batch makes the other plan, too.
+      if (name === 'b0') await apply(session, batch('late', '08:50', [change(0, 'Z', '08:45')]));
+    }
+    expectLookUps(await explain(session, IN_ORDER));
+    expectLookUps(await explain(session, LATE));
+  } finally {
+    await session.end();
+    await filled.drop();
+  }
+});
 
 const shown = (name: string): Promise<string> =>
   readFile(path.join(PROJECT_ROOT, 'sql', 'queries', `${name}.sql`), 'utf8');

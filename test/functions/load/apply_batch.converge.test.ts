@@ -318,6 +318,7 @@ describe('a column that a batch did not have', () => {
   test('and that history needs makes its changes rejected ones', async () => {
     await rolledBack(sql, async (transaction) => {
       await transaction`alter table public.dim_drifting_history alter state set not null`;
+      await transaction`select tidemark.compile_dimension('drifting')`;
       expect(
         await apply(
           transaction,
@@ -432,6 +433,7 @@ test('a role that may execute apply_batch, and nothing else, loads batches and c
       'delete from public.dim_orders_history',
       'select * from tidemark.batches',
       'select * from tidemark._fold_changes(null, null, null, null)',
+      'select * from tidemark.apply_orders(null, null, null, null, null)',
     ])
       await expect(loader.unsafe(statement)).rejects.toMatchObject({ code: '42501' });
     await empty(sql);

@@ -9,6 +9,7 @@ import {
   at,
   batch,
   change,
+  compile,
   deletion,
   empty,
   everything,
@@ -348,6 +349,7 @@ describe('a change that cannot be applied', () => {
     async (_, rule, column) => {
       const found = await rolledBack(sql, async (transaction) => {
         await transaction.unsafe(`alter table public.dim_orders_history add constraint no_zero check (${rule})`);
+        await compile(transaction);
         await apply(transaction, between(change(3, 'A', '09:00', { quantity: 0 })));
         return rejected(transaction);
       });
@@ -392,11 +394,14 @@ describe('a change that cannot be applied', () => {
 describe('a rejected change that is tried again', () => {
   const LONG = 'longer than a rule allows';
   const RULE = 'short';
-  const widen = (transaction: Database | Transaction) =>
-    transaction.unsafe(`alter table public.dim_orders_history drop constraint ${RULE}`);
+  const widen = async (transaction: Database | Transaction) => {
+    await transaction.unsafe(`alter table public.dim_orders_history drop constraint ${RULE}`);
+    await compile(transaction);
+  };
 
   beforeAll(async () => {
     await sql.unsafe(`alter table public.dim_orders_history add constraint ${RULE} check (length(order_status) < 20)`);
+    await compile(sql);
   });
   afterAll(async () => {
     await widen(sql);

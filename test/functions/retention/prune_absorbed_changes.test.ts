@@ -11,6 +11,7 @@ import {
   at,
   batch,
   change,
+  compile,
   deletion,
   empty,
   rolledBack,
@@ -171,6 +172,7 @@ describe('nothing goes', () => {
     await applyChain(same('A'), same('A'), same('A'), same('A'));
     await rolledBack(sql, async (transaction) => {
       await transaction`update tidemark.dimensions set change_order = 'effective_time' where dimension_name = 'orders'`;
+      await compile(transaction);
       expect(await prune('infinity', transaction)).toEqual({ pruned_changes: '0', pruned_before: null });
     });
   });

@@ -1,0 +1,245 @@
+create or replace function tidemark._apply_body(
+    p_lists jsonb
+)
+returns text
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+-- Writes the body of tidemark.apply_<dimension>, which makes history of a batch in the usual case, from the mapping of the dimension;
+-- tidemark.compile_dimension makes the function of it. {names} are what differs from dimension to dimension (tidemark._column_lists); lines
+-- with {untracked} at their left are there for dimensions that have untracked columns, which show the values of the last change that was
+-- absorbed into a version, while the values it had first are kept aside; lines with {no_untracked} are there for the others.
+select tidemark._laid_out($text$
+-- Makes history of a batch of {name} in one pass. It holds for the usual case: a batch captured after all that is loaded, with
+-- every column. Each key is folded from its last version; most keys have one change in a batch, and only the others are sorted.
+-- p_changes are changes of p_batch, p_lines their lines in it (null: 1, 2, 3, ...), p_missing the columns that any batch came without,
+-- p_in_order_since the earliest capture time that comes after all that is loaded. Nothing is written, and no row returned, where a change
+-- was captured before it, or meets a version that lacks one of the missing columns: that batch is for {converge}.
+-- Names that begin with {own} are Tidemark's own. The caller holds the lock and asks the ledger, so that repeating is safe.
+-- Written by tidemark.compile_dimension: change the mapping or the history, and compile it again, never this.
+#variable_conflict use_column
+begin
+    if cardinality({apply}.p_missing) > 0 and exists (
+        select
+        from (
+            select {stored_keys} from rows from (json_to_recordset(p_changes) as ({read_keys_as})) as c ({keys})
+        ) as c
+        cross join lateral (
+            select h.batch_id::text as _batch_id
+            from {history} as h
+            where {same_key: and}
+            order by h.valid_from desc
+            limit 1
+        ) as v
+        cross join lateral (
+            select b.columns
+            from tidemark.batches as b
+            where b.dimension_name = {dimension} and b.batch_id = v._batch_id
+            offset 0
+        ) as b
+        where not b.columns @> {apply}.p_missing
+    ) then
+        return;
+    end if;
+
+    return query
+    with change as materialized (
+        select
+            coalesce({apply}.p_lines[c._line], c._line::integer) as _line,
+            c._operation, c._effective, coalesce(c._extracted_at::timestamptz, p_batch.extracted_at) as _captured_at,
+            c._extracted_at not like '____-__-__%' as _is_captured_oddly,
+            not ({rounded: and}) as _is_rounded,
+            {stored_values}
+        from rows from (json_to_recordset(p_changes) as (
+            {read_as},
+            operation_type text, cdc_timestamp timestamptz, extracted_at text
+        )) with ordinality as c (
+            {columns},
+            _operation, _effective, _extracted_at, _line
+        )
+    ),
+    repeated as materialized (
+        select {key_values}, true as _is_repeated
+        from change as c
+        group by {key_values}
+        having count(*) > 1
+    ),
+    in_order as (
+        select c.*, false as _is_repeated, 1 as _number, null as _operation_before, null::boolean as _equals_before
+        from change as c
+        left join repeated as r using ({keys})
+        where r._is_repeated is null
+        union all
+        select c.*, true, row_number() over by_key, lag(c._operation) over by_key,
+            row({compared}) = lag(row({compared})) over by_key
+        from change as c
+        join repeated as r using ({keys})
+        window by_key as (partition by {key_values} order by c._captured_at, c._line)
+    ),
+    beside_last_version as (
+        select c.*, v._last_time,
+            v._surrogate_key, {stored},
+            case c._number when 1 then v._is_current is true else c._operation_before <> 'DELETE' end as _in_force,
+            case c._number when 1 then v._is_equal else c._equals_before end as _is_equal
+        from in_order as c
+        left join lateral (
+            select coalesce(h.valid_to, h.valid_from){at_utc} as _last_time, h.is_current as _is_current,
+                h.surrogate_key as _surrogate_key, {read_stored},
+                {equals_stored: and} as _is_equal
+            from {history} as h
+            where c._number = 1 and {same_key: and}
+            order by h.valid_from desc
+            limit 1
+        ) as v on true
+        where not exists (select from change as e where e._captured_at < {apply}.p_in_order_since)
+    ),
+    judged as materialized (
+        select c.*,
+            case c._operation when 'DELETE' then not c._in_force else c._in_force and c._is_equal end as _is_absorbed
+        from beside_last_version as c
+    ),
+    shown_repeated as materialized (
+{no_untracked}        select c.*,
+{no_untracked}            first_value(c._last_time) over (partition by {key_values} order by c._number) as _stored_time
+{no_untracked}        from judged as c
+{no_untracked}        where c._is_repeated
+{untracked}        select c.*, first_value(c._last_time) over by_key as _stored_time,
+{untracked}            {last_in_version}
+{untracked}        from (
+{untracked}            select c.*, count(*) filter (where not c._is_absorbed) over by_key as _version_number
+{untracked}            from judged as c
+{untracked}            where c._is_repeated
+{untracked}            window by_key as (partition by {key_values} order by c._number)
+{untracked}        ) as c
+{untracked}        window
+{untracked}            by_key as (partition by {key_values} order by c._number),
+{untracked}            by_version as (
+{untracked}                partition by {key_values}, c._version_number order by c._number
+{untracked}                rows between unbounded preceding and unbounded following
+{untracked}            )
+    ),
+    folded_repeated as materialized (
+        select c.*, row_number() over by_key = 1 as _follows_stored, lead(c._takes_effect) over by_key as _ends
+        from (
+            select c.*, tidemark.fold_time(c._effective, {captured}, c._in_force, c._stored_time)
+                over (partition by {key_values} order by c._number) as _takes_effect
+            from shown_repeated as c
+            where not c._is_absorbed
+        ) as c
+        window by_key as (partition by {key_values} order by c._number)
+    ),
+    shown as not materialized (
+{no_untracked}        select c.*, c._last_time as _stored_time
+{untracked}        select c.*, 0 as _version_number, c._last_time as _stored_time,
+{untracked}            {shown_alone}
+        from judged as c
+        where not c._is_repeated
+        union all
+        select c.* from shown_repeated as c
+    ),
+    folded as not materialized (
+        select c.*, tidemark._takes_effect(c._effective, {captured}, c._in_force, c._stored_time) as _takes_effect,
+            true as _follows_stored, null::timestamptz as _ends
+        from shown as c
+        where not c._is_repeated and not c._is_absorbed
+        union all
+        select c.* from folded_repeated as c
+    ),
+{untracked}    overwritten as (
+{untracked}        select c.* from shown as c where c._number = 1 and c._is_absorbed and c._in_force and ({overwrites_stored: or})
+{untracked}    ),
+{untracked}    ended as (
+{untracked}        select *
+{untracked}        from (select {key_values}, c._takes_effect from folded as c where c._follows_stored and c._in_force) as e
+{untracked}        full join (select {key_values}, true as _is_overwritten, {shown} from overwritten as c) as o using ({keys})
+{untracked}    ),
+    closed as (
+        update {history} as h
+        set valid_to = c._takes_effect{at_utc}, is_current = c._takes_effect is null,
+            {set_overwritten},
+            updated_at = transaction_timestamp() at time zone 'UTC'
+{no_untracked}        from folded as c
+{no_untracked}        where c._follows_stored and c._in_force and h.is_current and {same_key: and}
+{untracked}        from ended as c
+{untracked}        where h.is_current and {same_key: and}
+        returning c._takes_effect
+    ),
+    opened as (
+        insert into {history} (
+            {columns},
+            valid_from, valid_to, is_current, cdc_operation, cdc_timestamp,
+            batch_id, change_line, captured_at, created_at, updated_at
+        )
+        select
+            {shown_values},
+            c._takes_effect{at_utc}, c._ends{at_utc}, c._ends is null,
+            case when c._in_force then 'UPDATE' else 'INSERT' end, c._effective{at_utc},
+            p_batch.batch_id, c._line, c._captured_at,
+            transaction_timestamp() at time zone 'UTC', transaction_timestamp() at time zone 'UTC'
+        from folded as c
+        -- The insert waits for the update, or the unique index on the current version would meet the old row first.
+        where c._operation <> 'DELETE' and (select count(*) from closed) >= 0
+        order by c._captured_at, c._line
+        returning surrogate_key as _surrogate_key, change_line as _line, is_current as _is_current
+    ),
+{untracked}    kept as (
+{untracked}        insert into tidemark.first_values (dimension_name, surrogate_key, values_before)
+{untracked}        select {dimension}, c._surrogate_key, (select row_to_json(r.*) from (select {printed_untracked}) as r)
+{untracked}        from (
+{untracked}            select c._surrogate_key, {stored_as_values} from overwritten as c
+{untracked}            union all
+{untracked}            select o._surrogate_key, {untracked_values}
+{untracked}            from opened as o
+{untracked}            join folded as c using (_line)
+{untracked}            where {overwrites_own: or}
+{untracked}        ) as c
+{untracked}        on conflict do nothing
+{untracked}    ),
+    absorbed as (
+        insert into tidemark.absorbed_changes (
+            dimension_name, shard, batch_id, change_line, business_key,
+            cdc_operation, cdc_timestamp, captured_at, reason, closed_at, change
+        )
+        select {dimension}, p_batch.shard, p_batch.batch_id, c._line, json_build_object({printed_key})::text,
+            c._operation, c._effective, c._captured_at, c._reason, c._closed_at,
+            (select row_to_json(r.*) from (
+                select {printed},
+                    c._operation as operation_type, c._effective as cdc_timestamp, c._captured_at as extracted_at
+            ) as r)
+        from (
+            select c._line, c._operation, c._effective, c._captured_at, null::timestamptz as _closed_at,
+                case c._operation when 'DELETE' then 'nothing to delete' else 'unchanged' end as _reason,
+                {values}
+            from shown as c
+            where c._is_absorbed
+            union all
+            select c._line, c._operation, c._effective, c._captured_at, c._takes_effect, 'delete',
+                {values}
+            from folded as c
+            where c._operation = 'DELETE'
+        ) as c
+        returning 1
+    )
+    select
+        (select count(*) from opened) as inserted_versions,
+        (select count(c._takes_effect) from closed as c) + (select count(*) from opened as o where not o._is_current)
+            as closed_versions,
+        (select count(*) from absorbed) as absorbed_changes,
+        0::bigint as corrected_versions,
+        0::bigint as late_changes,
+        count(*) as change_count,
+        min(c._line) filter (
+            where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE') or c._effective is null
+                or c._is_captured_oddly or c._captured_at < '0001-01-01 00:00:00+00'
+                or c._is_rounded{with_rounded}
+                or {key_is_null: or}
+                or (c._operation <> 'DELETE' and ({cannot_stand: or}))
+        ) as first_bad_line,
+        min(c._captured_at) as least_captured_at,
+        max(c._captured_at) as greatest_captured_at
+    from change as c
+    having coalesce(min(c._captured_at) >= {apply}.p_in_order_since, true);
+end;
+$text$, p_lists);
+$$;

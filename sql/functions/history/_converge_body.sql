@@ -1,0 +1,327 @@
+create or replace function tidemark._converge_body(
+    p_lists jsonb
+)
+returns text
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+-- Writes the body of tidemark.converge_<dimension>, which makes history of a batch in whatever place, from the mapping of the dimension;
+-- tidemark.compile_dimension makes the function of it. {names} are what differs from dimension to dimension (tidemark._column_lists). Lines
+-- with a {name} at their left are there for some dimensions only: those that have untracked columns (untracked), those that are folded in
+-- capture order (by_capture) or in the order of effective times (by_time).
+select tidemark._laid_out($text$
+-- Makes history of {name} equal to the fold of all changes ever applied, those of this batch included, wherever it belongs: late,
+-- out of order, rejected before, or without some columns. Only the slice of each key that the batch can alter is read: it begins with the
+-- last version that no change of the batch can precede (the anchor), and holds every change since, those that were absorbed included.
+-- Only what differs is written, and what is in the way moves first: versions that go, end earlier, or begin elsewhere (parked before all
+-- time, where nothing can collide), then those that grow, then new ones, then the parked ones. A version that survives keeps its key.
+-- p_changes are changes of p_batch, p_lines their lines in it (null: 1, 2, 3, ...), p_missing the columns that any batch came without:
+-- where a change lacks a column, it equals anything, and its version takes the first value that comes.
+-- Names that begin with {own} are Tidemark's own. The caller holds the lock and asks the ledger, so that repeating is safe.
+-- Written by tidemark.compile_dimension: change the mapping or the history, and compile it again, never this.
+#variable_conflict use_column
+<<own>>
+declare
+    moved json;
+begin
+    with change as materialized (
+        select
+            coalesce({converge}.p_lines[c._line], c._line::integer) as _line,
+            c._operation, c._effective, coalesce(c._extracted_at::timestamptz, p_batch.extracted_at) as _captured_at,
+            c._extracted_at not like '____-__-__%' as _is_captured_oddly,
+            not ({rounded: and}) as _is_rounded,
+            {stored_values}
+        from rows from (json_to_recordset(p_changes) as (
+            {read_as},
+            operation_type text, cdc_timestamp timestamptz, extracted_at text
+        )) with ordinality as c (
+            {columns},
+            _operation, _effective, _extracted_at, _line
+        )
+    ),
+    affected as (
+        select c.*, json_build_object({printed_key})::text as _business_key
+{by_capture}        from (select {key_values}, min(c._captured_at) as _earliest from change as c group by {key_values}) as c
+{by_time}        from (select {key_values}, min({own_time}) as _earliest from change as c group by {key_values}) as c
+    ),
+    anchored as materialized (
+        select c.*, v._anchor_from, v._anchor_captured_at
+        from affected as c
+        left join lateral (
+            select h.valid_from as _anchor_from, h.captured_at as _anchor_captured_at
+            from {history} as h
+{by_capture}            where {same_key: and} and h.captured_at < c._earliest
+{by_time}            where {same_key: and} and h.valid_from < c._earliest{at_utc}
+            order by h.valid_from desc
+            limit 1
+        ) as v on true
+    ),
+    slice as (
+        select
+            {version_values},
+            'UPDATE' as _operation, h.cdc_timestamp{at_utc} as _effective, h.captured_at as _captured_at,
+            b.sequence as _sequence, b.batch_id as _batch_id, b.shard as _shard, h.change_line::integer as _line, b._lacks,
+            'version' as _origin, c._business_key, c._anchor_from{at_utc} as _anchor_from,
+            h.surrogate_key::bigint as _surrogate_key, f.surrogate_key is not null as _has_first_values, h._version,
+            h.valid_from{at_utc} as _stored_from, h.valid_to{at_utc} as _stored_to,
+            h.cdc_operation::text as _stored_operation,
+            null as _stored_reason, null::timestamptz as _stored_closed_at
+        from anchored as c
+        cross join lateral (
+            select h.*, h.*::{history} as _version
+            from {history} as h
+            where {same_key: and} and h.valid_from >= coalesce(c._anchor_from, '-infinity')
+            offset 0
+        ) as h
+        left join lateral (
+            select b.sequence, b.batch_id, b.shard, tidemark._lacking(b.columns, {converge}.p_missing) as _lacks
+            from tidemark.batches as b
+            where b.dimension_name = {dimension} and b.batch_id = h.batch_id::text
+            offset 0
+        ) as b on true
+        left join tidemark.first_values as f on f.dimension_name = {dimension} and f.surrogate_key = h.surrogate_key
+{untracked}        left join lateral (
+{untracked}            select {stored_first_values}
+{untracked}            from rows from (json_to_record(f.values_before) as ({read_untracked_as})) as c ({untracked_columns})
+{untracked}        ) as o on true
+        union all
+        select
+            {absorbed_values},
+            a.cdc_operation, a.cdc_timestamp, a.captured_at,
+            b.sequence, a.batch_id, a.shard, a.change_line, tidemark._lacking(b.columns, {converge}.p_missing),
+            'absorbed', c._business_key, c._anchor_from{at_utc}, null, false, null, null, null, null, a.reason, a.closed_at
+        from anchored as c
+        join tidemark.absorbed_changes as a
+            on a.dimension_name = {dimension} and a.business_key = c._business_key
+{by_capture}            and a.captured_at >= coalesce(c._anchor_captured_at, '-infinity')
+        join tidemark.batches as b on b.dimension_name = {dimension} and b.shard = a.shard and b.batch_id = a.batch_id
+        cross join lateral (
+            select {stored_values}
+            from rows from (json_to_record(a.change) as (
+                {read_as}
+            )) as c ({columns})
+        ) as r
+        union all
+        select
+            {values},
+            c._operation, c._effective, c._captured_at,
+            p_batch.sequence, p_batch.batch_id, p_batch.shard, c._line, tidemark._lacking(p_batch.columns, {converge}.p_missing),
+            'new', k._business_key, k._anchor_from{at_utc}, null, false, null, null, null, null, null, null
+        from change as c
+        join anchored as k using ({keys})
+    ),
+    in_order as (
+        select c.*, row_number() over by_key as _place, coalesce(c._stored_from = c._anchor_from, false) as _is_anchor,
+            c._anchor_from is null or bool_or(c._stored_from = c._anchor_from) over by_key is true as _is_in_slice,
+            coalesce(bool_or(c._origin <> 'new') over (by_key rows between 1 following and unbounded following), false)
+                as _is_followed
+{by_capture}        from slice as c
+{by_time}        from (select c.*, {own_time} as _own_time from slice as c) as c
+        window by_key as (
+            partition by {key_values}
+{by_capture}            order by c._captured_at, c._sequence nulls last, c._batch_id collate "C", c._shard collate "C", c._line
+{by_time}            order by c._own_time, c._captured_at, c._sequence nulls last, c._batch_id collate "C", c._shard collate "C", c._line
+        )
+    ),
+    in_slice as (
+{by_capture}        select c.*, false as _is_superseded
+{by_time}        select c.*,
+{by_time}            lead(c._own_time) over (partition by {key_values} order by c._place) is not distinct from c._own_time as _is_superseded
+        from in_order as c
+        where c._is_in_slice
+    ),
+    folded as (
+        select c.*,
+            tidemark.fold(
+                c._operation, c._effective, {captured},
+                array[{content}]::text[],
+                case when c._lacks is not null then array[{known}] end,
+                case when c._is_anchor then c._stored_from end
+            )
+                filter (where not c._is_superseded) over (partition by {key_values} order by c._place) as _state
+        from in_slice as c
+    ),
+    judged as (
+        select c.*, (c._state).takes_effect as _takes_effect,
+            case when c._is_superseded then 'superseded' else (c._state).verdict end as _verdict,
+            count(*) filter (where not c._is_superseded and (c._state).verdict = 'opened')
+                over (partition by {key_values} order by c._place) as _version_number
+        from folded as c
+    ),
+    shown as (
+        select c.*,
+            (last_value(c._state) over by_version).content as _content,
+            case when c._verdict = 'opened' then c._lacks end as _fills,
+            {shown_in_version},
+            lead(c._takes_effect) over (partition by {key_values}, c._verdict in ('opened', 'delete') order by c._place) as _ends,
+            case when c._is_anchor then c._stored_operation when (c._state).begins_life then 'INSERT' else 'UPDATE' end
+                as _version_operation
+        from judged as c
+        window by_version as (
+            partition by {key_values}, c._version_number order by c._place
+            rows between unbounded preceding and unbounded following
+        )
+    ),
+    outcome as materialized (
+        select
+            {settled_values},
+            {shown},
+            c._operation, c._effective, c._captured_at, c._sequence, c._batch_id, c._shard, c._line, c._lacks,
+            c._origin, c._business_key, c._surrogate_key, c._has_first_values, c._version,
+            c._stored_from, c._stored_to, c._stored_operation, c._stored_reason, c._stored_closed_at,
+            c._verdict, c._takes_effect, c._ends, c._version_operation, c._is_followed
+        from shown as c
+    ),
+    removed as (
+        delete from {history} as h
+        using outcome as c
+        where c._origin = 'version' and c._verdict <> 'opened'
+            and {same_key: and} and h.valid_from = c._stored_from{at_utc}
+        returning 1
+    ),
+    kept as materialized (
+        select c.*, c._takes_effect <> c._stored_from as _is_moved,
+            c._takes_effect = c._stored_from and coalesce(c._ends < coalesce(c._stored_to, 'infinity'), false) as _is_shortened,
+            c._ends is distinct from c._stored_to or c._version_operation <> c._stored_operation
+                or (c._lacks is not null and row({tracked_values})::text is distinct from row({version_tracked})::text)
+                or row({shown})::text is distinct from row({version_untracked})::text
+                as _is_changed,
+            timestamptz '4713-01-01 00:00:00+00 BC' + c._surrogate_key * interval '1 microsecond' as _parked
+        from outcome as c
+        where c._origin = 'version' and c._verdict = 'opened'
+    ),
+    vacated as (
+        update {history} as h
+        set valid_from = case when c._is_moved then c._parked{at_utc} else h.valid_from end,
+            valid_to = case when c._is_moved then c._parked + interval '1 microsecond' else c._ends end{at_utc},
+            {set_shown},
+            is_current = false, cdc_operation = c._version_operation, updated_at = transaction_timestamp() at time zone 'UTC'
+        from kept as c
+        where (c._is_moved or c._is_shortened) and {same_key: and} and h.valid_from = c._stored_from{at_utc}
+        returning 1
+    ),
+    settled as (
+        update {history} as h
+        set valid_to = c._ends{at_utc}, is_current = c._ends is null,
+            {set_shown},
+            cdc_operation = c._version_operation, updated_at = transaction_timestamp() at time zone 'UTC'
+        from kept as c
+        where c._is_changed and not c._is_moved and not c._is_shortened
+            and {same_key: and} and h.valid_from = c._stored_from{at_utc}
+            and (select count(*) from removed) + (select count(*) from vacated) >= 0
+        returning 1
+    ),
+    opened as (
+        insert into {history} as h (
+            {columns},
+            valid_from, valid_to, is_current, cdc_operation, cdc_timestamp,
+            batch_id, change_line, captured_at, created_at, updated_at
+        )
+        select
+            {shown_values},
+            c._takes_effect{at_utc}, c._ends{at_utc}, c._ends is null,
+            c._version_operation, c._effective{at_utc},
+            c._batch_id, c._line, c._captured_at,
+            transaction_timestamp() at time zone 'UTC', transaction_timestamp() at time zone 'UTC'
+        from outcome as c
+        where c._origin <> 'version' and c._verdict = 'opened'
+            and (select count(*) from removed) + (select count(*) from vacated) + (select count(*) from settled) >= 0
+        order by c._captured_at, c._sequence, c._batch_id, c._line
+        returning
+            h.surrogate_key as _surrogate_key, h.is_current as _is_current, h.valid_from{at_utc} as _takes_effect,
+            {stored_key_values}
+    ),
+{untracked}    forgotten as (
+{untracked}        delete from tidemark.first_values as f
+{untracked}        using outcome as c
+{untracked}        where f.dimension_name = {dimension} and f.surrogate_key = c._surrogate_key and c._has_first_values
+{untracked}            and (c._verdict <> 'opened' or not ({overwrites_own: or}))
+{untracked}    ),
+{untracked}    remembered as (
+{untracked}        insert into tidemark.first_values (dimension_name, surrogate_key, values_before)
+{untracked}        select {dimension}, c._new_key, (select row_to_json(r.*) from (select {printed_untracked}) as r)
+{untracked}        from (
+{untracked}            select c.*, coalesce(c._surrogate_key, o._surrogate_key) as _new_key
+{untracked}            from outcome as c
+{untracked}            left join opened as o using ({keys}, _takes_effect)
+{untracked}            where c._verdict = 'opened' and not c._has_first_values and ({overwrites_own: or})
+{untracked}        ) as c
+{untracked}    ),
+    woken as (
+        delete from tidemark.absorbed_changes as a
+        using outcome as c
+        where c._origin = 'absorbed' and c._verdict = 'opened'
+            and a.dimension_name = {dimension} and a.shard = c._shard and a.batch_id = c._batch_id and a.change_line = c._line
+    ),
+    judged_again as (
+        update tidemark.absorbed_changes as a
+        set reason = c._verdict, closed_at = case c._verdict when 'delete' then c._takes_effect end
+        from outcome as c
+        where c._origin = 'absorbed' and c._verdict <> 'opened'
+            and (c._verdict, case c._verdict when 'delete' then c._takes_effect end)
+                is distinct from (c._stored_reason, c._stored_closed_at)
+            and a.dimension_name = {dimension} and a.shard = c._shard and a.batch_id = c._batch_id and a.change_line = c._line
+    ),
+    absorbed as (
+        insert into tidemark.absorbed_changes (
+            dimension_name, shard, batch_id, change_line, business_key,
+            cdc_operation, cdc_timestamp, captured_at, reason, closed_at, change
+        )
+        select {dimension}, c._shard, c._batch_id, c._line, c._business_key,
+            coalesce(c._stored_operation, c._operation), c._effective, c._captured_at,
+            c._verdict, case c._verdict when 'delete' then c._takes_effect end,
+            (select row_to_json(r.*) from (
+                select {printed},
+                    coalesce(c._stored_operation, c._operation) as operation_type, c._effective as cdc_timestamp,
+                    c._captured_at as extracted_at
+            ) as r)
+        from outcome as c
+        where c._origin <> 'absorbed' and c._verdict <> 'opened'
+    )
+    select
+        (select count(*) from opened),
+        (select count(*) from kept as c where c._stored_to is null and c._ends is not null)
+            + (select count(*) from opened as o where not o._is_current),
+        (select count(*) from outcome as c where c._origin = 'new' and c._verdict <> 'opened'),
+        (select count(*) from removed) + (
+            select count(*)
+            from kept as c
+            where c._is_moved or c._ends is distinct from coalesce(c._stored_to, c._ends)
+                or c._version_operation <> c._stored_operation
+        ),
+        (select count(*) from outcome as c where c._origin = 'new' and c._is_followed),
+        count(*),
+        min(c._line) filter (
+            where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE') or c._effective is null
+                or c._is_captured_oddly or c._captured_at < '0001-01-01 00:00:00+00'
+                or c._is_rounded{with_rounded}
+                or {key_is_null: or}
+                or (c._operation <> 'DELETE' and ({cannot_stand: or}))
+        ),
+        min(c._captured_at),
+        max(c._captured_at),
+        (
+            select json_agg(row_to_json(m.*))
+            from (select {moved_keys}, c._parked, c._takes_effect, c._ends from kept as c where c._is_moved) as m
+        )
+    into
+        inserted_versions, closed_versions, absorbed_changes, corrected_versions, late_changes,
+        change_count, first_bad_line, least_captured_at, greatest_captured_at, own.moved
+    from change as c;
+
+    if own.moved is not null and first_bad_line is null then
+        update {history} as h
+        set valid_from = c._takes_effect{at_utc}, valid_to = c._ends{at_utc}, is_current = c._ends is null
+        from (
+            select {stored_keys}, c._parked, c._takes_effect, c._ends
+            from json_to_recordset(own.moved) as c (
+                {read_moved_as}, _parked timestamptz, _takes_effect timestamptz, _ends timestamptz
+            )
+        ) as c
+        where {same_key: and} and h.valid_from = c._parked{at_utc};
+    end if;
+    return next;
+end;
+$text$, p_lists);
+$$;

@@ -1,0 +1,228 @@
+create or replace function tidemark.compile_dimension(
+    p_dimension_name text
+)
+returns boolean
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- Writes the two functions that make the history of a dimension, from its mapping and its history table as they are now:
+-- tidemark.apply_<dimension> for a batch in order, tidemark.converge_<dimension> for any other. "\sf tidemark.apply_orders" shows one.
+-- Registration, every change of a mapping and migrate call it; call it after the history table was altered by hand.
+-- Safe to repeat: it returns whether anything was written. Where it writes, it waits for a loader of the dimension to end its batch.
+-- Errors: TM002 unknown dimension; TM007 the history table is not there, or lacks a column that the mapping names.
+declare
+    v_function record;
+    v_missing text;
+    v_fingerprint text;
+    v_is_written boolean := false;
+begin
+    perform tidemark._assert_dimension_known(p_dimension_name);
+    select string_agg(c.history_column, ', ' order by c.ordinal)
+    into v_missing
+    from tidemark.dimensions as d
+    join tidemark.dimension_columns as c using (dimension_name)
+    where d.dimension_name = p_dimension_name and not exists (
+        select from pg_attribute as a where a.attrelid = d.history_relation and a.attname = c.history_column and not a.attisdropped
+    );
+    if v_missing is not null then
+        raise exception using
+            errcode = 'TM007',
+            message = 'the history table lacks columns that the mapping names',
+            detail = format('dimension=%s columns=%s', p_dimension_name, v_missing),
+            hint = 'give them back their names, or register the table anew, under another name';
+    end if;
+
+    for v_function in select b.* from tidemark._compiled_bodies(p_dimension_name) as b loop
+        if not exists (
+            select from pg_proc as p where p.oid = to_regprocedure(v_function.signature) and p.prosrc = v_function.body
+        ) then
+            perform tidemark._lock_dimension(p_dimension_name, '');
+            execute format(
+                $create$
+                create or replace function tidemark.%I(
+                    p_batch tidemark.batches,
+                    p_changes json,
+                    p_lines integer[],
+                    p_missing text[]%s
+                )
+                returns table (
+                    inserted_versions bigint,
+                    closed_versions bigint,
+                    absorbed_changes bigint,
+                    corrected_versions bigint,
+                    late_changes bigint,
+                    change_count bigint,
+                    first_bad_line integer,
+                    least_captured_at timestamptz,
+                    greatest_captured_at timestamptz
+                )
+                language plpgsql
+                volatile
+                set search_path = pg_catalog, pg_temp
+                set plan_cache_mode = force_generic_plan
+                as %L
+                $create$,
+                v_function.function_name,
+                case v_function.kind when 'apply' then ', p_in_order_since timestamptz' end, v_function.body
+            );
+            perform tidemark._comment_from_header(v_function.signature::regprocedure);
+            v_is_written := true;
+        end if;
+    end loop;
+
+    v_fingerprint := tidemark._history_fingerprint(p_dimension_name);
+    update tidemark.dimensions as d
+    set compiled_from = v_fingerprint
+    where d.dimension_name = p_dimension_name and d.compiled_from is distinct from v_fingerprint;
+    return v_is_written;
+end;
+$$;
+
+create or replace function tidemark._compile_dimensions()
+returns table (
+    dimension_name text,
+    fault text
+)
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- Compiles every dimension (tidemark.compile_dimension). Returns those that cannot be, and why: their functions stay as they are, and
+-- tidemark.apply_batch refuses what is loaded for them.
+#variable_conflict use_column
+begin
+    for dimension_name in select d.dimension_name from tidemark.dimensions as d order by d.dimension_name loop
+        begin
+            perform tidemark.compile_dimension(_compile_dimensions.dimension_name);
+        exception
+            when sqlstate 'TM007' then
+                fault := sqlerrm;
+                return next;
+        end;
+    end loop;
+end;
+$$;
+
+create or replace function tidemark._compiled_bodies(
+    p_dimension_name text
+)
+returns table (
+    kind text,
+    function_name text,
+    signature text,
+    body text
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- The functions of a dimension as its mapping and its history table are now: what each is called and has to say.
+select b.kind, tidemark._function_name(b.kind, p_dimension_name), tidemark._compiled_signature(b.kind, p_dimension_name), b.body
+from (select tidemark._column_lists(p_dimension_name) as lists) as l
+cross join lateral (
+    values ('apply', tidemark._apply_body(l.lists)), ('converge', tidemark._converge_body(l.lists))
+) as b (kind, body);
+$$;
+
+create or replace function tidemark._function_name(
+    p_kind text,
+    p_dimension_name text
+)
+returns text
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+-- The name of a function that is compiled for a dimension: apply_orders, converge_orders. Where that would be longer than a name may be,
+-- or is the name of a function of Tidemark's own (apply_batch), or looks like a name that was shortened, it is shortened, if need be, and
+-- ends with a part of a hash of the dimension's name: so no two dimensions get one name.
+begin
+    return (
+        select case
+            when octet_length(n.plain) <= 63 and p_dimension_name !~ '_[0-9a-f]{8}$' and not exists (
+                select
+                from pg_proc as p
+                where p.pronamespace = 'tidemark'::regnamespace and p.proname = n.plain
+                    and (p.proargnames[1] is distinct from 'p_batch' or p.proargtypes[0] <> 'tidemark.batches'::regtype)
+            ) then n.plain
+            else (
+                select max(left(n.plain, s.length))
+                from generate_series(1, 63) as s (length)
+                where octet_length(left(n.plain, s.length)) <= 54
+            ) || '_' || left(md5(p_dimension_name), 8)
+        end
+        from (select p_kind || '_' || p_dimension_name as plain) as n
+    );
+end;
+$$;
+
+create or replace function tidemark._history_fingerprint(
+    p_dimension_name text
+)
+returns text
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+-- What the compiled functions of a dimension take for granted of its history table and mapping, in short: the name of the table, name, type
+-- and nullability of each column that is mapped, the check constraints, and what each column is mapped from. The same after a dump and
+-- restore. Asked once a batch.
+begin
+    return (
+        select md5(string_agg(f.part, e'\n' order by f.part collate "C"))
+        from tidemark.dimensions as d
+        cross join lateral (
+            select format('%s %s %s', d.history_relation, d.change_order, d.source_time_zone) as part
+            union all
+            select format(
+                '%s: %s as %s %s %s%s', c.ordinal, c.source_column, c.column_role, c.history_column,
+                format_type(a.atttypid, a.atttypmod), case when a.attnotnull then ' not null' end
+            )
+            from tidemark.dimension_columns as c
+            left join pg_attribute as a on a.attrelid = d.history_relation and a.attname = c.history_column
+            where c.dimension_name = d.dimension_name
+            union all
+            select format('check %s', pg_get_expr(r.conbin, r.conrelid))
+            from pg_constraint as r
+            where r.conrelid = d.history_relation and r.contype = 'c'
+        ) as f
+        where d.dimension_name = p_dimension_name
+    );
+end;
+$$;
+
+create or replace function tidemark._compiled_signature(
+    p_kind text,
+    p_dimension_name text
+)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- Name and types of a function that is compiled for a dimension, for to_regprocedure and for statements.
+select format(
+    'tidemark.%I(tidemark.batches, json, integer[], text[]%s)',
+    tidemark._function_name(p_kind, p_dimension_name), case p_kind when 'apply' then ', timestamptz' end
+);
+$$;
+
+create or replace function tidemark._drop_compiled(
+    p_dimension_name text
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- Drops the functions that tidemark.compile_dimension wrote for a dimension. Safe to repeat.
+begin
+    execute format(
+        'drop function if exists %s, %s',
+        tidemark._compiled_signature('apply', p_dimension_name), tidemark._compiled_signature('converge', p_dimension_name)
+    );
+end;
+$$;

@@ -12,7 +12,7 @@ import { TidemarkError } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
 import { timed } from '../run/measurements.js';
 import { chainName } from '../batch/shard.js';
-import { applyBatch, applyBatches, newestBatch, type ApplyResult } from '../warehouse/batches.js';
+import { applyBatch, newestBatch, type ApplyResult } from '../warehouse/batches.js';
 
 /** Where batches are applied. In a transaction they are a dry run: nothing is committed. */
 export interface Applying {
@@ -21,27 +21,18 @@ export interface Applying {
   readonly log: ChangeLog;
 }
 
-/**
- * Applies one batch, or several that follow each other, in one transaction.
- * @throws TidemarkError naming the first file and what is wrong; which of several it is, applying them one by one will tell
- */
-export async function applyDocuments(
+/** Applies a batch. @throws TidemarkError naming its file and what is wrong */
+export async function applyDocument(
   { warehouse, settings, log }: Applying,
-  documents: readonly BatchDocument[],
-): Promise<ApplyResult[]> {
-  const [first] = documents;
-  if (first === undefined) return [];
-  // Those after it are of the same table and shard, and links of the chain: that is how they were grouped.
-  assertInPlace(log, first);
-  await assertInChain(warehouse, log, first);
+  document: BatchDocument,
+): Promise<ApplyResult> {
+  assertInPlace(log, document);
+  await assertInChain(warehouse, log, document);
   failpoint('apply');
-  const texts = documents.map(({ text }) => text);
   try {
-    return await timed('apply', async () =>
-      'begin' in warehouse ? await applyBatches(warehouse, texts) : [await applyBatch(warehouse, first.text)],
-    );
+    return await timed('apply', () => applyBatch(warehouse, document.text));
   } catch (error) {
-    throw explainWithFile(error, settings, first.file);
+    throw explainWithFile(error, settings, document.file);
   }
 }
 

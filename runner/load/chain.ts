@@ -1,11 +1,19 @@
 import path from 'node:path';
-import { batchFiles, flushChangeLog, markProcessed, type BatchDocument, type ChangeLog } from '../change-log/chain.js';
+import {
+  batchFiles,
+  flushChangeLog,
+  isPublished,
+  markProcessed,
+  readBatch,
+  type BatchDocument,
+  type ChangeLog,
+} from '../change-log/chain.js';
+import { tolerateGone } from '../base/errors.js';
 import { openChains, strangeFiles } from '../change-log/inspect.js';
 import type { Settings } from '../base/settings.js';
-import { isAway, isPassing, type Database, type Link, type Transaction } from '../base/database.js';
+import { isAway, type Database, type Link, type Transaction } from '../base/database.js';
 import { failpoint } from '../base/failpoint.js';
-import { applyDocuments, assertLedgerIsThere, assertNothingIsMissing } from './apply.js';
-import { readGroups } from './groups.js';
+import { applyDocument, assertLedgerIsThere, assertNothingIsMissing } from './apply.js';
 import { logger } from '../base/logger.js';
 import { observeLatency, timed } from '../run/measurements.js';
 import { pruneNowAndThen } from './retention.js';
@@ -53,7 +61,7 @@ export function sumOf(table: string, results: readonly LoadResult[]): LoadResult
 }
 
 /**
- * Applies the pending batches of one chain in order and moves them to processed/: small ones several to a transaction, others one by one.
+ * Applies the pending batches of one chain in order, a transaction each, and moves them to processed/.
  * Killed at any point it can be run again: the ledger knows what was applied. Faults that pass are tried again.
  * Two loaders at once do no harm, each batch is applied once: the second says who is at work.
  * @throws TidemarkError naming the file and what is wrong with it; later batches wait, because their order matters.
@@ -104,17 +112,19 @@ async function loadPending(loading: Loader, total: Total): Promise<void> {
   await flushChangeLog(log);
   // A dry run moves no file.
   const compressing = 'begin' in warehouse ? startCompressing(log) : undefined;
-  const settle: Settle = async (documents, results) => {
-    failpoint('committed');
-    if (compressing !== undefined) {
-      await timed('move', () => markProcessed(log, ...documents.map(({ file }) => file)));
-      for (const { file } of documents) compressing.add(path.basename(file));
-    }
-    for (const [index, applied] of results.entries()) noteApplied(loading, total, documents[index], applied);
-  };
   try {
-    for await (const documents of readGroups(log, files, () => loading.isStopping?.() === true))
-      await loadGroup(loading, documents, settle);
+    for (const file of files) {
+      if (loading.isStopping?.() === true) break;
+      const document = await readPublished(log, file);
+      if (document === undefined) continue;
+      const applied = await applyDocument(loading, document);
+      failpoint('committed');
+      if (compressing !== undefined) {
+        await timed('move', () => markProcessed(log, file));
+        compressing.add(path.basename(file));
+      }
+      noteApplied(loading, total, document, applied);
+    }
   } finally {
     await compressing?.finish();
   }
@@ -122,34 +132,18 @@ async function loadPending(loading: Loader, total: Total): Promise<void> {
   if ('begin' in warehouse) await pruneNowAndThen(warehouse, settings, log);
 }
 
-/** What follows when batches are committed. */
-type Settle = (documents: readonly BatchDocument[], results: readonly ApplyResult[]) => Promise<void>;
-
-/** A group that was refused as a whole is applied one by one: what comes before the bad batch is kept, and the error names its file. */
-async function loadGroup(loading: Loader, documents: readonly BatchDocument[], settle: Settle): Promise<void> {
-  const isTogether = documents.length > 1 && 'begin' in loading.warehouse;
-  const applied = isTogether
-    ? await applyDocuments(loading, documents).catch((error: unknown) => {
-        if (isPassing(error) || !isRefusal(error)) throw error;
-        logger.debug({ table: loading.log.table }, `one of ${String(documents.length)} batches was refused`);
-        return undefined;
-      })
-    : undefined;
-  if (applied !== undefined) return settle(documents, applied);
-  for (const document of documents) await settle([document], await applyDocuments(loading, [document]));
+/** Reads a batch that was published; undefined where it has no checkpoint, or another loader has applied and moved it. */
+async function readPublished(log: ChangeLog, file: string): Promise<BatchDocument | undefined> {
+  failpoint('read batch');
+  // A file that is gone was moved by another loader, which has applied it.
+  const document = await timed('read', () => readBatch(file)).catch(tolerateGone);
+  if (document === undefined || (await isPublished(log, document.head))) return document;
+  const name = path.basename(file);
+  logger.info({ table: log.table }, `leaving ${name} alone: it has no checkpoint, so it is not published`);
+  return undefined;
 }
 
-/** Whether the server itself said no, which it says of a batch; anything else says nothing of it. */
-const isRefusal = (error: unknown): boolean =>
-  error instanceof Error && error.cause instanceof Error && 'severity' in error.cause;
-
-function noteApplied(
-  { log, onBatch }: Loader,
-  total: Total,
-  document: BatchDocument | undefined,
-  applied: ApplyResult,
-): void {
-  if (document === undefined) return;
+function noteApplied({ log, onBatch }: Loader, total: Total, document: BatchDocument, applied: ApplyResult): void {
   if (applied.already_applied) {
     logger.info({ table: log.table }, `Skipping already processed file: ${path.basename(document.file)}`);
     total.skipped += 1;

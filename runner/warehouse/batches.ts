@@ -55,24 +55,16 @@ export const dimensionMappings = (warehouse: Warehouse): Promise<DimensionMappin
  * travels in its two parts, so that the server need not take it apart.
  */
 export async function applyBatch(warehouse: Warehouse, batch: string): Promise<ApplyResult> {
+  if ('begin' in warehouse)
+    return inTransaction(warehouse, 'isolation level read committed', async (session) => {
+      const result = await applyBatch(session, batch);
+      failpoint('commit');
+      return result;
+    });
   const parts = documentParts(batch);
-  if ('begin' in warehouse) {
-    const [result] = (await applyBatches(warehouse, [batch])) as [ApplyResult];
-    return result;
-  }
   return parts === undefined
     ? callForRow(warehouse, 'apply_batch', { batch: asJson(batch) })
     : callForRow(warehouse, 'apply_batch_parts', { metadata: asJson(parts.metadata), changes: asJson(parts.changes) });
-}
-
-/** Applies several batch documents, in their order, in one transaction: all of them or none. */
-export async function applyBatches(warehouse: Database, batches: readonly string[]): Promise<ApplyResult[]> {
-  return inTransaction(warehouse, 'isolation level read committed', async (session) => {
-    const results: ApplyResult[] = [];
-    for (const batch of batches) results.push(await applyBatch(session, batch));
-    failpoint('commit');
-    return results;
-  });
 }
 
 /** What the transaction has done to a history so far, the first `limit` rows of each kind. */

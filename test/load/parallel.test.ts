@@ -5,7 +5,6 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { batchFiles, openChangeLog } from '../../runner/change-log/chain.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { connect } from '../../runner/base/database.js';
-import { GROUP } from '../../runner/load/groups.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { runCli, startCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
@@ -58,30 +57,14 @@ const batchesOf = async (table: string) =>
   );
 
 describe('small batches that wait', () => {
-  it('are applied several to a transaction, each with a row of the ledger, and moved', async () => {
+  it('are applied each with a row of the ledger, and moved', async () => {
     await change('alpha', 'one', 60);
     await extract(['alpha']);
     expect(await load(1, ['alpha'])).toMatchObject([{ batches: 12, changes: 60, inserted_versions: 60 }]);
-    expect([await batchesOf('alpha'), await transactionsOf('alpha')]).toEqual([12, 1]);
+    expect(await batchesOf('alpha')).toBe(12);
     const log = await logOf('alpha');
     expect([await batchFiles(log), (await readdir(log.processed)).length]).toEqual([[], 12]);
     expect(await failing()).toEqual([]);
-  });
-
-  it('are as many as one transaction may take, and no more', async () => {
-    await change('alpha', 'one', 5 * (GROUP.batches + 1));
-    await extract(['alpha']);
-    await load(1, ['alpha']);
-    expect([await batchesOf('alpha'), await transactionsOf('alpha')]).toEqual([GROUP.batches + 1, 2]);
-    await change('alpha', 'x'.repeat(GROUP.bytes / 8), 5);
-    await extractTables({ settings: { ...pipeline.settings, batch_size: 1 }, tables: ['alpha'] });
-    const before = await transactionsOf('alpha');
-    await load(1, ['alpha']);
-    expect((await transactionsOf('alpha')) - before).toBe(1);
-    await change('alpha', 'y'.repeat(GROUP.bytes / 2 - 4000), 4);
-    await extractTables({ settings: { ...pipeline.settings, batch_size: 1 }, tables: ['alpha'] });
-    await load(1, ['alpha']);
-    expect((await transactionsOf('alpha')) - before).toBe(3);
   });
 
   it.each<[string, (file: string) => Promise<void>, string]>([
@@ -132,7 +115,7 @@ describe('small batches that wait', () => {
     expect((await batchFiles(await logOf('alpha'))).length).toBe(3);
     await change('alpha', 'two', 30);
     await extract(['alpha']);
-    expect(await load(1, ['alpha'])).toMatchObject([{ skipped: 3, batches: 6, inserted_versions: 30 }]);
+    expect(await load(1, ['alpha'])).toMatchObject([{ skipped: 1, batches: 8, inserted_versions: 40 }]);
     expect((await failing()).map(({ check }) => check)).toEqual(['no run is left unfinished']);
   });
 
@@ -233,9 +216,9 @@ describe('load --parallel', () => {
       1,
       expect.stringContaining('interrupted: load goes on with the rest when it is run again'),
     ]);
-    expect([await batchesOf('alpha'), await batchesOf('beta'), await batchesOf('gamma')]).toEqual([4, 4, 0]);
+    expect([await batchesOf('alpha'), await batchesOf('beta'), await batchesOf('gamma')]).toEqual([1, 1, 0]);
     await load(2);
-    expect(await batchesOf('gamma')).toBe(4);
+    expect([await batchesOf('alpha'), await batchesOf('beta'), await batchesOf('gamma')]).toEqual([4, 4, 4]);
   });
 
   it.each(['0', '-1', '1.5', 'many', '21'])('%s is refused', async (number) => {

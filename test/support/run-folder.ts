@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -29,6 +30,11 @@ export function removeRunFolder(folder: string): void {
     if (left.length === 0) break;
     for (const pid of left) end(pid);
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+  }
+  // A test mounts a small disk in it; the innermost first.
+  for (const mounted of readQuietly('/proc/mounts').split('\n').reverse()) {
+    const [, place = ''] = mounted.split(' ');
+    if (place.startsWith(`${folder}/`)) spawnSync('umount', ['-l', place]);
   }
   rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
 }

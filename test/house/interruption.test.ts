@@ -1,0 +1,61 @@
+// Runs once: no version of PostgreSQL changes it.
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { PROJECT_ROOT } from '../../runner/base/settings.js';
+import { until } from '../support/wait.js';
+
+/** What `make test` does, on one small file: interrupted when its server has been started. */
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'tidemark-interruption-'));
+  spawnSync('chmod', ['711', folder]);
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+const left = async () => (await readdir(folder)).filter((name) => name.startsWith('tidemark-'));
+/** The servers that run in the folder. */
+const servers = () =>
+  spawnSync('ps', ['-A', '-o', 'args='], { encoding: 'utf8' })
+    .stdout.split('\n')
+    .filter((line) => line.includes('bin/postgres') && line.includes(folder));
+
+/** A run that has started its server, in a group of processes of its own, as at a terminal. */
+async function startRun(): Promise<{ run: ChildProcess; ended: Promise<unknown> }> {
+  const args = ['node_modules/tsx/dist/cli.mjs', 'test/support/run.ts', 'test/functions/load/batch_checksum.test.ts'];
+  const run = spawn(process.execPath, args, {
+    cwd: PROJECT_ROOT,
+    detached: true,
+    stdio: 'ignore',
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: folder },
+  });
+  const ended = once(run, 'close');
+  // What the servers make and remove meanwhile is no matter.
+  const found = () => readdir(folder, { recursive: true }).catch(() => []);
+  await until(async () => (await found()).some((name) => name.endsWith('worker-1.port')));
+  return { run, ended };
+}
+
+const signal = (run: ChildProcess, name: NodeJS.Signals) => process.kill(-(run.pid ?? Number.NaN), name);
+
+test('a run that is interrupted leaves no server and no folder behind, and one that is killed leaves them to the next', async () => {
+  const killed = await startRun();
+  signal(killed.run, 'SIGKILL');
+  await killed.ended;
+  const abandoned = (await left()).filter((name) => name.startsWith('tidemark-suite-'));
+  expect(abandoned).toHaveLength(1);
+  expect(servers()).toHaveLength(1);
+  await rm(path.join(folder, abandoned[0] ?? '', 'postgres-18', 'worker-1.port'));
+  const interrupted = await startRun();
+  expect(await left()).not.toContain(abandoned[0]);
+  signal(interrupted.run, 'SIGINT');
+  await interrupted.ended;
+  await until(async () => !(await left()).some((name) => name.startsWith('tidemark-suite-')));
+  expect(servers()).toEqual([]);
+});

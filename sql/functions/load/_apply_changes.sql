@@ -171,7 +171,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- The history functions keep their plans for the session, and a plan made on an empty table may read a full one from end to end, once for
 -- every change. So where a table that they read has grown eightfold since it was last analysed, and autovacuum has not come by, its key
--- columns are analysed here: every session plans anew. That is seven times on the way to a hundred million versions. Skips a table that is
+-- columns are analysed here: every session plans anew. That is eight times on the way to a hundred million versions. Skips a table that is
 -- locked for maintenance.
 declare
     v_statement text;
@@ -187,7 +187,7 @@ begin
         ) as t (table_name, columns)
         join pg_class as c on c.oid = t.table_name
         where c.relkind = 'r'
-            and pg_relation_size(c.oid) > 8 * greatest(c.relpages, 8) * current_setting('block_size')::bigint
+            and pg_relation_size(c.oid) > 8 * greatest(c.relpages, 1) * current_setting('block_size')::bigint
             and pg_has_role(c.relowner, 'usage')
     loop
         execute v_statement;

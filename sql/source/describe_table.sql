@@ -84,8 +84,10 @@ part as (
         max(m.type) filter (where m.role = 'effective time') as effective_type,
         bool_or(m.role = 'effective time' and not m.attnotnull) as may_be_undated,
         bool_or(m.role = 'effective time' and m.base_type = 'timestamp'::regtype) as is_local_time,
-        case when bool_or(m.role = 'effective time' and m.base_type = 'timestamp'::regtype) then format(' at time zone %L', $4::text) else '' end
-            as in_zone,
+        case
+            when bool_or(m.role = 'effective time' and m.base_type = 'timestamp'::regtype) then format(' at time zone %L', $4::text)
+            else ''
+        end as in_zone,
         '(select n.number from next_transaction as n) - (age(t.xmin)::bigint & 4294967295)' as written_by,
         string_agg(format(case
             when m.base_type = any (array['text', 'varchar', 'bpchar', 'bytea']::regtype[]) then 'coalesce(octet_length(t.%I), 0)'
@@ -215,7 +217,9 @@ from (
         case when r.fallback is null then 't.tableoid' else 'null::oid' end,
         case
             when p.wide_bytes is null then '0'
-            else format('coalesce(sum(%s) over (order by %s rows between unbounded preceding and 1 preceding), 0)', p.wide_bytes, o.page_order)
+            else format(
+                'coalesce(sum(%s) over (order by %s rows between unbounded preceding and 1 preceding), 0)', p.wide_bytes, o.page_order
+            )
         end,
         p.keys_as_text, p.printed,
         format(

@@ -1,5 +1,20 @@
 import tseslint from 'typescript-eslint';
 
+const SYNTAX = [
+  { selector: 'ExportDefaultDeclaration', message: 'Export by name: a name stays the same wherever it is imported.' },
+  { selector: 'TSEnumDeclaration', message: 'Use a union of strings, or a constant object.' },
+];
+/** The driver's own transaction ends the process when the server ends the session within it. */
+const ONE_DOOR = {
+  selector: 'MemberExpression[property.name=/^(begin|reserve)$/]',
+  message: 'Open a transaction with inTransaction or rolledBack of runner/base/transaction.ts.',
+};
+const DRIVERS = ['postgres', 'pg'].map((name) => ({
+  name,
+  allowTypeImports: true,
+  message: 'Connect with withDatabase or connect of runner/base/database.ts.',
+}));
+
 /** The house style that a machine can keep; CONTRIBUTING.md has the rest, test/style.test.ts the folders and imports. */
 const HOUSE = {
   '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
@@ -10,11 +25,7 @@ const HOUSE = {
   '@typescript-eslint/no-confusing-void-expression': 'off',
   eqeqeq: ['error', 'always', { null: 'ignore' }],
   'no-console': 'error',
-  'no-restricted-syntax': [
-    'error',
-    { selector: 'ExportDefaultDeclaration', message: 'Export by name: a name stays the same wherever it is imported.' },
-    { selector: 'TSEnumDeclaration', message: 'Use a union of strings, or a constant object.' },
-  ],
+  'no-restricted-syntax': ['error', ...SYNTAX],
 };
 
 export default tseslint.config(
@@ -32,6 +43,16 @@ export default tseslint.config(
       'max-lines': ['error', 400],
       'max-lines-per-function': ['error', { max: 60, skipComments: true, skipBlankLines: true }],
     },
+  },
+  {
+    files: ['runner/**/*.ts', 'bench/**/*.ts'],
+    ignores: ['runner/base/transaction.ts'],
+    rules: { 'no-restricted-syntax': ['error', ...SYNTAX, ONE_DOOR] },
+  },
+  {
+    files: ['runner/**/*.ts', 'bench/**/*.ts'],
+    ignores: ['runner/base/database.ts'],
+    rules: { '@typescript-eslint/no-restricted-imports': ['error', { paths: DRIVERS }] },
   },
   {
     // The tools that read these want a default export.

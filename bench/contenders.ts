@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type Database } from '../runner/base/database.js';
+import { inTransaction } from '../runner/base/transaction.js';
 import { extractTables } from '../runner/extract/tables.js';
 import { readBeginning, readClock } from '../runner/source/horizon.js';
 import { NO_KNOWN_ROWS, describeTable, readPage } from '../runner/source/table.js';
@@ -60,7 +61,7 @@ export const apply = (warehouse: Database, batches: readonly string[]): Promise<
 export const applyRowByRow = (warehouse: Database, batches: readonly string[]): Promise<number> =>
   seconds(warehouse, async () => {
     for (const batch of batches)
-      await warehouse.begin(async (sql) => {
+      await inTransaction(warehouse, 'isolation level read committed', async (sql) => {
         await sql`select bench.apply_row_by_row(${batch}::text::json)`;
       });
   });
@@ -126,7 +127,7 @@ export const rowToJson = ({ source }: Bench, rows: number): Promise<number> =>
 /** A snapshot that rescans source and history. */
 export const rescan = (warehouse: Database, batchId: string): Promise<number> =>
   seconds(warehouse, async () => {
-    await warehouse.begin(async (sql) => {
+    await inTransaction(warehouse, 'isolation level read committed', async (sql) => {
       await sql`select bench.snapshot_by_rescan(${batchId})`;
     });
   });

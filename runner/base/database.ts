@@ -6,13 +6,13 @@ import { logger } from './logger.js';
 import { explainTlsError, tlsOptions } from './tls.js';
 
 export type Database = postgres.Sql<{ date: string }>;
-export type Transaction = postgres.TransactionSql<{ date: string }>;
-/** A session of its own, inside a transaction of `inTransaction`. */
-export type Session = postgres.ReservedSql<{ date: string }>;
+/** What runs inside a transaction. */
+export type Transaction = postgres.ISql<{ date: string }>;
 
 /**
- * What every session pins, so that both ends print and read values alike (design, section 3). Rows that a policy of row-level security hides
- * would be taken for rows that are not there: with row_security off the server says so instead.
+ * What every session pins, whatever its database or role has set, so that both ends print and read values alike and SQL means what it says.
+ * Rows that a policy of row-level security hides would be taken for rows that are not there: with row_security off the server says so
+ * instead. Functions that psql may call pin the same for themselves, by tidemark._pin_settings.
  */
 const SESSION = {
   TimeZone: 'UTC',
@@ -21,7 +21,13 @@ const SESSION = {
   extra_float_digits: 1,
   bytea_output: 'hex',
   lc_monetary: 'C',
+  array_nulls: 'on',
+  xmloption: 'content',
+  standard_conforming_strings: 'on',
+  quote_all_identifiers: 'off',
+  transform_null_equals: 'off',
   row_security: 'off',
+  default_transaction_isolation: 'read committed',
 } as const;
 
 /** Dates and times stay the text PostgreSQL prints: a JavaScript Date would cut microseconds. */
@@ -53,16 +59,16 @@ const lifetimeOf = ({ limits }: DatabaseSettings): number | null =>
 
 /**
  * A lazy pool on one database; `max` connections at most. End it, or use `withDatabase`. Sessions live until then: one that the driver
- * replaced by itself would lose its locks. Only one that is told of its end (`onClose`) has a lifetime.
+ * replaced by itself would lose its locks. Only one whose owner is told of its end (`onEnd`) has a lifetime.
  */
 export function connect(
   settings: DatabaseSettings,
   application: string,
   max = 1,
   connectSeconds = settings.limits?.connect_seconds ?? CONNECT_SECONDS,
-  onClose?: () => void,
+  onEnd?: () => void,
 ): Database {
-  const closes = { count: 0 };
+  const door = { isOpen: false, listeners: new Set<() => void>() };
   const database = postgres({
     host: settings.host,
     port: settings.port,
@@ -71,11 +77,12 @@ export function connect(
     password: settings.password,
     ssl: tlsOptions(settings) ?? false,
     max,
-    max_lifetime: onClose === undefined ? null : lifetimeOf(settings),
+    max_lifetime: onEnd === undefined ? null : lifetimeOf(settings),
     connect_timeout: connectSeconds,
     onclose: () => {
-      closes.count += 1;
-      onClose?.();
+      door.isOpen = false;
+      for (const listener of door.listeners) listener();
+      onEnd?.();
     },
     connection: { application_name: `tidemark ${application}`, ...SESSION, ...limitsOf(settings) },
     types: { date: TEXT_TIMES },
@@ -83,14 +90,31 @@ export function connect(
       logger.debug({ code: notice.code }, notice.message ?? '');
     },
   });
-  closesByDatabase.set(database, closes);
+  doors.set(database, door);
   return database;
 }
 
-const closesByDatabase = new WeakMap<Database, { count: number }>();
+/** Whether a database is known to have an open connection, and who is told when one closes. */
+const doors = new WeakMap<Database, { isOpen: boolean; readonly listeners: Set<() => void> }>();
 
-/** How many connections of a database have closed so far, for whatever reason. */
-export const closesOf = (database: Database): number => closesByDatabase.get(database)?.count ?? 0;
+/** Calls `listener` whenever a connection of the database has closed, for whatever reason. Returns what ends that. */
+export function onClose(database: Database, listener: () => void): () => void {
+  const listeners = doors.get(database)?.listeners;
+  listeners?.add(listener);
+  return () => listeners?.delete(listener);
+}
+
+/**
+ * Connects where no connection is known to be open. What the server said last to a connection that it closed, the driver says once more to
+ * whoever asks for the next one.
+ */
+export async function ensureOpen(database: Database): Promise<void> {
+  const door = doors.get(database);
+  if (door?.isOpen === true) return;
+  const ask = () => database`select 1`.execute();
+  await ask().catch((error: unknown) => (hasCode(error, ...SESSION_ENDED) ? ask() : Promise.reject(error as Error)));
+  if (door !== undefined) door.isOpen = true;
+}
 
 /** The same connection for the pg driver, which node-pg-migrate uses. */
 export function pgClientConfig(settings: DatabaseSettings): ClientConfig {
@@ -103,7 +127,9 @@ export function pgClientConfig(settings: DatabaseSettings): ClientConfig {
     ssl: tlsOptions(settings) ?? false,
     connectionTimeoutMillis: (settings.limits?.connect_seconds ?? CONNECT_SECONDS) * 1000,
     application_name: 'tidemark migrate',
-    options: '-c TimeZone=UTC',
+    options: Object.entries(SESSION)
+      .map(([name, value]) => `-c ${name}=${String(value).replaceAll(' ', '\\ ')}`)
+      .join(' '),
   };
 }
 
@@ -121,9 +147,9 @@ export async function withDatabase<T>(
   settings: DatabaseSettings,
   application: string,
   work: (database: Database) => Promise<T>,
-  patienceSeconds = 20,
+  answerSeconds = 20,
 ): Promise<T> {
-  return withLink(settings, application, (link) => work(link.database()), patienceSeconds);
+  return withLink(settings, application, (link) => work(link.database()), answerSeconds);
 }
 
 /** As `withDatabase`, for work that goes on with another connection when one is cut. */
@@ -131,16 +157,16 @@ export async function withLink<T>(
   settings: DatabaseSettings,
   application: string,
   work: (link: Link) => Promise<T>,
-  patienceSeconds = 20,
+  answerSeconds = 20,
 ): Promise<T> {
   let database = connect(settings, application);
   const renew = async () => {
     database.end({ timeout: 0 }).catch(() => undefined);
     database = connect(settings, application);
-    await assertAnswers(database, settings, patienceSeconds);
+    await assertAnswers(database, settings, answerSeconds);
   };
   try {
-    await assertAnswers(database, settings, patienceSeconds);
+    await assertAnswers(database, settings, answerSeconds);
     return await work({ database: () => database, renew });
   } catch (error) {
     throw explainDatabaseError(error, settings);
@@ -150,31 +176,31 @@ export async function withLink<T>(
 }
 
 /** The driver tries for ever where a connection is taken and closed at once, as a proxy before a dead server does. */
-async function assertAnswers(database: Database, settings: DatabaseSettings, patienceSeconds: number): Promise<void> {
+async function assertAnswers(database: Database, settings: DatabaseSettings, answerSeconds: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const silence = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
       reject(Object.assign(new Error(`${settings.role}: no answer`), { code: 'CONNECT_TIMEOUT' }));
       void database.end({ timeout: 0 });
-    }, patienceSeconds * 1000);
+    }, answerSeconds * 1000);
   });
   try {
-    await Promise.race([database`select 1`.execute(), silence]);
+    await Promise.race([ensureOpen(database), silence]);
   } finally {
     clearTimeout(timer);
   }
 }
 
 const UNREACHABLE = ['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ETIMEDOUT', 'CONNECT_TIMEOUT', 'EAI_AGAIN'];
+/** What a server says when it ends a session: told to, crashed, idle in a transaction, too long in one, idle. */
+const SESSION_ENDED = ['57P01', '57P02', '25P03', '25P04', '57P05'] as const;
 const CUT_OFF = [
   'CONNECTION_CLOSED',
   'CONNECTION_ENDED',
   'CONNECTION_DESTROYED',
   'ECONNRESET',
   'EPIPE',
-  '57P01',
-  '57P02',
-  '25P03',
+  ...SESSION_ENDED,
 ];
 
 /** True for an error that says a server is away, which passes, and not that something is wrong with what was asked of it. */

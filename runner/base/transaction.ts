@@ -1,88 +1,147 @@
-import { closesOf, isAway, type Database, type Session, type Transaction } from './database.js';
+import { readFile } from 'node:fs/promises';
+import type { ReservedSql } from 'postgres';
+import { ensureOpen, onClose, type Database, type Transaction } from './database.js';
 
-/** Thrown through a transaction that must not be committed. */
-class RolledBack extends Error {}
-
-/** Runs `work` in a transaction, hands over what it returns, and rolls all of it back. */
-export async function rolledBack<T>(database: Database, work: (transaction: Transaction) => Promise<T>): Promise<T> {
-  const kept: { result?: T } = {};
-  await database
-    .begin('isolation level read committed', async (transaction) => {
-      kept.result = await work(transaction);
-      throw new RolledBack();
-    })
-    .catch((error: unknown) => {
-      if (!(error instanceof RolledBack)) throw error;
-    });
-  return kept.result as T;
-}
+/** Does what a transaction is for. `passTurn` lets the next one in before the end, where there is a turn. */
+type Work<T> = (transaction: Transaction, passTurn: () => Promise<void>) => Promise<T>;
 
 /**
- * Runs `work` in a transaction. Unlike the driver's own, it leaves a connection alone that was cut: to say "rollback" there would end the process.
+ * Runs `work` in a transaction and commits it. This is the one way to open one: the driver's own ends the process when the server ends the
+ * session within it, and lets what is left of a dead transaction run inside another one.
  * @param options what follows "begin": isolation level and mode
+ * @param turn a name: of all sessions that give it only one is inside at a time, and waits for that before its transaction begins
+ * @throws what `work` throws, after the rollback; an error of code CONNECTION_CLOSED where the session ended
  */
-export async function inTransaction<T>(
-  database: Database,
-  options: string,
-  work: (session: Session) => Promise<T>,
-): Promise<T> {
-  const session = whileOpen(database, await database.reserve());
+export const inTransaction = <T>(database: Database, options: string, work: Work<T>, turn?: string): Promise<T> =>
+  transact(database, { options, end: 'commit', turn }, work);
+
+/** Runs `work` in a transaction, hands over what it returns, and rolls all of it back. */
+export const rolledBack = <T>(database: Database, work: Work<T>): Promise<T> =>
+  transact(database, { options: 'isolation level read committed', end: 'rollback', turn: undefined }, work);
+
+interface Frame {
+  readonly options: string;
+  readonly end: 'commit' | 'rollback';
+  readonly turn: string | undefined;
+}
+
+async function transact<T>(database: Database, { options, end, turn }: Frame, work: Work<T>): Promise<T> {
+  const session = await openSession(database);
+  const { sql } = session;
+  let hasTurn = false;
+  const passTurn = async () => {
+    if (!hasTurn) return;
+    hasTurn = false;
+    await sql`select pg_advisory_unlock(hashtextextended(${turn ?? ''}, 0))`;
+  };
   try {
-    await session.unsafe(`begin ${options}`);
-    const result = await work(session);
-    await session.unsafe('commit');
-    session.release();
+    if (turn !== undefined) {
+      await sql`select pg_advisory_lock(hashtextextended(${turn}, 0))`;
+      hasTurn = true;
+    }
+    await sql.unsafe(`begin ${options}`);
+    const result = await work(sql, passTurn);
+    const { command } = await sql.unsafe(end);
+    // The server answers "commit" so where a statement had failed and nobody said it.
+    if (end === 'commit' && command === 'ROLLBACK') throw new Error('a statement of the transaction had failed');
     return result;
   } catch (error) {
-    if (isAway(error)) throw error;
-    await session.unsafe('rollback');
-    session.release();
+    // Where the session has ended nothing is left to roll back; one that does not is of no more use.
+    await sql.unsafe('rollback').catch(() => (session.isOpen() ? database.end({ timeout: 0 }) : undefined));
     throw error;
+  } finally {
+    await passTurn().catch(() => undefined);
+    session.release();
   }
 }
 
+interface OwnSession {
+  readonly sql: Transaction;
+  readonly isOpen: () => boolean;
+  readonly release: () => void;
+}
+
 /**
- * The session, for as long as its connection is there: the driver would write to the socket that is gone, which ends the process. It is told by
- * the closes of its database, which has one connection.
+ * The database's connection for one transaction alone. When it closes, the driver would write what comes later to a socket that is gone,
+ * which ends the process, or to the connection after it, inside of whatever runs there; and what waits for its turn it would forget. So what
+ * comes later is refused here, and what waits is told.
  */
-function whileOpen(database: Database, session: Session): Session {
-  const closes = closesOf(database);
-  const rejecting = <T>(call: () => T): T | Promise<never> => {
-    if (closesOf(database) === closes) return call();
-    const refused = Promise.reject(
-      Object.assign(new Error('the connection was closed'), { code: 'CONNECTION_CLOSED' }),
-    );
-    // A fragment of a statement is awaited by nobody.
-    refused.catch(() => undefined);
-    return refused;
+async function openSession(database: Database): Promise<OwnSession> {
+  const session = await reserve(database);
+  const waiting = new Set<Statement>();
+  let fault: Error | undefined;
+  const end = (reason: Error) => {
+    fault ??= reason;
+    for (const statement of waiting) refuse(statement, fault);
   };
-  return new Proxy(session, {
-    apply: (target, self, given) => rejecting(() => Reflect.apply(target, self, given) as unknown),
-    get: (target, name) => {
-      const member: unknown = Reflect.get(target, name);
-      return name === 'unsafe' || name === 'file'
-        ? (...given: unknown[]) => rejecting(() => (member as (...all: unknown[]) => unknown).apply(target, given))
-        : member;
-    },
+  const forget = onClose(database, () => {
+    end(sessionEnded());
+  });
+  const whileOpen = (made: unknown): unknown => {
+    // Else it is a name or a list of values, for a statement to be.
+    if (isStatement(made)) {
+      if (fault === undefined) keep(waiting, made);
+      else refuse(made, fault);
+    }
+    return made;
+  };
+  const unsafe: Transaction['unsafe'] = (...given) => whileOpen(session.unsafe(...given)) as never;
+  const members = new Map<string | symbol, unknown>([
+    ['unsafe', unsafe],
+    // The driver's own would go on with a connection that has closed while it read the file.
+    ['file', async (file: string, values: never[] = []) => unsafe(await readFile(file, 'utf8'), values)],
+  ]);
+  const sql = new Proxy(session, {
+    apply: (target, self, given) => whileOpen(Reflect.apply(target, self, given)),
+    get: (target, name): unknown => (members.has(name) ? members.get(name) : Reflect.get(target, name)),
+  });
+  const release = () => {
+    forget();
+    if (fault === undefined) session.release();
+    end(new Error('the transaction has ended'));
+  };
+  return { sql, isOpen: () => fault === undefined, release };
+}
+
+const sessionEnded = (): Error =>
+  Object.assign(new Error('the server ended the session'), { code: 'CONNECTION_CLOSED' });
+
+/** The driver forgets who asks for a connection that cannot be made, or that closes first: so one is open by then, and its end is the answer. */
+async function reserve(database: Database): Promise<ReservedSql<{ date: string }>> {
+  await ensureOpen(database);
+  return new Promise((resolve, reject) => {
+    let isTooLate = false;
+    const forget = onClose(database, () => {
+      isTooLate = true;
+      reject(sessionEnded());
+    });
+    const given = (session: ReservedSql<{ date: string }>) => {
+      if (isTooLate) session.release();
+      else resolve(session);
+    };
+    void database.reserve().then(given, reject).finally(forget);
   });
 }
 
-/** The right to go on, which one session has at a time. */
-export interface Turn {
-  /** Lets the next one in. */
-  readonly pass: (session: Session) => Promise<void>;
-  /** The same, where the work did not get as far. */
-  readonly end: () => Promise<void>;
+/** A statement, or a part of one, as the driver makes it: it is sent when somebody waits for it. */
+type Statement = Promise<unknown> & { handler: () => void; readonly reject: (error: Error) => void };
+
+const isStatement = (made: unknown): made is Statement => made instanceof Promise;
+
+/** The promise's own `then`: the driver's would send the statement. */
+const whenSettled = (statement: Statement, next: () => void): void => {
+  void Promise.prototype.then.call(statement, next, next);
+};
+
+function keep(waiting: Set<Statement>, statement: Statement): void {
+  waiting.add(statement);
+  whenSettled(statement, () => waiting.delete(statement));
 }
 
-/** Waits until it is this session's turn, among all that ask for one of that name. A session that ends gives it back. */
-export async function takeTurn(database: Database, name: string): Promise<Turn> {
-  let isHeld = true;
-  const giveBack = async (session: Database | Session) => {
-    if (!isHeld) return;
-    isHeld = false;
-    await session`select pg_advisory_unlock(hashtextextended(${name}, 0))`;
-  };
-  await database`select pg_advisory_lock(hashtextextended(${name}, 0))`;
-  return { pass: giveBack, end: () => giveBack(database).catch(() => undefined) };
+/** Fails a statement, and sees that it is not sent. */
+function refuse(statement: Statement, fault: Error): void {
+  // A part of a statement is awaited by nobody.
+  whenSettled(statement, () => undefined);
+  statement.handler = () => undefined;
+  statement.reject(fault);
 }

@@ -6,6 +6,7 @@ import { Readable } from 'node:stream';
 import { formatChecks, runChecks } from '../warehouse/checks.js';
 import { PROJECT_ROOT, type DatabaseSettings, type Settings } from '../base/settings.js';
 import { withDatabase, type Database, type Transaction } from '../base/database.js';
+import { inTransaction } from '../base/transaction.js';
 import { TidemarkError } from '../base/errors.js';
 import { DEMO_SOURCE, runMigrations } from '../warehouse/migrate.js';
 import { extractTables } from '../extract/tables.js';
@@ -85,7 +86,9 @@ async function replayMorning(settings: Settings, say: (line: string) => void): P
 /** A few customers and products, so that several tables flow. Their history is as short as that of a shop that opens today. */
 async function fillShop(settings: Settings, say: (line: string) => void): Promise<void> {
   const tables = ['customers', 'products'];
-  const added = await withDatabase(settings.source, 'demo', (source) => source.begin(insertShop));
+  const added = await withDatabase(settings.source, 'demo', (source) =>
+    inTransaction(source, 'isolation level read committed', insertShop),
+  );
   say(
     added > 0
       ? '\n08:00  the shop has three customers and three products'
@@ -147,7 +150,7 @@ export async function makeDemoSource(settings: DatabaseSettings, say: (line: str
 
 /** Copies the sample orders in, and keeps those that are asked for and not there yet. */
 async function insertOrders(source: Database, ids: readonly number[]): Promise<number> {
-  return source.begin(async (transaction) => {
+  return inTransaction(source, 'isolation level read committed', async (transaction) => {
     // Read before the copy begins: one that is begun and left by a fault ends the process when its connection does.
     const orders = await readFile(ORDERS_CSV, 'utf8');
     await transaction`create temporary table sample_orders (like public.orders) on commit drop`;

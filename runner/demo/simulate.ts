@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 // The one locale, and its shared generator: the package's main entry loads every locale, which takes ten times as long.
 import { faker } from '@faker-js/faker/locale/en';
 import type { PendingQuery, Row } from 'postgres';
-import type { Database, Session } from '../base/database.js';
+import type { Database, Transaction } from '../base/database.js';
 import { inTransaction } from '../base/transaction.js';
 import { startProgress } from '../run/progress.js';
 import { requireDemoSource } from '../source/server.js';
@@ -121,7 +121,7 @@ export async function simulate(source: Database, traffic: Traffic): Promise<Simu
   try {
     while (!isOver(traffic, done, elapsed())) {
       const before = changesOf(done);
-      const counts = await inTransaction(source, '', (transaction) =>
+      const counts = await inTransaction(source, 'isolation level read committed', (transaction) =>
         changeOrders(transaction, transactionSize(traffic, before)),
       );
       done.inserted += counts.inserted;
@@ -182,7 +182,7 @@ function totalOf(traffic: Traffic): number | undefined {
 }
 
 /** The changes of one transaction, all stamped the same way, as one application does it; often one order several times. */
-async function changeOrders(transaction: Session, size: number): Promise<Pick<Counts, 'inserted' | 'updated'>> {
+async function changeOrders(transaction: Transaction, size: number): Promise<Pick<Counts, 'inserted' | 'updated'>> {
   const counts = { inserted: 0, updated: 0 };
   const stamp = faker.datatype.boolean() ? transaction`clock_timestamp()` : transaction`now()`;
   let order: Order | undefined;
@@ -196,7 +196,7 @@ async function changeOrders(transaction: Session, size: number): Promise<Pick<Co
   return counts;
 }
 
-async function placeOrder(transaction: Session, stamp: Stamp): Promise<Order | undefined> {
+async function placeOrder(transaction: Transaction, stamp: Stamp): Promise<Order | undefined> {
   const product = Number(faker.helpers.arrayElement(Object.keys(PRICES)));
   const [order] = await transaction<Order[]>`
     with placed as materialized (select ${stamp}::timestamp as at)
@@ -209,7 +209,7 @@ async function placeOrder(transaction: Session, stamp: Stamp): Promise<Order | u
 
 /** Changes `same` where its status allows, else some recent order; undefined where none can be changed. */
 async function changeOrder(
-  transaction: Session,
+  transaction: Transaction,
   stamp: Stamp,
   kind: keyof typeof CHANGES_FROM,
   same: Order | undefined,
@@ -231,7 +231,7 @@ async function changeOrder(
 }
 
 /** Only recent orders change, as in a shop; so the pick costs the same however large the table is. */
-async function pickOrder(transaction: Session, kind: keyof typeof CHANGES_FROM): Promise<Order | undefined> {
+async function pickOrder(transaction: Transaction, kind: keyof typeof CHANGES_FROM): Promise<Order | undefined> {
   const [order] = await transaction<Order[]>`
     with recent as (select id, order_status, quantity from public.orders order by id desc limit 200),
     fit as (select * from recent where order_status = any(${[...CHANGES_FROM[kind]]}))

@@ -2,7 +2,7 @@ import path from 'node:path';
 import { type Database, type Transaction, withDatabase } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
-import { rolledBack } from '../base/transaction.js';
+import { inTransaction, rolledBack } from '../base/transaction.js';
 import { appliedFiles, findBatch, oldestBatch } from '../change-log/applied.js';
 import { type BatchDocument, type ChangeLog, readBatch } from '../change-log/chain.js';
 import { openChains } from '../change-log/inspect.js';
@@ -91,7 +91,7 @@ export async function verifyTable(replaying: Replaying): Promise<VerifyResult> {
 export async function rebuildTable(replaying: Replaying): Promise<RebuildResult> {
   const { warehouse, settings, table } = replaying;
   const logs = await openChains(settings.cdc_log_dir, table);
-  return warehouse.begin('isolation level read committed', async (transaction) => {
+  return inTransaction(warehouse, 'isolation level read committed', async (transaction) => {
     await openReplay(transaction, table, true);
     const { replayed, missing } = await replayLedger(replaying, transaction, logs);
     if (missing.length > 0)

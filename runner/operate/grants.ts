@@ -1,5 +1,6 @@
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { withDatabase, type Database } from '../base/database.js';
+import { inTransaction } from '../base/transaction.js';
 import { UsageError } from '../base/errors.js';
 import { dimensionMappings, grantStatements } from '../warehouse/batches.js';
 import { sourceGrants } from '../source/health.js';
@@ -40,7 +41,7 @@ async function grantsOf(
   return withDatabase(end, 'grants', async (database) => {
     const statements = await ask(database);
     if (apply)
-      await database.begin(async (transaction) => {
+      await inTransaction(database, 'isolation level read committed', async (transaction) => {
         for (const statement of statements) await transaction.unsafe(statement);
       });
     return { end: end.role, database: end.database, applied: apply, statements };

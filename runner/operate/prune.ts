@@ -3,7 +3,7 @@ import type { ChangeLog } from '../change-log/chain.js';
 import { loggedTables, oldestWaiting, openChains } from '../change-log/inspect.js';
 import type { Settings } from '../base/settings.js';
 import { withDatabase, type Database, type Transaction } from '../base/database.js';
-import { rolledBack } from '../base/transaction.js';
+import { inTransaction, rolledBack } from '../base/transaction.js';
 import { logger } from '../base/logger.js';
 import { pruneChangeLog, retentionLedger, type PrunedFiles } from '../load/retention.js';
 import { pruneAbsorbedChanges, pruneReports } from '../warehouse/retention.js';
@@ -39,9 +39,7 @@ type Within = <T>(work: (transaction: Transaction) => Promise<T>) => Promise<T>;
 export async function prune(settings: Settings, names: readonly string[], isDryRun: boolean): Promise<Pruned> {
   return withDatabase(settings.warehouse, 'prune', async (warehouse) => {
     const within: Within = (work) =>
-      isDryRun
-        ? rolledBack(warehouse, work)
-        : (warehouse.begin('isolation level read committed', work) as ReturnType<typeof work>);
+      isDryRun ? rolledBack(warehouse, work) : inTransaction(warehouse, 'isolation level read committed', work);
     const selected = selectTables(await dimensionMappings(warehouse), names);
     const logged = await loggedTables(settings.cdc_log_dir);
     const tables = await eachTable(selected, async ({ dimension_name: table }) => {

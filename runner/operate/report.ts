@@ -2,6 +2,7 @@ import path from 'node:path';
 import { writeFile } from 'node:fs/promises';
 import { findBatchFile } from '../change-log/inspect.js';
 import type { Database, Transaction } from '../base/database.js';
+import { inTransaction } from '../base/transaction.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { dimensionMappings } from '../warehouse/batches.js';
 import {
@@ -40,7 +41,7 @@ type Cell = string | number | null | undefined;
  */
 export async function writeReport(database: Database, options: ReportOptions): Promise<string> {
   // One snapshot, so that the figures agree with each other while batches are loaded.
-  const sections = await database.begin('isolation level repeatable read read only', (warehouse) =>
+  const sections = await inTransaction(database, 'isolation level repeatable read read only', (warehouse) =>
     readSections(warehouse, options),
   );
   const made = options.now.toISOString();

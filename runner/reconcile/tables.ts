@@ -250,12 +250,12 @@ function assertShardsAreHere(state: TableState): void {
   );
 }
 
-const PATIENCE_MS = 60_000;
+const LONGEST_WAIT_MS = 60_000;
 const PAUSE_MS = 200;
 
 /** An extractor that goes on for ever gives its lock back between two polls. */
 async function waitForOthers<T>(table: string, work: () => Promise<T>): Promise<T> {
-  const deadline = performance.now() + PATIENCE_MS;
+  const deadline = performance.now() + LONGEST_WAIT_MS;
   for (;;) {
     try {
       return await work();

@@ -2,6 +2,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { PROJECT_ROOT } from '../base/settings.js';
 import type { Database } from '../base/database.js';
+import { inTransaction } from '../base/transaction.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 
 /** A name of a table as a user gives it, taken apart. */
@@ -88,7 +89,7 @@ export const shownName = ({ schema, table }: TableName): string => `${schema}.${
  * @throws TidemarkError if there is no such table, naming those that are called alike
  */
 export async function readTable(source: Database, name: TableName): Promise<CatalogTable> {
-  const row = await source.begin('read only', async (transaction) => {
+  const row = await inTransaction(source, 'read only', async (transaction) => {
     await transaction`set local search_path = pg_catalog`;
     const [found] = await transaction.file<CatalogRow[]>(READ_TABLE, [name.schema, name.table]);
     return found;

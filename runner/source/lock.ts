@@ -17,12 +17,12 @@ export async function lockExtraction(source: Database, table: string, shard = ''
   return rival;
 }
 
-const PATIENCE_MS = 3_000;
+const LONGEST_WAIT_MS = 3_000;
 const PAUSE_MS = 100;
 
 /** The same for an extractor, which waits a moment: a reconciler polls before it compares, and gives the lock back soon. */
 export async function awaitExtraction(source: Database, table: string, shard: string): Promise<string | undefined> {
-  for (const deadline = performance.now() + PATIENCE_MS; ; ) {
+  for (const deadline = performance.now() + LONGEST_WAIT_MS; ; ) {
     const holder = await lockExtraction(source, table, shard);
     if (holder === undefined || performance.now() > deadline) return holder;
     await sleep(PAUSE_MS);

@@ -54,14 +54,14 @@ const PAUSE_MS = 5;
  * @returns a transaction number (decimal): what all older ones wrote is safe now
  */
 export async function awaitFlush(source: Database): Promise<string> {
-  const [start] = await source<{ inserted: string | null; safe_before: string; patience_ms: number }[]>`
+  const [start] = await source<{ inserted: string | null; safe_before: string; longest_ms: number }[]>`
     select
       case when not pg_is_in_recovery() then pg_current_wal_insert_lsn()::text end as inserted,
       pg_snapshot_xmin(pg_current_snapshot())::text as safe_before,
-      3 * extract(epoch from current_setting('wal_writer_delay')::interval)::float8 * 1000 as patience_ms`;
+      3 * extract(epoch from current_setting('wal_writer_delay')::interval)::float8 * 1000 as longest_ms`;
   if (start === undefined) throw new TidemarkError('the source answered without a row');
-  const { inserted, safe_before, patience_ms } = start;
-  const deadline = performance.now() + patience_ms;
+  const { inserted, safe_before, longest_ms } = start;
+  const deadline = performance.now() + longest_ms;
   while (inserted !== null && performance.now() < deadline && !(await isFlushed(source, inserted)))
     await sleep(PAUSE_MS);
   return safe_before;

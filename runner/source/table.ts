@@ -1,9 +1,9 @@
 import path from 'node:path';
-import type { Database, Session } from '../base/database.js';
+import type { Database, Transaction } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { PROJECT_ROOT } from '../base/settings.js';
 import { tableArgument } from '../base/sql-text.js';
-import { inTransaction, takeTurn } from '../base/transaction.js';
+import { inTransaction } from '../base/transaction.js';
 import { releaseBatchMemory } from '../base/v8-memory.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
@@ -204,14 +204,14 @@ async function readLines(
 ): Promise<Page> {
   releaseBatchMemory();
   // Between snapshot and clock one shard at a time: so the one whose extracted_at is later has read later.
-  const turn = table.may_move ? await takeTurn(source, `tidemark.capture ${table.relation}`) : undefined;
-  return inTransaction(source, 'isolation level repeatable read read only', async (session) => {
+  const turn = table.may_move ? `tidemark.capture ${table.relation}` : undefined;
+  const read = async (session: Transaction, passTurn: () => Promise<void>) => {
     await lockTable(session, table);
     const [moment] = await session<{ extracted_at: string }[]>`
       select to_json(greatest(clock_timestamp(), ${notBefore}::text::timestamptz + interval '1 microsecond')) #>> '{}' as extracted_at,
         set_config('jit', 'off', true)`;
     const { extracted_at } = one(moment);
-    await turn?.pass(session);
+    await passTurn();
     const [row] = await session.unsafe<PageRow[]>(query, [
       bounds.floor,
       bounds.high_watermark,
@@ -232,11 +232,12 @@ async function readLines(
       extracted_at,
       last_row: page.last_row === null ? null : (JSON.parse(page.last_row) as Page['last_row']),
     };
-  }).finally(() => turn?.end());
+  };
+  return inTransaction(source, 'isolation level repeatable read read only', read, turn);
 }
 
 /** Comes first in a transaction that reads the table: a rewrite or TRUNCATE committed after its snapshot would show it empty. */
-export async function lockTable(session: Session, table: SourceTable): Promise<void> {
+export async function lockTable(session: Transaction, table: SourceTable): Promise<void> {
   if (table.is_lockable) await session.unsafe(`lock table ${table.relation} in access share mode`);
 }
 

@@ -1,6 +1,6 @@
-import type { Database, Session, Transaction } from '../base/database.js';
+import type { Database, Transaction } from '../base/database.js';
 
-export type Warehouse = Database | Session | Transaction;
+export type Warehouse = Database | Transaction;
 
 /** An argument that is not the value alone: `read` makes SQL of its place, as "$3". */
 interface Expression {

@@ -4,6 +4,7 @@ import { PROJECT_ROOT } from '../base/settings.js';
 import { isConnectionFault, isNotMigrated, type Database } from '../base/database.js';
 import { TidemarkError, UsageError, hasCode } from '../base/errors.js';
 import { logger } from '../base/logger.js';
+import { inTransaction } from '../base/transaction.js';
 import { noteChecks } from './indicators.js';
 import { formatRows } from '../base/text-table.js';
 
@@ -58,7 +59,7 @@ async function runCheck(warehouse: Database, suite: string, file: string): Promi
   const query = (await readFile(path.join(CHECKS, suite, file), 'utf8')).trimEnd().replace(/;$/, '');
   const check = path.basename(file, '.sql').replaceAll('_', ' ');
   try {
-    return await warehouse.begin('isolation level repeatable read read only', async (transaction) => {
+    return await inTransaction(warehouse, 'isolation level repeatable read read only', async (transaction) => {
       await transaction.unsafe(`declare violation no scroll cursor for ${query}`);
       const rows = await transaction.unsafe<Record<string, unknown>[]>(`fetch ${String(SHOWN_ROWS)} from violation`);
       const rest = await transaction.unsafe('move forward all in violation');

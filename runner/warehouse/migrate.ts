@@ -11,6 +11,7 @@ import {
 } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
+import { inTransaction } from '../base/transaction.js';
 
 /** A folder of numbered migrations and the table that remembers which of them have run. */
 export interface MigrationSet {
@@ -151,7 +152,7 @@ async function sqlFiles(folder: string): Promise<string[]> {
 async function applyFunctions(warehouse: Database): Promise<number> {
   const files = await sqlFiles(FUNCTIONS);
   const views = await sqlFiles(VIEWS);
-  await warehouse.begin(async (transaction) => {
+  await inTransaction(warehouse, 'isolation level read committed', async (transaction) => {
     await transaction`select pg_advisory_xact_lock(${FUNCTIONS_LOCK})`;
     for (const check of ['off', 'on']) {
       await transaction`select set_config('check_function_bodies', ${check}, true)`;
@@ -162,7 +163,8 @@ async function applyFunctions(warehouse: Database): Promise<number> {
     await compileDimensions(transaction);
     await assertNoOrphans(transaction, names);
     await transaction`
-      select tidemark._comment_from_header(p.oid)
+      select tidemark._comment_from_header(p.oid),
+        case when p.proname !~ '^_' and p.provolatile <> 'i' and p.proconfig is not null then tidemark._pin_settings(p.oid) end
       from pg_catalog.pg_proc as p
       where p.pronamespace = 'tidemark'::regnamespace and p.prokind = 'f' and p.proname = any (${names})`;
   });
@@ -179,7 +181,7 @@ async function compileDimensions(transaction: Transaction): Promise<void> {
 
 async function applyFunctionFile(transaction: Transaction, file: string): Promise<void> {
   try {
-    await transaction.file(file).simple();
+    await transaction.file(file);
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     throw new TidemarkError(`a function file failed: ${error.message}`, {

@@ -1,12 +1,18 @@
 // Runs once: no version of PostgreSQL changes it.
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadSettings } from '../../runner/base/settings.js';
-import { closesOf, connect, isPassing, withDatabase } from '../../runner/base/database.js';
-import { inTransaction } from '../../runner/base/transaction.js';
-import { createEmptyDatabase } from '../support/databases.js';
-import { until } from '../support/wait.js';
+import {
+  connect,
+  isPassing,
+  onClose,
+  withDatabase,
+  type Database,
+  type Transaction,
+} from '../../runner/base/database.js';
+import { inTransaction, rolledBack } from '../../runner/base/transaction.js';
+import { createEmptyDatabase, type TestDatabase } from '../support/databases.js';
 
 let server: Server | undefined;
 afterEach(() => {
@@ -124,24 +130,6 @@ describe('a database', () => {
     await database.drop();
   });
 
-  it('whose connection was cut between two statements of a transaction says so, and is not written to', async () => {
-    const database = await createEmptyDatabase();
-    const sql = connect(database.settings, 'test');
-    const failure = await inTransaction(sql, '', async (session) => {
-      const [{ pid } = { pid: 0 }] = await session<{ pid: number }[]>`select pg_backend_pid() as pid`;
-      await database.sql`select pg_terminate_backend(${pid})`;
-      await until(() => Promise.resolve(closesOf(sql) > 0));
-      await session`select 1`;
-    }).then(
-      () => undefined,
-      (error: unknown) => error,
-    );
-    expect([(failure as { code: string }).code, isPassing(failure)]).toEqual(['CONNECTION_CLOSED', true]);
-    expect(await sql`select 1 as one`).toEqual([{ one: 1 }]);
-    await sql.end();
-    await database.drop();
-  });
-
   it('replaces the session of a run after its lifetime, and no other', async () => {
     const database = await createEmptyDatabase();
     const limits = { connect_seconds: 15, statement_seconds: 0, lock_seconds: 0, idle_seconds: 0, lifetime_seconds: 1 };
@@ -161,5 +149,225 @@ describe('a database', () => {
     await run.end();
     await other.end();
     await database.drop();
+  });
+});
+
+describe('a session that the server ends', () => {
+  let database: TestDatabase;
+  let sql: Database;
+  beforeEach(async () => {
+    database = await createEmptyDatabase();
+    sql = connect(database.settings, 'victim');
+    await database.sql`create table noted (what text)`;
+  });
+  afterEach(async () => {
+    await sql.end({ timeout: 1 });
+    await database.drop();
+  });
+
+  const noted = async () =>
+    (await database.sql<{ what: string }[]>`select what from noted order by 1`).map(({ what }) => what);
+  const failureOf = (work: Promise<unknown>): Promise<{ code?: string; message?: string }> =>
+    work.then(
+      () => ({ message: 'no failure' }),
+      (error: unknown) => error as { code?: string },
+    );
+  const closed = () =>
+    new Promise<void>((resolve) => {
+      const forget = onClose(sql, () => {
+        forget();
+        resolve();
+      });
+    });
+  /** Ends the session of a transaction from another one, and waits until the driver knows it. */
+  const end = async (session: Transaction) => {
+    const [{ pid } = { pid: 0 }] = await session<{ pid: number }[]>`select pg_backend_pid() as pid`;
+    await Promise.all([closed(), database.sql`select pg_terminate_backend(${pid})`]);
+  };
+  const untilItWaits = async () => {
+    for (let found = 0; found === 0; )
+      found = (
+        await database.sql`
+          select from pg_stat_activity where application_name = 'tidemark victim' and datname = current_database() and wait_event = 'PgSleep'`
+      ).length;
+  };
+  const terminate = () =>
+    database.sql`
+      select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tidemark victim' and datname = current_database()`;
+
+  it('between two statements of a transaction is not written to, and says so', async () => {
+    const failure = await failureOf(
+      inTransaction(sql, '', async (session) => {
+        await session`insert into noted values ('first')`;
+        await end(session);
+        await session`insert into noted values ('second')`;
+      }),
+    );
+    expect([failure.code, isPassing(failure)]).toEqual(['CONNECTION_CLOSED', true]);
+    expect(await sql`select 1 as one`).toEqual([{ one: 1 }]);
+    expect(await noted()).toEqual([]);
+  });
+
+  it('under a statement of a transaction takes it back, and the next transaction is none the wiser', async () => {
+    const failure = failureOf(
+      inTransaction(sql, '', async (session) => {
+        await session`insert into noted values ('first')`;
+        await session`select pg_sleep(30)`;
+      }),
+    );
+    await untilItWaits();
+    await terminate();
+    expect(isPassing(await failure)).toBe(true);
+    await inTransaction(sql, '', (session) => session`insert into noted values ('other')`.execute());
+    expect(await noted()).toEqual(['other']);
+  });
+
+  it('fails all that waits for its turn in it, however much that is', async () => {
+    const failures = failureOf(
+      inTransaction(sql, '', async (session) => {
+        const asked = Array.from({ length: 5 }, (_, n) => session`select pg_sleep(30), ${n}::integer`.execute());
+        return Promise.reject(
+          Object.assign(new Error('all'), { all: (await Promise.allSettled(asked)).map(({ status }) => status) }),
+        );
+      }),
+    );
+    await untilItWaits();
+    await terminate();
+    expect(await failures).toMatchObject({ all: Array.from({ length: 5 }, () => 'rejected') });
+  });
+
+  it('lets nothing of a dead transaction run inside another one', async () => {
+    let goOn: () => void = () => undefined;
+    const other = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    const late: Promise<unknown>[] = [];
+    const first = failureOf(
+      inTransaction(sql, '', async (session) => {
+        await session`insert into noted values ('first')`;
+        const part = session`values ('part')`;
+        await end(session);
+        await other;
+        late.push(session`insert into noted values ('late')`.execute(), session`insert into noted ${part}`.execute());
+        late.push(session.unsafe("insert into noted values ('unsafe')").execute(), session.unsafe('commit').execute());
+        await Promise.all(late);
+      }),
+    );
+    await closed();
+    await inTransaction(sql, '', async (session) => {
+      await session`insert into noted values ('second')`;
+      goOn();
+      expect((await first).code).toBe('CONNECTION_CLOSED');
+      expect((await Promise.allSettled(late)).map(({ status }) => status)).toEqual(late.map(() => 'rejected'));
+      await session`insert into noted values ('third')`;
+    });
+    expect(await noted()).toEqual(['second', 'third']);
+  });
+
+  it.each(['idle_in_transaction_session_timeout', 'idle_session_timeout'])(
+    'by %s is met the same way',
+    async (name) => {
+      await database.sql.unsafe(`alter database ${database.settings.database} set ${name} = 200`);
+      if (name === 'idle_session_timeout') {
+        await Promise.all([closed(), sql`select 1`]);
+        await inTransaction(sql, '', (session) => session`insert into noted values ('after')`.execute());
+        expect(await noted()).toEqual(['after']);
+        return;
+      }
+      const failure = await failureOf(
+        inTransaction(sql, '', async (session) => {
+          await Promise.all([closed(), session`insert into noted values ('first')`]);
+          await session`insert into noted values ('second')`;
+        }),
+      );
+      expect([failure.code, isPassing(failure)]).toEqual(['CONNECTION_CLOSED', true]);
+      await inTransaction(sql, '', (session) => session`insert into noted values ('other')`.execute());
+      expect(await noted()).toEqual(['other']);
+    },
+  );
+});
+
+describe('a transaction', () => {
+  let database: TestDatabase;
+  let sql: Database;
+  beforeEach(async () => {
+    database = await createEmptyDatabase();
+    sql = connect(database.settings, 'victim');
+    await sql`create table noted (what text)`;
+  });
+  afterEach(async () => {
+    await sql.end({ timeout: 1 });
+    await database.drop();
+  });
+  const noted = async () =>
+    (await database.sql<{ what: string }[]>`select what from noted order by 1`).map(({ what }) => what);
+
+  it('that is left by an error, whatever it says, is rolled back, and its connection goes on', async () => {
+    for (const code of ['CONNECTION_CLOSED', '57P01', 'ECONNREFUSED', 'any'])
+      await expect(
+        inTransaction(sql, '', async (session) => {
+          await session`insert into noted values (${code})`;
+          throw Object.assign(new Error('of another database'), { code });
+        }),
+      ).rejects.toMatchObject({ code });
+    await inTransaction(sql, '', (session) => session`insert into noted values ('kept')`.execute());
+    expect(await noted()).toEqual(['kept']);
+  });
+
+  it('in which a statement failed that nobody spoke of is not said to be committed', async () => {
+    await expect(
+      inTransaction(sql, '', async (session) => {
+        await session`insert into noted values ('lost')`;
+        await session`select 1 / 0`.catch(() => undefined);
+      }),
+    ).rejects.toThrow('a statement of the transaction had failed');
+    expect(await noted()).toEqual([]);
+  });
+
+  it('that is over takes no statement any more, nor does one that was rolled back on purpose', async () => {
+    const kept: Transaction[] = [];
+    await inTransaction(sql, '', (session) => Promise.resolve(kept.push(session)));
+    expect(
+      await rolledBack(
+        sql,
+        async (session) => (
+          kept.push(session),
+          (await session`insert into noted values ('no') returning what`)[0]?.what
+        ),
+      ),
+    ).toBe('no');
+    for (const session of kept) await expect(session`insert into noted values ('late')`).rejects.toThrow('has ended');
+    expect(await noted()).toEqual([]);
+  });
+
+  it('waits for its turn before it begins, and passes it on when it ends or before', async () => {
+    const other = connect(database.settings, 'other');
+    const order: string[] = [];
+    const part = (at: Database, name: string, passes: boolean) =>
+      inTransaction(
+        at,
+        'isolation level repeatable read',
+        async (session, passTurn) => {
+          order.push(`${name} begins`);
+          const seen = (await session`select what from noted`).length;
+          if (passes) await passTurn();
+          await session`insert into noted values (${name})`;
+          if (!passes) order.push(`${name} ends`);
+          return seen;
+        },
+        'turn',
+      );
+    const [a, b] = await Promise.all([part(sql, 'a', false), part(other, 'b', false)]);
+    expect(order).toEqual(
+      order[0] === 'a begins'
+        ? ['a begins', 'a ends', 'b begins', 'b ends']
+        : ['b begins', 'b ends', 'a begins', 'a ends'],
+    );
+    expect([a, b].sort()).toEqual([0, 1]);
+    expect(await part(sql, 'c', true)).toBe(2);
+    const [held] =
+      await other`select count(*)::integer as locks from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`;
+    expect(held?.locks).toBe(0);
+    await other.end();
   });
 });

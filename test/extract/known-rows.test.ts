@@ -1,9 +1,9 @@
 // Runs once: no version of PostgreSQL changes it.
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import type { ReservedSql } from 'postgres';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Settings } from '../../runner/base/settings.js';
-import type { Session } from '../../runner/base/database.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
 import { parseShard } from '../../runner/batch/shard.js';
@@ -48,7 +48,7 @@ const insert = (first: number, last: number, state = 'new') => pipeline.source`
   insert into things select g, ${state}, clock_timestamp() from generate_series(${first}::integer, ${last}::integer) as g`;
 
 /** Begins a transaction that has a number, and does nothing until it is told. */
-async function openTransaction(): Promise<{ session: Session; commit: () => Promise<void> }> {
+async function openTransaction(): Promise<{ session: ReservedSql; commit: () => Promise<void> }> {
   const session = await pipeline.source.reserve();
   await session`begin`;
   await session`select pg_current_xact_id()`;

@@ -1,3 +1,4 @@
+import type { TransactionSql } from 'postgres';
 import { createHash } from 'node:crypto';
 import type { Database, Transaction } from '../../runner/base/database.js';
 import type { ApplyResult } from '../../runner/warehouse/batches.js';
@@ -133,10 +134,13 @@ export async function empty(sql: Database): Promise<void> {
     update tidemark.dimension_columns set may_be_missing = false where may_be_missing`);
 }
 
+/** The driver's own transaction, which has savepoints. */
+export type TestTransaction = TransactionSql<{ date: string }>;
+
 class RolledBack extends Error {}
 
 /** Does `work` in a transaction, hands over its result, and leaves nothing behind. */
-export async function rolledBack<T>(sql: Database, work: (transaction: Transaction) => Promise<T>): Promise<T> {
+export async function rolledBack<T>(sql: Database, work: (transaction: TestTransaction) => Promise<T>): Promise<T> {
   let result: { value: T } | undefined;
   await sql
     .begin('isolation level read committed', async (transaction) => {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Transaction } from '../../../runner/base/database.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
-import { apply, batch, change, rolledBack } from '../../support/batches.js';
+import { apply, batch, change, rolledBack, type TestTransaction } from '../../support/batches.js';
 
 /**
  * What happens to a dimension after its registration: tidemark.dimension_list, tidemark.ignore_columns, tidemark.pause_dimension,
@@ -17,7 +17,7 @@ afterAll(async () => {
 });
 
 /** What a statement says when it fails; undefined where it does not. */
-const failureOf = (transaction: Transaction, statement: string): Promise<unknown> =>
+const failureOf = (transaction: TestTransaction, statement: string): Promise<unknown> =>
   transaction
     .savepoint((inner) => inner.unsafe(statement))
     .then(

@@ -1,0 +1,227 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connect, type Database } from '../../runner/base/database.js';
+import { PROJECT_ROOT } from '../../runner/base/settings.js';
+import { runCli, startCli, type CliResult, type RunningCli } from '../support/cli.js';
+import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { until } from '../support/wait.js';
+
+/** The server ends a session wherever one has a transaction open: told to while a statement runs or between two, or because it was idle. */
+
+/** A place that opens a transaction, and how to hold it there. */
+interface Place {
+  readonly file: string;
+  readonly command: readonly string[];
+  readonly end: 'source' | 'warehouse';
+  /** What another session does first, so that the command waits inside of its transaction. */
+  readonly hold: string;
+  /** What was held is tried again where others wait for it too; else the command fails. */
+  readonly goesOn?: true;
+}
+
+const RETENTION = { ABSORBED_RETENTION_DAYS: '10', RUN_RETENTION_DAYS: '10' };
+const HISTORY = 'lock table public.dim_orders_history in access exclusive mode';
+const ORDERS = 'lock table public.orders in access exclusive mode';
+
+const PLACES: readonly Place[] = [
+  {
+    file: 'warehouse/migrate.ts',
+    command: ['migrate'],
+    end: 'warehouse',
+    hold: 'select pg_advisory_xact_lock(7241865325)',
+  },
+  { file: 'warehouse/checks.ts', command: ['check'], end: 'warehouse', hold: 'lock table tidemark.batches' },
+  { file: 'load/replay.ts', command: ['verify-log', '--table', 'orders'], end: 'warehouse', hold: HISTORY },
+  { file: 'load/replay.ts', command: ['rebuild', '--table', 'orders'], end: 'warehouse', hold: HISTORY },
+  { file: 'load/dry-run.ts', command: ['load', '--dry-run', '--table', 'orders'], end: 'warehouse', hold: HISTORY },
+  { file: 'operate/report.ts', command: ['report', '--output', '/tmp'], end: 'warehouse', hold: HISTORY },
+  { file: 'operate/prune.ts', command: ['prune'], end: 'warehouse', hold: 'lock table tidemark.absorbed_changes' },
+  {
+    file: 'operate/prune.ts',
+    command: ['prune', '--dry-run'],
+    end: 'warehouse',
+    hold: 'lock table tidemark.absorbed_changes',
+  },
+  {
+    file: 'operate/grants.ts',
+    command: ['grants', '--apply', '--prefix', 'ended'],
+    end: 'source',
+    hold: 'grant select on public.orders to pg_monitor',
+  },
+  {
+    file: 'source/catalog.ts',
+    command: ['add', 'public.customers'],
+    end: 'source',
+    hold: 'lock table pg_catalog.pg_description',
+  },
+  { file: 'demo/morning.ts', command: ['demo'], end: 'source', hold: 'lock table public.customers' },
+  { file: 'demo/morning.ts', command: ['demo'], end: 'source', hold: ORDERS },
+  { file: 'demo/simulate.ts', command: ['simulate', '--changes', '5'], end: 'source', hold: ORDERS },
+  {
+    file: 'warehouse/rejected.ts',
+    command: ['load', '--retry-rejected', '--table', 'products'],
+    end: 'warehouse',
+    hold: 'lock table tidemark.rejected_changes',
+  },
+  { file: 'source/table.ts', command: ['extract', '--table', 'orders'], end: 'source', hold: ORDERS, goesOn: true },
+  {
+    file: 'source/comparison.ts',
+    command: ['reconcile', '--table', 'orders'],
+    end: 'source',
+    hold: ORDERS,
+    goesOn: true,
+  },
+  {
+    file: 'warehouse/batches.ts',
+    command: ['load', '--table', 'orders'],
+    end: 'warehouse',
+    hold: HISTORY,
+    goesOn: true,
+  },
+];
+
+let pipeline: TestPipeline;
+let env: Record<string, string>;
+beforeAll(async () => {
+  pipeline = await createPipeline(RETENTION);
+  env = { ...pipeline.env };
+  await pipeline.source`insert into products (title, category, unit_price) values ('Tea', 'kitchen', 1.50)`;
+  expect(await runCli(['simulate', '--changes', '20', '--seed', '1'], env)).toMatchObject({ code: 0 });
+  for (const command of ['extract', 'load']) expect(await runCli([command], env)).toMatchObject({ code: 0 });
+  expect(await runCli(['simulate', '--changes', '20', '--seed', '2'], env)).toMatchObject({ code: 0 });
+  expect(await runCli(['extract'], env)).toMatchObject({ code: 0 });
+});
+afterAll(async () => {
+  await pipeline.drop();
+});
+
+/** All that both ends and the change log hold, but for what says that a command ran. */
+async function everything(): Promise<unknown> {
+  const held: unknown[] = [];
+  for (const sql of [pipeline.source, pipeline.warehouse]) {
+    const tables = await sql<{ name: string }[]>`
+      select format('%I.%I', schemaname, tablename) as name from pg_tables
+      where schemaname in ('public', 'tidemark') and tablename not in ('pipeline_metadata', 'indicators', 'check_results') order by 1`;
+    for (const { name } of tables)
+      held.push([
+        name,
+        (await sql.unsafe(`select md5(string_agg(t::text, ' ' order by t::text)) as rows from ${name} as t`))[0]?.rows,
+      ]);
+    held.push(
+      await sql`select oid::text, xmin::text from pg_proc where pronamespace = to_regnamespace('tidemark') order by oid`,
+    );
+    held.push(await sql`select rolname from pg_roles where rolname like 'ended%'`);
+  }
+  const files = await readdir(pipeline.settings.cdc_log_dir, { recursive: true });
+  return [held, files.sort()];
+}
+
+interface Held {
+  readonly cli: RunningCli;
+  readonly pid: number;
+  readonly admin: Database;
+  /** Lets go of what the command waits for. */
+  readonly letGo: () => Promise<void>;
+}
+
+/** Starts a command, and returns when it waits inside of a transaction, and for nothing but what is held. */
+async function hold({ command, end, hold: statement }: Place, more: Record<string, string> = {}): Promise<Held> {
+  const blocker = connect(pipeline.admin[end], 'blocker');
+  await blocker.unsafe(`begin; ${statement}`);
+  const cli = startCli(command, { ...env, ...more });
+  const admin = pipeline[end];
+  const pid = await until(async () => {
+    const [waiting] = await admin<{ pid: number }[]>`
+      select pid from pg_stat_activity
+      where datname = current_database() and application_name like 'tidemark %' and application_name not like '% run'
+        and wait_event_type = 'Lock' and xact_start < query_start`;
+    return waiting?.pid;
+  });
+  const letGo = async () => {
+    await blocker.unsafe('rollback');
+    await blocker.end();
+  };
+  return { cli, pid, admin, letGo };
+}
+
+const gone = (admin: Database, pid: number) =>
+  until(async () => (await admin`select from pg_stat_activity where pid = ${pid}`).length === 0);
+
+const clearly = (result: CliResult, end: string) => {
+  expect(result.stderr).not.toMatch(/TypeError|uncaught|node:|\n +at /i);
+  expect(result).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining(`the ${end} database ended the connection`) as string,
+  });
+};
+
+describe('a session that the server ends', () => {
+  it.each(PLACES.filter(({ goesOn }) => goesOn !== true))(
+    'under a statement of $command fails it with a clear error, and nothing is half done',
+    async (place) => {
+      const before = await everything();
+      const { cli, pid, admin, letGo } = await hold(place);
+      await admin`select pg_terminate_backend(${pid})`;
+      clearly(await cli.ended, place.end);
+      await letGo();
+      expect(await everything()).toEqual(before);
+    },
+  );
+
+  it.each(['pg_terminate_backend', 'IDLE_TIMEOUT_SECONDS'])(
+    'between two statements, by %s, fails the command the same way',
+    async (means) => {
+      const place = PLACES.find(({ command }) => command[0] === 'verify-log');
+      if (place === undefined) throw new Error('no place');
+      const before = await everything();
+      const { cli, pid, admin, letGo } = await hold(place, means === 'IDLE_TIMEOUT_SECONDS' ? { [means]: '1' } : {});
+      cli.kill('SIGSTOP');
+      await letGo();
+      await until(
+        async () => (await admin`select from pg_stat_activity where pid = ${pid} and state = 'active'`).length === 0,
+      );
+      if (means === 'pg_terminate_backend') await admin`select pg_terminate_backend(${pid})`;
+      await gone(admin, pid);
+      cli.kill('SIGCONT');
+      clearly(await cli.ended, place.end);
+      expect(await everything()).toEqual(before);
+    },
+  );
+
+  it.each(PLACES.filter(({ goesOn }) => goesOn === true))(
+    'under a statement of $command is made again, and the command goes on',
+    async (place) => {
+      const { cli, pid, admin, letGo } = await hold(place);
+      await admin`select pg_terminate_backend(${pid})`;
+      await gone(admin, pid);
+      await letGo();
+      const result = await cli.ended;
+      expect(result.stderr).not.toMatch(/TypeError|uncaught|node:|\n +at /i);
+      expect(result).toMatchObject({ code: 0 });
+    },
+  );
+
+  it('while the functions are written or a set of migrations runs changes none of them', async () => {
+    const place: Place = {
+      file: '',
+      command: ['migrate'],
+      end: 'warehouse',
+      hold: 'lock table tidemark.warehouse_migrations',
+    };
+    const { cli, pid, admin, letGo } = await hold(place);
+    await admin`select pg_terminate_backend(${pid})`;
+    clearly(await cli.ended, place.end);
+    await letGo();
+  });
+
+  it('was ended in every place that opens a transaction', () => {
+    const runner = path.join(PROJECT_ROOT, 'runner');
+    const places = readdirSync(runner, { recursive: true, encoding: 'utf8' })
+      .map((name) => name.split(path.sep).join('/'))
+      .filter((name) => name.endsWith('.ts') && name !== 'base/transaction.ts')
+      .filter((name) => /\b(inTransaction|rolledBack)\(/.test(readFileSync(path.join(runner, name), 'utf8')));
+    expect(places.sort()).toEqual([...new Set(PLACES.map(({ file }) => file))].sort());
+  });
+});

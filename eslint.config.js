@@ -6,7 +6,7 @@ const SYNTAX = [
 ];
 /** The driver's own transaction ends the process when the server ends the session within it. */
 const ONE_DOOR = {
-  selector: 'MemberExpression[property.name=/^(begin|reserve)$/]',
+  selector: 'CallExpression > MemberExpression.callee[property.name=/^(begin|reserve)$/]',
   message: 'Open a transaction with inTransaction or rolledBack of runner/base/transaction.ts.',
 };
 const DRIVERS = ['postgres', 'pg'].map((name) => ({

@@ -13,7 +13,7 @@ import { until } from '../support/wait.js';
 /** A place that opens a transaction, and how to hold it there. */
 interface Place {
   readonly file: string;
-  readonly command: readonly string[];
+  readonly command: string;
   readonly end: 'source' | 'warehouse';
   /** What another session does first, so that the command waits inside of its transaction. */
   readonly hold: string;
@@ -28,54 +28,59 @@ const ORDERS = 'lock table public.orders in access exclusive mode';
 const PLACES: readonly Place[] = [
   {
     file: 'warehouse/migrate.ts',
-    command: ['migrate'],
+    command: 'migrate',
     end: 'warehouse',
     hold: 'select pg_advisory_xact_lock(7241865325)',
   },
-  { file: 'warehouse/checks.ts', command: ['check'], end: 'warehouse', hold: 'lock table tidemark.batches' },
-  { file: 'load/replay.ts', command: ['verify-log', '--table', 'orders'], end: 'warehouse', hold: HISTORY },
-  { file: 'load/replay.ts', command: ['rebuild', '--table', 'orders'], end: 'warehouse', hold: HISTORY },
-  { file: 'load/dry-run.ts', command: ['load', '--dry-run', '--table', 'orders'], end: 'warehouse', hold: HISTORY },
-  { file: 'operate/report.ts', command: ['report', '--output', '/tmp'], end: 'warehouse', hold: HISTORY },
-  { file: 'operate/prune.ts', command: ['prune'], end: 'warehouse', hold: 'lock table tidemark.absorbed_changes' },
+  { file: 'warehouse/checks.ts', command: 'check', end: 'warehouse', hold: 'lock table tidemark.batches' },
+  { file: 'load/replay.ts', command: 'verify-log --table orders', end: 'warehouse', hold: HISTORY },
+  { file: 'load/replay.ts', command: 'rebuild --table orders', end: 'warehouse', hold: HISTORY },
+  { file: 'load/dry-run.ts', command: 'load --dry-run --table orders', end: 'warehouse', hold: HISTORY },
+  { file: 'operate/report.ts', command: 'report --output /tmp', end: 'warehouse', hold: HISTORY },
   {
     file: 'operate/prune.ts',
-    command: ['prune', '--dry-run'],
+    command: 'prune --table orders',
+    end: 'warehouse',
+    hold: 'lock table tidemark.absorbed_changes',
+  },
+  {
+    file: 'operate/prune.ts',
+    command: 'prune --dry-run --table orders',
     end: 'warehouse',
     hold: 'lock table tidemark.absorbed_changes',
   },
   {
     file: 'operate/grants.ts',
-    command: ['grants', '--apply', '--prefix', 'ended'],
+    command: 'grants --apply --prefix ended',
     end: 'source',
     hold: 'grant select on public.orders to pg_monitor',
   },
   {
     file: 'source/catalog.ts',
-    command: ['add', 'public.customers'],
+    command: 'add public.customers',
     end: 'source',
     hold: 'lock table pg_catalog.pg_description',
   },
-  { file: 'demo/morning.ts', command: ['demo'], end: 'source', hold: 'lock table public.customers' },
-  { file: 'demo/morning.ts', command: ['demo'], end: 'source', hold: ORDERS },
-  { file: 'demo/simulate.ts', command: ['simulate', '--changes', '5'], end: 'source', hold: ORDERS },
+  { file: 'demo/morning.ts', command: 'demo', end: 'source', hold: 'lock table public.customers' },
+  { file: 'demo/morning.ts', command: 'demo', end: 'source', hold: ORDERS },
+  { file: 'demo/simulate.ts', command: 'simulate --changes 5', end: 'source', hold: ORDERS },
   {
     file: 'warehouse/rejected.ts',
-    command: ['load', '--retry-rejected', '--table', 'products'],
+    command: 'load --retry-rejected --table products',
     end: 'warehouse',
-    hold: 'lock table tidemark.rejected_changes',
+    hold: "select tidemark._lock_dimension('products', '')",
   },
-  { file: 'source/table.ts', command: ['extract', '--table', 'orders'], end: 'source', hold: ORDERS, goesOn: true },
+  { file: 'source/table.ts', command: 'extract --table orders', end: 'source', hold: ORDERS, goesOn: true },
   {
     file: 'source/comparison.ts',
-    command: ['reconcile', '--table', 'orders'],
+    command: 'reconcile --table orders',
     end: 'source',
     hold: ORDERS,
     goesOn: true,
   },
   {
     file: 'warehouse/batches.ts',
-    command: ['load', '--table', 'orders'],
+    command: 'load --table orders',
     end: 'warehouse',
     hold: HISTORY,
     goesOn: true,
@@ -87,11 +92,12 @@ let env: Record<string, string>;
 beforeAll(async () => {
   pipeline = await createPipeline(RETENTION);
   env = { ...pipeline.env };
-  await pipeline.source`insert into products (title, category, unit_price) values ('Tea', 'kitchen', 1.50)`;
-  expect(await runCli(['simulate', '--changes', '20', '--seed', '1'], env)).toMatchObject({ code: 0 });
-  for (const command of ['extract', 'load']) expect(await runCli([command], env)).toMatchObject({ code: 0 });
-  expect(await runCli(['simulate', '--changes', '20', '--seed', '2'], env)).toMatchObject({ code: 0 });
-  expect(await runCli(['extract'], env)).toMatchObject({ code: 0 });
+  const run = async (...commands: string[]) => {
+    for (const command of commands) expect(await runCli(command.split(' '), env)).toMatchObject({ code: 0 });
+  };
+  await run('demo', 'simulate --changes 20 --seed 1', 'extract', 'load');
+  // Orders wait to be loaded, and nothing else does.
+  await run('simulate --changes 20 --seed 2', 'extract', 'load --table customers --table products');
 });
 afterAll(async () => {
   await pipeline.drop();
@@ -130,7 +136,7 @@ interface Held {
 async function hold({ command, end, hold: statement }: Place, more: Record<string, string> = {}): Promise<Held> {
   const blocker = connect(pipeline.admin[end], 'blocker');
   await blocker.unsafe(`begin; ${statement}`);
-  const cli = startCli(command, { ...env, ...more });
+  const cli = startCli(command.split(' '), { ...env, ...more });
   const admin = pipeline[end];
   const pid = await until(async () => {
     const [waiting] = await admin<{ pid: number }[]>`
@@ -149,6 +155,11 @@ async function hold({ command, end, hold: statement }: Place, more: Record<strin
 const gone = (admin: Database, pid: number) =>
   until(async () => (await admin`select from pg_stat_activity where pid = ${pid}`).length === 0);
 
+async function end(admin: Database, pid: number): Promise<void> {
+  await admin`select pg_terminate_backend(${pid})`;
+  await gone(admin, pid);
+}
+
 const clearly = (result: CliResult, end: string) => {
   expect(result.stderr).not.toMatch(/TypeError|uncaught|node:|\n +at /i);
   expect(result).toMatchObject({
@@ -163,9 +174,9 @@ describe('a session that the server ends', () => {
     async (place) => {
       const before = await everything();
       const { cli, pid, admin, letGo } = await hold(place);
-      await admin`select pg_terminate_backend(${pid})`;
-      clearly(await cli.ended, place.end);
+      await end(admin, pid);
       await letGo();
+      clearly(await cli.ended, place.end);
       expect(await everything()).toEqual(before);
     },
   );
@@ -173,7 +184,7 @@ describe('a session that the server ends', () => {
   it.each(['pg_terminate_backend', 'IDLE_TIMEOUT_SECONDS'])(
     'between two statements, by %s, fails the command the same way',
     async (means) => {
-      const place = PLACES.find(({ command }) => command[0] === 'verify-log');
+      const place = PLACES.find(({ command }) => command.startsWith('verify-log'));
       if (place === undefined) throw new Error('no place');
       const before = await everything();
       const { cli, pid, admin, letGo } = await hold(place, means === 'IDLE_TIMEOUT_SECONDS' ? { [means]: '1' } : {});
@@ -194,8 +205,7 @@ describe('a session that the server ends', () => {
     'under a statement of $command is made again, and the command goes on',
     async (place) => {
       const { cli, pid, admin, letGo } = await hold(place);
-      await admin`select pg_terminate_backend(${pid})`;
-      await gone(admin, pid);
+      await end(admin, pid);
       await letGo();
       const result = await cli.ended;
       expect(result.stderr).not.toMatch(/TypeError|uncaught|node:|\n +at /i);
@@ -206,14 +216,14 @@ describe('a session that the server ends', () => {
   it('while the functions are written or a set of migrations runs changes none of them', async () => {
     const place: Place = {
       file: '',
-      command: ['migrate'],
+      command: 'migrate',
       end: 'warehouse',
       hold: 'lock table tidemark.warehouse_migrations',
     };
     const { cli, pid, admin, letGo } = await hold(place);
-    await admin`select pg_terminate_backend(${pid})`;
-    clearly(await cli.ended, place.end);
+    await end(admin, pid);
     await letGo();
+    clearly(await cli.ended, place.end);
   });
 
   it('was ended in every place that opens a transaction', () => {

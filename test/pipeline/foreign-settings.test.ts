@@ -44,7 +44,6 @@ const SETTINGS: Readonly<Record<string, string>> = {
   check_function_bodies: 'off',
   row_security: 'off',
   default_table_access_method: 'heap',
-  default_toast_compression: 'lz4',
   synchronous_commit: 'off',
   xmloption: 'document',
   xmlbinary: 'hex',
@@ -85,6 +84,7 @@ const SHADOWS = `
 
 const KINDS: readonly Kind[] = [
   ...NASTY_KINDS.map(([type, ...values]) => [type.replace(/^(mood|spot)/, 'public.$1'), ...values] as const),
+  ['xml', "'<a/>'", "'a <b/> c'"],
 ];
 const nthOf = ([, ...values]: Kind, n: number) => [...values, 'null'][n % (values.length + 1)] ?? '';
 const COLUMNS = KINDS.map(([type], index) => ({ name: `c${String(index)}`, type }));
@@ -100,7 +100,7 @@ beforeAll(async () => {
     await pipeline[end].unsafe(SHADOWS);
   }
   await pipeline.source.unsafe(
-    `create table public.kinds (id integer primary key, ${COLUMNS.map(({ name, type }) => `${name} ${type}`).join(', ')}, last_updated timestamptz not null default clock_timestamp())`,
+    `create table public.kinds (id integer primary key, n integer, ${COLUMNS.map(({ name, type }) => `${name} ${type}`).join(', ')}, last_updated timestamptz not null default clock_timestamp())`,
   );
   for (let n = 1; n <= ROWS; n += 1) await write(n, n);
   for (const end of ['source', 'warehouse'] as const) await setAll(end);
@@ -113,7 +113,7 @@ afterAll(async () => {
 async function write(id: number, n: number): Promise<void> {
   const values = KINDS.map((kind) => nthOf(kind, n));
   await pipeline.source.unsafe(
-    `insert into public.kinds values (${[String(id), ...values].join(', ')})
+    `insert into public.kinds values (${[id, id, ...values].join(', ')})
      on conflict (id) do update set ${COLUMNS.map(({ name }, index) => `${name} = ${values[index] ?? ''}`).join(', ')}, last_updated = clock_timestamp()`,
   );
 }
@@ -134,10 +134,10 @@ const reconcile = async (repair = false) =>
 
 /** What both ends hold, as sessions print it that pin everything. */
 const bothEnds = async () => {
-  const columns = ['id', ...COLUMNS.map(({ name }) => name)].map((name) => `${name}::text`).join(', ');
-  const source = await pipeline.source.unsafe(`select ${columns} from public.kinds order by id`);
+  const columns = ['n', ...COLUMNS.map(({ name }) => name)].map((name) => `${name}::text`).join(', ');
+  const source = await pipeline.source.unsafe(`select ${columns} from public.kinds order by n`);
   const history = await pipeline.warehouse.unsafe(
-    `select ${columns} from public.dim_kinds_history where is_current order by id`,
+    `select ${columns} from public.dim_kinds_history where is_current order by n`,
   );
   return { source: [...source], history: [...history] };
 };
@@ -191,7 +191,7 @@ describe.skipIf(WITH_ROLES)('whatever databases and roles have set', () => {
     expect(await rebuildTables(own, ['kinds'])).toMatchObject([
       { corrected_versions: 0, added_versions: 0, removed_versions: 0 },
     ]);
-    expect(await retryTables({ settings, tables: ['kinds'] })).toMatchObject([{ rejected_changes: '0' }]);
+    expect(await retryTables({ settings, tables: ['kinds'] })).toMatchObject([{ rejected_changes: 0 }]);
     expect((await pipelineStatus(settings)).tables.find(({ table }) => table === 'kinds')).toBeDefined();
     expect(await renderMetrics(settings)).toContain('kinds');
     const report = await writeReport(pipeline.warehouse, {
@@ -210,10 +210,14 @@ describe.skipIf(WITH_ROLES)('whatever databases and roles have set', () => {
     const folder = path.join(settings.cdc_log_dir, 'kinds');
     const names = (await readdir(folder)).filter((name) => name.startsWith('changes_'));
     const sql = plainSession('warehouse');
-    for (const name of names)
-      expect(
-        await sql`select * from tidemark.apply_batch(${await readFile(path.join(folder, name), 'utf8')}::text::json)`,
-      ).toMatchObject([{ inserted_versions: String(ROWS - 1), rejected_changes: '0' }]);
+    for (const name of names) {
+      const document = await readFile(path.join(folder, name), 'utf8');
+      const applied = await sql.begin(
+        'isolation level read committed',
+        (psql) => psql`select * from tidemark.apply_batch(${document}::text::json)`,
+      );
+      expect(applied).toMatchObject([{ inserted_versions: String(ROWS - 1), rejected_changes: '0' }]);
+    }
     await sql.end();
     const { source, history } = await bothEnds();
     expect(history).toEqual(source);
@@ -247,9 +251,14 @@ describe.skipIf(WITH_ROLES)('whatever databases and roles have set', () => {
       `select line from tidemark.grant_statements('some') as line`,
     ];
     for (const question of QUESTIONS) {
-      const asText = `select coalesce(json_agg(to_json(a.*)::text), '[]') as answer from (${question}) as a`;
-      const [theirs, ours] = [await sql.unsafe(asText), await pipeline.warehouse.unsafe(asText)];
-      expect([question, ...theirs]).toEqual([question, ...ours]);
+      const shown = `select coalesce(json_agg(to_json(a.*)::text), '[]') as answer from answer as a`;
+      const theirs = await sql.begin('isolation level read committed', async (psql) => {
+        // What the function has made is shown the same way; what it made it of is not.
+        await psql.unsafe(`create temporary table answer on commit drop as ${question}`);
+        return psql.unsafe(`set local timezone = 'UTC'; ${shown}`);
+      });
+      const ours = await pipeline.warehouse.unsafe(`with answer as materialized (${question}) ${shown}`);
+      expect([question, theirs.at(-1)]).toEqual([question, [...ours]]);
     }
     await sql.end();
   });

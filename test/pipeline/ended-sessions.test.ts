@@ -70,19 +70,19 @@ const PLACES: readonly Place[] = [
     end: 'warehouse',
     hold: "select tidemark._lock_dimension('products', '')",
   },
+  {
+    file: 'warehouse/batches.ts',
+    command: 'load --table orders',
+    end: 'warehouse',
+    hold: HISTORY,
+    goesOn: true,
+  },
   { file: 'source/table.ts', command: 'extract --table orders', end: 'source', hold: ORDERS, goesOn: true },
   {
     file: 'source/comparison.ts',
     command: 'reconcile --table orders',
     end: 'source',
     hold: ORDERS,
-    goesOn: true,
-  },
-  {
-    file: 'warehouse/batches.ts',
-    command: 'load --table orders',
-    end: 'warehouse',
-    hold: HISTORY,
     goesOn: true,
   },
 ];

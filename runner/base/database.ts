@@ -25,7 +25,6 @@ const SESSION = {
   xmloption: 'content',
   standard_conforming_strings: 'on',
   quote_all_identifiers: 'off',
-  transform_null_equals: 'off',
   row_security: 'off',
   default_transaction_isolation: 'read committed',
 } as const;

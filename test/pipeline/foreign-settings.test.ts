@@ -270,7 +270,7 @@ describe.skipIf(WITH_ROLES)('whatever databases and roles have set', () => {
       select p.proname as name, array_agg(c.setting) filter (where current_setting(split_part(c.setting, '=', 1)) <> split_part(c.setting, '=', 2)) as differs
       from pg_proc as p, unnest(p.proconfig) as c (setting)
       where p.pronamespace = 'tidemark'::regnamespace and p.proname !~ '^_' and c.setting !~ '^search_path='
-      group by p.proname having count(*) >= 11`;
+      group by p.proname having count(*) >= 10`;
     expect(pinned.length).toBeGreaterThan(40);
     expect(pinned.filter(({ differs }) => differs !== null)).toEqual([]);
     const open = await pipeline.warehouse<{ name: string }[]>`

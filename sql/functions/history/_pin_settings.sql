@@ -15,7 +15,7 @@ begin
         'alter function %s'
         ' set timezone = ''UTC'' set datestyle = ''ISO, MDY'' set intervalstyle = ''postgres'' set extra_float_digits = 1'
         ' set bytea_output = ''hex'' set lc_monetary = ''C'' set array_nulls = on set xmloption = ''content'''
-        ' set standard_conforming_strings = on set quote_all_identifiers = off set transform_null_equals = off',
+        ' set standard_conforming_strings = on set quote_all_identifiers = off',
         p_function
     );
 end;

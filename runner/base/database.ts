@@ -1,4 +1,4 @@
-import type { ClientConfig } from 'pg';
+import type { Client } from 'pg';
 import postgres from 'postgres';
 import type { DatabaseSettings } from './settings.js';
 import { TidemarkError, hasCode } from './errors.js';
@@ -115,9 +115,14 @@ export async function ensureOpen(database: Database): Promise<void> {
   if (door !== undefined) door.isOpen = true;
 }
 
-/** The same connection for the pg driver, which node-pg-migrate uses. */
-export function pgClientConfig(settings: DatabaseSettings): ClientConfig {
-  return {
+/**
+ * The same connection by the pg driver, which node-pg-migrate uses, for as long as `work` lasts.
+ * @throws what `work` throws; an error of code CONNECTION_CLOSED where the session ended
+ */
+export async function withPgClient<T>(settings: DatabaseSettings, work: (client: Client) => Promise<T>): Promise<T> {
+  // Not above: only migrations need it.
+  const { default: pg } = await import('pg');
+  const client = new pg.Client({
     host: settings.host,
     port: settings.port,
     database: settings.database,
@@ -129,7 +134,19 @@ export function pgClientConfig(settings: DatabaseSettings): ClientConfig {
     options: Object.entries(SESSION)
       .map(([name, value]) => `-c ${name}=${String(value).replaceAll(' ', '\\ ')}`)
       .join(' '),
-  };
+  });
+  // Where nobody listens, a session that ends would end the process; the statement under which it did says so.
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    return await work(client);
+  } catch (error) {
+    const answer: unknown = await client.query('select 1').catch((fault: unknown) => fault);
+    const hasEnded = answer instanceof Error && !('severity' in answer);
+    throw hasEnded ? Object.assign(answer, { code: 'CONNECTION_CLOSED', cause: error }) : error;
+  } finally {
+    await client.end().catch(() => undefined);
+  }
 }
 
 /** A connection that can be replaced: after it was cut, the driver may write what was left to the next one, which the server does not understand. */

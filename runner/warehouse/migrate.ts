@@ -4,8 +4,8 @@ import { PROJECT_ROOT, shownPath, type DatabaseSettings } from '../base/settings
 import {
   explainDatabaseError,
   isConnectionFault,
-  pgClientConfig,
   withDatabase,
+  withPgClient,
   type Database,
   type Transaction,
 } from '../base/database.js';
@@ -84,18 +84,20 @@ export async function runMigrations(
     logger.debug(line);
   };
   try {
-    const done = await runner({
-      databaseUrl: pgClientConfig(settings),
-      dir: folderOf(set),
-      direction: 'up',
-      migrationsTable: set.table,
-      migrationsSchema: set.schema,
-      createMigrationsSchema: true,
-      singleTransaction: true,
-      checkOrder: true,
-      advisoryLockMode: 'wait',
-      logger: { debug: say, info: say, warn: say, error: (line) => void failures.push(line) },
-    });
+    const done = await withPgClient(settings, (dbClient) =>
+      runner({
+        dbClient,
+        dir: folderOf(set),
+        direction: 'up',
+        migrationsTable: set.table,
+        migrationsSchema: set.schema,
+        createMigrationsSchema: true,
+        singleTransaction: true,
+        checkOrder: true,
+        advisoryLockMode: 'wait',
+        logger: { debug: say, info: say, warn: say, error: (line) => void failures.push(line) },
+      }),
+    );
     return done.map((migration) => ({ set: set.name, migration: migration.name }));
   } catch (error) {
     const explained = explainDatabaseError(error, settings);

@@ -253,7 +253,7 @@ describe.skipIf(WITH_ROLES)('whatever databases and roles have set', () => {
       `select line from tidemark.grant_statements('some') as line`,
     ];
     for (const question of QUESTIONS) {
-      const shown = `select coalesce(json_agg(to_json(a.*)::text), '[]') as answer from answer as a`;
+      const shown = `select coalesce(json_agg(to_json(a.*)::text order by a::text), '[]') as answer from answer as a`;
       const theirs = await sql.begin('isolation level read committed', async (psql) => {
         // What the function has made is shown the same way; what it made it of is not.
         await psql.unsafe(`create temporary table answer on commit drop as ${question}`);

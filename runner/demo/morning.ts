@@ -1,12 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { Readable } from 'node:stream';
 import { formatChecks, runChecks } from '../warehouse/checks.js';
 import { PROJECT_ROOT, type DatabaseSettings, type Settings } from '../base/settings.js';
-import { withDatabase, type Database, type Transaction } from '../base/database.js';
-import { inTransaction } from '../base/transaction.js';
+import { withDatabase, type Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { DEMO_SOURCE, runMigrations } from '../warehouse/migrate.js';
 import { extractTables } from '../extract/tables.js';
@@ -15,29 +12,34 @@ import { counted, formatRows } from '../base/text-table.js';
 import { historySummary } from '../warehouse/batches.js';
 import { loadTables } from '../load/tables.js';
 
-const ORDERS_CSV = path.join(PROJECT_ROOT, 'sample_data', 'source_orders.csv');
-const endsAs = () => 'succeeded' as const;
-const CONFIRMED_AT = '2026-02-01 09:10:00';
-
 /** One moment of the morning: what is written to the source, and what to say when it is there already. */
 interface Moment {
   readonly title: string;
   readonly already: string;
-  /** Returns how many rows it changed; 0 where it had happened before. */
-  readonly happen: (source: Database) => Promise<number>;
+  /** The file of sql/demo that writes it, and only where it is not there yet: as many rows as it counts. */
+  readonly file: string;
+  /** The sample orders that it places. */
+  readonly orders?: readonly string[];
 }
 
+const SHOP: Moment = {
+  title: '08:00  the shop has three customers and three products',
+  already: 'they are already there',
+  file: 'open_shop.sql',
+};
 const MORNING: readonly Moment[] = [
   {
     title: '09:00  order 1 arrives',
     already: 'order 1 is already there',
-    happen: (source) => insertOrders(source, [1]),
+    file: 'place_orders.sql',
+    orders: ['1'],
   },
-  { title: '09:10  order 1 is confirmed', already: 'order 1 has already moved on', happen: confirmFirstOrder },
+  { title: '09:10  order 1 is confirmed', already: 'order 1 has already moved on', file: 'confirm_order.sql' },
   {
     title: '09:30  orders 2 and 3 have arrived',
     already: 'orders 2 and 3 are already there',
-    happen: (source) => insertOrders(source, [2, 3]),
+    file: 'place_orders.sql',
+    orders: ['2', '3'],
   },
 ];
 
@@ -58,18 +60,19 @@ export async function runDemo(settings: Settings, say: (line: string) => void): 
 
 async function replayMorning(settings: Settings, say: (line: string) => void): Promise<boolean> {
   await makeDemoSource(settings.source, say);
-  await fillShop(settings, say);
-  for (const moment of MORNING) {
-    const changed = await withDatabase(settings.source, 'demo', moment.happen);
-    say(changed > 0 ? `\n${moment.title}` : `\n${moment.title}: ${moment.already}`);
-    const extracted = await asRun(settings, { id: randomUUID(), name: 'extract', endsAs }, (run) =>
-      run.round(() => extractTables({ settings, tables: ['orders'] })),
+  await happen(settings, SHOP, say);
+  const shop = await extractAndLoad(settings, ['customers', 'products']);
+  for (const { table, changes } of shop.extracted) {
+    const versions = shop.loaded.find((result) => result.table === table)?.inserted_versions ?? 0;
+    say(
+      `       ${`${table}:`.padEnd(10)} ${counted(changes, 'change')} extracted, ${counted(versions, 'version')} opened`,
     );
+  }
+  for (const moment of MORNING) {
+    await happen(settings, moment, say);
+    const { extracted, loaded } = await extractAndLoad(settings, ['orders']);
     for (const { changes, batches } of extracted)
       say(`       extract: ${counted(changes, 'change')} in ${counted(batches, 'batch')}`);
-    const loaded = await asRun(settings, { id: randomUUID(), name: 'load', endsAs }, (run) =>
-      run.round(() => loadTables({ settings, tables: ['orders'] })),
-    );
     for (const { inserted_versions, closed_versions, absorbed_changes } of loaded)
       say(
         `       load:    ${counted(inserted_versions, 'version')} opened, ${String(closed_versions)} closed, ${counted(absorbed_changes, 'change')} absorbed`,
@@ -83,49 +86,25 @@ async function replayMorning(settings: Settings, say: (line: string) => void): P
   });
 }
 
-/** A few customers and products, so that several tables flow. Their history is as short as that of a shop that opens today. */
-async function fillShop(settings: Settings, say: (line: string) => void): Promise<void> {
-  const tables = ['customers', 'products'];
-  const added = await withDatabase(settings.source, 'demo', (source) =>
-    inTransaction(source, 'isolation level read committed', insertShop),
+async function happen(settings: Settings, moment: Moment, say: (line: string) => void): Promise<void> {
+  const { title, already, file, orders } = moment;
+  const sample = await readFile(path.join(PROJECT_ROOT, 'sample_data', 'source_orders.csv'), 'utf8');
+  const { count } = await withDatabase(settings.source, 'demo', (source) =>
+    source.file(path.join(PROJECT_ROOT, 'sql', 'demo', file), orders === undefined ? [] : [sample, orders]),
   );
-  say(
-    added > 0
-      ? '\n08:00  the shop has three customers and three products'
-      : '\n08:00  the shop has three customers and three products: they are already there',
-  );
-  const extracted = await extractTables({ settings, tables });
-  const loaded = await loadTables({ settings, tables });
-  for (const { table, changes } of extracted) {
-    const versions = loaded.find((result) => result.table === table)?.inserted_versions ?? 0;
-    say(
-      `       ${`${table}:`.padEnd(10)} ${counted(changes, 'change')} extracted, ${counted(versions, 'version')} opened`,
-    );
-  }
+  say(count > 0 ? `\n${title}` : `\n${title}: ${already}`);
 }
 
-async function insertShop(transaction: Transaction): Promise<number> {
-  const customers = await transaction`
-    insert into public.customers (id, full_name, email, city, loyalty_tier, updated_at, created_at)
-    select c.*, '2026-02-01 08:00+00', '2026-02-01 08:00+00'
-    from (values
-      (101, 'Ada Brandt', 'ada@example.com', 'Berlin', 'gold'),
-      (102, 'João Costa', 'joao@example.com', 'Lisbon', 'basic'),
-      (103, 'Hana Ito', 'hana@example.com', null, 'silver')) as c (id, full_name, email, city, loyalty_tier)
-    on conflict (id) do nothing`;
-  const products = await transaction`
-    insert into public.products (id, title, category, unit_price, attributes, stock, last_updated, created_at)
-    select p.id, p.title, p.category, p.unit_price, p.attributes::jsonb, p.stock, '2026-02-01 08:00+00', '2026-02-01 08:00+00'
-    from (values
-      (201, 'Teapot', 'kitchen', 29.99, '{"colour": "white"}', 40),
-      (202, 'Desk lamp', 'office', 49.99, '{}', 12),
-      (203, 'Notebook', 'office', 19.99, '{"pages": 120}', 300)) as p (id, title, category, unit_price, attributes, stock)
-    on conflict (id) do nothing`;
-  return customers.count + products.count;
+async function extractAndLoad(settings: Settings, tables: readonly string[]) {
+  const run = <T extends object>(name: 'extract' | 'load', work: () => Promise<readonly T[]>) =>
+    asRun(settings, { id: randomUUID(), name, endsAs: () => 'succeeded' }, ({ round }) => round(work));
+  const extracted = await run('extract', () => extractTables({ settings, tables }));
+  const loaded = await run('load', () => loadTables({ settings, tables }));
+  return { extracted, loaded };
 }
 
 /** Creates the demo schema in an empty database, or brings the one it made to the present. */
-export async function makeDemoSource(settings: DatabaseSettings, say: (line: string) => void): Promise<void> {
+async function makeDemoSource(settings: DatabaseSettings, say: (line: string) => void): Promise<void> {
   await withDatabase(settings, 'demo', async (source) => {
     const [state] = await source<{ foreign_tables: string[] | null }[]>`
       select array_agg(format('%I.%I', n.nspname, c.relname) order by 1) as foreign_tables
@@ -146,32 +125,6 @@ export async function makeDemoSource(settings: DatabaseSettings, say: (line: str
       ? 'source: made the demo tables orders, customers and products'
       : 'source: the demo tables are already there',
   );
-}
-
-/** Copies the sample orders in, and keeps those that are asked for and not there yet. */
-async function insertOrders(source: Database, ids: readonly number[]): Promise<number> {
-  return inTransaction(source, 'isolation level read committed', async (transaction) => {
-    // Read before the copy begins: one that is begun and left by a fault ends the process when its connection does.
-    const orders = await readFile(ORDERS_CSV, 'utf8');
-    await transaction`create temporary table sample_orders (like public.orders) on commit drop`;
-    const copy = await transaction`copy sample_orders from stdin with (format csv, header match)`.writable();
-    await pipeline(Readable.from([orders]), copy);
-    const inserted = await transaction`
-      insert into public.orders
-      select s.* from sample_orders as s where s.id = any (${[...ids]}::integer[])
-      order by s.id
-      on conflict (id) do nothing`;
-    if (inserted.count > 0)
-      await transaction`select setval('public.orders_id_seq', greatest((select max(id) from public.orders), (select last_value from public.orders_id_seq)))`;
-    return inserted.count;
-  });
-}
-
-async function confirmFirstOrder(source: Database): Promise<number> {
-  const updated = await source`
-    update public.orders set order_status = 'confirmed', last_updated = ${CONFIRMED_AT}::timestamp
-    where id = 1 and order_status = 'pending' and last_updated < ${CONFIRMED_AT}::timestamp`;
-  return updated.count;
 }
 
 async function sayHistory(warehouse: Database, say: (line: string) => void): Promise<void> {

@@ -3,13 +3,14 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { readTraffic, type SimulateArguments } from '../../runner/commands/simulate.js';
 import { connect, type Database } from '../../runner/base/database.js';
 import { UsageError } from '../../runner/base/errors.js';
-import { LIFE_CYCLE, PRICES, simulate, type OrderStatus, type SimulateResult } from '../../runner/demo/simulate.js';
-import { createEmptyDatabase, createSourceDatabase } from '../support/databases.js';
+import { simulate, type SimulateResult } from '../../runner/demo/simulate.js';
+import { startCli } from '../support/cli.js';
+import { createEmptyDatabase, createPipeline, createSourceDatabase } from '../support/databases.js';
 import { until } from '../support/wait.js';
 
 type TestDatabase = Awaited<ReturnType<typeof createSourceDatabase>>;
 
-const databases: TestDatabase[] = [];
+const databases: Pick<TestDatabase, 'drop'>[] = [];
 
 async function demo(): Promise<TestDatabase> {
   const database = await createSourceDatabase();
@@ -31,10 +32,34 @@ function run(
   sql: Database,
   options: SimulateArguments,
   signal = new AbortController().signal,
-  roundSeconds = 1,
 ): Promise<SimulateResult> {
-  return simulate(sql, { ...readTraffic(options, roundSeconds), signal });
+  return simulate(sql, { ...readTraffic(options), signal });
 }
+
+/** Where an order may go from each status. */
+const LIFE_CYCLE = {
+  pending: ['confirmed', 'cancelled'],
+  confirmed: ['shipped', 'cancelled'],
+  shipped: ['delivered'],
+  delivered: ['refunded'],
+  refunded: [],
+  cancelled: [],
+} as const;
+type OrderStatus = keyof typeof LIFE_CYCLE;
+
+/** Price of a piece by product. */
+const PRICES: Readonly<Record<number, string>> = {
+  201: '29.99',
+  202: '49.99',
+  203: '19.99',
+  204: '5.49',
+  205: '12.00',
+  206: '249.00',
+  207: '0.99',
+  208: '89.95',
+  209: '34.50',
+  210: '1299.00',
+};
 
 interface Order {
   id: number;
@@ -54,8 +79,30 @@ const count = (result: SimulateResult) => result.inserted + result.updated;
 /** Every status reachable from another in any number of legal moves, itself included. */
 function reachable(from: OrderStatus): Set<OrderStatus> {
   const seen = new Set<OrderStatus>([from]);
-  for (const status of seen) for (const next of LIFE_CYCLE[status]) seen.add(next.value);
+  for (const status of seen) for (const next of LIFE_CYCLE[status]) seen.add(next);
   return seen;
+}
+
+/** From here on, every change of an order is noted in public.moves. */
+const noteMoves = (sql: Database) =>
+  sql.unsafe(`
+    create table public.moves (old_status text, new_status text, is_edited boolean);
+    create function public.note_move() returns trigger language plpgsql as $$
+    begin
+      insert into public.moves values (old.order_status, new.order_status, new.quantity <> old.quantity);
+      return new;
+    end $$;
+    create trigger note_move after update on public.orders for each row execute function public.note_move();`);
+
+/** Neither a step along the life cycle with the same quantity, nor another quantity of an order that is pending. */
+async function illegalMoves(sql: Database) {
+  const moves = await sql<{ old_status: OrderStatus; new_status: OrderStatus; is_edited: boolean }[]>`
+    select distinct old_status, new_status, is_edited from public.moves`;
+  return moves.filter(({ old_status, new_status, is_edited }) =>
+    is_edited
+      ? old_status !== 'pending' || new_status !== 'pending'
+      : !(LIFE_CYCLE[old_status] as readonly OrderStatus[]).includes(new_status),
+  );
 }
 
 describe('a run', () => {
@@ -76,6 +123,15 @@ describe('a run', () => {
     expect({ ...results[1], seconds: 0 }).toEqual({ ...results[0], seconds: 0 });
     expect(await orders(second.sql)).toEqual(await orders(first.sql));
     expect(await orders(other.sql)).not.toEqual(await orders(first.sql));
+  });
+
+  test('with the same seed makes the same orders on every version of PostgreSQL', async () => {
+    const { sql } = await demo();
+    await run(sql, { seed: 42, changes: 300 });
+    const [row] = await sql`
+      select md5(string_agg(concat_ws(' ', id, customer_id, product_id, quantity, unit_price, total_amount, order_status), ',' order by id)) as digest
+      from public.orders`;
+    expect(row?.digest).toBe('a4aa8201f7603b938ab749bcab0b4263');
   });
 
   test('without a seed reports the one that repeats it', async () => {
@@ -102,26 +158,47 @@ describe('a run', () => {
   });
 
   test('that watches does round after round until the signal, and ends between transactions', async () => {
+    const pipeline = await createPipeline({ MUTATION_INTERVAL_SECONDS: '1' });
+    databases.push(pipeline);
+    const running = startCli(['simulate', '--watch', '--json'], pipeline.env);
+    await until(
+      async () =>
+        (
+          await pipeline.source`select extract(epoch from max(last_updated) - min(created_at)) > 0.9 as is_second_round from public.orders`
+        )[0]?.is_second_round === true,
+    );
+    running.kill('SIGTERM');
+    const { code, stdout } = await running.ended;
+    const rounds = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as SimulateResult);
+    expect(code).toBe(0);
+    expect(rounds.length).toBeGreaterThan(1);
+    for (const round of rounds.slice(0, -1)) expect(count(round)).toBe(10);
+    expect(await orders(pipeline.source)).toHaveLength(rounds.reduce((sum, { inserted }) => sum + inserted, 0));
+  });
+
+  test('that watches at a rate goes on steadily until the signal', async () => {
     const { sql } = await demo();
     const controller = new AbortController();
-    const running = run(sql, { watch: true }, controller.signal, 1);
-    const spread = async () =>
-      (
-        await sql`select extract(epoch from max(last_updated) - min(created_at)) > 0.9 as is_second_round from public.orders`
-      )[0]?.is_second_round === true;
-    await until(spread);
+    const running = run(sql, { watch: true, rate: 40 }, controller.signal);
+    await until(async () => (await orders(sql)).length > 15);
     controller.abort();
     const result = await running;
-    expect(count(result)).toBeGreaterThan(10);
+    expect(count(result)).toBeGreaterThan(15);
+    expect(count(result)).toBeLessThanOrEqual(40 * (result.seconds + 1));
     expect(await orders(sql)).toHaveLength(result.inserted);
   });
 
   test('beside another one neither waits for ever nor breaks the life cycle', async () => {
     const { sql, settings } = await demo();
+    await noteMoves(sql);
     const pool = connect(settings, 'test', 2);
     const results = await Promise.all([run(sql, { changes: 300 }), run(pool, { changes: 300 })]);
     await pool.end();
     expect(results.map(count)).toEqual([300, 300]);
+    expect(await illegalMoves(sql)).toEqual([]);
     expect(await orders(sql)).toHaveLength(results.reduce((sum, result) => sum + result.inserted, 0));
   });
 });
@@ -175,20 +252,10 @@ describe('the orders', () => {
 
   test('move one legal step at a time', async () => {
     const { sql } = await demo();
-    await sql.unsafe(`
-      create table public.moves (old_status text, new_status text);
-      create function public.note_move() returns trigger language plpgsql as $$
-      begin
-        insert into public.moves values (old.order_status, new.order_status);
-        return new;
-      end $$;
-      create trigger note_move after update of order_status on public.orders for each row execute function public.note_move();`);
+    await noteMoves(sql);
     await run(sql, { seed: 5, changes: 600 });
-    const moves = await sql<
-      { old_status: OrderStatus; new_status: OrderStatus }[]
-    >`select distinct old_status, new_status from public.moves`;
-    expect(moves.length).toBeGreaterThan(4);
-    for (const move of moves) expect(LIFE_CYCLE[move.old_status].map((next) => next.value)).toContain(move.new_status);
+    expect(await illegalMoves(sql)).toEqual([]);
+    expect(await sql`select distinct old_status, new_status, is_edited from public.moves`).toHaveLength(7);
   });
 
   test('have exact totals, one price a product, one to five pieces and plausible stamps', async () => {
@@ -202,6 +269,26 @@ describe('the orders', () => {
     for (const order of await orders(sql)) expect(order.unit_price).toBe(PRICES[order.product_id]);
   });
 
+  test('of one transaction are stamped all with its beginning, or each with its own time', async () => {
+    const { sql } = await demo();
+    await sql`create table public.stamps (transaction text, stamped timestamp, began timestamp)`;
+    await sql.unsafe(`
+      create function public.note_stamp() returns trigger language plpgsql as $$
+      begin
+        insert into public.stamps values (pg_current_xact_id()::text, new.last_updated, now());
+        return new;
+      end $$;
+      create trigger note_stamp after insert or update on public.orders for each row execute function public.note_stamp();`);
+    await run(sql, { seed: 6, changes: 300 });
+    const transactions = await sql<{ at_beginning: number; changes: number }[]>`
+      select count(*) filter (where stamped = began)::integer as at_beginning, count(*)::integer as changes
+      from public.stamps group by transaction having count(*) > 1`;
+    const kinds = transactions.map(({ at_beginning, changes }) =>
+      at_beginning === changes ? 'beginning' : at_beginning === 0 ? 'own' : 'mixed',
+    );
+    expect(new Set(kinds)).toEqual(new Set(['beginning', 'own']));
+  });
+
   test('change several times within one transaction', async () => {
     const { sql } = await demo();
     await run(sql, { seed: 7, changes: 200 });
@@ -211,6 +298,23 @@ describe('the orders', () => {
     const [again] =
       await sql`select count(*)::integer as moved from public.orders where cmax::text::bigint > 0 and last_updated = created_at and order_status <> 'pending'`;
     expect(again?.moved).toBeGreaterThan(0);
+  });
+
+  test('that another transaction holds are left alone, and not waited for', async () => {
+    const { sql, settings } = await demo();
+    await run(sql, { seed: 1, changes: 100 });
+    const before = await orders(sql);
+    const holder = await sql.reserve();
+    await holder`begin`;
+    await holder`select from public.orders for update`;
+    const impatient = connect(settings, 'test');
+    await impatient`set lock_timeout = '1s'`;
+    const result = await run(impatient, { seed: 2, changes: 50 });
+    expect(result.updated).toBeGreaterThan(0);
+    expect((await orders(impatient)).slice(0, before.length)).toEqual(before);
+    await impatient.end();
+    await holder`rollback`;
+    holder.release();
   });
 
   test('go on from rows that were there before, and from none', async () => {
@@ -260,16 +364,14 @@ describe('the options', () => {
     ['--watch with --changes', { watch: true, changes: 10 }],
     ['--watch with --duration', { watch: true, duration: 10 }],
   ])('refuse %s', (_, options) => {
-    expect(() => readTraffic(options, 5)).toThrow(UsageError);
+    expect(() => readTraffic(options)).toThrow(UsageError);
   });
 
   test('name what is wrong and what is accepted', () => {
-    expect(() => readTraffic({ rate: Number.NaN }, 5)).toThrow(
-      '--rate is not a number, accepted is one number above 0',
-    );
+    expect(() => readTraffic({ rate: Number.NaN })).toThrow('--rate is not a number, accepted is one number above 0');
   });
 
   test('take seed 0, a broken rate and a broken duration', () => {
-    expect(readTraffic({ seed: 0, rate: 0.5, duration: 1.5 }, 5)).toMatchObject({ seed: 0, rate: 0.5, duration: 1.5 });
+    expect(readTraffic({ seed: 0, rate: 0.5, duration: 1.5 })).toMatchObject({ seed: 0, rate: 0.5, duration: 1.5 });
   });
 });

@@ -708,7 +708,6 @@ describe('a thousand simulated changes', () => {
       duration: undefined,
       changes: 250,
       watch: false,
-      roundSeconds: 1,
       signal: new AbortController().signal,
     };
     for (let round = 0; round < 4; round += 1) {

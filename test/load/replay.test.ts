@@ -35,7 +35,6 @@ const TRAFFIC = {
   rate: undefined,
   duration: undefined,
   watch: false,
-  roundSeconds: 1,
   signal: new AbortController().signal,
 };
 const folder = (...names: string[]) => path.join(pipeline.settings.cdc_log_dir, 'orders', ...names);

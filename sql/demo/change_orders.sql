@@ -3,7 +3,7 @@
 -- The bytes of a hash are the dice: the same seed on the same data makes the same orders, on every version of PostgreSQL.
 -- Orders that another transaction holds are left alone, so that nobody waits and nothing deadlocks. None is ever deleted.
 with life_cycle (order_status, next_status, least, most) as (
-    -- Where an order goes from each status, by a throw from 0 to 15; where none fits, it stays. From pending to pending its quantity is edited.
+    -- Where an order goes from each status, by a throw from 0 to 15; where none fits, it stays. From pending to pending it is edited.
     values
         ('pending', 'pending', 0, 3),
         ('pending', 'confirmed', 4, 14),

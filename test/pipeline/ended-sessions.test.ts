@@ -61,8 +61,6 @@ const PLACES: readonly Place[] = [
     end: 'source',
     hold: 'lock table pg_catalog.pg_description',
   },
-  { file: 'demo/morning.ts', command: 'demo', end: 'source', hold: 'lock table public.customers' },
-  { file: 'demo/morning.ts', command: 'demo', end: 'source', hold: ORDERS },
   { file: 'demo/simulate.ts', command: 'simulate --changes 5', end: 'source', hold: ORDERS },
   {
     file: 'warehouse/rejected.ts',
@@ -229,6 +227,19 @@ describe('a session that the server ends', () => {
     await letGo();
     clearly(await cli.ended, place.end);
   });
+
+  it.each(['lock table public.customers', ORDERS])(
+    'under a statement that is a transaction by itself, behind "%s", fails demo the same way',
+    async (statement) => {
+      const before = await everything();
+      const place: Place = { file: '', command: 'demo', end: 'source', hold: statement };
+      const { cli, pid, admin, letGo } = await hold(place, {}, false);
+      await end(admin, pid);
+      await letGo();
+      clearly(await cli.ended, place.end);
+      expect(await everything()).toEqual(before);
+    },
+  );
 
   it('was ended in every place that opens a transaction', () => {
     const runner = path.join(PROJECT_ROOT, 'runner');

@@ -57,6 +57,8 @@ export async function migrateWarehouse(
   const own = await runMigrations(settings, WAREHOUSE);
   const functions = await withDatabase(settings, 'migrate', applyFunctions);
   const dimensions = await runMigrations(settings, { ...DIMENSIONS, folder: dimensionsFolder });
+  if (dimensions.length > 0)
+    await withDatabase(settings, 'migrate', (warehouse) => warehouse`select tidemark._create_versions_view()`);
   return { applied: [...own, ...dimensions], functions };
 }
 
@@ -84,8 +86,9 @@ export async function runMigrations(
     logger.debug(line);
   };
   try {
-    const done = await withPgClient(settings, (dbClient) =>
-      runner({
+    const done = await withPgClient(settings, async (dbClient) => {
+      if (set.name === 'dimensions') await dbClient.query(VIEWS_LATER);
+      return runner({
         dbClient,
         dir: folderOf(set),
         direction: 'up',
@@ -96,8 +99,8 @@ export async function runMigrations(
         checkOrder: true,
         advisoryLockMode: 'wait',
         logger: { debug: say, info: say, warn: say, error: (line) => void failures.push(line) },
-      }),
-    );
+      });
+    });
     return done.map((migration) => ({ set: set.name, migration: migration.name }));
   } catch (error) {
     const explained = explainDatabaseError(error, settings);
@@ -110,6 +113,9 @@ export async function runMigrations(
     });
   }
 }
+
+/** Registrations leave the views of all dimensions to the end of the run: made anew for each, they take longer the more there are. */
+const VIEWS_LATER = 'set tidemark.views_later = on';
 
 const firstLine = (lines: readonly string[]) => (lines[0] ?? '').split('\n')[0] ?? '';
 
@@ -147,30 +153,47 @@ async function sqlFiles(folder: string): Promise<string[]> {
     .map((name) => path.join(folder, name));
 }
 
+interface SqlFile {
+  readonly file: string;
+  readonly text: string;
+}
+
+const readSql = (files: readonly string[]): Promise<SqlFile[]> =>
+  Promise.all(files.map(async (file) => ({ file, text: await readFile(file, 'utf8') })));
+
 /**
  * Applies every function file twice in one transaction: first unchecked, so that their order does not matter, then checked; then the views on them.
  * Fails, and changes nothing, if schema tidemark then holds a function that has no file.
  */
 async function applyFunctions(warehouse: Database): Promise<number> {
-  const files = await sqlFiles(FUNCTIONS);
-  const views = await sqlFiles(VIEWS);
-  await inTransaction(warehouse, 'isolation level read committed', async (transaction) => {
-    await transaction`select pg_advisory_xact_lock(${FUNCTIONS_LOCK})`;
-    for (const check of ['off', 'on']) {
-      await transaction`select set_config('check_function_bodies', ${check}, true)`;
-      for (const file of files) await applyFunctionFile(transaction, file);
-    }
-    for (const file of views) await applyFunctionFile(transaction, file);
-    const names = await functionsMadeBy(files);
-    await compileDimensions(transaction);
-    await assertNoOrphans(transaction, names);
-    await transaction`
-      select tidemark._comment_from_header(p.oid),
-        case when p.proname !~ '^_' and p.provolatile <> 'i' and p.proconfig is not null then tidemark._pin_settings(p.oid) end
-      from pg_catalog.pg_proc as p
-      where p.pronamespace = 'tidemark'::regnamespace and p.prokind = 'f' and p.proname = any (${names})`;
-  });
-  return files.length;
+  const functions = await readSql(await sqlFiles(FUNCTIONS));
+  const checking = (value: string) => ({ file: '', text: `set local check_function_bodies = ${value};` });
+  const all = [checking('off'), ...functions, checking('on'), ...functions, ...(await readSql(await sqlFiles(VIEWS)))];
+  const names = functionsMadeBy(functions);
+  const applyInTransaction = (apply: (transaction: Transaction) => Promise<unknown>) =>
+    inTransaction(warehouse, 'isolation level read committed', async (transaction) => {
+      await transaction`select pg_advisory_xact_lock(${FUNCTIONS_LOCK})`;
+      await apply(transaction);
+      await compileDimensions(transaction);
+      await assertNoOrphans(transaction, names);
+      await transaction`
+        select tidemark._comment_from_header(p.oid),
+          case when p.proname !~ '^_' and p.provolatile <> 'i' and p.proconfig is not null then tidemark._pin_settings(p.oid) end
+        from pg_catalog.pg_proc as p
+        where p.pronamespace = 'tidemark'::regnamespace and p.prokind = 'f' and p.proname = any (${names})`;
+    });
+  try {
+    // One round trip for all of them.
+    const text = all.map((each) => each.text).join('\n');
+    await applyInTransaction((transaction) => transaction.unsafe(text));
+  } catch (error) {
+    if (error instanceof TidemarkError || isConnectionFault(error)) throw error;
+    // Once more, one by one, to say which of them fails.
+    await applyInTransaction(async (transaction) => {
+      for (const each of all) await applyFile(transaction, each);
+    });
+  }
+  return functions.length;
 }
 
 /** Writes the history functions of every dimension, where they are not what they should be. One that cannot be compiled stops no other. */
@@ -181,9 +204,9 @@ async function compileDimensions(transaction: Transaction): Promise<void> {
     logger.warn({ table: dimension_name }, `its history functions cannot be compiled: ${fault}`);
 }
 
-async function applyFunctionFile(transaction: Transaction, file: string): Promise<void> {
+async function applyFile(transaction: Transaction, { file, text }: SqlFile): Promise<void> {
   try {
-    await transaction.file(file);
+    await transaction.unsafe(text);
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     throw new TidemarkError(`a function file failed: ${error.message}`, {
@@ -196,9 +219,8 @@ async function applyFunctionFile(transaction: Transaction, file: string): Promis
 }
 
 /** The names of the functions that files make: one public function a file, and its private ones. */
-async function functionsMadeBy(files: readonly string[]): Promise<string[]> {
-  const texts = await Promise.all(files.map((file) => readFile(file, 'utf8')));
-  return texts.flatMap((text) =>
+function functionsMadeBy(files: readonly SqlFile[]): string[] {
+  return files.flatMap(({ text }) =>
     [...text.matchAll(/^create or replace (?:function|aggregate) tidemark\.(\w+)/gm)].map(([, name = '']) => name),
   );
 }

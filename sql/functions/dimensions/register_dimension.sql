@@ -19,7 +19,8 @@ as $$
 -- Registers a history table and its mapping, so that apply_batch can write it and the checks can read it.
 -- p_columns is a JSON array of {"source", "history", "role"}, in the order of the history table. p_no_overlap adds an exclusion
 -- constraint that forbids versions which overlap, at twice the cost of a batch. tidemark.declare_deletes says what deletes may be.
--- Run once, from the migration that creates the history table. Locks the list of dimensions.
+-- Run once, from the migration that creates the history table. Locks the list of dimensions. Makes the views of all dimensions anew, but
+-- where tidemark.views_later is on: "migrate", which may register many, does that once, afterwards.
 -- Errors: TM007 the registration cannot work; the message says which column or rule.
 begin
     lock table tidemark.dimensions in share row exclusive mode;
@@ -31,7 +32,8 @@ begin
             detail = format('dimension=%s', p_dimension_name),
             hint = 'give the new dimension another name';
     end if;
-    if not exists (select from pg_timezone_names as z where z.name = p_source_time_zone) then
+    -- The names are read from as many files.
+    if p_source_time_zone <> 'UTC' and not exists (select from pg_timezone_names as z where z.name = p_source_time_zone) then
         raise exception using
             errcode = 'TM007',
             message = 'source time zone is unknown',
@@ -58,7 +60,9 @@ begin
         perform tidemark._forbid_overlap(p_dimension_name);
     end if;
     perform tidemark.compile_dimension(p_dimension_name);
-    perform tidemark._create_versions_view();
+    if current_setting('tidemark.views_later', true) is distinct from 'on' then
+        perform tidemark._create_versions_view();
+    end if;
 end;
 $$;
 

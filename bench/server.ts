@@ -34,6 +34,7 @@ export async function openBench(given: boolean, batchSize: number): Promise<Benc
     source: { ...base.source, database: DATABASES.source },
     warehouse: { ...base.warehouse, database: DATABASES.warehouse },
     batch_size: batchSize,
+    batch_size_max: batchSize,
     batch_max_bytes: 64 * 1024 * 1024,
     cdc_log_dir: path.join(folder, 'cdc_logs'),
     log_dir: path.join(folder, 'logs'),

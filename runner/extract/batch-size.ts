@@ -32,16 +32,17 @@ export function nextBatchSize(size: number, seconds: number, { least, most, targ
   return Math.max(least, Math.min(most, Math.floor(size * factor)));
 }
 
-/** The limits that the settings name; without BATCH_SIZE_MIN and BATCH_SIZE_MAX, every batch may hold BATCH_SIZE, as ever. */
+/** What the settings name no BATCH_SIZE_MAX for grows as far as this. */
+const MOST_BY_DEFAULT = 10_000;
+
+/** The limits that the settings name. A BATCH_SIZE_MAX of BATCH_SIZE fixes the size, where BATCH_SIZE_MIN is not below it. */
 export function sizeLimits({ batch_size, batch_size_min, batch_size_max, batch_target_seconds }: Settings): SizeLimits {
   return {
     least: batch_size_min ?? batch_size,
-    most: batch_size_max ?? batch_size,
+    most: batch_size_max ?? Math.max(MOST_BY_DEFAULT, batch_size),
     target_seconds: batch_target_seconds,
   };
 }
-
-export const isAdaptive = (settings: Settings): boolean => sizeLimits(settings).least < sizeLimits(settings).most;
 
 /** `fitting`: most rows to ask for, as rows of this table are large; no limit where none was met. */
 interface Standing {

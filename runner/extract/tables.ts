@@ -1,7 +1,6 @@
-import { isAdaptive, sizeLimits } from './batch-size.js';
+import { sizeLimits } from './batch-size.js';
 import { rememberMappings, rememberedMappings } from '../change-log/known-mappings.js';
 import type { Settings } from '../base/settings.js';
-import type { BatchMetadata } from '../batch/metadata.js';
 import { isAway, withDatabase, withLink, type Database } from '../base/database.js';
 import { extractTable, type ExtractResult } from './table.js';
 import {
@@ -17,13 +16,7 @@ import { within } from '../base/timeout.js';
 import { startProgress } from '../run/progress.js';
 import { eachTable, selectUnpaused, type Selection } from '../run/each-table.js';
 import { chainName, type AskedShard } from '../batch/shard.js';
-import {
-  dimensionMappings,
-  type LedgerChain,
-  ledgerChains,
-  newestInLedger,
-  suggestedBatchSize,
-} from '../warehouse/batches.js';
+import { dimensionMappings, ledgerStates, type LedgerState } from '../warehouse/batches.js';
 import { countPending } from '../change-log/inspect.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
@@ -46,14 +39,6 @@ interface Knowledge {
   readonly mappings: readonly DimensionMapping[];
   /** What the ledger has of each table; undefined while the warehouse is away. */
   readonly ledger: ReadonlyMap<string, LedgerState> | undefined;
-  /** The greatest batch of each table that is loaded well, where sizes follow measured time. */
-  readonly ceilings?: ReadonlyMap<string, number>;
-}
-
-interface LedgerState {
-  readonly chains: readonly LedgerChain[];
-  /** The newest batch of the chain that is asked for. */
-  readonly newest: BatchMetadata | undefined;
 }
 
 /**
@@ -88,24 +73,13 @@ async function recall(error: unknown, settings: Settings): Promise<Knowledge> {
 async function askWarehouse(warehouse: Database, settings: Settings, shard: string): Promise<Knowledge> {
   const mappings = await dimensionMappings(warehouse);
   await rememberMappings(settings.cdc_log_dir, mappings);
-  const ledger = new Map<string, LedgerState>();
-  const ceilings = new Map<string, number>();
-  for (const { dimension_name: table } of mappings) {
-    ledger.set(table, {
-      chains: await ledgerChains(warehouse, table),
-      newest: await newestInLedger(warehouse, table, shard),
-    });
-    if (isAdaptive(settings)) ceilings.set(table, await suggestedBatchSize(warehouse, table, sizeLimits(settings)));
-  }
-  return { mappings, ledger, ceilings };
+  const tables = mappings.map(({ dimension_name }) => dimension_name);
+  return { mappings, ledger: await ledgerStates(warehouse, tables, shard, sizeLimits(settings)) };
 }
 
 const nameOf = (shard: AskedShard): string => (typeof shard === 'object' ? shard.name : '');
 
-async function extractWith(
-  selection: ExtractSelection,
-  { mappings, ledger, ceilings }: Knowledge,
-): Promise<ExtractResult[]> {
+async function extractWith(selection: ExtractSelection, { mappings, ledger }: Knowledge): Promise<ExtractResult[]> {
   const { settings, signal, full = false, maxRowsPerSecond } = selection;
   const shard = typeof selection.shard === 'object' ? selection.shard : undefined;
   const tables = await withoutSharded(selection, selectUnpaused(mappings, selection.tables), ledger);
@@ -124,7 +98,7 @@ async function extractWith(
           shard,
           ledger: ledger === undefined ? 'unknown' : ledger.get(table)?.newest,
           notBefore: othersSince(state, shard),
-          batchCeiling: ceilings?.get(table),
+          batchCeiling: ledger?.get(table)?.batch_ceiling,
           maxRowsPerSecond,
           onPage: progress.advance,
           onEstimate: progress.expect,

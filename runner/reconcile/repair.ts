@@ -9,6 +9,7 @@ import type { ShardLayout } from '../batch/shard.js';
 import { compareAtSource, type Deletions } from '../source/comparison.js';
 import { awaitFlush, type SourceIdentity } from '../source/server.js';
 import { NO_KNOWN_ROWS, readKeyedPage } from '../source/table.js';
+import { sizeLimits } from '../extract/batch-size.js';
 import type { SweepStart } from '../extract/sweep-start.js';
 
 export interface Repairing extends Comparing {
@@ -47,6 +48,7 @@ export async function publishRepairs(repairing: Repairing, differences: readonly
   const { settings, described, source } = repairing;
   const keysOf = (isExtra: boolean) =>
     differences.filter(({ kind }) => (kind === 'extra') === isExtra).map(({ key }) => key);
+  const { most } = sizeLimits(settings);
   let published = 0;
   const readRows = async (keys: readonly string[], notBefore: string | null): Promise<Lines> =>
     readKeyedPage(
@@ -56,8 +58,7 @@ export async function publishRepairs(repairing: Repairing, differences: readonly
       { rows: keys.length + 1, bytes: settings.batch_max_bytes, known_rows: NO_KNOWN_ROWS },
       notBefore,
     );
-  for (const keys of chunks(keysOf(false), settings.batch_size))
-    published += await publishSmall(repairing, keys, readRows);
+  for (const keys of chunks(keysOf(false), most)) published += await publishSmall(repairing, keys, readRows);
   const readDeletes = async (keys: readonly string[], notBefore: string | null): Promise<Lines> => {
     const [gone] = await compareAtSource<Deletions>(source, described, repairing.queries.deletions, [
       JSON.stringify(keys),
@@ -70,8 +71,7 @@ export async function publishRepairs(repairing: Repairing, differences: readonly
       has_more: false,
     };
   };
-  for (const keys of chunks(keysOf(true), settings.batch_size))
-    published += await publishSmall(repairing, keys, readDeletes);
+  for (const keys of chunks(keysOf(true), most)) published += await publishSmall(repairing, keys, readDeletes);
   return published;
 }
 

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { changeLogOf, newestCheckpoint, openChangeLog } from '../change-log/chain.js';
 import { compareTable, type CompareLimits, type Comparison, type Difference } from './compare.js';
-import type { Settings } from '../base/settings.js';
+import type { DatabaseSettings, Settings } from '../base/settings.js';
 import type { BatchMetadata } from '../batch/metadata.js';
-import { withDatabase, type Database } from '../base/database.js';
+import { explainDatabaseError, withDatabase, withLink, type Database } from '../base/database.js';
 import { HeldError, TidemarkError } from '../base/errors.js';
 import { newestKnown } from '../extract/table.js';
 import { presentChains, tableState, type TableState } from '../extract/shard-layout.js';
@@ -63,15 +63,36 @@ export async function reconcileTables(selection: ReconcileSelection): Promise<Re
         'nothing to reconcile',
         "no table is registered with deletes => 'reconcile': there is nothing to do until one is. Others are compared where --table names them",
       );
-    // Each attempt opens its own connections; what was published and loaded before a fault is found to agree.
-    return eachTable(selected, (mapping) =>
-      retrying(mapping.dimension_name, { renew: () => Promise.resolve() }, isStopping, () =>
-        withDatabase(settings.warehouse, 'reconcile', (warehouse) =>
-          withDatabase(settings.source, 'reconcile', (source) => reconcileTable(selection, mapping, source, warehouse)),
-        ),
-      ),
+    return withLink(settings.warehouse, 'reconcile', (warehouse) =>
+      withLink(settings.source, 'reconcile', (source) => {
+        const links = {
+          renew: async () => {
+            await warehouse.renew();
+            await source.renew();
+          },
+        };
+        // What was published and loaded before a fault is found to agree by the next attempt.
+        return eachTable(selected, (mapping) =>
+          retrying(mapping.dimension_name, links, isStopping, () =>
+            explaining(settings.warehouse, () =>
+              explaining(settings.source, () =>
+                reconcileTable(selection, mapping, source.database(), warehouse.database()),
+              ),
+            ),
+          ),
+        );
+      }),
     );
   });
+}
+
+/** Errors of each table say which database they are of, as those of a connection of its own would. */
+async function explaining<T>(settings: DatabaseSettings, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw explainDatabaseError(error, settings);
+  }
 }
 
 async function reconcileTable(

@@ -6,7 +6,7 @@ import { documentParts } from '../batch/document.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import { type BatchMetadata, batchMetadataSchema } from '../batch/metadata.js';
 import { type ShardLayout, shardLayoutSchema } from '../batch/shard.js';
-import { asJson, call, callForRow, callForValue, type Warehouse } from './call.js';
+import { asJson, call, callForRow, type Warehouse } from './call.js';
 
 /** Counts of one applied batch, as tidemark.apply_batch gives them. */
 export interface ApplyResult {
@@ -75,13 +75,6 @@ export const transactionEffects = (transaction: Transaction, table: string, limi
 export const newestBatch = async (warehouse: Warehouse, table: string, shard = ''): Promise<NewestBatch | undefined> =>
   (await call<NewestBatch>(warehouse, 'newest_batch', { dimension_name: table, shard }))[0];
 
-/** The greatest batch of a table that the ledger says is loaded well, within limits in changes and seconds. */
-export const suggestedBatchSize = (
-  warehouse: Database,
-  table: string,
-  limits: Readonly<{ least: number; most: number; target_seconds: number }>,
-): Promise<number> => callForValue(warehouse, 'suggested_batch_size', { dimension_name: table, ...limits });
-
 /** Versions of a history, counted. */
 export const historySummary = (warehouse: Database, table: string): Promise<HistorySummary> =>
   callForRow(warehouse, 'history_summary', { dimension_name: table });
@@ -129,15 +122,59 @@ export interface LedgerChain {
   readonly layout: ShardLayout | null;
 }
 
+/** What the ledger has of a table that is about to be extracted. */
+export interface LedgerState {
+  readonly chains: readonly LedgerChain[];
+  /** Metadata of the newest batch of the chain that was asked for. */
+  readonly newest: BatchMetadata | undefined;
+  /** The greatest batch that is loaded well. */
+  readonly batch_ceiling: number;
+}
+
+/** What the ledger has of each of many tables, in one question. @throws TidemarkError if the metadata of a newest batch cannot be read */
+export async function ledgerStates(
+  warehouse: Database,
+  tables: readonly string[],
+  shard: string,
+  limits: Readonly<{ least: number; most: number; target_seconds: number }>,
+): Promise<Map<string, LedgerState>> {
+  const rows = await warehouse<{ dimension_name: string; batch_ceiling: number; chains: ChainRow[] }[]>`
+    select t.dimension_name,
+      tidemark.suggested_batch_size(
+        p_dimension_name => t.dimension_name, p_least => ${limits.least}, p_most => ${limits.most}, p_target_seconds => ${limits.target_seconds}
+      ) as batch_ceiling,
+      (
+        select coalesce(json_agg(n.*), '[]') from tidemark.newest_batches(p_dimension_name => t.dimension_name) as n
+      ) as chains
+    from unnest(${tables as string[]}::text[]) as t (dimension_name)`;
+  return new Map(
+    rows.map(({ dimension_name: table, batch_ceiling, chains }) => {
+      const newest = chains.find((chain) => chain.shard === shard);
+      return [
+        table,
+        {
+          chains: chains.map(chainOf),
+          newest: newest === undefined ? undefined : readMetadata(table, newest),
+          batch_ceiling,
+        },
+      ];
+    }),
+  );
+}
+
+interface ChainRow extends Pick<NewestBatch, 'batch_id' | 'metadata'> {
+  readonly shard: string;
+  readonly extracted_at: string;
+}
+
+function chainOf({ shard, extracted_at, metadata }: ChainRow): LedgerChain {
+  const layout = shardLayoutSchema.safeParse((metadata as { shard_layout?: unknown } | null)?.shard_layout);
+  return { shard, extracted_at, layout: layout.success ? layout.data : null };
+}
+
 /** Every chain of a table that the ledger knows. */
 export async function ledgerChains(warehouse: Database, table: string): Promise<LedgerChain[]> {
-  const newest = await call<NewestBatch & { shard: string; extracted_at: string }>(warehouse, 'newest_batches', {
-    dimension_name: table,
-  });
-  return newest.map(({ shard, extracted_at, metadata }) => {
-    const layout = shardLayoutSchema.safeParse((metadata as { shard_layout?: unknown } | null)?.shard_layout);
-    return { shard, extracted_at, layout: layout.success ? layout.data : null };
-  });
+  return (await call<ChainRow>(warehouse, 'newest_batches', { dimension_name: table })).map(chainOf);
 }
 
 /** Metadata of the newest batch of a chain that was applied. @throws TidemarkError if it cannot be read */
@@ -147,8 +184,13 @@ export async function newestInLedger(
   shard = '',
 ): Promise<BatchMetadata | undefined> {
   const newest = await newestBatch(warehouse, table, shard);
-  if (newest === undefined) return undefined;
-  const { batch_id, metadata } = newest;
+  return newest === undefined ? undefined : readMetadata(table, newest);
+}
+
+function readMetadata(
+  table: string,
+  { batch_id, metadata }: Pick<NewestBatch, 'batch_id' | 'metadata'>,
+): BatchMetadata {
   const parsed = batchMetadataSchema.safeParse(metadata);
   if (parsed.success) return parsed.data;
   throw new TidemarkError('the metadata of the newest batch in the ledger cannot be read', {

@@ -8,7 +8,7 @@ import { batchesOf, createThings } from '../support/extraction.js';
 
 let pipeline: TestPipeline;
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '10' });
+  pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '10' });
   await createThings(pipeline);
 });
 afterEach(async () => {
@@ -52,7 +52,8 @@ describe('a backfill', () => {
   it('of a large table warns where no index serves it, with the statement that makes one', async () => {
     await pipeline.source`insert into things select g, repeat('x', 1000), now() from generate_series(1, 9000) as g`;
     await pipeline.source`create index on things (id, touched)`;
-    const extract = () => runCli(['extract', '--table', 'things'], { ...pipeline.env, BATCH_SIZE: '10000' });
+    const extract = () =>
+      runCli(['extract', '--table', 'things'], { ...pipeline.env, BATCH_SIZE: '10000', BATCH_SIZE_MAX: '10000' });
     const first = await extract();
     const statement = /On the source: (create index concurrently on public.things \(touched, id\))$/m.exec(
       first.stderr,

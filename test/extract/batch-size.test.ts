@@ -25,8 +25,23 @@ describe('the size of the next batch', () => {
 });
 
 describe('the batches of a table', () => {
-  it('are of BATCH_SIZE, whatever time they take, unless limits are set', () => {
-    const size = startSizing(settingsOf({ BATCH_SIZE: '100' }), 'orders', 5000);
+  it('grow up to 10,000, or BATCH_SIZE where that is more, and never below BATCH_SIZE, unless limits are set', () => {
+    const grown = [100, 3000, 20_000].map((least) => {
+      const size = startSizing(settingsOf({ BATCH_SIZE: String(least) }), 'orders', undefined);
+      for (let full = 0; full < 9; full += 1) size.measured({ changes: size.rows(), seconds: 0.1 });
+      const most = size.rows();
+      for (let slow = 0; slow < 9; slow += 1) size.measured({ changes: size.rows(), seconds: 100 });
+      return [size.rows(), most];
+    });
+    expect(grown).toEqual([
+      [100, 10_000],
+      [3000, 10_000],
+      [20_000, 20_000],
+    ]);
+  });
+
+  it('are of BATCH_SIZE, whatever time they take, where BATCH_SIZE_MAX is the same', () => {
+    const size = startSizing(settingsOf({ BATCH_SIZE: '100', BATCH_SIZE_MAX: '100' }), 'orders', 5000);
     for (const seconds of [0.1, 100]) size.measured({ changes: 100, seconds });
     expect(size.rows()).toBe(100);
   });
@@ -124,6 +139,13 @@ describe('a backlog', () => {
     expect(await loadTables({ settings: pipeline.settings, tables: ['things'] })).toMatchObject([
       { batches: 5, inserted_versions: 120 },
     ]);
+  });
+
+  it('of 14,630 rows is eight batches by default', async () => {
+    Object.assign(pipeline.settings, { batch_size: 100, batch_size_max: undefined });
+    await pipeline.source`insert into things select g, 'row', now() from generate_series(1, 14630) as g`;
+    await extract();
+    expect(await sizes()).toEqual([100, 200, 400, 800, 1600, 3200, 6400, 1930]);
   });
 
   it('of rows that grow and shrink is read to its end', async () => {

@@ -12,7 +12,7 @@ import { freePort, settingsFor, testedPackage } from '../support/servers.js';
 /** Sources that show no transactions are read by their times alone. */
 let pipeline: TestPipeline;
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '2', WATERMARK_ADVANCE_SECONDS: '60' });
+  pipeline = await createPipeline({ BATCH_SIZE: '2', BATCH_SIZE_MAX: '2', WATERMARK_ADVANCE_SECONDS: '60' });
   await createThings(pipeline);
 });
 afterEach(async () => {

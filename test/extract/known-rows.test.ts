@@ -21,7 +21,7 @@ let pipeline: TestPipeline;
 let settings: Settings;
 let open: (() => Promise<void>)[];
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '10', WATERMARK_ADVANCE_SECONDS: '0' });
+  pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '10', WATERMARK_ADVANCE_SECONDS: '0' });
   settings = pipeline.settings;
   open = [];
   await createThings(pipeline);
@@ -250,7 +250,7 @@ describe('repeats come, and are absorbed,', () => {
   });
 
   it('of what is more than the memory holds: the newest 10,000 rows, none with a key of more than 100 bytes', async () => {
-    settings = { ...settings, batch_size: 20_000 };
+    settings = { ...settings, batch_size: 20_000, batch_size_max: 20_000 };
     const { commit } = await openTransaction();
     await insert(1, 300);
     await insert(301, 10_300);

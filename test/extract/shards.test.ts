@@ -23,7 +23,7 @@ import { rebuildTables, verifyTables } from '../../runner/load/replay.js';
 let pipeline: TestPipeline;
 let settings: Settings;
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '20', WATERMARK_ADVANCE_SECONDS: '0' });
+  pipeline = await createPipeline({ BATCH_SIZE: '20', BATCH_SIZE_MAX: '20', WATERMARK_ADVANCE_SECONDS: '0' });
   settings = pipeline.settings;
   await createParcels(pipeline);
 });

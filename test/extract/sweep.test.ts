@@ -11,7 +11,7 @@ import { batchesOf, captured, createThings, extractThings, killBefore } from '..
 /** Extraction, with a margin of nothing: what is found is found by its rules and not by luck. */
 let pipeline: TestPipeline;
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '10', WATERMARK_ADVANCE_SECONDS: '0' });
+  pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '10', WATERMARK_ADVANCE_SECONDS: '0' });
 });
 afterEach(async () => {
   await pipeline.drop();
@@ -168,7 +168,7 @@ describe('a row without an effective time', () => {
 
   it('does not move the watermark', async () => {
     await pipeline.source`insert into things values (1, 'undated', null), (2, 'dated', '2026-02-01 09:00:00+00')`;
-    expect(await extractThings(pipeline, { batch_size: 1 })).toMatchObject({
+    expect(await extractThings(pipeline, { batch_size: 1, batch_size_max: 1 })).toMatchObject({
       changes: 2,
       watermark: '2026-02-01T09:00:00+00:00',
     });

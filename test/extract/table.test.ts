@@ -22,7 +22,7 @@ interface Document {
 
 let pipeline: TestPipeline;
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '10' });
+  pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '10' });
 });
 afterEach(async () => {
   await pipeline.drop();
@@ -200,7 +200,7 @@ describe('the chain', () => {
 
   it('names batches by their instant, never twice the same', async () => {
     await insertOrders(60);
-    await extract({ batch_size: 1 });
+    await extract({ batch_size: 1, batch_size_max: 1 });
     const names = (await documents()).map(({ batch_metadata }) => batch_metadata.batch_id);
     expect(new Set(names).size).toBe(60);
     expect(names.every((name) => /^changes_\d{8}_\d{6}_\d{3}$/.test(name ?? ''))).toBe(true);

@@ -13,7 +13,7 @@ import { loadTables } from '../../runner/load/tables.js';
 
 let pipeline: TestPipeline;
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '10' });
+  pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '10' });
 });
 afterEach(async () => {
   await pipeline.drop();

@@ -17,7 +17,7 @@ const TABLES = ['alpha', 'beta', 'gamma'];
 
 let pipeline: TestPipeline;
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '5' });
+  pipeline = await createPipeline({ BATCH_SIZE: '5', BATCH_SIZE_MAX: '5' });
   for (const table of TABLES) {
     await createSourceTable(pipeline.source, table, thingColumns('timestamptz'));
     await registerDimension(pipeline.warehouse, table, table, thingColumns('timestamptz'), { timeType: 'timestamptz' });

@@ -19,7 +19,7 @@ import { rebuildTables, verifyTables } from '../../runner/load/replay.js';
 
 let pipeline: TestPipeline;
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '20' });
+  pipeline = await createPipeline({ BATCH_SIZE: '20', BATCH_SIZE_MAX: '20' });
   await pipeline.source`insert into products (title, category, unit_price) values ('Tea', 'kitchen', 1.50), ('Lamp', 'office', 20)`;
   // Numbers of versions that a replay does not happen to give as well.
   await pipeline.warehouse`alter table dim_products_history alter surrogate_key restart with 1000`;

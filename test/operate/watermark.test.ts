@@ -11,7 +11,7 @@ import { loadTables } from '../../runner/load/tables.js';
 
 let pipeline: TestPipeline;
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '10', WATERMARK_ADVANCE_SECONDS: '0' });
+  pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '10', WATERMARK_ADVANCE_SECONDS: '0' });
   await createThings(pipeline);
   for (const id of [1, 2, 3]) {
     await pipeline.source`insert into things values (${id}, 'new', clock_timestamp())`;

@@ -10,7 +10,7 @@ import { createPipeline, type TestPipeline } from '../support/databases.js';
 let pipeline: TestPipeline;
 let admin: Database;
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '7' });
+  pipeline = await createPipeline({ BATCH_SIZE: '7', BATCH_SIZE_MAX: '7' });
   admin = connect({ ...pipeline.admin.warehouse, database: 'postgres' }, 'test');
 });
 afterEach(async () => {

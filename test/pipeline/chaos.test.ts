@@ -15,7 +15,12 @@ import { createChaosTable, writeTraffic, type Traffic } from '../support/traffic
 const SECONDS = Number(process.env.CHAOS_SECONDS ?? '20');
 
 /** The margin covers the coarsest stamp, whole seconds, and nothing else. */
-const SETTINGS = { BATCH_SIZE: '40', WATERMARK_ADVANCE_SECONDS: '1', CDC_EXTRACTION_INTERVAL_SECONDS: '1' };
+const SETTINGS = {
+  BATCH_SIZE: '40',
+  BATCH_SIZE_MAX: '40',
+  WATERMARK_ADVANCE_SECONDS: '1',
+  CDC_EXTRACTION_INTERVAL_SECONDS: '1',
+};
 
 const statesOf = async (sql: Database, table: string) =>
   new Set(

@@ -29,7 +29,7 @@ const ROWS = 15;
 
 let pipeline: TestPipeline;
 beforeAll(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '10' });
+  pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '10' });
   await createThings(pipeline);
 });
 afterAll(async () => {

@@ -31,7 +31,11 @@ afterAll(() => {
 
 describe.skipIf(!isMounted)('a full disk', () => {
   it('stops extraction with a clear error, leaves no half file, and loses nothing once there is room', async () => {
-    const pipeline = await createPipeline({ CDC_LOG_DIR: path.join(disk, 'cdc_logs'), BATCH_SIZE: '50' });
+    const pipeline = await createPipeline({
+      CDC_LOG_DIR: path.join(disk, 'cdc_logs'),
+      BATCH_SIZE: '50',
+      BATCH_SIZE_MAX: '50',
+    });
     await pipeline.source`
       insert into orders (customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date, last_updated, created_at)
       select g, 201, 1, 1.10, 1.10, 'pending', now(), clock_timestamp(), now() from generate_series(1, 400) as g`;

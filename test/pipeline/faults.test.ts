@@ -10,7 +10,7 @@ import { loadTables } from '../../runner/load/tables.js';
 
 let pipeline: TestPipeline;
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '10', CDC_EXTRACTION_INTERVAL_SECONDS: '1' });
+  pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '10', CDC_EXTRACTION_INTERVAL_SECONDS: '1' });
   await createThings(pipeline);
   await pipeline.source`insert into things select g, 'row', now() from generate_series(1, 25) as g`;
 });

@@ -46,6 +46,7 @@ beforeAll(async () => {
     CDC_EXTRACTION_INTERVAL_SECONDS: '1',
     WATERMARK_ADVANCE_SECONDS: '1',
     BATCH_SIZE: '50',
+    BATCH_SIZE_MAX: '50',
   };
   for (const role of ROLES) {
     ports[role] = await freePort();

@@ -78,6 +78,7 @@ it('under kills, cut connections and long transactions nothing is lost or comes 
     CDC_EXTRACTION_INTERVAL_SECONDS: '1',
     WATERMARK_ADVANCE_SECONDS: '1',
     BATCH_SIZE: '200',
+    BATCH_SIZE_MAX: '200',
   });
   await createChaosTable(pipeline.source);
   await registerDimension(pipeline.warehouse, 'chaos', 'chaos', [

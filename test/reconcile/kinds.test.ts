@@ -12,7 +12,7 @@ import { loadTables } from '../../runner/load/tables.js';
 
 let pipeline: TestPipeline;
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '200', WATERMARK_ADVANCE_SECONDS: '0' });
+  pipeline = await createPipeline({ BATCH_SIZE: '200', BATCH_SIZE_MAX: '200', WATERMARK_ADVANCE_SECONDS: '0' });
 });
 afterEach(async () => {
   await pipeline.drop();

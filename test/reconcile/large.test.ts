@@ -14,7 +14,7 @@ const MOST_MEMORY = 150 * 1024 * 1024;
 
 let pipeline: TestPipeline;
 beforeAll(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '20000' });
+  pipeline = await createPipeline({ BATCH_SIZE: '20000', BATCH_SIZE_MAX: '20000' });
   await createThings(pipeline);
   await pipeline.source`insert into things select g, 'state ' || g, now() from generate_series(1, ${ROWS}::integer) as g`;
   for (const command of ['extract', 'load'])

@@ -15,7 +15,7 @@ import { loadTables } from '../../runner/load/tables.js';
 
 let pipeline: TestPipeline;
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '10', WATERMARK_ADVANCE_SECONDS: '0' });
+  pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '10', WATERMARK_ADVANCE_SECONDS: '0' });
 });
 afterEach(async () => {
   await pipeline.drop();
@@ -114,13 +114,14 @@ describe('reconcile', () => {
       { source: 'version', type: 'bigint', role: 'tracked' },
       { source: 'touched', type: 'timestamptz', role: 'effective time' },
     ]);
-    const settings = { ...pipeline.settings, batch_size: 500, watermark_advance_seconds: 1 };
+    const settings = { ...pipeline.settings, batch_size: 500, batch_size_max: 500, watermark_advance_seconds: 1 };
     await extractTables({ settings, tables: ['chaos'] });
     const time = new AbortController();
     const writers = writeTraffic(pipeline.admin.source, time.signal, { committed: 0, rolledBack: 0, kinds: new Set() });
     const env = {
       ...pipeline.env,
       BATCH_SIZE: '500',
+      BATCH_SIZE_MAX: '500',
       WATERMARK_ADVANCE_SECONDS: '1',
       CDC_EXTRACTION_INTERVAL_SECONDS: '1',
     };

@@ -504,7 +504,7 @@ describe('load --dry-run', () => {
     await write([good, { ...good, id: 4, order_status: 'x'.repeat(60) }, { ...good, id: 5, quantity: 'many' }]);
     await load();
     await pipeline.warehouse.unsafe(
-      'drop view dim_orders_current; select tidemark._clear_versions_view(); alter table dim_orders_history alter order_status type text; select tidemark._create_versions_view(), tidemark.compile_dimension(\'orders\')',
+      "drop view dim_orders_current; select tidemark._clear_versions_view(); alter table dim_orders_history alter order_status type text; select tidemark._create_versions_view(), tidemark.compile_dimension('orders')",
     );
     const { code, stdout } = await runCli(['load', '--table', 'orders', '--dry-run', '--retry-rejected'], pipeline.env);
     expect([code, stdout.split('\n').map((line) => line.trim().replaceAll(/ {2,}/g, ' | '))]).toEqual([

@@ -93,7 +93,11 @@ describe('verify-log', () => {
   });
 
   it.each([
-    ['a value altered by hand', 'update dim_orders_history set quantity = quantity + 1 where order_key = 1 and is_current', 2],
+    [
+      'a value altered by hand',
+      'update dim_orders_history set quantity = quantity + 1 where order_key = 1 and is_current',
+      2,
+    ],
     ['a version deleted by hand', 'delete from dim_orders_history where order_key = 1 and is_current', 1],
     [
       'a version added by hand',

@@ -51,6 +51,11 @@ export function tolerateGone(error: unknown): undefined {
   return undefined;
 }
 
+/** Waits until all have ended, well or not. @throws what the first of them threw */
+export async function allDone(work: readonly Promise<unknown>[]): Promise<void> {
+  for (const ended of await Promise.allSettled(work)) if (ended.status === 'rejected') throw ended.reason;
+}
+
 /** The lines printed for an error: what happened, where, what to do next; the stack only on request. */
 export function describeError(error: unknown, withStack: boolean): string {
   if (!(error instanceof Error)) return String(error);

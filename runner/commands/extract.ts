@@ -7,7 +7,7 @@ import type { BegunLayouts } from '../extract/shard-layout.js';
 import type { ExtractResult } from '../extract/table.js';
 import { extractTables } from '../extract/tables.js';
 import { sayInterrupted } from '../run/rounds.js';
-import { runPart } from '../services/part.js';
+import { runPart } from '../services/run.js';
 import { JSON_OPTION, TABLE_OPTION, defineCommand, numberOf, serviceOption } from './command.js';
 
 const report = ({ table, shard = '', changes, batches, watermark }: ExtractResult) =>

@@ -6,7 +6,7 @@ import { dryRunTables, formatDryRun } from '../load/dry-run.js';
 import { formatRetry, retryTables, type RetryReport } from '../load/rejected.js';
 import { loadTables } from '../load/tables.js';
 import { sayInterrupted } from '../run/rounds.js';
-import { runPart } from '../services/part.js';
+import { runPart } from '../services/run.js';
 import { JSON_OPTION, TABLE_OPTION, defineCommand, numberOf, serviceOption } from './command.js';
 
 const report = (result: LoadResult) =>

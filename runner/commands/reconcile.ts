@@ -4,7 +4,7 @@ import { loadSettings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { reconcileTables, type ReconcileResult } from '../reconcile/tables.js';
 import { sayInterrupted } from '../run/rounds.js';
-import { runPart } from '../services/part.js';
+import { runPart } from '../services/run.js';
 import { JSON_OPTION, TABLE_OPTION, defineCommand, serviceOption } from './command.js';
 
 const SHOWN = 20;

@@ -1,7 +1,6 @@
 import { loadSettings } from '../base/settings.js';
 import { formatServices } from '../operate/status.js';
-import { serviceStatuses } from '../services/background.js';
-import { assertReady, startPipeline, stopPipeline } from '../services/pipeline.js';
+import { assertReady, serviceStatuses, startPipeline, stopPipeline } from '../services/background.js';
 import { SERVICES, type BaseService } from '../services/record.js';
 import { defineCommand } from './command.js';
 

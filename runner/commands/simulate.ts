@@ -4,7 +4,7 @@ import { logger } from '../base/logger.js';
 import { loadSettings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
 import { simulate, type SimulateResult, type Traffic } from '../demo/simulate.js';
-import { runPart } from '../services/part.js';
+import { runPart } from '../services/run.js';
 import { JSON_OPTION, defineCommand, numberOf, serviceOption } from './command.js';
 
 export type SimulateArguments = Readonly<

@@ -1,7 +1,6 @@
 import { loadSettings } from '../base/settings.js';
 import { formatServices } from '../operate/status.js';
-import { serviceStatuses } from '../services/background.js';
-import { startPipeline } from '../services/pipeline.js';
+import { serviceStatuses, startPipeline } from '../services/background.js';
 import { defineCommand } from './command.js';
 
 export const command = defineCommand(

@@ -1,6 +1,5 @@
 import { loadSettings } from '../base/settings.js';
-import { formatStopped } from '../services/background.js';
-import { stopPipeline } from '../services/pipeline.js';
+import { formatStopped, stopPipeline } from '../services/background.js';
 import { defineCommand } from './command.js';
 
 export const command = defineCommand(

@@ -10,12 +10,14 @@ import { TidemarkError } from '../base/errors.js';
 import { withLock } from '../base/lock-file.js';
 import { logger } from '../base/logger.js';
 
-/** PostgreSQL's programs, and their version as PostgreSQL prints it, for example 18.4. */
+/** Where PostgreSQL's programs are, and their version as PostgreSQL prints it, for example 18.4. */
 export interface Binaries {
-  readonly initdb: string;
-  readonly postgres: string;
+  readonly folder: string;
   readonly version: string;
 }
+
+/** The version that a program of PostgreSQL says it has. */
+export const versionIn = (said: string): string | undefined => /([0-9]+(\.[0-9]+)?)\s*$/.exec(said)?.[1];
 
 /** Where root puts what OS user postgres cannot reach in its own place. */
 export const SYSTEM_FOLDER = '/var/lib/tidemark';
@@ -33,7 +35,7 @@ export async function binariesFor(account: Account | undefined, packageName = 'e
   const version = await versionOf(native);
   const usable =
     account === undefined || (await runsAs(native, account)) ? native : await copyFor(account, native, version);
-  return { initdb: path.join(usable, 'bin/initdb'), postgres: path.join(usable, 'bin/postgres'), version };
+  return { folder: path.join(usable, 'bin'), version };
 }
 
 async function nativeFolder(packageName: string): Promise<string> {
@@ -60,7 +62,7 @@ async function versionOf(native: string): Promise<string> {
     await promisify(execFile)(process.execPath, ['scripts/hydrate-symlinks.js'], { cwd: path.dirname(native) });
     said = await ask();
   }
-  const version = /([0-9]+(\.[0-9]+)?)\s*$/.exec(said.stdout)?.[1];
+  const version = versionIn(said.stdout);
   if (said.code === 0 && version !== undefined) return version;
   throw new TidemarkError('the embedded PostgreSQL does not run on this machine', {
     detail: `${native}: ${said.stderr.trim()}`,
@@ -84,7 +86,13 @@ async function copyFor(account: Account, native: string, version: string): Promi
       logger.info(`OS user ${account.name} cannot enter ${native}: copying the PostgreSQL programs to ${copy}`);
       // What stands there is damaged.
       await rm(copy, { recursive: true, force: true });
-      await makeWholeFolder(copy, undefined, (workplace) => copyTo(native, path.join(workplace, 'whole')));
+      await makeWholeFolder(copy, undefined, async (workplace) => {
+        const whole = path.join(workplace, 'whole');
+        await cp(native, whole, { recursive: true, verbatimSymlinks: true });
+        // The copy has the modes of the original, which may be closed to all but root.
+        const opened = await runAs(undefined, 'chmod', ['-R', 'a+rX,go-w', whole]);
+        if (opened.code !== 0) throw new Error(opened.stderr.trim());
+      });
     });
   } catch (error) {
     throw new TidemarkError(`the PostgreSQL programs cannot be copied to ${copy}`, {
@@ -101,11 +109,4 @@ async function copyFor(account: Account, native: string, version: string): Promi
       hint: `put the project where that user can enter, or see that ${SYSTEM_FOLDER} is not mounted noexec`,
     },
   );
-}
-
-async function copyTo(native: string, copy: string): Promise<void> {
-  await cp(native, copy, { recursive: true, verbatimSymlinks: true });
-  // The copy has the modes of the original, which may be closed to all but root.
-  const opened = await runAs(undefined, 'chmod', ['-R', 'a+rX,go-w', copy]);
-  if (opened.code !== 0) throw new Error(opened.stderr.trim());
 }

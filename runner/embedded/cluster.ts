@@ -1,10 +1,12 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { open, stat, writeFile } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { accountFor, explainRefusal, isRoot, runAs, spawnOptionsFor, type Account } from './account.js';
-import { binariesFor, type Binaries } from './binaries.js';
+import { binariesFor, versionIn, type Binaries } from './binaries.js';
 import { cannotMake, giveTo, makeReachable, makeWholeFolder } from './new-folder.js';
 import {
   endOrphans,
@@ -59,7 +61,7 @@ async function initialise(cluster: NewCluster, workplace: string, account: Accou
   const passwordFile = path.join(workplace, 'password');
   await writeFile(passwordFile, `${cluster.password}\n`, { mode: 0o600 });
   await giveTo(passwordFile, account);
-  const { initdb } = await binariesFor(account, cluster.package);
+  const initdb = path.join((await binariesFor(account, cluster.package)).folder, 'initdb');
   const args = [
     `--pgdata=${path.join(workplace, 'whole')}`,
     '--encoding=UTF8',
@@ -76,12 +78,10 @@ async function initialise(cluster: NewCluster, workplace: string, account: Accou
   });
 }
 
-export interface ClusterStart {
-  readonly folder: string;
+export interface ClusterStart extends Pick<NewCluster, 'folder' | 'package'> {
   readonly port: number;
   /** The loopback name or address to listen on; localhost unless given. */
   readonly host?: string;
-  readonly package?: string;
   /** More server settings, for example { fsync: 'off' }. */
   readonly settings?: Readonly<Record<string, string>>;
 }
@@ -89,6 +89,7 @@ export interface ClusterStart {
 const START_SECONDS = 120;
 const STOP_SECONDS = 60;
 const LOG_LINES = 10;
+const MOST_LOG_BYTES = 64 * 1024;
 /** Reasons that pass: children of a killed server still end, or another command starts the same server. */
 const PASSING = /pre-existing shared memory block|lock file ".*" (already exists|is empty)/;
 
@@ -106,7 +107,7 @@ export async function startCluster(start: ClusterStart): Promise<Postmaster> {
   const binaries = await binariesFor(account, start.package);
   await assertStartable(folder, binaries, account);
   const deadline = Date.now() + START_SECONDS * 1000;
-  for (let server: Launched | undefined; ; await sleep(50)) {
+  for (let server: Awaited<ReturnType<typeof launch>> | undefined; ; await sleep(50)) {
     const found = await findPostmaster(folder);
     if (found?.state === 'running') return found;
     const isBeginning = server?.process.exitCode === null && server.process.signalCode === null;
@@ -124,18 +125,12 @@ export async function startCluster(start: ClusterStart): Promise<Postmaster> {
   }
 }
 
-interface Launched {
-  readonly process: ChildProcess;
-  /** Where in the log it begins. */
-  readonly logStart: number;
-}
-
 /** In a session of its own, so that no signal of this one's terminal reaches it. */
 async function launch(
   { folder, port, host = 'localhost', settings }: ClusterStart,
-  { postgres }: Binaries,
+  binaries: Binaries,
   account: Account | undefined,
-): Promise<Launched> {
+) {
   const given = {
     listen_addresses: host,
     port: String(port),
@@ -148,6 +143,7 @@ async function launch(
   const logStart = await stat(logFile(folder)).then(({ size }) => size, tolerateGone);
   // The shell opens the log as the server's own user: root would follow whatever link that user has laid there.
   const script = 'umask 077; log=$1; shift; exec "$@" >> "$log" 2>&1';
+  const postgres = path.join(binaries.folder, 'postgres');
   const server = spawn('/bin/sh', ['-c', script, 'sh', logFile(folder), postgres, '-D', folder, ...options], {
     ...spawnOptionsFor(account),
     detached: true,
@@ -157,6 +153,7 @@ async function launch(
   await once(server, 'spawn').catch((error: unknown) => {
     throw explainRefusal(error as Error, account);
   });
+  /** Where in the log it begins. */
   return { process: server, logStart: logStart ?? 0 };
 }
 
@@ -186,16 +183,9 @@ function notStarted(folder: string, reason: string, said: string): TidemarkError
   });
 }
 
-async function logSince(folder: string, offset: number): Promise<string> {
-  const log = await open(logFile(folder)).catch(tolerateGone);
-  if (log === undefined) return '';
-  try {
-    const { buffer, bytesRead } = await log.read({ position: offset, buffer: Buffer.alloc(64 * 1024) });
-    return buffer.toString('utf8', 0, bytesRead);
-  } finally {
-    await log.close();
-  }
-}
+/** What the server said since; the beginning of it says why it ended. */
+const logSince = async (folder: string, start: number): Promise<string> =>
+  (await text(createReadStream(logFile(folder), { start, end: start + MOST_LOG_BYTES })).catch(tolerateGone)) ?? '';
 
 /**
  * Ends the server of a cluster and waits until it has ended; of one that was killed, the sessions that still compute.
@@ -227,15 +217,13 @@ async function endServer(folder: string, pid: number, signal: NodeJS.Signals): P
   }
 }
 
-export interface ClusterStatus {
+type OrNull<T> = { readonly [N in keyof T]: T[N] | null };
+
+export interface ClusterStatus extends OrNull<Omit<Postmaster, 'state'>> {
   /** `missing`: the folder holds no cluster yet. */
   readonly state: 'missing' | 'stopped' | Postmaster['state'];
-  readonly pid: number | null;
-  readonly port: number | null;
   /** As the server prints it while it runs (18.4), else the release the data is for (18). */
   readonly version: string | null;
-  /** When the server was started, ISO 8601 UTC. */
-  readonly since: string | null;
 }
 
 /**
@@ -252,5 +240,5 @@ export async function clusterStatus(folder: string): Promise<ClusterStatus> {
 async function runningVersion(folder: string): Promise<string | undefined> {
   const program = (await readClusterFile(folder, 'postmaster.opts'))?.split(' "')[0] ?? '';
   const said = await runAs(await accountFor(folder), program, ['--version']).catch(() => undefined);
-  return /([0-9]+(\.[0-9]+)?)\s*$/.exec(said?.stdout ?? '')?.[1];
+  return versionIn(said?.stdout ?? '');
 }

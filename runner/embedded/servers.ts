@@ -1,12 +1,16 @@
 import { createHash } from 'node:crypto';
+import { lookup } from 'node:dns/promises';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { isIPv4 } from 'node:net';
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { createServer, isIPv4 } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isAway, withDatabase } from '../base/database.js';
-import { hasCode, TidemarkError, UsageError } from '../base/errors.js';
+import { TidemarkError, UsageError, allDone, hasCode } from '../base/errors.js';
 import { withLock } from '../base/lock-file.js';
 import { logger } from '../base/logger.js';
+import { lookAtProcess, processIds } from '../base/process.js';
 import { assertSafeFolder } from '../base/safe-folder.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { accountFor, canEnter, isRoot } from './account.js';
@@ -20,7 +24,6 @@ import {
   type ClusterStatus,
 } from './cluster.js';
 import { makeReachable } from './new-folder.js';
-import { assertPortsFree } from './ports.js';
 
 export { clusterStatus, createCluster, startCluster, stopCluster, type ClusterStart } from './cluster.js';
 
@@ -64,14 +67,21 @@ export async function startServers(settings: Settings): Promise<ServerStatus[]> 
 }
 
 async function bringUp(base: string, ends: readonly DatabaseSettings[]): Promise<void> {
-  const look = async (end: DatabaseSettings) => ({ end, found: await clusterStatus(folderOf(base, end)) });
-  const looks = await Promise.all(ends.map(look));
-  for (const { end, found } of looks) assertSamePort(end, found, folderOf(base, end));
+  const looks = await Promise.all(
+    ends.map(async (end) => ({ end, folder: folderOf(base, end), found: await clusterStatus(folderOf(base, end)) })),
+  );
+  for (const look of looks) assertSamePort(look);
   // One that is on its way up or down is waited for: its port is taken by itself.
   await assertPortsFree(looks.filter(({ found }) => found.pid === null).map(({ end }) => end));
-  const started = await Promise.allSettled(looks.map(({ end, found }) => startEnd(folderOf(base, end), end, found)));
-  for (const result of started) if (result.status === 'rejected') throw result.reason;
+  await allDone(looks.map(startEnd));
   for (const end of ends) await ensureDatabase(end);
+}
+
+/** An end, and what is in its data folder. */
+interface Look {
+  readonly end: DatabaseSettings;
+  readonly folder: string;
+  readonly found: ClusterStatus;
 }
 
 /** @throws TidemarkError when neither end is this machine's business. */
@@ -103,15 +113,15 @@ function assertServable(ends: readonly DatabaseSettings[]): void {
     throw new UsageError(`DB_PORT and WAREHOUSE_DB_PORT are both ${String(first.port)}, but each server needs its own`);
 }
 
-function assertSamePort({ role, prefix, port }: DatabaseSettings, running: ClusterStatus, folder: string): void {
-  if (running.port === null || running.port === port || running.state === 'stopping') return;
-  throw new TidemarkError(
-    `${FOLDERS[role]} runs on port ${String(running.port)}, but ${prefix}PORT is ${String(port)}`,
-    { detail: folder, hint: 'run "tidemark db stop", then "tidemark db start"' },
-  );
+function assertSamePort({ end: { role, prefix, port }, folder, found }: Look): void {
+  if (found.port === null || found.port === port || found.state === 'stopping') return;
+  throw new TidemarkError(`${FOLDERS[role]} runs on port ${String(found.port)}, but ${prefix}PORT is ${String(port)}`, {
+    detail: folder,
+    hint: 'run "tidemark db stop", then "tidemark db start"',
+  });
 }
 
-async function startEnd(folder: string, end: DatabaseSettings, found: ClusterStatus): Promise<void> {
+async function startEnd({ end, folder, found }: Look): Promise<void> {
   const name = FOLDERS[end.role];
   const place = (pid: number | null) => `on port ${String(end.port)} (process ${String(pid)})`;
   if (found.state === 'running') {
@@ -144,20 +154,14 @@ async function ensureDatabase(end: DatabaseSettings): Promise<void> {
  */
 export async function stopServers(settings: Settings): Promise<ServerStatus[]> {
   const base = await findData(settings);
+  const stop = async (end: DatabaseSettings) => {
+    const was = await stopCluster(folderOf(base, end));
+    logger.info(was ? `${FOLDERS[end.role]} stopped` : `${FOLDERS[end.role]} is not running`);
+  };
   if (existsSync(base))
-    await withLock(path.join(base, '.lock'), () => stopEnds(base, [settings.source, settings.warehouse]));
+    await withLock(path.join(base, '.lock'), () => allDone([settings.source, settings.warehouse].map(stop)));
   else logger.info('no embedded server is running');
   return serverStatuses(settings);
-}
-
-async function stopEnds(base: string, ends: readonly DatabaseSettings[]): Promise<void> {
-  const stopped = await Promise.allSettled(
-    ends.map(async (end) => {
-      const was = await stopCluster(folderOf(base, end));
-      logger.info(was ? `${FOLDERS[end.role]} stopped` : `${FOLDERS[end.role]} is not running`);
-    }),
-  );
-  for (const result of stopped) if (result.status === 'rejected') throw result.reason;
 }
 
 /**
@@ -216,4 +220,55 @@ const nearestExisting = (folder: string): string =>
 /** True for a host that can only be this machine; others are a user's own servers. */
 export function isLocal(host: string): boolean {
   return host.toLowerCase() === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
+}
+
+/**
+ * Tries the ports of servers that are about to be started by binding them, all of them before anything is started.
+ * @throws TidemarkError naming each port that is taken, by whom where that can be found out, and the setting to change.
+ */
+async function assertPortsFree(ends: readonly DatabaseSettings[]): Promise<void> {
+  const problems = (await Promise.all(ends.map(portProblem))).filter((problem) => problem !== undefined);
+  if (problems.length === 0) return;
+  throw new TidemarkError(problems.map(({ message }) => message).join('; '), {
+    code: problems[0]?.code,
+    hint:
+      `set ${problems.map(({ setting }) => setting).join(' and ')} to a free port, or stop what is there; ` +
+      'a database that is there on purpose (docker compose, your own) needs no "db start"',
+  });
+}
+
+async function portProblem({ host, port, prefix }: DatabaseSettings) {
+  const setting = `${prefix}PORT`;
+  const name = `port ${String(port)} (${setting})`;
+  for (const { address } of await lookup(host, { all: true }).catch(() => [{ address: '127.0.0.1' }])) {
+    const server = createServer().listen({ host: address, port, exclusive: true });
+    const failed = await once(server, 'listening').then(
+      () => undefined,
+      (error: unknown) => error as NodeJS.ErrnoException,
+    );
+    if (failed === undefined) await once(server.close(), 'close');
+    const code = failed?.code ?? String(failed);
+    if (failed === undefined || code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT') continue;
+    if (code !== 'EADDRINUSE') return { code, setting, message: `${name} cannot be used on ${address}: ${code}` };
+    const holder = await portHolder(port).catch(() => '');
+    return { code, setting, message: `${name} is already in use${holder}` };
+  }
+  return undefined;
+}
+
+/** Which process listens on a port: Linux only, and only for processes that this user may look at. */
+async function portHolder(port: number): Promise<string> {
+  const lists = await Promise.all(['tcp', 'tcp6'].map((name) => readFile(`/proc/net/${name}`, 'utf8').catch(() => '')));
+  const hex = port.toString(16).toUpperCase().padStart(4, '0');
+  const sockets = lists
+    .flatMap((list) => list.split('\n').map((line) => line.trim().split(/\s+/)))
+    .filter(([, local, , state]) => local?.endsWith(`:${hex}`) === true && state === '0A')
+    .map((fields) => `socket:[${fields[9] ?? ''}]`);
+  for (const pid of await processIds()) {
+    const open = `/proc/${String(pid)}/fd`;
+    for (const file of await readdir(open).catch(() => []))
+      if (sockets.includes(await readlink(`${open}/${file}`).catch(() => '')))
+        return ` by process ${String(pid)} (${(await lookAtProcess(pid))?.args.slice(0, 3).join(' ').trim() ?? ''})`;
+  }
+  return '';
 }

@@ -3,22 +3,31 @@ import { once } from 'node:events';
 import { open, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PROJECT_ROOT, type Settings } from '../base/settings.js';
-import { TidemarkError, tolerateGone } from '../base/errors.js';
-import { ensureLogFolder, logFileName } from './logs.js';
+import { isAway, withDatabase, type Database } from '../base/database.js';
+import { TidemarkError, allDone, describeError, tolerateGone } from '../base/errors.js';
+import { withLock } from '../base/lock-file.js';
 import { logger } from '../base/logger.js';
 import { processIdentity, signalProcess } from '../base/process.js';
+import { PROJECT_ROOT, type DatabaseSettings, type Settings } from '../base/settings.js';
+import type { DimensionMapping } from '../batch/mapping.js';
+import { rememberedMappings } from '../change-log/known-mappings.js';
+import { serverStatuses, startServers } from '../embedded/servers.js';
+import { requireDemoSource } from '../source/server.js';
+import { describeTable } from '../source/table.js';
+import { dimensionMappings } from '../warehouse/batches.js';
+import { ensureLogFolder, logFileName } from './logs.js';
 import {
   assertSamePipeline,
   findService,
   knownServices,
+  makeRunFolder,
   outputFile,
   readState,
   releaseService,
   type BaseService,
-  type Service,
-  type ServiceRecord,
+  type FoundService,
   type RunState,
+  type Service,
 } from './record.js';
 
 /** What is known of a service without asking it. */
@@ -53,27 +62,84 @@ export async function serviceStatuses(settings: Settings): Promise<ServiceStatus
 
 async function serviceStatus(settings: Settings, service: Service): Promise<ServiceStatus | undefined> {
   const [found, state] = [await findService(settings.run_dir, service), await readState(settings.run_dir, service)];
-  const log_file = logFileName(settings, service);
-  if (found !== undefined) {
-    const { pid, since, run_id, is_alive } = found;
-    const known = state?.run_id === run_id ? state : {};
-    return { ...known, service, state: is_alive ? 'running' : 'died', pid, since, run_id, log_file };
-  }
-  if (service === 'reconciler' && state === undefined) return undefined;
-  const nobody = { pid: null, since: null, run_id: null, table_errors: {} };
-  return { ...state, service, state: 'stopped', ...nobody, log_file };
+  if (service === 'reconciler' && found === undefined && state === undefined) return undefined;
+  const { pid = null, since = null, run_id = null, is_alive } = found ?? {};
+  const known = found === undefined ? { ...state, table_errors: {} } : state?.run_id === run_id ? state : {};
+  const standing = is_alive === undefined ? 'stopped' : is_alive ? 'running' : 'died';
+  return { ...known, service, state: standing, pid, since, run_id, log_file: logFileName(settings, service) };
 }
 
 /**
- * Starts services in the background, each a process of its own that outlives this one; those that run already stay as they are.
- * @throws TidemarkError with what a service said if it does not come up
+ * Starts services in the background: brings up the embedded servers that were made here and are down, sees that both ends can be used, and
+ * starts what does not run. Two at once take turns. With the extractor goes the reconciler, where a table's deletes are found by it.
+ * @throws TidemarkError if an end cannot be used, or a service does not come up
  */
-export async function startServices(settings: Settings, services: readonly BaseService[]): Promise<void> {
-  await ensureLogFolder(settings);
-  const started = await Promise.allSettled(services.map((service) => startUnlessRunning(settings, service)));
-  for (const result of started) if (result.status === 'rejected') throw result.reason;
+export async function startPipeline(settings: Settings, services: readonly BaseService[]): Promise<void> {
+  await inTurn(settings, async () => {
+    await bringUpServers(settings);
+    const mappings = await assertReady(settings, services);
+    const needsReconciler = services.includes('extractor') && mappings.some(({ deletes }) => deletes === 'reconcile');
+    const others = services.filter((service) => service !== 'reconciler');
+    const started = needsReconciler ? [...others, 'reconciler' as const] : others;
+    await ensureLogFolder(settings);
+    await allDone(started.map((service) => startUnlessRunning(settings, service)));
+  });
 }
 
+async function inTurn<T>({ run_dir }: Settings, work: () => Promise<T>): Promise<T> {
+  await makeRunFolder(run_dir);
+  return withLock(path.join(run_dir, '.lock'), work);
+}
+
+/**
+ * Sees that the services can do their work: both ends are there, the warehouse is migrated, the source has a table to extract, and is the demo
+ * where the simulator is to write to it.
+ * @returns the mappings of the tables that are not paused
+ * @throws TidemarkError or UsageError that says what is wrong
+ */
+export async function assertReady(settings: Settings, services: readonly Service[]): Promise<DimensionMapping[]> {
+  const known =
+    (await assertUsable(settings, settings.warehouse, dimensionMappings)) ??
+    (await rememberedMappings(settings.cdc_log_dir));
+  const mappings = known?.filter(({ is_paused }) => !is_paused) ?? [];
+  await assertUsable(settings, settings.source, async (source) => {
+    if (services.includes('simulator')) await requireDemoSource(source);
+    const failures: unknown[] = [];
+    for (const mapping of mappings)
+      await describeTable(source, mapping).catch((error: unknown) => failures.push(error));
+    // One table that is not as it must be stops no other.
+    if (failures.length > 0 && failures.length === mappings.length) throw failures[0];
+    for (const failure of failures) logger.warn(describeError(failure, false));
+  });
+  return mappings;
+}
+
+async function bringUpServers(settings: Settings): Promise<void> {
+  for (const { role, state } of await serverStatuses(settings)) {
+    if (state !== 'stopped') continue;
+    const ask = withDatabase(settings[role], 'start', () => Promise.resolve(false));
+    if (!(await ask.catch(isAway))) continue;
+    await startServers(settings);
+    return;
+  }
+}
+
+/** A server that is away is no obstacle once the pipeline has run: the services try again. Any other fault would never pass. */
+async function assertUsable<T>(
+  settings: Settings,
+  end: DatabaseSettings,
+  use: (database: Database) => Promise<T>,
+): Promise<T | undefined> {
+  try {
+    return await withDatabase(end, 'start', use);
+  } catch (error) {
+    if (!isAway(error) || (await rememberedMappings(settings.cdc_log_dir)) === undefined) throw error;
+    logger.warn(`${(error as Error).message}: the services try again until it does`);
+    return undefined;
+  }
+}
+
+/** Starts a process of its own, which outlives this one; one that runs already stays as it is. */
 async function startUnlessRunning(settings: Settings, service: BaseService): Promise<void> {
   const found = await findService(settings.run_dir, service);
   if (found?.is_alive === true) {
@@ -85,20 +151,13 @@ async function startUnlessRunning(settings: Settings, service: BaseService): Pro
     logger.warn(
       `the ${service} had died (process ${String(found.pid)}, since ${found.since}): starting it again${await lastOutput(settings, service)}`,
     );
-  await startService(settings, service);
-}
-
-async function startService(settings: Settings, service: BaseService): Promise<void> {
   const file = outputFile(settings.run_dir, service);
-  const size = await stat(file).then((found) => found.size, tolerateGone);
-  const output = await open(file, (size ?? 0) > MOST_OUTPUT_BYTES ? 'w' : 'a', 0o600);
-  const command = [path.join(PROJECT_ROOT, 'dist', 'cli.js'), COMMANDS[service], '--watch', '--service'];
+  const size = (await stat(file).catch(tolerateGone))?.size ?? 0;
+  const output = await open(file, size > MOST_OUTPUT_BYTES ? 'w' : 'a', 0o600);
   try {
-    const child = spawn(process.execPath, command, {
-      cwd: PROJECT_ROOT,
-      detached: true,
-      stdio: ['ignore', output.fd, output.fd],
-    });
+    const command = [path.join(PROJECT_ROOT, 'dist', 'cli.js'), COMMANDS[service], '--watch', '--service'];
+    const stdio = ['ignore', output.fd, output.fd] as const;
+    const child = spawn(process.execPath, command, { cwd: PROJECT_ROOT, detached: true, stdio: [...stdio] });
     child.unref();
     await once(child, 'spawn');
     await registered(settings, service, child);
@@ -148,19 +207,21 @@ export function formatStopped(stopped: readonly Stopped[]): string {
 }
 
 /**
- * Ends every service that runs here, or those that are named: each finishes the round in hand within its bound; one that does not is killed, which rolls back what it
- * had not committed.
- * @throws TidemarkError if a service belongs to another OS user
+ * Ends every service that runs here, or those that are named, when no start or other stop is at it: each finishes the round in hand within its
+ * bound; one that does not is killed, which rolls back what it had not committed.
+ * @throws TidemarkError if a service belongs to another OS user, or to another pipeline
  */
-export async function stopServices(settings: Settings, services?: readonly Service[]): Promise<Stopped[]> {
-  const found = await Promise.all(
-    (services ?? (await knownServices(settings.run_dir))).map((service) => findService(settings.run_dir, service)),
-  );
-  for (const record of found) if (record?.is_alive === true) assertSamePipeline(record, settings);
-  return Promise.all(found.filter((record) => record !== undefined).map((record) => stopService(settings, record)));
+export async function stopPipeline(settings: Settings, services?: readonly Service[]): Promise<Stopped[]> {
+  return inTurn(settings, async () => {
+    const names = services ?? (await knownServices(settings.run_dir));
+    const found = await Promise.all(names.map((service) => findService(settings.run_dir, service)));
+    const records = found.filter((record) => record !== undefined);
+    for (const record of records) if (record.is_alive) assertSamePipeline(record, settings);
+    return Promise.all(records.map((record) => stopService(settings, record)));
+  });
 }
 
-async function stopService(settings: Settings, record: ServiceRecord & { is_alive: boolean }): Promise<Stopped> {
+async function stopService(settings: Settings, record: FoundService): Promise<Stopped> {
   const { service, pid } = record;
   let how: Stopped['how'] = record.is_alive ? 'stopped' : 'was dead already';
   if (record.is_alive && !(await endsAfter(record, 'SIGTERM', settings.shutdown_timeout_seconds + GRACE_SECONDS))) {
@@ -176,7 +237,7 @@ async function stopService(settings: Settings, record: ServiceRecord & { is_aliv
 
 /** Sends a signal and waits, up to so many seconds, until the process is gone. */
 async function endsAfter(
-  { service, pid, identity }: ServiceRecord,
+  { service, pid, identity }: FoundService,
   signal: NodeJS.Signals,
   seconds: number,
 ): Promise<boolean> {

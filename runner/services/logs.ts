@@ -20,15 +20,9 @@ export interface LogFile extends LogSink {
   readonly close: () => Promise<void>;
 }
 
-export const logFileName = (settings: Settings, service: string): string =>
-  path.join(settings.log_dir, LOG_FILES[service] ?? `${service}.log`);
-
 /** The names of the original: logs/simulator.log, extractor.log, scd2_loader.log. */
-const LOG_FILES: Readonly<Record<string, string>> = {
-  simulator: 'simulator.log',
-  extractor: 'extractor.log',
-  loader: 'scd2_loader.log',
-};
+export const logFileName = (settings: Settings, service: string): string =>
+  path.join(settings.log_dir, `${service === 'loader' ? 'scd2_loader' : service}.log`);
 
 /** Makes the folder of the log files, for this user alone. */
 export async function ensureLogFolder({ log_dir }: Settings): Promise<void> {
@@ -139,12 +133,10 @@ async function tail(file: string, { lines, follow, signal }: TailOptions, show: 
   const args = ['-n', String(lines), ...(follow ? ['-F'] : []), file];
   const child = spawn('tail', args, { stdio: ['ignore', 'pipe', 'inherit'], signal });
   let fault: Error | undefined;
-  child.once('error', (error) => {
-    // Its end is what the signal is for.
-    if (!signal.aborted) fault = error;
-  });
+  child.once('error', (error) => (fault = error));
   for await (const line of createInterface(child.stdout)) show(line);
-  if (fault === undefined) return;
+  // Its end is what the signal is for.
+  if (fault === undefined || signal.aborted) return;
   throw new TidemarkError(`the logs cannot be shown: ${fault.message}`, {
     hint: 'it takes the program "tail"',
     cause: fault,

@@ -33,25 +33,30 @@ const recordSchema = z.object({
 });
 /** Which process a service is: written by that process itself, so that it is true however it was started. */
 export type ServiceRecord = z.infer<typeof recordSchema>;
+/** And whether that process lives. */
+export type FoundService = ServiceRecord & { readonly is_alive: boolean };
 
 const faultSchema = z.object({ at: z.string(), error: z.string() });
 
 const stateSchema = z.object({
   /** The run it is of: what another left says nothing of this one. */
   run_id: z.string(),
-  rounds: z.number(),
-  failed_rounds: z.number(),
+  rounds: z.number().default(0),
+  failed_rounds: z.number().default(0),
   /** When the last round ended, and the last one that did not fail. */
-  last_round_at: z.string().nullable(),
-  last_success_at: z.string().nullable(),
-  last_error: faultSchema.nullable(),
+  last_round_at: z.string().nullable().default(null),
+  last_success_at: z.string().nullable().default(null),
+  last_error: faultSchema.nullable().default(null),
   /** The tables whose last round failed, and why. */
-  table_errors: z.record(z.string(), faultSchema),
+  table_errors: z.record(z.string(), faultSchema).default({}),
   /** It was told to end, and what it had in hand did not end in time. */
-  gave_up: z.boolean(),
+  gave_up: z.boolean().default(false),
 });
 /** How a run fares. That of a service is written after every round, for those who look while the warehouse is away. */
 export type RunState = z.infer<typeof stateSchema>;
+
+/** The state of a run that has done nothing yet. */
+export const newState = (run_id: string): RunState => stateSchema.parse({ run_id });
 
 const recordFile = (service: Service) => `${service}.json`;
 const stateFile = (service: Service) => `${service}.state.json`;
@@ -59,16 +64,15 @@ const stateFile = (service: Service) => `${service}.state.json`;
 /** Where what a service prints outside its log goes, such as why it could not begin. */
 export const outputFile = (folder: string, service: Service): string => path.join(folder, `${service}.out`);
 
-/** Both ends of a pipeline. */
-export type Ends = Pick<Settings, 'source' | 'warehouse'>;
+/** The ends of a pipeline as a record names them. */
+function namesOf({ source, warehouse }: Settings): Pick<ServiceRecord, 'source' | 'warehouse'> {
+  const name = ({ host, port, database }: DatabaseSettings) => `${host}:${String(port)}/${database}`;
+  return { source: name(source), warehouse: name(warehouse) };
+}
 
-const nameOf = ({ host, port, database }: DatabaseSettings): string => `${host}:${String(port)}/${database}`;
-
-/**
- * @throws TidemarkError if a service that is registered here works between other databases than the settings name
- */
-export function assertSamePipeline(record: ServiceRecord, ends: Ends): void {
-  const [source, warehouse] = [nameOf(ends.source), nameOf(ends.warehouse)];
+/** @throws TidemarkError if a service that is registered here works between other databases than the settings name */
+export function assertSamePipeline(record: ServiceRecord, settings: Settings): void {
+  const { source, warehouse } = namesOf(settings);
   if (record.source === source && record.warehouse === warehouse) return;
   throw new TidemarkError(`the ${record.service} that runs here belongs to another pipeline`, {
     detail: `it works from ${record.source} to ${record.warehouse}, the settings say from ${source} to ${warehouse}`,
@@ -77,64 +81,46 @@ export function assertSamePipeline(record: ServiceRecord, ends: Ends): void {
 }
 
 /**
- * Registers this process as the service of that folder, in the place of a dead one; once more does no harm.
+ * Registers this process as the service of the folder of records, in the place of a dead one; once more does no harm.
  * @throws HeldError if another live process is registered
  */
-export async function claimService(
-  folder: string,
-  service: Service,
-  runId: string,
-  ends: Ends,
-): Promise<ServiceRecord> {
+export async function claimService(settings: Settings, service: Service, runId: string): Promise<ServiceRecord> {
+  const folder = settings.run_dir;
   await makeRunFolder(folder);
-  const identity = (await processIdentity(process.pid)) ?? '';
-  const isOurs = (record: ServiceRecord) => record.identity === identity && record.pid === process.pid;
+  const { pid } = process;
+  const identity = (await processIdentity(pid)) ?? '';
   const known = await findService(folder, service);
-  if (known !== undefined && isOurs(known)) return known;
+  if (known?.identity === identity && known.pid === pid) return known;
   return withLock(path.join(folder, '.register'), async () => {
     const holder = await findService(folder, service);
     if (holder?.is_alive === true)
       throw new HeldError(`the ${service} is already running (process ${String(holder.pid)}, since ${holder.since})`, {
         hint: 'see "npx tidemark status"; "npx tidemark stop" ends it',
       });
-    const record = {
-      service,
-      pid: process.pid,
-      identity,
-      since: new Date().toISOString(),
-      run_id: runId,
-      source: nameOf(ends.source),
-      warehouse: nameOf(ends.warehouse),
-    };
+    const since = new Date().toISOString();
+    const record = { service, pid, identity, since, run_id: runId, ...namesOf(settings) };
     await writeJson(folder, recordFile(service), record);
     return record;
   });
 }
 
 /** Makes the folder of the records, for this user alone. */
-export async function makeRunFolder(folder: string): Promise<void> {
-  await ensurePrivateFolder(folder, 'TIDEMARK_RUN_DIR').catch((error: unknown) => {
-    throw explainRunFolder(error, folder);
+export const makeRunFolder = (folder: string): Promise<void> =>
+  ensurePrivateFolder(folder, 'TIDEMARK_RUN_DIR').catch((error: unknown) => refuseRunFolder(error, folder));
+
+function refuseRunFolder(error: unknown, folder: string): never {
+  if (!(error instanceof TidemarkError) && !hasCode(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EISDIR')) throw error;
+  throw new TidemarkError('the folder that says which services run cannot be used', {
+    detail: `${folder} (${(error as Error).message})`,
+    hint: 'give this user the folder, or set TIDEMARK_RUN_DIR to another one',
+    cause: error,
   });
 }
 
-const explainRunFolder = (error: unknown, folder: string): unknown =>
-  error instanceof TidemarkError || hasCode(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EISDIR')
-    ? new TidemarkError('the folder that says which services run cannot be used', {
-        detail: `${folder} (${error instanceof Error ? error.message : String(error)})`,
-        hint: 'give this user the folder, or set TIDEMARK_RUN_DIR to another one',
-        cause: error,
-      })
-    : error;
-
 /** The record of a service, and whether its process lives; undefined where none was left, or none that can be read: nobody can be found by it. */
-export async function findService(
-  folder: string,
-  service: Service,
-): Promise<(ServiceRecord & { is_alive: boolean }) | undefined> {
+export async function findService(folder: string, service: Service): Promise<FoundService | undefined> {
   const record = await readJson(folder, recordFile(service), recordSchema);
-  if (record === undefined) return undefined;
-  return { ...record, is_alive: (await processIdentity(record.pid)) === record.identity };
+  return record && { ...record, is_alive: (await processIdentity(record.pid)) === record.identity };
 }
 
 /** The services there may be here: those that every pipeline may have, and extractors of shards that have a record. */
@@ -143,23 +129,19 @@ export async function knownServices(folder: string): Promise<Service[]> {
   return [...new Set<Service>([...SERVICES, ...recorded.sort()])];
 }
 
-async function readJson<T>(folder: string, name: string, schema: z.ZodType<T>): Promise<T | undefined> {
+async function readJson<S extends z.ZodType>(folder: string, name: string, schema: S): Promise<z.infer<S> | undefined> {
   const file = path.join(folder, name);
   try {
-    if (!(await lstat(file)).isFile()) return undefined;
-    return schema.parse(JSON.parse(await readFile(file, 'utf8')));
+    return (await lstat(file)).isFile() ? schema.parse(JSON.parse(await readFile(file, 'utf8'))) : undefined;
   } catch (error) {
     if (error instanceof SyntaxError || error instanceof z.ZodError || hasCode(error, 'ENOENT', 'ENOTDIR'))
       return undefined;
-    throw explainRunFolder(error, folder);
+    return refuseRunFolder(error, folder);
   }
 }
 
-async function writeJson(folder: string, name: string, content: object): Promise<void> {
-  await replaceFile(folder, name, `${JSON.stringify(content)}\n`).catch((error: unknown) => {
-    throw explainRunFolder(error, folder);
-  });
-}
+const writeJson = (folder: string, name: string, content: object): Promise<void> =>
+  replaceFile(folder, name, `${JSON.stringify(content)}\n`).catch((error: unknown) => refuseRunFolder(error, folder));
 
 /** Takes the record of this process away, or that of a dead one; another live one's stays. */
 export async function releaseService(folder: string, record: ServiceRecord): Promise<void> {

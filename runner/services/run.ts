@@ -1,30 +1,25 @@
+import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import type { Settings } from '../base/settings.js';
 import { connect, type Database } from '../base/database.js';
-import { describeError } from '../base/errors.js';
-import { onGiveUp } from '../run/rounds.js';
-import { logger, setLogContext } from '../base/logger.js';
-import { measurements, measureResources, resetMeasurements, tableErrors } from '../run/measurements.js';
+import { HeldError, describeError } from '../base/errors.js';
+import { logger, setLogContext, setLogLevel, setLogSink } from '../base/logger.js';
+import { withoutSecrets, type Settings } from '../base/settings.js';
 import { within } from '../base/timeout.js';
+import { measurements, measureResources, resetMeasurements, rounded, tableErrors } from '../run/measurements.js';
+import { onGiveUp, runRounds } from '../run/rounds.js';
 import { continueRun, finishRun, startRun } from '../warehouse/runs.js';
-import type { RunState } from './record.js';
-
-export type PipelineName = 'extract' | 'load' | 'reconcile' | 'simulate';
+import { ensureLogFolder, openLogFile } from './logs.js';
+import { claimService, newState, releaseService, writeState, type RunState, type Service } from './record.js';
 
 /** One execution of a part of the pipeline, and its row of pipeline_metadata. */
-export interface Run {
-  /** Does one round of the work and notes what its results count: their numbers by name, added up; or why it failed, which it throws on. */
-  readonly round: <T extends object>(work: () => Promise<readonly T[]>) => Promise<readonly T[]>;
-}
-
 export interface NewRun {
   readonly id: string;
-  readonly name: PipelineName;
+  readonly name: 'extract' | 'load' | 'reconcile' | 'simulate';
   /** How a run ends that threw nothing. */
   readonly endsAs: () => 'succeeded' | 'interrupted';
   /** The shard it extracts; undefined for whole tables. */
   readonly shard?: string | undefined;
-  /** Pause between rounds in seconds, of a run that goes on for ever. */
+  /** Pause between rounds in seconds; undefined runs one. */
   readonly interval?: number | undefined;
   /** Told how the run fares: when it begins, after every round, and when it ends. */
   readonly noteState?: ((state: RunState) => Promise<void>) | undefined;
@@ -34,11 +29,17 @@ export interface NewRun {
 const ANSWER_SECONDS = 5;
 const LOST_SESSION_MS = 1000;
 
+type Recorder = ReturnType<typeof newRecorder>;
+
 /**
  * Does `work` as a run of the pipeline: its row says when it began, how it ended and what it measured. The row is written through a session
  * of its own, kept until the end, by which a live run is told from a dead one. Without a warehouse the work goes on, and is noted when it is back.
  */
-export async function asRun<T>(settings: Settings, asked: NewRun, work: (run: Run) => Promise<T>): Promise<T> {
+export async function asRun<T>(
+  settings: Settings,
+  asked: NewRun,
+  work: (run: Pick<Recorder, 'round'>) => Promise<T>,
+): Promise<T> {
   const lost = { is: false };
   const session = connect(settings.warehouse, `${asked.name} run`, 1, ANSWER_SECONDS, () => {
     lost.is = true;
@@ -49,13 +50,12 @@ export async function asRun<T>(settings: Settings, asked: NewRun, work: (run: Ru
   onGiveUp(() => recorder.end('interrupted', { gave_up: true }));
   // A session that was cut is replaced at once and not at the end of the round, or the run would look dead until then.
   const watch = setInterval(() => {
-    if (!lost.is) return;
+    if (lost.is) void recorder.note();
     lost.is = false;
-    void recorder.note();
   }, LOST_SESSION_MS).unref();
   try {
     await recorder.note();
-    const result = await work(recorder.run);
+    const result = await work(recorder);
     await recorder.end(asked.endsAs());
     return result;
   } catch (error) {
@@ -67,26 +67,25 @@ export async function asRun<T>(settings: Settings, asked: NewRun, work: (run: Ru
   }
 }
 
-interface Recorder {
-  readonly run: Run;
-  readonly note: () => Promise<void>;
-  readonly end: (status: 'succeeded' | 'failed' | 'interrupted', last?: Partial<RunState>) => Promise<void>;
-}
-
-function newRecorder(session: Database, asked: NewRun, resources: () => object): Recorder {
-  const { id, name, shard, interval, noteState } = asked;
+function newRecorder(session: Database, asked: NewRun, resources: () => object) {
+  const { id, name, shard, interval: interval_seconds, noteState } = asked;
   const began = performance.now();
   const state = newState(id);
   const totals: Record<string, number> = {};
   let [isKnown, busy] = [false, 0];
-  const metrics = () => ({
-    ...totals,
-    ...describe(state, busy, totals.changes),
-    ...resources(),
-    ...(shard === undefined ? {} : { shard }),
-    ...(interval === undefined ? {} : { interval_seconds: interval }),
-    seconds: secondsSince(began),
-  });
+  const metrics = () => {
+    const { rounds, failed_rounds, last_success_at, last_error } = state;
+    return {
+      ...totals,
+      ...{ rounds, failed_rounds, last_success_at, last_error, shard, interval_seconds },
+      rows_per_second: totals.changes === undefined || busy === 0 ? undefined : rounded(totals.changes / busy),
+      ...measurements(),
+      ...resources(),
+      host: hostname(),
+      process_id: process.pid,
+      seconds: secondsSince(began),
+    };
+  };
   const tell = async () => {
     if (!isKnown || !(await continueRun(session, id, metrics())))
       await startRun(session, name, id, secondsSince(began), metrics());
@@ -95,19 +94,17 @@ function newRecorder(session: Database, asked: NewRun, resources: () => object):
   let pending: Promise<void> | undefined;
   const note = async () => {
     await noteState?.({ ...state, table_errors: tableErrors() });
-    await tolerant(
-      () =>
-        (pending ??= tell().finally(() => {
-          pending = undefined;
-        })),
-    );
+    pending ??= tell().finally(() => (pending = undefined));
+    await tolerant(pending);
   };
-  const round: Run['round'] = async (work) => {
+  /** Does one round of the work and notes what its results count: their numbers by name, added up; or why it failed, which it throws on. */
+  const round = async <R extends object>(work: () => Promise<readonly R[]>): Promise<readonly R[]> => {
     const started = performance.now();
     state.rounds += 1;
     try {
       const results = await work();
-      addUp(totals, results);
+      for (const [counted, value] of results.flatMap((result: object) => Object.entries<unknown>({ ...result })))
+        if (typeof value === 'number') totals[counted] = (totals[counted] ?? 0) + value;
       state.last_success_at = new Date().toISOString();
       return results;
     } catch (error) {
@@ -120,55 +117,97 @@ function newRecorder(session: Database, asked: NewRun, resources: () => object):
       await note();
     }
   };
-  const end: Recorder['end'] = async (status, last) => {
+  const end = async (status: Parameters<typeof finishRun>[2], last?: Partial<RunState>) => {
     Object.assign(state, last);
     await note();
     const hasOnlyFailed = state.rounds > 0 && state.failed_rounds === state.rounds;
-    await tolerant(() => finishRun(session, id, hasOnlyFailed ? 'failed' : status, metrics()));
+    await tolerant(finishRun(session, id, hasOnlyFailed ? 'failed' : status, metrics()));
   };
-  return { run: { round }, note, end };
+  return { round, note, end };
 }
 
-const newState = (run_id: string): RunState => ({
-  run_id,
-  rounds: 0,
-  failed_rounds: 0,
-  last_round_at: null,
-  last_success_at: null,
-  last_error: null,
-  table_errors: {},
-  gave_up: false,
-});
-
-const secondsSince = (moment: number): number => Number(((performance.now() - moment) / 1000).toFixed(3));
+const secondsSince = (moment: number): number => rounded((performance.now() - moment) / 1000);
 
 const asLastError = (error: unknown) => ({ at: new Date().toISOString(), error: describeError(error, false) });
 
 /** The bookkeeping of a run never fails the run, nor keeps it waiting for long. */
-async function tolerant(work: () => Promise<unknown>): Promise<void> {
-  await within(ANSWER_SECONDS, work()).catch((error: unknown) => {
+async function tolerant(work: Promise<unknown>): Promise<void> {
+  await within(ANSWER_SECONDS, work).catch((error: unknown) => {
     logger.debug(`the run was not noted in pipeline_metadata: ${String(error)}`);
   });
 }
 
-function describe(state: RunState, busy: number, changes: number | undefined): object {
-  const { rounds, failed_rounds, last_success_at, last_error } = state;
-  const rate = changes === undefined || busy === 0 ? {} : { rows_per_second: Number((changes / busy).toFixed(1)) };
-  const process_id = process.pid;
-  return {
-    rounds,
-    failed_rounds,
-    last_success_at,
-    last_error,
-    ...rate,
-    ...measurements(),
-    host: hostname(),
-    process_id,
-  };
+/** A part of the pipeline as its command runs it. */
+export interface Part extends Pick<NewRun, 'name' | 'shard' | 'interval'> {
+  readonly service: Service;
+  /** The line its log begins with. */
+  readonly greeting: string;
+  /** Runs as the registered service of this machine: logs to its file, and is seen by status and stop. */
+  readonly asService: boolean;
 }
 
-function addUp(totals: Record<string, number>, results: readonly object[]): void {
-  for (const result of results)
-    for (const [name, value] of Object.entries(result))
-      if (typeof value === 'number') totals[name] = (totals[name] ?? 0) + value;
+/**
+ * Runs a part of the pipeline, once or for ever, in the foreground or as a service; one run of pipeline_metadata either way.
+ * @param round does one round and returns what it counted
+ * @param say tells a person the results of a round; a service logs them
+ * @returns whether a single run was interrupted before its end
+ * @throws TidemarkError if it is to be a service and one is registered that lives
+ */
+export async function runPart<T extends object>(
+  settings: Settings,
+  part: Part,
+  round: (signal: AbortSignal) => Promise<readonly T[]>,
+  say: (results: readonly T[]) => void,
+): Promise<boolean> {
+  const id = randomUUID();
+  const service = part.asService ? await becomeService(settings, part, id) : undefined;
+  let wasInterrupted = false;
+  const endsAs = () => (wasInterrupted ? 'interrupted' : 'succeeded');
+  try {
+    await asRun(settings, { ...part, id, endsAs, noteState: service?.noteState }, async (run) => {
+      const bounds = { interval: part.interval, boundSeconds: settings.shutdown_timeout_seconds };
+      wasInterrupted = await runRounds(bounds, async (signal) => {
+        await service?.stayRegistered();
+        say(await run.round(() => round(signal)));
+      });
+    });
+    if (service !== undefined) logger.info('stopped');
+    return wasInterrupted;
+  } catch (error) {
+    if (service !== undefined) logger.error(describeError(error, logger.isLevelEnabled('debug')));
+    throw error;
+  } finally {
+    await service?.end();
+  }
+}
+
+/** Registers this process and sends its log to the file. How it fares is for those who look: a folder that cannot be written any more does not stop it. */
+async function becomeService(settings: Settings, { service, greeting }: Part, id: string) {
+  await ensureLogFolder(settings);
+  const { run_dir } = settings;
+  const register = () => claimService(settings, service, id);
+  const record = await register();
+  const log = openLogFile(settings, service);
+  setLogContext({ service, run_id: id });
+  setLogSink(log);
+  // Once, whatever LOG_LEVEL says: what it runs with is what its log is read for.
+  setLogLevel('INFO');
+  logger.info({ settings: withoutSecrets(settings) }, greeting);
+  setLogLevel(settings.log_level);
+  const warning = (what: string) => (error: unknown) => {
+    if (error instanceof HeldError) throw error;
+    logger.warn(`${what}: ${String(error)}`);
+  };
+  const end = async () => {
+    await releaseService(run_dir, record).catch(warning('the record of the service stays'));
+    await log.close();
+  };
+  onGiveUp(end);
+  return {
+    // The folder of records may have been emptied: without a record nobody could find this process.
+    stayRegistered: () => register().catch(warning('the record of the service cannot be seen to')),
+    noteState: (state: RunState) =>
+      writeState(run_dir, service, state).catch(warning('how the service fares was not noted')),
+    end,
+  };
 }

@@ -2,27 +2,20 @@ import { isDeepStrictEqual } from 'node:util';
 import { wayBackOfTime } from '../source/changed-columns.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { OWN_COLUMNS, historyNames } from './names.js';
-import { fitsType, historyType, type WarehouseType } from '../source/history-type.js';
 import {
   columnsThatMarkNothing,
+  historyType,
   planDeletes,
+  storedColumn,
+  type ColumnOptions,
   type Deletes,
-  type DeletesOptions,
-  type RegistrationOptions,
 } from './plan.js';
-import { shownName, type CatalogColumn, type CatalogTable } from '../source/catalog.js';
+import { shownName, type CatalogColumn, type CatalogTable, type OutsideType } from '../source/catalog.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
 /** How a registered table has moved away from its mapping, and what the migration that follows does about it. */
 export interface MappingUpdate {
-  readonly added: readonly {
-    source: string;
-    history: string;
-    role: 'tracked' | 'untracked';
-    type: string;
-    comment: string;
-    remark: string | undefined;
-  }[];
+  readonly added: readonly ReturnType<typeof storedColumn>[];
   /** Columns that have another name at the source. */
   readonly renamed: readonly { from: string; to: string }[];
   /** Columns that the source no longer has, by name of the source and of history. */
@@ -37,8 +30,7 @@ export interface MappingUpdate {
 }
 
 /** What the user says about columns that come and go. */
-export type UpdateOptions = Pick<RegistrationOptions, 'track' | 'untracked' | 'ignore' | 'rename'> &
-  DeletesOptions & { readonly retire: readonly string[] };
+export type UpdateOptions = ColumnOptions & { readonly retire: readonly string[] };
 
 /**
  * Compares a source table with its mapping. What a column that is gone means nobody can tell but the user: it was renamed, or dropped.
@@ -48,11 +40,15 @@ export function findDrift(
   table: CatalogTable,
   mapping: DimensionMapping,
   options: UpdateOptions,
-  inWarehouse: readonly WarehouseType[],
+  inWarehouse: readonly OutsideType[],
 ): MappingUpdate {
   const renamed = renamedColumns(table, mapping, options.rename);
-  const mapped = mapping.columns.map((column) => ({ ...column, now: nameNow(renamed, column.source) }));
-  assertTimesKept(table, mapping, mapped);
+  const mapped = mapping.columns.map((each) => {
+    const now = nameNow(renamed, each.source);
+    return { ...each, now, column: table.columns.find(({ name }) => name === now) };
+  });
+  const misfits = mapped.filter(({ column, history_type: type }) => type && column?.fits.includes(type) === false);
+  assertTimesKept(table, mapping, misfits);
   const fresh = table.columns.filter(
     ({ name }) =>
       !mapped.some(({ now }) => now === name) &&
@@ -60,7 +56,7 @@ export function findDrift(
       !mapping.ignored_columns.includes(name),
   );
   assertSaid(table, options, fresh, mapping);
-  const retired = mapped.filter(({ now }) => !table.columns.some(({ name }) => name === now));
+  const retired = mapped.filter(({ column }) => column === undefined);
   assertRetirable(table, retired, options.retire);
   const deletes = changedDeletes(table, mapping, options, renamed);
   assertMarkStays(table, mapping, retired, deletes);
@@ -70,7 +66,7 @@ export function findDrift(
     deletes,
     renamed,
     returned: fresh.filter(isBack).map(({ name }) => name),
-    retyped: retypedColumns(table, mapped, inWarehouse),
+    retyped: misfits.flatMap((misfit) => retyped(misfit, inWarehouse)),
     ignored: options.ignore,
     retired: retired.map(({ source, history }) => ({ source, history })),
     added: addedColumns(table, mapping, newcomers, renamed, options, inWarehouse),
@@ -80,36 +76,28 @@ export function findDrift(
 const nameNow = (renamed: MappingUpdate['renamed'], source: string): string =>
   renamed.find(({ from }) => from === source)?.to ?? source;
 
-/** A mapped column with the name that it has at the source now. */
-type MappedColumn = DimensionMapping['columns'][number] & { readonly now: string };
+/** A mapped column with the name that it has at the source now, and what it is there. */
+type MappedColumn = DimensionMapping['columns'][number] & {
+  readonly now: string;
+  readonly column: CatalogColumn | undefined;
+};
 
 /** What becomes of the columns that the source has and the mapping has not; --rename names some of them in history. */
 function addedColumns(
-  { table }: CatalogTable,
+  table: CatalogTable,
   mapping: DimensionMapping,
   newcomers: readonly CatalogColumn[],
   renamed: MappingUpdate['renamed'],
-  { rename, track, untracked }: UpdateOptions,
-  inWarehouse: readonly WarehouseType[],
+  options: UpdateOptions,
+  inWarehouse: readonly OutsideType[],
 ): MappingUpdate['added'] {
   const stored = newcomers.map(({ name }) => name);
-  const inHistory = [...rename].filter(
+  const inHistory = [...options.rename].filter(
     ([from, to]) => stored.includes(from) && !renamed.some((each) => each.from === from && each.to === to),
   );
   const taken = [...OWN_COLUMNS, ...mapping.columns.map(({ history }) => history), ...mapping.history_columns];
-  const names = historyNames(table, stored, [], new Map(inHistory), taken);
-  return newcomers.map((column) => {
-    const { name } = column;
-    const { type, reason } = historyType(column, inWarehouse);
-    return {
-      source: name,
-      history: names.get(name) ?? name,
-      role: untracked.includes(name) || (track.length > 0 && !track.includes(name)) ? 'untracked' : 'tracked',
-      type,
-      comment: column.comment ?? `${table}.${name}.`,
-      remark: reason,
-    };
-  });
+  const names = historyNames(table.table, stored, [], new Map(inHistory), taken);
+  return newcomers.map((column) => storedColumn(table, column, false, names, options, inWarehouse));
 }
 
 /**
@@ -144,15 +132,14 @@ function renamedColumns(
 }
 
 /** @throws TidemarkError where a time has the other kind of timestamp now: what its older values mean in the new one only their owner knows */
-function assertTimesKept(table: CatalogTable, mapping: DimensionMapping, mapped: readonly MappedColumn[]): void {
-  for (const { now, history, history_type: from, role } of mapped) {
-    const column = table.columns.find(({ name }) => name === now);
-    if (history !== 'valid_from' || from === null || column === undefined || fitsType(column.type, from)) continue;
-    throw new TidemarkError(
-      `${now}, the ${role} of ${shownName(table)}, was ${from} and is ${column.type}: history cannot follow`,
-      { hint: wayBackOfTime(mapping, now, from) },
-    );
-  }
+function assertTimesKept(table: CatalogTable, mapping: DimensionMapping, misfits: readonly MappedColumn[]): void {
+  const time = misfits.find(({ history }) => history === 'valid_from');
+  if (time === undefined) return;
+  const { now, role, history_type: from, column } = time;
+  throw new TidemarkError(
+    `${now}, the ${role} of ${shownName(table)}, was ${from ?? ''} and is ${column?.declared ?? ''}: history cannot follow`,
+    { hint: wayBackOfTime(mapping, now, from ?? '') },
+  );
 }
 
 /** Whether there is nothing to follow. */
@@ -221,9 +208,9 @@ function changedDeletes(
   );
   const planned = planDeletes(table, { ...options, deleted_column: options.deleted_column ?? kept }, unusable);
   const present = {
-    policy: mapping.deletes,
-    column: now(mapping.deleted_column),
-    values: mapping.deleted_values ?? undefined,
+    deletes: mapping.deletes,
+    deleted_column: now(mapping.deleted_column),
+    deleted_values: mapping.deleted_values ?? undefined,
   };
   return isDeepStrictEqual(planned, present) ? [] : [planned];
 }
@@ -243,16 +230,13 @@ function assertMarkStays(
   );
 }
 
-/** Mapped columns whose values no longer fit; they become what the source has now, or text where that would spoil older values. */
-function retypedColumns(
-  table: CatalogTable,
-  mapped: readonly MappedColumn[],
-  inWarehouse: readonly WarehouseType[],
+/** A mapped column whose values no longer fit becomes what the source has now, or text where that would spoil older values. */
+function retyped(
+  { history, history_type: from, column }: MappedColumn,
+  inWarehouse: readonly OutsideType[],
 ): MappingUpdate['retyped'] {
-  return mapped.flatMap(({ now, history, history_type: from }) => {
-    const column = table.columns.find(({ name }) => name === now);
-    if (column === undefined || from === null || history === 'valid_from' || fitsType(column.type, from)) return [];
-    const wanted = historyType(column, inWarehouse).type;
-    return wanted === from ? [] : [{ history, from, type: fitsType(from, wanted) ? wanted : 'text' }];
-  });
+  if (column === undefined || from === null) return [];
+  const wanted = historyType(column, inWarehouse).type;
+  const holds = wanted === 'text[]' ? from.endsWith('[]') : column.holds.includes(from);
+  return wanted === from ? [] : [{ history, from, type: holds ? wanted : 'text' }];
 }

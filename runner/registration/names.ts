@@ -1,20 +1,32 @@
 import { UsageError } from '../base/errors.js';
 import { LONGEST_NAME, fitName } from '../base/sql-text.js';
 
-/** Columns that every history has for itself. */
-export const OWN_COLUMNS: readonly string[] = [
+/** A column of a history: name, what it is, its comment, and what a reader of the migration should know about it. */
+export type HistoryColumn = readonly [name: string, sql: string, comment: string, remark?: string | undefined];
+
+/** The identity of a version, which comes first in a history. */
+export const IDENTITY: HistoryColumn = [
   'surrogate_key',
-  'valid_from',
-  'valid_to',
-  'is_current',
-  'cdc_operation',
-  'cdc_timestamp',
-  'batch_id',
-  'created_at',
-  'updated_at',
-  'captured_at',
-  'change_line',
+  'bigint generated always as identity',
+  'Identity of the version.',
 ];
+
+/** What every history has for itself, last. @param clock what times without a zone are meant in, to follow a sentence */
+export const versionColumns = (time: string, clock: string): readonly HistoryColumn[] => [
+  ['valid_from', `${time} not null`, `First moment at which this version was in force${clock}.`],
+  ['valid_to', time, `First moment at which it no longer was; null while it is${clock}.`],
+  ['is_current', 'boolean not null default true', 'True while the version is in force.'],
+  ['cdc_operation', 'varchar(10) not null', 'INSERT where a life begins, else UPDATE.'],
+  ['cdc_timestamp', `${time} not null`, 'Effective time of the change that opened the version, as the change said.'],
+  ['batch_id', 'varchar(100) not null', 'The batch of that change.'],
+  ['created_at', 'timestamp not null default current_timestamp', 'When the row was written (UTC).'],
+  ['updated_at', 'timestamp not null default current_timestamp', 'When the row was last changed (UTC).'],
+  ['captured_at', 'timestamptz not null', 'Instant of the source snapshot in which the change was read.'],
+  ['change_line', 'integer not null', 'Line of the change in its batch, from 1.'],
+];
+
+/** Columns that every history has for itself. */
+export const OWN_COLUMNS: readonly string[] = [IDENTITY, ...versionColumns('', '')].map(([name]) => name);
 
 /**
  * Names of history columns by those of the source: the same, but for those that the user renames, and those that history needs

@@ -1,40 +1,47 @@
 import { TidemarkError, UsageError } from '../base/errors.js';
-import { type CatalogColumn, type CatalogTable, shownName } from '../source/catalog.js';
-import { historyType, shortType, type WarehouseType } from '../source/history-type.js';
+import { type CatalogColumn, type CatalogTable, type OutsideType, shownName } from '../source/catalog.js';
 import { historyNames, plainName } from './names.js';
 
-/** What a user says about a table that is to be registered. Columns are names of the source. */
-export interface RegistrationOptions extends DeletesOptions {
-  readonly name?: string | undefined;
-  /** Columns of the business key; the primary key where empty. */
-  readonly key: readonly string[];
-  readonly effective_time?: string | undefined;
-  /** "none" for a table that does not say when a row was made. */
-  readonly insert_time?: string | undefined;
+/** What becomes of the columns of a source. Columns are names of the source. */
+export interface ColumnOptions {
   /** Where given, the others are untracked. */
   readonly track: readonly string[];
   readonly untracked: readonly string[];
   readonly ignore: readonly string[];
   /** Names of history by those of the source. */
   readonly rename: ReadonlyMap<string, string>;
+  /** How deletes at the source are found: soft where a column is named and this is not. */
+  readonly deletes?: 'none' | 'reconcile' | 'soft' | undefined;
+  /** The column that marks deleted rows. */
+  readonly deleted_column?: string | undefined;
+  /** Its values that mean deleted; any but null where none is given, true for a boolean. */
+  readonly deleted_values?: readonly string[] | undefined;
+}
+
+/** What a user says about a table that is to be registered. */
+export interface RegistrationOptions extends ColumnOptions {
+  readonly name?: string | undefined;
+  /** Columns of the business key; the primary key where empty. */
+  readonly key: readonly string[];
+  readonly effective_time?: string | undefined;
+  /** "none" for a table that does not say when a row was made. */
+  readonly insert_time?: string | undefined;
   readonly time_zone: string;
   readonly change_order: 'capture' | 'effective_time';
   /** Adds the constraint that no two versions of a key overlap. */
   readonly no_overlap: boolean;
 }
 
-export type Role = 'business key' | 'effective time' | 'insert time' | 'tracked' | 'untracked';
-
 /** A source column and what becomes of it. */
 export interface RegisteredColumn {
   readonly source: string;
   readonly history: string;
-  readonly role: Role;
+  readonly role: 'business key' | 'effective time' | 'insert time' | 'tracked' | 'untracked';
   /** Type in the history; undefined for times, which become valid_from. */
-  readonly type: string | undefined;
+  readonly type?: string;
   readonly comment: string;
   /** What a reader should know about it. */
-  readonly remark: string | undefined;
+  readonly remark?: string | undefined;
 }
 
 /** Everything a migration needs to register a table. */
@@ -42,9 +49,8 @@ export interface Registration {
   readonly name: string;
   readonly table: CatalogTable;
   readonly columns: readonly RegisteredColumn[];
-  readonly ignored: readonly string[];
   readonly time_type: 'timestamp' | 'timestamptz';
-  readonly options: Pick<RegistrationOptions, 'time_zone' | 'change_order' | 'no_overlap'>;
+  readonly options: RegistrationOptions;
   readonly deletes: Deletes;
   /** Whether a dimension of that name was registered before, and removed. */
   readonly returns: boolean;
@@ -75,7 +81,7 @@ const LONGEST_NAME = 63 - 'dim__history_as_of'.length;
 export function planRegistration(
   table: CatalogTable,
   options: RegistrationOptions,
-  inWarehouse: readonly WarehouseType[],
+  inWarehouse: readonly OutsideType[],
 ): Registration {
   const { effective_time, insert_time } = options;
   assertColumnsThere(table, [
@@ -86,56 +92,93 @@ export function planRegistration(
   const key = businessKey(table, options.key);
   assertKeyIsExact(table, key);
   const effective = effectiveTime(table, options);
-  const insert = insertTime(table, options, effective);
-  const times = [effective.name, ...(insert === undefined ? [] : [insert.name])];
+  const times = [effective, ...insertTimes(table, options, effective)].map((column) => column.name);
   assertOneRoleEach(options, key, times);
   const captured = table.columns.filter((column) => !options.ignore.includes(column.name));
   assertNamesFree(captured);
-  const stored = captured.map((column) => column.name).filter((column) => !times.includes(column));
-  const names = historyNames(table.table, stored, key, options.rename);
-  const roleOf = ({ name: column }: CatalogColumn): Role => {
-    if (key.includes(column)) return 'business key';
-    if (times.includes(column)) return column === effective.name ? 'effective time' : 'insert time';
-    if (options.untracked.includes(column)) return 'untracked';
-    return options.track.length === 0 || options.track.includes(column) ? 'tracked' : 'untracked';
-  };
-  const columns = captured.map((column) =>
-    registeredColumn(table, column, roleOf(column), names.get(column.name), inWarehouse),
+  const isTime = (column: CatalogColumn) => times.includes(column.name);
+  const stored = captured.filter((column) => !isTime(column));
+  const names = historyNames(
+    table.table,
+    stored.map((column) => column.name),
+    key,
+    options.rename,
+  );
+  const columns: RegisteredColumn[] = [
+    // Key first, in its own order, then the columns as the table has them, the times last.
+    ...key.flatMap((each) => stored.filter((column) => column.name === each)),
+    ...stored.filter((column) => !key.includes(column.name)),
+    ...captured.filter(isTime),
+  ].map((column) =>
+    isTime(column)
+      ? {
+          source: column.name,
+          history: 'valid_from',
+          role: column === effective ? 'effective time' : 'insert time',
+          comment: '',
+        }
+      : storedColumn(table, column, key.includes(column.name), names, options, inWarehouse),
   );
   return {
     name,
     table,
-    columns: inOrder(columns, key),
-    ignored: options.ignore,
-    time_type: timeType(effective) ?? 'timestamptz',
-    options,
+    columns,
     returns: false,
-    remarks: remarksOn(table, effective),
+    time_type: effective.time_type ?? 'timestamptz',
+    options,
+    remarks:
+      table.kind === 'v' || effective.is_not_null
+        ? table.remarks
+        : [
+            ...table.remarks,
+            `${effective.name} may be null: a row without it cannot be placed in time: full sweeps find it, and loads set it aside as rejected, until it has one`,
+          ],
     deletes: planDeletes(table, options, columnsThatMarkNothing(options.ignore, columns)),
   };
 }
 
-/** A column under its name in history; a time has none, it becomes valid_from. */
-function registeredColumn(
+/** A column that history keeps, as it stands there. */
+export function storedColumn(
   { table }: CatalogTable,
   column: CatalogColumn,
-  role: Role,
-  history: string | undefined,
-  inWarehouse: readonly WarehouseType[],
-): RegisteredColumn {
-  const { name: source } = column;
-  const comment = column.comment ?? `${role === 'business key' ? 'Business key: ' : ''}${table}.${source}.`;
-  if (history === undefined)
-    return { source, history: 'valid_from', role, type: undefined, comment, remark: undefined };
+  isKey: boolean,
+  names: ReadonlyMap<string, string>,
+  { track, untracked }: ColumnOptions,
+  inWarehouse: readonly OutsideType[],
+): RegisteredColumn & { readonly type: string } {
+  const { name: source, comment } = column;
+  const isUntracked = untracked.includes(source) || (track.length > 0 && !track.includes(source));
   const { type, reason } = historyType(column, inWarehouse);
   return {
     source,
-    history,
-    role,
+    history: names.get(source) ?? source,
+    role: isKey ? 'business key' : isUntracked ? 'untracked' : 'tracked',
     type,
-    comment,
+    comment: comment ?? `${isKey ? 'Business key: ' : ''}${table}.${source}.`,
     remark: reason ?? (column.is_generated ? 'generated at the source' : undefined),
   };
+}
+
+/**
+ * The type that holds every value of a source column as PostgreSQL prints it, and why it is not that of the source, where it is not. Text where
+ * the warehouse has no such type: a batch carries what PostgreSQL prints, so nothing is lost, and versions are compared by what is printed.
+ */
+export function historyType(
+  { type, declared, as_text, outside }: CatalogColumn,
+  inWarehouse: readonly OutsideType[],
+): { readonly type: string; readonly reason: string | undefined } {
+  const found = inWarehouse.find(
+    (each) => each.type_schema === outside?.type_schema && each.type_name === outside.type_name,
+  );
+  const lacking = (outside?.labels ?? []).filter((label) => found?.labels?.includes(label) !== true);
+  const fault =
+    outside === null || (found !== undefined && lacking.length === 0)
+      ? as_text
+      : found === undefined
+        ? 'the warehouse has no such type'
+        : `the type of that name in the warehouse lacks ${lacking.map((label) => `'${label}'`).join(', ')}`;
+  if (fault === null) return { type, reason: undefined };
+  return { type: type.endsWith('[]') ? 'text[]' : 'text', reason: `${declared} is kept as text: ${fault}` };
 }
 
 /** Columns that cannot mark a row as deleted, each with what it is. */
@@ -149,13 +192,6 @@ export const columnsThatMarkNothing = (
       .filter(({ role }) => role !== 'tracked' && role !== 'untracked')
       .map(({ source, role }) => [source, `the ${role}`] as const),
   ]);
-
-/** Key first, in its own order, then the columns as the table has them, the times last. */
-function inOrder(columns: readonly RegisteredColumn[], key: readonly string[]): RegisteredColumn[] {
-  const place = ({ source, role }: RegisteredColumn) =>
-    role === 'business key' ? key.indexOf(source) - key.length : role.endsWith('time') ? 1 : 0;
-  return [...columns].sort((one, other) => place(one) - place(other));
-}
 
 function assertColumnsThere(table: CatalogTable, named: readonly string[]): void {
   const there = table.columns.map((column) => column.name);
@@ -191,18 +227,10 @@ function dimensionName(table: CatalogTable, options: RegistrationOptions): strin
   });
 }
 
-/** timestamp or timestamptz; undefined for a column that is no such time. */
-function timeType(column: CatalogColumn): 'timestamp' | 'timestamptz' | undefined {
-  const type = shortType(column.type).replace(/\(\d\)$/, '');
-  return type === 'timestamp' || type === 'timestamptz' ? type : undefined;
-}
-
 function effectiveTime(table: CatalogTable, options: RegistrationOptions): CatalogColumn {
-  const times = table.columns.filter((column) => timeType(column) !== undefined);
+  const times = table.columns.filter(({ time_type }) => time_type !== null);
   const wanted = options.effective_time === undefined ? EFFECTIVE_TIMES : [options.effective_time];
-  const found = wanted
-    .map((name) => times.find((column) => column.name === name))
-    .find((column) => column !== undefined);
+  const [found] = wanted.flatMap((name) => times.filter((column) => column.name === name));
   if (found !== undefined) return found;
   if (options.effective_time !== undefined)
     throw new TidemarkError(
@@ -212,45 +240,24 @@ function effectiveTime(table: CatalogTable, options: RegistrationOptions): Catal
   throw new TidemarkError(`${shownName(table)} has no effective-time column: nothing says when a row changed`, {
     hint:
       times.length > 0
-        ? `name it with --effective-time; its timestamps are: ${times.map((column) => column.name).join(', ')}`
+        ? `name it with --effective-time; its timestamps are: ${times.map(({ name }) => name).join(', ')}`
         : 'add a timestamp that every change of a row sets, such as last_updated',
   });
 }
 
-function insertTime(
-  table: CatalogTable,
-  options: RegistrationOptions,
-  effective: CatalogColumn,
-): CatalogColumn | undefined {
-  if (options.insert_time === 'none') return undefined;
-  const fits = (column: CatalogColumn) => timeType(column) === timeType(effective) && column.name !== effective.name;
-  const asked = table.columns.find((column) => column.name === options.insert_time);
+/** The insert time, where there is one. */
+function insertTimes(table: CatalogTable, options: RegistrationOptions, effective: CatalogColumn): CatalogColumn[] {
+  const { insert_time, track, untracked, ignore, key } = options;
+  if (insert_time === 'none') return [];
+  const fits = (column: CatalogColumn) => column.time_type === effective.time_type && column !== effective;
+  const asked = table.columns.find(({ name }) => name === insert_time);
   if (asked !== undefined && !fits(asked))
     throw new TidemarkError(`column ${asked.name} of ${shownName(table)} cannot be the insert time`, {
-      hint: `it must be a ${timeType(effective) ?? ''}, as ${effective.name} is; or give --insert-time none`,
+      hint: `it must be a ${effective.time_type ?? ''}, as ${effective.name} is; or give --insert-time none`,
     });
-  const taken = [...options.track, ...options.untracked, ...options.ignore, ...options.key];
-  return (
-    asked ??
-    table.columns.find((column) => INSERT_TIMES.includes(column.name) && fits(column) && !taken.includes(column.name))
-  );
-}
-
-function remarksOn(table: CatalogTable, effective: CatalogColumn): string[] {
-  const remarks = [];
-  if (['v', 'm', 'f'].includes(table.kind))
-    remarks.push(
-      `${shownName(table)} is no table: it does not show which transaction wrote a row, and nothing there makes its key unique`,
-    );
-  if (table.has_heirs)
-    remarks.push(
-      `other tables inherit from ${shownName(table)}: their rows are read with its own, and its key does not hold for them`,
-    );
-  if (table.kind !== 'v' && !effective.is_not_null)
-    remarks.push(
-      `${effective.name} may be null: a row without it cannot be placed in time: full sweeps find it, and loads set it aside as rejected, until it has one`,
-    );
-  return remarks;
+  const taken = [...track, ...untracked, ...ignore, ...key];
+  const usual = table.columns.filter(({ name }) => INSERT_TIMES.includes(name) && !taken.includes(name));
+  return asked === undefined ? usual.filter(fits).slice(0, 1) : [asked];
 }
 
 /**
@@ -259,34 +266,29 @@ function remarksOn(table: CatalogTable, effective: CatalogColumn): string[] {
  * @throws TidemarkError where nothing tells the rows apart
  */
 function businessKey(table: CatalogTable, given: readonly string[]): readonly string[] {
-  const hasIndexes = ['r', 'p'].includes(table.kind);
-  const nullable = (columns: readonly string[]) =>
-    columns.filter((name) => table.columns.some((column) => column.name === name && !column.is_not_null));
-  const fits = (columns: readonly string[]) => nullable(columns).length === 0;
+  const isTable = ['r', 'p'].includes(table.kind);
   if (given.length === 0) {
-    const found = table.unique_keys.find(({ columns }) => fits(columns));
-    if (found !== undefined && hasIndexes) return found.columns;
+    const found = table.unique_keys.find(({ nullable }) => nullable.length === 0);
+    if (found !== undefined) return found.columns;
     throw new TidemarkError(`${shownName(table)} has no key: nothing says which of its rows is which`, {
-      hint: hasIndexes
+      hint: isTable
         ? 'give it a primary key, or name the columns of a unique index that are not null with --key'
         : 'it is no table: name the columns that are never twice the same with --key',
     });
   }
-  const isUnique = table.unique_keys.some(
+  const same = table.unique_keys.find(
     ({ columns }) => columns.length === given.length && columns.every((name) => given.includes(name)),
   );
-  if (!hasIndexes || (isUnique && fits(given))) return given;
-  const fault = isUnique
-    ? `may be null: ${nullable(given).join(', ')}`
-    : 'is not unique there: no unique index has exactly these columns';
+  if (!isTable || same?.nullable.length === 0) return given;
+  const fault =
+    same === undefined
+      ? 'is not unique there: no unique index has exactly these columns'
+      : `may be null: ${same.nullable.join(', ')}`;
   throw new TidemarkError(`the key of ${shownName(table)} ${fault}`, {
     detail: `key: ${given.join(', ')}`,
     hint: 'rows would be lost between pages: make it unique and not null at the source, or choose another key',
   });
 }
-
-/** Equal values of these types may print in several ways: 1 day and 24:00, {"a": 1} and {"a": 1.0}. */
-const LOOSE_TYPES = ['citext', 'interval', 'jsonb'];
 
 /**
  * What history keeps beside its versions is found by the text of the key: a type or collation that takes two texts for one would tear a row in
@@ -294,41 +296,18 @@ const LOOSE_TYPES = ['citext', 'interval', 'jsonb'];
  * @throws TidemarkError naming the column
  */
 function assertKeyIsExact(table: CatalogTable, key: readonly string[]): void {
-  const loose = table.columns.find(
-    ({ name, type_name, is_deterministic }) =>
-      key.includes(name) && (LOOSE_TYPES.includes(type_name) || !is_deterministic),
-  );
-  if (loose === undefined) return;
-  const what = LOOSE_TYPES.includes(loose.type_name)
-    ? `of type ${loose.type_name}`
-    : 'under a collation that is not deterministic';
+  const column = table.columns.find(({ name, loose }) => key.includes(name) && loose !== null);
+  if (column === undefined) return;
   throw new TidemarkError(
-    `${loose.name}, in the key of ${shownName(table)}, is ${what}: texts that are not the same are one key there, and two in history`,
+    `${column.name}, in the key of ${shownName(table)}, is ${column.loose ?? ''}: texts that are not the same are one key there, and two in history`,
     {
-      hint: `name another unique key with --key; or let the source tell them apart: alter table ${shownName(table)} alter column ${loose.name} type text collate "C"`,
+      hint: `name another unique key with --key; or let the source tell them apart: alter table ${shownName(table)} alter column ${column.name} type text collate "C"`,
     },
   );
 }
 
-/** How deletes at the source are found. */
-export type DeletesPolicy = 'none' | 'reconcile' | 'soft';
-
-/** What the user says about deletes. */
-export interface DeletesOptions {
-  /** Soft where a column is named and this is not. */
-  readonly deletes?: DeletesPolicy | undefined;
-  /** The column that marks deleted rows. */
-  readonly deleted_column?: string | undefined;
-  /** Its values that mean deleted; any but null where none is given, true for a boolean. */
-  readonly deleted_values?: readonly string[] | undefined;
-}
-
-/** How deletes are found, to be written into a migration. */
-export interface Deletes {
-  readonly policy: DeletesPolicy;
-  readonly column: string | undefined;
-  readonly values: readonly string[] | undefined;
-}
+/** How deletes are found. */
+export type Deletes = Required<Pick<ColumnOptions, 'deletes' | 'deleted_column' | 'deleted_values'>>;
 
 /** Names that say what they are; the first that is there is taken. */
 const DELETED_COLUMNS = ['deleted_at', 'deleted_on', 'is_deleted', 'deleted'];
@@ -338,17 +317,17 @@ const DELETED_COLUMNS = ['deleted_at', 'deleted_on', 'is_deleted', 'deleted'];
  * @param unusable columns that cannot mark a row, such as the key: each with what it is
  * @throws UsageError for a column that cannot tell deleted rows from others
  */
-export function planDeletes(table: CatalogTable, said: DeletesOptions, unusable: ReadonlyMap<string, string>): Deletes {
-  const policy = said.deletes ?? (said.deleted_column === undefined ? 'none' : 'soft');
-  if (policy !== 'soft') {
-    if (said.deleted_column === undefined && said.deleted_values === undefined)
-      return { policy, column: undefined, values: undefined };
+export function planDeletes(table: CatalogTable, said: ColumnOptions, unusable: ReadonlyMap<string, string>): Deletes {
+  const { deleted_column, deleted_values } = said;
+  const deletes = said.deletes ?? (deleted_column === undefined ? 'none' : 'soft');
+  if (deletes !== 'soft') {
+    if (deleted_column === undefined && deleted_values === undefined)
+      return { deletes, deleted_column, deleted_values };
     throw new UsageError('--deleted-column and --deleted-values go with --deletes soft', {
-      hint: `leave them out, or leave out --deletes ${policy}`,
+      hint: `leave them out, or leave out --deletes ${deletes}`,
     });
   }
-  const name =
-    said.deleted_column ?? DELETED_COLUMNS.find((each) => table.columns.some((column) => column.name === each));
+  const name = deleted_column ?? DELETED_COLUMNS.find((each) => table.columns.some((column) => column.name === each));
   if (name === undefined)
     throw new UsageError(`no column of ${shownName(table)} says by its name that it marks deleted rows`, {
       hint: 'name it with --deleted-column, and with --deleted-values the values that mean deleted',
@@ -360,10 +339,10 @@ export function planDeletes(table: CatalogTable, said: DeletesOptions, unusable:
       hint: 'a column that is tracked or untracked can, so that what becomes of it is not missed',
     });
   const column = table.columns.find((each) => each.name === name);
-  const values = said.deleted_values ?? (column?.type === 'boolean' ? ['true'] : undefined);
+  const values = deleted_values ?? (column?.type === 'boolean' ? ['true'] : undefined);
   if (values === undefined && column?.is_not_null === true)
     throw new UsageError(`every row of ${shownName(table)} would count as deleted: column ${name} is never null`, {
       hint: 'give the values that mean deleted with --deleted-values',
     });
-  return { policy, column: name, values };
+  return { deletes, deleted_column: name, deleted_values: values };
 }

@@ -3,7 +3,6 @@ import type { Settings } from '../base/settings.js';
 import { isAway, isNotMigrated, withDatabase, type Database } from '../base/database.js';
 import { dimensionFiles, registeringFile } from './files.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
-import { outsideTypes, type WarehouseType } from '../source/history-type.js';
 import { logger } from '../base/logger.js';
 import { type Deletes, planRegistration, type Registration, type RegistrationOptions } from './plan.js';
 import { relationsOf, renderRegistration, renderUpdate } from './write.js';
@@ -14,6 +13,7 @@ import {
   shownName,
   type CatalogColumn,
   type CatalogTable,
+  type OutsideType,
   type TableName,
 } from '../source/catalog.js';
 import { dimensionMappings } from '../warehouse/batches.js';
@@ -65,14 +65,11 @@ async function whereWarehouseAnswers<T>(
 }
 
 /** Which of the types of these columns the warehouse has; it is asked only where one is not built in. */
-export async function typesInWarehouse(
-  settings: Settings,
-  columns: readonly CatalogColumn[],
-): Promise<WarehouseType[]> {
-  const wanted = outsideTypes(columns).map(({ type_schema, type_name }) => ({ type_schema, type_name }));
+async function typesInWarehouse(settings: Settings, columns: readonly CatalogColumn[]): Promise<OutsideType[]> {
+  const wanted = columns.flatMap(({ outside }) => outside ?? []);
   return wanted.length === 0
     ? []
-    : whereWarehouseAnswers<WarehouseType[]>(settings, [], (warehouse) => typesThere(warehouse, wanted));
+    : whereWarehouseAnswers<OutsideType[]>(settings, [], (warehouse) => typesThere(warehouse, wanted));
 }
 
 /**
@@ -87,11 +84,11 @@ export async function proposeUpdate(
   dimension: string | undefined,
   options: UpdateOptions,
 ): Promise<(ProposedMigration & { update: MappingUpdate }) | undefined> {
-  const table = await withDatabase(settings.source, 'add', (source) => readTable(source, name));
-  const types = await typesInWarehouse(settings, table.columns);
   return withDatabase(settings.warehouse, 'add', async (warehouse) => {
     const mapping = followerOf(await dimensionMappings(warehouse), name, dimension);
-    const update = findDrift(table, mapping, options, types);
+    const types = mapping.columns.map(({ history_type }) => history_type);
+    const table = await withDatabase(settings.source, 'add', (source) => readTable(source, name, types));
+    const update = findDrift(table, mapping, options, await typesInWarehouse(settings, table.columns));
     if (isEmpty(update)) return undefined;
     await assertValuesFit(settings, table, update.deletes);
     const [current] = await relationsThere(
@@ -105,7 +102,7 @@ export async function proposeUpdate(
 
 /** @throws UsageError for values that the column that marks deleted rows cannot have */
 async function assertValuesFit(settings: Settings, table: CatalogTable, deletes: readonly Deletes[]): Promise<void> {
-  for (const { column, values } of deletes) {
+  for (const { deleted_column: column, deleted_values: values } of deletes) {
     const type = table.columns.find(({ name }) => name === column)?.type;
     if (type === undefined || values === undefined) continue;
     const fault = await withDatabase(settings.source, 'add', (source) => misfit(source, type, values));

@@ -2,24 +2,39 @@ import { commentText, fitName, quoteName, quoteText } from '../base/sql-text.js'
 import type { DimensionMapping } from '../batch/mapping.js';
 import { type CatalogTable, shownName } from '../source/catalog.js';
 import type { MappingUpdate } from './follow.js';
-import type { Deletes, RegisteredColumn, Registration } from './plan.js';
+import { IDENTITY, versionColumns, type HistoryColumn } from './names.js';
+import type { RegisteredColumn, Registration } from './plan.js';
+
+/** The value of an argument; what is SQL already says so. */
+type Argument = string | boolean | readonly string[] | { readonly sql: string } | undefined;
+
+function argumentText(value: Exclude<Argument, undefined>): string {
+  if (typeof value === 'string') return quoteText(value);
+  if (typeof value === 'boolean') return String(value);
+  return 'sql' in value ? value.sql : `array[${value.map(quoteText).join(', ')}]`;
+}
 
 /** A call of a function of schema tidemark, one argument a line; those that are undefined go without saying. */
-function callText(fn: string, given: Readonly<Record<string, string | undefined>>): string {
-  const named = Object.entries(given).flatMap(([name, value]) =>
-    value === undefined ? [] : [`    p_${name} => ${value}`],
+function callText(fn: string, dimension: string, given: Readonly<Record<string, Argument>>): string {
+  const all: typeof given = { dimension_name: dimension, ...given };
+  const named = Object.entries(all).flatMap(([name, value]) =>
+    value === undefined ? [] : [`    p_${name} => ${argumentText(value)}`],
   );
   return `select tidemark.${fn}(\n${named.join(',\n')}\n);\n`;
 }
 
-const arrayText = (values: readonly string[]) => `array[${values.map(quoteText).join(', ')}]`;
+/** A step of a migration, under what it is for. */
+const step = (remark: string, sql: string) => `-- ${remark}\n${sql}`;
 
 /** The call that leaves columns of the source out, and why it is there; nothing where there are none. */
 const renderIgnored = (dimension: string, columns: readonly string[]): string[] =>
   columns.length === 0
     ? []
     : [
-        `-- Columns of the source that are left out on purpose.\n${callText('ignore_columns', { dimension_name: quoteText(dimension), source_columns: arrayText(columns) })}`,
+        step(
+          'Columns of the source that are left out on purpose.',
+          callText('ignore_columns', dimension, { source_columns: columns }),
+        ),
       ];
 
 /** Names of what a registration makes. */
@@ -41,7 +56,7 @@ export function renderRegistration(registration: Registration): string {
     renderComments(registration),
     renderReaders(registration),
     renderCall(registration),
-    ...renderIgnored(name, registration.ignored),
+    ...renderIgnored(name, registration.options.ignore),
   ];
   return parts.join('\n');
 }
@@ -57,57 +72,38 @@ where d.dimension_name = ${quoteText(name)}
     and not exists (select from tidemark.batches as b where b.dimension_name = d.dimension_name);
 `;
 
-/** A column of a history: name, what it is, its comment, and what a reader of the migration should know about it. */
-type HistoryColumn = readonly [name: string, sql: string, comment: string, remark?: string | undefined];
-
 function historyColumns({ table, columns, time_type: time, options }: Registration): HistoryColumn[] {
-  const clock = time === 'timestamptz' ? '' : ` (${options.time_zone})`;
-  return [
-    ['surrogate_key', 'bigint generated always as identity', 'Identity of the version.'],
-    // The times have no type: they become valid_from.
-    ...columns.flatMap(({ history, type, role, comment, remark }): HistoryColumn[] => {
-      if (type === undefined) return [];
-      const sql = `${type}${role === 'business key' ? ' not null' : ''}`;
-      return [[quoteName(history, table.keywords), sql, comment, remark]];
-    }),
-    ['valid_from', `${time} not null`, `First moment at which this version was in force${clock}.`],
-    ['valid_to', time, `First moment at which it no longer was; null while it is${clock}.`],
-    ['is_current', 'boolean not null default true', 'True while the version is in force.'],
-    ['cdc_operation', 'varchar(10) not null', 'INSERT where a life begins, else UPDATE.'],
-    ['cdc_timestamp', `${time} not null`, 'Effective time of the change that opened the version, as the change said.'],
-    ['batch_id', 'varchar(100) not null', 'The batch of that change.'],
-    ['created_at', 'timestamp not null default current_timestamp', 'When the row was written (UTC).'],
-    ['updated_at', 'timestamp not null default current_timestamp', 'When the row was last changed (UTC).'],
-    ['captured_at', 'timestamptz not null', 'Instant of the source snapshot in which the change was read.'],
-    ['change_line', 'integer not null', 'Line of the change in its batch, from 1.'],
-  ];
+  // The times have no type: they become valid_from.
+  const kept = columns.flatMap(({ history, type, role, comment, remark }): HistoryColumn[] => {
+    const notNull = role === 'business key' ? ' not null' : '';
+    return type === undefined ? [] : [[quoteName(history, table.keywords), `${type}${notNull}`, comment, remark]];
+  });
+  return [IDENTITY, ...kept, ...versionColumns(time, time === 'timestamptz' ? '' : ` (${options.time_zone})`)];
 }
 
 function renderTable(registration: Registration): string {
   const { history } = relationsOf(registration.name);
   const prefix = history.replace('public.', '');
-  const key = keyList(registration);
-  const lines = [
+  const key = registration.columns
+    .filter(({ role }) => role === 'business key')
+    .map((column) => quoteName(column.history, registration.table.keywords))
+    .join(', ');
+  const lines: readonly (readonly [sql: string, remark?: string | undefined])[] = [
     ...historyColumns(registration).map(([name, sql, , remark]) => [`${name} ${sql}`, remark] as const),
-    [`constraint ${fitName(prefix, '_pkey')} primary key (surrogate_key)`] as const,
-    [`constraint ${fitName(prefix, '_one_version_a_time')} unique (${key}, valid_from)`] as const,
-    [`constraint ${fitName(prefix, '_valid_from_precedes_valid_to')} check (valid_to > valid_from)`] as const,
-    [`constraint ${fitName(prefix, '_current_has_no_end')} check (is_current = (valid_to is null))`] as const,
-  ].map(([sql, remark], place, all) => {
-    const comma = place === all.length - 1 ? '' : ',';
+    [`constraint ${fitName(prefix, '_pkey')} primary key (surrogate_key)`],
+    [`constraint ${fitName(prefix, '_one_version_a_time')} unique (${key}, valid_from)`],
+    [`constraint ${fitName(prefix, '_valid_from_precedes_valid_to')} check (valid_to > valid_from)`],
+    [`constraint ${fitName(prefix, '_current_has_no_end')} check (is_current = (valid_to is null))`],
+  ];
+  const written = lines.map(([sql, remark], place) => {
+    const comma = place === lines.length - 1 ? '' : ',';
     return `    ${sql}${comma}${remark === undefined ? '' : ` -- ${commentText(remark)}`}\n`;
   });
   return (
-    `create table ${history} (\n${lines.join('')});\n\n` +
+    `create table ${history} (\n${written.join('')});\n\n` +
     `create unique index ${fitName(prefix, '_one_current_version')} on ${history} (${key}) where is_current;\n`
   );
 }
-
-const keyList = ({ columns, table }: Registration) =>
-  columns
-    .filter(({ role }) => role === 'business key')
-    .map(({ history }) => quoteName(history, table.keywords))
-    .join(', ');
 
 function renderComments(registration: Registration): string {
   const { table } = registration;
@@ -120,12 +116,8 @@ function renderComments(registration: Registration): string {
 }
 
 /** The current view and the as-of function. */
-function renderReaders(registration: Registration): string {
-  const { history, current, as_of: asOf } = relationsOf(registration.name);
-  const {
-    time_type: time,
-    options: { time_zone: zone },
-  } = registration;
+function renderReaders({ name, time_type: time, options: { time_zone: zone } }: Registration): string {
+  const { history, current, as_of: asOf } = relationsOf(name);
   return `create view ${current} as
 select *
 from ${history}
@@ -149,39 +141,29 @@ comment on function ${asOf} (${time}) is ${quoteText(`The version of every row t
 `;
 }
 
-function renderCall({ name, table, columns, options, deletes }: Registration): string {
-  return callText('register_dimension', {
-    dimension_name: quoteText(name),
-    source_schema: quoteText(table.schema),
-    source_table: quoteText(table.table),
-    history_relation: quoteText(relationsOf(name).history),
-    columns: renderMapping(columns),
-    change_order: options.change_order === 'capture' ? undefined : quoteText(options.change_order),
-    source_time_zone: options.time_zone === 'UTC' ? undefined : quoteText(options.time_zone),
-    no_overlap: options.no_overlap ? 'true' : undefined,
-    ...deletesArguments(deletes),
-    ...(deletes.policy === 'none' ? { deletes: undefined } : {}),
+const renderCall = ({ name, table, columns, options, deletes }: Registration) =>
+  callText('register_dimension', name, {
+    source_schema: table.schema,
+    source_table: table.table,
+    history_relation: relationsOf(name).history,
+    columns: { sql: renderMapping(columns) },
+    change_order: options.change_order === 'capture' ? undefined : options.change_order,
+    source_time_zone: options.time_zone === 'UTC' ? undefined : options.time_zone,
+    no_overlap: options.no_overlap || undefined,
+    ...(deletes.deletes === 'none' ? {} : deletes),
   });
-}
-
-/** The arguments that say how deletes are found. */
-const deletesArguments = ({ policy, column, values }: Deletes) => ({
-  deletes: quoteText(policy),
-  deleted_column: column === undefined ? undefined : quoteText(column),
-  deleted_values: values === undefined ? undefined : arrayText(values),
-});
 
 const WIDEST = 30;
 
 /** The mapping as a JSON literal, one column a line, in aligned columns. */
 function renderMapping(columns: readonly Pick<RegisteredColumn, 'source' | 'history' | 'role'>[]): string {
-  const text = (value: string) => `${JSON.stringify(value)}, `;
-  const width = (of: (column: Pick<RegisteredColumn, 'source' | 'history'>) => string) =>
-    Math.min(WIDEST, Math.max(...columns.map((column) => text(of(column)).length)));
-  const [sourceWidth, historyWidth] = [width(({ source }) => source), width(({ history }) => history)];
-  const lines = columns.map(
-    ({ source, history, role }) =>
-      `        {"source": ${text(source).padEnd(sourceWidth)}"history": ${text(history).padEnd(historyWidth)}"role": ${JSON.stringify(role)}}`,
+  const texts = columns.map(({ source, history, role }) =>
+    [source, history, role].map((value) => JSON.stringify(value)),
+  );
+  const padded = (row: readonly string[], place: 0 | 1) =>
+    `${row[place] ?? ''}, `.padEnd(Math.min(WIDEST, 2 + Math.max(...texts.map((each) => each[place]?.length ?? 0))));
+  const lines = texts.map(
+    (row) => `        {"source": ${padded(row, 0)}"history": ${padded(row, 1)}"role": ${row[2] ?? ''}}`,
   );
   return `'[\n${lines.join(',\n').replaceAll("'", "''")}\n    ]'`;
 }
@@ -193,42 +175,43 @@ export function renderUpdate(
   update: MappingUpdate,
   current: string | undefined,
 ): string {
-  const call = (fn: string, given: Readonly<Record<string, string>>) =>
-    callText(fn, { dimension_name: quoteText(name), ...given });
+  const call = (fn: string, given: Readonly<Record<string, Argument>>) => callText(fn, name, given);
   const quoted = (column: string) => quoteName(column, table.keywords);
   const isRetyped = update.retyped.length > 0;
   const parts = [
     `-- Up Migration\n-- The dimension "${name}" follows its source, ${commentText(shownName(table))}.\n` +
       '-- Written by "tidemark add --update" from the catalog of the source: read it, edit it, commit it, then run "npm run migrate".\n',
-    ...renameSteps(update.renamed).map(
-      ({ from, to, remark }) =>
-        `-- ${remark}\n${call('rename_source_column', { from: quoteText(from), to: quoteText(to) })}`,
-    ),
+    ...renameSteps(update.renamed).map(({ remark, ...names }) => step(remark, call('rename_source_column', names))),
     ...(isRetyped && current !== undefined
-      ? [`-- Made anew below: a view in the way of a new type.\ndrop view ${current};\n`]
+      ? [step('Made anew below: a view in the way of a new type.', `drop view ${current};\n`)]
       : []),
-    ...update.retyped.map(
-      ({ history: column, from, type }) =>
-        `-- Was ${commentText(from)}, which no longer holds what the source may say. Rewrites the table.\n${call('retype_history_column', { history_column: quoteText(column), type: quoteText(type) })}`,
+    ...update.retyped.map(({ history: column, from, type }) =>
+      step(
+        `Was ${commentText(from)}, which no longer holds what the source may say. Rewrites the table.`,
+        call('retype_history_column', { history_column: column, type }),
+      ),
     ),
-    ...update.returned.map(
-      (source) =>
-        `-- Back at the source.\n${call('retire_source_column', { source_column: quoteText(source), is_retired: 'false' })}`,
+    ...update.returned.map((source) =>
+      step('Back at the source.', call('retire_source_column', { source_column: source, is_retired: false })),
     ),
     ...update.added.map(
       ({ source, history: column, role, type, comment, remark }) =>
         `${remark === undefined ? '' : `-- ${commentText(remark)}\n`}alter table ${history} add column ${quoted(column)} ${type};\n` +
         `comment on column ${history}.${quoted(column)} is ${quoteText(comment)};\n` +
-        call('add_dimension_column', { source: quoteText(source), history: quoteText(column), role: quoteText(role) }),
+        call('add_dimension_column', { source, history: column, role }),
     ),
     // After new columns, which may be what marks deleted rows, and before those that go, which may be what did.
-    ...update.deletes.map(
-      (deletes) =>
-        `-- How deletes at the source are found from now on. What was deleted before is closed by: npx tidemark reconcile --repair\n${callText('declare_deletes', { dimension_name: quoteText(name), ...deletesArguments(deletes) })}`,
+    ...update.deletes.map((deletes) =>
+      step(
+        'How deletes at the source are found from now on. What was deleted before is closed by: npx tidemark reconcile --repair',
+        call('declare_deletes', { ...deletes }),
+      ),
     ),
-    ...update.retired.map(
-      ({ source, history: column }) =>
-        `-- Gone at the source; history keeps what it has.\n${column === 'valid_from' ? '' : `alter table ${history} alter column ${quoted(column)} drop not null;\n`}${call('retire_source_column', { source_column: quoteText(source) })}`,
+    ...update.retired.map(({ source, history: column }) =>
+      step(
+        'Gone at the source; history keeps what it has.',
+        `${column === 'valid_from' ? '' : `alter table ${history} alter column ${quoted(column)} drop not null;\n`}${call('retire_source_column', { source_column: source })}`,
+      ),
     ),
     ...renderIgnored(name, update.ignored),
     ...(current !== undefined && (update.added.length > 0 || isRetyped)
@@ -240,32 +223,19 @@ export function renderUpdate(
   return parts.join('\n');
 }
 
-interface RenameStep {
-  readonly from: string;
-  readonly to: string;
-  readonly remark: string;
-}
+type Rename = MappingUpdate['renamed'][number];
 
 /** Renames one by one, each to a name that is free by then; of columns that have changed places one steps aside first. */
-function renameSteps(renamed: MappingUpdate['renamed']): RenameStep[] {
-  const steps: RenameStep[] = [];
-  let left = [...renamed];
-  while (left.length > 0) {
-    const next = left.find(({ to }) => !left.some(({ from }) => from === to));
-    const [first] = left;
-    if (next !== undefined) {
-      steps.push({ ...next, remark: 'Renamed at the source; the history column keeps its name.' });
-      left = left.filter((each) => each !== next);
-    } else if (first !== undefined) {
-      const aside = fitName(`tidemark_aside_${first.from}`);
-      steps.push({
-        from: first.from,
-        to: aside,
-        remark:
-          'Columns have changed places at the source: one steps aside first. What was captured between that and this\n-- migration has their values crossed: compare and repair (tidemark reconcile --repair).',
-      });
-      left = left.map((each) => (each === first ? { from: aside, to: each.to } : each));
-    }
+function renameSteps(renamed: readonly Rename[]): (Rename & { readonly remark: string })[] {
+  const [first, ...others] = renamed;
+  if (first === undefined) return [];
+  const next = renamed.find(({ to }) => !renamed.some(({ from }) => from === to));
+  if (next !== undefined) {
+    const remark = 'Renamed at the source; the history column keeps its name.';
+    return [{ ...next, remark }, ...renameSteps(renamed.filter((each) => each !== next))];
   }
-  return steps;
+  const aside = fitName(`tidemark_aside_${first.from}`);
+  const remark =
+    'Columns have changed places at the source: one steps aside first. What was captured between that and this\n-- migration has their values crossed: compare and repair (tidemark reconcile --repair).';
+  return [{ from: first.from, to: aside, remark }, ...renameSteps([{ from: aside, to: first.to }, ...others])];
 }

@@ -1,7 +1,6 @@
 import type { BatchMetadata } from '../batch/metadata.js';
 import type { Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
-import { fitsType } from './history-type.js';
 import { logger } from '../base/logger.js';
 import { readTable } from './catalog.js';
 import type { SourceTable } from './table.js';
@@ -43,12 +42,14 @@ export async function assertFits(
   const now = JSON.parse(described.column_types) as Readonly<Record<string, string>>;
   const retyped = Object.keys(now).filter((name) => before[name] !== undefined && before[name] !== now[name]);
   if (retyped.length === 0) return;
-  const { columns } = await readTable(source, { schema: mapping.source_schema, table: mapping.source_table });
+  const { columns } = await readTable(
+    source,
+    { schema: mapping.source_schema, table: mapping.source_table },
+    mapping.columns.map(({ history_type }) => history_type),
+  );
   const misfits = mapping.columns.filter(({ source: name, history_type }) => {
     const column = columns.find((each) => each.name === name);
-    return (
-      retyped.includes(name) && column !== undefined && history_type !== null && !fitsType(column.type, history_type)
-    );
+    return history_type !== null && retyped.includes(name) && column?.fits.includes(history_type) === false;
   });
   if (misfits.length === 0) return;
   const faults = misfits.map(

@@ -1,8 +1,6 @@
-import path from 'node:path';
-import { PROJECT_ROOT } from '../base/settings.js';
 import type { Database } from '../base/database.js';
 import { inTransaction } from '../base/transaction.js';
-import { TidemarkError } from '../base/errors.js';
+import { one, runFile } from './file.js';
 import { lockTable, type SourceTable } from './table.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
@@ -28,8 +26,6 @@ export interface SourceState {
   readonly written_by: string;
 }
 
-const DESCRIBE_COMPARISON = path.join(PROJECT_ROOT, 'sql', 'source', 'describe_comparison.sql');
-
 /** Writes the queries for a table and the columns that history stores of it. */
 export async function describeComparison(
   source: Database,
@@ -38,7 +34,7 @@ export async function describeComparison(
   columns: readonly object[],
 ): Promise<ComparisonQueries> {
   const effective = mapping.columns.find(({ role }) => role === 'effective time')?.source ?? null;
-  const [queries] = await source.file<ComparisonQueries[]>(DESCRIBE_COMPARISON, [
+  const queries = await runFile<ComparisonQueries>(source, 'describe_comparison', [
     table.relation,
     JSON.stringify(columns),
     table.fallback,
@@ -46,8 +42,7 @@ export async function describeComparison(
     mapping.source_time_zone,
     table.deleted_condition,
   ]);
-  if (queries === undefined) throw new TidemarkError('the source answered without a row');
-  return queries;
+  return one(queries);
 }
 
 /** Asks one of the queries of the source, in a snapshot of its own. */

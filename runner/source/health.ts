@@ -1,8 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import path from 'node:path';
 import type { Database } from '../base/database.js';
-import { PROJECT_ROOT } from '../base/settings.js';
 import type { DimensionMapping } from '../batch/mapping.js';
+import { runFile } from './file.js';
 import type { SourceTable } from './table.js';
 
 /** What "doctor" looks at in a source table. */
@@ -17,15 +15,13 @@ export interface TableHealth {
   readonly untouched: string | null;
 }
 
-const DESCRIBE_HEALTH = path.join(PROJECT_ROOT, 'sql', 'source', 'describe_health.sql');
-
 export async function tableHealth(
   source: Database,
   described: SourceTable,
   mapping: DimensionMapping,
 ): Promise<TableHealth | undefined> {
   const effective = mapping.columns.find(({ role }) => role === 'effective time')?.source ?? null;
-  const [health] = await source.file<TableHealth[]>(DESCRIBE_HEALTH, [
+  const [health] = await runFile<TableHealth>(source, 'describe_health', [
     described.relation,
     effective,
     mapping.source_time_zone,
@@ -45,8 +41,6 @@ export async function untouchedRows(
   return row?.untouched ?? 0;
 }
 
-const GRANTS = path.join(PROJECT_ROOT, 'sql', 'source', 'grant_statements.sql');
-
 /** The statements that make the role which may read the registered tables of a source and nothing else. */
 export async function sourceGrants(
   source: Database,
@@ -54,6 +48,6 @@ export async function sourceGrants(
   mappings: readonly DimensionMapping[],
 ): Promise<string[]> {
   const tables = mappings.map(({ source_schema, source_table }) => ({ source_schema, source_table }));
-  const rows = await source.unsafe<{ line: string }[]>(await readFile(GRANTS, 'utf8'), [role, JSON.stringify(tables)]);
+  const rows = await runFile<{ line: string }>(source, 'grant_statements', [role, JSON.stringify(tables)]);
   return rows.map(({ line }) => line);
 }

@@ -1,8 +1,6 @@
-import path from 'node:path';
 import type { Database } from '../base/database.js';
-import { TidemarkError } from '../base/errors.js';
-import { PROJECT_ROOT } from '../base/settings.js';
 import type { Horizon, OpenTransaction } from '../batch/metadata.js';
+import { one, runFile } from './file.js';
 
 /** What a poll knows of the transactions that may still commit: read before its snapshot, outside any transaction of its own. */
 export interface HorizonReading extends Horizon {
@@ -30,8 +28,6 @@ export interface EarlierPoll {
   readonly horizon: Horizon | null;
 }
 
-const file = (name: string) => path.join(PROJECT_ROOT, 'sql', 'source', name);
-
 /** Transactions that are this old, in seconds, are listed by themselves: they may be open at the next poll too. */
 const LISTED_AFTER = 10;
 
@@ -49,44 +45,41 @@ export async function readHorizon(
   const clock = await readClock(source);
   const read_at = performance.now();
   await source`select pg_stat_clear_snapshot()`;
-  const [sessions] = await source.file<Pick<RawHorizon, 'open_transactions' | 'floor_of_rest' | 'blind_sessions'>[]>(
-    file('read_sessions.sql'),
-    [clock, String(listedAfter)],
+  const { open_transactions, floor_of_rest, blind_sessions } = one(
+    await runFile<RawHorizon>(source, 'read_sessions', [clock, String(listedAfter)]),
   );
-  const { open_transactions: open, floor_of_rest, blind_sessions } = one(sessions);
-  const known = before?.horizon?.open_transactions ?? [];
-  const floorBefore = before?.horizon == null ? null : before.floor;
-  const [prepared] = await source.file<Pick<RawHorizon, 'open_transactions' | 'floor'>[]>(file('read_prepared.sql'), [
-    open,
-    floor_of_rest,
-    JSON.stringify(known),
-    floorBefore,
-  ]);
-  const { open_transactions, floor } = one(prepared);
+  const prepared = one(
+    await runFile<RawHorizon>(source, 'read_prepared', [
+      open_transactions,
+      floor_of_rest,
+      JSON.stringify(before?.horizon?.open_transactions ?? []),
+      before?.horizon == null ? null : before.floor,
+    ]),
+  );
   return {
     clock,
     asked_at,
     read_at,
-    floor,
+    floor: prepared.floor,
     floor_of_rest,
     blind_sessions,
-    open_transactions: JSON.parse(open_transactions) as OpenTransaction[],
+    open_transactions: JSON.parse(prepared.open_transactions) as OpenTransaction[],
   };
 }
 
+/** Of sessions, and then with those of prepared transactions and the floor. */
 type RawHorizon = Omit<HorizonReading, 'open_transactions'> & { readonly open_transactions: string };
 
 /** The source's clock; that of its newest change on a standby, which lies behind its primary. */
 export async function readClock(source: Database): Promise<string> {
-  const [row] = await source<{ clock: string }[]>`
+  const rows = await source<{ clock: string }[]>`
     select to_json(least(clock_timestamp(), case when pg_is_in_recovery() then pg_last_xact_replay_timestamp() end)) #>> '{}' as clock`;
-  return one(row).clock;
+  return one(rows).clock;
 }
 
 /** The snapshot a sweep begins with: it comes after the floor, and before the second look. */
 export async function readSnapshot(source: Database): Promise<string> {
-  const [row] = await source<{ snapshot: string }[]>`select pg_current_snapshot()::text as snapshot`;
-  return one(row).snapshot;
+  return one(await source<{ snapshot: string }[]>`select pg_current_snapshot()::text as snapshot`).snapshot;
 }
 
 /**
@@ -102,29 +95,28 @@ export async function readBeginning(
   const snapshot = await readSnapshot(source);
   const open = JSON.stringify(before?.horizon?.open_transactions ?? []);
   const stillOpen = open === '[]' ? '[]' : await lookTwice(source, open);
-  const [row] = await source.file<Omit<BeginningOfSweep, 'snapshot'>[]>(file('begin_sweep.sql'), [
+  const rows = await runFile<BeginningOfSweep>(source, 'begin_sweep', [
     snapshot,
     continues,
     open,
     before?.horizon?.floor_of_rest ?? before?.floor ?? null,
     stillOpen,
   ]);
-  return { ...one(row), snapshot };
+  return { ...one(rows), snapshot };
 }
 
 /** Names of the sessions that two looks in a row found in the same transaction as then, as a JSON array. */
 async function lookTwice(source: Database, open: string): Promise<string> {
   const look = async (found: string | null): Promise<string> => {
     await source`select pg_stat_clear_snapshot()`;
-    const [row] = await source.file<{ who: string }[]>(file('second_look.sql'), [open, found]);
-    return one(row).who;
+    return one(await runFile<{ who: string }>(source, 'second_look', [open, found])).who;
   };
   return look(await look(null));
 }
 
 /** What a role must be given so that it sees when the transactions of others began, as SQL; undefined where it has that already. */
 export async function missingRight(source: Database): Promise<string | undefined> {
-  const [row] = await source<{ statement: string | null }[]>`
+  const rows = await source<{ statement: string | null }[]>`
     select case
       when pg_has_role(current_user, 'pg_read_all_stats', 'usage') then null
       when pg_has_role(current_user, 'pg_read_all_stats', 'member') and current_setting('server_version_num')::integer < 160000
@@ -132,23 +124,11 @@ export async function missingRight(source: Database): Promise<string | undefined
       when pg_has_role(current_user, 'pg_read_all_stats', 'member') then format('grant pg_read_all_stats to %I with inherit true', current_user)
       else format('grant pg_read_all_stats to %I', current_user)
     end as statement`;
-  return one(row).statement ?? undefined;
+  return one(rows).statement ?? undefined;
 }
 
-function one<T>(row: T | undefined): T {
-  if (row === undefined) throw new TidemarkError('the source answered without a row');
-  return row;
-}
-
-/** Notices that the clock of the source was set back, by the clock of this machine that never is. */
-
-export interface ClockReading {
-  /** What the clock of the source said. */
-  readonly clock: string;
-  /** Before it was asked and after it had answered, in ms of performance.now. */
-  readonly asked_at: number;
-  readonly read_at: number;
-}
+/** What notices that the clock of the source was set back, by the clock of this machine that never is. */
+export type ClockReading = Pick<HorizonReading, 'clock' | 'asked_at' | 'read_at'>;
 
 interface Watched {
   readonly last: ClockReading;

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
+import { one } from './file.js';
 
 /** Which database the source is. Another identity means a restored or failed-over server, or another database. */
 export interface SourceIdentity {
@@ -11,14 +12,13 @@ export interface SourceIdentity {
 
 /** Reads the identity of the source server; the timeline is null on a standby. */
 export async function readIdentity(source: Database): Promise<SourceIdentity> {
-  const [row] = await source<SourceIdentity[]>`
+  const rows = await source<SourceIdentity[]>`
     select system_identifier::text as system_identifier,
       (select d.oid::text from pg_database as d where d.datname = current_database()) as database_oid,
       case when not pg_is_in_recovery()
         then ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer end as timeline
     from pg_control_system()`;
-  if (row === undefined) throw new TidemarkError('the source answered without a row');
-  return row;
+  return one(rows);
 }
 
 /** Whether a change log goes on with this database: a restored or failed-over server is another one. */
@@ -54,13 +54,12 @@ const PAUSE_MS = 5;
  * @returns a transaction number (decimal): what all older ones wrote is safe now
  */
 export async function awaitFlush(source: Database): Promise<string> {
-  const [start] = await source<{ inserted: string | null; safe_before: string; longest_ms: number }[]>`
+  const rows = await source<{ inserted: string | null; safe_before: string; longest_ms: number }[]>`
     select
       case when not pg_is_in_recovery() then pg_current_wal_insert_lsn()::text end as inserted,
       pg_snapshot_xmin(pg_current_snapshot())::text as safe_before,
       3 * extract(epoch from current_setting('wal_writer_delay')::interval)::float8 * 1000 as longest_ms`;
-  if (start === undefined) throw new TidemarkError('the source answered without a row');
-  const { inserted, safe_before, longest_ms } = start;
+  const { inserted, safe_before, longest_ms } = one(rows);
   const deadline = performance.now() + longest_ms;
   while (inserted !== null && performance.now() < deadline && !(await isFlushed(source, inserted)))
     await sleep(PAUSE_MS);

@@ -1,8 +1,7 @@
-import path from 'node:path';
-import { PROJECT_ROOT } from '../base/settings.js';
 import type { Database } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
 import { spellShard, type Shard } from '../batch/shard.js';
+import { runFile } from './file.js';
 import type { TablePart } from './table.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
@@ -18,8 +17,6 @@ interface ShardRow {
   readonly cuts_query: string;
 }
 
-const DESCRIBE_SHARD = path.join(PROJECT_ROOT, 'sql', 'source', 'describe_shard.sql');
-
 /**
  * Says what belongs to a shard, from the source's catalog. Undefined where there is no such table, which is the business of describeTable.
  * @throws UsageError if the table lacks the column, or the cuts are no values of it, or not in ascending order
@@ -30,7 +27,7 @@ export async function describeShard(
   shard: Shard,
 ): Promise<DescribedShard | undefined> {
   const { column, cuts, count } = shard.layout;
-  const [found] = await source.file<ShardRow[]>(DESCRIBE_SHARD, [
+  const [found] = await runFile<ShardRow>(source, 'describe_shard', [
     mapping.source_schema,
     mapping.source_table,
     JSON.stringify(mapping.columns),

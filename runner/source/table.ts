@@ -1,11 +1,10 @@
-import path from 'node:path';
 import type { Database, Transaction } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
-import { PROJECT_ROOT } from '../base/settings.js';
 import { tableArgument } from '../base/sql-text.js';
 import { inTransaction } from '../base/transaction.js';
 import { releaseBatchMemory } from '../base/v8-memory.js';
 import type { DimensionMapping } from '../batch/mapping.js';
+import { one, runFile } from './file.js';
 
 /** A source table and the queries that extract it, written by sql/source/describe_table.sql from its catalog. */
 export interface SourceTable {
@@ -100,6 +99,7 @@ export interface Page {
 
 /** A row of sql/source/describe_table.sql. */
 interface DescribedTable extends Omit<SourceTable, 'unmapped_columns' | 'may_move'> {
+  /** Type without a modifier of the column that marks deleted rows; null where none does, or it is gone. */
   readonly deleted_type: string | null;
   /** True where the column that marks deleted rows is never null, and anything but null means deleted. */
   readonly is_always_deleted: boolean | null;
@@ -108,8 +108,6 @@ interface DescribedTable extends Omit<SourceTable, 'unmapped_columns' | 'may_mov
   readonly missing_columns: readonly string[] | null;
   readonly unmapped_columns: readonly string[] | null;
 }
-
-const DESCRIBE_TABLE = path.join(PROJECT_ROOT, 'sql', 'source', 'describe_table.sql');
 
 /**
  * Reads the source table of a dimension from the catalog. Of a part of it, pages hold rows of that alone.
@@ -121,7 +119,7 @@ export async function describeTable(
   part?: TablePart,
 ): Promise<SourceTable> {
   const name = `${mapping.source_schema}.${mapping.source_table}`;
-  const [found] = await source.file<DescribedTable[]>(DESCRIBE_TABLE, [
+  const [found] = await runFile<DescribedTable>(source, 'describe_table', [
     mapping.source_schema,
     mapping.source_table,
     JSON.stringify(mapping.columns),
@@ -207,12 +205,12 @@ async function readLines(
   const turn = table.may_move ? `tidemark.capture ${table.relation}` : undefined;
   const read = async (session: Transaction, passTurn: () => Promise<void>) => {
     await lockTable(session, table);
-    const [moment] = await session<{ extracted_at: string }[]>`
+    const moment = await session<{ extracted_at: string }[]>`
       select to_json(greatest(clock_timestamp(), ${notBefore}::text::timestamptz + interval '1 microsecond')) #>> '{}' as extracted_at,
         set_config('jit', 'off', true)`;
     const { extracted_at } = one(moment);
     await passTurn();
-    const [row] = await session.unsafe<PageRow[]>(query, [
+    const rows = await session.unsafe<PageRow[]>(query, [
       bounds.floor,
       bounds.high_watermark,
       String(bounds.margin_seconds),
@@ -226,7 +224,7 @@ async function readLines(
       bounds.snapshot,
       ...place,
     ]);
-    const page = one(row);
+    const page = one(rows);
     return {
       ...page,
       extracted_at,
@@ -244,19 +242,6 @@ export async function lockTable(session: Transaction, table: SourceTable): Promi
 /** A page as the server gives it: the place of its last row is still text. */
 type PageRow = Omit<Page, 'extracted_at' | 'last_row'> & { readonly last_row: string | null };
 
-function one<T>(row: T | undefined): T {
-  if (row === undefined) throw new TidemarkError('the source answered without a row');
-  return row;
-}
-
-/** What the catalog says of the column that marks deleted rows. */
-export interface DeletedMark {
-  /** Its type without a modifier; null where no column marks them, or it is gone. */
-  readonly deleted_type: string | null;
-  /** True where the column is never null, and anything but null means deleted. */
-  readonly is_always_deleted: boolean | null;
-}
-
 /** PostgreSQL's codes for a text that is no value of a type, or a type that cannot be compared. */
 const MISFIT = /^(22|23|42883)/;
 
@@ -265,10 +250,10 @@ const MISFIT = /^(22|23|42883)/;
  * would end every life, or none.
  * @throws TidemarkError naming the column, its type and the values
  */
-export async function assertMarkFits(
+async function assertMarkFits(
   source: Database,
   mapping: DimensionMapping,
-  { deleted_type, is_always_deleted }: DeletedMark,
+  { deleted_type, is_always_deleted }: Pick<DescribedTable, 'deleted_type' | 'is_always_deleted'>,
 ): Promise<void> {
   const { source_schema, source_table, deleted_column: column, deleted_values: values } = mapping;
   if (column === null || deleted_type === null) return;

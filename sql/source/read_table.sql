@@ -1,7 +1,11 @@
--- What a source table is, from its catalog: one row; none where there is no such relation. Everything is a name or a type: no value.
--- $1 schema, $2 table. Run it with search_path = pg_catalog, so that every type outside it is printed with its schema.
--- type is what history can hold of a column: a domain is looked through to the type and modifier beneath it, inside an array too.
--- kind is pg_type.typtype of that type (of its element, for an array); nested is an array of a domain over an array.
+-- What a source table is, from its catalog. One row: "described", one JSON document, null where there is no such relation, and "alike", the
+-- relations that are called so in other letters or another schema. Everything is a name or a type: no value.
+-- $1 schema, $2 table, $3 types of history (json array of format_type of each) of which is asked whether a column fits into them.
+-- Run it with search_path = pg_catalog, so that every type outside it is printed with its schema.
+-- Of a column: type is what history can hold of it, as people write it: a domain is looked through to the type and modifier beneath it,
+-- inside an array too. as_text says why that can be but text; outside is the type where it is none of pg_catalog, which a warehouse may have
+-- or not. fits are those of $3 that hold every value of it, as PostgreSQL prints it, so that it prints the same; holds are those of $3 of
+-- which it holds every value. time_type is timestamp or timestamptz, loose why equal values of it may be two texts.
 with recursive relation as (
     select c.oid, c.relkind, n.nspname, c.relname
     from pg_catalog.pg_class as c
@@ -29,54 +33,124 @@ resolved as (
     from step as s
     order by s.attnum, s.depth desc
 ),
+typed as (
+    select r.attnum, t.typname, n.nspname,
+        format_type(r.type_id, r.modifier) || case when r.is_array then '[]' else '' end as type,
+        case
+            when (r.is_array and element.oid is not null) or t.typtype not in ('b', 'e', 'r', 'm')
+                then 'it has no type of its own that history could share'
+            -- Their text means something in one database only, or depends on its settings or on how its server was built.
+            when n.nspname = 'pg_catalog' and t.typname ~ '^(reg[a-z]+|money|xml|xid|xid8|cid|tid|aclitem|pg_node_tree|pg_snapshot|txid_snapshot)$'
+                then 'its values mean something in their own database only'
+        end as as_text,
+        (select json_agg(e.enumlabel order by e.enumsortorder) from pg_catalog.pg_enum as e where e.enumtypid = t.oid) as labels
+    from resolved as r
+    join pg_catalog.pg_type as t on t.oid = r.type_id
+    join pg_catalog.pg_namespace as n on n.oid = t.typnamespace
+    left join pg_catalog.pg_type as element on element.oid = t.typelem and element.typarray = t.oid
+),
+asked as (
+    select h.type from json_array_elements_text($3::text::json) as h (type)
+),
+-- timestamp(3) with time zone is "timestamp with time zone" of length 3; of a numeric the length is its precision.
+part as (
+    select p.type, b.base, p.type like '%[]' as is_array, m.parts[1]::numeric as length, coalesce(m.parts[2]::numeric, 0) as scale,
+        case b.base when 'smallint' then 5 when 'integer' then 10 when 'bigint' then 19 end as digits
+    from (select t.type from typed as t union select k.type from asked as k) as p
+    cross join lateral (select trim(regexp_replace(p.type, '\([^)]*\)|\[\]$', '', 'g')) as base) as b
+    cross join lateral (select regexp_match(p.type, '\((-?\d+)(?:,(-?\d+))?\)') as parts) as m
+),
+fit as (
+    select f.type as inner_type, t.type as outer_type
+    from part as f
+    cross join part as t
+    where f.type = t.type or case
+        when t.base in ('text', 'character varying') and t.length is null and (f.is_array or not t.is_array) then true
+        when f.is_array <> t.is_array then false
+        -- A scale that is not the same would print other zeros.
+        when t.base = 'numeric' then (f.base = 'numeric' or f.digits is not null) and (
+            t.length is null or (f.scale = t.scale and t.length - t.scale >= coalesce(f.digits, f.length) - f.scale)
+        )
+        when f.digits is not null then f.digits <= coalesce(t.digits, case t.base when 'double precision' then 10 else 0 end)
+        when t.base = 'character varying' then f.base in ('character varying', 'character') and f.length <= t.length
+        when (f.base, t.base) in (('real', 'double precision'), ('jsonb', 'json')) then true
+        -- Precision of times, length of bit strings: none in history takes any.
+        else f.base = t.base and (t.length is null or (f.base <> 'character' and f.length <= t.length))
+    end
+),
 described as (
     select
         a.attnum,
         json_build_object(
             'name', a.attname,
             'declared', format_type(a.atttypid, a.atttypmod),
-            'type', format_type(r.type_id, r.modifier) || case when r.is_array then '[]' else '' end,
-            'kind', case when r.is_array and element.oid is not null then 'nested' else t.typtype::text end,
-            'type_schema', n.nspname,
-            'type_name', t.typname,
-            'labels', (select json_agg(e.enumlabel order by e.enumsortorder) from pg_catalog.pg_enum as e where e.enumtypid = t.oid),
+            'type', s.type,
+            'time_type', substring(s.type from '^(timestamp|timestamptz)(?:\(\d\))?$'),
+            'as_text', t.as_text,
+            'outside', case when t.as_text is null and t.nspname <> 'pg_catalog'
+                then json_build_object('type_schema', t.nspname, 'type_name', t.typname, 'labels', t.labels) end,
+            'fits', (
+                select coalesce(json_agg(f.outer_type), '[]') from fit as f where f.inner_type = t.type and f.outer_type in (select k.type from asked as k)
+            ),
+            'holds', (
+                select coalesce(json_agg(f.inner_type), '[]') from fit as f where f.outer_type = t.type and f.inner_type in (select k.type from asked as k)
+            ),
             'is_not_null', a.attnotnull,
             'is_generated', a.attgenerated <> '',
-            'is_deterministic', coalesce(l.collisdeterministic, true),
+            -- Equal values of these types may print in several ways: 1 day and 24:00, {"a": 1} and {"a": 1.0}.
+            'loose', case
+                when t.typname in ('citext', 'interval', 'jsonb') then 'of type ' || t.typname
+                when not l.collisdeterministic then 'under a collation that is not deterministic'
+            end,
             'comment', col_description(a.attrelid, a.attnum)
         ) as facts
-    from resolved as r
-    join pg_catalog.pg_attribute as a on a.attrelid = (select c.oid from relation as c) and a.attnum = r.attnum
-    join pg_catalog.pg_type as t on t.oid = r.type_id
-    join pg_catalog.pg_namespace as n on n.oid = t.typnamespace
-    left join pg_catalog.pg_type as element on element.oid = t.typelem and element.typarray = t.oid
+    from typed as t
+    join pg_catalog.pg_attribute as a on a.attrelid = (select c.oid from relation as c) and a.attnum = t.attnum
     left join pg_catalog.pg_collation as l on l.oid = a.attcollation
+    cross join lateral (
+        select regexp_replace(regexp_replace(regexp_replace(regexp_replace(t.type,
+            '^(timestamp|time)(\(\d\))? with time zone', '\1tz\2'), '^(timestamp|time)(\(\d\))? without time zone', '\1\2'),
+            '^character varying', 'varchar'), '^character(?=\(|\[|$)', 'char') as type
+    ) as s
 ),
 keys as (
-    select
-        i.indisprimary,
-        i.indexrelid,
-        (
-            select json_agg(a.attname order by k.place)
-            from unnest(i.indkey::smallint[]) with ordinality as k (attnum, place)
-            join pg_catalog.pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.attnum
-            where k.place <= i.indnkeyatts
-        ) as columns
+    select i.indisprimary, i.indexrelid, json_build_object(
+        'columns', json_agg(a.attname order by k.place),
+        'nullable', coalesce(json_agg(a.attname order by k.place) filter (where not a.attnotnull), '[]')
+    ) as facts
     from pg_catalog.pg_index as i
     join relation as r on r.oid = i.indrelid
-    where i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
+    cross join unnest(i.indkey::smallint[]) with ordinality as k (attnum, place)
+    join pg_catalog.pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.attnum
+    where i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null and k.place <= i.indnkeyatts
+    group by i.indisprimary, i.indexrelid
 )
 select
-    r.nspname::text as table_schema,
-    r.relname::text as table_name,
-    r.relkind::text as relation_kind,
-    obj_description(r.oid, 'pg_class') as table_comment,
-    r.relkind = 'r' and exists (select from pg_catalog.pg_inherits as i where i.inhparent = r.oid) as has_heirs,
-    (select coalesce(json_agg(d.facts order by d.attnum), '[]') from described as d)::text as table_columns,
     (
-        select coalesce(json_agg(json_build_object('is_primary', k.indisprimary, 'columns', k.columns)
-            order by k.indisprimary desc, k.indexrelid), '[]')
-        from keys as k
-    )::text as unique_keys,
-    (select array_agg(w.word::text) from pg_catalog.pg_get_keywords() as w where w.catcode <> 'U') as keywords
-from relation as r;
+        select json_build_object(
+            'schema', r.nspname,
+            'table', r.relname,
+            'kind', r.relkind,
+            'comment', obj_description(r.oid, 'pg_class'),
+            'remarks', array_remove(array[
+                case when r.relkind in ('v', 'm', 'f') then format('%s.%s is no table: it does not show which transaction wrote a row, '
+                    || 'and nothing there makes its key unique', r.nspname, r.relname) end,
+                case when r.relkind = 'r' and exists (select from pg_catalog.pg_inherits as i where i.inhparent = r.oid)
+                    then format('other tables inherit from %s.%s: their rows are read with its own, and its key does not hold for them',
+                        r.nspname, r.relname) end
+            ], null),
+            'columns', (select coalesce(json_agg(d.facts order by d.attnum), '[]') from described as d),
+            'unique_keys', (select coalesce(json_agg(k.facts order by k.indisprimary desc, k.indexrelid), '[]') from keys as k),
+            'keywords', (select json_agg(w.word) from pg_catalog.pg_get_keywords() as w where w.catcode <> 'U')
+        )
+        from relation as r
+    )::text as described,
+    array(
+        select format('%s.%s', n.nspname, c.relname)
+        from pg_catalog.pg_class as c
+        join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+        where lower(c.relname) = lower($2::text) and c.relkind in ('r', 'p', 'v', 'm', 'f')
+            and n.nspname not in ('pg_catalog', 'information_schema')
+        order by n.nspname, c.relname
+        limit 5
+    ) as alike;

@@ -60,8 +60,8 @@ export function setLogSink(other: LogSink): void {
 const warned = new Set<string>();
 
 /** Warns once a process of what a key names: a round of "--watch" need not repeat what the one before it said. */
-export function warnOnce(key: string, message: string): void {
+export function warnOnce(key: string, message: string, about: object = {}): void {
   if (warned.has(key)) return;
   warned.add(key);
-  logger.warn(message);
+  logger.warn(about, message);
 }

@@ -91,16 +91,19 @@ interface DifferingBucket {
 }
 
 function differingBuckets(theirs: readonly BucketChecksum[], ours: readonly BucketChecksum[]): DifferingBucket[] {
-  const known = new Map(ours.map((each) => [each.bucket, each]));
-  const differing = theirs.flatMap(({ bucket, row_count, checksum }) => {
-    const same = known.get(bucket);
-    known.delete(bucket);
-    return same?.row_count === row_count && same.checksum === checksum
-      ? []
-      : [{ bucket, rows: Math.max(Number(row_count), Number(same?.row_count ?? 0)) }];
-  });
-  return [...differing, ...[...known.values()].map(({ bucket, row_count }) => ({ bucket, rows: Number(row_count) }))];
+  const contents = (all: readonly BucketChecksum[]) =>
+    new Map(all.map(({ bucket, row_count, checksum }) => [bucket, `${row_count} ${checksum}`]));
+  const rows = (all: readonly BucketChecksum[]) => new Map(all.map((each) => [each.bucket, Number(each.row_count)]));
+  const [there, here] = [rows(theirs), rows(ours)];
+  return differing(contents(theirs), contents(ours)).map((bucket) => ({
+    bucket,
+    rows: Math.max(there.get(bucket) ?? 0, here.get(bucket) ?? 0),
+  }));
 }
+
+/** What only one of the two has, or is not the same in both. */
+const differing = <K>(one: ReadonlyMap<K, string>, other: ReadonlyMap<K, string>): K[] =>
+  [...new Set([...one.keys(), ...other.keys()])].filter((key) => one.get(key) !== other.get(key));
 
 async function findCandidates(
   { source, warehouse, table, described, queries, limits = LIMITS }: Comparing,
@@ -115,12 +118,8 @@ async function findCandidates(
       compareAtSource<KeyDigest>(source, described, queries.digests, [String(BUCKETS), JSON.stringify(wanted)]),
     ]);
     rows += sumOfRows(group);
-    const known = new Map(ours.map(({ key, digest }) => [key, digest]));
-    for (const { key, digest } of theirs) {
-      if (known.get(key) !== digest) candidates.push(key);
-      known.delete(key);
-    }
-    candidates.push(...known.keys());
+    const digests = (all: readonly KeyDigest[]) => new Map(all.map(({ key, digest }) => [key, digest]));
+    for (const key of differing(digests(theirs), digests(ours))) candidates.push(key);
     if (candidates.length < limits.candidates) continue;
     logger.warn(
       { table },

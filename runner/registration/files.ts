@@ -2,32 +2,23 @@ import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { TidemarkError, hasCode } from '../base/errors.js';
 
-/** A migration in the folder of dimensions. */
-export interface DimensionFile {
-  readonly file: string;
-  readonly text: string;
-}
-
 const NUMBERED = /^(\d+)_.*\.sql$/;
 
-/** The migrations that register tables, in the order in which they run; none where the folder is not there yet. */
-export async function dimensionFiles(folder: string): Promise<DimensionFile[]> {
-  const names = await readdir(folder).catch((error: unknown) => {
+/** The name, without ending, of the last migration of the folder that registers a dimension of that name; undefined where none does. */
+export async function registeringFile(folder: string, name: string): Promise<string | undefined> {
+  const files = await readdir(folder).catch((error: unknown) => {
     if (hasCode(error, 'ENOENT')) return [];
     throw error;
   });
-  const files = names
-    .filter((name) => name.endsWith('.sql'))
+  for (const file of files
+    .filter((each) => each.endsWith('.sql'))
     .sort()
-    .map((name) => path.join(folder, name));
-  return Promise.all(files.map(async (file) => ({ file, text: await readFile(file, 'utf8') })));
-}
-
-/** The last file that registers a dimension of that name; undefined where none does. */
-export function registeringFile(files: readonly DimensionFile[], name: string): string | undefined {
-  return files.findLast(
-    ({ text }) => text.includes('register_dimension') && text.includes(`p_dimension_name => '${name}'`),
-  )?.file;
+    .reverse()) {
+    const text = await readFile(path.join(folder, file), 'utf8');
+    if (text.includes('register_dimension') && text.includes(`p_dimension_name => '${name}'`))
+      return path.basename(file, '.sql');
+  }
+  return undefined;
 }
 
 /**

@@ -2,14 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { wayBackOfTime } from '../source/changed-columns.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { OWN_COLUMNS, historyNames } from './names.js';
-import {
-  columnsThatMarkNothing,
-  historyType,
-  planDeletes,
-  storedColumn,
-  type ColumnOptions,
-  type Deletes,
-} from './plan.js';
+import { historyType, planDeletes, storedColumn, type ColumnOptions, type Deletes } from './plan.js';
 import { shownName, type CatalogColumn, type CatalogTable, type OutsideType } from '../source/catalog.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
@@ -42,53 +35,48 @@ export function findDrift(
   options: UpdateOptions,
   inWarehouse: readonly OutsideType[],
 ): MappingUpdate {
-  const renamed = renamedColumns(table, mapping, options.rename);
-  const mapped = mapping.columns.map((each) => {
-    const now = nameNow(renamed, each.source);
-    return { ...each, now, column: table.columns.find(({ name }) => name === now) };
-  });
-  const misfits = mapped.filter(({ column, history_type: type }) => type && column?.fits.includes(type) === false);
-  assertTimesKept(table, mapping, misfits);
-  const fresh = table.columns.filter(
-    ({ name }) =>
-      !mapped.some(({ now }) => now === name) &&
-      !options.ignore.includes(name) &&
-      !mapping.ignored_columns.includes(name),
-  );
-  assertSaid(table, options, fresh, mapping);
-  const retired = mapped.filter(({ column }) => column === undefined);
-  assertRetirable(table, retired, options.retire);
-  const deletes = changedDeletes(table, mapping, options, renamed);
-  assertMarkStays(table, mapping, retired, deletes);
+  const found = survey(table, mapping, options);
+  assertTimesKept(found);
+  assertSaid(found);
+  assertRetirable(found);
   const isBack = ({ name }: CatalogColumn) => mapping.retired_columns.includes(name);
-  const newcomers = fresh.filter((column) => !isBack(column));
   return {
-    deletes,
-    renamed,
-    returned: fresh.filter(isBack).map(({ name }) => name),
-    retyped: misfits.flatMap((misfit) => retyped(misfit, inWarehouse)),
+    deletes: changedDeletes(found),
+    renamed: found.renamed,
+    returned: found.fresh.filter(isBack).map(({ name }) => name),
+    retyped: found.misfits.flatMap((misfit) => retyped(misfit, inWarehouse)),
     ignored: options.ignore,
-    retired: retired.map(({ source, history }) => ({ source, history })),
-    added: addedColumns(table, mapping, newcomers, renamed, options, inWarehouse),
+    retired: found.gone.map(({ source, history }) => ({ source, history })),
+    added: addedColumns(
+      found,
+      found.fresh.filter((column) => !isBack(column)),
+      inWarehouse,
+    ),
   };
 }
 
-const nameNow = (renamed: MappingUpdate['renamed'], source: string): string =>
-  renamed.find(({ from }) => from === source)?.to ?? source;
-
-/** A mapped column with the name that it has at the source now, and what it is there. */
-type MappedColumn = DimensionMapping['columns'][number] & {
-  readonly now: string;
-  readonly column: CatalogColumn | undefined;
-};
+/** The mapped columns as the source has them now, and those of the source that are not mapped. */
+function survey(table: CatalogTable, mapping: DimensionMapping, options: UpdateOptions) {
+  const renamed = renamedColumns(table, mapping, options.rename);
+  const mapped = mapping.columns.map((each) => {
+    const now = renamed.find(({ from }) => from === each.source)?.to ?? each.source;
+    return { ...each, now, column: table.columns.find(({ name }) => name === now) };
+  });
+  const isKnown = (name: string) =>
+    mapped.some(({ now }) => now === name) || options.ignore.includes(name) || mapping.ignored_columns.includes(name);
+  return {
+    ...{ table, mapping, options, renamed, mapped },
+    fresh: table.columns.filter(({ name }) => !isKnown(name)),
+    gone: mapped.filter(({ column }) => column === undefined),
+    misfits: mapped.filter(({ column, history_type: type }) => type !== null && column?.fits.includes(type) === false),
+  };
+}
+type Survey = ReturnType<typeof survey>;
 
 /** What becomes of the columns that the source has and the mapping has not; --rename names some of them in history. */
 function addedColumns(
-  table: CatalogTable,
-  mapping: DimensionMapping,
+  { table, mapping, renamed, options }: Survey,
   newcomers: readonly CatalogColumn[],
-  renamed: MappingUpdate['renamed'],
-  options: UpdateOptions,
   inWarehouse: readonly OutsideType[],
 ): MappingUpdate['added'] {
   const stored = newcomers.map(({ name }) => name);
@@ -132,7 +120,7 @@ function renamedColumns(
 }
 
 /** @throws TidemarkError where a time has the other kind of timestamp now: what its older values mean in the new one only their owner knows */
-function assertTimesKept(table: CatalogTable, mapping: DimensionMapping, misfits: readonly MappedColumn[]): void {
+function assertTimesKept({ table, mapping, misfits }: Survey): void {
   const time = misfits.find(({ history }) => history === 'valid_from');
   if (time === undefined) return;
   const { now, role, history_type: from, column } = time;
@@ -146,12 +134,7 @@ function assertTimesKept(table: CatalogTable, mapping: DimensionMapping, misfits
 export const isEmpty = (update: MappingUpdate): boolean =>
   Object.values(update).every((part: readonly unknown[]) => part.length === 0);
 
-function assertSaid(
-  table: CatalogTable,
-  options: UpdateOptions,
-  fresh: readonly CatalogColumn[],
-  mapping: DimensionMapping,
-): void {
+function assertSaid({ table, mapping, options, fresh }: Survey): void {
   const isNew = (name: string) => fresh.some((column) => column.name === name);
   const wrong = [...options.track, ...options.untracked].find((name) => !isNew(name));
   if (wrong !== undefined)
@@ -173,7 +156,7 @@ function assertSaid(
     );
 }
 
-function assertRetirable(table: CatalogTable, gone: DimensionMapping['columns'], retire: readonly string[]): void {
+function assertRetirable({ table, gone, options: { retire } }: Survey): void {
   const needed = gone.find(({ role }) => role === 'business key' || role === 'effective time');
   if (needed !== undefined)
     throw new TidemarkError(`${needed.source}, the ${needed.role} of ${shownName(table)}, is gone at the source`, {
@@ -191,48 +174,38 @@ function assertRetirable(table: CatalogTable, gone: DimensionMapping['columns'],
     });
 }
 
-/** How deletes are found from now on, where that is said and is not so already. */
-function changedDeletes(
-  table: CatalogTable,
-  mapping: DimensionMapping,
-  options: UpdateOptions,
-  renamed: MappingUpdate['renamed'],
-): Deletes[] {
-  if (options.deletes === undefined && options.deleted_column === undefined && options.deleted_values === undefined)
-    return [];
-  const now = (source: string | null) => (source === null ? undefined : nameNow(renamed, source));
-  const kept = options.deletes === undefined ? now(mapping.deleted_column) : undefined;
-  const unusable = columnsThatMarkNothing(
-    [...options.ignore, ...mapping.ignored_columns],
-    mapping.columns.map(({ source, role }) => ({ source: nameNow(renamed, source), role })),
-  );
-  const planned = planDeletes(table, { ...options, deleted_column: options.deleted_column ?? kept }, unusable);
+/**
+ * How deletes are found from now on, where that is said and is not so already.
+ * @throws UsageError where it must be said: the column that marks deleted rows is gone
+ */
+function changedDeletes({ table, mapping, options, mapped, gone }: Survey): Deletes[] {
+  const { deletes, deleted_column, deleted_values } = options;
+  const mark = mapped.find(({ source }) => source === mapping.deleted_column);
   const present = {
     deletes: mapping.deletes,
-    deleted_column: now(mapping.deleted_column),
+    deleted_column: mark?.now,
     deleted_values: mapping.deleted_values ?? undefined,
   };
-  return isDeepStrictEqual(planned, present) ? [] : [planned];
-}
-
-function assertMarkStays(
-  table: CatalogTable,
-  mapping: DimensionMapping,
-  retired: readonly { source: string }[],
-  deletes: readonly Deletes[],
-): void {
-  if (deletes.length > 0 || !retired.some(({ source }) => source === mapping.deleted_column)) return;
-  throw new UsageError(
-    `${mapping.deleted_column ?? ''}, which marks deleted rows of ${shownName(table)}, is gone at the source`,
-    {
+  const isSaid = deletes !== undefined || deleted_column !== undefined || deleted_values !== undefined;
+  const planned = isSaid
+    ? planDeletes(
+        table,
+        { ...options, deleted_column: deleted_column ?? (deletes === undefined ? mark?.now : undefined) },
+        [...options.ignore, ...mapping.ignored_columns],
+        mapped.map(({ now, role }) => ({ source: now, role })),
+      )
+    : undefined;
+  if (planned !== undefined && !isDeepStrictEqual(planned, present)) return [planned];
+  if (mark !== undefined && gone.includes(mark))
+    throw new UsageError(`${mark.source}, which marks deleted rows of ${shownName(table)}, is gone at the source`, {
       hint: 'say how deletes are found from now on: --deletes none, --deletes reconcile, or --deleted-column <another column>',
-    },
-  );
+    });
+  return [];
 }
 
 /** A mapped column whose values no longer fit becomes what the source has now, or text where that would spoil older values. */
 function retyped(
-  { history, history_type: from, column }: MappedColumn,
+  { history, history_type: from, column }: Survey['mapped'][number],
   inWarehouse: readonly OutsideType[],
 ): MappingUpdate['retyped'] {
   if (column === undefined || from === null) return [];

@@ -133,7 +133,7 @@ export function planRegistration(
             ...table.remarks,
             `${effective.name} may be null: a row without it cannot be placed in time: full sweeps find it, and loads set it aside as rejected, until it has one`,
           ],
-    deletes: planDeletes(table, options, columnsThatMarkNothing(options.ignore, columns)),
+    deletes: planDeletes(table, options, options.ignore, columns),
   };
 }
 
@@ -180,18 +180,6 @@ export function historyType(
   if (fault === null) return { type, reason: undefined };
   return { type: type.endsWith('[]') ? 'text[]' : 'text', reason: `${declared} is kept as text: ${fault}` };
 }
-
-/** Columns that cannot mark a row as deleted, each with what it is. */
-export const columnsThatMarkNothing = (
-  ignored: readonly string[],
-  columns: readonly { readonly source: string; readonly role: string }[],
-): ReadonlyMap<string, string> =>
-  new Map([
-    ...ignored.map((name) => [name, 'left out'] as const),
-    ...columns
-      .filter(({ role }) => role !== 'tracked' && role !== 'untracked')
-      .map(({ source, role }) => [source, `the ${role}`] as const),
-  ]);
 
 function assertColumnsThere(table: CatalogTable, named: readonly string[]): void {
   const there = table.columns.map((column) => column.name);
@@ -314,10 +302,15 @@ const DELETED_COLUMNS = ['deleted_at', 'deleted_on', 'is_deleted', 'deleted'];
 
 /**
  * Decides how deletes are found.
- * @param unusable columns that cannot mark a row, such as the key: each with what it is
+ * @param columns what becomes of those of the source: key and times cannot mark a row
  * @throws UsageError for a column that cannot tell deleted rows from others
  */
-export function planDeletes(table: CatalogTable, said: ColumnOptions, unusable: ReadonlyMap<string, string>): Deletes {
+export function planDeletes(
+  table: CatalogTable,
+  said: ColumnOptions,
+  ignored: readonly string[],
+  columns: readonly { readonly source: string; readonly role: string }[],
+): Deletes {
   const { deleted_column, deleted_values } = said;
   const deletes = said.deletes ?? (deleted_column === undefined ? 'none' : 'soft');
   if (deletes !== 'soft') {
@@ -333,9 +326,10 @@ export function planDeletes(table: CatalogTable, said: ColumnOptions, unusable: 
       hint: 'name it with --deleted-column, and with --deleted-values the values that mean deleted',
     });
   assertColumnsThere(table, [name]);
-  const role = unusable.get(name);
-  if (role !== undefined)
-    throw new UsageError(`column ${name} is ${role}: it cannot mark deleted rows`, {
+  const role = columns.find(({ source }) => source === name)?.role ?? 'tracked';
+  const isLeftOut = ignored.includes(name);
+  if (isLeftOut || !['tracked', 'untracked'].includes(role))
+    throw new UsageError(`column ${name} is ${isLeftOut ? 'left out' : `the ${role}`}: it cannot mark deleted rows`, {
       hint: 'a column that is tracked or untracked can, so that what becomes of it is not missed',
     });
   const column = table.columns.find((each) => each.name === name);

@@ -1,7 +1,6 @@
-import path from 'node:path';
 import type { Settings } from '../base/settings.js';
 import { isAway, isNotMigrated, withDatabase, type Database } from '../base/database.js';
-import { dimensionFiles, registeringFile } from './files.js';
+import { registeringFile } from './files.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { type Deletes, planRegistration, type Registration, type RegistrationOptions } from './plan.js';
@@ -22,7 +21,7 @@ import type { DimensionMapping } from '../batch/mapping.js';
 import { misfit } from '../source/table.js';
 
 /** A migration that is not written yet. */
-export interface ProposedMigration {
+interface ProposedMigration {
   /** What it does, as a file name: register_customers. */
   readonly words: string;
   readonly text: string;
@@ -142,24 +141,25 @@ function followerOf(
  */
 async function assertNameFree(settings: Settings, name: string): Promise<boolean> {
   const hint = 'give this one another name with --name; to add columns to a dimension use --update';
-  const file = registeringFile(await dimensionFiles(settings.dimensions_dir), name);
-  const taken = (message: string, more: { detail?: string; hint: string }) => new TidemarkError(message, more);
+  const file = await registeringFile(settings.dimensions_dir, name);
   const isKnownFree = await whereWarehouseAnswers(settings, false, async (warehouse) => {
     const isRegistered = (await dimensionMappings(warehouse)).some(({ dimension_name }) => dimension_name === name);
     if (file === undefined && isRegistered)
-      throw taken(`the name ${name} is taken: a dimension is registered under it`, { hint });
+      throw new TidemarkError(`the name ${name} is taken: a dimension is registered under it`, { hint });
     if (isRegistered) return false;
-    if (file !== undefined && !(await appliedDimensionFiles(warehouse)).includes(path.basename(file, '.sql')))
-      throw taken(`a dimension called ${name} is registered by a migration that has not run yet`, {
-        detail: path.basename(file),
+    if (file !== undefined && !(await appliedDimensionFiles(warehouse)).includes(file))
+      throw new TidemarkError(`a dimension called ${name} is registered by a migration that has not run yet`, {
+        detail: `${file}.sql`,
         hint: 'run it: npx tidemark migrate; or, if it is not wanted, remove the file',
       });
     const { history, current, as_of: asOf } = relationsOf(name);
     const [there] = await relationsThere(warehouse, [history, current]);
     if (there !== undefined && file === undefined)
-      throw taken(`the name ${name} is taken: the warehouse has ${there}`, { hint: 'give another name with --name' });
+      throw new TidemarkError(`the name ${name} is taken: the warehouse has ${there}`, {
+        hint: 'give another name with --name',
+      });
     if (there !== undefined)
-      throw taken(`${name} was removed and its history kept: ${there} is in the way of a new one`, {
+      throw new TidemarkError(`${name} was removed and its history kept: ${there} is in the way of a new one`, {
         hint:
           `a history without its ledger cannot go on. To keep it, on the warehouse: create schema if not exists kept; drop view if exists ${current}; drop function if exists ${asOf}; ` +
           `alter table ${history} set schema kept; to give it up: drop table ${history} cascade; or give the new one another name with --name`,
@@ -167,5 +167,8 @@ async function assertNameFree(settings: Settings, name: string): Promise<boolean
     return true;
   });
   if (file === undefined || isKnownFree) return file !== undefined;
-  throw taken(`a dimension called ${name} is registered by a migration already`, { detail: path.basename(file), hint });
+  throw new TidemarkError(`a dimension called ${name} is registered by a migration already`, {
+    detail: `${file}.sql`,
+    hint,
+  });
 }

@@ -1,14 +1,11 @@
 import type { BatchMetadata } from '../batch/metadata.js';
 import type { Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
-import { logger } from '../base/logger.js';
+import { warnOnce } from '../base/logger.js';
 import { readTable } from './catalog.js';
 import type { SourceTable } from './table.js';
 import { quoteName, tableArgument } from '../base/sql-text.js';
 import type { DimensionMapping } from '../batch/mapping.js';
-
-/** What was warned of in this process: an endless run says it once, not at every poll. */
-const warned = new Set<string>();
 
 /** Warns, once, of columns that the source has and history does not, with the command that adds them. */
 export function warnOfUnmapped(
@@ -16,13 +13,12 @@ export function warnOfUnmapped(
   { unmapped_columns }: SourceTable,
 ): void {
   const columns = unmapped_columns.filter((column) => !ignored_columns.includes(column));
-  const warning = `${table}: ${columns.join(', ')}`;
-  if (columns.length === 0 || warned.has(warning)) return;
-  warned.add(warning);
-  logger.warn(
-    { table, columns },
+  if (columns.length === 0) return;
+  warnOnce(
+    `${table}: ${columns.join(', ')}`,
     'the source has columns that are not mapped to history: they are not captured. ' +
       `To add them, or to leave them out for good: npx tidemark add --update ${tableArgument(source_schema, source_table)} (--ignore <column>)`,
+    { table, columns },
   );
 }
 

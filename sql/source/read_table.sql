@@ -40,7 +40,8 @@ typed as (
             when (r.is_array and element.oid is not null) or t.typtype not in ('b', 'e', 'r', 'm')
                 then 'it has no type of its own that history could share'
             -- Their text means something in one database only, or depends on its settings or on how its server was built.
-            when n.nspname = 'pg_catalog' and t.typname ~ '^(reg[a-z]+|money|xml|xid|xid8|cid|tid|aclitem|pg_node_tree|pg_snapshot|txid_snapshot)$'
+            when n.nspname = 'pg_catalog'
+                and t.typname ~ '^(reg[a-z]+|money|xml|xid|xid8|cid|tid|aclitem|pg_node_tree|pg_snapshot|txid_snapshot)$'
                 then 'its values mean something in their own database only'
         end as as_text,
         (select json_agg(e.enumlabel order by e.enumsortorder) from pg_catalog.pg_enum as e where e.enumtypid = t.oid) as labels

@@ -91,10 +91,14 @@ described as (
             'outside', case when t.as_text is null and t.nspname <> 'pg_catalog'
                 then json_build_object('type_schema', t.nspname, 'type_name', t.typname, 'labels', t.labels) end,
             'fits', (
-                select coalesce(json_agg(f.outer_type), '[]') from fit as f where f.inner_type = t.type and f.outer_type in (select k.type from asked as k)
+                select coalesce(json_agg(f.outer_type), '[]')
+                from fit as f
+                where f.inner_type = t.type and f.outer_type in (select k.type from asked as k)
             ),
             'holds', (
-                select coalesce(json_agg(f.inner_type), '[]') from fit as f where f.outer_type = t.type and f.inner_type in (select k.type from asked as k)
+                select coalesce(json_agg(f.inner_type), '[]')
+                from fit as f
+                where f.outer_type = t.type and f.inner_type in (select k.type from asked as k)
             ),
             'is_not_null', a.attnotnull,
             'is_generated', a.attgenerated <> '',

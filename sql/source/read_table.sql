@@ -3,9 +3,9 @@
 -- $1 schema, $2 table, $3 types of history (json array of format_type of each) of which is asked whether a column fits into them.
 -- Run it with search_path = pg_catalog, so that every type outside it is printed with its schema.
 -- Of a column: type is what history can hold of it, as people write it: a domain is looked through to the type and modifier beneath it,
--- inside an array too. as_text says why that can be but text; outside is the type where it is none of pg_catalog, which a warehouse may have
--- or not. fits are those of $3 that hold every value of it, as PostgreSQL prints it, so that it prints the same; holds are those of $3 of
--- which it holds every value. time_type is timestamp or timestamptz, loose why equal values of it may be two texts.
+-- inside an array too. as_text says why that can be but text; outside is the type where it is none of pg_catalog, which a warehouse may
+-- have or not. fits are those of $3 that hold every value of it, as PostgreSQL prints it, so that it prints the same; holds are those of $3
+-- of which it holds every value. time_type is timestamp or timestamptz, loose why equal values of it may be two texts.
 with recursive relation as (
     select c.oid, c.relkind, n.nspname, c.relname
     from pg_catalog.pg_class as c

@@ -13,7 +13,7 @@ import { logger } from '../base/logger.js';
 import { lookAtProcess, processIds } from '../base/process.js';
 import { assertSafeFolder } from '../base/safe-folder.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
-import { accountFor, canEnter, isRoot } from './account.js';
+import { accountFor, canEnter, isRoot, makeReachable } from './account.js';
 import { SYSTEM_FOLDER } from './binaries.js';
 import {
   clusterExists,
@@ -23,7 +23,6 @@ import {
   stopCluster,
   type ClusterStatus,
 } from './cluster.js';
-import { makeReachable } from './new-folder.js';
 
 export { clusterStatus, createCluster, startCluster, stopCluster, type ClusterStart } from './cluster.js';
 

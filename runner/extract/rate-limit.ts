@@ -1,12 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Sweeper } from './sweep.js';
 
 /** Between two looks whether the run is to end: a long pause must not hold up an interruption. */
 const LONGEST_NAP_MS = 200;
-
-export interface Pacing {
-  readonly maxRowsPerSecond?: number | undefined;
-  readonly isStopping?: (() => boolean) | undefined;
-}
 
 /** How long to wait, in milliseconds, before more rows may be read after so many in so many milliseconds. */
 export function pauseAfter(rows: number, elapsed: number, maxRowsPerSecond: number): number {
@@ -14,7 +10,10 @@ export function pauseAfter(rows: number, elapsed: number, maxRowsPerSecond: numb
 }
 
 /** Starts to keep a pace: the function returned waits, after each page, until the rate is kept. Nothing is held on the source meanwhile. */
-export function startPace({ maxRowsPerSecond, isStopping }: Pacing): (rows: number) => Promise<void> {
+export function startPace({
+  maxRowsPerSecond,
+  isStopping,
+}: Pick<Sweeper, 'maxRowsPerSecond' | 'isStopping'>): (rows: number) => Promise<void> {
   const started = performance.now();
   let read = 0;
   return async (rows) => {

@@ -23,17 +23,10 @@ export async function tableState(
   ledger: readonly LedgerChain[],
 ): Promise<TableState> {
   const chains = await inspectChains(settings.cdc_log_dir, table);
-  const known = [
-    ...chains.flatMap(({ newest }) =>
-      newest === undefined ? [] : [{ at: newest.extracted_at, layout: newest.shard_layout }],
-    ),
-    ...ledger.map(({ extracted_at, layout }) => ({ at: extracted_at, layout })),
-  ];
+  let [present, latest]: [PresentLayout, string] = [undefined, ''];
+  const known = [...chains.map(({ newest }) => ({ ...newest, layout: newest?.shard_layout })), ...ledger];
   // Instants of one zone: as text they are in the order of time.
-  const present = known.reduce<{ at: string; layout: PresentLayout }>(
-    (latest, each) => (each.at > latest.at ? each : latest),
-    { at: '', layout: undefined },
-  ).layout;
+  for (const { layout, extracted_at: at = '' } of known) if (at > latest) [present, latest] = [layout, at];
   return { table, chains, ledger, present };
 }
 
@@ -45,13 +38,12 @@ export async function tableState(
 export function othersSince({ chains, ledger }: TableState, asked: Shard | undefined): string | null {
   const isOther = ({ shard }: { readonly shard: string }) =>
     layoutOf(shard) !== (asked?.layout.name ?? '') || (asked?.layout.column != null && shard !== asked.name);
-  const known = [
-    ...chains.filter(isOther).map(({ newest }) => newest?.extracted_at),
-    ...ledger.filter(isOther).map(({ extracted_at }) => extracted_at),
-  ];
-  return known.reduce<string | null>(
-    (latest, each) => (each !== undefined && each > (latest ?? '') ? each : latest),
-    null,
+  const known = [...chains.filter(isOther).map(({ newest }) => newest), ...ledger.filter(isOther)];
+  return (
+    known
+      .flatMap((each) => each?.extracted_at ?? [])
+      .sort()
+      .at(-1) ?? null
   );
 }
 

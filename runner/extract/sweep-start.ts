@@ -16,15 +16,10 @@ import {
 import type { PagePlace, SourceTable, SweepBounds } from '../source/table.js';
 
 /** What all pages of a sweep share, and where its first page begins. */
-export interface SweepStart {
+export interface SweepStart extends Pick<BatchMetadata, 'floor' | 'snapshot' | 'horizon' | 'full_sweep'> {
   readonly bounds: SweepBounds;
-  readonly floor: string;
-  readonly snapshot: string;
-  readonly horizon: Horizon | null;
   /** True for a sweep without a lower bound on the effective time. */
   readonly is_full: boolean;
-  /** The newest full sweep, this one included. */
-  readonly full_sweep: BatchMetadata['full_sweep'];
   readonly place: PagePlace;
 }
 
@@ -35,7 +30,7 @@ export interface SweepSubject {
   readonly described: SourceTable;
   /** undefined for the whole table. */
   readonly shard?: Shard | undefined;
-  /** Reads every row again, whatever its time and transaction. */
+  /** Reads every row again, whatever its time and transaction: repeats are absorbed. Also accepts another source server. */
   readonly full: boolean;
 }
 
@@ -58,7 +53,7 @@ export async function beginSweep(subject: SweepSubject, newest: BatchMetadata | 
   const beginning = await readBeginning(source, continues ?? null, isFull ? undefined : before);
   return {
     floor: horizon.floor,
-    horizon: withoutFloor(horizon),
+    horizon,
     snapshot: beginning.snapshot,
     is_full: isFull,
     full_sweep: isFull ? { snapshot: beginning.snapshot, clock: horizon.clock } : before.full_sweep,
@@ -151,10 +146,6 @@ function isFullDue(
   return (
     isSetBack || Date.parse(now.clock) - Date.parse(full_sweep.clock) >= settings.full_sweep_interval_seconds * 1000
   );
-}
-
-function withoutFloor({ clock, open_transactions, floor_of_rest }: HorizonReading): Horizon {
-  return { clock, open_transactions, floor_of_rest };
 }
 
 async function warnOfBlindness(

@@ -68,11 +68,8 @@ export async function sweep(
     sweeper.onEstimate?.(Math.ceil(estimate / (sweeper.shard?.layout.count ?? 1)));
   for (let place: PagePlace | undefined = start.place; place !== undefined && sweeper.isStopping?.() !== true; ) {
     failpoint('page');
-    const [here, notBefore, began] = [
-      place,
-      later(before?.extracted_at ?? null, sweeper.notBefore ?? null),
-      performance.now(),
-    ];
+    const [here, began] = [place, performance.now()];
+    const notBefore = later(before?.extracted_at ?? null, sweeper.notBefore ?? null);
     const limits = { rows: size.rows(), bytes: sweeper.settings.batch_max_bytes, known_rows: known.now() };
     const page = await timed('read', () =>
       readPage(sweeper.source, sweeper.described, start.bounds, here, limits, notBefore),
@@ -85,13 +82,13 @@ export async function sweep(
       if (page.newest_writer === null || BigInt(page.newest_writer) >= safeBefore)
         safeBefore = BigInt(await awaitFlush(sweeper.source));
       failpoint('flushed');
-      before = await publishPage(sweeper, start, read, page.lines, before);
+      before = await publish(sweeper, start, read, before);
       total.batches += 1;
       total.changes += page.change_count;
       size.measured({ changes: page.change_count, seconds: (performance.now() - began) / 1000 });
       sweeper.onPage?.(page.change_count);
     } else if (read.isLast && (repeats > 0 || isCheckpointDue(sweeper, start, page, before))) {
-      before = await publishQuietPoll(sweeper, metadataOf(sweeper, start, read, null, before));
+      before = await publish(sweeper, start, read, before);
     }
     known.become(before, page.known_rows);
     place = next;
@@ -108,32 +105,33 @@ function nextPlace({ described }: Sweeper, start: SweepStart, place: PagePlace, 
   return place.isDated && start.is_full && described.may_be_undated ? { isDated: false, after: null } : undefined;
 }
 
-async function publishPage(
+/** Publishes the changes of a page as a batch; of one without any, a checkpoint alone. */
+async function publish(
   sweeper: Sweeper,
   start: SweepStart,
   read: PageRead,
-  lines: string,
   before: BatchMetadata | undefined,
 ): Promise<BatchMetadata> {
-  const metadata = {
-    ...metadataOf(sweeper, start, read, checksumOf(lines), before),
-    batch_id: batchId(read.page.extracted_at, before, sweeper.log.shard),
+  const { lines, extracted_at, change_count } = read.page;
+  const metadata = metadataOf(sweeper, start, read, before);
+  if (lines === null) {
+    await publishCheckpoint(sweeper.log, metadata);
+    return metadata;
+  }
+  const batch = {
+    ...metadata,
+    batch_id: batchId(extracted_at, before, sweeper.log.shard),
+    checksum: checksumOf(lines),
   };
-  const file = await timed('publish', () => publishBatch(sweeper.log, metadata, lines));
-  logger.debug({ file, changes: read.page.change_count }, 'batch published');
-  return metadata;
-}
-
-async function publishQuietPoll({ log }: Sweeper, metadata: BatchMetadata): Promise<BatchMetadata> {
-  await publishCheckpoint(log, metadata);
-  return metadata;
+  const file = await timed('publish', () => publishBatch(sweeper.log, batch, lines));
+  logger.debug({ file, changes: change_count }, 'batch published');
+  return batch;
 }
 
 function metadataOf(
   { log, described, identity, shard }: Sweeper,
   start: SweepStart,
   { page, place, isLast }: PageRead,
-  checksum: string | null,
   before: BatchMetadata | undefined,
 ): BatchMetadata {
   const head = chainHead(before);
@@ -161,20 +159,15 @@ function metadataOf(
     },
     full_sweep: start.full_sweep,
     ...identity,
-    ...columnsOf(described),
+    columns: JSON.parse(described.columns) as unknown,
+    columns_fingerprint: described.columns_fingerprint,
+    column_types: JSON.parse(described.column_types) as unknown,
+    history_columns: JSON.parse(described.history_columns) as unknown,
     previous_batch_id: head.batch_id,
     previous_checksum: head.checksum,
-    checksum,
+    checksum: null,
   });
 }
-
-/** What a batch says of its columns: their names and types at the source, and where they go in history. */
-const columnsOf = ({ columns, columns_fingerprint, column_types, history_columns }: Sweeper['described']) => ({
-  columns: JSON.parse(columns) as unknown,
-  columns_fingerprint,
-  column_types: JSON.parse(column_types) as unknown,
-  history_columns: JSON.parse(history_columns) as unknown,
-});
 
 /**
  * Whether a sweep that ends without another change must say so: it ends what is open, was a full one, or the heartbeat is due. (One that found

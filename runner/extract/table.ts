@@ -1,5 +1,4 @@
 import { newestCheckpoint, openChangeLog } from '../change-log/chain.js';
-import type { Settings } from '../base/settings.js';
 import type { BatchMetadata } from '../batch/metadata.js';
 import { isAway, type Link } from '../base/database.js';
 import { assertFits, warnOfUnmapped } from '../source/changed-columns.js';
@@ -8,7 +7,7 @@ import { HeldError, TidemarkError } from '../base/errors.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { removeUnpublished } from '../change-log/publish.js';
 import { retrying } from '../run/retry.js';
-import { chainName, type Shard } from '../batch/shard.js';
+import { chainName } from '../batch/shard.js';
 import { isSameServer, readIdentity, type SourceIdentity } from '../source/server.js';
 import { awaitExtraction, unlockExtraction } from '../source/lock.js';
 import { describeShard } from '../source/shard.js';
@@ -27,26 +26,11 @@ export interface ExtractResult {
 }
 
 /** What extraction of one table needs, opened once and used for every poll. */
-export interface Extraction {
+interface Extraction extends Omit<Sweeper, 'source' | 'table' | 'described' | 'log' | 'identity'> {
   readonly link: Link;
   readonly mapping: DimensionMapping;
-  readonly settings: Settings;
-  /** undefined for the whole table. */
-  readonly shard?: Shard | undefined;
-  /** When another chain of the table captured rows of this one last. */
-  readonly notBefore?: string | null;
   /** Metadata of the newest batch in the ledger: it counts where the change log is behind; 'unknown' while the warehouse is away. */
   readonly ledger: BatchMetadata | 'unknown' | undefined;
-  /** Reads every row again, whatever its time and transaction: repeats are absorbed. Also accepts another source server. */
-  readonly full: boolean;
-  readonly onPage?: (changes: number) => void;
-  /** Told about how many rows a sweep that reads every row will read. */
-  readonly onEstimate?: (rows: number) => void;
-  readonly maxRowsPerSecond?: number | undefined;
-  /** The greatest batch that is loaded well, where sizes follow measured time; undefined while the warehouse is away. */
-  readonly batchCeiling?: number | undefined;
-  /** Asked between pages: true ends the run after the page in hand. */
-  readonly isStopping?: () => boolean;
 }
 
 type Extractor = Sweeper & Pick<Extraction, 'ledger'>;

@@ -11,26 +11,18 @@ import { startProgress } from '../run/progress.js';
 import { explainWithFile } from './apply.js';
 import { dimensionMappings } from '../warehouse/batches.js';
 import { dimensionList } from '../warehouse/dimensions.js';
-import {
-  type AdoptedReplay,
-  adoptReplay,
-  compareReplay,
-  type LedgerPlace,
-  lockDimension,
-  openReplay,
-  replayBatch,
-  type ReplayDifference,
-  replayGaps,
-  skipPruned,
-} from '../warehouse/replay.js';
+import * as replays from '../warehouse/replay.js';
 
 /** History made once more from the change log: to compare it with the one that is there, or to put that one right. */
-export interface Replaying {
-  readonly warehouse: Database;
+interface Replaying {
   readonly settings: Settings;
   readonly table: string;
-  readonly onBatch?: (() => void) | undefined;
+  /** Of all chains of the table. */
+  readonly logs: readonly ChangeLog[];
+  readonly onBatch: (count: number) => void;
 }
+
+type Replay = Replaying & { readonly transaction: Transaction };
 
 export interface VerifyResult {
   readonly table: string;
@@ -44,17 +36,10 @@ export interface VerifyResult {
   /** Whether `rows` are not all of them. */
   readonly is_cut: boolean;
   /** The first rows that only one of history and change log has. */
-  readonly rows: readonly ReplayDifference[];
+  readonly rows: readonly replays.ReplayDifference[];
 }
 
-export interface RebuildResult {
-  readonly table: string;
-  readonly batches: number;
-  readonly right_versions: number;
-  readonly corrected_versions: number;
-  readonly added_versions: number;
-  readonly removed_versions: number;
-}
+export type RebuildResult = Readonly<{ table: string; batches: number } & Record<keyof replays.AdoptedReplay, number>>;
 
 const PAGE = 500;
 const SHOWN_ROWS = 5;
@@ -65,21 +50,24 @@ const SHOWN_ROWS = 5;
  * Where retention has removed the oldest batches, those that are left are replayed, and the histories of keys compared that began with them.
  * @throws TidemarkError naming the file that is not what was applied
  */
-export async function verifyTable(replaying: Replaying): Promise<VerifyResult> {
-  const { warehouse, settings, table } = replaying;
-  const logs = await openChains(settings.cdc_log_dir, table);
+function verifyTable(warehouse: Database, replaying: Replaying): Promise<VerifyResult> {
+  const { settings, table, logs } = replaying;
   return rolledBack(warehouse, async (transaction) => {
-    await openReplay(transaction, table, false);
-    const pruned = await skipWhatIsPruned(replaying, transaction, logs);
-    const first = await replayLedger(replaying, transaction, logs);
-    await lockDimension(transaction, table);
-    const rest = await replayLedger(replaying, transaction, logs);
-    const batches = first.replayed + rest.replayed;
-    if (rest.missing.length > 0)
-      return { table, batches, pruned, missing: rest.missing, differences: 0, is_cut: false, rows: [] };
-    const rows = await compareReplay(transaction, table, SHOWN_ROWS);
+    const replay = { ...replaying, transaction };
+    await replays.openReplay(transaction, table, false);
+    let pruned = 0;
+    for (const log of logs) {
+      const oldest = await oldestBatch(log);
+      if (oldest !== undefined)
+        pruned += await replays.skipPruned(transaction, table, log.shard, oldest, settings.cdc_log_retention_days);
+    }
+    const first = await replayLedger(replay);
+    await replays.lockDimension(transaction, table);
+    const { replayed, missing } = await replayLedger(replay);
+    const rows = missing.length > 0 ? [] : await replays.compareReplay(transaction, table, SHOWN_ROWS);
     const differences = Number(rows[0]?.differences ?? 0);
-    return { table, batches, pruned, missing: [], differences, is_cut: differences > rows.length, rows };
+    const batches = first.replayed + replayed;
+    return { table, batches, pruned, missing, differences, is_cut: differences > rows.length, rows };
   });
 }
 
@@ -88,12 +76,12 @@ export async function verifyTable(replaying: Replaying): Promise<VerifyResult> {
  * writes what differs. Loaders wait meanwhile, readers see the old history until the new one is there.
  * @throws TidemarkError if the change log does not hold every batch of the ledger; then nothing has changed
  */
-export async function rebuildTable(replaying: Replaying): Promise<RebuildResult> {
-  const { warehouse, settings, table } = replaying;
-  const logs = await openChains(settings.cdc_log_dir, table);
+async function rebuildTable(warehouse: Database, replaying: Replaying): Promise<RebuildResult> {
+  const { table, logs } = replaying;
   return inTransaction(warehouse, 'isolation level read committed', async (transaction) => {
-    await openReplay(transaction, table, true);
-    const { replayed, missing } = await replayLedger(replaying, transaction, logs);
+    const replay = { ...replaying, transaction };
+    await replays.openReplay(transaction, table, true);
+    const { replayed, missing } = await replayLedger(replay);
     if (missing.length > 0)
       throw new TidemarkError(
         'the change log does not hold every batch of the ledger: history cannot be made from it',
@@ -103,54 +91,47 @@ export async function rebuildTable(replaying: Replaying): Promise<RebuildResult>
         },
       );
     let unknown = 0;
-    for (const file of await allApplied(logs)) if (await replayUnknown(replaying, transaction, file)) unknown += 1;
-    const counts = Object.entries(await adoptReplay(transaction, table)).map(([name, count]) => [name, Number(count)]);
+    for (const file of await allApplied(logs)) {
+      const document = await readBatch(file);
+      // One that the replay has seen already is left out either way.
+      if (!(await replayOne(replay, document, false)) && (await replayOne(replay, document, true))) unknown += 1;
+    }
+    const counts = Object.entries(await replays.adoptReplay(transaction, table));
     return {
       table,
       batches: replayed + unknown,
-      ...(Object.fromEntries(counts) as Record<keyof AdoptedReplay, number>),
+      ...(Object.fromEntries(counts.map(([name, count]) => [name, Number(count)])) as Omit<
+        RebuildResult,
+        'table' | 'batches'
+      >),
     };
   });
 }
 
-async function skipWhatIsPruned(
-  { settings, table }: Replaying,
-  transaction: Transaction,
-  logs: readonly ChangeLog[],
-): Promise<number> {
-  const { cdc_log_retention_days: days } = settings;
-  let pruned = 0;
-  for (const log of logs) {
-    const oldest = await oldestBatch(log);
-    if (oldest !== undefined) pruned += await skipPruned(transaction, table, log.shard, oldest, days);
-  }
-  return pruned;
-}
-
 /** Replays what the ledger has and the replay has not. A file is looked for by the name of its batch; failing that, in every file. */
-async function replayLedger(
-  replaying: Replaying,
-  transaction: Transaction,
-  logs: readonly ChangeLog[],
-): Promise<{ replayed: number; missing: string[] }> {
+async function replayLedger(replay: Replay): Promise<{ replayed: number; missing: string[] }> {
+  const { transaction, table, logs } = replay;
   let replayed = 0;
-  const missing: string[] = [];
-  let after: LedgerPlace | undefined;
-  for (
-    let page = await replayGaps(transaction, replaying.table, undefined, PAGE);
-    page.length > 0;
-    page = await replayGaps(transaction, replaying.table, after, PAGE)
-  ) {
+  const missing = new Set<string>();
+  for (let after: replays.LedgerPlace | undefined; ; ) {
+    const page = await replays.replayGaps(transaction, table, after, PAGE);
     for (const { batch_id: name } of page) {
       const document = await findInChains(logs, name);
-      if (document !== undefined && (await replay(replaying, transaction, document, false))) replayed += 1;
-      else missing.push(name);
+      if (document !== undefined && (await replayOne(replay, document, false))) replayed += 1;
+      else missing.add(name);
     }
     after = page.at(-1);
+    if (after === undefined) break;
   }
-  if (missing.length === 0) return { replayed, missing };
-  const found = await replayByContent(replaying, transaction, logs, new Set(missing));
-  return { replayed: replayed + found.size, missing: missing.filter((name) => !found.has(name)) };
+  // A document from elsewhere may lie in a file of another name.
+  for (const file of missing.size === 0 ? [] : await allApplied(logs)) {
+    const document = await readBatch(file);
+    const name = document.head.batch_id;
+    if (!missing.has(name) || !(await replayOne(replay, document, false))) continue;
+    missing.delete(name);
+    replayed += 1;
+  }
+  return { replayed, missing: [...missing] };
 }
 
 /** Applied files of all chains of the table. */
@@ -165,38 +146,15 @@ async function findInChains(logs: readonly ChangeLog[], name: string): Promise<B
   return undefined;
 }
 
-/** A document from elsewhere may lie in a file of another name. */
-async function replayByContent(
-  replaying: Replaying,
-  transaction: Transaction,
-  logs: readonly ChangeLog[],
-  wanted: ReadonlySet<string>,
-): Promise<Set<string>> {
-  const found = new Set<string>();
-  for (const file of await allApplied(logs)) {
-    const document = await readBatch(file);
-    if (wanted.has(document.head.batch_id) && (await replay(replaying, transaction, document, false)))
-      found.add(document.head.batch_id);
-  }
-  return found;
-}
-
-/** Replays an applied file unless the replay has seen it: true where the ledger did not know it either. */
-async function replayUnknown(replaying: Replaying, transaction: Transaction, file: string): Promise<boolean> {
-  const document = await readBatch(file);
-  if (await replay(replaying, transaction, document, false)) return false;
-  return replay(replaying, transaction, document, true);
-}
-
-async function replay(
-  { settings, table, onBatch }: Replaying,
-  transaction: Transaction,
+/** False where the replay has seen the batch, or the ledger does not know it and it must. */
+async function replayOne(
+  { settings, table, transaction, onBatch }: Replay,
   document: BatchDocument,
   mayBeUnknown: boolean,
 ): Promise<boolean> {
   try {
-    const isReplayed = await replayBatch(transaction, table, document.text, mayBeUnknown);
-    if (isReplayed) onBatch?.();
+    const isReplayed = await replays.replayBatch(transaction, table, document.text, mayBeUnknown);
+    if (isReplayed) onBatch(1);
     return isReplayed;
   } catch (error) {
     throw explainWithFile(error, settings, path.basename(document.file));
@@ -215,24 +173,16 @@ function replayTables<T>(
   settings: Settings,
   tables: readonly string[],
   what: string,
-  work: (replaying: Replaying) => Promise<T>,
+  work: (warehouse: Database, replaying: Replaying) => Promise<T>,
 ): Promise<T[]> {
   return withDatabase(settings.warehouse, what, async (warehouse) => {
     const selected = selectTables(await dimensionMappings(warehouse), tables);
-    const batches = new Map(
-      (await dimensionList(warehouse)).map((listed) => [listed.dimension_name, Number(listed.batches)]),
-    );
+    const listed = new Map((await dimensionList(warehouse)).map((each) => [each.dimension_name, Number(each.batches)]));
     return eachTable(selected, async ({ dimension_name: table }) => {
-      const progress = startProgress(`${what} ${table} (batches)`, batches.get(table));
+      const logs = await openChains(settings.cdc_log_dir, table);
+      const progress = startProgress(`${what} ${table} (batches)`, listed.get(table));
       try {
-        return await work({
-          warehouse,
-          settings,
-          table,
-          onBatch: () => {
-            progress.advance(1);
-          },
-        });
+        return await work(warehouse, { settings, table, logs, onBatch: progress.advance });
       } finally {
         progress.stop();
       }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { link, lstat, mkdir, open, rename, unlink, type FileHandle } from 'node:fs/promises';
+import { constants, readFileSync } from 'node:fs';
+import { link, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip, gzip } from 'node:zlib';
@@ -93,60 +93,48 @@ export async function flushFolder(folder: string): Promise<void> {
 }
 
 /**
- * Moves files into another folder of the same disk, without replacing anything there; a repeat after a crash is harmless.
- * The new names are flushed together before the first old one goes. A file that is gone was moved by somebody else.
+ * Moves a file into another folder of the same disk, without replacing anything there; a repeat after a crash is harmless.
+ * The new name is flushed before the old one goes. A file that is gone was moved by somebody else.
  */
-export async function moveFiles(files: readonly string[], toFolder: string): Promise<void> {
-  const linked: string[] = [];
+export async function moveFile(from: string, toFolder: string): Promise<void> {
   try {
-    for (const from of files) {
-      const target = path.join(toFolder, path.basename(from));
-      failpoint('move link');
-      const isThere = await link(from, target).then(
-        () => true,
-        (error: unknown) => tolerateLinked(error, from, target),
-      );
-      if (isThere) linked.push(from);
-    }
-    if (linked.length === 0) return;
+    if (!(await linkInto(from, path.join(toFolder, path.basename(from))))) return;
     failpoint('move flush');
     await flushFolder(toFolder);
-    for (const from of linked) {
-      failpoint('move unlink');
-      await unlink(from).catch(tolerateGone);
-    }
+    failpoint('move unlink');
+    await unlink(from).catch(tolerateGone);
     failpoint('moved');
-    await flushFolder(path.dirname(linked[0] ?? toFolder));
+    await flushFolder(path.dirname(from));
   } catch (error) {
     throw explainFileError(error, toFolder);
   }
 }
 
 /** Whether the file is still to be removed where it was: an earlier move may have got as far as here, or another loader all the way. */
-async function tolerateLinked(error: unknown, from: string, target: string): Promise<boolean> {
-  if (hasCode(error, 'ENOENT')) return false;
+async function linkInto(from: string, target: string): Promise<boolean> {
   try {
-    await tolerateSameFile(error, from, target);
+    failpoint('move link');
+    await link(from, target).catch(async (error: unknown) => {
+      if (!hasCode(error, 'EEXIST')) throw error;
+      const [one, other] = [await lstat(from), await lstat(target)];
+      if (one.ino === other.ino && one.dev === other.dev) return;
+      const same = one.isFile() && other.isFile() && (await readPrivateFile(from)) === (await readPrivateFile(target));
+      if (!same) throw otherContent(target);
+    });
     return true;
-  } catch (fault) {
-    // The other loader was between link and unlink a moment ago, and is done by now.
-    if (hasCode(fault, 'ENOENT')) return false;
-    throw fault;
+  } catch (error) {
+    return tolerateGone(error) ?? false;
   }
 }
 
-async function tolerateSameFile(error: unknown, from: string, target: string): Promise<void> {
-  if (!hasCode(error, 'EEXIST')) throw error;
-  const [one, other] = [await lstat(from), await lstat(target)];
-  if (one.ino === other.ino && one.dev === other.dev) return;
-  const same = one.isFile() && other.isFile() && (await readPrivateFile(from)) === (await readPrivateFile(target));
-  if (!same)
-    throw new TidemarkError(`${target} is there already, with other content`, {
-      hint: 'compare the two files and remove the one that is wrong',
-    });
-}
+const otherContent = (file: string) =>
+  new TidemarkError(`${file} is there already, with other content`, {
+    hint: 'compare the two files and remove the one that is wrong',
+  });
 
 const LARGEST_FILE = 500 * 1024 * 1024;
+const tooLarge = (file: string, cause?: unknown) =>
+  new TidemarkError(`it is larger than ${String(LARGEST_FILE)} bytes`, { detail: file, cause });
 
 /** What a compressed file is called: as it was, with this at the end. */
 export const COMPRESSED = '.gz';
@@ -162,10 +150,7 @@ export async function compressFile(file: string): Promise<void> {
     await publishFile(folder, path.basename(file) + COMPRESSED, await promisify(gzip)(bytes, { level: 1 }));
   } catch (error) {
     if (!(error instanceof AlreadyPublishedError)) throw error;
-    if (!(await readPrivateBytes(file + COMPRESSED)).equals(bytes))
-      throw new TidemarkError(`${file + COMPRESSED} is there already, with other content`, {
-        hint: 'compare the two files and remove the one that is wrong',
-      });
+    if (!(await readPrivateBytes(file + COMPRESSED)).equals(bytes)) throw otherContent(file + COMPRESSED);
   }
   await unlink(file);
   await flushFolder(folder);
@@ -182,30 +167,18 @@ export async function readPrivateFile(file: string): Promise<string> {
   }
 }
 
-/** Into one buffer of the size of the file; the handle's own "readFile" would hold it twice. */
-async function readWhole(handle: FileHandle, size: number): Promise<Buffer> {
-  const bytes = Buffer.allocUnsafeSlow(size);
-  for (let filled = 0; filled < size; ) {
-    const { bytesRead } = await handle.read(bytes, filled, size - filled);
-    if (bytesRead === 0) return bytes.subarray(0, filled);
-    filled += bytesRead;
-  }
-  return bytes;
-}
-
 async function readPrivateBytes(file: string): Promise<Buffer> {
   // A pipe that nobody writes to would never open, and the process would never end: it is opened at once, and refused below.
   const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
-    const { size } = await handle.stat().then((stat) => (stat.isFile() ? stat : { size: -1 }));
-    if (size < 0) throw new TidemarkError('it is not a regular file', { detail: file });
-    if (size > LARGEST_FILE)
-      throw new TidemarkError(`it is larger than ${String(LARGEST_FILE)} bytes`, { detail: file });
-    const bytes = await readWhole(handle, size);
+    const stat = await handle.stat();
+    if (!stat.isFile()) throw new TidemarkError('it is not a regular file', { detail: file });
+    if (stat.size > LARGEST_FILE) throw tooLarge(file);
+    // Into one buffer of the size of the file; the handle's own "readFile" would hold it twice.
+    const bytes = readFileSync(handle.fd);
     return file.endsWith(COMPRESSED) ? await promisify(gunzip)(bytes, { maxOutputLength: LARGEST_FILE }) : bytes;
   } catch (error) {
-    if (hasCode(error, 'ERR_BUFFER_TOO_LARGE'))
-      throw new TidemarkError(`it is larger than ${String(LARGEST_FILE)} bytes`, { detail: file, cause: error });
+    if (hasCode(error, 'ERR_BUFFER_TOO_LARGE')) throw tooLarge(file, error);
     if (error instanceof Error && 'code' in error && String(error.code).startsWith('Z_'))
       throw new TidemarkError('it is no compressed file, or it is truncated', { detail: file, cause: error });
     throw error;

@@ -6,6 +6,7 @@ import { logger } from '../base/logger.js';
 import { chainHead } from '../batch/metadata.js';
 import { BATCH_NAME, batchNameOf, momentOf } from '../batch/name.js';
 import {
+  appliedFiles,
   type BatchDocument,
   batchFiles,
   type ChangeLog,
@@ -27,11 +28,6 @@ export async function compressApplied(log: ChangeLog, name: string): Promise<voi
   await compressFile(path.join(log.processed, name)).catch(tolerateGone);
 }
 
-/** Applied batches that are not compressed yet: their loader died, or an older release applied them. */
-export async function uncompressed(log: ChangeLog): Promise<string[]> {
-  return (await readdir(log.processed)).filter((name) => name.startsWith('changes_') && name.endsWith('.json')).sort();
-}
-
 const HOUR_MS = 3_600_000;
 
 /** Removes what loaders that died while they compressed left behind: temporary files nobody has written to for an hour. */
@@ -41,14 +37,6 @@ export async function removeAbandoned(log: ChangeLog, now: number): Promise<void
     const written = await stat(file).then(({ mtimeMs }) => mtimeMs, tolerateGone);
     if (written !== undefined && now - written > HOUR_MS) await unlink(file).catch(tolerateGone);
   }
-}
-
-/** Applied batch files, oldest first. */
-export async function appliedFiles(log: ChangeLog): Promise<string[]> {
-  return (await readdir(log.processed))
-    .filter((name) => name.startsWith('changes_'))
-    .sort()
-    .map((name) => path.join(log.processed, name));
 }
 
 /** The oldest batch of the chain that is still there, applied or waiting, by its name. A document from elsewhere is none of the chain. */
@@ -65,17 +53,11 @@ export async function removeFiles(files: readonly string[]): Promise<void> {
     await unlink(file).catch((error: unknown) => tolerateGone(explainFileError(error, path.dirname(file))));
 }
 
-/** An applied batch: its name, and its file. */
-export interface AppliedBatch {
-  readonly name: string;
-  readonly file: string;
-}
-
 /**
  * Applied batches that were extracted more than `days` days before `now` (milliseconds), oldest first, up to the first that waits to be applied.
  * The newest of the chain and the newest applied one stay, whatever their age: they are where extraction and loading stand.
  */
-export async function oldApplied(log: ChangeLog, days: number, now: number): Promise<AppliedBatch[]> {
+export async function oldApplied(log: ChangeLog, days: number, now: number): Promise<{ name: string; file: string }[]> {
   const head = chainHead(await newestCheckpoint(log)).batch_id;
   const named = (await appliedFiles(log)).map((file) => ({ file, name: batchNameOf(file) }));
   // A document from elsewhere has no age that its name tells.
@@ -122,15 +104,11 @@ export async function findBatch(log: ChangeLog, batchName: string): Promise<Batc
   return (await readBatch(file).catch(tolerateGone)) ?? findBatch(log, batchName);
 }
 
-/** Looks after applied batches while others are being applied. What goes wrong here is said and tried again by the next run: no load fails for it. */
-export interface Compressing {
-  /** Compresses one more applied batch, by its file name, after those before it. */
-  readonly add: (name: string) => void;
-  /** Waits for the rest, then compresses what an earlier run left behind. */
-  readonly finish: () => Promise<void>;
-}
-
-export function startCompressing(log: ChangeLog): Compressing {
+/**
+ * Looks after applied batches while others are being applied. What goes wrong here is said and tried again by the next run: no load fails for it.
+ * @returns `add` compresses one more, by its file name, after those before it; `finish` waits for the rest, then compresses what an earlier run left
+ */
+export function startCompressing(log: ChangeLog): { add: (name: string) => void; finish: () => Promise<void> } {
   let work = Promise.resolve();
   const then = (step: () => Promise<void>) => {
     work = work.then(step).catch((error: unknown) => {
@@ -147,7 +125,8 @@ export function startCompressing(log: ChangeLog): Compressing {
     finish: async () => {
       then(async () => {
         await removeAbandoned(log, Date.now());
-        for (const name of await uncompressed(log)) await compressApplied(log, name);
+        // Their loader died, or an older release applied them.
+        for (const file of await appliedFiles(log)) await compressApplied(log, path.basename(file));
       });
       await work;
     },

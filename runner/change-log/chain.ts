@@ -8,11 +8,12 @@ import {
   ensurePrivateFolder,
   explainFileError,
   flushFolder,
-  moveFiles,
+  moveFile,
   readPrivateFile,
 } from '../base/durable-file.js';
 import { TidemarkError, hasCode } from '../base/errors.js';
 import { releaseBatchMemory } from '../base/v8-memory.js';
+import { batchNameOf } from '../batch/name.js';
 import { isShardName } from '../batch/shard.js';
 import { FRAME, documentHeadSchema, type DocumentHead } from '../batch/document.js';
 
@@ -33,7 +34,7 @@ export interface BatchDocument {
   readonly text: string;
 }
 
-const BATCH_FILE = /^changes_.*\.json(\.gz)?$/;
+export const BATCH_FILE = /^changes_.*\.json(\.gz)?$/;
 /** Below the folder of a table: the change logs of its shards. */
 export const SHARDS = 'shards';
 
@@ -99,12 +100,16 @@ export async function isPublished(log: ChangeLog, head: DocumentHead): Promise<b
 }
 
 /** The batch files that wait to be applied, oldest first. */
-export async function batchFiles(log: ChangeLog): Promise<string[]> {
-  return (await readdir(log.folder))
+export const batchFiles = ({ folder }: ChangeLog): Promise<string[]> => batchesIn(folder);
+
+/** Applied batch files, oldest first. */
+export const appliedFiles = ({ processed }: ChangeLog): Promise<string[]> => batchesIn(processed);
+
+const batchesIn = async (folder: string): Promise<string[]> =>
+  (await readdir(folder))
     .filter((name) => BATCH_FILE.test(name))
     .sort()
-    .map((name) => path.join(log.folder, name));
-}
+    .map((name) => path.join(folder, name));
 
 /**
  * Reads a batch file and proves that it is whole: frame, count and checksum.
@@ -148,20 +153,17 @@ function readOwnHead(text: string): DocumentHead {
 }
 
 function readForeignHead(text: string): DocumentHead {
-  const parsed = parseJson(text);
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (error) {
+    throw new TidemarkError('it is not JSON, or it is truncated', { cause: error });
+  }
   const head = documentHeadSchema.safeParse((parsed as { batch_metadata?: unknown } | null)?.batch_metadata);
   if (head.success) return head.data;
   throw new TidemarkError(
     'it is JSON, but not a batch: batch_metadata with batch_id and change_count is missing or wrong',
   );
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new TidemarkError('it is not JSON, or it is truncated', { cause: error });
-  }
 }
 
 /** The file of a batch, whether it waits or was applied: looked for in the order in which it moves, so that one on its way is not missed. */
@@ -172,18 +174,13 @@ export function findFile({ folder, processed }: ChangeLog, batchName: string): s
   return names.find((file) => existsSync(file));
 }
 
-/** Moves applied batch files to processed/. One that is gone was moved by another loader. */
-export async function markProcessed(log: ChangeLog, ...files: readonly string[]): Promise<void> {
-  await moveFiles(files, log.processed);
-}
+/** Moves an applied batch file to processed/. One that is gone was moved by another loader. */
+export const markProcessed = ({ processed }: ChangeLog, file: string): Promise<void> => moveFile(file, processed);
 
 /** Whether the newest batch of the chain lies among those that were applied. */
 export async function isNewestProcessed(log: ChangeLog): Promise<boolean> {
   const { batch_id: newest } = chainHead(await newestCheckpoint(log));
-  return (
-    newest !== null &&
-    (await readdir(log.processed)).some((name) => name === `${newest}.json` || name === `${newest}.json${COMPRESSED}`)
-  );
+  return (await appliedFiles(log)).some((file) => batchNameOf(file) === newest);
 }
 
 /** Makes sure that what is about to be applied survives a crash of the machine that the warehouse survives. */
@@ -194,10 +191,8 @@ export async function flushChangeLog(log: ChangeLog): Promise<void> {
 
 /** Renames the change log of a table that is no longer registered. Returns its new place; undefined where there is none. */
 export async function setAsideChangeLog(root: string, table: string): Promise<string | undefined> {
-  const aside = path.join(
-    root,
-    `${table}.removed_${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '_')}`,
-  );
+  const now = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '_');
+  const aside = path.join(root, `${table}.removed_${now}`);
   try {
     await rename(path.join(root, table), aside);
   } catch (error) {

@@ -1,6 +1,15 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { SHARDS, batchFiles, changeLogOf, findFile, newestCheckpoint, openChangeLog, type ChangeLog } from './chain.js';
+import {
+  BATCH_FILE,
+  SHARDS,
+  batchFiles,
+  changeLogOf,
+  findFile,
+  newestCheckpoint,
+  openChangeLog,
+  type ChangeLog,
+} from './chain.js';
 import { type BatchMetadata } from '../batch/metadata.js';
 import { hasCode } from '../base/errors.js';
 import { isShardName } from '../batch/shard.js';
@@ -10,27 +19,20 @@ import { BATCH_NAME, batchNameOf, momentOf } from '../batch/name.js';
 
 /** The tables that have a change log here; none where there is no folder. */
 export async function loggedTables(root: string): Promise<string[]> {
-  const entries = await readdir(root, { withFileTypes: true }).catch(() => []);
-  return entries
-    .filter((entry) => entry.isDirectory())
-    .map(({ name }) => name)
-    .sort();
+  return (await foldersIn(root).catch(() => [])).sort();
 }
 
+const foldersIn = async (folder: string): Promise<string[]> =>
+  (await readdir(folder, { withFileTypes: true })).filter((entry) => entry.isDirectory()).map(({ name }) => name);
+
 /** The shards of a table that have a change log here, those of layouts of the past too. */
-export async function loggedShards(root: string, table: string): Promise<string[]> {
-  const entries = await readdir(path.join(root, table, SHARDS), { withFileTypes: true }).catch((error: unknown) => {
+async function loggedShards(root: string, table: string): Promise<string[]> {
+  const names = await foldersIn(path.join(root, table, SHARDS)).catch((error: unknown) => {
     if (hasCode(error, 'ENOENT', 'ENOTDIR')) return [];
     throw error;
   });
-  return entries
-    .filter((entry) => entry.isDirectory() && isShardName(entry.name))
-    .map(({ name }) => name)
-    .sort(byNumber);
+  return names.filter(isShardName).sort(new Intl.Collator('en', { numeric: true }).compare);
 }
-
-const byNumber = (one: string, other: string) =>
-  Number.parseInt(one, 10) - Number.parseInt(other, 10) || (one < other ? -1 : 1);
 
 /** Every change log of a table: of the whole table, then of each shard. */
 export async function openChains(root: string, table: string): Promise<ChangeLog[]> {
@@ -47,13 +49,10 @@ export interface ChainState {
 
 /** When the oldest batch of a table that waits to be applied was captured (milliseconds); undefined where none of Tidemark's own waits. */
 export async function oldestWaiting(root: string, table: string): Promise<number | undefined> {
-  const moments: number[] = [];
-  for (const log of (await loggedTables(root)).includes(table) ? await openChains(root, table) : [])
-    for (const file of await batchFiles(log)) {
-      const name = batchNameOf(file);
-      if (BATCH_NAME.test(name)) moments.push(momentOf(name));
-    }
-  return moments.length === 0 ? undefined : Math.min(...moments);
+  const logs = (await loggedTables(root)).includes(table) ? await openChains(root, table) : [];
+  const waiting = (await Promise.all(logs.map(batchFiles))).flat().map(batchNameOf);
+  const [oldest] = waiting.filter((name) => BATCH_NAME.test(name)).sort();
+  return oldest === undefined ? undefined : momentOf(oldest);
 }
 
 /**
@@ -84,12 +83,9 @@ export async function findBatchFile(root: string, table: string, batchId: string
 
 /** Files in the folder that are no batches by their names: nobody reads them, so somebody should be told. What begins with a dot is not meant for readers. */
 export async function strangeFiles(log: ChangeLog): Promise<string[]> {
-  const batches = new Set((await batchFiles(log)).map((file) => path.basename(file)));
   const entries = await readdir(log.folder, { withFileTypes: true });
-  return entries
-    .filter((entry) => !entry.isDirectory() && !batches.has(entry.name) && !entry.name.startsWith('.'))
-    .map(({ name }) => name)
-    .sort();
+  const names = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
+  return names.filter((name) => !BATCH_FILE.test(name) && !name.startsWith('.')).sort();
 }
 
 /** Notes how many batches of a table wait, for the indicators; a folder that cannot be read is the business of the work itself. */

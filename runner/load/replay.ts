@@ -3,8 +3,8 @@ import { type Database, type Transaction, withDatabase } from '../base/database.
 import { TidemarkError } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
 import { inTransaction, rolledBack } from '../base/transaction.js';
-import { appliedFiles, findBatch, oldestBatch } from '../change-log/applied.js';
-import { type BatchDocument, type ChangeLog, readBatch } from '../change-log/chain.js';
+import { findBatch, oldestBatch } from '../change-log/applied.js';
+import { appliedFiles, type BatchDocument, type ChangeLog, readBatch } from '../change-log/chain.js';
 import { openChains } from '../change-log/inspect.js';
 import { eachTable, selectTables } from '../run/each-table.js';
 import { startProgress } from '../run/progress.js';

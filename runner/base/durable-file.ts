@@ -123,7 +123,8 @@ async function linkInto(from: string, target: string): Promise<boolean> {
     });
     return true;
   } catch (error) {
-    return tolerateGone(error) ?? false;
+    tolerateGone(error);
+    return false;
   }
 }
 

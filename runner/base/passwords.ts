@@ -1,14 +1,10 @@
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { UsageError } from './errors.js';
+import type { DatabaseSettings } from './settings.js';
 
 /** Whose password is looked for, and where it may be. */
-export interface PasswordPlaces {
-  readonly prefix: 'DB_' | 'WAREHOUSE_DB_';
-  readonly host: string;
-  readonly port: number;
-  readonly database: string;
-  readonly user: string;
+interface PasswordPlaces extends Pick<DatabaseSettings, 'prefix' | 'host' | 'port' | 'database' | 'user'> {
   /** The password itself; an empty one counts. */
   readonly password: string | undefined;
   /** A file that holds nothing else. */
@@ -46,7 +42,7 @@ function passwordIn(name: string, file: string): string {
 
 function lineFor(
   file: string,
-  { host, port, database, user }: Pick<PasswordPlaces, 'host' | 'port' | 'database' | 'user'>,
+  { host, port, database, user }: Pick<DatabaseSettings, 'host' | 'port' | 'database' | 'user'>,
 ): string | undefined {
   const text = readSmall('PGPASSFILE', file);
   if ((statSync(file).mode & 0o077) !== 0)

@@ -60,11 +60,8 @@ async function waysTo(folder: string): Promise<Set<string>> {
 const upFrom = (folder: string): string[] =>
   path.dirname(folder) === folder ? [folder] : [folder, ...upFrom(path.dirname(folder))];
 
-async function statOf(file: string): Promise<Stats | undefined> {
-  try {
-    return await lstat(file);
-  } catch (error) {
+const statOf = (file: string): Promise<Stats | undefined> =>
+  lstat(file).catch((error: unknown) => {
     if (hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES')) return undefined;
     throw error;
-  }
-}
+  });

@@ -139,17 +139,18 @@ export interface DatabaseSettings {
 }
 
 /** All in seconds; 0 is without limit. */
-export interface SessionLimits {
-  /** To connect. */
-  readonly connect_seconds: number;
+export type SessionLimits = ReturnType<typeof limitsOf>;
+
+const limitsOf = (env: Environment) => ({
+  connect_seconds: env.CONNECTION_TIMEOUT_SECONDS,
   /** A statement, and its wait for a lock. */
-  readonly statement_seconds: number;
-  readonly lock_seconds: number;
+  statement_seconds: env.STATEMENT_TIMEOUT_SECONDS,
+  lock_seconds: env.LOCK_TIMEOUT_SECONDS,
   /** Idle within a transaction, as when the process was stopped: the server ends the session. */
-  readonly idle_seconds: number;
+  idle_seconds: env.IDLE_TIMEOUT_SECONDS,
   /** A session that outlives a round: that of a run. */
-  readonly lifetime_seconds: number;
-}
+  lifetime_seconds: env.MAX_LIFETIME_SECONDS,
+});
 
 /** Settings go by their own names in lower case, those of Tidemark alone without that word. */
 type NameOf<N extends string> = N extends `TIDEMARK_${infer Rest}` ? Lowercase<Rest> : Lowercase<N>;
@@ -221,8 +222,7 @@ function databaseSettings(
     database: env[`${prefix}NAME`],
     user: env[`${prefix}USER`],
   };
-  const password = env[`${prefix}PASSWORD`];
-  const passwordFile = env[`${prefix}PASSWORD_FILE`];
+  const [password, passwordFile] = [env[`${prefix}PASSWORD`], env[`${prefix}PASSWORD_FILE`]];
   const authority = env[`${prefix}SSLROOTCERT`];
   if (password !== undefined && passwordFile !== undefined)
     throw new UsageError(`${prefix}PASSWORD and ${prefix}PASSWORD_FILE are both set`, {
@@ -233,13 +233,7 @@ function databaseSettings(
     role,
     sslmode: env[`${prefix}SSLMODE`],
     sslrootcert: authority === undefined ? undefined : path.resolve(folder, authority),
-    limits: {
-      connect_seconds: env.CONNECTION_TIMEOUT_SECONDS,
-      statement_seconds: env.STATEMENT_TIMEOUT_SECONDS,
-      lock_seconds: env.LOCK_TIMEOUT_SECONDS,
-      idle_seconds: env.IDLE_TIMEOUT_SECONDS,
-      lifetime_seconds: env.MAX_LIFETIME_SECONDS,
-    },
+    limits: limitsOf(env),
     password: findPassword({ ...end, password, passwordFile, passFile: env.PGPASSFILE, folder }),
   };
 }

@@ -1,25 +1,16 @@
 import Table from 'cli-table3';
 
+/** What the library would draw around the cells. */
+const SIDES = ['top', 'bottom', 'left', 'right', 'mid'];
+const LINES = SIDES.flatMap((side) => [side, ...['left', 'mid', 'right'].map((end) => `${side}-${end}`)]);
+
 /** Prints rows as a table for a terminal: one line a row, columns as wide as they must be, null as a dash. */
 export function formatTable(columns: readonly string[], rows: readonly (readonly unknown[])[]): string {
   const table = new Table({
     head: [...columns],
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
     chars: {
-      top: '',
-      'top-mid': '',
-      'top-left': '',
-      'top-right': '',
-      bottom: '',
-      'bottom-mid': '',
-      'bottom-left': '',
-      'bottom-right': '',
-      left: '',
-      'left-mid': '',
-      mid: '',
-      'mid-mid': '',
-      right: '',
-      'right-mid': '',
+      ...Object.fromEntries(LINES.map((name) => [name, ''])),
       middle: '  ',
     },
   });

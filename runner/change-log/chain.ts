@@ -183,12 +183,6 @@ export async function isNewestProcessed(log: ChangeLog): Promise<boolean> {
   return (await appliedFiles(log)).some((file) => batchNameOf(file) === newest);
 }
 
-/** Makes sure that what is about to be applied survives a crash of the machine that the warehouse survives. */
-export async function flushChangeLog(log: ChangeLog): Promise<void> {
-  await flushFolder(log.folder);
-  await flushFolder(log.checkpoints);
-}
-
 /** Renames the change log of a table that is no longer registered. Returns its new place; undefined where there is none. */
 export async function setAsideChangeLog(root: string, table: string): Promise<string | undefined> {
   const now = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '_');

@@ -18,6 +18,7 @@ import { applyBatch, newestBatch, type ApplyResult } from '../warehouse/batches.
 export interface Applying {
   readonly warehouse: Database | Transaction;
   readonly settings: Settings;
+  /** The change log of the chain: of a table, or of one shard of it. */
   readonly log: ChangeLog;
 }
 

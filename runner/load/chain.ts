@@ -1,19 +1,19 @@
 import path from 'node:path';
 import {
   batchFiles,
-  flushChangeLog,
   isPublished,
   markProcessed,
   readBatch,
   type BatchDocument,
   type ChangeLog,
 } from '../change-log/chain.js';
+import { flushFolder } from '../base/durable-file.js';
 import { tolerateGone } from '../base/errors.js';
 import { openChains, strangeFiles } from '../change-log/inspect.js';
 import type { Settings } from '../base/settings.js';
 import { isAway, type Database, type Link, type Transaction } from '../base/database.js';
 import { failpoint } from '../base/failpoint.js';
-import { applyDocument, assertLedgerIsThere, assertNothingIsMissing } from './apply.js';
+import { type Applying, applyDocument, assertLedgerIsThere, assertNothingIsMissing } from './apply.js';
 import { logger } from '../base/logger.js';
 import { observeLatency, timed } from '../run/measurements.js';
 import { pruneNowAndThen } from './retention.js';
@@ -43,20 +43,18 @@ export type LoadResult = Readonly<Total & { table: string }>;
 export const countsOf = (row: Readonly<Record<keyof Counts, string>>): Counts =>
   Object.fromEntries(COUNTED.map((name) => [name, Number(row[name])])) as Counts;
 
-export interface Loading {
-  readonly link: Link;
-  readonly settings: Settings;
-  /** The change log of the chain: of a table, or of one shard of it. */
-  readonly log: ChangeLog;
-  readonly onBatch?: ((changes: number) => void) | undefined;
+export interface Loading extends Omit<Applying, 'warehouse'> {
+  /** Told of each batch that is done. */
+  readonly onBatch?: ((count: 1) => void) | undefined;
   /** Asked between batches: true ends the run after those in hand. */
   readonly isStopping?: (() => boolean) | undefined;
 }
 
-/** What was done in all chains of a table; nothing where there is none. */
+/** What was done in all chains of a table, of those of all; nothing where there is none. */
 export function sumOf(table: string, results: readonly LoadResult[]): LoadResult {
   const names = ['batches', 'skipped', 'changes', ...COUNTED] as const;
-  const sums = names.map((name) => [name, results.reduce((sum, result) => sum + result[name], 0)]);
+  const own = results.filter((result) => result.table === table);
+  const sums = names.map((name) => [name, own.reduce((sum, result) => sum + result[name], 0)]);
   return { table, ...(Object.fromEntries(sums) as Total) };
 }
 
@@ -66,21 +64,21 @@ export function sumOf(table: string, results: readonly LoadResult[]): LoadResult
  * Two loaders at once do no harm, each batch is applied once: the second says who is at work.
  * @throws TidemarkError naming the file and what is wrong with it; later batches wait, because their order matters.
  */
-export async function loadChain(loading: Loading): Promise<LoadResult> {
-  const { link, log, isStopping } = loading;
+export async function loadChain(link: Link, loading: Loading): Promise<LoadResult> {
+  const { log, isStopping } = loading;
   const total = { ...sumOf(log.table, []) };
-  await retrying(chainName(log.table, log.shard), link, isStopping, () => loadOnce(loading, log, total));
+  const chain = chainName(log.table, log.shard);
+  await retrying(chain, link, isStopping, () => loadOnce({ ...loading, warehouse: link.database() }, chain, total));
   return total;
 }
 
-async function loadOnce(loading: Loading, log: ChangeLog, total: Total): Promise<void> {
-  const warehouse = loading.link.database();
-  const chain = chainName(log.table, log.shard);
+async function loadOnce(loading: Loading & { warehouse: Database }, chain: string, total: Total): Promise<void> {
+  const { warehouse, log } = loading;
   await commitToDisk(warehouse);
   const holder = await lockLoading(warehouse, chain);
   if (holder !== undefined) logger.info({ table: log.table }, `another loader is at work on ${chain}: ${holder}`);
   try {
-    await loadPending({ ...loading, warehouse }, total);
+    await loadPending(loading, total);
     if (holder === undefined) await unlockLoading(warehouse, chain);
   } catch (error) {
     // A session that was cut has given its lock back, and takes no more statements.
@@ -97,9 +95,7 @@ export async function loadDry(warehouse: Transaction, settings: Settings, table:
   return total;
 }
 
-type Loader = Omit<Loading, 'link'> & { readonly warehouse: Database | Transaction };
-
-async function loadPending(loading: Loader, total: Total): Promise<void> {
+async function loadPending(loading: Applying & Loading, total: Total): Promise<void> {
   const { warehouse, settings, log } = loading;
   await assertLedgerIsThere(warehouse, log);
   const files = await batchFiles(log);
@@ -109,7 +105,8 @@ async function loadPending(loading: Loader, total: Total): Promise<void> {
       { table: log.table, files: strange },
       'the change log holds files that are no batches: the name of a batch is changes_<time>.json',
     );
-  await flushChangeLog(log);
+  // What is about to be applied must survive a crash of the machine that the warehouse survives.
+  for (const folder of [log.folder, log.checkpoints]) await flushFolder(folder);
   // A dry run moves no file.
   const compressing = 'begin' in warehouse ? startCompressing(log) : undefined;
   try {
@@ -123,7 +120,8 @@ async function loadPending(loading: Loader, total: Total): Promise<void> {
         await timed('move', () => markProcessed(log, file));
         compressing.add(path.basename(file));
       }
-      noteApplied(loading, total, document, applied);
+      noteApplied(log, total, document, applied);
+      loading.onBatch?.(1);
     }
   } finally {
     await compressing?.finish();
@@ -143,36 +141,25 @@ async function readPublished(log: ChangeLog, file: string): Promise<BatchDocumen
   return undefined;
 }
 
-function noteApplied({ log, onBatch }: Loader, total: Total, document: BatchDocument, applied: ApplyResult): void {
+/** Says it in the words of the original. A batch that Tidemark wrote holds each row once, as its snapshot showed it; other documents may not. */
+function noteApplied({ table }: ChangeLog, total: Total, { file, head }: BatchDocument, applied: ApplyResult): void {
+  const name = path.basename(file);
   if (applied.already_applied) {
-    logger.info({ table: log.table }, `Skipping already processed file: ${path.basename(document.file)}`);
+    logger.info({ table }, `Skipping already processed file: ${name}`);
     total.skipped += 1;
-  } else {
-    count(total, document, applied);
-    sayApplied(log, document, applied);
+    return;
   }
-  onBatch?.(document.head.change_count);
-}
-
-function count(total: Total, document: BatchDocument, applied: ApplyResult): void {
-  total.batches += 1;
-  total.changes += document.head.change_count;
-  const counts = countsOf(applied);
-  for (const name of COUNTED) total[name] += counts[name];
+  const counts = { ...countsOf(applied), batches: 1, changes: head.change_count };
+  for (const each of Object.keys(counts) as (keyof typeof counts)[]) total[each] += counts[each];
   const rejected = counts.rejected_changes;
   if (rejected > 0)
     logger.warn(
-      `${path.basename(document.file)}: ${counted(rejected, 'change')} cannot be applied and ${rejected === 1 ? 'is' : 'are'} set aside; see: npx tidemark rejected`,
+      `${name}: ${counted(rejected, 'change')} cannot be applied and ${rejected === 1 ? 'is' : 'are'} set aside; see: npx tidemark rejected`,
     );
-}
-
-/** In the words of the original. A batch that Tidemark wrote holds each row once, as its snapshot showed it; other documents may not. */
-function sayApplied(log: ChangeLog, { file, head }: BatchDocument, applied: ApplyResult): void {
-  const done = head.change_count - Number(applied.rejected_changes);
   const what = head.sequence == null ? 'changes of' : 'unique';
   logger.info(
-    { table: log.table, batch: batchNameOf(file) },
-    `Successfully processed ${String(done)}/${String(head.change_count)} ${what} ${log.table}`,
+    { table, batch: batchNameOf(file) },
+    `Successfully processed ${String(head.change_count - rejected)}/${String(head.change_count)} ${what} ${table}`,
   );
   const captured = Date.parse(head.extracted_at ?? '');
   if (!Number.isNaN(captured)) observeLatency(Math.max(0, (Date.now() - captured) / 1000));

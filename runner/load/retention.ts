@@ -1,7 +1,7 @@
 import { oldApplied, oldCheckpoints, removeFiles } from '../change-log/applied.js';
 import type { ChangeLog } from '../change-log/chain.js';
 import type { Settings } from '../base/settings.js';
-import { explainDatabaseError, type Database, type Transaction } from '../base/database.js';
+import { explainDatabaseError, type Database } from '../base/database.js';
 import { TidemarkError, describeError } from '../base/errors.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { chainName } from '../batch/shard.js';
@@ -22,7 +22,7 @@ export interface RetentionLedger {
 }
 
 /** That of a chain in the warehouse. */
-export const retentionLedger = (warehouse: Database | Transaction, { table, shard }: ChangeLog): RetentionLedger => ({
+export const retentionLedger = (warehouse: Database, { table, shard }: ChangeLog): RetentionLedger => ({
   ask: (names) => settledBatches(warehouse, table, shard, names),
   note: (names) => noteRemovedFiles(warehouse, table, shard, names),
 });

@@ -4,7 +4,7 @@ import { countPending, openChains } from '../change-log/inspect.js';
 import type { Settings } from '../base/settings.js';
 import { explainDatabaseError, withDatabase, withLink, type Database, type Link } from '../base/database.js';
 import { describeError } from '../base/errors.js';
-import { loadChain, sumOf, type LoadResult } from './chain.js';
+import { loadChain, sumOf, type Loading, type LoadResult } from './chain.js';
 import { logger } from '../base/logger.js';
 import { startProgress, type Progress } from '../run/progress.js';
 import { attempt, resultsOf, selectUnpaused, type Selection, type TableResult } from '../run/each-table.js';
@@ -30,8 +30,9 @@ export async function loadTables({ settings, tables, signal, parallel = 1 }: Loa
   const { stages, waiting } = await planOf(settings, names, outcomes);
   // On one terminal there is room for one bar.
   const shared = parallel > 1 ? startProgress('load (batches)', waiting) : undefined;
+  const loading = { settings, isStopping: () => signal?.aborted === true };
   const taskOf = (log: ChangeLog) => async (link: Link) => {
-    outcomes.push(await loadOne({ settings, log, link, signal, shared }));
+    outcomes.push(await loadOne(link, { ...loading, log }, shared));
   };
   try {
     for (const stage of stages) await runTasks(settings, stage.map(taskOf), parallel);
@@ -41,36 +42,16 @@ export async function loadTables({ settings, tables, signal, parallel = 1 }: Loa
   }
   outcomes.sort((one, other) => names.indexOf(one.table) - names.indexOf(other.table));
   const results = resultsOf(outcomes);
-  return names.map((name) =>
-    sumOf(
-      name,
-      results.filter(({ table }) => table === name),
-    ),
-  );
+  return names.map((name) => sumOf(name, results));
 }
 
-interface LoadOne {
-  readonly settings: Settings;
-  readonly log: ChangeLog;
-  readonly link: Link;
-  readonly signal: AbortSignal | undefined;
-  readonly shared: Progress | undefined;
-}
-
-function loadOne({ settings, log, link, signal, shared }: LoadOne): Promise<TableResult<LoadResult>> {
+function loadOne(link: Link, loading: Loading, shared: Progress | undefined): Promise<TableResult<LoadResult>> {
+  const { log, settings } = loading;
   return attempt(log.table, async () => {
     const progress =
       shared ?? startProgress(`load ${chainName(log.table, log.shard)} (batches)`, (await batchFiles(log)).length);
     try {
-      const result = await loadChain({
-        link,
-        settings,
-        log,
-        onBatch: () => {
-          progress.advance(1);
-        },
-        isStopping: () => signal?.aborted === true,
-      });
+      const result = await loadChain(link, { ...loading, onBatch: progress.advance });
       await logSummary(link.database(), result);
       return result;
     } catch (error) {

@@ -3,6 +3,7 @@ import postgres from 'postgres';
 import type { DatabaseSettings } from './settings.js';
 import { TidemarkError, hasCode } from './errors.js';
 import { logger } from './logger.js';
+import { within } from './timeout.js';
 import { explainTlsError, tlsOptions } from './tls.js';
 
 export type Database = postgres.Sql<{ date: string }>;
@@ -179,10 +180,10 @@ export async function withLink<T>(
   const renew = async () => {
     database.end({ timeout: 0 }).catch(() => undefined);
     database = connect(settings, application);
-    await assertAnswers(database, settings, answerSeconds);
+    await assertAnswers(database, answerSeconds);
   };
   try {
-    await assertAnswers(database, settings, answerSeconds);
+    await assertAnswers(database, answerSeconds);
     return await work({ database: () => database, renew });
   } catch (error) {
     throw explainDatabaseError(error, settings);
@@ -193,19 +194,11 @@ export async function withLink<T>(
 }
 
 /** The driver tries for ever where a connection is taken and closed at once, as a proxy before a dead server does. */
-async function assertAnswers(database: Database, settings: DatabaseSettings, answerSeconds: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const silence = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(Object.assign(new Error(`${settings.role}: no answer`), { code: 'CONNECT_TIMEOUT' }));
-      void database.end({ timeout: 0 });
-    }, answerSeconds * 1000);
+async function assertAnswers(database: Database, answerSeconds: number): Promise<void> {
+  await within(answerSeconds, ensureOpen(database)).catch((error: unknown) => {
+    if (hasCode(error, 'CONNECT_TIMEOUT')) void database.end({ timeout: 0 });
+    throw error;
   });
-  try {
-    await Promise.race([ensureOpen(database), silence]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 const UNREACHABLE = ['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ETIMEDOUT', 'CONNECT_TIMEOUT', 'EAI_AGAIN'];

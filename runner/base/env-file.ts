@@ -1,7 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import dotenv from 'dotenv';
 import { UsageError } from './errors.js';
+import { readNamedFile } from './passwords.js';
 
 type Raw = Readonly<Record<string, string | undefined>>;
 
@@ -13,23 +14,14 @@ export const ALIASES: Readonly<Record<string, string>> = {
 
 /** What the file of settings says: the one that ENV_FILE names, else .env, which need not exist. */
 export function readEnvFile(name: string | undefined, folder: string): Record<string, string> {
-  const file = path.resolve(folder, name === undefined || name === '' ? '.env' : name);
   const isGiven = name !== undefined && name !== '';
+  const file = path.resolve(folder, isGiven ? name : '.env');
   if (!isGiven && !existsSync(file)) return {};
-  const text = readText(file);
+  const hint =
+    'give ENV_FILE a path relative to the project folder, or copy .env.example to it (without ENV_FILE it is .env)';
+  const text = readNamedFile('the file of settings that ENV_FILE names', file, Infinity, hint);
   assertWhole(text, file);
   return dotenv.parse(text);
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new UsageError(`the file of settings that ENV_FILE names cannot be read: ${file}`, {
-      hint: 'give ENV_FILE a path relative to the project folder, or copy .env.example to it (without ENV_FILE it is .env)',
-      cause: error,
-    });
-  }
 }
 
 /** As dotenv has them: a name, and behind it "=" or ": ". */

@@ -59,15 +59,22 @@ function lineFor(
   return undefined;
 }
 
-function readSmall(name: string, file: string): string {
+const readSmall = (name: string, file: string): string => readNamedFile(`${name} names a file that`, file, MOST_BYTES);
+
+/**
+ * Reads a file that a setting names.
+ * @throws UsageError where it cannot be read, in a sentence that begins with `what`, or is larger than `most` bytes
+ */
+export function readNamedFile(
+  what: string,
+  file: string,
+  most = Infinity,
+  hint = 'give the path of a file that this user can read',
+): string {
   try {
-    const { size } = statSync(file);
-    if (size <= MOST_BYTES) return readFileSync(file, 'utf8');
+    if (statSync(file).size <= most) return readFileSync(file, 'utf8');
   } catch (error) {
-    throw new UsageError(`${name} names a file that cannot be read: ${file}`, {
-      hint: 'give the path of a file that this user can read',
-      cause: error,
-    });
+    throw new UsageError(`${what} cannot be read: ${file}`, { hint, cause: error });
   }
-  throw new UsageError(`${name} names a file that is too large for a password: ${file}`);
+  throw new UsageError(`${what} is too large for a password: ${file}`);
 }

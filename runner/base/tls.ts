@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { checkServerIdentity, type ConnectionOptions } from 'node:tls';
 import type { DatabaseSettings } from './settings.js';
+import { readNamedFile } from './passwords.js';
 import { UsageError } from './errors.js';
 
 /**
@@ -22,12 +22,7 @@ export function tlsOptions(settings: DatabaseSettings): ConnectionOptions | unde
 }
 
 function readAuthority(prefix: string, file: string): string {
-  let text;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new UsageError(`${prefix}SSLROOTCERT names a file that cannot be read: ${file}`, { cause: error });
-  }
+  const text = readNamedFile(`${prefix}SSLROOTCERT names a file that`, file);
   if (text.includes('-----BEGIN CERTIFICATE-----')) return text;
   throw new UsageError(`${prefix}SSLROOTCERT names a file that holds no certificate: ${file}`, {
     hint: 'give the PEM file of the certificate authority',

@@ -78,12 +78,8 @@ async function assertInChain(
   const newest = await newestBatch(warehouse, log.table, log.shard);
   if (newest !== undefined && head.sequence <= Number(newest.sequence)) return;
   if ((head.previous_checksum ?? null) === (newest?.checksum ?? null)) return;
-  throw missing(
-    'a batch is missing before this one',
-    `${file} follows ${head.previous_batch_id ?? 'no batch'}`,
-    log,
-    newest?.batch_id,
-  );
+  const found = `${file} follows ${head.previous_batch_id ?? 'no batch'}`;
+  throw missing('a batch is missing before this one', found, log, newest?.batch_id);
 }
 
 /**
@@ -96,13 +92,8 @@ export async function assertNothingIsMissing(warehouse: Database | Transaction, 
   if (published === undefined || name === null || (await batchFiles(log)).length > 0) return;
   const newest = await newestBatch(warehouse, log.table, log.shard);
   if (newest !== undefined && (newest.batch_id === name || Number(newest.sequence) >= published.sequence)) return;
-  const place = `table=${log.table}${log.shard === '' ? '' : ` shard=${log.shard}`}`;
-  throw missing(
-    'a batch that was published is missing',
-    `${place} ${name} is not in ${log.folder}`,
-    log,
-    newest?.batch_id,
-  );
+  const found = `table=${log.table}${log.shard === '' ? '' : ` shard=${log.shard}`} ${name} is not in ${log.folder}`;
+  throw missing('a batch that was published is missing', found, log, newest?.batch_id);
 }
 
 const missing = (message: string, found: string, log: ChangeLog, newest: string | undefined) =>

@@ -1,5 +1,4 @@
 import path from 'node:path';
-import { withDatabase } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
 import { writeReport } from '../operate/report.js';
@@ -23,9 +22,7 @@ export const command = defineCommand(
   async ({ table: tables = [], key = [], output }, print) => {
     if (typeof output !== 'string')
       throw new UsageError('--output is given twice', { hint: 'one folder takes the report' });
-    const { warehouse: settings, cdc_log_dir: changeLog } = loadSettings();
-    const options = { tables, key: key.map(String), changeLog, folder: path.resolve(output), now: new Date() };
-    const file = await withDatabase(settings, 'report', (warehouse) => writeReport(warehouse, options));
+    const file = await writeReport(loadSettings(), tables, key.map(String), path.resolve(output));
     print({ report: file }, file);
   },
 );

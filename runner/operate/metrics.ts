@@ -3,7 +3,7 @@ import type { Settings } from '../base/settings.js';
 import { withDatabase } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import { alerts, connectionKpis, kpis, resourceKpis, type Alert, type Indicators } from '../warehouse/indicators.js';
+import { alerts, indicators, type Alert, type Indicators } from '../warehouse/indicators.js';
 
 /** How long a database may take to answer before it counts as away, in seconds: less than a scrape may last. */
 const ANSWER_SECONDS = 4;
@@ -25,9 +25,9 @@ export async function renderMetrics(settings: Settings): Promise<string> {
     return true;
   });
   const found = await ask(settings, 'warehouse', async (database) => ({
-    kpis: await kpis(database),
-    resources: await resourceKpis(database),
-    connections: await connectionKpis(database),
+    kpis: await indicators(database, 'kpis'),
+    resources: await indicators(database, 'resource_kpis'),
+    connections: await indicators(database, 'connection_kpis'),
     alerts: await alerts(database),
   }));
   note('tidemark_up', 'Whether the database answers: 1 or 0.', { end: 'source' }, source === undefined ? 0 : 1);
@@ -62,11 +62,10 @@ async function ask<T>(
 type Note = (name: string, help: string, labels: Labels, value: string | number | null) => void;
 
 function writerInto(registry: Registry): Note {
-  const gauges = new Map<string, Gauge>();
   return (name, help, labels, value) => {
     if (value === null) return;
-    const gauge = gauges.get(name) ?? new Gauge({ name, help, labelNames: Object.keys(labels), registers: [registry] });
-    gauges.set(name, gauge);
+    const known = registry.getSingleMetric(name) as Gauge | undefined;
+    const gauge = known ?? new Gauge({ name, help, labelNames: Object.keys(labels), registers: [registry] });
     gauge.set({ ...labels }, Number(value));
   };
 }
@@ -80,11 +79,7 @@ const OF_A_TABLE: Columns = [
   ['records_processed_per_second', 'records_processed_per_second', 'Changes applied for each second spent applying.'],
   ['watermark_lag_seconds', 'watermark_lag_seconds', 'Age of the moment up to which history holds all that was read.'],
   ['duplicate_rate', 'duplicate_rate', 'Share of the changes of the window that said nothing new.'],
-  [
-    'missing_change_rate',
-    'missing_change_rate',
-    'Share of the source rows whose state history lacked when last reconciled.',
-  ],
+  ['missing_change_rate', 'missing_change_rate', 'Share of source rows that history lacked when last reconciled.'],
   ['rejected_changes', 'rejected_changes', 'Changes that wait in tidemark.rejected_changes.'],
   ['pending_batches', 'pending_batches', 'Batch files that wait to be applied.'],
 ];
@@ -116,16 +111,13 @@ function noteTables(note: Note, rows: readonly Indicators[]): void {
   for (const { dimension_name: table, ...row } of rows) {
     if (typeof table !== 'string') continue;
     noteRow(note, OF_A_TABLE, { table }, row);
-    for (const percentile of ['50', '95', '99'])
-      noteRow(
-        note,
-        [
-          ['batch_processing_time_seconds', `batch_processing_time_p${percentile}`, PROCESSING_TIME],
-          ['end_to_end_latency_seconds', `end_to_end_latency_p${percentile}`, LATENCY],
-        ],
-        { table, percentile },
-        row,
-      );
+    for (const percentile of ['50', '95', '99']) {
+      const columns: Columns = [
+        ['batch_processing_time_seconds', `batch_processing_time_p${percentile}`, PROCESSING_TIME],
+        ['end_to_end_latency_seconds', `end_to_end_latency_p${percentile}`, LATENCY],
+      ];
+      noteRow(note, columns, { table, percentile }, row);
+    }
   }
 }
 

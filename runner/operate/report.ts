@@ -1,56 +1,44 @@
 import path from 'node:path';
 import { writeFile } from 'node:fs/promises';
 import { findBatchFile } from '../change-log/inspect.js';
-import type { Database, Transaction } from '../base/database.js';
-import { inTransaction } from '../base/transaction.js';
+import { withDatabase, type Session } from '../base/database.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
+import type { Settings } from '../base/settings.js';
+import { inTransaction } from '../base/transaction.js';
 import { dimensionMappings } from '../warehouse/batches.js';
-import {
-  changeFrequency,
-  dimensionStatus,
-  lineage,
-  longestHistories,
-  type DimensionStatus,
-  type VersionLineage,
-} from '../warehouse/report.js';
+import { changeFrequency, dimensionStatus, lineage, longestHistories } from '../warehouse/report.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import { selectTables } from '../run/each-table.js';
 
-export interface ReportOptions {
-  /** Names of dimensions; all where empty. */
-  readonly tables: readonly string[];
-  /** Values of one business key, in the order of its columns; then of one table. Empty: no lineage. */
-  readonly key: readonly string[];
-  /** The folder of the change log, in which the batch files are looked for. */
-  readonly changeLog: string;
-  /** The folder it is written to. */
-  readonly folder: string;
-  /** When it is made; names the file. */
-  readonly now: Date;
-}
-
 const LONGEST = 10;
-
-type Cell = string | number | null | undefined;
 
 /**
  * Writes scd2_lineage_report_<time>.md: how much history there is, how often rows change, which change most, and for one key where each of
  * its versions came from. Reads the whole history of each table.
+ * @param tables names of dimensions; all where empty
+ * @param key values of one business key, in the order of its columns; then of one table. Empty: no lineage
+ * @param folder where it is written to
  * @returns the path of the report
  * @throws UsageError for a table that is not registered, or a key without its table; TidemarkError if the key has no history
  */
-export async function writeReport(database: Database, options: ReportOptions): Promise<string> {
+export async function writeReport(
+  settings: Settings,
+  tables: readonly string[],
+  key: readonly string[],
+  folder: string,
+): Promise<string> {
   // One snapshot, so that the figures agree with each other while batches are loaded.
-  const sections = await inTransaction(database, 'isolation level repeatable read read only', (warehouse) =>
-    readSections(warehouse, options),
+  const sections = await withDatabase(settings.warehouse, 'report', (database) =>
+    inTransaction(database, 'isolation level repeatable read read only', (warehouse) =>
+      readSections(warehouse, settings.cdc_log_dir, tables, key),
+    ),
   );
-  const made = options.now.toISOString();
-  const title = `# SCD type 2 lineage report\n\nMade ${made.slice(0, 19).replace('T', ' ')} UTC from \`${database.options.database}\`. All times are as history holds them.`;
-  const text = [`${title}\n`, ...sections].join('\n');
+  const made = new Date().toISOString();
+  const title = `# SCD type 2 lineage report\n\nMade ${made.slice(0, 19).replace('T', ' ')} UTC from \`${settings.warehouse.database}\`. All times are as history holds them.`;
   const stamp = made.replaceAll(/[-:Z]/g, '').replaceAll(/[T.]/g, '_');
-  const file = path.join(options.folder, `scd2_lineage_report_${stamp}.md`);
+  const file = path.join(folder, `scd2_lineage_report_${stamp}.md`);
   try {
-    await writeFile(file, text, { mode: 0o600, flag: 'wx' });
+    await writeFile(file, [`${title}\n`, ...sections].join('\n'), { mode: 0o600, flag: 'wx' });
   } catch (error) {
     throw new TidemarkError('the report cannot be written', {
       detail: `${file} (${String(error)})`,
@@ -61,11 +49,16 @@ export async function writeReport(database: Database, options: ReportOptions): P
   return file;
 }
 
-async function readSections(warehouse: Transaction, options: ReportOptions): Promise<string[]> {
+async function readSections(
+  warehouse: Session,
+  changeLog: string,
+  tables: readonly string[],
+  key: readonly string[],
+): Promise<string[]> {
   const mappings = await dimensionMappings(warehouse);
-  const selected = selectTables(mappings, options.tables);
+  const selected = selectTables(mappings, tables);
   const [first, ...others] = selected;
-  if (options.key.length > 0 && (first === undefined || others.length > 0))
+  if (key.length > 0 && (first === undefined || others.length > 0))
     throw new UsageError('--key names a row of one table', {
       hint: `add --table, one of: ${mappings.map(({ dimension_name }) => dimension_name).join(', ')}`,
     });
@@ -75,14 +68,15 @@ async function readSections(warehouse: Transaction, options: ReportOptions): Pro
     const its = status.find((each) => each.dimension_name === mapping.dimension_name);
     sections.push(await tableSection(warehouse, mapping, its));
   }
-  if (options.key.length > 0 && first !== undefined) sections.push(await keySection(warehouse, options, first));
+  if (key.length > 0 && first !== undefined)
+    sections.push(await keySection(warehouse, changeLog, first.dimension_name, key));
   return sections;
 }
 
 async function tableSection(
-  warehouse: Transaction,
+  warehouse: Session,
   mapping: DimensionMapping,
-  status: DimensionStatus | undefined,
+  status: Awaited<ReturnType<typeof dimensionStatus>>[number] | undefined,
 ): Promise<string> {
   const frequency = await changeFrequency(warehouse, mapping.dimension_name);
   const longest = await longestHistories(warehouse, mapping.dimension_name, LONGEST);
@@ -101,9 +95,9 @@ async function tableSection(
     `### The longest histories\n`,
     table(
       ['key', 'versions', 'first seen', 'last changed', 'state'],
-      longest.map(({ business_key: key, versions, first_seen: first, last_changed: last, is_current: isCurrent }) => [
-        ...[key, versions, time(first), time(last)],
-        isCurrent ? 'current' : 'deleted',
+      longest.map((its) => [
+        ...[its.business_key, its.versions, time(its.first_seen), time(its.last_changed)],
+        its.is_current ? 'current' : 'deleted',
       ]),
     ),
   ].join('\n');
@@ -113,11 +107,11 @@ const KEY_HINT =
   'give the values of the key columns, in their order, each with a --key; the report without it lists keys';
 
 async function keySection(
-  warehouse: Transaction,
-  { changeLog, key }: ReportOptions,
-  mapping: DimensionMapping,
+  warehouse: Session,
+  changeLog: string,
+  name: string,
+  key: readonly string[],
 ): Promise<string> {
-  const { dimension_name: name } = mapping;
   const versions = await lineage(warehouse, name, key).catch((error: unknown) => {
     // Class 22, data exception: the text is no value of a key column's type.
     if (!(error instanceof Error) || !('code' in error) || !String(error.code).startsWith('22')) throw error;
@@ -128,41 +122,31 @@ async function keySection(
       detail: `table=${name} key=${key.join(', ')}`,
       hint: KEY_HINT,
     });
-  const rows = await Promise.all(versions.map((version) => lineageRow(changeLog, name, version)));
+  const rows = versions.map(async (its) => [
+    ...[its.surrogate_key, its.valid_from, its.valid_to ?? 'in force', its.cdc_operation, its.differences],
+    (await findBatchFile(changeLog, name, its.batch_id)) ?? `${its.batch_id} (file not here)`,
+    ...[its.change_line, time(its.extracted_at), time(its.applied_at)],
+  ]);
   return [
     `### Where the versions of ${cell(key.join(', '))} came from\n`,
     table(
       ['version', 'valid from', 'valid to', 'operation', 'what changed', 'batch file', 'change', 'captured', 'applied'],
-      rows,
+      await Promise.all(rows),
     ),
     'A change is the line of its number among the change lines of its file: `sed \'1,/^"changes"/d\' FILE | sed -n NUMBERp` (a file that ends in .gz: `gzip -dc FILE | sed \'1,/^"changes"/d\' | sed -n NUMBERp`).\n',
   ].join('\n');
 }
 
-async function lineageRow(changeLog: string, name: string, version: VersionLineage): Promise<Cell[]> {
-  const file = await findBatchFile(changeLog, name, version.batch_id);
-  return [
-    version.surrogate_key,
-    version.valid_from,
-    version.valid_to ?? 'in force',
-    version.cdc_operation,
-    version.differences,
-    file ?? `${version.batch_id} (file not here)`,
-    version.change_line,
-    time(version.extracted_at),
-    time(version.applied_at),
-  ];
-}
+type Cell = string | number | null | undefined;
 
-const time = (moment: string | null | undefined): string | null =>
-  moment == null ? null : moment.replace('T', ' ').replace(/\+00(:00)?$/, '');
+const time = (moment: string | null | undefined): Cell => moment?.replace('T', ' ').replace(/\+00(:00)?$/, '');
 
 /** Text of the database as a part of Markdown: it cannot break out of its place. */
 const cell = (value: Cell): string =>
   String(value ?? '–')
-    .replaceAll(/[\\|<&*_`[\]#]/g, (character) =>
-      character === '<' ? '&lt;' : character === '&' ? '&amp;' : `\\${character}`,
-    )
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll(/[\\|*_`[\]#]/g, '\\$&')
     .replaceAll(/\s*\n\s*/g, ' ');
 
 /** A table of Markdown. */

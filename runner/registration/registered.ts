@@ -2,13 +2,13 @@ import path from 'node:path';
 import { batchFiles, changeLogOf, setAsideChangeLog } from '../change-log/chain.js';
 import type { Settings } from '../base/settings.js';
 import { withDatabase } from '../base/database.js';
-import { dimensionList, pauseDimension, removeDimension, type ListedDimension } from '../warehouse/dimensions.js';
+import { dimensionList, pauseDimension, removeDimension } from '../warehouse/dimensions.js';
 import { batchNameOf } from '../batch/name.js';
 import { selectTables } from '../run/each-table.js';
 import { dimensionMappings } from '../warehouse/batches.js';
 
 /** Every registered table and where it stands. */
-export const listTables = (settings: Settings): Promise<ListedDimension[]> =>
+export const listTables = (settings: Settings): ReturnType<typeof dimensionList> =>
   withDatabase(settings.warehouse, 'table', dimensionList);
 
 /**

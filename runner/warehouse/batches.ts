@@ -6,24 +6,24 @@ import { documentParts } from '../batch/document.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import { type BatchMetadata, batchMetadataSchema } from '../batch/metadata.js';
 import { type ShardLayout, shardLayoutSchema } from '../batch/shard.js';
-import { asJson, call, callForRow, type Warehouse } from './call.js';
+import { asJson, call, callForRow, type Texts, type Warehouse } from './call.js';
 
 /** Counts of one applied batch, as tidemark.apply_batch gives them. */
-export interface ApplyResult {
-  readonly inserted_versions: string;
-  readonly closed_versions: string;
-  readonly absorbed_changes: string;
-  readonly corrected_versions: string;
-  readonly late_changes: string;
-  readonly rejected_changes: string;
+export interface ApplyResult
+  extends Texts<
+    | 'inserted_versions'
+    | 'closed_versions'
+    | 'absorbed_changes'
+    | 'corrected_versions'
+    | 'late_changes'
+    | 'rejected_changes'
+  > {
   readonly already_applied: boolean;
 }
 
 /** One row that a transaction wrote: a version it opened or altered, or a change it absorbed or rejected. */
-export interface Effect {
-  readonly effect: string;
+export interface Effect extends Texts<'effect' | 'batch_id'> {
   readonly business_key: string | null;
-  readonly batch_id: string;
   readonly change_line: number;
   readonly valid_from: string | null;
   readonly valid_to: string | null;
@@ -32,19 +32,7 @@ export interface Effect {
   readonly shown_values: string | null;
 }
 
-export interface NewestBatch {
-  readonly batch_id: string;
-  readonly sequence: string;
-  readonly checksum: string;
-  readonly metadata: unknown;
-}
-
-export interface HistorySummary {
-  readonly history_table: string;
-  readonly total: string;
-  readonly current: string;
-  readonly historical: string;
-}
+type NewestBatch = Texts<'batch_id' | 'sequence' | 'checksum'> & { readonly metadata: unknown };
 
 /** Every registered dimension. */
 export const dimensionMappings = (warehouse: Warehouse): Promise<DimensionMapping[]> =>
@@ -62,9 +50,9 @@ export async function applyBatch(warehouse: Warehouse, batch: string): Promise<A
       return result;
     });
   const parts = documentParts(batch);
-  return parts === undefined
-    ? callForRow(warehouse, 'apply_batch', { batch: asJson(batch) })
-    : callForRow(warehouse, 'apply_batch_parts', { metadata: asJson(parts.metadata), changes: asJson(parts.changes) });
+  if (parts === undefined) return callForRow(warehouse, 'apply_batch', { batch: asJson(batch) });
+  const [metadata, changes] = [asJson(parts.metadata), asJson(parts.changes)];
+  return callForRow(warehouse, 'apply_batch_parts', { metadata, changes });
 }
 
 /** What the transaction has done to a history so far, the first `limit` rows of each kind. */
@@ -76,7 +64,10 @@ export const newestBatch = async (warehouse: Warehouse, table: string, shard = '
   (await call<NewestBatch>(warehouse, 'newest_batch', { dimension_name: table, shard }))[0];
 
 /** Versions of a history, counted. */
-export const historySummary = (warehouse: Database, table: string): Promise<HistorySummary> =>
+export const historySummary = (
+  warehouse: Warehouse,
+  table: string,
+): Promise<Texts<'history_table' | 'total' | 'current' | 'historical'>> =>
   callForRow(warehouse, 'history_summary', { dimension_name: table });
 
 /**
@@ -113,11 +104,8 @@ export async function unlockLoading(warehouse: Database, chain: string): Promise
 export const grantStatements = async (warehouse: Database, prefix: string): Promise<string[]> =>
   (await call(warehouse, 'grant_statements', { prefix })).map((row) => String(Object.values(row)[0]));
 
-/** What the ledger knows of one chain: where it stands, and how the table was cut then. */
-export interface LedgerChain {
-  /** Empty for the whole table. */
-  readonly shard: string;
-  readonly extracted_at: string;
+/** What the ledger knows of one chain (empty shard: the whole table): where it stands, and how the table was cut then. */
+export interface LedgerChain extends Texts<'shard' | 'extracted_at'> {
   /** null for the whole table. */
   readonly layout: ShardLayout | null;
 }
@@ -162,10 +150,7 @@ export async function ledgerStates(
   );
 }
 
-interface ChainRow extends Pick<NewestBatch, 'batch_id' | 'metadata'> {
-  readonly shard: string;
-  readonly extracted_at: string;
-}
+type ChainRow = Pick<NewestBatch, 'batch_id' | 'metadata'> & Texts<'shard' | 'extracted_at'>;
 
 function chainOf({ shard, extracted_at, metadata }: ChainRow): LedgerChain {
   const layout = shardLayoutSchema.safeParse((metadata as { shard_layout?: unknown } | null)?.shard_layout);
@@ -179,7 +164,7 @@ export async function ledgerChains(warehouse: Database, table: string): Promise<
 
 /** Metadata of the newest batch of a chain that was applied. @throws TidemarkError if it cannot be read */
 export async function newestInLedger(
-  warehouse: Database,
+  warehouse: Warehouse,
   table: string,
   shard = '',
 ): Promise<BatchMetadata | undefined> {

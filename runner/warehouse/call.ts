@@ -8,6 +8,9 @@ interface Expression {
   readonly read: (place: string) => string;
 }
 
+/** Columns that come as text, as bigint, numeric and moments do. */
+export type Texts<C extends string> = Readonly<Record<C, string>>;
+
 type Argument = string | number | boolean | null | readonly string[] | Expression;
 
 /** A document, which travels as text: what is sent to a json parameter the driver would encode once more. */
@@ -17,7 +20,7 @@ export const asJson = (text: string, type: 'json' | 'jsonb' = 'json'): Expressio
 });
 
 /** The instant so many days ago by the clock of the warehouse, null where no number is given. */
-export const daysAgo = (days: number | undefined): Expression => ({
+export const daysAgo = (days?: number): Expression => ({
   value: days ?? null,
   read: (place) => `clock_timestamp() - make_interval(days => ${place}::integer)`,
 });

@@ -1,20 +1,9 @@
 import type { Database } from '../base/database.js';
-import { call, callForValue, perform } from './call.js';
+import { call, callForValue, perform, type Texts } from './call.js';
 
-/** A dimension and where it stands. */
-export interface ListedDimension {
-  readonly dimension_name: string;
-  readonly source_table: string;
-  readonly history_table: string;
-  readonly state: 'active' | 'paused';
-  readonly columns: string;
-  readonly batches: string;
-  readonly last_extracted_at: string | null;
-  readonly last_applied_at: string | null;
-}
-
-/** Every dimension and where it stands. */
-export const dimensionList = (warehouse: Database): Promise<ListedDimension[]> => call(warehouse, 'dimension_list');
+/** Every dimension and where it stands, in columns for people to read. */
+export const dimensionList = (warehouse: Database): Promise<Texts<'dimension_name' | 'batches'>[]> =>
+  call(warehouse, 'dimension_list');
 
 /** Pauses a dimension, or lets it go on. */
 export const pauseDimension = (warehouse: Database, table: string, isPaused: boolean): Promise<void> =>
@@ -25,10 +14,7 @@ export const removeDimension = (warehouse: Database, table: string, dropHistory:
   callForValue(warehouse, 'remove_dimension', { dimension_name: table, drop_history: dropHistory });
 
 /** A type that both ends may have. */
-export interface TypeName {
-  readonly type_schema: string;
-  readonly type_name: string;
-}
+type TypeName = Texts<'type_schema' | 'type_name'>;
 
 /** Which of these types the warehouse has too, and the labels of those that are enums. */
 export async function typesThere(
@@ -46,10 +32,9 @@ export async function typesThere(
 
 /** Which of these relations the warehouse has already. */
 export async function relationsThere(warehouse: Database, names: readonly string[]): Promise<string[]> {
-  const rows = await warehouse<
-    { name: string }[]
-  >`select n.name from unnest(${[...names]}::text[]) as n (name) where to_regclass(n.name) is not null`;
-  return rows.map(({ name }) => name);
+  const rows =
+    await warehouse`select name from unnest(${[...names]}::text[]) as n (name) where to_regclass(name) is not null`;
+  return rows.map(({ name }) => String(name));
 }
 
 /** The migrations of dimensions that have run, by name. */

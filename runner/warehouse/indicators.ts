@@ -1,30 +1,24 @@
 import type { Database } from '../base/database.js';
-import { asJson, daysAgo, perform } from './call.js';
+import { asJson, daysAgo, perform, type Texts } from './call.js';
 
 /** A row of a view of indicators, by its columns; the view says what they are. */
 export type Indicators = Readonly<Record<string, string | number | null>>;
 
-/** The indicators of each dimension, and of all together where dimension_name is null, over the window the warehouse is set to (sql/views/kpis.sql). */
-export const kpis = async (warehouse: Database): Promise<Indicators[]> =>
-  warehouse<Indicators[]>`select * from tidemark.kpis`;
+/**
+ * What the views of indicators have: kpis of each dimension, and of all together where dimension_name is null, over the window the warehouse is set
+ * to; resource_kpis, what each run that is alive uses of its machine; connection_kpis, sessions of the warehouse server, one row.
+ */
+export const indicators = async (
+  warehouse: Database,
+  view: 'kpis' | 'resource_kpis' | 'connection_kpis',
+): Promise<Indicators[]> => warehouse<Indicators[]>`select * from ${warehouse(`tidemark.${view}`)}`;
 
-/** What each run that is alive uses of its machine. */
-export const resourceKpis = async (warehouse: Database): Promise<Indicators[]> =>
-  warehouse<Indicators[]>`select * from tidemark.resource_kpis`;
-
-/** Sessions of the warehouse server: one row. */
-export const connectionKpis = async (warehouse: Database): Promise<Indicators[]> =>
-  warehouse<Indicators[]>`select * from tidemark.connection_kpis`;
-
-export interface Alert {
-  readonly rule_name: string;
-  readonly dimension_name: string | null;
+export interface Alert extends Texts<'rule_name' | 'condition' | 'meaning'> {
   readonly severity: 'info' | 'warning' | 'critical';
-  readonly condition: string;
+  readonly dimension_name: string | null;
   readonly measured: number;
   readonly since: string | null;
   readonly subject: string | null;
-  readonly meaning: string;
 }
 
 /** The alerts that are on, the gravest first. */
@@ -41,30 +35,11 @@ export async function noteChecks(
 }
 
 /** Notes what a comparison of source and history found, for missing_change_rate. */
-export const noteReconciliation = (
+export async function noteReconciliation(
   warehouse: Database,
-  {
-    table,
-    source_rows,
-    missing,
-    extra,
-    different,
-    repaired,
-  }: Readonly<{
-    table: string;
-    source_rows: number;
-    missing: number;
-    extra: number;
-    different: number;
-    repaired: number;
-  }>,
-): Promise<void> =>
-  perform(warehouse, 'note_reconciliation', {
-    dimension_name: table,
-    source_rows,
-    missing,
-    extra,
-    different,
-    repaired,
-    reconciled_at: daysAgo(0),
-  });
+  found: Readonly<Record<'source_rows' | 'missing' | 'extra' | 'different' | 'repaired', number> & { table: string }>,
+): Promise<void> {
+  const { table, source_rows, missing, extra, different, repaired } = found;
+  const counts = { source_rows, missing, extra, different, repaired };
+  await perform(warehouse, 'note_reconciliation', { dimension_name: table, ...counts, reconciled_at: daysAgo(0) });
+}

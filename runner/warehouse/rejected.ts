@@ -1,21 +1,17 @@
 import type { Database } from '../base/database.js';
 import { inTransaction } from '../base/transaction.js';
 import type { ApplyResult } from './batches.js';
-import { callForRow, perform, type Warehouse } from './call.js';
+import { callForRow, perform, type Texts, type Warehouse } from './call.js';
 
 /** Counts of rejected changes that were tried again. */
 export type RetryResult = Omit<ApplyResult, 'already_applied'>;
 
 /** A change that was set aside because it cannot be applied. */
-export interface RejectedChange {
-  readonly table: string;
-  readonly batch_id: string;
+export interface RejectedChange extends Texts<'table' | 'batch_id' | 'reason' | 'rejected_at'> {
   readonly change_line: number;
   readonly business_key: string | null;
   readonly column: string | null;
   readonly value: string | null;
-  readonly reason: string;
-  readonly rejected_at: string;
   /** When, by whom and why it was dismissed; null while it waits. */
   readonly dismissed_at: string | null;
   readonly dismissed_by: string | null;
@@ -36,25 +32,21 @@ export async function retryRejected(warehouse: Warehouse, table: string): Promis
 /** The changes of a table that were set aside, oldest batch first; at most `limit`. */
 export async function rejectedChanges(
   warehouse: Warehouse,
-  dimensionName: string,
+  table: string,
   state: RejectedState,
   limit: number,
 ): Promise<RejectedChange[]> {
   return warehouse<RejectedChange[]>`
     select dimension_name as table, batch_id, change_line, business_key, column_name as column, value, reason, rejected_at,
       dismissed_at, dismissed_by, dismiss_reason, change
-    from tidemark.rejected_changes where dimension_name = ${dimensionName} and (dismissed_at is not null) = ${state === 'dismissed'}
+    from tidemark.rejected_changes where dimension_name = ${table} and (dismissed_at is not null) = ${state === 'dismissed'}
     order by batch_id, rejected_changes.change_line limit ${limit}`;
 }
 
 /** How many changes of a table were set aside. */
-export async function countRejected(
-  warehouse: Warehouse,
-  dimensionName: string,
-  state: RejectedState,
-): Promise<number> {
+export async function countRejected(warehouse: Warehouse, table: string, state: RejectedState): Promise<number> {
   const [row] = await warehouse<[{ count: string }]>`
-    select count(*) from tidemark.rejected_changes where dimension_name = ${dimensionName} and (dismissed_at is not null) = ${state === 'dismissed'}`;
+    select count(*) from tidemark.rejected_changes where dimension_name = ${table} and (dismissed_at is not null) = ${state === 'dismissed'}`;
   return Number(row.count);
 }
 

@@ -1,54 +1,36 @@
-import type { Transaction } from '../base/database.js';
-import { asJson, call, callForRow, callForValue, daysAgo, perform } from './call.js';
+import { asJson, call, callForRow, callForValue, daysAgo, perform, type Texts, type Warehouse } from './call.js';
 
-/** A row that only one of history and change log has. */
-export interface ReplayDifference {
+/** A row that only one of history and change log has, and how many such rows (differences) there are in all. */
+export interface ReplayDifference extends Texts<'business_key' | 'valid_from' | 'version' | 'differences'> {
   readonly found_in: 'history only' | 'change log only';
-  readonly business_key: string;
-  readonly valid_from: string;
-  readonly version: string;
-  /** How many such rows there are in all. */
-  readonly differences: string;
 }
 
 /** What adopting a replay did to the versions of a history. */
-export interface AdoptedReplay {
-  readonly right_versions: string;
-  readonly corrected_versions: string;
-  readonly added_versions: string;
-  readonly removed_versions: string;
-}
+export type AdoptedReplay = Texts<'right_versions' | 'corrected_versions' | 'added_versions' | 'removed_versions'>;
 
 /** A batch of the ledger, by its name and the instant of its capture. */
-export interface LedgerPlace {
-  readonly batch_id: string;
-  readonly extracted_at: string;
-}
+export type LedgerPlace = Texts<'batch_id' | 'extracted_at'>;
 
 /** Begins a replay in this transaction: a dimension like this one, with an empty history. `isLocked` keeps loaders out until it ends. */
-export const openReplay = (transaction: Transaction, table: string, isLocked: boolean): Promise<void> =>
+export const openReplay = (transaction: Warehouse, table: string, isLocked: boolean): Promise<void> =>
   perform(transaction, 'open_replay', { dimension_name: table, is_locked: isLocked });
 
 /** Keeps loaders of a dimension out until the transaction ends. */
-export const lockDimension = (transaction: Transaction, table: string): Promise<void> =>
+export const lockDimension = (transaction: Warehouse, table: string): Promise<void> =>
   perform(transaction, '_lock_dimension', { dimension_name: table, shard: '' });
 
 /** Replays one batch document. False: the ledger does not know it, and it was left out. */
 export const replayBatch = (
-  transaction: Transaction,
+  transaction: Warehouse,
   table: string,
   batch: string,
-  mayBeUnknown: boolean,
+  may_be_unknown: boolean,
 ): Promise<boolean> =>
-  callForValue(transaction, 'replay_batch', {
-    dimension_name: table,
-    batch: asJson(batch),
-    may_be_unknown: mayBeUnknown,
-  });
+  callForValue(transaction, 'replay_batch', { dimension_name: table, batch: asJson(batch), may_be_unknown });
 
 /** Batches of the ledger that the replay has not seen, oldest first, after a place in that order. */
 export const replayGaps = (
-  transaction: Transaction,
+  transaction: Warehouse,
   table: string,
   after: LedgerPlace | undefined,
   limit: number,
@@ -64,26 +46,21 @@ export const replayGaps = (
  * Does without the batches of a chain that retention has removed, as the ledger notes, or as their age says if it is more than `days`: before
  * the oldest whose file is there. Says how many they are.
  */
-export const skipPruned = async (
-  transaction: Transaction,
+export async function skipPruned(
+  transaction: Warehouse,
   table: string,
   shard: string,
-  oldest: string,
+  oldest_batch_id: string,
   days: number | undefined,
-): Promise<number> =>
-  Number(
-    await callForValue(transaction, 'skip_pruned', {
-      dimension_name: table,
-      shard,
-      oldest_batch_id: oldest,
-      before: daysAgo(days),
-    }),
-  );
+): Promise<number> {
+  const given = { dimension_name: table, shard, oldest_batch_id, before: daysAgo(days) };
+  return Number(await callForValue(transaction, 'skip_pruned', given));
+}
 
 /** The first rows that only one of history and replay has. */
-export const compareReplay = (transaction: Transaction, table: string, limit: number): Promise<ReplayDifference[]> =>
+export const compareReplay = (transaction: Warehouse, table: string, limit: number): Promise<ReplayDifference[]> =>
   call(transaction, 'compare_replay', { dimension_name: table, limit });
 
 /** Makes history what the replay made. */
-export const adoptReplay = (transaction: Transaction, table: string): Promise<AdoptedReplay> =>
+export const adoptReplay = (transaction: Warehouse, table: string): Promise<AdoptedReplay> =>
   callForRow(transaction, 'adopt_replay', { dimension_name: table });

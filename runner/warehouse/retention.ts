@@ -1,30 +1,20 @@
-import type { Transaction } from '../base/database.js';
-import { callForRow, daysAgo, perform, type Warehouse } from './call.js';
-
-/** How many absorbed changes were forgotten, and before which capture; null where nothing may be forgotten. */
-export interface PrunedChanges {
-  readonly pruned_changes: string;
-  readonly pruned_before: string | null;
-}
+import { callForRow, daysAgo, perform, type Texts, type Warehouse } from './call.js';
 
 /** Forgets absorbed changes of a table that can never matter again, of those captured more than `days` days ago; at most `limit`. */
 export const pruneAbsorbedChanges = (
-  transaction: Transaction,
+  warehouse: Warehouse,
   table: string,
   days: number,
   limit: number,
-): Promise<PrunedChanges> =>
-  callForRow(transaction, 'prune_absorbed_changes', { dimension_name: table, before: daysAgo(days), limit });
-
-/** How many reports were forgotten. */
-export interface PrunedReports {
-  readonly runs: string;
-  readonly reconciliations: string;
-}
+): Promise<Texts<'pruned_changes'>> =>
+  callForRow(warehouse, 'prune_absorbed_changes', { dimension_name: table, before: daysAgo(days), limit });
 
 /** Forgets the reports of runs that ended, and of comparisons that were made, more than `days` days ago. */
-export const pruneReports = (transaction: Transaction, days: number): Promise<PrunedReports> =>
-  callForRow(transaction, 'prune_reports', { before: daysAgo(days) });
+export const pruneReports = (warehouse: Warehouse, days: number): Promise<Texts<'runs' | 'reconciliations'>> =>
+  callForRow(warehouse, 'prune_reports', { before: daysAgo(days) });
+
+/** Names of batches that the ledger knows, and of those that are settled. */
+export type Settled = Readonly<Record<'known' | 'settled', ReadonlySet<string>>>;
 
 /** Those of the batches that are in the ledger of a chain, and of them those whose files nothing will ask for any more. */
 export async function settledBatches(
@@ -51,8 +41,3 @@ export const noteRemovedFiles = (
   shard: string,
   batchIds: readonly string[],
 ): Promise<void> => perform(warehouse, 'note_removed_files', { dimension_name: table, shard, batch_ids: batchIds });
-
-export interface Settled {
-  readonly known: ReadonlySet<string>;
-  readonly settled: ReadonlySet<string>;
-}

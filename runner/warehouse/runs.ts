@@ -1,15 +1,12 @@
 import type { Database } from '../base/database.js';
-import { asJson, call, callForValue, perform } from './call.js';
+import { asJson, call, callForValue, perform, type Texts } from './call.js';
 
 type Metrics = Readonly<Record<string, unknown>>;
 const asMetrics = (metrics: Metrics) => asJson(JSON.stringify(metrics), 'jsonb');
 
 /** A run that is alive, as pipeline_metadata has it. */
-export interface LiveRun {
-  readonly pipeline_name: string;
-  readonly run_id: string;
-  readonly start_time: string;
-  readonly performance_metrics: Readonly<Record<string, unknown>>;
+export interface LiveRun extends Texts<'pipeline_name' | 'run_id' | 'start_time'> {
+  readonly performance_metrics: Metrics;
 }
 
 /** Notes the start of a run. The connection must stay open until `finishRun`: it is how a check knows the run is alive. */

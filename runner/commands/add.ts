@@ -6,7 +6,7 @@ import { writeDimensionFile } from '../registration/files.js';
 import type { Registration } from '../registration/plan.js';
 import { proposeRegistration, proposeUpdate } from '../registration/propose.js';
 import { parseTableName } from '../source/catalog.js';
-import { JSON_OPTION, defineCommand } from './command.js';
+import { defineCommand, flag, text, texts } from './command.js';
 
 function readRename(text: string): [string, string] {
   const at = text.indexOf('=');
@@ -19,9 +19,6 @@ function readRename(text: string): [string, string] {
 const formatRegistration = (all: Registration['columns']) =>
   formatRows(all.map(({ source, history, type = '', role, remark = '' }) => ({ source, history, type, role, remark })));
 
-const columns = (describe: string) => ({ type: 'string', array: true, requiresArg: true, describe }) as const;
-const text = (describe: string) => ({ type: 'string', requiresArg: true, describe }) as const;
-
 /** What is settled when a table is registered. */
 const SETTLED = ['key', 'effective-time', 'insert-time', 'time-zone', 'change-order', 'overlap'] as const;
 
@@ -30,13 +27,13 @@ export const command = defineCommand(
     positionals: { source: { type: 'string', demandOption: true, describe: 'The source table: schema.table' } },
     options: {
       name: text('Name of the dimension; that of the table by default'),
-      key: columns('Columns of the business key; the primary key by default'),
+      key: texts('Columns of the business key; the primary key by default'),
       'effective-time': text('Column that says when a row changed; last_updated, updated_at, ... by default'),
       'insert-time': text('Column that says when a row was made, or "none"; created_at, ... by default'),
-      track: columns('Only these are tracked, the others overwritten in place'),
-      untracked: columns('Overwritten in place: a difference makes no version'),
-      ignore: columns('Left out of history'),
-      rename: columns('Another name in history: source_column=history_column'),
+      track: texts('Only these are tracked, the others overwritten in place'),
+      untracked: texts('Overwritten in place: a difference makes no version'),
+      ignore: texts('Left out of history'),
+      rename: texts('Another name in history: source_column=history_column'),
       'time-zone': text('Zone of timestamps without zone; UTC by default'),
       'change-order': {
         type: 'string',
@@ -49,20 +46,15 @@ export const command = defineCommand(
         describe: 'How deletes at the source are found; none by default. soft: a column marks them',
       },
       'deleted-column': text('Deletes are soft, and this column marks them; deleted_at, is_deleted, ... by default'),
-      'deleted-values': columns('Its values that mean deleted; by default true for a boolean, else anything but null'),
-      update: {
-        type: 'boolean',
-        describe:
-          'Follow a registered table: add its new columns; with --rename old=new, --retire, --ignore say what became of others; --deletes and its columns change how deletes are found',
-      },
-      retire: columns('With --update: columns that the source has dropped'),
-      overlap: {
-        type: 'boolean',
-        describe:
-          '--no-overlap adds the constraint that no two versions of a key overlap; it doubles the cost of a load',
-      },
-      'dry-run': { type: 'boolean', describe: 'Print the migration and write nothing' },
-      json: JSON_OPTION,
+      'deleted-values': texts('Its values that mean deleted; by default true for a boolean, else anything but null'),
+      update: flag(
+        'Follow a registered table: add its new columns; with --rename old=new, --retire, --ignore say what became of others; --deletes and its columns change how deletes are found',
+      ),
+      retire: texts('With --update: columns that the source has dropped'),
+      overlap: flag(
+        '--no-overlap adds the constraint that no two versions of a key overlap; it doubles the cost of a load',
+      ),
+      'dry-run': flag('Print the migration and write nothing'),
     },
   },
   async (given, print) => {

@@ -2,12 +2,11 @@ import { withDatabase } from '../base/database.js';
 import { EXIT } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
 import { formatChecks, rememberChecks, runChecks } from '../warehouse/checks.js';
-import { JSON_OPTION, defineCommand } from './command.js';
+import { defineCommand } from './command.js';
 
 export const command = defineCommand(
   {
     positionals: { suite: { type: 'string', array: true, describe: 'Only these suites; all by default' } },
-    options: { json: JSON_OPTION },
   },
   async ({ suite = [] }, print) => {
     const results = await withDatabase(loadSettings().warehouse, 'check', async (database) => {

@@ -10,41 +10,47 @@ export interface Command {
 /** Writes a result to stdout: as JSON where --json asks for it, else in words. */
 export type Print = (result: unknown, words: string) => void;
 
-export const JSON_OPTION = { type: 'boolean', describe: 'Print the result as JSON' } as const;
-export const TABLE_OPTION = {
-  type: 'string',
-  array: true,
-  requiresArg: true,
-  describe: 'Only these tables; all by default',
-} as const;
+/** Options, by what is given with them. */
+export const flag = (describe: string) => ({ type: 'boolean', describe }) as const;
+export const number = (describe: string) => ({ type: 'number', requiresArg: true, describe }) as const;
+export const text = (describe: string) => ({ type: 'string', requiresArg: true, describe }) as const;
+export const texts = (describe: string) => ({ ...text(describe), array: true }) as const;
+
+export const TABLE_OPTION = texts('Only these tables; all by default');
 export const serviceOption = (service: string) =>
   ({
-    type: 'boolean',
+    ...flag(
+      `With --watch: be the ${service} that status shows and stop ends, and log to LOG_DIR, as "tidemark start" does`,
+    ),
     implies: 'watch',
-    describe: `With --watch: be the ${service} that status shows and stop ends, and log to LOG_DIR, as "tidemark start" does`,
   }) as const;
 
 interface Takes<P, O> {
   readonly positionals?: P;
   readonly options?: O;
   readonly epilogue?: string;
+  /** False where there is no result to print. */
+  readonly hasResult?: boolean;
 }
 
-/** A command by what it takes, typed by that, and what it does. */
+type Given<T> = ArgumentsCamelCase<InferredOptionTypes<T & { json: { type: 'boolean' } }>>;
+
+/** A command by what it takes, typed by that, and what it does. One that has a result takes --json besides. */
 export function defineCommand<
   const P extends Readonly<Record<string, PositionalOptions>>,
   const O extends Readonly<Record<string, Options>>,
 >(
-  { positionals, options, epilogue = '' }: Takes<P, O>,
-  run: (given: ArgumentsCamelCase<InferredOptionTypes<P & O>>, print: Print) => Promise<void>,
+  { positionals, options, epilogue = '', hasResult = true }: Takes<P, O>,
+  run: (given: Given<P & O>, print: Print) => Promise<void>,
 ): Command {
   return {
     builder: (yargs) => {
       for (const [name, each] of Object.entries(positionals ?? {})) yargs.positional(name, each);
-      return yargs.options(options ?? {}).epilogue(epilogue);
+      const json = hasResult ? { json: flag('Print the result as JSON') } : {};
+      return yargs.options({ ...json, ...options }).epilogue(epilogue);
     },
     handler: (given) =>
-      run(given as ArgumentsCamelCase<InferredOptionTypes<P & O>>, (result, words) => {
+      run(given as Given<P & O>, (result, words) => {
         process.stdout.write(`${given.json === true ? JSON.stringify(result) : words}\n`);
       }),
   };

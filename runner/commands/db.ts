@@ -6,13 +6,10 @@ import { defineCommand, defineGroup, type Command } from './command.js';
 const COLUMNS = ['role', 'database', 'port', 'state', 'pid', 'version', 'since', 'data_folder'];
 
 const subcommand = (work: (settings: Settings) => Promise<ServerStatus[]>, epilogue: string): Command =>
-  defineCommand(
-    { options: { json: { type: 'boolean', describe: 'print the state of both servers as JSON' } }, epilogue },
-    async (_, print) => {
-      const statuses = await work(loadSettings());
-      print(statuses, formatRows(statuses, COLUMNS));
-    },
-  );
+  defineCommand({ epilogue }, async (_, print) => {
+    const statuses = await work(loadSettings());
+    print(statuses, formatRows(statuses, COLUMNS));
+  });
 
 export const command = defineGroup({
   start: [

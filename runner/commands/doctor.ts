@@ -8,11 +8,8 @@ const MARKS = { ok: 'ok     ', warning: 'warning', error: 'ERROR  ' } as const;
 const line = ({ status, subject, message, remedy }: Finding) =>
   `${MARKS[status]}  ${subject}: ${message}${remedy === undefined ? '' : `\n         next: ${remedy}`}`;
 
-export const command = defineCommand(
-  { options: { json: { type: 'boolean', describe: 'Print the findings as JSON' } } },
-  async (_, print) => {
-    const findings = await examine(loadSettings());
-    print(findings, findings.map(line).join('\n'));
-    if (findings.some(({ status }) => status === 'error')) process.exitCode = EXIT.failed;
-  },
-);
+export const command = defineCommand({}, async (_, print) => {
+  const findings = await examine(loadSettings());
+  print(findings, findings.map(line).join('\n'));
+  if (findings.some(({ status }) => status === 'error')) process.exitCode = EXIT.failed;
+});

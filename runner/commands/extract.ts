@@ -8,7 +8,7 @@ import type { ExtractResult } from '../extract/table.js';
 import { extractTables } from '../extract/tables.js';
 import { sayInterrupted } from '../run/rounds.js';
 import { runPart } from '../services/run.js';
-import { JSON_OPTION, TABLE_OPTION, defineCommand, numberOf, serviceOption } from './command.js';
+import { TABLE_OPTION, defineCommand, flag, number, numberOf, serviceOption, text } from './command.js';
 
 const report = ({ table, shard = '', changes, batches, watermark }: ExtractResult) =>
   `${chainName(table, shard)}: ${counted(changes, 'change')} in ${counted(batches, 'batch')}, watermark ${watermark ?? 'none'}`;
@@ -22,24 +22,13 @@ export const command = defineCommand(
   {
     options: {
       table: TABLE_OPTION,
-      full: {
-        type: 'boolean',
-        describe: 'Read every row again (repeats are absorbed); needed after the source was restored',
-      },
-      'max-rows-per-second': {
-        type: 'number',
-        requiresArg: true,
-        describe: 'Most rows to read from a table in a second, to spare the source',
-      },
-      shard: {
-        type: 'string',
-        requiresArg: true,
-        describe:
-          'Only this part of each table: 2/4 (of four, by a hash of the key), or 2/customer_id:10001,20001 (the second of the ranges that begin at these values); 1/1 extracts it whole again',
-      },
-      watch: { type: 'boolean', describe: 'Go on until interrupted, every CDC_EXTRACTION_INTERVAL_SECONDS' },
+      full: flag('Read every row again (repeats are absorbed); needed after the source was restored'),
+      'max-rows-per-second': number('Most rows to read from a table in a second, to spare the source'),
+      shard: text(
+        'Only this part of each table: 2/4 (of four, by a hash of the key), or 2/customer_id:10001,20001 (the second of the ranges that begin at these values); 1/1 extracts it whole again',
+      ),
+      watch: flag('Go on until interrupted, every CDC_EXTRACTION_INTERVAL_SECONDS'),
       service: serviceOption('extractor'),
-      json: JSON_OPTION,
     },
   },
   async ({ table: tables = [], full = false, shard: asked, watch = false, service = false, ...given }, print) => {

@@ -1,21 +1,14 @@
 import { loadSettings } from '../base/settings.js';
 import { formatGrants, grantRoles } from '../operate/grants.js';
-import { defineCommand } from './command.js';
+import { defineCommand, flag, text } from './command.js';
 
 export const command = defineCommand(
   {
     options: {
-      apply: {
-        type: 'boolean',
-        describe:
-          'Run them, in one transaction each end; as a superuser, or a role that may create roles and give what they own',
-      },
-      prefix: {
-        type: 'string',
-        requiresArg: true,
-        describe: 'What the names of the roles begin with; tidemark by default',
-      },
-      json: { type: 'boolean', describe: 'Print the statements as JSON' },
+      apply: flag(
+        'Run them, in one transaction each end; as a superuser, or a role that may create roles and give what they own',
+      ),
+      prefix: text('What the names of the roles begin with; tidemark by default'),
     },
     epilogue:
       'tidemark_reader reads the registered tables of the source; in the warehouse tidemark_owner migrates, tidemark_loader runs the pipeline and cannot\n' +

@@ -7,7 +7,7 @@ import { formatRetry, retryTables, type RetryReport } from '../load/rejected.js'
 import { loadTables } from '../load/tables.js';
 import { sayInterrupted } from '../run/rounds.js';
 import { runPart } from '../services/run.js';
-import { JSON_OPTION, TABLE_OPTION, defineCommand, numberOf, serviceOption } from './command.js';
+import { TABLE_OPTION, defineCommand, flag, number, numberOf, serviceOption } from './command.js';
 
 const report = (result: LoadResult) =>
   [
@@ -30,24 +30,19 @@ export const command = defineCommand(
     options: {
       table: TABLE_OPTION,
       parallel: {
-        type: 'number',
-        requiresArg: true,
+        ...number('How many tables and shards to load at once, each over a connection of its own'),
         default: 1,
-        describe: 'How many tables and shards to load at once, each over a connection of its own',
       },
-      watch: { type: 'boolean', describe: 'Go on until interrupted, every CDC_EXTRACTION_INTERVAL_SECONDS' },
+      watch: flag('Go on until interrupted, every CDC_EXTRACTION_INTERVAL_SECONDS'),
       service: serviceOption('loader'),
       'retry-rejected': {
-        type: 'boolean',
-        describe: 'Then try the changes again that were set aside because they could not be applied',
+        ...flag('Then try the changes again that were set aside because they could not be applied'),
         conflicts: 'watch',
       },
       'dry-run': {
-        type: 'boolean',
-        describe: 'Apply everything, say what it does to history, and roll it back; with --retry-rejected that too',
+        ...flag('Apply everything, say what it does to history, and roll it back; with --retry-rejected that too'),
         conflicts: 'watch',
       },
-      json: JSON_OPTION,
     },
   },
   async ({ table: tables = [], watch = false, service = false, retryRejected = false, dryRun, ...given }, print) => {

@@ -4,7 +4,7 @@ import { loadSettings } from '../base/settings.js';
 import { onInterrupt } from '../run/rounds.js';
 import { tailLogs } from '../services/logs.js';
 import { isService, knownServices } from '../services/record.js';
-import { defineCommand, numberOf } from './command.js';
+import { defineCommand, flag, number, numberOf } from './command.js';
 
 export const command = defineCommand(
   {
@@ -18,8 +18,8 @@ export const command = defineCommand(
     },
     options: {
       follow: { alias: 'f', type: 'boolean', describe: 'Go on with what comes, until interrupted' },
-      lines: { alias: 'n', type: 'number', requiresArg: true, default: 20, describe: 'How many lines of each log' },
-      json: { type: 'boolean', describe: 'Print the lines as they are, JSON' },
+      lines: { ...number('How many lines of each log'), alias: 'n', default: 20 },
+      json: flag('Print the lines as they are, JSON'),
     },
   },
   async ({ service = [], follow = false, json = false, ...given }) => {

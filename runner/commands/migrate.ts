@@ -1,7 +1,7 @@
 import { loadSettings } from '../base/settings.js';
 import { formatRows } from '../base/text-table.js';
 import { migrateWarehouse, migrationStatus } from '../warehouse/migrate.js';
-import { JSON_OPTION, defineCommand } from './command.js';
+import { defineCommand, flag } from './command.js';
 
 export const command = defineCommand(
   {
@@ -12,7 +12,7 @@ export const command = defineCommand(
         describe: 'status: list every migration and where it stands',
       },
     },
-    options: { 'dry-run': { type: 'boolean', describe: 'Only list what would run' }, json: JSON_OPTION },
+    options: { 'dry-run': flag('Only list what would run') },
   },
   async ({ action, dryRun = false }, print) => {
     const { warehouse, dimensions_dir: folder } = loadSettings();

@@ -1,7 +1,7 @@
 import { loadSettings, type Settings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { prune, type Pruned } from '../operate/prune.js';
-import { JSON_OPTION, TABLE_OPTION, defineCommand } from './command.js';
+import { TABLE_OPTION, defineCommand, flag } from './command.js';
 
 /** What is kept for ever, by the setting that would change it. */
 const kept = ({ cdc_log_retention_days, absorbed_retention_days, run_retention_days }: Settings): string[] => [
@@ -24,8 +24,7 @@ export const command = defineCommand(
   {
     options: {
       table: TABLE_OPTION,
-      'dry-run': { type: 'boolean', describe: 'Say what would be removed, and remove nothing' },
-      json: JSON_OPTION,
+      'dry-run': flag('Say what would be removed, and remove nothing'),
     },
     epilogue:
       'What is not applied is never removed, nor what follows it. "rebuild" needs every batch that was ever applied: it is over once ' +

@@ -1,14 +1,14 @@
 import { loadSettings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
 import { rebuildTables, type RebuildResult } from '../load/replay.js';
-import { JSON_OPTION, TABLE_OPTION, defineCommand } from './command.js';
+import { TABLE_OPTION, defineCommand } from './command.js';
 
 const report = (result: RebuildResult) =>
   `${result.table}: ${counted(result.batches, 'batch')} replayed; ${counted(result.right_versions, 'version')} right, ` +
   `${String(result.corrected_versions)} corrected, ${String(result.added_versions)} added, ${String(result.removed_versions)} removed`;
 
 export const command = defineCommand(
-  { options: { table: { ...TABLE_OPTION, demandOption: true, describe: 'The tables to rebuild' }, json: JSON_OPTION } },
+  { options: { table: { ...TABLE_OPTION, demandOption: true, describe: 'The tables to rebuild' } } },
   async ({ table }, print) => {
     const results = await rebuildTables(loadSettings(), table);
     print(results, results.map(report).join('\n'));

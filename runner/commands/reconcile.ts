@@ -5,7 +5,7 @@ import { counted, formatRows } from '../base/text-table.js';
 import { reconcileTables, type ReconcileResult } from '../reconcile/tables.js';
 import { sayInterrupted } from '../run/rounds.js';
 import { runPart } from '../services/run.js';
-import { JSON_OPTION, TABLE_OPTION, defineCommand, serviceOption } from './command.js';
+import { TABLE_OPTION, defineCommand, flag, serviceOption } from './command.js';
 
 const SHOWN = 20;
 
@@ -36,18 +36,12 @@ export const command = defineCommand(
   {
     options: {
       table: TABLE_OPTION,
-      repair: {
-        type: 'boolean',
-        describe: 'Write the differences to the change log and load them: repairs are history too',
-      },
-      'allow-deletes': { type: 'boolean', describe: 'Let the repair close more versions than MAX_DELETE_PERCENT' },
-      watch: {
-        type: 'boolean',
-        describe:
-          'Go on until interrupted, every RECONCILE_INTERVAL_SECONDS: repairs the tables whose deletes are found so, and compares others that --table names',
-      },
+      repair: flag('Write the differences to the change log and load them: repairs are history too'),
+      'allow-deletes': flag('Let the repair close more versions than MAX_DELETE_PERCENT'),
+      watch: flag(
+        'Go on until interrupted, every RECONCILE_INTERVAL_SECONDS: repairs the tables whose deletes are found so, and compares others that --table names',
+      ),
       service: serviceOption('reconciler'),
-      json: JSON_OPTION,
     },
   },
   async ({ table: tables = [], repair = false, allowDeletes = false, watch = false, service = false }, print) => {

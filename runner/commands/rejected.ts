@@ -1,7 +1,7 @@
 import { UsageError } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
 import { dismiss, formatRejected, listRejected, type RejectedPlace } from '../load/rejected.js';
-import { JSON_OPTION, TABLE_OPTION, defineCommand, numberOf } from './command.js';
+import { TABLE_OPTION, defineCommand, flag, number, numberOf, text } from './command.js';
 
 /** @throws UsageError for what is no place */
 function readPlace(option: string, text: string): RejectedPlace {
@@ -17,22 +17,18 @@ export const command = defineCommand(
   {
     options: {
       table: TABLE_OPTION,
-      limit: { type: 'number', default: 20, requiresArg: true, describe: 'At most so many of each table' },
-      dismissed: { type: 'boolean', describe: 'List those that were dismissed instead' },
+      limit: { ...number('At most so many of each table'), default: 20 },
+      dismissed: flag('List those that were dismissed instead'),
       dismiss: {
-        type: 'string',
-        requiresArg: true,
-        describe: 'Dismiss the change at <batch>:<line>: it is kept, fails no check and is not tried again',
+        ...text('Dismiss the change at <batch>:<line>: it is kept, fails no check and is not tried again'),
         conflicts: ['restore', 'dismissed'],
       },
-      reason: { type: 'string', requiresArg: true, describe: 'With --dismiss: why history need not have it' },
+      reason: text('With --dismiss: why history need not have it'),
       restore: {
-        type: 'string',
-        requiresArg: true,
-        describe: 'Let the dismissed change at <batch>:<line> wait again',
+        ...text('Let the dismissed change at <batch>:<line> wait again'),
         conflicts: ['dismissed', 'reason'],
       },
-      json: { ...JSON_OPTION, describe: 'Print the result as JSON; a list with the whole changes' },
+      json: flag('Print the result as JSON; a list with the whole changes'),
     },
   },
   async ({ table = [], dismissed = false, dismiss: place, reason = '', restore, ...given }, print) => {

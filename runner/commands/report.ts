@@ -2,21 +2,16 @@ import path from 'node:path';
 import { UsageError } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
 import { writeReport } from '../operate/report.js';
-import { TABLE_OPTION, defineCommand } from './command.js';
+import { TABLE_OPTION, defineCommand, text, texts } from './command.js';
 
 export const command = defineCommand(
   {
     options: {
       table: TABLE_OPTION,
-      key: {
-        type: 'string',
-        array: true,
-        requiresArg: true,
-        describe:
-          'Business key of one row: its versions, with batch, file and line of each (several values for a key of several columns)',
-      },
-      output: { type: 'string', requiresArg: true, default: '.', describe: 'Folder to write the report to' },
-      json: { type: 'boolean', describe: 'Print the path of the report as JSON' },
+      key: texts(
+        'Business key of one row: its versions, with batch, file and line of each (several values for a key of several columns)',
+      ),
+      output: { ...text('Folder to write the report to'), default: '.' },
     },
   },
   async ({ table: tables = [], key = [], output }, print) => {

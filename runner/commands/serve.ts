@@ -7,6 +7,7 @@ import { defineCommand } from './command.js';
 
 export const command = defineCommand(
   {
+    hasResult: false,
     epilogue:
       'It listens on METRICS_HOST (127.0.0.1) and METRICS_PORT (9464). Whoever can reach it may read it: names of tables and alerts, never a row.',
   },

@@ -5,7 +5,7 @@ import { loadSettings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
 import { simulate, type SimulateResult, type Traffic } from '../demo/simulate.js';
 import { runPart } from '../services/run.js';
-import { JSON_OPTION, defineCommand, numberOf, serviceOption } from './command.js';
+import { defineCommand, flag, number, numberOf, serviceOption } from './command.js';
 
 export type SimulateArguments = Readonly<
   Partial<Record<'seed' | 'rate' | 'duration' | 'changes', number | undefined>>
@@ -42,20 +42,12 @@ function report({ inserted, updated, transactions, seconds, seed, customers, pro
 export const command = defineCommand(
   {
     options: {
-      seed: { type: 'number', requiresArg: true, describe: 'Same seed on the same data, same orders' },
-      rate: {
-        type: 'number',
-        requiresArg: true,
-        describe: 'Changes a second; by default as fast as the database takes them',
-      },
-      duration: { type: 'number', requiresArg: true, describe: 'Stop after this many seconds' },
-      changes: { type: 'number', requiresArg: true, describe: 'Stop after this many changes' },
-      watch: {
-        type: 'boolean',
-        describe: 'Go on until interrupted: a round every MUTATION_INTERVAL_SECONDS, or steadily at --rate',
-      },
+      seed: number('Same seed on the same data, same orders'),
+      rate: number('Changes a second; by default as fast as the database takes them'),
+      duration: number('Stop after this many seconds'),
+      changes: number('Stop after this many changes'),
+      watch: flag('Go on until interrupted: a round every MUTATION_INTERVAL_SECONDS, or steadily at --rate'),
       service: serviceOption('simulator'),
-      json: JSON_OPTION,
     },
   },
   async (given, print) => {

@@ -1,13 +1,12 @@
 import { loadSettings } from '../base/settings.js';
 import { formatServices } from '../operate/status.js';
 import { serviceStatuses, startPipeline } from '../services/background.js';
-import { defineCommand } from './command.js';
+import { defineCommand, flag } from './command.js';
 
 export const command = defineCommand(
   {
     options: {
-      simulate: { type: 'boolean', describe: 'Also run the simulator, which writes demo traffic to the demo source' },
-      json: { type: 'boolean', describe: 'Print the state of the services as JSON' },
+      simulate: flag('Also run the simulator, which writes demo traffic to the demo source'),
     },
     epilogue:
       'The reconciler runs where a table is registered with deletes => \'reconcile\'.\nThe services outlive this command and log to LOG_DIR. See them with "tidemark status" and "tidemark logs", end them with "tidemark stop".',

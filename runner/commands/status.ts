@@ -4,7 +4,7 @@ import { formatRows } from '../base/text-table.js';
 import { serverStatuses } from '../embedded/servers.js';
 import { formatStatus, pipelineStatus } from '../operate/status.js';
 import { onInterrupt } from '../run/rounds.js';
-import { defineCommand } from './command.js';
+import { defineCommand, flag } from './command.js';
 
 const REFRESH_MS = 2000;
 const SERVER_COLUMNS = ['database', 'port', 'state', 'pid', 'version', 'since'] as const;
@@ -12,8 +12,7 @@ const SERVER_COLUMNS = ['database', 'port', 'state', 'pid', 'version', 'since'] 
 export const command = defineCommand(
   {
     options: {
-      watch: { type: 'boolean', describe: 'Refresh every two seconds until interrupted' },
-      json: { type: 'boolean', describe: 'Print everything as JSON' },
+      watch: flag('Refresh every two seconds until interrupted'),
     },
     epilogue:
       'state: running, stopped, or died (it was not stopped, and its process is gone: "tidemark start" starts it again).\nlag_seconds: since the source was last read to its end. Times are UTC.',

@@ -4,7 +4,6 @@ import { defineCommand } from './command.js';
 
 export const command = defineCommand(
   {
-    options: { json: { type: 'boolean', describe: 'Print what was stopped as JSON' } },
     epilogue:
       'A service that does not end within SHUTDOWN_TIMEOUT_SECONDS is killed, and what it had not committed is rolled back.\nThe embedded servers go on running: "tidemark db stop" ends them.',
   },

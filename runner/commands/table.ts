@@ -2,7 +2,7 @@ import { UsageError } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { listTables, pauseTable, removeTable, type RemovedTable } from '../registration/registered.js';
-import { JSON_OPTION, defineCommand } from './command.js';
+import { defineCommand, flag } from './command.js';
 
 const SHOWN_BATCHES = 5;
 
@@ -34,11 +34,7 @@ export const command = defineCommand(
       name: { type: 'string', describe: 'The table, by the name of its dimension' },
     },
     options: {
-      'drop-history': {
-        type: 'boolean',
-        describe: 'remove: drop the history table too, with its current view and as-of function',
-      },
-      json: JSON_OPTION,
+      'drop-history': flag('remove: drop the history table too, with its current view and as-of function'),
     },
   },
   async ({ action, name, dropHistory = false }, print) => {

@@ -2,7 +2,7 @@ import { EXIT } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { verifyTables, type VerifyResult } from '../load/replay.js';
-import { JSON_OPTION, TABLE_OPTION, defineCommand } from './command.js';
+import { TABLE_OPTION, defineCommand } from './command.js';
 
 function report({ table, batches, pruned, missing, differences, rows }: VerifyResult): string {
   if (missing.length > 0)
@@ -15,12 +15,9 @@ function report({ table, batches, pruned, missing, differences, rows }: VerifyRe
   return `FAIL  ${replayed}, ${counted(differences, 'row')} ${differences === 1 ? 'differs' : 'differ'}${first}\n${shown.replace(/^/gm, '        ')}`;
 }
 
-export const command = defineCommand(
-  { options: { table: TABLE_OPTION, json: JSON_OPTION } },
-  async ({ table = [] }, print) => {
-    const results = await verifyTables(loadSettings(), table);
-    print(results, results.map(report).join('\n'));
-    if (results.some(({ missing, differences }) => missing.length > 0 || differences > 0))
-      process.exitCode = EXIT.violations;
-  },
-);
+export const command = defineCommand({ options: { table: TABLE_OPTION } }, async ({ table = [] }, print) => {
+  const results = await verifyTables(loadSettings(), table);
+  print(results, results.map(report).join('\n'));
+  if (results.some(({ missing, differences }) => missing.length > 0 || differences > 0))
+    process.exitCode = EXIT.violations;
+});

@@ -1,34 +1,34 @@
 import { loadSettings, type Settings } from '../base/settings.js';
-import { withDatabase } from '../base/database.js';
+import { withDatabase, type Database } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
-import { tableState } from '../extract/shard-layout.js';
+import { tableState, type TableState } from '../extract/shard-layout.js';
 import { chainName, isShardName, parseShard, shardsOf } from '../batch/shard.js';
 import { formatRows } from '../base/text-table.js';
 import { dimensionMappings, ledgerChains } from '../warehouse/batches.js';
 import { listCheckpoints, rewind, watermarksOf, type RewindTarget } from '../operate/watermark.js';
 import { selectUnpaused } from '../run/each-table.js';
-import { JSON_OPTION, TABLE_OPTION, defineCommand, defineGroup } from './command.js';
+import { TABLE_OPTION, defineCommand, defineGroup, number, text } from './command.js';
 
-const SHARD_OPTION = {
-  type: 'string',
-  requiresArg: true,
-  describe: 'Of a table that is extracted by shards: this one, as list names it',
-} as const;
+const SHARD_OPTION = text('Of a table that is extracted by shards: this one, as list names it');
 
 const rows = (list: readonly object[]) => (list.length === 0 ? 'nothing was extracted yet' : formatRows(list));
 
-async function tablesOf(names: readonly string[]): Promise<string[]> {
-  const { warehouse } = loadSettings();
-  return withDatabase(warehouse, 'watermark', async (database) =>
-    selectUnpaused(await dimensionMappings(database), names).map(({ dimension_name }) => dimension_name),
-  );
+const tablesOf = async (warehouse: Database, names: readonly string[]) =>
+  selectUnpaused(await dimensionMappings(warehouse), names).map(({ dimension_name }) => dimension_name);
+
+/** The one table that was named, and of it the shards that are meant. */
+async function chainsOf(settings: Settings, tables: readonly string[], shard: string | undefined) {
+  return withDatabase(settings.warehouse, 'watermark', async (warehouse) => {
+    const [name, ...others] = await tablesOf(warehouse, tables);
+    if (name === undefined || others.length > 0)
+      throw new UsageError('this is for one table at a time', { hint: 'name it: --table <name>' });
+    const state = await tableState(settings, name, await ledgerChains(warehouse, name));
+    return { name, chains: shardsMeant(state, shard) };
+  });
 }
 
 /** The shard that was named, by its name or as --shard of extract has it; else all of the present layout; the whole table is one without a name. */
-async function shardsToUse(settings: Settings, table: string, named: string | undefined): Promise<string[]> {
-  const { chains, present } = await withDatabase(settings.warehouse, 'watermark', async (warehouse) =>
-    tableState(settings, table, await ledgerChains(warehouse, table)),
-  );
+function shardsMeant({ table, chains, present }: TableState, named: string | undefined): string[] {
   if (named === undefined) return present == null ? [''] : shardsOf(present).map(({ name }) => name);
   const asked = isShardName(named) ? named : parseShard(named);
   const name = typeof asked === 'object' ? asked.name : asked === 'whole' ? '' : (asked ?? '');
@@ -36,12 +36,6 @@ async function shardsToUse(settings: Settings, table: string, named: string | un
   throw new UsageError(`${table} has no shard ${named} here`, {
     hint: `there are: ${chains.map(({ shard }) => (shard === '' ? '1/1, the whole table' : shard)).join(', ')}`,
   });
-}
-
-async function oneOf(tables: readonly string[]): Promise<string> {
-  const [name, ...others] = await tablesOf(tables);
-  if (name !== undefined && others.length === 0) return name;
-  throw new UsageError('this is for one table at a time', { hint: 'name it: --table <name>' });
 }
 
 /** A whole number is a sequence, anything else an instant with its zone. */
@@ -54,13 +48,13 @@ function readTarget(to: string): RewindTarget {
   });
 }
 
-const list = defineCommand({ options: { table: TABLE_OPTION, json: JSON_OPTION } }, async ({ table = [] }, print) => {
+const list = defineCommand({ options: { table: TABLE_OPTION } }, async ({ table = [] }, print) => {
   const settings = loadSettings();
-  const names = await tablesOf(table);
   const found = await withDatabase(settings.source, 'watermark', (source) =>
     withDatabase(settings.warehouse, 'watermark', async (warehouse) => {
       const watermarks = [];
-      for (const name of names) watermarks.push(...(await watermarksOf(settings, name, source, warehouse)));
+      for (const name of await tablesOf(warehouse, table))
+        watermarks.push(...(await watermarksOf(settings, name, source, warehouse)));
       return watermarks;
     }),
   );
@@ -72,14 +66,13 @@ const show = defineCommand(
     options: {
       table: TABLE_OPTION,
       shard: SHARD_OPTION,
-      json: JSON_OPTION,
-      last: { type: 'number', requiresArg: true, default: 20, describe: 'How many' },
+      last: { ...number('How many'), default: 20 },
     },
   },
   async ({ table = [], shard, last }, print) => {
     const settings = loadSettings();
-    const name = await oneOf(table);
-    const [chain, ...others] = await shardsToUse(settings, name, shard);
+    const { name, chains } = await chainsOf(settings, table, shard);
+    const [chain, ...others] = chains;
     if (chain === undefined || others.length > 0)
       throw new UsageError(`${name} is extracted by shards, each with checkpoints of its own`, {
         hint: 'name one: --shard <name>, as "tidemark watermark list" shows it',
@@ -94,20 +87,13 @@ const rewindTo = defineCommand(
     options: {
       table: TABLE_OPTION,
       shard: SHARD_OPTION,
-      json: JSON_OPTION,
-      to: {
-        type: 'string',
-        requiresArg: true,
-        demandOption: true,
-        describe: 'A sequence, or an instant such as 2026-02-01T09:00:00Z',
-      },
+      to: { ...text('A sequence, or an instant such as 2026-02-01T09:00:00Z'), demandOption: true },
     },
   },
   async ({ table = [], shard, to }, print) => {
     const settings = loadSettings();
-    const name = await oneOf(table);
     const target = readTarget(to);
-    const chains = await shardsToUse(settings, name, shard);
+    const { name, chains } = await chainsOf(settings, table, shard);
     if ('sequence' in target && chains.length > 1)
       throw new UsageError(`${name} is extracted by shards, each with sequences of its own`, {
         hint: 'give an instant, for all of them, or name one: --shard <name>',

@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { writeFile } from 'node:fs/promises';
 import { findBatchFile } from '../change-log/inspect.js';
-import { withDatabase, type Session } from '../base/database.js';
+import { withDatabase, type Transaction } from '../base/database.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
 import { inTransaction } from '../base/transaction.js';
@@ -50,7 +50,7 @@ export async function writeReport(
 }
 
 async function readSections(
-  warehouse: Session,
+  warehouse: Transaction,
   changeLog: string,
   tables: readonly string[],
   key: readonly string[],
@@ -74,7 +74,7 @@ async function readSections(
 }
 
 async function tableSection(
-  warehouse: Session,
+  warehouse: Transaction,
   mapping: DimensionMapping,
   status: Awaited<ReturnType<typeof dimensionStatus>>[number] | undefined,
 ): Promise<string> {
@@ -107,7 +107,7 @@ const KEY_HINT =
   'give the values of the key columns, in their order, each with a --key; the report without it lists keys';
 
 async function keySection(
-  warehouse: Session,
+  warehouse: Transaction,
   changeLog: string,
   name: string,
   key: readonly string[],

@@ -1,6 +1,6 @@
 import { loggedTables, type ChainState } from '../change-log/inspect.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
-import { withDatabase } from '../base/database.js';
+import { withDatabase, type Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { tableState } from '../extract/shard-layout.js';
 import { alerts, type Alert } from '../warehouse/indicators.js';
@@ -11,30 +11,8 @@ import { formatRows } from '../base/text-table.js';
 import { dimensionStatus, type DimensionStatus } from '../warehouse/report.js';
 import { liveRuns, type LiveRun } from '../warehouse/runs.js';
 
-export interface TableStatus {
-  readonly table: string;
-  /** Time of the newest row that was read; null before the first. */
-  readonly watermark: string | null;
-  /** Seconds since the source was last read to the end, or seen to be quiet; null before that, or where nobody here can tell. */
-  readonly lag_seconds: number | null;
-  /** Batch files that wait to be applied. */
-  readonly pending: number | null;
-  /** Of a table that is extracted by shards: each shard; the table is as far as the one that is least far. */
-  readonly shards: readonly ShardStatus[];
-  readonly total: string | null;
-  readonly current: string | null;
-  readonly historical: string | null;
-  readonly last_batch: string | null;
-  readonly last_applied_at: string | null;
-  readonly last_error: string | null;
-}
-
-export interface ShardStatus {
-  readonly shard: string;
-  readonly watermark: string | null;
-  readonly lag_seconds: number | null;
-  readonly pending: number;
-}
+export type TableStatus = Awaited<ReturnType<typeof tableStatus>>;
+type ShardStatus = ReturnType<typeof shardStatus>;
 
 /** How the whole pipeline stands. */
 export interface PipelineStatus {
@@ -74,23 +52,16 @@ export async function pipelineStatus(settings: Settings): Promise<PipelineStatus
     ...(await loggedTables(settings.cdc_log_dir)),
   ]);
   const polled = lastPoll(services, runs);
-  const tables = await Promise.all(
-    [...names].sort().map((table) =>
-      tableStatus(
-        settings,
-        table,
-        counted.answer?.find((each) => each.dimension_name === table),
-        polled,
-        errorOf(services, runs, table),
-      ),
-    ),
-  );
+  const statusOf = (table: string) => {
+    const dimension = counted.answer?.find((each) => each.dimension_name === table);
+    return tableStatus(settings, table, dimension, polled, errorOf(services, runs, table));
+  };
   return {
     services,
     other_runs: runs.filter(({ run_id }) => !own.includes(run_id)),
     source: source.fault,
     warehouse: fault,
-    tables,
+    tables: await Promise.all([...names].sort().map(statusOf)),
     alerts: warehouse.answer?.alerts ?? [],
   };
 }
@@ -101,27 +72,17 @@ interface Answer<T> {
 }
 
 async function askedOf<T>(end: DatabaseSettings, ask: Parameters<typeof withDatabase<T>>[2]): Promise<Answer<T>> {
-  const impatient = {
-    ...end,
-    limits: {
-      connect_seconds: ANSWER_SECONDS,
-      lock_seconds: 0,
-      idle_seconds: 0,
-      lifetime_seconds: 0,
-      ...end.limits,
-      statement_seconds: STATEMENT_SECONDS,
-    },
+  const limits = {
+    connect_seconds: ANSWER_SECONDS,
+    lock_seconds: 0,
+    idle_seconds: 0,
+    lifetime_seconds: 0,
+    ...end.limits,
+    statement_seconds: STATEMENT_SECONDS,
   };
+  const asked = (database: Database) => within(ANSWER_SECONDS, ask(database));
   try {
-    return {
-      answer: await withDatabase(
-        impatient,
-        'status',
-        (database) => within(ANSWER_SECONDS, ask(database)),
-        ANSWER_SECONDS,
-      ),
-      fault: null,
-    };
+    return { answer: await withDatabase({ ...end, limits }, 'status', asked, ANSWER_SECONDS), fault: null };
   } catch (error) {
     if (error instanceof TidemarkError) return { fault: error.message };
     throw error;
@@ -134,7 +95,7 @@ async function tableStatus(
   dimension: DimensionStatus | undefined,
   polled: string | null,
   error: string | null,
-): Promise<TableStatus> {
+) {
   const { chains, present } = await tableState(settings, table, []);
   // What one extractor has polled says nothing of the shards of others.
   const chainOf = (name: string) => chains.find(({ shard }) => shard === name);
@@ -145,7 +106,9 @@ async function tableStatus(
     table,
     watermark,
     lag_seconds,
+    /** Of a table that is extracted by shards: each shard; the table is as far as the one that is least far. */
     shards,
+    /** Batch files that wait to be applied. */
     pending: chains.length === 0 ? null : chains.reduce((sum, { pending }) => sum + pending, 0),
     total: dimension?.total ?? null,
     current: dimension?.current ?? null,
@@ -156,14 +119,16 @@ async function tableStatus(
   };
 }
 
-function shardStatus(shard: string, chain: ChainState | undefined, polled: string | null): ShardStatus {
+function shardStatus(shard: string, chain: ChainState | undefined, polled: string | null) {
   const { newest, pending = 0 } = chain ?? {};
   const looks = [newest?.extracted_at, newest === undefined ? null : polled].flatMap((moment) =>
     moment == null ? [] : [Date.parse(moment)],
   );
   return {
     shard,
+    /** Time of the newest row that was read; null before the first. */
     watermark: newest?.high_watermark?.time ?? null,
+    /** Since the source was last read to the end, or seen to be quiet; null before that, or where nobody here can tell. */
     lag_seconds: looks.length === 0 ? null : Math.max(0, Math.round((Date.now() - Math.max(...looks)) / 1000)),
     pending,
   };
@@ -178,12 +143,11 @@ function leastFar(shards: readonly ShardStatus[]): Pick<ShardStatus, 'watermark'
 
 /** When an extractor last read every table without a fault, here or on another machine. */
 function lastPoll(services: readonly ServiceStatus[], runs: readonly LiveRun[]): string | null {
-  const here = services.filter(({ service }) => service === 'extractor').map(({ last_success_at }) => last_success_at);
-  const anywhere = runs
-    .filter(({ pipeline_name }) => pipeline_name === 'extract')
-    .map(({ performance_metrics }) => performance_metrics.last_success_at);
-  const moments = [...here, ...anywhere].filter((moment) => typeof moment === 'string').sort();
-  return moments.at(-1) ?? null;
+  const moments = [
+    ...services.map(({ service, last_success_at }) => service === 'extractor' && last_success_at),
+    ...runs.map((run) => run.pipeline_name === 'extract' && run.performance_metrics.last_success_at),
+  ].filter((moment) => typeof moment === 'string');
+  return moments.sort().at(-1) ?? null;
 }
 
 type Faults = Readonly<Record<string, { at: string; error: string }>>;
@@ -230,20 +194,11 @@ export const formatServices = (services: readonly ServiceStatus[]): string =>
     ),
   );
 
-const TABLE_COLUMNS = [
-  'table',
-  'watermark',
-  'lag_seconds',
-  'pending',
-  'total',
-  'current',
-  'historical',
-  'last_batch',
-  'last_applied_at',
-] as const satisfies readonly (keyof TableStatus)[];
+const HIDDEN_COLUMNS: readonly string[] = ['shards', 'last_error'] satisfies (keyof TableStatus)[];
 
 /** What a person reads. All times are UTC. */
 export function formatStatus(status: PipelineStatus, servers: string): string {
+  const columns = Object.keys(status.tables[0] ?? {}).filter((column) => !HIDDEN_COLUMNS.includes(column));
   const shards = status.tables.flatMap(({ table, shards }) => shards.map((shard) => ({ table, ...shard })));
   const errors = status.tables.flatMap(({ table, last_error: error }) =>
     error === null ? [] : [`${table}: ${error}`],
@@ -269,7 +224,7 @@ export function formatStatus(status: PipelineStatus, servers: string): string {
     ...(servers === '' ? [] : [`\n${servers}`]),
     ...(status.source === null ? [] : [`\nsource: ${status.source}`]),
     ...(status.warehouse === null ? [] : [`\nwarehouse: ${status.warehouse}`]),
-    ...(status.tables.length === 0 ? [] : [`\n${formatShort(status.tables, TABLE_COLUMNS)}`]),
+    ...(status.tables.length === 0 ? [] : [`\n${formatShort(status.tables, columns)}`]),
     ...(shards.length === 0 ? [] : [`\nShards\n${formatShort(shards)}`]),
     ...(on.length === 0 ? [] : [`\nAlerts\n${formatShort(on)}`]),
     ...(errors.length === 0 ? [] : [`\nTables that failed in the last round\n${errors.join('\n')}`]),

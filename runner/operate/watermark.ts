@@ -20,56 +20,20 @@ import { readClock } from '../source/horizon.js';
 import { isSameServer } from '../source/server.js';
 import { ledgerChains, newestInLedger } from '../warehouse/batches.js';
 
-/** How far one table has come. Times are as the source prints them; null where there is none yet. */
-export interface Watermark {
-  readonly table: string;
-  /** null for the whole table. */
-  readonly shard: string | null;
-  readonly sequence: number | null;
-  /** Effective time of the newest row that was read. */
-  readonly watermark: string | null;
-  readonly extracted_at: string | null;
-  /** False while a sweep is not finished. */
-  readonly is_complete: boolean;
-  /** Seconds since the newest checkpoint, by the clock of the source; a quiet table has one each HEARTBEAT_SECONDS. */
-  readonly lag_seconds: number | null;
-  /** What is captured and waits to be loaded; the changes are null where a file cannot be read: "load" says which, and why. */
-  readonly waiting_batches: number;
-  readonly waiting_changes: number | null;
-  /** Newest sequence in the ledger of the warehouse. */
-  readonly loaded_sequence: number | null;
-}
-
-/** A checkpoint, newest first in lists. */
-export interface CheckpointLine {
-  readonly sequence: number;
-  readonly extracted_at: string;
-  readonly batch_id: string | null;
-  readonly changes: number;
-  readonly watermark: string | null;
-  readonly sweep: 'full' | 'ordinary';
-  readonly is_complete: boolean;
-}
-
 /** How far a table has come: one entry, or one for each shard that it is extracted by now. */
 export async function watermarksOf(
   settings: Settings,
   table: string,
   source: Database,
   warehouse: Database,
-): Promise<Watermark[]> {
+): Promise<Awaited<ReturnType<typeof watermarkOf>>[]> {
   const state = await tableState(settings, table, await ledgerChains(warehouse, table));
   const shards = state.present == null ? [''] : shardsOf(state.present).map(({ name }) => name);
   return Promise.all(shards.map((shard) => watermarkOf(settings, table, shard, source, warehouse)));
 }
 
-async function watermarkOf(
-  settings: Settings,
-  table: string,
-  shard: string,
-  source: Database,
-  warehouse: Database,
-): Promise<Watermark> {
+/** How far one table or shard has come. Times are as the source prints them; null where there is none yet. */
+async function watermarkOf(settings: Settings, table: string, shard: string, source: Database, warehouse: Database) {
   const log = await openChangeLog(settings.cdc_log_dir, table, shard);
   const newest = await newestCheckpoint(log);
   const clock = await readClock(source);
@@ -80,12 +44,15 @@ async function watermarkOf(
     sequence: newest?.sequence ?? null,
     watermark: newest?.high_watermark?.time ?? null,
     extracted_at: newest?.extracted_at ?? null,
+    /** False while a sweep is not finished. */
     is_complete: newest?.sweep.complete ?? false,
+    /** Since the newest checkpoint, by the clock of the source; a quiet table has one each HEARTBEAT_SECONDS. */
     lag_seconds:
       newest === undefined
         ? null
         : Math.max(0, Math.round((Date.parse(clock) - Date.parse(newest.extracted_at)) / 1000)),
     waiting_batches: waiting.length,
+    /** null where a file cannot be read: "load" says which, and why. */
     waiting_changes: waiting.reduce((sum, each) => (sum === null || each === null ? null : sum + each), 0),
     loaded_sequence: (await newestInLedger(warehouse, table, shard))?.sequence ?? null,
   };
@@ -101,27 +68,27 @@ async function changesOf(file: string): Promise<number | null> {
   }
 }
 
+const lineOf = ({ sequence, extracted_at, batch_id, change_count, high_watermark, sweep }: BatchMetadata) => ({
+  sequence,
+  extracted_at,
+  batch_id,
+  changes: change_count,
+  watermark: high_watermark?.time ?? null,
+  sweep: sweep.is_full ? 'full' : 'ordinary',
+  is_complete: sweep.complete,
+});
+
 /** The newest checkpoints of a table or shard, newest first. */
 export async function listCheckpoints(
   settings: Settings,
   table: string,
   most: number,
   shard = '',
-): Promise<CheckpointLine[]> {
+): Promise<ReturnType<typeof lineOf>[]> {
   const log = changeLogOf(settings.cdc_log_dir, table, shard);
   const newest = (await checkpointSequences(log)).slice(-most).reverse();
   const found = await Promise.all(newest.map((sequence) => readCheckpoint(log, sequence)));
-  return found
-    .filter((each) => each !== undefined)
-    .map(({ sequence, extracted_at, batch_id, change_count, high_watermark, sweep }) => ({
-      sequence,
-      extracted_at,
-      batch_id,
-      changes: change_count,
-      watermark: high_watermark?.time ?? null,
-      sweep: sweep.is_full ? ('full' as const) : ('ordinary' as const),
-      is_complete: sweep.complete,
-    }));
+  return found.flatMap((each) => (each === undefined ? [] : [lineOf(each)]));
 }
 
 /** Where to rewind to: a sequence, or the newest checkpoint at or before an instant (ISO 8601). */

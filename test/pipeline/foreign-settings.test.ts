@@ -196,13 +196,7 @@ describe.skipIf(WITH_ROLES)('whatever databases and roles have set', () => {
     expect(await retryTables({ settings, tables: ['kinds'] })).toMatchObject([{ rejected_changes: 0 }]);
     expect((await pipelineStatus(settings)).tables.find(({ table }) => table === 'kinds')).toBeDefined();
     expect(await renderMetrics(settings)).toContain('kinds');
-    const report = await writeReport(pipeline.warehouse, {
-      tables: ['kinds'],
-      key: [PLAIN_KEY],
-      changeLog: settings.cdc_log_dir,
-      folder: pipeline.folder,
-      now: new Date(),
-    });
+    const report = await writeReport(settings, ['kinds'], [PLAIN_KEY], pipeline.folder);
     expect(await readFile(report, 'utf8')).toContain('in force');
   });
 

@@ -9,8 +9,8 @@ export function pauseAfter(rows: number, elapsed: number, maxRowsPerSecond: numb
   return Math.max(0, (rows / maxRowsPerSecond) * 1000 - elapsed);
 }
 
-/** Starts to keep a pace: the function returned waits, after each page, until the rate is kept. Nothing is held on the source meanwhile. */
-export function startPace({
+/** The function returned waits, after each page, until the rate is kept. Nothing is held on the source meanwhile. */
+export function limitRate({
   maxRowsPerSecond,
   isStopping,
 }: Pick<Sweeper, 'maxRowsPerSecond' | 'isStopping'>): (rows: number) => Promise<void> {

@@ -5,7 +5,7 @@ import { failpoint } from '../base/failpoint.js';
 import { logger } from '../base/logger.js';
 import { timed } from '../run/measurements.js';
 import { knownRows } from './known-rows.js';
-import { startPace } from './rate-limit.js';
+import { limitRate } from './rate-limit.js';
 import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
 import { chainName } from '../batch/shard.js';
 import { awaitFlush, type SourceIdentity } from '../source/server.js';
@@ -60,7 +60,7 @@ export async function sweep(
   const size = startSizing(sweeper.settings, chain, sweeper.batchCeiling);
   // All that --full reads is to be written again.
   const known = knownRows(sweeper.settings, chain, sweeper.described, sweeper.full ? undefined : newest);
-  const pace = startPace(sweeper);
+  const keepRate = limitRate(sweeper);
   let before = newest;
   let [safeBefore, repeats] = [0n, 0];
   const { estimated_rows: estimate } = sweeper.described;
@@ -92,7 +92,7 @@ export async function sweep(
     }
     known.become(before, page.known_rows);
     place = next;
-    if (place !== undefined) await pace(page.rows_read);
+    if (place !== undefined) await keepRate(page.rows_read);
   }
 }
 

@@ -62,7 +62,7 @@ function loadOne(link: Link, loading: Loading, shared: Progress | undefined): Pr
   });
 }
 
-/** What is loaded at once, stage by stage, and how many batches wait. A table whose folder cannot be used has its outcome at once. */
+/** What is loaded at once, stage by stage, and how many batches wait. A table whose folder cannot be used is done with at once. */
 async function planOf(
   settings: Settings,
   tables: readonly string[],

@@ -32,7 +32,7 @@ export interface EarlierPoll {
 const LISTED_AFTER = 10;
 
 /**
- * Reads the floor (design, section 4, point 1). The order is what makes it a bound: the clock first, then sessions, then prepared
+ * Reads the floor. The order is what makes it a bound: the clock first, then sessions, then prepared
  * transactions, each in a transaction of its own, and only then may the snapshot of the sweep be taken.
  * @param before the poll before: what is prepared now and was not then counts from its floor; undefined where there was none
  */

@@ -9,7 +9,7 @@ language sql
 stable
 parallel safe
 as $$
--- The time at which a change takes effect (design: history that converges), p_before being that of what it follows.
+-- The time at which a change takes effect, p_before being that of what it follows.
 -- A change's own time counts if it can be right: finite, not after its capture, and after what it follows.
 -- Else it took effect when it was first known: at its capture, or one microsecond after the version it closes.
 -- Becomes part of the statement that calls it, which it could not with a "set" clause (its callers have pinned the search path), nor

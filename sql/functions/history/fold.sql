@@ -12,8 +12,8 @@ language plpgsql
 immutable
 parallel safe
 as $$
--- One step of the aggregate tidemark.fold: what becomes of a change, given what the changes before it made (design: history
--- that converges). A column that the change, or the version in force, does not know equals anything, and the version takes
+-- One step of the aggregate tidemark.fold: what becomes of a change, given what the changes before it made.
+-- A column that the change, or the version in force, does not know equals anything, and the version takes
 -- its first value. Times are reckoned by tidemark._fold_time_step, as on the path of batches that come in order.
 -- Called once a change, so it carries no "set" clause: the statements that use it have pinned the search path.
 declare

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import dotenv from 'dotenv';
 import { UsageError } from './errors.js';
-import { readNamedFile } from './passwords.js';
+import { readNamedFile } from './named-file.js';
 
 type Raw = Readonly<Record<string, string | undefined>>;
 

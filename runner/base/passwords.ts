@@ -1,10 +1,16 @@
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import path from 'node:path';
 import { UsageError } from './errors.js';
-import type { DatabaseSettings } from './settings.js';
+import { readNamedFile } from './named-file.js';
 
 /** Whose password is looked for, and where it may be. */
-interface PasswordPlaces extends Pick<DatabaseSettings, 'prefix' | 'host' | 'port' | 'database' | 'user'> {
+interface PasswordPlaces {
+  /** How the settings begin: DB_ or WAREHOUSE_DB_. */
+  readonly prefix: string;
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+  readonly user: string;
   /** The password itself; an empty one counts. */
   readonly password: string | undefined;
   /** A file that holds nothing else. */
@@ -42,7 +48,7 @@ function passwordIn(name: string, file: string): string {
 
 function lineFor(
   file: string,
-  { host, port, database, user }: Pick<DatabaseSettings, 'host' | 'port' | 'database' | 'user'>,
+  { host, port, database, user }: Pick<PasswordPlaces, 'host' | 'port' | 'database' | 'user'>,
 ): string | undefined {
   const text = readSmall('PGPASSFILE', file);
   if ((statSync(file).mode & 0o077) !== 0)
@@ -60,21 +66,3 @@ function lineFor(
 }
 
 const readSmall = (name: string, file: string): string => readNamedFile(`${name} names a file that`, file, MOST_BYTES);
-
-/**
- * Reads a file that a setting names.
- * @throws UsageError where it cannot be read, in a sentence that begins with `what`, or is larger than `most` bytes
- */
-export function readNamedFile(
-  what: string,
-  file: string,
-  most = Infinity,
-  hint = 'give the path of a file that this user can read',
-): string {
-  try {
-    if (statSync(file).size <= most) return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new UsageError(`${what} cannot be read: ${file}`, { hint, cause: error });
-  }
-  throw new UsageError(`${what} is too large for a password: ${file}`);
-}

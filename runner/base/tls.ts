@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { checkServerIdentity, type ConnectionOptions } from 'node:tls';
 import type { DatabaseSettings } from './settings.js';
-import { readNamedFile } from './passwords.js';
+import { readNamedFile } from './named-file.js';
 import { UsageError } from './errors.js';
 
 /**

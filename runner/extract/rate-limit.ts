@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Sweeper } from './sweep.js';
 
 /** Between two looks whether the run is to end: a long pause must not hold up an interruption. */
 const LONGEST_NAP_MS = 200;
@@ -10,10 +9,11 @@ export function pauseAfter(rows: number, elapsed: number, maxRowsPerSecond: numb
 }
 
 /** The function returned waits, after each page, until the rate is kept. Nothing is held on the source meanwhile. */
-export function limitRate({
-  maxRowsPerSecond,
-  isStopping,
-}: Pick<Sweeper, 'maxRowsPerSecond' | 'isStopping'>): (rows: number) => Promise<void> {
+export function limitRate(limit: {
+  readonly maxRowsPerSecond?: number | undefined;
+  readonly isStopping?: (() => boolean) | undefined;
+}): (rows: number) => Promise<void> {
+  const { maxRowsPerSecond, isStopping } = limit;
   const started = performance.now();
   let read = 0;
   return async (rows) => {

@@ -4,7 +4,6 @@ import { shardLayoutSchema } from './shard.js';
 
 /** A place in the order of extraction: effective time and key of a row, as PostgreSQL prints them. */
 const positionSchema = z.object({ time: z.string(), key: z.array(z.string()) });
-export type Position = z.infer<typeof positionSchema>;
 
 /** Where a sweep stands. Its pages share floor and snapshot; the next page, or the next sweep, goes on from here. */
 const sweepSchema = z.object({

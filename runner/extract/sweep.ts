@@ -9,7 +9,7 @@ import { limitRate } from './rate-limit.js';
 import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
 import { chainName } from '../batch/shard.js';
 import { awaitFlush, type SourceIdentity } from '../source/server.js';
-import { readPage, type Page, type PagePlace } from '../source/table.js';
+import { columnsOfBatch, readPage, type Page, type PagePlace } from '../source/table.js';
 import { beginSweep, resumeSweep, type SweepStart, type SweepSubject } from './sweep-start.js';
 
 /** What a sweep of one table works with. */
@@ -159,10 +159,7 @@ function metadataOf(
     },
     full_sweep: start.full_sweep,
     ...identity,
-    columns: JSON.parse(described.columns) as unknown,
-    columns_fingerprint: described.columns_fingerprint,
-    column_types: JSON.parse(described.column_types) as unknown,
-    history_columns: JSON.parse(described.history_columns) as unknown,
+    ...columnsOfBatch(described),
     previous_batch_id: head.batch_id,
     previous_checksum: head.checksum,
     checksum: null,

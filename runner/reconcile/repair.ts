@@ -8,7 +8,7 @@ import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
 import type { ShardLayout } from '../batch/shard.js';
 import { compareAtSource, type Deletions } from '../source/comparison.js';
 import { awaitFlush, type SourceIdentity } from '../source/server.js';
-import { NO_KNOWN_ROWS, readKeyedPage } from '../source/table.js';
+import { NO_KNOWN_ROWS, columnsOfBatch, readKeyedPage } from '../source/table.js';
 import { sizeLimits } from '../extract/batch-size.js';
 import type { SweepStart } from '../extract/sweep-start.js';
 
@@ -154,10 +154,7 @@ function metadataOf(
     watermark: newest?.high_watermark?.time ?? null,
     high_watermark: newest?.high_watermark ?? null,
     ...identity,
-    columns: JSON.parse(described.columns) as unknown,
-    columns_fingerprint: described.columns_fingerprint,
-    column_types: JSON.parse(described.column_types) as unknown,
-    history_columns: JSON.parse(described.history_columns) as unknown,
+    ...columnsOfBatch(described),
     previous_batch_id: head.batch_id,
     previous_checksum: head.checksum,
     checksum: lines === null ? null : checksumOf(lines),

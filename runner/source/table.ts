@@ -42,6 +42,16 @@ export interface SourceTable {
   readonly may_move: boolean;
 }
 
+/** What a batch says of the columns that its changes have, whoever writes it: for batch_metadata, which checks it. */
+export const columnsOfBatch = (
+  described: SourceTable,
+): Record<'columns' | 'columns_fingerprint' | 'column_types' | 'history_columns', unknown> => ({
+  columns: JSON.parse(described.columns) as unknown,
+  columns_fingerprint: described.columns_fingerprint,
+  column_types: JSON.parse(described.column_types) as unknown,
+  history_columns: JSON.parse(described.history_columns) as unknown,
+});
+
 /** A part of a table. */
 export interface TablePart {
   /** SQL over the table's alias t: true for rows of the part. */

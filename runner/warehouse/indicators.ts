@@ -1,17 +1,15 @@
 import type { Database } from '../base/database.js';
 import { asJson, daysAgo, perform, type Texts } from './call.js';
 
-/** A row of a view of indicators, by its columns; the view says what they are. */
-export type Indicators = Readonly<Record<string, string | number | null>>;
+/** A sample for Prometheus: its name without tidemark_ before it, and what it says; null is no sample. */
+export interface Sample extends Texts<'metric' | 'meaning'> {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number | null;
+}
 
-/**
- * What the views of indicators have: kpis of each dimension, and of all together where dimension_name is null, over the window the warehouse is set
- * to; resource_kpis, what each run that is alive uses of its machine; connection_kpis, sessions of the warehouse server, one row.
- */
-export const indicators = async (
-  warehouse: Database,
-  view: 'kpis' | 'resource_kpis' | 'connection_kpis',
-): Promise<Indicators[]> => warehouse<Indicators[]>`select * from ${warehouse(`tidemark.${view}`)}`;
+/** The indicators and alerts of now. */
+export const samples = async (warehouse: Database): Promise<Sample[]> =>
+  warehouse<Sample[]>`select * from tidemark.metrics`;
 
 export interface Alert extends Texts<'rule_name' | 'condition' | 'meaning'> {
   readonly severity: 'info' | 'warning' | 'critical';

@@ -9,7 +9,7 @@ import {
   type Database,
   type Transaction,
 } from '../base/database.js';
-import { TidemarkError } from '../base/errors.js';
+import { TidemarkError, describeError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { inTransaction } from '../base/transaction.js';
 
@@ -47,8 +47,8 @@ export interface MigrateReport {
 
 /**
  * Brings a warehouse to the present: Tidemark's own migrations, then every function and view file, then the registered dimensions.
- * Safe to repeat, and to run twice at once.
- * @throws TidemarkError naming the migration or function file that failed; what ran before it stays.
+ * Safe to repeat, and to run twice at once. A registration that fails holds up no other.
+ * @throws TidemarkError naming the migration or function file that failed; what else could run has run, and stays.
  */
 export async function migrateWarehouse(
   settings: DatabaseSettings,
@@ -56,10 +56,18 @@ export async function migrateWarehouse(
 ): Promise<MigrateReport> {
   const own = await runMigrations(settings, WAREHOUSE);
   const functions = await withDatabase(settings, 'migrate', applyFunctions);
-  const dimensions = await runMigrations(settings, { ...DIMENSIONS, folder: dimensionsFolder });
-  if (dimensions.length > 0)
+  const { applied, failures } = await runDimensions(settings, { ...DIMENSIONS, folder: dimensionsFolder });
+  if (applied.length > 0)
     await withDatabase(settings, 'migrate', (warehouse) => warehouse`select tidemark._create_versions_view()`);
-  return { applied: [...own, ...dimensions], functions };
+  const [first] = failures;
+  if (first === undefined) return { applied: [...own, ...applied], functions };
+  for (const { set, migration } of applied) logger.info(`applied ${set}/${migration}`);
+  if (failures.length === 1) throw first.error;
+  for (const { error } of failures) logger.error(describeError(error, false));
+  throw new TidemarkError(
+    `${String(failures.length)} migrations failed: ${failures.map(({ migration }) => migration).join(', ')}`,
+    { hint: 'the lines above say why; the others ran' },
+  );
 }
 
 /** Every migration of a warehouse and where it stands, in the order in which they run. Changes nothing. */
@@ -73,51 +81,146 @@ export async function migrationStatus(
   ]);
 }
 
+type Migration = MigrateReport['applied'][number];
+
+/** A migration that could not run. */
+interface FailedMigration {
+  readonly migration: string;
+  readonly error: TidemarkError;
+}
+
 /** Runs the pending migrations of one set, all in one transaction. Returns those that ran. */
-export async function runMigrations(
+export async function runMigrations(settings: DatabaseSettings, set: MigrationSet): Promise<Migration[]> {
+  await sqlFiles(folderOf(set));
+  const { applied, failure } = await runFiles(settings, set);
+  if (failure !== undefined) throw failure.error;
+  return applied;
+}
+
+/** What a file of the folder of dimensions is about, by the names in it. */
+interface DimensionFile {
+  readonly migration: string;
+  readonly dimensions: readonly string[];
+}
+
+const DIMENSION_NAMES =
+  /p_dimension_name\s*=>\s*'([^']+)'|\btidemark\.\w+\s*\(\s*'([^']+)'|\bdim_(\w+?)_(?:history|current)\b/g;
+
+async function readDimensionFiles(folder: string): Promise<DimensionFile[]> {
+  return (await readSql(await sqlFiles(folder))).map(({ file, text }) => ({
+    migration: path.basename(file, '.sql'),
+    dimensions: [...new Set([...text.matchAll(DIMENSION_NAMES)].flatMap((found) => found.slice(1).filter(Boolean)))],
+  }));
+}
+
+const isOfOne = (one: DimensionFile, other: DimensionFile) =>
+  one.dimensions.some((name) => other.dimensions.includes(name));
+
+/**
+ * Runs the pending migrations of dimensions, each in a transaction of its own. One that fails holds up those behind it that are about the
+ * same dimension, and all behind it where it or they say of none; no other.
+ */
+async function runDimensions(
+  settings: DatabaseSettings,
+  set: MigrationSet & { readonly folder: string },
+): Promise<{ applied: Migration[]; failures: FailedMigration[] }> {
+  const status = await withDatabase(settings, 'migrate', (warehouse) => statusOf(warehouse, set));
+  const hasRun = ({ migration }: DimensionFile) =>
+    status.some((each) => each.migration === migration && each.state === 'applied');
+  const files = await readDimensionFiles(set.folder);
+  const applied: Migration[] = [];
+  const failures = files.flatMap((file, place) => {
+    const later = files.slice(place + 1).find((each) => hasRun(each) && isOfOne(file, each));
+    return hasRun(file) || later === undefined ? [] : [precedes(file, later, set)];
+  });
+  for (;;) {
+    const leftOut = files.filter((file, place) =>
+      files
+        .slice(0, place + 1)
+        .filter(({ migration }) => failures.some((each) => each.migration === migration))
+        .some(
+          (failed) => failed === file || isOfOne(failed, file) || [failed, file].some((each) => !each.dimensions[0]),
+        ),
+    );
+    const run = await runFiles(settings, set, files, leftOut);
+    applied.push(...run.applied);
+    if (run.failure === undefined) return { applied, failures };
+    // It came to none of them.
+    if (run.failure.migration === '') throw run.failure.error;
+    failures.push(run.failure);
+  }
+}
+
+function precedes({ migration }: DimensionFile, later: DimensionFile, set: MigrationSet): FailedMigration {
+  const error = new TidemarkError(`${migration} was not run: ${later.migration}, which follows it, has run already`, {
+    detail: shownPath(path.join(folderOf(set), `${migration}.sql`)),
+    hint: 'both are about the same table: give the file the next number, then migrate again',
+  });
+  return { migration, error };
+}
+
+/**
+ * Runs the pending migrations of a set: all in one transaction, or, where `files` says what they are about, each in its own, without those
+ * that are left out, up to the first that fails.
+ */
+async function runFiles(
   settings: DatabaseSettings,
   set: MigrationSet,
-): Promise<{ set: string; migration: string }[]> {
-  const failures: string[] = [];
-  await sqlFiles(folderOf(set));
-  // Not above: it is slow to load, and most of what asks where migrations stand runs none.
-  const { runner } = await import('node-pg-migrate');
+  files?: readonly DimensionFile[],
+  leftOut: readonly DimensionFile[] = [],
+): Promise<{ applied: Migration[]; failure?: FailedMigration }> {
+  const begun: string[] = [];
   const say = (line: string) => {
+    begun.push(...(/^### MIGRATION (.+) \(UP\) ###$/.exec(line)?.slice(1) ?? []));
     logger.debug(line);
   };
+  const listed = (names: readonly string[]) => names.map((migration) => ({ set: set.name, migration }));
+  // Not above: it is slow to load, and most of what asks where migrations stand runs none.
+  const { runner } = await import('node-pg-migrate');
   try {
-    const done = await withPgClient(settings, async (dbClient) => {
-      if (set.name === 'dimensions') await dbClient.query(VIEWS_LATER);
-      return runner({
+    await withPgClient(settings, async (dbClient) => {
+      if (files !== undefined) await dbClient.query(VIEWS_LATER);
+      await runner({
         dbClient,
         dir: folderOf(set),
         direction: 'up',
         migrationsTable: set.table,
         migrationsSchema: set.schema,
         createMigrationsSchema: true,
-        singleTransaction: true,
-        checkOrder: true,
+        singleTransaction: files === undefined,
+        checkOrder: files === undefined,
+        ignorePattern: `(?:\\..*|${leftOut.map(({ migration }) => `${literally(migration)}\\.sql`).join('|')})`,
         advisoryLockMode: 'wait',
-        logger: { debug: say, info: say, warn: say, error: (line) => void failures.push(line) },
+        logger: { debug: say, info: say, warn: say, error: say },
       });
     });
-    return done.map((migration) => ({ set: set.name, migration: migration.name }));
+    return { applied: listed(begun) };
   } catch (error) {
     const explained = explainDatabaseError(error, settings);
     if (!(error instanceof Error) || !('severity' in error) || isConnectionFault(error)) throw explained;
-    throw new TidemarkError(`a migration failed: ${error.message}`, {
-      detail: `${shownPath(folderOf(set))}${failures.length > 0 ? `: ${firstLine(failures)}` : ''}`,
-      hint: 'nothing of this set was changed: correct the migration, then migrate again',
-      code: 'code' in error ? String(error.code) : undefined,
+    const migration = begun.pop() ?? '';
+    const file = shownPath(path.join(folderOf(set), migration === '' ? '' : `${migration}.sql`));
+    const about = files?.find((each) => each.migration === migration)?.dimensions ?? [];
+    const { code, detail, hint } = error as Partial<Record<'code' | 'detail' | 'hint', string>>;
+    const next =
+      files === undefined
+        ? 'nothing of this set was changed: correct the migration, then migrate again'
+        : 'nothing of it was changed, and the other tables do not wait for it: correct the file, or write it anew (npx tidemark add --replace), then migrate again';
+    const failure = new TidemarkError(`a migration failed: ${error.message}`, {
+      detail: [file, ...about.map((name) => `table=${name}`), ...(detail === undefined ? [] : [detail])].join(' '),
+      hint: hint === undefined ? next : `${hint}; ${next}`,
+      code,
       cause: error,
     });
+    return { applied: listed(files === undefined ? [] : begun), failure: { migration, error: failure } };
   }
 }
 
+/** A text as a regular expression that matches nothing else. */
+const literally = (text: string) => text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
+
 /** Registrations leave the views of all dimensions to the end of the run: made anew for each, they take longer the more there are. */
 const VIEWS_LATER = 'set tidemark.views_later = on';
-
-const firstLine = (lines: readonly string[]) => (lines[0] ?? '').split('\n')[0] ?? '';
 
 async function statusOf(database: Database, set: MigrationSet): Promise<MigrationStatus[]> {
   const [ledger] = await database<{ found: boolean }[]>`

@@ -87,25 +87,48 @@ export async function readTable(
   name: TableName,
   historyTypes: readonly (string | null)[] = [],
 ): Promise<CatalogTable> {
+  const table = one(await readTables(source, [name], historyTypes));
+  if (table instanceof TidemarkError) throw table;
+  return table;
+}
+
+/** The same of many tables, in one question. In place of one that is not there stands the error that says so. */
+export async function readTables(
+  source: Database,
+  names: readonly TableName[],
+  historyTypes: readonly (string | null)[] = [],
+): Promise<(CatalogTable | TidemarkError)[]> {
   const types = JSON.stringify([...new Set(historyTypes.filter((type) => type !== null))]);
-  const { described, alike } = await inTransaction(source, 'read only', async (transaction) => {
+  const rows = await inTransaction(source, 'read only', async (transaction) => {
     await transaction`set local search_path = pg_catalog`;
-    return one(
-      await runFile<{ described: string | null; alike: string[] }>(transaction, 'read_table', [
-        name.schema,
-        name.table,
-        types,
-      ]),
+    return runFile<{ schema: string; table: string; described: string | null; alike: string[] }>(
+      transaction,
+      'read_table',
+      [JSON.stringify(names), types],
     );
   });
-  if (described !== null) return JSON.parse(described) as CatalogTable;
-  throw new TidemarkError(`source table ${shownName(name)} does not exist`, {
-    hint:
-      alike.length > 0
-        ? `there is: ${alike.join(', ')}`
-        : 'see that DB_NAME is right, and that DB_USER may use the schema',
-  });
+  return rows.map(({ described, alike, ...name }) =>
+    described !== null
+      ? (JSON.parse(described) as CatalogTable)
+      : new TidemarkError(`source table ${shownName(name)} does not exist`, {
+          hint:
+            alike.length > 0
+              ? `there is: ${alike.join(', ')}`
+              : 'see that DB_NAME is right, and that DB_USER may use the schema',
+        }),
+  );
 }
+
+/** A relation of the source that could be registered. */
+export interface ListedTable extends TableName {
+  readonly kind: CatalogTable['kind'];
+  /** Of a partition: every partitioned table above it. */
+  readonly partition_of: readonly TableName[];
+}
+
+/** Every table and view of the source, but for those of the system, of extensions and of Tidemark itself. */
+export const listTables = (source: Database): PromiseLike<ListedTable[]> =>
+  runFile<ListedTable>(source, 'list_tables', []);
 
 /** @throws UsageError for a zone that PostgreSQL does not know */
 export async function assertTimeZone(source: Database, zone: string): Promise<void> {

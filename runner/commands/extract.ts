@@ -6,7 +6,6 @@ import { counted } from '../base/text-table.js';
 import type { BegunLayouts } from '../extract/shard-layout.js';
 import type { ExtractResult } from '../extract/table.js';
 import { extractTables } from '../extract/tables.js';
-import { sayInterrupted } from '../run/rounds.js';
 import { runPart } from '../services/run.js';
 import { TABLE_OPTION, defineCommand, flag, number, numberOf, serviceOption, text } from './command.js';
 
@@ -41,20 +40,18 @@ export const command = defineCommand(
     const name = typeof shard === 'object' ? shard.name : undefined;
     const settings = loadSettings();
     const begun: BegunLayouts = new Map();
-    const wasInterrupted = await runPart(
+    await runPart(
       settings,
       {
         name: 'extract',
         // Each shard has an extractor of its own, and so each a record and a log.
-        service: name === undefined ? 'extractor' : `extractor-${name}`,
+        service: service ? (name === undefined ? 'extractor' : `extractor-${name}`) : undefined,
         shard: name,
         greeting: 'Starting CDC extractor',
         interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
-        asService: service,
       },
       (signal) => extractTables({ settings, tables, full, maxRowsPerSecond, shard, begun, signal }),
       service ? sayToLog : (results) => print(results, results.map(report).join('\n')),
     );
-    if (wasInterrupted) sayInterrupted('extract');
   },
 );

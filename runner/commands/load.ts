@@ -5,7 +5,6 @@ import type { LoadResult } from '../load/chain.js';
 import { dryRunTables, formatDryRun } from '../load/dry-run.js';
 import { formatRetry, retryTables, type RetryReport } from '../load/rejected.js';
 import { loadTables } from '../load/tables.js';
-import { sayInterrupted } from '../run/rounds.js';
 import { runPart } from '../services/run.js';
 import { TABLE_OPTION, defineCommand, flag, number, numberOf, serviceOption } from './command.js';
 
@@ -55,14 +54,13 @@ export const command = defineCommand(
       return;
     }
     let retried: readonly RetryReport[] = [];
-    const wasInterrupted = await runPart(
+    await runPart(
       settings,
       {
         name: 'load',
-        service: 'loader',
+        service: service ? 'loader' : undefined,
         greeting: 'Starting SCD Type 2 Loader',
         interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
-        asService: service,
       },
       async (signal) => {
         const loaded = await loadTables({ settings, tables, parallel, signal });
@@ -76,6 +74,5 @@ export const command = defineCommand(
             print(retryRejected ? { loaded, retried } : loaded, words);
           },
     );
-    if (wasInterrupted) sayInterrupted('load');
   },
 );

@@ -3,7 +3,6 @@ import { logger } from '../base/logger.js';
 import { loadSettings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { reconcileTables, type ReconcileResult } from '../reconcile/tables.js';
-import { sayInterrupted } from '../run/rounds.js';
 import { runPart } from '../services/run.js';
 import { TABLE_OPTION, defineCommand, flag, serviceOption } from './command.js';
 
@@ -52,14 +51,13 @@ export const command = defineCommand(
       });
     const settings = loadSettings();
     const [repairs, onlyDeclared] = watch ? (['declared', tables.length === 0] as const) : [repair, false];
-    const wasInterrupted = await runPart(
+    await runPart(
       settings,
       {
         name: 'reconcile',
-        service: 'reconciler',
+        service: service ? 'reconciler' : undefined,
         greeting: 'Starting reconciler',
         interval: watch ? settings.reconcile_interval_seconds : undefined,
-        asService: service,
       },
       (signal) => reconcileTables({ settings, tables, signal, repair: repairs, allowDeletes, onlyDeclared }),
       service
@@ -70,6 +68,5 @@ export const command = defineCommand(
             if (!watch && isLeft) process.exitCode = EXIT.violations;
           },
     );
-    if (wasInterrupted) sayInterrupted('reconcile');
   },
 );

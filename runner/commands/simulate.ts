@@ -59,10 +59,9 @@ export const command = defineCommand(
       settings,
       {
         name: 'simulate',
-        service: 'simulator',
+        service: given.service === true ? 'simulator' : undefined,
         greeting: `Starting Database Mutator on ${settings.source.database}`,
         interval: traffic.watch ? settings.mutation_interval_seconds : undefined,
-        asService: given.service === true,
       },
       async (signal) => {
         // Each round is a run of its own, with a seed of its own, so that a source that goes away is met by the next one.

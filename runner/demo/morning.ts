@@ -12,35 +12,18 @@ import { counted, formatRows } from '../base/text-table.js';
 import { historySummary } from '../warehouse/batches.js';
 import { loadTables } from '../load/tables.js';
 
-/** One moment of the morning: what is written to the source, and what to say when it is there already. */
-interface Moment {
-  readonly title: string;
-  readonly already: string;
-  /** The file of sql/demo that writes it, and only where it is not there yet: as many rows as it counts. */
-  readonly file: string;
-  /** The sample orders that it places. */
-  readonly orders?: readonly string[];
-}
+/** What is written to the source, what to say when it is there already, the file of sql/demo that writes it, and the sample orders that it places. */
+type Moment = readonly [title: string, already: string, file: string, orders?: readonly string[]];
 
-const SHOP: Moment = {
-  title: '08:00  the shop has three customers and three products',
-  already: 'they are already there',
-  file: 'open_shop.sql',
-};
+const SHOP: Moment = [
+  '08:00  the shop has three customers and three products',
+  'they are already there',
+  'open_shop.sql',
+];
 const MORNING: readonly Moment[] = [
-  {
-    title: '09:00  order 1 arrives',
-    already: 'order 1 is already there',
-    file: 'place_orders.sql',
-    orders: ['1'],
-  },
-  { title: '09:10  order 1 is confirmed', already: 'order 1 has already moved on', file: 'confirm_order.sql' },
-  {
-    title: '09:30  orders 2 and 3 have arrived',
-    already: 'orders 2 and 3 are already there',
-    file: 'place_orders.sql',
-    orders: ['2', '3'],
-  },
+  ['09:00  order 1 arrives', 'order 1 is already there', 'place_orders.sql', ['1']],
+  ['09:10  order 1 is confirmed', 'order 1 has already moved on', 'confirm_order.sql'],
+  ['09:30  orders 2 and 3 have arrived', 'orders 2 and 3 are already there', 'place_orders.sql', ['2', '3']],
 ];
 
 /**
@@ -86,8 +69,12 @@ async function replayMorning(settings: Settings, say: (line: string) => void): P
   });
 }
 
-async function happen(settings: Settings, moment: Moment, say: (line: string) => void): Promise<void> {
-  const { title, already, file, orders } = moment;
+/** A file counts the rows that it writes: none where they are there already. */
+async function happen(
+  settings: Settings,
+  [title, already, file, orders]: Moment,
+  say: (line: string) => void,
+): Promise<void> {
   const sample = await readFile(path.join(PROJECT_ROOT, 'sample_data', 'source_orders.csv'), 'utf8');
   const { count } = await withDatabase(settings.source, 'demo', (source) =>
     source.file(path.join(PROJECT_ROOT, 'sql', 'demo', file), orders === undefined ? [] : [sample, orders]),

@@ -24,7 +24,7 @@ export const isRoot = (): boolean => process.getuid?.() === 0;
  * enter, and without PG* and the locale, which would change what the server does, and without passwords, which it has no need of.
  * Supplementary groups are dropped with the uid (libuv calls setgroups).
  */
-export function spawnOptionsFor(account: Account | undefined): { cwd: string; env: NodeJS.ProcessEnv; uid?: number } {
+function spawnOptionsFor(account: Account | undefined): { cwd: string; env: NodeJS.ProcessEnv; uid?: number } {
   const kept = Object.entries(process.env).filter(([name]) => !/^(PG|LC_|LANG|DB_|WAREHOUSE_DB_)/.test(name));
   // Root's PATH lacks the sbin folders in many containers and cron jobs; macOS needs some valid locale.
   const PATH = `${process.env.PATH ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`;
@@ -55,7 +55,7 @@ export function runAs(
 }
 
 /** What is thrown where a program cannot be started as `account`. */
-export function explainRefusal(error: Error, account: Account | undefined): Error {
+function explainRefusal(error: Error, account: Account | undefined): Error {
   if (account === undefined || !hasCode(error, 'EPERM')) return error;
   return new TidemarkError(`this process is root but may not start a program as OS user ${account.name}`, {
     code: 'EPERM',

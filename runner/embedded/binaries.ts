@@ -71,7 +71,7 @@ async function versionOf(native: string): Promise<string> {
 
 async function runsAs(native: string, account: Account): Promise<boolean> {
   const script =
-    'cd "$1/share/postgresql" && cd "$1/lib" && for p in initdb postgres; do "$1/bin/$p" --version || exit 1; done';
+    'cd "$1/share/postgresql" && cd "$1/lib" && for p in initdb pg_ctl postgres; do "$1/bin/$p" --version || exit 1; done';
   return (await runAs(account, '/bin/sh', ['-c', script, 'sh', native])).code === 0;
 }
 

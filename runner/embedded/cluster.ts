@@ -1,5 +1,3 @@
-import { once } from 'node:events';
-import { spawn } from 'node:child_process';
 import { createReadStream } from 'node:fs';
 import { readFile, realpath, stat, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -8,13 +6,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   accountFor,
   cannotMake,
-  explainRefusal,
   giveTo,
   isRoot,
   makeReachable,
   makeWholeFolder,
   runAs,
-  spawnOptionsFor,
   type Account,
 } from './account.js';
 import { binariesFor, versionIn, type Binaries } from './binaries.js';
@@ -108,31 +104,31 @@ export async function startCluster(start: ClusterStart): Promise<Postmaster> {
   const account = await accountFor(folder);
   const binaries = await binariesFor(account, start.package);
   await assertStartable(folder, binaries, account);
-  const deadline = Date.now() + START_SECONDS * 1000;
-  for (let server: Awaited<ReturnType<typeof launch>> | undefined; ; await sleep(50)) {
+  for (const deadline = Date.now() + START_SECONDS * 1000; ; await sleep(50)) {
     const found = await findPostmaster(folder);
     if (found?.state === 'running') return found;
-    const isBeginning = server?.process.exitCode === null && server.process.signalCode === null;
     if (Date.now() > deadline) throw notStarted(folder, `it is still ${found?.state ?? 'beginning'}`, '');
-    if (found !== undefined || isBeginning) continue;
-    if (server !== undefined) {
-      const said = await logSince(folder, server.logStart);
-      const { exitCode, signalCode } = server.process;
-      if (!PASSING.test(said))
-        throw notStarted(folder, `it ended with ${signalCode ?? `exit code ${String(exitCode)}`}`, said);
-      if (said.includes('shared memory')) await endOrphans(folder);
-    }
+    if (found !== undefined) continue;
     await removeStalePidFile(folder);
-    server = await launch(start, binaries, account);
+    const said = await launch(start, binaries, account);
+    if (said === undefined || (await findPostmaster(folder)) !== undefined) continue;
+    if (!PASSING.test(said)) throw notStarted(folder, 'it has ended', said);
+    if (said.includes('shared memory')) await endOrphans(folder);
   }
 }
 
-/** In a session of its own, so that no signal of this one's terminal reaches it. */
+const shellQuoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+
+/**
+ * By pg_ctl: in a session of its own, so that no signal of this one's terminal reaches it, and with a log that the server's own user opens, because
+ * root would follow whatever link that user has laid there.
+ * @returns undefined where the server takes connections, else what it said
+ */
 async function launch(
   { folder, port, host = 'localhost', settings }: ClusterStart,
   binaries: Binaries,
   account: Account | undefined,
-) {
+): Promise<string | undefined> {
   const given = {
     listen_addresses: host,
     port: String(port),
@@ -141,22 +137,13 @@ async function launch(
     log_timezone: 'UTC',
     ...settings,
   };
-  const options = Object.entries(given).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+  const options = Object.entries(given).map(([name, value]) => `-c ${shellQuoted(`${name}=${value}`)}`);
   const logStart = await stat(logFile(folder)).then(({ size }) => size, tolerateGone);
-  // The shell opens the log as the server's own user: root would follow whatever link that user has laid there.
-  const script = 'umask 077; log=$1; shift; exec "$@" >> "$log" 2>&1';
-  const postgres = path.join(binaries.folder, 'postgres');
-  const server = spawn('/bin/sh', ['-c', script, 'sh', logFile(folder), postgres, '-D', folder, ...options], {
-    ...spawnOptionsFor(account),
-    detached: true,
-    stdio: 'ignore',
-  });
-  server.unref();
-  await once(server, 'spawn').catch((error: unknown) => {
-    throw explainRefusal(error as Error, account);
-  });
-  /** Where in the log it begins. */
-  return { process: server, logStart: logStart ?? 0 };
+  const program = path.join(binaries.folder, 'pg_ctl');
+  const waiting = ['--wait', `--timeout=${String(START_SECONDS)}`];
+  const args = [...waiting, `--pgdata=${folder}`, `--log=${logFile(folder)}`, `--options=${options.join(' ')}`];
+  const { code, stderr } = await runAs(account, program, ['start', ...args]);
+  return code === 0 ? undefined : (await logSince(folder, logStart ?? 0)) || stderr;
 }
 
 async function assertStartable(folder: string, { version }: Binaries, account: Account | undefined): Promise<void> {

@@ -6,12 +6,7 @@ import { dimensionMappings, grantStatements } from '../warehouse/batches.js';
 import { sourceGrants } from '../source/health.js';
 
 /** The statements of one end, and whether they were run. */
-export interface Grants {
-  readonly end: 'source' | 'warehouse';
-  readonly database: string;
-  readonly applied: boolean;
-  readonly statements: readonly string[];
-}
+type Grants = Awaited<ReturnType<typeof grantsOf>>;
 
 /** Room for _analyst in a name of PostgreSQL, which has at most 63 bytes. */
 const PREFIX = /^[a-z_][a-z0-9_]{0,50}$/;
@@ -33,11 +28,7 @@ export async function grantRoles(settings: Settings, prefix: string, apply: bool
   ];
 }
 
-async function grantsOf(
-  end: DatabaseSettings,
-  apply: boolean,
-  ask: (database: Database) => Promise<string[]>,
-): Promise<Grants> {
+async function grantsOf(end: DatabaseSettings, apply: boolean, ask: (database: Database) => Promise<string[]>) {
   return withDatabase(end, 'grants', async (database) => {
     const statements = await ask(database);
     if (apply)

@@ -10,19 +10,10 @@ import { pruneAbsorbedChanges, pruneReports } from '../warehouse/retention.js';
 import { dimensionMappings } from '../warehouse/batches.js';
 import { eachTable, selectTables } from '../run/each-table.js';
 
-/** What was removed of one table, or would be. */
-export interface PrunedTable {
-  readonly table: string;
-  readonly batch_files: number;
-  readonly checkpoints: number;
-  readonly absorbed_changes: number;
-}
-
-export interface Pruned {
+/** What was removed, of each table and besides, or would be. */
+export interface Pruned extends Readonly<Record<'runs' | 'reconciliations', number>> {
   readonly is_dry_run: boolean;
-  readonly tables: readonly PrunedTable[];
-  readonly runs: number;
-  readonly reconciliations: number;
+  readonly tables: readonly (PrunedFiles & { readonly table: string; readonly absorbed_changes: number })[];
 }
 
 /** Absorbed changes to forget in one transaction: loaders of the table wait for so long. */
@@ -49,12 +40,8 @@ export async function prune(settings: Settings, names: readonly string[], isDryR
     });
     const { run_retention_days: days } = settings;
     const reports = days === undefined ? undefined : await within((transaction) => pruneReports(transaction, days));
-    return {
-      is_dry_run: isDryRun,
-      tables,
-      runs: Number(reports?.runs ?? 0),
-      reconciliations: Number(reports?.reconciliations ?? 0),
-    };
+    const { runs = 0, reconciliations = 0 } = reports ?? {};
+    return { is_dry_run: isDryRun, tables, runs: Number(runs), reconciliations: Number(reconciliations) };
   });
 }
 

@@ -1,9 +1,11 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { isIP, type AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import type { Settings } from '../base/settings.js';
 import { withDatabase } from '../base/database.js';
 import { TidemarkError, describeError, hasCode } from '../base/errors.js';
 import { logger } from '../base/logger.js';
+import { isLocal } from '../embedded/servers.js';
 import { METRICS_TYPE, renderMetrics } from './metrics.js';
 import { dimensionMappings } from '../warehouse/batches.js';
 
@@ -12,7 +14,7 @@ export interface MetricsServer {
   /** Where it is, for a browser. */
   readonly url: string;
   /** Ends it; answers under way are finished. */
-  readonly close: () => Promise<void>;
+  readonly close: () => Promise<unknown>;
 }
 
 interface Answer {
@@ -27,43 +29,26 @@ interface Answer {
  */
 export async function serveMetrics(settings: Settings): Promise<MetricsServer> {
   const routes = routesOf(settings);
-  const guarded = isLoopback(settings.metrics_host);
-  const server = createServer(
-    { requestTimeout: 10_000, headersTimeout: 10_000, maxHeaderSize: 8192 },
-    (request, response) => {
-      void answer(request, routes, guarded).then((found) => {
-        send(request, response, found);
-      });
-    },
-  );
+  const { metrics_host: host, metrics_port: wanted } = settings;
+  const limits = { requestTimeout: 10_000, headersTimeout: 10_000, maxHeaderSize: 8192 };
+  const server = createServer(limits, (request, response) => {
+    void answer(request, routes, isLocal(host)).then((found) => {
+      send(request, response, found);
+    });
+  });
   server.maxConnections = 100;
-  await listen(server, settings);
+  await once(server.listen(wanted, host), 'listening').catch((error: unknown) => {
+    const reason = hasCode(error, 'EADDRINUSE') ? 'another program listens there' : (error as Error).message;
+    throw new TidemarkError(`the metrics cannot be served at ${host}:${String(wanted)}: ${reason}`, {
+      cause: error,
+      hint: 'set METRICS_HOST and METRICS_PORT to an address that is free',
+    });
+  });
   const { address, port, family } = server.address() as AddressInfo;
   return {
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${String(port)}`,
-    close: async () => {
-      const closed = new Promise((resolve) => {
-        server.close(resolve);
-      });
-      server.closeIdleConnections();
-      await closed;
-    },
+    close: () => once(server.close(), 'close'),
   };
-}
-
-function listen(server: Server, { metrics_host: host, metrics_port: port }: Settings): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error) => {
-      const reason = hasCode(error, 'EADDRINUSE') ? 'another program listens there' : error.message;
-      reject(
-        new TidemarkError(`the metrics cannot be served at ${host}:${String(port)}: ${reason}`, {
-          cause: error,
-          hint: 'set METRICS_HOST and METRICS_PORT to an address that is free',
-        }),
-      );
-    });
-    server.listen(port, host, resolve);
-  });
 }
 
 type Routes = ReadonlyMap<string, () => Promise<Answer>>;
@@ -103,7 +88,7 @@ async function readiness({ warehouse }: Settings): Promise<Answer> {
 async function answer(request: IncomingMessage, routes: Routes, guarded: boolean): Promise<Answer> {
   const [path = ''] = (request.url ?? '').split('?');
   const route = routes.get(path);
-  if (guarded && !isLoopback(hostOf(request)))
+  if (guarded && !isLocal(hostOf(request)))
     return { status: 403, body: 'this server is for its own machine: ask it by localhost\n' };
   if (route === undefined) return { status: 404, body: `there is ${[...routes.keys()].join(', ')}\n` };
   if (request.method !== 'GET' && request.method !== 'HEAD') return { status: 405, body: 'GET only\n' };
@@ -133,6 +118,3 @@ function send(
 /** The host a client believes it talks to: a page elsewhere that resolves its own name to this machine gives itself away by it. */
 const hostOf = (request: IncomingMessage): string =>
   (request.headers.host ?? '').replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
-
-const isLoopback = (host: string): boolean =>
-  host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));

@@ -6,7 +6,7 @@ import { logger, setLogContext, setLogLevel, setLogSink } from '../base/logger.j
 import { withoutSecrets, type Settings } from '../base/settings.js';
 import { within } from '../base/timeout.js';
 import { measurements, measureResources, resetMeasurements, rounded, tableErrors } from '../run/measurements.js';
-import { onGiveUp, runRounds } from '../run/rounds.js';
+import { onGiveUp, runRounds, sayInterrupted } from '../run/rounds.js';
 import { continueRun, finishRun, startRun } from '../warehouse/runs.js';
 import { ensureLogFolder, openLogFile } from './logs.js';
 import { claimService, newState, releaseService, writeState, type RunState, type Service } from './record.js';
@@ -139,18 +139,16 @@ async function tolerant(work: Promise<unknown>): Promise<void> {
 
 /** A part of the pipeline as its command runs it. */
 export interface Part extends Pick<NewRun, 'name' | 'shard' | 'interval'> {
-  readonly service: Service;
+  /** The registered service of this machine that it is: logs to its file, and is seen by status and stop. Undefined in the foreground. */
+  readonly service: Service | undefined;
   /** The line its log begins with. */
   readonly greeting: string;
-  /** Runs as the registered service of this machine: logs to its file, and is seen by status and stop. */
-  readonly asService: boolean;
 }
 
 /**
  * Runs a part of the pipeline, once or for ever, in the foreground or as a service; one run of pipeline_metadata either way.
  * @param round does one round and returns what it counted
  * @param say tells a person the results of a round; a service logs them
- * @returns whether a single run was interrupted before its end
  * @throws TidemarkError if it is to be a service and one is registered that lives
  */
 export async function runPart<T extends object>(
@@ -158,21 +156,23 @@ export async function runPart<T extends object>(
   part: Part,
   round: (signal: AbortSignal) => Promise<readonly T[]>,
   say: (results: readonly T[]) => void,
-): Promise<boolean> {
+): Promise<void> {
   const id = randomUUID();
-  const service = part.asService ? await becomeService(settings, part, id) : undefined;
+  const service = part.service && (await becomeService(settings, part.service, part.greeting, id));
   let wasInterrupted = false;
   const endsAs = () => (wasInterrupted ? 'interrupted' : 'succeeded');
   try {
-    await asRun(settings, { ...part, id, endsAs, noteState: service?.noteState }, async (run) => {
+    const hasRest = await asRun(settings, { ...part, id, endsAs, noteState: service?.noteState }, async (run) => {
       const bounds = { interval: part.interval, boundSeconds: settings.shutdown_timeout_seconds };
       wasInterrupted = await runRounds(bounds, async (signal) => {
         await service?.stayRegistered();
         say(await run.round(() => round(signal)));
       });
+      // Traffic has no rest to go on with.
+      return wasInterrupted && part.name !== 'simulate';
     });
     if (service !== undefined) logger.info('stopped');
-    return wasInterrupted;
+    if (hasRest) sayInterrupted(part.name);
   } catch (error) {
     if (service !== undefined) logger.error(describeError(error, logger.isLevelEnabled('debug')));
     throw error;
@@ -182,7 +182,7 @@ export async function runPart<T extends object>(
 }
 
 /** Registers this process and sends its log to the file. How it fares is for those who look: a folder that cannot be written any more does not stop it. */
-async function becomeService(settings: Settings, { service, greeting }: Part, id: string) {
+async function becomeService(settings: Settings, service: Service, greeting: string, id: string) {
   await ensureLogFolder(settings);
   const { run_dir } = settings;
   const register = () => claimService(settings, service, id);

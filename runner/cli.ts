@@ -64,10 +64,10 @@ async function readLogLevel(): Promise<void> {
 }
 
 async function main(given: readonly string[]): Promise<void> {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
   if (given[0] === '--version') {
-    const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-      version: string;
-    };
     process.stdout.write(`${version}\n`);
     return;
   }
@@ -89,7 +89,7 @@ async function main(given: readonly string[]): Promise<void> {
       'Settings come from the environment and the .env file (.env.example documents them all).\nExit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 a check or comparison found violations.',
     )
     .help()
-    .version()
+    .version(version)
     .wrap(Math.min(110, process.stderr.columns || 110))
     .fail((message: string | null, error: Error | undefined) => {
       if (error !== undefined && error.name !== 'YError') throw error;

@@ -120,7 +120,7 @@ describe('a command', () => {
     const { code, stderr } = await runCli([command], { ...pipeline.env, ...environmentOf(empty.settings) });
     await empty.drop();
     expect(stderr).toContain('the warehouse is not migrated');
-    expect(stderr).toContain('npm run migrate');
+    expect(stderr).toContain('npx tidemark migrate');
     expect(code).toBe(1);
   });
 

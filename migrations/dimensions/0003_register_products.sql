@@ -1,6 +1,6 @@
 -- Up Migration
 -- The dimension "products": its history table, how to read it, and its mapping from public.products.
--- Written by "tidemark add" from the catalog of the source: read it, edit it, commit it, then run "npm run migrate".
+-- Written by "tidemark add" from the catalog of the source: read it, edit it, commit it, then run "npx tidemark migrate".
 
 create table public.dim_products_history (
     surrogate_key bigint generated always as identity,

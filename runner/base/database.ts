@@ -287,7 +287,7 @@ export function explainDatabaseError(error: unknown, settings: DatabaseSettings)
       },
     );
   if (role === 'warehouse' && isNotMigrated(error))
-    return new TidemarkError('the warehouse is not migrated', { ...where, hint: 'run: npm run migrate' });
+    return new TidemarkError('the warehouse is not migrated', { ...where, hint: 'run: npx tidemark migrate' });
   return fromServer(error, where);
 }
 

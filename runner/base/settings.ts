@@ -5,8 +5,11 @@ import { ALIASES, readEnvFile, settingsFrom } from './env-file.js';
 import { UsageError } from './errors.js';
 import { findPassword } from './passwords.js';
 
-/** The folder that holds package.json, sql/ and migrations/, whether run from runner/ or dist/. */
-export const PROJECT_ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '..');
+/** The folder that holds Tidemark's own package.json, sql/ and migrations/, whether run from runner/ or dist/. */
+export const PACKAGE_ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '..');
+
+/** The project folder, where .env, data, logs and DIMENSIONS_DIR are: the current one of an installed package; a clone is a project itself. */
+export const PROJECT_ROOT = PACKAGE_ROOT.split(path.sep).includes('node_modules') ? process.cwd() : PACKAGE_ROOT;
 
 /** A path as messages show it: from the project folder where it lies within, else whole. */
 export function shownPath(file: string): string {

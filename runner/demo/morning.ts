@@ -2,10 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { formatChecks, runChecks } from '../warehouse/checks.js';
-import { PROJECT_ROOT, type DatabaseSettings, type Settings } from '../base/settings.js';
+import { PACKAGE_ROOT, shownPath, type DatabaseSettings, type Settings } from '../base/settings.js';
 import { withDatabase, type Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
-import { DEMO_SOURCE, runMigrations } from '../warehouse/migrate.js';
+import { DEMO_SOURCE, migrateWarehouse, runMigrations } from '../warehouse/migrate.js';
+import { registeringFile, writeDimensionFile } from '../registration/files.js';
 import { extractTables } from '../extract/tables.js';
 import { asRun } from '../services/run.js';
 import { counted, formatRows } from '../base/text-table.js';
@@ -43,6 +44,7 @@ export async function runDemo(settings: Settings, say: (line: string) => void): 
 
 async function replayMorning(settings: Settings, say: (line: string) => void): Promise<boolean> {
   await makeDemoSource(settings.source, say);
+  await registerDemoTables(settings, say);
   await happen(settings, SHOP, say);
   const shop = await extractAndLoad(settings, ['customers', 'products']);
   for (const { table, changes } of shop.extracted) {
@@ -75,9 +77,9 @@ async function happen(
   [title, already, file, orders]: Moment,
   say: (line: string) => void,
 ): Promise<void> {
-  const sample = await readFile(path.join(PROJECT_ROOT, 'sample_data', 'source_orders.csv'), 'utf8');
+  const sample = await readFile(path.join(PACKAGE_ROOT, 'sample_data', 'source_orders.csv'), 'utf8');
   const { count } = await withDatabase(settings.source, 'demo', (source) =>
-    source.file(path.join(PROJECT_ROOT, 'sql', 'demo', file), orders === undefined ? [] : [sample, orders]),
+    source.file(path.join(PACKAGE_ROOT, 'sql', 'demo', file), orders === undefined ? [] : [sample, orders]),
   );
   say(count > 0 ? `\n${title}` : `\n${title}: ${already}`);
 }
@@ -112,6 +114,20 @@ async function makeDemoSource(settings: DatabaseSettings, say: (line: string) =>
       ? 'source: made the demo tables orders, customers and products'
       : 'source: the demo tables are already there',
   );
+}
+
+/** Registers the demo's tables where no migration of the project does so: one that Tidemark is installed in begins without any. */
+async function registerDemoTables({ warehouse, dimensions_dir: folder }: Settings, say: (line: string) => void) {
+  const written: string[] = [];
+  for (const [number, table] of ['orders', 'customers', 'products'].entries()) {
+    if ((await registeringFile(folder, table)) !== undefined) continue;
+    const file = `000${String(number + 1)}_register_${table}.sql`;
+    const text = await readFile(path.join(PACKAGE_ROOT, 'migrations', 'dimensions', file), 'utf8');
+    written.push(await writeDimensionFile(folder, `register_${table}`, text));
+  }
+  if (written.length === 0) return;
+  await migrateWarehouse(warehouse, folder);
+  say(`warehouse: registered the demo tables by ${written.map(shownPath).join(', ')}`);
 }
 
 async function sayHistory(warehouse: Database, say: (line: string) => void): Promise<void> {

@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database, Transaction } from '../base/database.js';
-import { PROJECT_ROOT } from '../base/settings.js';
+import { PACKAGE_ROOT } from '../base/settings.js';
 import { inTransaction } from '../base/transaction.js';
 import { startProgress } from '../run/progress.js';
 import { requireDemoSource } from '../source/server.js';
@@ -42,7 +42,7 @@ export interface SimulateResult extends OrderCounts, ShopCounts {
 const ROUND_CHANGES = 10;
 const MOST_IN_TRANSACTION = 100;
 
-const file = (name: string) => path.join(PROJECT_ROOT, 'sql', 'demo', name);
+const file = (name: string) => path.join(PACKAGE_ROOT, 'sql', 'demo', name);
 const changesOf = ({ inserted, updated }: OrderCounts) => inserted + updated;
 
 /**

@@ -101,7 +101,7 @@ async function examineMigrations(settings: Settings): Promise<Finding[]> {
   const all = await migrationStatus(settings.warehouse, settings.dimensions_dir);
   const pending = all.filter(({ state }) => state === 'pending').map(({ migration }) => migration);
   const { findings, fail } = notesOn('warehouse');
-  fail(pending.length > 0, `migrations are pending: ${pending.join(', ')}`, 'run: npm run migrate');
+  fail(pending.length > 0, `migrations are pending: ${pending.join(', ')}`, 'run: npx tidemark migrate');
   return findings.length > 0 ? findings : [ok('warehouse', 'no migration is pending')];
 }
 

@@ -49,7 +49,7 @@ export function renderRegistration(registration: Registration): string {
   const { name, table } = registration;
   const parts = [
     `-- Up Migration\n-- The dimension "${name}": its history table, how to read it, and its mapping from ${commentText(shownName(table))}.\n` +
-      `-- Written by "tidemark add" from the catalog of the source: read it, edit it, commit it, then run "npm run migrate".\n` +
+      `-- Written by "tidemark add" from the catalog of the source: read it, edit it, commit it, then run "npx tidemark migrate".\n` +
       registration.remarks.map((remark) => `-- Note: ${commentText(remark)}.\n`).join(''),
     ...(registration.returns ? [renderReturn(name)] : []),
     renderTable(registration),
@@ -180,7 +180,7 @@ export function renderUpdate(
   const isRetyped = update.retyped.length > 0;
   const parts = [
     `-- Up Migration\n-- The dimension "${name}" follows its source, ${commentText(shownName(table))}.\n` +
-      '-- Written by "tidemark add --update" from the catalog of the source: read it, edit it, commit it, then run "npm run migrate".\n',
+      '-- Written by "tidemark add --update" from the catalog of the source: read it, edit it, commit it, then run "npx tidemark migrate".\n',
     ...renameSteps(update.renamed).map(({ remark, ...names }) => step(remark, call('rename_source_column', names))),
     ...(isRetyped && current !== undefined
       ? [step('Made anew below: a view in the way of a new type.', `drop view ${current};\n`)]

@@ -8,7 +8,7 @@ import { TidemarkError, allDone, describeError, tolerateGone } from '../base/err
 import { withLock } from '../base/lock-file.js';
 import { logger } from '../base/logger.js';
 import { processIdentity, signalProcess } from '../base/process.js';
-import { PROJECT_ROOT, type DatabaseSettings, type Settings } from '../base/settings.js';
+import { PACKAGE_ROOT, PROJECT_ROOT, type DatabaseSettings, type Settings } from '../base/settings.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import { rememberedMappings } from '../change-log/known-mappings.js';
 import { serverStatuses, startServers } from '../embedded/servers.js';
@@ -155,7 +155,7 @@ async function startUnlessRunning(settings: Settings, service: BaseService): Pro
   const size = (await stat(file).catch(tolerateGone))?.size ?? 0;
   const output = await open(file, size > MOST_OUTPUT_BYTES ? 'w' : 'a', 0o600);
   try {
-    const command = [path.join(PROJECT_ROOT, 'dist', 'cli.js'), COMMANDS[service], '--watch', '--service'];
+    const command = [path.join(PACKAGE_ROOT, 'dist', 'cli.js'), COMMANDS[service], '--watch', '--service'];
     const stdio = ['ignore', output.fd, output.fd] as const;
     const child = spawn(process.execPath, command, { cwd: PROJECT_ROOT, detached: true, stdio: [...stdio] });
     child.unref();

@@ -1,6 +1,6 @@
 import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { PROJECT_ROOT } from '../base/settings.js';
+import { PACKAGE_ROOT } from '../base/settings.js';
 import { isConnectionFault, isNotMigrated, type Database } from '../base/database.js';
 import { TidemarkError, UsageError, hasCode } from '../base/errors.js';
 import { logger } from '../base/logger.js';
@@ -17,7 +17,7 @@ export interface CheckResult {
   readonly rows: readonly Readonly<Record<string, unknown>>[];
 }
 
-const CHECKS = path.join(PROJECT_ROOT, 'sql', 'checks');
+const CHECKS = path.join(PACKAGE_ROOT, 'sql', 'checks');
 const SHOWN_ROWS = 5;
 
 /** The suites there are, which are the folders of sql/checks. */

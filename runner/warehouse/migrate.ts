@@ -1,6 +1,6 @@
 import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { PROJECT_ROOT, shownPath, type DatabaseSettings } from '../base/settings.js';
+import { PACKAGE_ROOT, shownPath, type DatabaseSettings } from '../base/settings.js';
 import {
   explainDatabaseError,
   isConnectionFault,
@@ -9,7 +9,7 @@ import {
   type Database,
   type Transaction,
 } from '../base/database.js';
-import { TidemarkError, describeError } from '../base/errors.js';
+import { TidemarkError, describeError, hasCode } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { inTransaction } from '../base/transaction.js';
 
@@ -27,10 +27,10 @@ const DIMENSIONS: MigrationSet = { name: 'dimensions', schema: 'tidemark', table
 /** The demo source. Its ledger is how every command knows that a source is the demo and not a user's own. */
 export const DEMO_SOURCE: MigrationSet = { name: 'source', schema: 'public', table: 'tidemark_demo_migrations' };
 
-const folderOf = (set: MigrationSet) => set.folder ?? path.join(PROJECT_ROOT, 'migrations', set.name);
+const folderOf = (set: MigrationSet) => set.folder ?? path.join(PACKAGE_ROOT, 'migrations', set.name);
 
-const FUNCTIONS = path.join(PROJECT_ROOT, 'sql', 'functions');
-const VIEWS = path.join(PROJECT_ROOT, 'sql', 'views');
+const FUNCTIONS = path.join(PACKAGE_ROOT, 'sql', 'functions');
+const VIEWS = path.join(PACKAGE_ROOT, 'sql', 'views');
 /** Two `migrate` at once would meet in the system catalog; the number is arbitrary but fixed. */
 const FUNCTIONS_LOCK = 7_241_865_325;
 
@@ -128,6 +128,10 @@ async function runDimensions(
   const hasRun = ({ migration }: DimensionFile) =>
     status.some((each) => each.migration === migration && each.state === 'applied');
   const files = await readDimensionFiles(set.folder);
+  if (files.length === 0) {
+    logger.info(`no table is registered in ${shownPath(set.folder)} yet: "tidemark add" writes there`);
+    return { applied: [], failures: [] };
+  }
   const applied: Migration[] = [];
   const failures = files.flatMap((file, place) => {
     const later = files.slice(place + 1).find((each) => hasRun(each) && isOfOne(file, each));
@@ -245,9 +249,10 @@ async function statusOf(database: Database, set: MigrationSet): Promise<Migratio
 
 async function sqlFiles(folder: string): Promise<string[]> {
   const names = await readdir(folder, { recursive: true }).catch((error: unknown) => {
+    if (hasCode(error, 'ENOENT')) return [];
     throw new TidemarkError(`the folder of migrations cannot be read: ${folder}`, {
       cause: error,
-      hint: 'make it, or set DIMENSIONS_DIR to the folder of yours',
+      hint: 'let this user read it, or set DIMENSIONS_DIR to the folder of yours',
     });
   });
   return names

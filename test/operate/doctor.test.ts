@@ -66,7 +66,7 @@ describe('doctor', () => {
       {
         status: 'error',
         message: expect.stringContaining('migrations are pending: 0001_') as string,
-        remedy: 'run: npm run migrate',
+        remedy: 'run: npx tidemark migrate',
       },
     ]);
     await empty.drop();

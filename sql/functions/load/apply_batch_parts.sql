@@ -179,7 +179,7 @@ begin
             errcode = 'TM002',
             message = 'no dimension of that name is registered',
             detail = format('batch=%s table=%s', batch_id, dimension_name),
-            hint = 'register it with a migration in migrations/dimensions, then run: npm run migrate';
+            hint = 'register it with a migration in migrations/dimensions, then run: npx tidemark migrate';
     end if;
 
     v_named := tidemark._with_present_names(

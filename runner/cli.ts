@@ -12,7 +12,8 @@ const COMMANDS: Readonly<Record<string, string>> = {
   simulate: 'Write demo traffic to the demo source: one round of ten changes, unless told otherwise',
   extract: 'Read what changed in the source since the watermark and write it to the change log',
   load: 'Apply the pending batches of the change log to history',
-  rejected: 'List the changes that could not be applied and were set aside; dismiss one that history need not have',
+  'rejected [action]':
+    'List the changes that could not be applied and were set aside; dismiss those that history need not have',
   'check [suite...]': 'Prove history and ledger by the assertions in sql/checks; exits 3 if one fails',
   start:
     'Run extractor, loader and, where a table needs it, the reconciler in the background; start again what has died',

@@ -57,20 +57,7 @@ where is_current;
 
 comment on view public.dim_orders_current is 'The version in force of every order that exists.';
 
--- Carries no "set" clause, so that the planner can look inside.
-create function public.dim_orders_history_as_of(p_moment timestamp)
-returns setof public.dim_orders_history
-language sql
-stable
-parallel safe
-as $$
-select h.*
-from public.dim_orders_history as h
-where h.valid_from <= p_moment and (h.valid_to > p_moment or h.valid_to is null);
-$$;
-
-comment on function public.dim_orders_history_as_of (timestamp) is 'The version of every order that was in force at that moment (UTC).';
-
+-- Also writes public.dim_orders_history_as_of, for a timestamptz and for a timestamp.
 select tidemark.register_dimension(
     p_dimension_name => 'orders',
     p_source_schema => 'public',

@@ -52,20 +52,7 @@ where is_current;
 
 comment on view public.dim_customers_current is 'The version in force of every row that exists.';
 
--- Carries no "set" clause, so that the planner can look inside.
-create function public.dim_customers_history_as_of(p_moment timestamptz)
-returns setof public.dim_customers_history
-language sql
-stable
-parallel safe
-as $$
-select h.*
-from public.dim_customers_history as h
-where h.valid_from <= p_moment and (h.valid_to > p_moment or h.valid_to is null);
-$$;
-
-comment on function public.dim_customers_history_as_of (timestamptz) is 'The version of every row that was in force at that moment.';
-
+-- Also writes public.dim_customers_history_as_of, for a timestamptz and for a timestamp.
 select tidemark.register_dimension(
     p_dimension_name => 'customers',
     p_source_schema => 'public',

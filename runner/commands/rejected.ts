@@ -1,58 +1,62 @@
 import { UsageError } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
-import { dismiss, formatRejected, listRejected, type RejectedPlace } from '../load/rejected.js';
+import { counted } from '../base/text-table.js';
+import { dismiss, formatRejected, listRejected } from '../load/rejected.js';
+import { REJECTED_STATES } from '../warehouse/rejected.js';
 import { TABLE_OPTION, defineCommand, flag, number, numberOf, text } from './command.js';
-
-/** @throws UsageError for what is no place */
-function readPlace(option: string, text: string): RejectedPlace {
-  const [, batch, line] = /^(.+):([1-9][0-9]{0,8})$/.exec(text) ?? [];
-  if (batch === undefined || line === undefined)
-    throw new UsageError(`--${option} is "${text}", accepted is <batch>:<line>`, {
-      hint: 'npx tidemark rejected lists both',
-    });
-  return { batch_id: batch, change_line: Number(line) };
-}
 
 export const command = defineCommand(
   {
+    positionals: {
+      action: {
+        type: 'string',
+        choices: ['list', 'dismiss', 'restore'],
+        default: 'list',
+        describe: 'dismiss: they are kept, fail no check and are not tried again; restore: they wait again',
+      },
+    },
     options: {
       table: TABLE_OPTION,
-      limit: { ...number('At most so many of each table'), default: 20 },
-      dismissed: flag('List those that were dismissed instead'),
-      dismiss: {
-        ...text('Dismiss the change at <batch>:<line>: it is kept, fails no check and is not tried again'),
-        conflicts: ['restore', 'dismissed'],
+      batch: text('dismiss, restore: only those of this batch'),
+      line: { ...number('dismiss, restore: only the one in this line of the batch'), implies: 'batch' },
+      column: text('dismiss, restore: only those with a fault in this column of the source'),
+      fault: text('dismiss, restore: only those that were rejected for a reason with this text in it'),
+      reason: text('dismiss: why history need not have them'),
+      state: {
+        type: 'string',
+        choices: REJECTED_STATES,
+        default: 'waiting',
+        describe: 'list: those that wait, that a later change of their key has settled, or that were dismissed',
       },
-      reason: text('With --dismiss: why history need not have it'),
-      restore: {
-        ...text('Let the dismissed change at <batch>:<line> wait again'),
-        conflicts: ['dismissed', 'reason'],
-      },
+      limit: { ...number('list: at most so many of each table'), default: 20 },
       json: flag('Print the result as JSON; a list with the whole changes'),
     },
   },
-  async ({ table = [], dismissed = false, dismiss: place, reason = '', restore, ...given }, print) => {
+  async ({ action, table: tables = [], batch, line, column, fault, reason = '', state, ...given }, print) => {
     const limit = numberOf('rejected', 'limit', given.limit, { least: 1 });
-    if (place === undefined && reason !== '')
-      throw new UsageError('--reason goes with --dismiss only', { hint: 'see "tidemark rejected --help"' });
-    if (place !== undefined && reason.trim() === '')
-      throw new UsageError('--dismiss needs a reason', {
-        hint: 'say why history need not have the change: --reason "..."; it is kept with it',
+    if (action !== 'dismiss' && reason !== '')
+      throw new UsageError('--reason goes with dismiss only', { hint: 'see "tidemark rejected --help"' });
+    if (action === 'dismiss' && reason.trim() === '')
+      throw new UsageError('dismiss needs a reason', {
+        hint: 'say why history need not have the changes: --reason "..."; it is kept with them',
       });
-    const selection = { settings: loadSettings(), tables: table };
-    const asked = place ?? restore;
-    if (asked !== undefined) {
-      const isDismissed = place !== undefined;
-      const found = readPlace(isDismissed ? 'dismiss' : 'restore', asked);
-      const owner = await dismiss(selection, found, isDismissed ? reason : null);
-      const said = isDismissed
-        ? 'is dismissed: it is kept, and not waited for any more'
-        : 'waits again: npx tidemark load --retry-rejected';
-      print({ table: owner, ...found, is_dismissed: isDismissed }, `${owner}: ${asked} ${said}`);
+    const selection = { settings: loadSettings(), tables };
+    const chosen = { batch, line: numberOf('rejected', 'line', line, { least: 1 }), column, fault };
+    const isChosen = tables.length > 0 || Object.values(chosen).some((value) => value !== undefined);
+    if (action === 'list') {
+      const reports = await listRejected(selection, state, limit);
+      print(reports, formatRejected(reports, state));
       return;
     }
-    const state = dismissed ? 'dismissed' : 'waiting';
-    const reports = await listRejected(selection, state, limit);
-    print(reports, formatRejected(reports, state));
+    if (!isChosen)
+      throw new UsageError(`${action} which? Give --table, --batch, --line, --column or --fault`, {
+        hint: 'npx tidemark rejected lists them',
+      });
+    const done = await dismiss(selection, chosen, action === 'dismiss' ? reason : null);
+    const said =
+      action === 'dismiss'
+        ? 'dismissed: kept, and not waited for any more'
+        : 'waiting again: npx tidemark load --retry-rejected';
+    print(done, done.map((each) => `${each.table}: ${counted(each.changes, 'change')} ${said}`).join('\n'));
   },
 );

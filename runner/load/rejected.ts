@@ -8,7 +8,7 @@ import {
   dismissRejected,
   rejectedChanges,
   retryRejected,
-  tablesWithRejected,
+  type ChosenRejected,
   type RejectedChange,
   type RejectedState,
 } from '../warehouse/rejected.js';
@@ -18,7 +18,9 @@ export interface RetryReport extends Readonly<Counts> {
   readonly table: string;
   /** How many were tried; those still rejected are counted as such. */
   readonly tried: number;
-  /** The first of those that are still rejected. */
+  /** Of those still rejected: how many a later change of their key has settled. */
+  readonly settled: number;
+  /** The first of those that wait. */
   readonly remaining: readonly RejectedChange[];
 }
 
@@ -27,12 +29,6 @@ export interface RejectedReport {
   readonly total: number;
   /** The first of them. */
   readonly changes: readonly RejectedChange[];
-}
-
-/** A rejected change by its place. */
-export interface RejectedPlace {
-  readonly batch_id: string;
-  readonly change_line: number;
 }
 
 const SHOWN_REMAINING = 5;
@@ -47,9 +43,11 @@ export async function retryTables({ settings, tables }: Selection): Promise<Retr
 
 /** Tries the rejected changes of one table again, within a transaction where it is given one. */
 export async function retryTable(warehouse: Database | Transaction, table: string): Promise<RetryReport> {
-  const tried = await countRejected(warehouse, table, 'waiting');
+  const tried = (await countRejected(warehouse, table, 'waiting')) + (await countRejected(warehouse, table, 'settled'));
   const counts = countsOf(await retryRejected(warehouse, table));
-  return { table, tried, ...counts, remaining: await rejectedChanges(warehouse, table, 'waiting', SHOWN_REMAINING) };
+  const settled = await countRejected(warehouse, table, 'settled');
+  const remaining = await rejectedChanges(warehouse, table, 'waiting', SHOWN_REMAINING);
+  return { table, tried, ...counts, settled, remaining };
 }
 
 /** The rejected changes of the selected tables, at most `limit` a table. */
@@ -69,50 +67,46 @@ export async function listRejected(
 }
 
 /**
- * Dismisses a rejected change, or, where no reason is given, lets it wait again.
- * @param tables in which to look; all where empty
- * @returns the table that has it
- * @throws UsageError where none has such a change, or several have; TidemarkError TM012 from the warehouse
+ * Dismisses rejected changes of the selected tables, or, where no reason is given, lets them wait again.
+ * @returns how many there were, of each table that has any
+ * @throws UsageError where none has
  */
 export async function dismiss(
   { settings, tables }: Selection,
-  { batch_id, change_line }: RejectedPlace,
+  chosen: ChosenRejected,
   reason: string | null,
-): Promise<string> {
+): Promise<{ table: string; changes: number }[]> {
   return withDatabase(settings.warehouse, 'rejected', async (warehouse) => {
-    const known = selectTables(await dimensionMappings(warehouse), tables).map(({ dimension_name }) => dimension_name);
-    const found = (await tablesWithRejected(warehouse, batch_id, change_line)).filter((table) => known.includes(table));
-    const [only] = found;
-    const place = `${batch_id}:${String(change_line)}`;
-    if (only === undefined)
-      throw new UsageError(`no rejected change is at ${place}`, {
-        hint: 'npx tidemark rejected lists them by batch and line; --dismissed those that were dismissed',
+    const selected = selectTables(await dimensionMappings(warehouse), tables);
+    const done = await eachTable(selected, async ({ dimension_name: table }) => ({
+      table,
+      changes: await dismissRejected(warehouse, table, chosen, reason),
+    }));
+    const found = done.filter(({ changes }) => changes > 0);
+    if (found.length === 0)
+      throw new UsageError('there is no such rejected change', {
+        hint: 'npx tidemark rejected lists them by batch and line; --state dismissed those that were dismissed',
       });
-    if (found.length > 1)
-      throw new UsageError(`several tables have a rejected change at ${place}: ${found.join(', ')}`, {
-        hint: 'say which with --table',
-      });
-    await dismissRejected(warehouse, only, batch_id, change_line, reason);
-    return only;
+    return found;
   });
 }
 
 const NEXT_STEP =
-  'remove the cause, then: npx tidemark load --retry-rejected; where history need not have it: npx tidemark rejected --dismiss <batch>:<line> --reason "..."';
+  'remove the cause, then: npx tidemark load --retry-rejected; where history need not have it: npx tidemark rejected dismiss --batch <batch> --line <line> --reason "..."';
 
 export function formatRetry(report: RetryReport): string {
-  const { table, remaining, rejected_changes: left } = report;
+  const { table, remaining, settled, rejected_changes: left } = report;
   const summary =
     `${table}: ${counted(report.tried, 'rejected change')} tried again, ${counted(report.inserted_versions, 'version')} opened, ` +
-    `${counted(report.absorbed_changes, 'change')} absorbed, ${counted(report.corrected_versions, 'version')} corrected, ${String(left)} still rejected`;
+    `${counted(report.absorbed_changes, 'change')} absorbed, ${counted(report.corrected_versions, 'version')} corrected, ${String(left)} still rejected${settled === 0 ? '' : `, ${String(settled)} of them settled by later changes`}`;
   if (remaining.length === 0) return summary;
   const lines = remaining.map(
     ({ batch_id, change_line, business_key, reason }) =>
       `  ${batch_id}:${String(change_line)} ${business_key ?? ''} ${reason}`,
   );
   const more =
-    left > remaining.length
-      ? [`  and ${String(left - remaining.length)} more: npx tidemark rejected --table ${table}`]
+    left - settled > remaining.length
+      ? [`  and ${String(left - settled - remaining.length)} more: npx tidemark rejected --table ${table}`]
       : [];
   return [summary, ...lines, ...more, `  ${NEXT_STEP}`].join('\n');
 }
@@ -120,10 +114,22 @@ export function formatRetry(report: RetryReport): string {
 /** One line a change: where it is, its key, and what is wrong with it. */
 export function formatRejected(reports: readonly RejectedReport[], state: RejectedState): string {
   const total = reports.reduce((sum, report) => sum + report.total, 0);
-  if (total === 0) return state === 'waiting' ? 'no change is rejected' : 'no change was dismissed';
+  const { none, named, next } = WORDS[state];
+  if (total === 0) return none;
   const shown = reports.flatMap(({ changes }) => changes);
   const rows = shown.map(
-    ({ table, batch_id, change_line, business_key, column, value, reason, dismissed_by, dismiss_reason }) => ({
+    ({
+      table,
+      batch_id,
+      change_line,
+      business_key,
+      column,
+      value,
+      reason,
+      settled_by,
+      dismissed_by,
+      dismiss_reason,
+    }) => ({
       table,
       batch_id,
       line: change_line,
@@ -131,14 +137,27 @@ export function formatRejected(reports: readonly RejectedReport[], state: Reject
       column,
       value: shorten(value),
       reason,
+      ...(state === 'settled' ? { settled_by } : {}),
       ...(state === 'dismissed' ? { dismissed_by, because: dismiss_reason } : {}),
     }),
   );
   const more = total > shown.length ? `, the first ${String(shown.length)} are shown (--limit)` : '';
-  const next =
-    state === 'waiting' ? NEXT_STEP : 'to let one wait again: npx tidemark rejected --restore <batch>:<line>';
-  return `${formatRows(rows)}\n\n${counted(total, 'change')} ${state === 'waiting' ? 'rejected' : 'dismissed'}${more}; ${next}`;
+  return `${formatRows(rows)}\n\n${counted(total, 'change')} ${named}${more}; ${next}`;
 }
+
+const WORDS = {
+  waiting: { none: 'no change is rejected', named: 'rejected', next: NEXT_STEP },
+  settled: {
+    none: 'no change is settled',
+    named: 'settled by a later change of the key',
+    next: 'history lacks what they said; if the cause is gone: npx tidemark load --retry-rejected',
+  },
+  dismissed: {
+    none: 'no change was dismissed',
+    named: 'dismissed',
+    next: 'to let one wait again: npx tidemark rejected restore --batch <batch> --line <line>',
+  },
+} as const;
 
 const LONGEST_VALUE = 40;
 const shorten = (value: string | null) =>

@@ -161,7 +161,7 @@ async function assertNameFree(settings: Settings, name: string): Promise<boolean
     if (there !== undefined)
       throw new TidemarkError(`${name} was removed and its history kept: ${there} is in the way of a new one`, {
         hint:
-          `a history without its ledger cannot go on. To keep it, on the warehouse: create schema if not exists kept; drop view if exists ${current}; drop function if exists ${asOf}; ` +
+          `a history without its ledger cannot go on. To keep it, on the warehouse: create schema if not exists kept; drop view if exists ${current}; drop function if exists ${asOf}(timestamptz), ${asOf}(timestamp); ` +
           `alter table ${history} set schema kept; to give it up: drop table ${history} cascade; or give the new one another name with --name`,
       });
     return true;

@@ -55,7 +55,7 @@ export function renderRegistration(registration: Registration): string {
     renderTable(registration),
     renderComments(registration),
     renderReaders(registration),
-    renderCall(registration),
+    step(`Also writes ${relationsOf(name).as_of}, for a timestamptz and for a timestamp.`, renderCall(registration)),
     ...renderIgnored(name, registration.options.ignore),
   ];
   return parts.join('\n');
@@ -115,29 +115,15 @@ function renderComments(registration: Registration): string {
   return `comment on table ${history} is ${quoteText(table.comment === null ? about : `${about} ${table.comment}`)};\n${onColumns.join('')}`;
 }
 
-/** The current view and the as-of function. */
-function renderReaders({ name, time_type: time, options: { time_zone: zone } }: Registration): string {
-  const { history, current, as_of: asOf } = relationsOf(name);
+/** The view of current versions. The as-of functions are written by the registration. */
+function renderReaders({ name }: Registration): string {
+  const { history, current } = relationsOf(name);
   return `create view ${current} as
 select *
 from ${history}
 where is_current;
 
 comment on view ${current} is 'The version in force of every row that exists.';
-
--- Carries no "set" clause, so that the planner can look inside.
-create function ${asOf}(p_moment ${time})
-returns setof ${history}
-language sql
-stable
-parallel safe
-as $$
-select h.*
-from ${history} as h
-where h.valid_from <= p_moment and (h.valid_to > p_moment or h.valid_to is null);
-$$;
-
-comment on function ${asOf} (${time}) is ${quoteText(`The version of every row that was in force at that moment${time === 'timestamptz' ? '' : ` (${zone})`}.`)};
 `;
 }
 

@@ -4,7 +4,7 @@ export type Warehouse = Database | Transaction;
 
 /** An argument that is not the value alone: `read` makes SQL of its place, as "$3". */
 interface Expression {
-  readonly value: string | number | null;
+  readonly value: string | number | null | readonly string[];
   readonly read: (place: string) => string;
 }
 

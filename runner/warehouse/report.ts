@@ -28,4 +28,4 @@ type VersionLineage = Texts<'surrogate_key' | 'valid_from' | 'cdc_operation' | '
 
 /** Every version of one key, with the batch and line it came from. */
 export const lineage = (warehouse: Warehouse, table: string, key: readonly string[]): Promise<VersionLineage[]> =>
-  call(warehouse, 'lineage', { dimension_name: table, key });
+  call(warehouse, 'lineage', { dimension_name: table, key: { value: key, read: (place) => `${place}::text[]` } });

@@ -19,6 +19,6 @@ comment on column tidemark.kpis.end_to_end_latency_p95 is 'The same of 95 in 100
 comment on column tidemark.kpis.end_to_end_latency_p99 is 'The same of 99 in 100 batches.';
 comment on column tidemark.kpis.watermark_lag_seconds is 'Age of the moment up to which history holds all that was read: of the last poll where no batch waits, else of the newest batch applied. All together: of the oldest.';
 comment on column tidemark.kpis.duplicate_rate is 'Share of the changes that said nothing new: read again, or without a difference in a tracked column. Not one of them makes a second version.';
-comment on column tidemark.kpis.missing_change_rate is 'Share of the source rows whose state history lacked when they were last reconciled. Null before the first time.';
+comment on column tidemark.kpis.missing_change_rate is 'Share of the source rows whose state history lacked when they were last reconciled, and was not repaired. Null before the first time.';
 comment on column tidemark.kpis.rejected_changes is 'Changes that wait in tidemark.rejected_changes, whatever the window.';
 comment on column tidemark.kpis.pending_batches is 'Batch files that waited to be applied when a run last looked, within a day. Null where none has.';

@@ -18,7 +18,7 @@ cross join lateral (values
     ('records_processed_per_second', 'Changes applied for each second spent applying.', k.records_processed_per_second),
     ('watermark_lag_seconds', 'Age of the moment up to which history holds all that was read.', k.watermark_lag_seconds),
     ('duplicate_rate', 'Share of the changes of the window that said nothing new.', k.duplicate_rate),
-    ('missing_change_rate', 'Share of source rows that history lacked when last reconciled.', k.missing_change_rate),
+    ('missing_change_rate', 'Share of source rows that history lacked when last reconciled, unless repaired.', k.missing_change_rate),
     ('rejected_changes', 'Changes that wait in tidemark.rejected_changes.', k.rejected_changes),
     ('pending_batches', 'Batch files that wait to be applied.', k.pending_batches)
 ) as s (metric, meaning, value)

@@ -361,7 +361,7 @@ describe('changes that cannot be applied', () => {
       'orders | changes_by_hand | 4 | {"order_key" : 3} | quantity | many | invalid input syntax for type integer: "many"',
       `orders | changes_by_hand | 5 | {"order_key" : 4} | order_status | ${'x'.repeat(40)}... | value too long for type character varying(50)`,
       '',
-      '3 changes rejected; remove the cause, then: npx tidemark load --retry-rejected; where history need not have it: npx tidemark rejected --dismiss <batch>:<line> --reason "..."',
+      '3 changes rejected; remove the cause, then: npx tidemark load --retry-rejected; where history need not have it: npx tidemark rejected dismiss --batch <batch> --line <line> --reason "..."',
       '',
     ]);
     const listed = JSON.parse(
@@ -404,11 +404,10 @@ describe('changes that cannot be applied', () => {
     expect((await runCli(['load', '--table', 'orders', '--retry-rejected'], pipeline.env)).stdout).toBe(
       [
         'orders: 1 change in 1 batch applied, 1 version opened, 0 closed, 0 changes absorbed',
-        'orders: 3 rejected changes tried again, 0 versions opened, 0 changes absorbed, 0 versions corrected, 3 still rejected',
+        'orders: 3 rejected changes tried again, 0 versions opened, 0 changes absorbed, 0 versions corrected, 3 still rejected, 1 of them settled by later changes',
         '  changes_by_hand:2 {"order_key" : null} id is null or missing',
         '  changes_by_hand:4 {"order_key" : 3} invalid input syntax for type integer: "many"',
-        '  changes_by_hand:5 {"order_key" : 4} value too long for type character varying(50)',
-        '  remove the cause, then: npx tidemark load --retry-rejected; where history need not have it: npx tidemark rejected --dismiss <batch>:<line> --reason "..."',
+        '  remove the cause, then: npx tidemark load --retry-rejected; where history need not have it: npx tidemark rejected dismiss --batch <batch> --line <line> --reason "..."',
         '',
       ].join('\n'),
     );
@@ -433,6 +432,22 @@ describe('changes that cannot be applied', () => {
   });
 });
 
+describe('a rejected change that a later change of its key has settled', () => {
+  it('fails no check, and is listed with the batch and line of that change', async () => {
+    await write([good, { ...good, id: 4, order_status: 'x'.repeat(60) }]);
+    await load();
+    expect((await violations()).map(({ check }) => check)).toEqual(['no change is rejected']);
+    const later = { cdc_timestamp: '2026-02-02T01:00:00', extracted_at: '2026-02-03T00:00:00Z' };
+    await write([{ ...good, ...later, id: 4 }], { extracted_at: '2026-02-03T00:00:00Z' }, 'changes_later');
+    await load();
+    expect(await violations()).toEqual([]);
+    expect((await runCli(['rejected'], pipeline.env)).stdout).toBe('no change is rejected\n');
+    const { stdout } = await runCli(['rejected', '--state', 'settled'], pipeline.env);
+    expect(stdout).toContain('settled_by');
+    expect(stdout).toMatch(/value too long for type character varying\(50\) +changes_later:1/);
+  });
+});
+
 describe('a rejected change that is dismissed', () => {
   beforeEach(async () => {
     await write([good, { ...good, id: 2, cdc_timestamp: null }, { ...good, id: 3, quantity: 'many' }]);
@@ -442,12 +457,12 @@ describe('a rejected change that is dismissed', () => {
 
   it('is kept with who did so and why, fails no check, is not tried again, and can be taken back', async () => {
     const reason = 'the row got its time later, and is in history since';
-    expect(await rejected('--dismiss', 'changes_by_hand:2', '--reason', reason)).toMatchObject({
+    expect(await rejected('dismiss', '--batch', 'changes_by_hand', '--line', '2', '--reason', reason)).toMatchObject({
       code: 0,
-      stdout: 'orders: changes_by_hand:2 is dismissed: it is kept, and not waited for any more\n',
+      stdout: 'orders: 1 change dismissed: kept, and not waited for any more\n',
     });
     expect((await rejected()).stdout).toContain('1 change rejected;');
-    const { stdout } = await rejected('--dismissed', '--json');
+    const { stdout } = await rejected('--state', 'dismissed', '--json');
     expect(JSON.parse(stdout)).toMatchObject([
       { table: 'customers', total: 0 },
       {
@@ -459,14 +474,14 @@ describe('a rejected change that is dismissed', () => {
       },
       { table: 'products', total: 0 },
     ]);
-    expect((await rejected('--dismissed')).stdout).toContain(reason);
-    await rejected('--dismiss', 'changes_by_hand:3', '--reason', 'a slip');
+    expect((await rejected('--state', 'dismissed')).stdout).toContain(reason);
+    await rejected('dismiss', '--column', 'quantity', '--fault', 'invalid input syntax', '--reason', 'a slip');
     expect(await violations()).toEqual([]);
     expect((await runCli(['load', '--table', 'orders', '--retry-rejected'], pipeline.env)).stdout).toContain(
       '0 rejected changes tried again',
     );
     expect(await pipeline.warehouse`select rejected_changes from tidemark.batches`).toEqual([{ rejected_changes: 2 }]);
-    expect((await rejected('--restore', 'changes_by_hand:3')).stdout).toContain('waits again');
+    expect((await rejected('restore', '--batch', 'changes_by_hand', '--line', '3')).stdout).toContain('waiting again');
     expect((await violations()).map(({ check }) => check)).toEqual(['no change is rejected']);
     expect((await runCli(['load', '--table', 'orders', '--retry-rejected'], pipeline.env)).stdout).toContain(
       '1 rejected change tried again',
@@ -483,16 +498,14 @@ describe('a rejected change that is dismissed', () => {
   });
 
   it.each([
-    [['--dismiss', 'changes_by_hand:2'], '--dismiss needs a reason'],
-    [['--dismiss', 'changes_by_hand:2', '--reason', ' '], '--dismiss needs a reason'],
-    [['--dismiss', 'changes_by_hand', '--reason', 'x'], '--dismiss is "changes_by_hand", accepted is <batch>:<line>'],
-    [['--dismiss', 'changes_by_hand:1', '--reason', 'x'], 'no rejected change is at changes_by_hand:1'],
-    [
-      ['--dismiss', 'changes_by_hand:2', '--reason', 'x', '--table', 'customers'],
-      'no rejected change is at changes_by_hand:2',
-    ],
-    [['--restore', 'changes_by_hand:9'], 'no rejected change is at changes_by_hand:9'],
-    [['--reason', 'x'], '--reason goes with --dismiss only'],
+    [['dismiss', '--batch', 'changes_by_hand'], 'dismiss needs a reason'],
+    [['dismiss', '--batch', 'changes_by_hand', '--reason', ' '], 'dismiss needs a reason'],
+    [['dismiss', '--reason', 'x'], 'dismiss which?'],
+    [['dismiss', '--line', '2', '--reason', 'x'], 'line -> batch'],
+    [['dismiss', '--batch', 'changes_by_hand', '--line', '1', '--reason', 'x'], 'there is no such rejected change'],
+    [['dismiss', '--table', 'customers', '--reason', 'x'], 'there is no such rejected change'],
+    [['restore', '--batch', 'changes_by_hand'], 'there is no such rejected change'],
+    [['--reason', 'x'], '--reason goes with dismiss only'],
   ])('is refused as wrong usage: %j', async (args, message) => {
     expect(await rejected(...args)).toMatchObject({ code: 2, stderr: expect.stringContaining(message) as string });
     expect(await pipeline.warehouse`select from tidemark.rejected_changes where dismissed_at is not null`).toEqual([]);

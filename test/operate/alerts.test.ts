@@ -40,7 +40,7 @@ const batch = ({
   select 'orders', '${name}', ${String(sequence)}, m, m, m, ${String(changes)}, ${previous}, '${name}', '{}', 0, 0, ${String(absorbed)}, m - interval '${String(seconds)} s', m
   from (select now() - interval '${String(ago)} min') as t (m);`;
 const absorb =
-  "insert into tidemark.absorbed_changes values ('orders', '', 'b1', 1, '{}', 'UPDATE', now(), now(), 'unchanged', null, '{}');";
+  "insert into tidemark.absorbed_changes select 'orders', '', 'b1', line, '{}', 'UPDATE', now(), now(), 'unchanged', null, '{}' from generate_series(1, 100) as line;";
 const reject = `insert into tidemark.rejected_changes (dimension_name, shard, batch_id, change_line, reason, change, rejected_at) values ('orders', '', 'b1', 1, 'r', '{}', now());`;
 /** A run of an extractor or loader that lives: its session is one that this test holds. */
 const run = (name: string, metrics: string, status = 'running') => `
@@ -77,15 +77,15 @@ const DRILLS: readonly Drill[] = [
     rule: 'High Duplicate Rate',
     severity: 'warning',
     table: 'orders',
-    into: batch({ absorbed: 1 }) + absorb,
-    outOf: batch({ name: 'b2', sequence: 2, previous: "'b1'", changes: 1_000_000 }),
+    into: batch({ absorbed: 100 }) + absorb,
+    outOf: batch({ name: 'b2', sequence: 2, previous: "'b1'", changes: 10_000_000 }),
   },
   {
     rule: 'Missing Changes',
     severity: 'critical',
     table: 'orders',
     into: "select tidemark.note_reconciliation('orders', 1000, 1, 1, 0, 0, now() - interval '1 hour')",
-    outOf: "select tidemark.note_reconciliation('orders', 1000, 0, 0, 0, 0, now())",
+    outOf: "select tidemark.note_reconciliation('orders', 1000, 1, 1, 0, 2, now())",
   },
   {
     rule: 'Rejected Changes',

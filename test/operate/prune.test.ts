@@ -245,7 +245,7 @@ describe.each([
     expect(stderr).toMatch(/are kept from changes_2020\S+ on: rejected changes of it wait/);
     expect(
       await runCli(
-        ['rejected', '--dismiss', `${second.replace('.json.gz', '')}:9`, '--reason', 'made by the test'],
+        ['rejected', 'dismiss', '--batch', second.replace('.json.gz', ''), '--reason', 'made by the test'],
         pipeline.env,
       ),
     ).toMatchObject({ code: 0 });

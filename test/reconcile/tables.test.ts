@@ -364,10 +364,13 @@ describe('tidemark reconcile', () => {
     expect(await loop.ended).toMatchObject({ code: 0, stdout: expect.not.stringContaining('things') as string });
   });
 
-  it('notes what it found, also where the repair is refused, so that missing_change_rate tells of it', async () => {
+  it('notes what it found, also where the repair is refused: that is an alert, and what was repaired is none', async () => {
     await makeThings(100);
     await pipeline.source`delete from things where id <= 8`;
     await expect(reconcile('things', { repair: true })).rejects.toThrow('MAX_DELETE_PERCENT');
+    const alerts = () =>
+      pipeline.warehouse`select rule_name from tidemark.alerts where dimension_name = 'things' and severity = 'critical'`;
+    expect(await alerts()).toEqual([{ rule_name: 'Missing Changes' }]);
     await pipeline.source`insert into things select g, 'new', clock_timestamp() from generate_series(1, 6) as g`;
     await pipeline.source`update things set state = 'not stamped', touched = '2020-01-01' where id = 50`;
     expect(await reconcile('things', { repair: true })).toMatchObject({ repaired: 3 });
@@ -378,8 +381,9 @@ describe('tidemark reconcile', () => {
       { source_rows: '98', missing: '0', extra: '2', different: '1', repaired: '3' },
     ]);
     expect(
-      await pipeline.warehouse`select missing_change_rate > 0 as is_known from tidemark.kpis where dimension_name = 'things'`,
-    ).toEqual([{ is_known: true }]);
+      await pipeline.warehouse`select missing_change_rate from tidemark.kpis where dimension_name = 'things'`,
+    ).toEqual([{ missing_change_rate: 0 }]);
+    expect(await alerts()).toEqual([]);
   });
 
   it('goes on after a connection that was cut in the middle, and notes the table once', async () => {

@@ -27,6 +27,8 @@ export interface DimensionOptions {
   readonly timeType?: 'timestamp' | 'timestamptz';
   readonly changeOrder?: 'capture' | 'effective_time';
   readonly noOverlap?: boolean;
+  /** The zone of times without zone; UTC by default. */
+  readonly sourceTimeZone?: string;
   /** The history table, as SQL names it; made of the dimension's name by default. */
   readonly history?: string;
 }
@@ -39,7 +41,7 @@ export async function registerDimension(
   columns: readonly TestColumn[],
   options: DimensionOptions = {},
 ): Promise<void> {
-  const { timeType = 'timestamptz', changeOrder = 'capture', noOverlap = false } = options;
+  const { timeType = 'timestamptz', changeOrder = 'capture', noOverlap = false, sourceTimeZone = 'UTC' } = options;
   const stored = columns.filter(({ role }) => !role.endsWith('time'));
   const keys = stored
     .filter(({ role }) => role === 'business key')
@@ -63,5 +65,5 @@ export async function registerDimension(
     select tidemark.register_dimension(
       p_dimension_name => ${name}, p_source_schema => 'public', p_source_table => ${sourceTable},
       p_history_relation => ${history}::text::regclass, p_columns => ${JSON.stringify(mapping)}::text::json,
-      p_change_order => ${changeOrder}, p_no_overlap => ${noOverlap})`;
+      p_change_order => ${changeOrder}, p_no_overlap => ${noOverlap}, p_source_time_zone => ${sourceTimeZone})`;
 }

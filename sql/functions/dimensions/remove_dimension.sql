@@ -8,13 +8,12 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 -- Takes a dimension out: its mapping, its ledger, what comparisons found and the changes kept aside. The history table stays, as a table
--- like any other, unless p_drop_history: then it goes, with its current view and as-of function, if nothing else depends on it.
+-- like any other, unless p_drop_history: then it goes, with its current view and as-of functions, if nothing else depends on it.
 -- Waits for a loader of the dimension to end its batch; locks the list of dimensions. Returns the name of the history table.
 -- Errors: TM002 unknown dimension; TM013 something of somebody else depends on the history, and nothing is changed.
 declare
     v_history regclass;
     v_history_name text;
-    v_companion text;
     v_dependents text;
 begin
     perform tidemark._assert_dimension_known(p_dimension_name);
@@ -38,21 +37,7 @@ begin
     perform tidemark._create_versions_view();
 
     if p_drop_history then
-        select format('drop view %s', c.oid::regclass) into v_companion
-        from pg_class as h
-        join pg_class as c on c.relnamespace = h.relnamespace and c.relkind = 'v'
-            and c.relname = regexp_replace(h.relname, '_history$', '') || '_current'
-        where h.oid = v_history;
-        if v_companion is not null then
-            execute v_companion;
-        end if;
-        select format('drop function %s', p.oid::regprocedure) into v_companion
-        from pg_class as h
-        join pg_proc as p on p.pronamespace = h.relnamespace and p.proname = h.relname || '_as_of' and p.prorettype = h.reltype
-        where h.oid = v_history;
-        if v_companion is not null then
-            execute v_companion;
-        end if;
+        perform tidemark._drop_companions(v_history);
         execute format('drop table %s', v_history);
     end if;
     return v_history_name;

@@ -25,7 +25,8 @@ as $$
 -- Takes the two members of a batch document, batch_metadata and changes, each by itself: a loader that has them apart need not put
 -- them together only for tidemark.apply_batch to part them again.
 -- Safe to repeat: the ledger knows a batch by its name and checksum, and answers already_applied.
--- A change that cannot be applied is set aside in tidemark.rejected_changes and stops no other.
+-- A change that cannot be applied is set aside in tidemark.rejected_changes and stops no other. One that waits there is settled by a later
+-- change of its key (tidemark._settle_rejected).
 -- Takes a transaction-level advisory lock on the dimension (a shard: shared, and its own), so that loaders queue. Where a row may move
 -- from shard to shard (shard_layout.by_key is false) a batch counts as one of the whole table, for the lock and for the order.
 -- Runs with the rights of its owner: a role that may execute it needs no right on any table.
@@ -85,6 +86,7 @@ begin
     v_batch.rejected_changes := v_result.rejected_changes;
     v_batch.applied_at := clock_timestamp();
     insert into tidemark.batches select v_batch.*;
+    perform tidemark._settle_rejected(v_batch.dimension_name, v_batch.shard, v_batch.batch_id, v_read.changes);
 
     return query
     select v_result.inserted_versions, v_result.closed_versions, v_result.absorbed_changes,

@@ -91,6 +91,8 @@ select 'High Duplicate Rate', k.dimension_name, k.duplicate_rate, (
         select min(b.applied_at) from in_window as b where b.dimension_name = k.dimension_name and b.absorbed_changes > 0
     ), null
 from kpi as k
+-- One of five is a large share, and nothing to speak of.
+join tidemark.alert_rules as r on r.rule_name = 'High Duplicate Rate' and round(k.duplicate_rate * k.changes) >= r.least_changes
 union all
 select 'Missing Changes', k.dimension_name, k.missing_change_rate, (
         select max(r.reconciled_at) from tidemark.reconciliations as r where r.dimension_name = k.dimension_name
@@ -101,7 +103,7 @@ join tidemark.dimensions as d on d.dimension_name = k.dimension_name and d.pause
 union all
 select 'Rejected Changes', r.dimension_name, count(*), min(r.rejected_at), null
 from tidemark.rejected_changes as r
-where r.dismissed_at is null
+where r.dismissed_at is null and r.settled_at is null
 group by r.dimension_name
 union all
 select 'Table Failing', f.dimension_name, count(*), min(f.since), string_agg(f.pipeline_name, ', ' order by f.pipeline_name)

@@ -64,7 +64,7 @@ duplicates as (
     group by grouping sets ((a.dimension_name), ())
 ),
 compared as (
-    select n.dimension_name, sum(n.source_rows) as source_rows, sum(n.missing + n.extra + n.different) as missed
+    select n.dimension_name, sum(n.source_rows) as source_rows, sum(greatest(n.missing + n.extra + n.different - n.repaired, 0)) as missed
     from tidemark.dimensions as d
     cross join lateral (
         select r.*
@@ -78,7 +78,7 @@ compared as (
 rejected as (
     select r.dimension_name, count(*) as changes
     from tidemark.rejected_changes as r
-    where r.dismissed_at is null
+    where r.dismissed_at is null and r.settled_at is null
     group by grouping sets ((r.dimension_name), ())
 ),
 progress as (

@@ -20,7 +20,8 @@ set extra_float_digits = 1
 set bytea_output = 'hex'
 as $$
 -- Applies the rejected changes of a dimension once more, each in its right place, and sets those aside again that still cannot
--- be applied. Call it once the cause is gone: a column was widened, a type was made, a rule was dropped. Dismissed ones are left alone.
+-- be applied. Call it once the cause is gone: a column was widened, a type was made, a rule was dropped. Those that a later change has
+-- settled are tried, too: history lacks what they said. Dismissed ones are left alone.
 -- Safe to repeat. Takes the dimension for itself, as a batch of the whole table does.
 -- Errors: TM002 unknown table, TM006 isolation level, TM018 a change captured before what was pruned.
 #variable_conflict use_column
@@ -82,6 +83,7 @@ begin
             v_total[4] + v_result.corrected_versions, v_total[5] + v_result.late_changes, v_total[6] + v_result.rejected_changes
         ];
     end loop;
+    perform tidemark._settle_rejected(p_dimension_name, null, null, null);
     return query select v_total[1], v_total[2], v_total[3], v_total[4], v_total[5], v_total[6];
 end;
 $$;

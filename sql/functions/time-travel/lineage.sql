@@ -1,6 +1,6 @@
 create or replace function tidemark.lineage(
     p_dimension_name text,
-    p_key text[]
+    p_key anycompatible
 )
 returns table (
     surrogate_key bigint,
@@ -20,14 +20,24 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- Every version of one key, oldest first: the batch and line its change came from, and which columns differ from the version before.
--- p_key holds the values of the business key as text, in the order of the mapping.
+-- p_key is the value of the business key: 'INV-1', 42, a uuid; of a key of several columns array['A', '7'] or row('A', 7), in the order of
+-- the mapping.
 -- Errors: TM020 no dimension of that name, or another number of key columns; a value that its column cannot hold keeps its own.
 #variable_conflict use_column
 declare
+    v_key text[];
     v_history text;
+    v_values text;
+    v_columns text[];
     v_key_columns text[];
     v_condition text;
 begin
+    case
+        when pg_typeof(p_key)::text like '%[]' then v_key := p_key::text[];
+        when pg_typeof(p_key) = 'record'::regtype then v_key := array(select e.value from json_each_text(row_to_json(p_key)) as e);
+        else v_key := array[p_key::text];
+    end case;
+
     select d.history_relation::text,
         array_agg(c.history_column order by c.ordinal),
         string_agg(format('h.%I = $1[%s]::%s', c.history_column, c.place, format_type(a.atttypid, a.atttypmod)), ' and ')
@@ -41,13 +51,18 @@ begin
     join pg_attribute as a on a.attrelid = d.history_relation and a.attname = c.history_column
     where d.dimension_name = p_dimension_name
     group by d.history_relation;
+    -- As text: json itself cannot be taken apart where a string of it has \u0000.
+    select string_agg(format('h.%I::text', c.history_column), ', ' order by c.ordinal), array_agg(c.history_column order by c.ordinal)
+    into v_values, v_columns
+    from tidemark.dimension_columns as c
+    where c.dimension_name = p_dimension_name and c.column_role in ('tracked', 'untracked');
 
-    if cardinality(v_key_columns) is distinct from cardinality(p_key) then
+    if cardinality(v_key_columns) is distinct from cardinality(v_key) then
         raise exception using
             errcode = 'TM020',
             message = 'the key does not fit the dimension',
             detail = format('dimension=%s key=%s', p_dimension_name, array_to_string(v_key_columns, ', ')),
-            hint = 'give one value for each column of the business key, in that order';
+            hint = 'give one value for each column of the business key, in that order, such as array[''A'', ''7'']';
     end if;
 
     return query execute format(
@@ -55,7 +70,8 @@ begin
         with version as (
             select h.surrogate_key::bigint as surrogate_key, h.valid_from::text as valid_from, h.valid_to::text as valid_to,
                 h.cdc_operation::text as cdc_operation, h.batch_id::text as batch_id, h.change_line::integer as change_line,
-                h.captured_at::timestamptz as captured_at, row_to_json(h.*) as columns, row_number() over (order by h.valid_from) as place
+                h.captured_at::timestamptz as captured_at, array[%3$s]::text[] as columns,
+                row_number() over (order by h.valid_from) as place
             from %1$s as h
             where %2$s
         )
@@ -66,18 +82,17 @@ begin
         left join tidemark.batches as b on b.dimension_name = $2 and b.batch_id = v.batch_id
         left join lateral (
             select string_agg(
-                format('%%s: %%s → %%s', c.history_column, coalesce(p.columns ->> c.history_column, 'null'),
-                    coalesce(v.columns ->> c.history_column, 'null')),
-                ', ' order by c.ordinal
+                format('%%s: %%s → %%s', c.name, coalesce(p.columns[c.place], 'null'), coalesce(v.columns[c.place], 'null')),
+                ', ' order by c.place
             ) as differences
-            from tidemark.dimension_columns as c
-            where c.dimension_name = $2 and c.column_role in ('tracked', 'untracked') and p.place is not null
-                and (p.columns ->> c.history_column) is distinct from (v.columns ->> c.history_column)
+            from unnest($3) with ordinality as c (name, place)
+            where p.place is not null
+                and p.columns[c.place] is distinct from v.columns[c.place]
         ) as d on true
         order by v.place
         $query$,
-        v_history, v_condition
+        v_history, v_condition, v_values
     )
-    using p_key, p_dimension_name;
+    using v_key, p_dimension_name, v_columns;
 end;
 $$;

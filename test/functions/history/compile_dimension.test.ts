@@ -195,7 +195,7 @@ describe('the functions of a dimension', () => {
     ['one is renamed at the source', "select tidemark.rename_source_column('orders', 'quantity', 'amount')"],
     [
       'one takes another type',
-      "drop view dim_orders_current; drop function dim_orders_history_as_of; select tidemark.retype_history_column('orders', 'order_status', 'text')",
+      "drop view dim_orders_current; select tidemark.retype_history_column('orders', 'order_status', 'text')",
     ],
   ])('are written anew when %s', async (_, statements) => {
     const [before, after, violations] = await rolledBack(sql, async (transaction) => {

@@ -305,7 +305,7 @@ describe('the format of a batch', () => {
 describe('what is reported of a batch', () => {
   test('is the capture time of each version, and of the table that of its latest change', async () => {
     await apply(sql, batch('b1', '10:00', [captured('10:20', 1, 'A'), captured('09:50', 2, 'A')]));
-    const lineage = await sql`select extracted_at from tidemark.lineage(p_dimension_name => 'orders', p_key => '{2}')`;
+    const lineage = await sql`select extracted_at from tidemark.lineage(p_dimension_name => 'orders', p_key => 2)`;
     expect([...lineage]).toEqual([{ extracted_at: '2026-02-01 09:50:00+00' }]);
     const latest = '2026-02-01 10:20:00+00';
     const progress = await sql`

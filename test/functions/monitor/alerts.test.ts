@@ -49,8 +49,9 @@ const batch = ({
   insert into tidemark.batches (dimension_name, shard, batch_id, sequence, extracted_at, least_captured_at, greatest_captured_at, change_count, previous_checksum, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
   values ('orders', '${shard}', '${name}', ${sequence}, '2026-02-01 ${applied}+00', '2026-02-01 ${applied}+00', '2026-02-01 ${applied}+00', ${String(changes)}, ${previous}, '${checksum}', '{}', 0, 0, ${String(absorbed)},
     '2026-02-01 ${applied}+00'::timestamptz - interval '${String(seconds)} s', '2026-02-01 ${applied}+00');`;
-const absorbed = (name: string, line: number) => `
-  insert into tidemark.absorbed_changes values ('orders', '', '${name}', ${String(line)}, '{}', 'UPDATE', now(), now(), 'unchanged', null, '{}');`;
+const absorbed = (name: string, count: number) => `
+  insert into tidemark.absorbed_changes select 'orders', '', '${name}', line, '{}', 'UPDATE', now(), now(), 'unchanged', null, '{}'
+  from generate_series(1, ${String(count)}) as line;`;
 const ALIVE = `(select jsonb_build_object('backend_pid', a.pid, 'backend_start', a.backend_start) from pg_stat_activity as a where a.pid = pg_backend_pid())`;
 const run = (pipeline: string, metrics: object, status = 'running', at = '11:59') => `
   insert into public.pipeline_metadata (pipeline_name, run_id, start_time, end_time, status, performance_metrics, updated_at)
@@ -112,22 +113,35 @@ describe('an alert is on above its threshold, and off again at it', () => {
   });
 
   test('High Duplicate Rate', async () => {
-    const [alert] = await alertsAfter(batch({ changes: 100, absorbed: 1, applied: '11:40' }) + absorbed('b1', 1));
+    const [alert] = await alertsAfter(
+      batch({ changes: 10_000, absorbed: 100, applied: '11:40' }) + absorbed('b1', 100),
+    );
     expect(alert).toMatchObject({
       rule_name: 'High Duplicate Rate',
       measured: 0.01,
       condition: 'duplicate_rate > 0.0001',
       since: '2026-02-01 11:40:00+00',
     });
-    expect(await alertsAfter(batch({ changes: 10_000, absorbed: 1 }) + absorbed('b1', 1))).toEqual([]);
+    expect(await alertsAfter(batch({ changes: 1_000_000, absorbed: 100 }) + absorbed('b1', 100))).toEqual([]);
+  });
+
+  test('High Duplicate Rate, of enough changes: one of five, or 99 of a hundred, are a small table', async () => {
+    expect(await alertsAfter(batch({ changes: 5, absorbed: 1 }) + absorbed('b1', 1))).toEqual([]);
+    expect(await alertsAfter(batch({ changes: 100, absorbed: 99 }) + absorbed('b1', 99))).toEqual([]);
+    const some = "update tidemark.alert_rules set least_changes = 1 where rule_name = 'High Duplicate Rate';";
+    expect(names(await alertsAfter(some + batch({ changes: 5, absorbed: 1 }) + absorbed('b1', 1)))).toEqual([
+      'High Duplicate Rate',
+    ]);
   });
 
   test('Missing Changes', async () => {
-    const compared = (missing: number, at: string) =>
-      `select tidemark.note_reconciliation('orders', 1000, ${String(missing)}, 0, 0, 0, '2026-02-01 ${at}+00');`;
+    const compared = (missing: number, at: string, repaired = 0) =>
+      `select tidemark.note_reconciliation('orders', 1000, ${String(missing)}, 0, 0, ${String(repaired)}, '2026-02-01 ${at}+00');`;
     const [alert] = await alertsAfter(compared(2, '10:00'));
     expect(alert).toMatchObject({ rule_name: 'Missing Changes', measured: 0.002, since: '2026-02-01 10:00:00+00' });
     expect(await alertsAfter(compared(2, '10:00') + compared(0, '11:00'))).toEqual([]);
+    expect(await alertsAfter(compared(2, '10:00', 2))).toEqual([]);
+    expect(await alertsAfter(compared(2, '10:00', 1))).toMatchObject([{ measured: 0.001 }]);
   });
 
   test('Rejected Changes', async () => {

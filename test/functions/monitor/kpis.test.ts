@@ -170,10 +170,10 @@ describe('tidemark.kpis', () => {
     ]);
   });
 
-  test('takes what is missing from the newest reconciliation', async () => {
+  test('takes what is missing, and was not repaired, from the newest reconciliation', async () => {
     const rows = await inTransaction(async (sql) => {
       await sql`select tidemark.note_reconciliation('orders', 100, 50, 0, 0, 50, '2026-02-01 10:00+00')`;
-      await sql`select tidemark.note_reconciliation('orders', 100, 1, 1, 3, 0, '2026-02-01 11:00+00')`;
+      await sql`select tidemark.note_reconciliation('orders', 100, 1, 2, 3, 1, '2026-02-01 11:00+00')`;
       await sql`select tidemark.note_reconciliation('orders', 100, 99, 1, 3, 0, '2026-02-01 11:00+00')`;
       return kpis(sql);
     });

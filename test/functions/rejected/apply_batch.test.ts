@@ -520,13 +520,160 @@ describe('a rejected change that is dismissed', () => {
 
   test.each<[string, string, number, string | null]>([
     ['where there is none', 'b1', 1, 'a slip'],
-    ['without a reason', 'b1', 2, ' '],
     ['that is not there to be taken back', 'b9', 2, null],
-  ])('is refused %s', async (_, batchId, line, reason) => {
-    await expect(dismiss(batchId, line, reason)).rejects.toMatchObject({
-      code: 'TM012',
-      detail: `table=orders batch=${batchId} line=${String(line)}`,
-    });
+    ['that was not dismissed to be taken back', 'b1', 2, null],
+  ])('is none %s', async (_, batchId, line, reason) => {
+    expect(await dismiss(batchId, line, reason)).toEqual([{ dismiss_rejected: '0' }]);
     expect(await sql`select from tidemark.rejected_changes where dismissed_at is not null`).toEqual([]);
+  });
+
+  test('is refused without a reason', async () => {
+    await expect(dismiss('b1', 2, ' ')).rejects.toMatchObject({ code: 'TM012', detail: 'table=orders' });
+  });
+
+  test('may be one of many: of a table, a batch, a column, or with a text in the reason of the rejection', async () => {
+    await apply(
+      sql,
+      batch('b2', '10:05', [
+        change(null, 'A', '09:00'),
+        change(4, 'A', '09:00', { quantity: 'four' }),
+        change(5, 'A', '09:00', { customer_id: 'five' }),
+      ]),
+    );
+    const dismissed = (given: Record<string, string>) =>
+      rolledBack(sql, async (transaction) => {
+        const named = Object.entries(given).map(([name, value]) => `p_${name} => '${value}'`);
+        const [row] = await transaction.unsafe<[{ n: string }]>(`
+          select tidemark.dismiss_rejected(${[
+            "'orders', p_reason => 'not needed'",
+            ...(given.batch_id === undefined ? ['p_batch_id => null'] : []),
+            'p_change_line => null',
+            ...named,
+          ].join(', ')}) as n`);
+        const places = await transaction<{ v: string }[]>`
+          select batch_id || ':' || change_line as v from tidemark.rejected_changes
+          where dismiss_reason = 'not needed' order by batch_id, change_line`;
+        expect(Number(row.n)).toBe(places.length);
+        return places.map(({ v }) => v);
+      });
+    expect(await dismissed({})).toEqual(['b1:2', 'b1:3', 'b2:1', 'b2:2', 'b2:3']);
+    expect(await dismissed({ batch_id: 'b2' })).toEqual(['b2:1', 'b2:2', 'b2:3']);
+    expect(await dismissed({ column_name: 'quantity' })).toEqual(['b1:3', 'b2:2']);
+    expect(await dismissed({ fault: 'type integer' })).toEqual(['b1:3', 'b2:2', 'b2:3']);
+    expect(await dismissed({ fault: 'type integer', column_name: 'quantity', batch_id: 'b1' })).toEqual(['b1:3']);
+  });
+});
+
+describe('a rejected change is settled', () => {
+  const bad = (id: number, time: string, overrides: Change = {}) =>
+    change(id, 'A', time, { quantity: 'two', ...overrides });
+  /** What waits, and what is settled by which change. */
+  const states = async (reader: Database | Transaction = sql) =>
+    (
+      await reader<{ v: string }[]>`
+        select concat_ws(' ', batch_id || ':' || change_line, settled_by_batch || ':' || settled_by_line) as v
+        from tidemark.rejected_changes order by batch_id, change_line`
+    ).map(({ v }) => v);
+  const first = batch('b1', '10:00', [bad(1, '09:00'), bad(2, '09:00'), change(3, 'A', '09:00')], { sequence: 1 });
+
+  test.each<[string, Change]>([
+    ['an update', change(1, 'B', '10:30')],
+    ['a deletion that closes a version, or finds none', deletion(1, '10:30')],
+  ])('by %s of its key that was captured later, and by no other', async (_, later) => {
+    await apply(sql, first);
+    expect(await states()).toEqual(['b1:1', 'b1:2']);
+    await apply(sql, batch('b2', '11:00', [change(3, 'B', '10:30'), later], { sequence: 2 }));
+    expect(await states()).toEqual(['b1:1 b2:2', 'b1:2']);
+    expect((await runChecks(sql, ['pipeline'])).filter(({ check }) => check === 'no change is rejected')).toMatchObject(
+      [{ check: 'no change is rejected', violations: 1 }],
+    );
+    expect(await sql`select measured from tidemark.alerts where rule_name = 'Rejected Changes'`).toEqual([
+      { measured: 1 },
+    ]);
+    expect(
+      await sql`select rejected_changes from tidemark.kpis(interval '1 hour', now()) where dimension_name = 'orders'`,
+    ).toEqual([{ rejected_changes: '1' }]);
+  });
+
+  test('by a change that says nothing new', async () => {
+    await apply(sql, batch('b0', '09:30', [change(1, 'A', '09:00')]));
+    await apply(sql, first);
+    await apply(sql, batch('b2', '11:00', [change(1, 'A', '10:30')], { sequence: 2 }));
+    expect(await states()).toEqual(['b1:1 b2:1', 'b1:2']);
+  });
+
+  test('by a later line of its own batch, and not by an earlier one', async () => {
+    await apply(
+      sql,
+      batch('b1', '10:00', [change(1, 'A', '09:00'), bad(1, '09:10'), bad(2, '09:00'), change(2, 'B', '09:10')]),
+    );
+    expect(await states()).toEqual(['b1:2', 'b1:3 b1:4']);
+  });
+
+  test('not by another one that was rejected', async () => {
+    await apply(sql, first);
+    await apply(sql, batch('b2', '11:00', [bad(1, '10:30')], { sequence: 2 }));
+    expect(await states()).toEqual(['b1:1', 'b1:2', 'b2:1']);
+  });
+
+  test('also where the later change was loaded before it', async () => {
+    await apply(sql, batch('b2', '11:00', [change(1, 'B', '10:30')]));
+    await apply(sql, first);
+    expect(await states()).toEqual(['b1:1 b2:1', 'b1:2']);
+  });
+
+  test('not by one that was captured before it and loaded later', async () => {
+    await apply(sql, first);
+    await apply(sql, batch('b0', '09:30', [change(1, 'B', '09:10')]));
+    expect(await states()).toEqual(['b1:1', 'b1:2']);
+  });
+
+  test('not where its key cannot be read', async () => {
+    await apply(sql, batch('b1', '10:00', [change(null, 'A', '09:00'), bad(1, '09:00', { id: 'one' }), '42']));
+    await apply(sql, batch('b2', '11:00', [change(1, 'B', '10:30'), change(null, 'A', '09:00')]));
+    expect(await states()).toEqual(['b1:1', 'b1:2', 'b1:3', 'b2:2']);
+  });
+
+  test('in the order of effective times by one of a later time, whichever was captured first', async () => {
+    const found = await rolledBack(sql, async (transaction) => {
+      await transaction`update tidemark.dimensions set change_order = 'effective_time' where dimension_name = 'orders'`;
+      await compile(transaction);
+      await apply(transaction, batch('b1', '10:00', [bad(1, '09:30'), bad(2, '09:30')]));
+      await apply(transaction, batch('b2', '11:00', [change(1, 'B', '09:10'), change(2, 'B', '09:40')]));
+      const before = await states(transaction);
+      await apply(transaction, batch('b0', '09:59', [change(1, 'B', '09:50')]));
+      return [before, await states(transaction)];
+    });
+    expect(found).toEqual([
+      ['b1:1', 'b1:2 b2:2'],
+      ['b1:1 b0:1', 'b1:2 b2:2'],
+    ]);
+  });
+
+  test('and stays so while its cause is there, but takes its place by a retry when it is gone', async () => {
+    await apply(sql, first);
+    await apply(sql, batch('b2', '11:00', [change(1, 'B', '10:30')], { sequence: 2 }));
+    expect(await retry()).toEqual(retried({ rejected_changes: 2 }));
+    expect(await states()).toEqual(['b1:1 b2:1', 'b1:2']);
+    await sql`update tidemark.rejected_changes set change = replace(change::text, '"two"', '2')::json`;
+    await retry();
+    expect(await states()).toEqual([]);
+    expect(await versions(sql)).toEqual([
+      '1 A [09:00, 10:30) INSERT',
+      '1 B [10:30, ) UPDATE',
+      '2 A [09:00, ) INSERT',
+      '3 A [09:00, ) INSERT',
+    ]);
+  });
+
+  test('and is no batch that holds back the files of a chain', async () => {
+    const settled = async () =>
+      (await sql<{ v: string }[]>`select batch_id as v from tidemark.settled_batches('orders', '') order by 1`).map(
+        ({ v }) => v,
+      );
+    await apply(sql, batch('b1', '10:00', [bad(1, '09:00')], { sequence: 1 }));
+    expect(await settled()).toEqual([]);
+    await apply(sql, batch('b2', '11:00', [change(1, 'B', '10:30')], { sequence: 2 }));
+    expect(await settled()).toEqual(['b1', 'b2']);
   });
 });

@@ -1,7 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { changeFrequency, dimensionStatus, lineage, longestHistories } from '../../../runner/warehouse/report.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
+import { registerDimension } from '../../support/dimensions.js';
 import { apply, batch, change, deletion } from '../../support/batches.js';
+
+const CHANGED_AT_NINE = {
+  changed: '2026-02-01T09:00:00Z',
+  operation_type: 'UPDATE',
+  cdc_timestamp: '2026-02-01T09:00:00Z',
+};
 
 let warehouse: TestDatabase;
 beforeAll(async () => {
@@ -43,6 +50,50 @@ beforeAll(async () => {
       table: 'seats',
     }),
   );
+  for (const [name, type, keys] of [
+    ['invoices', 'text', ['INV-1', '{INV-2}']],
+    ['tokens', 'uuid', ['0f8fad5b-d9cb-469f-a165-70867728950e']],
+  ] as const) {
+    await registerDimension(warehouse.sql, name, name, [
+      { source: 'id', type, role: 'business key' },
+      { source: 'changed', type: 'timestamptz', role: 'effective time' },
+    ]);
+    await apply(
+      warehouse.sql,
+      batch(
+        name,
+        '10:00',
+        keys.map((id) => ({ id, ...CHANGED_AT_NINE })),
+        { table: name },
+      ),
+    );
+  }
+  await registerDimension(warehouse.sql, 'documents', 'documents', [
+    { source: 'id', type: 'integer', role: 'business key' },
+    { source: 'document', type: 'json', role: 'tracked' },
+    { source: 'is_open', type: 'boolean', role: 'tracked' },
+    { source: 'tags', type: 'text[]', role: 'tracked' },
+    { source: 'changed', type: 'timestamptz', role: 'effective time' },
+  ]);
+  await apply(
+    warehouse.sql,
+    batch(
+      'documents',
+      '10:00',
+      [
+        { id: 1, document: '{"a":"\\u0000"}', is_open: true, tags: '{a,b}', ...CHANGED_AT_NINE },
+        {
+          id: 1,
+          document: '{"a":"\\u0000b"}',
+          is_open: false,
+          tags: null,
+          ...CHANGED_AT_NINE,
+          cdc_timestamp: '2026-02-01T09:30:00Z',
+        },
+      ],
+      { table: 'documents' },
+    ),
+  );
 });
 afterAll(async () => {
   await warehouse.drop();
@@ -76,6 +127,30 @@ describe('tidemark.lineage', () => {
     const found = await lineage(warehouse.sql, 'seats', ["it's, A", '7']);
     expect(found.map(({ differences }) => differences)).toEqual([null, 'guest: Ann → null']);
     expect(await lineage(warehouse.sql, 'seats', ["it's, A", '8'])).toEqual([]);
+  });
+
+  test.each([
+    ["'orders'", "'1'", 3],
+    ["'orders'", '1', 3],
+    ["'orders'", '1::bigint', 3],
+    ["'orders'", "'1'::varchar", 3],
+    ["'orders'", "array['1']", 3],
+    ["'orders'", 'array[1]', 3],
+    ["'seats'", "row('it''s, A', 7)", 2],
+    ["'invoices'", "'INV-1'", 1],
+    ["'invoices'", "'{INV-2}'", 1],
+    ["'tokens'", "uuid '0f8fad5b-d9cb-469f-a165-70867728950e'", 1],
+    ["'tokens'", "'0F8FAD5B-D9CB-469F-A165-70867728950E'", 1],
+  ])('of %s takes the key as it is written: %s', async (dimension, key, versions) => {
+    expect(await warehouse.sql.unsafe(`select from tidemark.lineage(${dimension}, ${key})`)).toHaveLength(versions);
+  });
+
+  test('shows what changed in a json column that holds \\u0000, and says of any column what PostgreSQL prints', async () => {
+    const found = await warehouse.sql`select differences from tidemark.lineage('documents', 1)`;
+    expect(found.map((row) => row.differences as string)).toEqual([
+      null,
+      'document: {"a":"\\u0000"} → {"a":"\\u0000b"}, is_open: true → false, tags: {a,b} → null',
+    ]);
   });
 
   test('refuses a key of another number of columns (TM020), an unknown dimension, and a value of another type', async () => {

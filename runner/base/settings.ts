@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { ALIASES, readEnvFile, settingsFrom } from './env-file.js';
 import { UsageError } from './errors.js';
+import { nearest } from './nearest.js';
 import { findPassword } from './passwords.js';
 
 /** The folder that holds Tidemark's own package.json, sql/ and migrations/, whether run from runner/ or dist/. */
@@ -119,8 +120,8 @@ export const SETTING_NAMES: readonly string[] = [
   ...Object.keys(ALIASES),
 ];
 
-/** What docker-compose.yml takes from the same file. */
-const COMPOSE_NAMES: readonly string[] = ['GRAFANA_PASSWORD', 'POSTGRES_VERSION', 'TIDEMARK_VERSION'];
+/** What docker-compose.yml, and Compose itself, take from the same file. */
+const OF_COMPOSE = /^(GRAFANA_PASSWORD|POSTGRES_VERSION|TIDEMARK_VERSION|COMPOSE_[A-Z_]+)$/;
 
 type Prefix = 'DB_' | 'WAREHOUSE_DB_';
 export type SslMode = Environment['DB_SSLMODE'];
@@ -163,8 +164,6 @@ export type Settings = { readonly [N in keyof typeof PIPELINE as NameOf<N>]: Env
   readonly warehouse: DatabaseSettings;
   /** False when data_dir is the default, which root may have to place elsewhere. */
   readonly data_dir_is_set: boolean;
-  /** Names in the file of settings that are none: misspelt ones, or those of another program. */
-  readonly unknown_names: readonly string[];
 };
 
 /** The settings as a log may show them: without passwords. */
@@ -180,6 +179,7 @@ export function withoutSecrets(settings: Settings): Record<string, unknown> {
  */
 export function loadSettings(environment: NodeJS.ProcessEnv = process.env, folder: string = PROJECT_ROOT): Settings {
   const file = readEnvFile(environment.ENV_FILE, folder);
+  assertKnownNames(file, environment);
   const given = settingsFrom(file, environment);
   const parsed = environmentSchema.safeParse(given);
   if (!parsed.success) throw wrongSettings(parsed.error.issues, given);
@@ -195,8 +195,32 @@ export function loadSettings(environment: NodeJS.ProcessEnv = process.env, folde
     source: databaseSettings('source', 'DB_', env, folder),
     warehouse: databaseSettings('warehouse', 'WAREHOUSE_DB_', env, folder),
     data_dir_is_set: given.TIDEMARK_DATA_DIR !== undefined,
-    unknown_names: Object.keys(file).filter((name) => !SETTING_NAMES.includes(name) && !COMPOSE_NAMES.includes(name)),
   };
+}
+
+/**
+ * What is misspelt would be passed over without a word. The file of settings is ours, and has no other name. The environment is everybody's: there
+ * a name is wrong that is all but one of ours, where that one is not set; in a short name two letters may well make another word (DB_POOL, DB_PORT).
+ */
+function assertKnownNames(file: NodeJS.ProcessEnv, environment: NodeJS.ProcessEnv): void {
+  const isUnknown = (name: string) => !SETTING_NAMES.includes(name) && !OF_COMPOSE.test(name);
+  const inFile = Object.keys(file).filter(isUnknown);
+  const wrong = inFile.map((name) => {
+    const meant = nearest(name.toUpperCase(), SETTING_NAMES, Math.ceil(name.length / 3));
+    return `${name} in the file of settings${meant === undefined ? '' : `, did you mean ${meant}?`}`;
+  });
+  for (const name of Object.keys(environment).filter(isUnknown)) {
+    const meant = nearest(name, SETTING_NAMES, name.length > 8 ? 2 : 1);
+    if (meant !== undefined && environment[meant] === undefined)
+      wrong.push(`${name} in the environment, did you mean ${meant}?`);
+  }
+  if (wrong.length === 0) return;
+  throw new UsageError(`there is no such setting: ${wrong.join('; ')}`, {
+    hint:
+      inFile.length === 0
+        ? 'correct its name, or unset it for this command where it belongs to another program'
+        : 'correct its name; what belongs to another program goes into a file of its own (ENV_FILE names the one of Tidemark)',
+  });
 }
 
 function assertSizesFit({ BATCH_SIZE, BATCH_SIZE_MIN, BATCH_SIZE_MAX }: Environment): void {

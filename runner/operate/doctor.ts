@@ -47,7 +47,6 @@ function notesOn(subject: string) {
 export async function examine(settings: Settings): Promise<Finding[]> {
   const mappings: DimensionMapping[] = [];
   return [
-    ...examineNames(settings),
     ...(await examineDatabase(settings.warehouse, async (warehouse) => {
       const found = await examineMigrations(settings);
       if (found.every(({ status }) => status !== 'error')) mappings.push(...(await dimensionMappings(warehouse)));
@@ -60,16 +59,6 @@ export async function examine(settings: Settings): Promise<Finding[]> {
     ...(await examineClocks(settings)),
     ...(await examineDisk(settings)),
   ];
-}
-
-function examineNames({ unknown_names: names }: Settings): Finding[] {
-  const { findings, warn } = notesOn('settings');
-  warn(
-    names.length > 0,
-    `the file of settings has names that are no settings: ${names.join(', ')}`,
-    'correct what is misspelt (.env.example has every setting); what is there for another program does no harm',
-  );
-  return findings;
 }
 
 async function examineDatabase(

@@ -165,7 +165,7 @@ describe('settings', () => {
   it('may hold a # in quotes, and have comments behind them', () => {
     writeFileSync(
       path.join(folder, 'well.env'),
-      '\r\nDB_PASSWORD=\'ses#ame\' # mine\r\nDB_USER=me # too\nDB_NAME= # none\n  # a comment\nDB_PASSWORD_NOTE="a\n#b"\nexport DB_PORT = 6001',
+      '\r\nDB_PASSWORD=\'ses#ame\' # mine\r\nDB_USER=me # too\nDB_NAME= # none\n  # a comment\nWAREHOUSE_DB_PASSWORD="a\n#b"\nexport DB_PORT = 6001',
     );
     expect(read({ ENV_FILE: 'well.env' }).source).toMatchObject({
       password: 'ses#ame',
@@ -173,6 +173,48 @@ describe('settings', () => {
       database: 'operational_db',
       port: 6001,
     });
+  });
+
+  it.each([
+    ['BATCH_SZIE', 'BATCH_SIZE'],
+    ['batch_size', 'BATCH_SIZE'],
+    ['WAREHOUSE_DB_PASWORD', 'WAREHOUSE_DB_PASSWORD'],
+    ['DB_POOL', 'DB_PORT'],
+    ['DATABASE_URL', undefined],
+  ])('are refused in the file under a name that is none, with the nearest that is one: %s', (name, meant) => {
+    const { message, exitCode } = failureIn(`${name}=secret\nPOSTGRES_VERSION=18\nCOMPOSE_PROJECT_NAME=shop\n`);
+    const asked = meant === undefined ? '' : `, did you mean ${meant}?`;
+    expect(message).toBe(`there is no such setting: ${name} in the file of settings${asked}`);
+    expect(exitCode).toBe(2);
+  });
+
+  it.each([
+    ['BATCH_SZIE', 'BATCH_SIZE'],
+    ['DB_PROT', 'DB_PORT'],
+    ['WAREHOUSE_DBHOST', 'WAREHOUSE_DB_HOST'],
+    ['MAX_CONECTION', 'MAX_CONNECTIONS'],
+  ])('are refused in the environment under a name that is all but one of ours: %s', (name, meant) => {
+    expect(failureOf({ [name]: 'x' }).message).toBe(
+      `there is no such setting: ${name} in the environment, did you mean ${meant}?`,
+    );
+  });
+
+  it.each([
+    'DB_POOL',
+    'DB_POOL_SIZE',
+    'DB_PATH',
+    'DB_URL',
+    'DATABASE_URL',
+    'PGHOST',
+    'PGPORT',
+    'PGPASSWORD',
+    'LOG_FILE',
+  ])('share the environment with those of other programs: %s', (name) => {
+    expect(() => read({ [name]: 'x' })).not.toThrow();
+  });
+
+  it('share the environment with a name that is near one of ours, where that is set too', () => {
+    expect(read({ DB_HOSTS: 'one,two', DB_HOST: 'one' }).source.host).toBe('one');
   });
 
   it('name an ENV_FILE that does not exist', () => {

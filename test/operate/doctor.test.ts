@@ -37,16 +37,6 @@ describe('doctor', () => {
     ]);
   });
 
-  it('finds names in the file of settings that are none, as misspelt ones are', async () => {
-    const file = path.join(pipeline.folder, 'misspelt.env');
-    await writeFile(file, 'BATCH_SIZ=200\nLOG_LEVEL=ERROR\n');
-    const { code, stdout } = await runCli(['doctor'], { ...pipeline.env, ENV_FILE: file });
-    expect(stdout).toMatch(
-      /^warning +settings: the file of settings has names that are no settings: BATCH_SIZ\n +next: correct what is misspelt/m,
-    );
-    expect(code).toBe(0);
-  });
-
   it('finds a server that is down, and looks at what is left', async () => {
     const findings = await bad({ source: { ...pipeline.settings.source, port: 1 } });
     expect(findings).toMatchObject([

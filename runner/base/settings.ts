@@ -93,6 +93,7 @@ const PIPELINE = {
   WATERMARK_ADVANCE_SECONDS: integer(30, 0, 30 * DAY),
   HEARTBEAT_SECONDS: integer(300, 1, DAY),
   FULL_SWEEP_INTERVAL_SECONDS: integer(3600, 1, 30 * DAY),
+  TABLE_SCAN_INTERVAL_SECONDS: integer(30, 0, 30 * DAY),
   RECONCILE_INTERVAL_SECONDS: integer(3600, 1, 30 * DAY),
   MAX_DELETE_PERCENT: integer(5, 0, 100),
   CDC_LOG_DIR: folder('data/cdc_logs'),

@@ -17,6 +17,8 @@ const sweepSchema = z.object({
   /** First transaction it may not have seen, and the first it leaves to the next sweep; null where the source shows no transactions. */
   from_transaction: z.string().nullable(),
   before_transaction: z.string().nullable(),
+  /** What PostgreSQL had counted of a table without an effective time, before its snapshot; null where nothing is counted. */
+  counters: z.string().nullable().default(null),
   /** The pass over rows without an effective time, and the key it has come to; null before that pass. */
   undated: z
     .object({ after: z.array(z.string()).nullable() })

@@ -50,7 +50,7 @@ export const command = defineCommand(
         greeting: 'Starting CDC extractor',
         interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
       },
-      (signal) => extractTables({ settings, tables, full, maxRowsPerSecond, shard, begun, signal }),
+      (signal) => extractTables({ settings, tables, full, maxRowsPerSecond, shard, begun, isWatching: watch, signal }),
       service ? sayToLog : (results) => print(results, results.map(report).join('\n')),
     );
   },

@@ -20,6 +20,7 @@ export interface SweepStart extends Pick<BatchMetadata, 'floor' | 'snapshot' | '
   readonly bounds: SweepBounds;
   /** True for a sweep without a lower bound on the effective time. */
   readonly is_full: boolean;
+  readonly counters: string | null;
   readonly place: PagePlace;
 }
 
@@ -30,15 +31,22 @@ export interface SweepSubject {
   readonly described: SourceTable;
   /** undefined for the whole table. */
   readonly shard?: Shard | undefined;
+  /** True where sweep follows sweep: a table that each one reads whole is left alone in between. */
+  readonly isWatching?: boolean | undefined;
   /** Reads every row again, whatever its time and transaction: repeats are absorbed. Also accepts another source server. */
   readonly full: boolean;
 }
 
 /**
  * Begins a sweep where the one before it began to look: the floor before the snapshot, in a transaction of its own. It is a full one,
- * compared with the full one before it, when FULL_SWEEP_INTERVAL_SECONDS have passed since or the source's clock was set back.
+ * compared with the full one before it, when FULL_SWEEP_INTERVAL_SECONDS have passed since or the source's clock was set back; of a table
+ * without an effective time every one is.
+ * @returns undefined where such a table is left alone this time
  */
-export async function beginSweep(subject: SweepSubject, newest: BatchMetadata | undefined): Promise<SweepStart> {
+export async function beginSweep(
+  subject: SweepSubject,
+  newest: BatchMetadata | undefined,
+): Promise<SweepStart | undefined> {
   const { source, settings, described } = subject;
   if (described.fallback !== null) return beginByClock(subject, newest);
   // A sweep that read by times alone saw no transactions, so that none can go on from it.
@@ -47,7 +55,9 @@ export async function beginSweep(subject: SweepSubject, newest: BatchMetadata | 
   const horizon = await readHorizon(source, before);
   if (horizon.blind_sessions > 0) await warnOfBlindness(subject, horizon);
   const hasStepped = noticesStep(clockOf(subject), horizon, newest?.full_sweep?.clock ?? '');
-  const isFull = before === undefined || isFullDue(subject, before, horizon, hasStepped);
+  const isDue = before === undefined || isFullDue(subject, before, horizon, hasStepped);
+  if (!isDue && isLeftAlone(subject, before, horizon.clock)) return undefined;
+  const isFull = isDue || described.is_timeless;
   const continues = isFull ? before?.full_sweep?.snapshot : before.snapshot;
   failpoint('snapshot');
   const beginning = await readBeginning(source, continues ?? null, isFull ? undefined : before);
@@ -57,7 +67,8 @@ export async function beginSweep(subject: SweepSubject, newest: BatchMetadata | 
     snapshot: beginning.snapshot,
     is_full: isFull,
     full_sweep: isFull ? { snapshot: beginning.snapshot, clock: horizon.clock } : before.full_sweep,
-    place: { isDated: true, after: null },
+    counters: described.is_timeless ? described.counters : null,
+    place: { isDated: !described.is_timeless, after: null },
     bounds: {
       own_floor: horizon.floor,
       floor: beginning.floor,
@@ -70,25 +81,40 @@ export async function beginSweep(subject: SweepSubject, newest: BatchMetadata | 
   };
 }
 
+/**
+ * Where PostgreSQL's counters of a table without an effective time stand still, nothing was written to it; and it has an interval of its own.
+ * They were read before the snapshot of the sweep that noted them: what is counted late, they make read late, and it is not lost.
+ */
+function isLeftAlone({ settings, described, isWatching }: SweepSubject, before: BatchMetadata, clock: string): boolean {
+  if (isWatching !== true || !described.is_timeless || before.full_sweep === null) return false;
+  if (described.counters !== null && described.counters === before.sweep.counters) return true;
+  const { table_scan_interval_seconds: scan, full_sweep_interval_seconds: whole } = settings;
+  const seconds = described.fallback === null ? scan : Math.max(scan, whole);
+  return Date.parse(clock) - Date.parse(before.full_sweep.clock) < seconds * 1000;
+}
+
 /** A source whose transactions mean nothing here is read from the clock at the start of the sweep before, again and again. */
-async function beginByClock(
-  { source, settings, table, described, full }: SweepSubject,
-  newest: BatchMetadata | undefined,
-): Promise<SweepStart> {
+async function beginByClock(subject: SweepSubject, newest: BatchMetadata | undefined): Promise<SweepStart | undefined> {
+  const { source, settings, table, described, full } = subject;
   warnOnce(
     `${table}: ${described.fallback ?? ''}`,
-    `${table}: ${described.fallback ?? ''}, which shows no transactions: it is read by times alone, with repeats, and a row ` +
-      `that becomes visible more than WATERMARK_ADVANCE_SECONDS (${String(settings.watermark_advance_seconds)}) after its effective time is missed until "extract --full"`,
+    `${table}: ${described.fallback ?? ''}, which shows no transactions: ` +
+      (described.is_timeless
+        ? `without an effective time too each sweep reads and writes all of it, every FULL_SWEEP_INTERVAL_SECONDS (${String(settings.full_sweep_interval_seconds)}) where it watches, and the load absorbs what has not changed`
+        : `it is read by times alone, with repeats, and a row that becomes visible more than WATERMARK_ADVANCE_SECONDS (${String(settings.watermark_advance_seconds)}) after its effective time is missed until "extract --full"`),
   );
   const clock = await readClock(source);
   const since = full ? undefined : newest;
+  if (since !== undefined && isLeftAlone(subject, since, clock)) return undefined;
+  const snapshot = await readSnapshot(source);
   return {
     floor: clock,
     horizon: null,
-    snapshot: await readSnapshot(source),
-    is_full: since === undefined,
-    full_sweep: null,
-    place: { isDated: true, after: null },
+    snapshot,
+    is_full: since === undefined || described.is_timeless,
+    full_sweep: described.is_timeless ? { snapshot, clock } : null,
+    counters: null,
+    place: { isDated: !described.is_timeless, after: null },
     bounds: {
       own_floor: clock,
       floor: since?.floor ?? null,
@@ -110,6 +136,7 @@ export function resumeSweep(settings: Settings, newest: BatchMetadata): SweepSta
     snapshot,
     full_sweep,
     is_full: sweep.is_full,
+    counters: sweep.counters,
     place:
       sweep.undated === null
         ? { isDated: true, after: high_watermark }

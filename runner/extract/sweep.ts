@@ -56,6 +56,7 @@ export async function sweep(
 ): Promise<void> {
   const start =
     resumes && newest !== undefined ? resumeSweep(sweeper.settings, newest) : await beginSweep(sweeper, newest);
+  if (start === undefined) return;
   const chain = chainName(sweeper.log.table, sweeper.log.shard);
   const size = startSizing(sweeper.settings, chain, sweeper.batchCeiling);
   // All that --full reads is to be written again.
@@ -99,10 +100,14 @@ export async function sweep(
 /** Of two instants of one zone (ISO 8601) the later one. */
 const later = (one: string | null, other: string | null) => ((one ?? '') > (other ?? '') ? one : other);
 
-/** The pass over rows without an effective time comes last, in full sweeps only: no index could serve it. */
+/**
+ * The pass over rows without an effective time comes last. Where transactions do not tell which were read before, in full sweeps only: else
+ * each sweep would write all of them again.
+ */
 function nextPlace({ described }: Sweeper, start: SweepStart, place: PagePlace, page: Page): PagePlace | undefined {
   if (page.has_more) return { isDated: place.isDated, after: page.last_row };
-  return place.isDated && start.is_full && described.may_be_undated ? { isDated: false, after: null } : undefined;
+  const seeksUndated = described.may_be_undated && (start.is_full || described.fallback === null);
+  return place.isDated && seeksUndated ? { isDated: false, after: null } : undefined;
 }
 
 /** Publishes the changes of a page as a batch; of one without any, a checkpoint alone. */
@@ -155,6 +160,7 @@ function metadataOf(
       from_high_watermark: start.bounds.high_watermark,
       from_transaction: start.bounds.from_transaction,
       before_transaction: start.bounds.before_transaction,
+      counters: start.counters,
       undated: place.isDated ? null : { after: page.last_row?.key ?? null },
     },
     full_sweep: start.full_sweep,

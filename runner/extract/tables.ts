@@ -30,6 +30,8 @@ export interface ExtractSelection extends Selection {
   readonly maxRowsPerSecond?: number | undefined;
   /** The shard of each table; without it tables that are extracted by shards are left alone. */
   readonly shard?: AskedShard;
+  /** True for a process that extracts again and again. */
+  readonly isWatching?: boolean | undefined;
   /** Kept by a process that extracts again and again. */
   readonly begun?: BegunLayouts | undefined;
 }
@@ -80,7 +82,7 @@ async function askWarehouse(warehouse: Database, settings: Settings, shard: stri
 const nameOf = (shard: AskedShard): string => (typeof shard === 'object' ? shard.name : '');
 
 async function extractWith(selection: ExtractSelection, { mappings, ledger }: Knowledge): Promise<ExtractResult[]> {
-  const { settings, signal, full = false, maxRowsPerSecond } = selection;
+  const { settings, signal, full = false, isWatching, maxRowsPerSecond } = selection;
   const shard = typeof selection.shard === 'object' ? selection.shard : undefined;
   const tables = await withoutSharded(selection, selectUnpaused(mappings, selection.tables), ledger);
   return withLink(settings.source, 'extract', (link) =>
@@ -95,6 +97,7 @@ async function extractWith(selection: ExtractSelection, { mappings, ledger }: Kn
           mapping,
           settings,
           full,
+          isWatching,
           shard,
           ledger: ledger === undefined ? 'unknown' : ledger.get(table)?.newest,
           notBefore: othersSince(state, shard),

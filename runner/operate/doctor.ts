@@ -163,18 +163,13 @@ function examineTable(
   );
   warn(
     table.fallback !== null,
-    `${table.fallback ?? ''}: read by times alone, with repeats`,
+    `${table.fallback ?? ''}: read ${table.is_timeless ? 'whole' : 'by times alone'}, with repeats`,
     'register the table behind it, or extract from the primary',
   );
   warn(
     table.fallback === null && !table.has_serving_index,
     'no index serves extraction: each page reads the whole table',
     `on the source: ${table.index_statement}`,
-  );
-  warn(
-    table.may_be_undated,
-    `${effective} may be null: such rows are rejected`,
-    `on the source: alter table ${relation} alter column ${effective} set not null`,
   );
   warn(
     health?.is_local_time === true && zone !== 'UTC',

@@ -5,7 +5,6 @@ import type { SourceTable } from './table.js';
 
 /** What "doctor" looks at in a source table. */
 export interface TableHealth {
-  readonly effective_type: string;
   readonly is_local_time: boolean;
   readonly is_partitioned: boolean;
   readonly is_readable: boolean;

@@ -11,8 +11,12 @@ export interface SourceTable {
   readonly relation: string;
   /** Why transaction numbers mean nothing in this source, so that it is read by times alone; null where they do. */
   readonly fallback: string | null;
-  /** True where the effective time may be null. */
+  /** True where the effective time may be null, or no column is it. */
   readonly may_be_undated: boolean;
+  /** True where no column is the effective time: each sweep reads the whole table, but for the rows that were read before. */
+  readonly is_timeless: boolean;
+  /** What PostgreSQL has counted of it, in short: while it stands still, nothing was written. Null where nothing is counted. */
+  readonly counters: string | null;
   /** SQL that is true of a row t that is marked as deleted; null where none is. */
   readonly deleted_condition: string | null;
   readonly is_lockable: boolean;

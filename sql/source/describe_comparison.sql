@@ -2,8 +2,8 @@
 -- $2 columns in their order (json array of {"source", "role", "stored_type"}), $3 why its transactions mean nothing (null: they do).
 -- Key and content are printed as history would print them: each value is cast by its text to the type it is stored with, and a member of
 -- the key is brought to the one form in which tidemark._key_member prints it too.
--- $4 the column of the effective time, $5 the zone of timestamps without one, $6 the condition of a row that is marked as deleted, which
--- counts as gone (null: none is).
+-- $4 the column of the effective time (null: none is), $5 the zone of timestamps without one, $6 the condition of a row that is marked as
+-- deleted, which counts as gone (null: none is).
 -- checksums: $1 number of buckets. digests: $1 number of buckets, $2 wanted buckets (json array). states: $1 keys (json array of texts).
 -- deletions: $1 keys, $2 an instant: one change line for every key that is not there, with the instant of its snapshot, or the first after
 -- $2 if that is later; that is the bound on when the row was deleted, and its effective time.
@@ -41,7 +41,7 @@ part as (
         string_agg(format(case when p.is_json_scalar then '%2$s as %1$I' else '(%2$s)::text as %1$I' end, p.source, p.key_value), ', '
             order by p.ordinal) filter (where p.role = 'business key') as key_columns,
         (
-            select case when a.atttypid = 'timestamp'::regtype then format('m.moment at time zone %L', $5::text) else 'm.moment' end
+            select case when max(a.atttypid) = 'timestamp'::regtype then format('m.moment at time zone %L', $5::text) else 'm.moment' end
             from pg_catalog.pg_attribute as a
             where a.attrelid = $1::text::regclass and a.attname = $4::text
         ) as cdc_timestamp,

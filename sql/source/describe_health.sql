@@ -1,14 +1,13 @@
 -- What "doctor" wants to know of a source table. One row. $1 relation (as describe_table.sql names it), $2 the column of the effective
--- time, $3 the zone of timestamps without one, $4 why its transactions mean nothing (null: they do).
+-- time (null: none is), $3 the zone of timestamps without one, $4 why its transactions mean nothing (null: they do).
 -- untouched: $1 snapshot and $2 clock (instant) of a full sweep: of the first hundred thousand rows, those that were written since and are
--- stamped an hour or more before it. It is null where transactions mean nothing.
+-- stamped an hour or more before it. It is null where transactions mean nothing, and where no column is the effective time.
 select
-    format_type(a.atttypid, a.atttypmod) as effective_type,
-    a.atttypid = 'timestamp'::regtype as is_local_time,
+    coalesce(a.atttypid = 'timestamp'::regtype, false) as is_local_time,
     c.relkind = 'p' as is_partitioned,
     has_table_privilege(c.oid, 'select') as is_readable,
     row_security_active(c.oid) as is_hidden,
-    case when $4::text is null then format(
+    case when $4::text is null and a.attname is not null then format(
         'select count(*)::integer as untouched '
             || 'from (select t.%1$I as effective, t.xmin::text::bigint as written_by from %2$s as t limit 100000) as t '
             || 'cross join lateral (select pg_snapshot_xmax(s)::text::bigint as newest, pg_snapshot_xmax(s)::text::bigint & ~4294967295 '
@@ -18,6 +17,6 @@ select
             || 'and t.effective < $2::text::timestamptz%3$s - interval ''1 hour''',
         a.attname, $1::text, case when a.atttypid = 'timestamp'::regtype then format(' at time zone %L', $3::text) else '' end
     ) end as untouched
-from pg_catalog.pg_attribute as a
-join pg_catalog.pg_class as c on c.oid = a.attrelid
-where a.attrelid = $1::text::regclass and a.attname = $2::text;
+from pg_catalog.pg_class as c
+left join pg_catalog.pg_attribute as a on a.attrelid = c.oid and a.attname = $2::text
+where c.oid = $1::text::regclass;

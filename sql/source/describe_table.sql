@@ -15,11 +15,16 @@
 -- Known rows are what a page gives to the next one, of this sweep or another: key, transaction and table of rows that were written, of
 -- those a later sweep may find again, because a transaction older than theirs was open. Such a row is read and not written: two states
 -- of one row that others can see differ in their transaction. At most 10,000 rows, the newest, none whose key takes over 100 bytes.
--- Rows with an effective time come in the order of (time, key); those without one are a pass of their own, in the order of the key.
+-- Rows with an effective time come in the order of (time, key); those without one are a pass of their own, in the order of the key, and
+-- take their capture as it. Where no column is the effective time, all rows are of that pass.
+-- A column that is both part of the key and the effective time is mapped twice, and printed once.
+-- counters: an imprint of how much was ever written to the table, as PostgreSQL counts it, and of the files it is in. While it stands
+-- still, nothing was written, but by sessions that have not yet told: most do within ten seconds, all when the transaction that follows
+-- ends. When counters were last reset, as after a crash, is part of it. Null where nothing is counted.
 -- The keyed page reads the rows of some keys ($12, json array of keys, each the text of a json array) whatever their time.
 -- A row's transaction is widened to 64 bits by its distance from the next one. Where transaction numbers mean nothing (fallback), the
 -- queries look at times alone, and $4, $5, $9, $10 and $11 are idle.
-with relation as (
+with recursive relation as (
     select c.oid, c.relkind, format('%I.%I', n.nspname, c.relname) as name,
         case
             when pg_is_in_recovery() then 'the server is a standby'
@@ -44,7 +49,10 @@ present as (
     where a.attrelid = (select r.oid from relation as r) and a.attnum > 0 and not a.attisdropped
 ),
 mapped as (
-    select m.ordinal, m.source as name, m.history, m.role, p.type, p.bare_type, p.base_type, p.attnum, p.attnotnull,
+    select m.ordinal, m.source as name, m.history, m.role, 
+        row_number() over (partition by m.source order by m.ordinal) = 1 as is_first,
+        bool_or(m.role = 'effective time') over (partition by m.source) as is_time,
+        p.type, p.bare_type, p.base_type, p.attnum, p.attnotnull,
         p.base_type = any (array[
             'smallint', 'integer', 'bigint', 'real', 'double precision', 'numeric', 'boolean', 'timestamp', 'timestamptz'
         ]::regtype[]) as is_json_scalar,
@@ -62,8 +70,28 @@ size as (
     join pg_catalog.pg_class as c on c.oid = r.oid or c.oid in (select t.relid from pg_partition_tree(r.oid) as t)
     where c.relkind = 'r'
 ),
+-- Its partitions, and tables that inherit from it.
+descendant (oid) as (
+    select r.oid from relation as r
+    union
+    select i.inhrelid from descendant as d join pg_catalog.pg_inherits as i on i.inhparent = d.oid
+),
+counter as (
+    select case when current_setting('track_counts')::boolean and bool_and(c.relkind in ('r', 'p')) then md5(string_agg(
+        format(
+            '%s %s %s %s %s', c.oid, pg_relation_filenode(c.oid), pg_stat_get_tuples_inserted(c.oid), pg_stat_get_tuples_updated(c.oid),
+            pg_stat_get_tuples_deleted(c.oid)
+        ),
+        ', ' order by c.oid
+    ) || format(' %s %s', max(pg_stat_get_db_stat_reset_time(b.oid)), max(w.stats_reset))) end as counters
+    from descendant as d
+    join pg_catalog.pg_class as c on c.oid = d.oid
+    join pg_catalog.pg_database as b on b.datname = current_database()
+    cross join pg_catalog.pg_stat_bgwriter as w
+),
+-- Where no column is the effective time, none can serve.
 index_state as (
-    select exists (
+    select not exists (select from mapped as m where m.role = 'effective time') or exists (
         select
         from pg_catalog.pg_index as i
         join mapped as m on m.role = 'effective time' and m.attnum = i.indkey[0]
@@ -73,7 +101,7 @@ index_state as (
 part as (
     select
         string_agg(format(case when m.is_json_scalar then 't.%1$I' else 't.%1$I::text as %1$I' end, m.name), ', ' order by m.ordinal)
-            as printed,
+            filter (where m.is_first) as printed,
         string_agg(format('t.%I', m.name), ', ' order by m.ordinal) filter (where m.role = 'business key') as keys,
         string_agg(format('t.%I::text', m.name), ', ' order by m.ordinal) filter (where m.role = 'business key') as keys_as_text,
         string_agg(format('($13::text::json ->> %s)::%s', m.key_place - 1, m.type), ', ' order by m.ordinal)
@@ -81,8 +109,9 @@ part as (
         string_agg(format('(w.key::json ->> %s)::%s', m.key_place - 1, m.type), ', ' order by m.ordinal)
             filter (where m.role = 'business key') as wanted_keys,
         max(format('t.%I', m.name)) filter (where m.role = 'effective time') as effective,
-        max(m.type) filter (where m.role = 'effective time') as effective_type,
-        bool_or(m.role = 'effective time' and not m.attnotnull) as may_be_undated,
+        coalesce(max(m.type) filter (where m.role = 'effective time'), 'timestamptz') as effective_type,
+        bool_or(m.role = 'effective time') as has_effective,
+        not coalesce(bool_and(m.attnotnull) filter (where m.role = 'effective time'), false) as may_be_undated,
         bool_or(m.role = 'effective time' and m.base_type = 'timestamp'::regtype) as is_local_time,
         case
             when bool_or(m.role = 'effective time' and m.base_type = 'timestamp'::regtype) then format(' at time zone %L', $4::text)
@@ -92,7 +121,7 @@ part as (
         string_agg(format(case
             when m.base_type = any (array['text', 'varchar', 'bpchar', 'bytea']::regtype[]) then 'coalesce(octet_length(t.%I), 0)'
             else 'coalesce(pg_column_size(t.%I), 0)'
-        end, m.name), ' + ' order by m.ordinal) filter (where m.is_wide) as wide_bytes,
+        end, m.name), ' + ' order by m.ordinal) filter (where m.is_wide and m.is_first) as wide_bytes,
         string_agg(format(
             '((array_agg(t.%I%s) filter (where t.tidemark_is_read))[count(*) filter (where t.tidemark_is_read)])::text',
             m.name, case when m.is_json_scalar then '' else '::text' end
@@ -191,8 +220,8 @@ from (
 ) as p
         $query$,
         r.name,
-        o.page_order, p.effective, p.effective_type,
-        concat_ws(E'\n        and ',
+        o.page_order, coalesce(p.effective, 'null::timestamptz'), p.effective_type,
+        coalesce(nullif(concat_ws(E'\n        and ',
             case
                 when v.page = 'keyed'
                     then format('(%s) in (select %s from json_array_elements_text($12::text::json) as w (key))', p.keys, p.wanted_keys)
@@ -200,7 +229,7 @@ from (
                     '%s >= coalesce(least($1%s, $2) - make_interval(secs => $3)%s, ''-infinity'')', p.effective, p.in_zone,
                     case when p.is_local_time and $4::text <> 'UTC' then ' - interval ''1 hour''' else '' end
                 )
-                else format('%s is null', p.effective)
+                when p.has_effective then format('%s is null', p.effective)
             end,
             case when v.page <> 'keyed' then $7::text end,
             case when v.page <> 'keyed' and r.fallback is null then format(
@@ -212,7 +241,7 @@ from (
                 when v.is_dated then format('(%s, %s) > ($12::%s, %s)', p.effective, p.keys, p.effective_type, p.last_keys)
                 else format('$12::text is null and (%s) > (%s)', p.keys, p.last_keys)
             end
-        ),
+        ), ''), 'true'),
         case when r.fallback is null then p.written_by else 'null::bigint' end,
         case when r.fallback is null then 't.tableoid' else 'null::oid' end,
         case
@@ -228,23 +257,33 @@ from (
                 else 'case %3$s when %1$s <= %2$s then ''INSERT'' else ''UPDATE'' end as operation_type, '
                     || 'case when %1$s <= %2$s then %2$s else %1$s end as cdc_timestamp'
             end,
-            p.effective, p.inserted, format('when %s then ''DELETE''', coalesce(p.is_deleted, 'false'))
+            e.effective, p.inserted, format('when %s then ''DELETE''', coalesce(p.is_deleted, 'false'))
         ),
         p.last_read_keys
     ) as text
     from part as p
     cross join relation as r
     cross join lateral (
+        select case
+            when not p.has_effective then '$8'
+            when p.may_be_undated then format('coalesce(%s, $8%s)', p.effective, p.in_zone)
+            else p.effective
+        end as effective
+    ) as e
+    cross join lateral (
         values
         ('first', true, false), ('next', true, true), ('first undated', false, false), ('next undated', false, true),
-        ('keyed', true, false)
+        ('keyed', p.has_effective, false)
     ) as v (page, is_dated, is_next)
     cross join lateral (select case when v.is_dated then format('%s, %s', p.effective, p.keys) else p.keys end as page_order) as o
+    where p.has_effective or not v.is_dated
 )
 select
     (select r.name from relation as r) as relation,
     (select r.fallback from relation as r) as fallback,
     (select p.may_be_undated from part as p) as may_be_undated,
+    (select not p.has_effective from part as p) as is_timeless,
+    (select c.counters from counter as c) as counters,
     (select p.is_deleted from part as p) as deleted_condition,
     (select p.deleted_type from part as p) as deleted_type,
     (select p.is_always_marked and $6::text is null from part as p) as is_always_deleted,
@@ -257,14 +296,14 @@ select
         select format(
             'create index %son %s (%s, %s)', case when r.relkind = 'r' then 'concurrently ' else '' end, r.name,
             string_agg(quote_ident(m.name), ', ' order by m.ordinal) filter (where m.role = 'effective time'),
-            string_agg(quote_ident(m.name), ', ' order by m.ordinal) filter (where m.role = 'business key')
+            string_agg(quote_ident(m.name), ', ' order by m.ordinal) filter (where m.role = 'business key' and not m.is_time)
         )
         from mapped as m
         cross join relation as r
         group by r.relkind, r.name
     ) as index_statement,
-    (select json_agg(m.name order by m.ordinal) from mapped as m where m.type is not null)::text as columns,
-    (select array_agg(m.name order by m.ordinal) from mapped as m where m.type is null) as missing_columns,
+    (select json_agg(m.name order by m.ordinal) from mapped as m where m.type is not null and m.is_first)::text as columns,
+    (select array_agg(m.name order by m.ordinal) from mapped as m where m.type is null and m.is_first) as missing_columns,
     (select array_agg(p.name order by p.attnum) from present as p where p.name not in (select m.name from mapped as m))
         as unmapped_columns,
     exists (
@@ -278,14 +317,16 @@ select
     (
         select encode(sha256(convert_to(string_agg(format('%I %s', m.name, m.type), ', ' order by m.ordinal), 'UTF8')), 'hex')
         from mapped as m
+        where m.is_first
     ) as columns_fingerprint,
-    (select json_object_agg(m.name, m.type order by m.ordinal) from mapped as m where m.type is not null)::text as column_types,
+    (select json_object_agg(m.name, m.type order by m.ordinal) from mapped as m where m.type is not null and m.is_first)::text
+        as column_types,
     (
         select json_object_agg(m.name, m.history order by m.ordinal) filter (where m.role in ('business key', 'tracked', 'untracked'))
         from mapped as m
     )::text as history_columns,
-    (select q.text from query as q where q.page = 'first') as first_page,
-    (select q.text from query as q where q.page = 'next') as next_page,
+    (select q.text from query as q where q.page like 'first%' order by q.page limit 1) as first_page,
+    (select q.text from query as q where q.page like 'next%' order by q.page limit 1) as next_page,
     (select q.text from query as q where q.page = 'first undated') as first_undated_page,
     (select q.text from query as q where q.page = 'next undated') as next_undated_page,
     (select q.text from query as q where q.page = 'keyed') as keyed_page

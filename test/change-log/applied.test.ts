@@ -60,6 +60,7 @@ function metadata(day: number): BatchMetadata & { batch_id: string } {
       undated: null,
       from_floor: null,
       from_high_watermark: null,
+      counters: null,
       from_transaction: null,
       before_transaction: '10',
     },

@@ -229,7 +229,9 @@ describe('a shard', () => {
     const [{ undated, untouched }] = await pipeline.source<[{ undated: string; untouched: string }]>`
       select count(*) filter (where touched is null) as undated, count(*) filter (where state = 'untouched') as untouched from parcels`;
     expect([Number(undated), Number(untouched)]).not.toContain(0);
-    expect(await pipeline.warehouse`select count(*) as n from tidemark.rejected_changes`).toEqual([{ n: undated }]);
+    expect(
+      await pipeline.warehouse`select count(*) as n from dim_parcels_history where is_current and cdc_timestamp = captured_at`,
+    ).toEqual([{ n: undated }]);
     expect(
       await pipeline.warehouse`select count(*) as n from dim_parcels_history where is_current and state = 'untouched'`,
     ).toEqual([{ n: untouched }]);

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { describeTable } from '../../runner/source/table.js';
 import { dimensionMappings } from '../../runner/warehouse/batches.js';
+import { loadTables } from '../../runner/load/tables.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { batchesOf, captured, createThings, extractThings, killBefore } from '../support/extraction.js';
@@ -152,18 +153,28 @@ describe('a row without an effective time', () => {
   const undated = async () =>
     (await batchesOf(pipeline))
       .flatMap(({ changes }) => changes)
-      .filter(({ cdc_timestamp }) => cdc_timestamp === null)
+      .filter(({ touched }) => touched === null)
       .map(({ id }) => id);
 
-  it('is written to a batch by every full sweep that finds it new, in pages of the key, for the load to reject', async () => {
+  it('is found by every sweep, by its transaction, in pages of the key, and takes the time of its capture', async () => {
     await pipeline.source`insert into things select g, 'undated', null from generate_series(1, 25) as g`;
     await pipeline.source`insert into things select g, 'dated', now() from generate_series(26, 40) as g`;
     expect(await extractThings(pipeline)).toMatchObject({ changes: 40, batches: 5 });
     expect(await undated()).toEqual(Array.from({ length: 25 }, (_, index) => index + 1));
     await pipeline.source`insert into things values (41, 'undated', null)`;
+    expect(await extractThings(pipeline)).toMatchObject({ changes: 1 });
     expect(await extractThings(pipeline)).toMatchObject({ changes: 0 });
-    expect(await extractThings(pipeline, { full_sweep_interval_seconds: 0 })).toMatchObject({ changes: 1 });
     expect((await undated()).at(-1)).toBe(41);
+    const batches = await batchesOf(pipeline);
+    for (const { batch_metadata, changes } of batches)
+      for (const { touched, cdc_timestamp } of changes)
+        expect(cdc_timestamp).toBe(touched ?? batch_metadata.extracted_at);
+    await loadTables({ settings: pipeline.settings, tables: [] });
+    expect(
+      await pipeline.warehouse`
+        select count(*)::integer as versions, bool_and(valid_from = captured_at) filter (where state = 'undated') as is_captured
+        from dim_things_history`,
+    ).toEqual([{ versions: 41, is_captured: true }]);
   });
 
   it('does not move the watermark', async () => {

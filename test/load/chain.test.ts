@@ -450,7 +450,7 @@ describe('a rejected change that a later change of its key has settled', () => {
 
 describe('a rejected change that is dismissed', () => {
   beforeEach(async () => {
-    await write([good, { ...good, id: 2, cdc_timestamp: null }, { ...good, id: 3, quantity: 'many' }]);
+    await write([good, { ...good, id: 2, cdc_timestamp: 'soon' }, { ...good, id: 3, quantity: 'many' }]);
     await load();
   });
   const rejected = (...args: string[]) => runCli(['rejected', ...args], pipeline.env);

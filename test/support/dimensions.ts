@@ -42,7 +42,7 @@ export async function registerDimension(
   options: DimensionOptions = {},
 ): Promise<void> {
   const { timeType = 'timestamptz', changeOrder = 'capture', noOverlap = false, sourceTimeZone = 'UTC' } = options;
-  const stored = columns.filter(({ role }) => !role.endsWith('time'));
+  const stored = columns.filter(({ role }) => !role.endsWith(' time'));
   const keys = stored
     .filter(({ role }) => role === 'business key')
     .map((column) => quote(column.history ?? column.source));
@@ -56,6 +56,7 @@ export async function registerDimension(
       captured_at timestamptz not null, change_line integer not null,
       unique (${keys.join(', ')}, valid_from), check (valid_to > valid_from), check (is_current = (valid_to is null)));
     create unique index on ${history} (${keys.join(', ')}) where is_current`);
+  const isCapture = !columns.some(({ role }) => role === 'effective time');
   const mapping = columns.map(({ source, role, history: target }) => ({
     source,
     role,
@@ -65,5 +66,6 @@ export async function registerDimension(
     select tidemark.register_dimension(
       p_dimension_name => ${name}, p_source_schema => 'public', p_source_table => ${sourceTable},
       p_history_relation => ${history}::text::regclass, p_columns => ${JSON.stringify(mapping)}::text::json,
-      p_change_order => ${changeOrder}, p_no_overlap => ${noOverlap}, p_source_time_zone => ${sourceTimeZone})`;
+      p_change_order => ${changeOrder}, p_no_overlap => ${noOverlap}, p_source_time_zone => ${sourceTimeZone},
+      p_effective_time => ${isCapture ? 'capture' : 'column'})`;
 }

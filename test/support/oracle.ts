@@ -9,7 +9,8 @@ export type Values = Readonly<Record<string, string | null>>;
 
 export interface OracleChange {
   readonly operation: 'INSERT' | 'UPDATE' | 'DELETE';
-  readonly effective: Instant;
+  /** Null where it has none. */
+  readonly effective: Instant | null;
   /** Its own capture time, or that of its batch. */
   readonly captured: bigint;
   /** Of its batch: what decides between changes captured at one instant. */

@@ -15,7 +15,7 @@ export interface ToldChange {
   readonly batch: number;
   readonly weight: number;
   readonly operation: OracleChange['operation'];
-  readonly effective: Instant;
+  readonly effective: Instant | null;
   /** Microseconds from the capture of its batch to its own; null: it states none of its own; undefined: it repeats its batch's. */
   readonly after: bigint | null | undefined;
   readonly a: string | null;
@@ -54,10 +54,10 @@ export interface ScenarioOptions {
 
 const micro = (max: number) => fc.integer({ min: 0, max }).map(BigInt);
 
-const times: fc.Arbitrary<Instant> = fc.oneof(
+const times: fc.Arbitrary<Instant | null> = fc.oneof(
   { weight: 6, arbitrary: micro(6).map((step) => NINE + step) },
   { weight: 3, arbitrary: micro(8).map((step) => NINE + step * 1_000_000n) },
-  { weight: 1, arbitrary: fc.constantFrom<Instant>('infinity', '-infinity') },
+  { weight: 1, arbitrary: fc.constantFrom<Instant | null>('infinity', '-infinity', null) },
 );
 
 /** From one batch to the next where own times rise: a change may come as late as the next batch begins. */
@@ -187,7 +187,7 @@ function columnsOf({ told, key }: Line, lacks: readonly string[]): Change {
     id: key,
     part: `k ${String(key % 2)}`,
     operation_type: operation,
-    cdc_timestamp: `${iso(effective)}${typeof effective === 'bigint' ? 'Z' : ''}`,
+    cdc_timestamp: effective === null ? null : `${iso(effective)}${typeof effective === 'bigint' ? 'Z' : ''}`,
   };
   if (operation === 'DELETE') return identity;
   return Object.fromEntries(

@@ -13,7 +13,7 @@ as $$
 -- there, equal keys print alike, and the table defends itself: unique indexes for one current version and one version a time, and
 -- two checks. Read by tidemark._assert_dimension_fits, and by the check that finds a history that has lost its defences since.
 with dimension as (
-    select d.history_relation from tidemark.dimensions as d where d.dimension_name = p_dimension_name
+    select d.history_relation, d.effective_time from tidemark.dimensions as d where d.dimension_name = p_dimension_name
 ),
 mapping as (
     select c.* from tidemark.dimension_columns as c where c.dimension_name = p_dimension_name
@@ -56,7 +56,19 @@ faults (place, fault) as (
     select 1, 'the mapping has no business key' where not exists (select from mapping where column_role = 'business key')
     union all
     select 2, 'the mapping needs one effective time, mapped to valid_from'
-    where 1 <> (select count(*) from mapping where column_role = 'effective time' and history_column = 'valid_from')
+    from dimension as d
+    where d.effective_time = 'column'
+        and 1 <> (select count(*) from mapping where column_role = 'effective time' and history_column = 'valid_from')
+    union all
+    select 2, format('the effective time is that of the capture: column %s can be none, nor an insert time', m.source_column)
+    from dimension as d
+    cross join mapping as m
+    where d.effective_time = 'capture' and m.column_role in ('effective time', 'insert time')
+    union all
+    select 2, 'the effective time is that of the capture, which is an instant: valid_from must be timestamptz'
+    from dimension as d
+    cross join present as p
+    where d.effective_time = 'capture' and p.history_column = 'valid_from' and p.atttypid <> 'timestamptz'::regtype
     union all
     select 3, 'the mapping has two insert times, or one that is not mapped to valid_from'
     from mapping where column_role = 'insert time' having count(*) > 1 or bool_or(history_column <> 'valid_from')
@@ -79,6 +91,12 @@ faults (place, fault) as (
     from mapping as m
     where m.column_role in ('business key', 'tracked', 'untracked')
     group by m.history_column having count(*) > 1
+    union all
+    select 7, format('source column %s is both %s and a time: only a key can be', m.source_column, m.column_role)
+    from mapping as m
+    where m.column_role in ('tracked', 'untracked') and exists (
+        select from mapping as t where t.source_column = m.source_column and t.column_role in ('effective time', 'insert time')
+    )
     union all
     select 8, format('history column %s is Tidemark''s own and cannot take a source column', m.history_column)
     from mapping as m

@@ -18,10 +18,13 @@ begin
     perform tidemark._assert_dimension_known(p_dimension_name);
     perform tidemark._lock_dimension(p_dimension_name, '');
 
-    update tidemark.dimension_columns as c
-    set retired_at = case when p_is_retired then coalesce(c.retired_at, transaction_timestamp()) end
-    where c.dimension_name = p_dimension_name and c.source_column = p_source_column
-    returning c.column_role into v_role;
+    with retired as (
+        update tidemark.dimension_columns as c
+        set retired_at = case when p_is_retired then coalesce(c.retired_at, transaction_timestamp()) end
+        where c.dimension_name = p_dimension_name and c.source_column = p_source_column
+        returning c.column_role
+    )
+    select r.column_role into v_role from retired as r order by r.column_role in ('business key', 'effective time') desc limit 1;
 
     select a.attname into v_required
     from tidemark.dimension_columns as c

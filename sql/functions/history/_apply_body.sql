@@ -47,7 +47,8 @@ begin
     with change as materialized (
         select
             coalesce({apply}.p_lines[c._line], c._line::integer) as _line,
-            c._operation, c._effective, coalesce(c._extracted_at::timestamptz, p_batch.extracted_at) as _captured_at,
+            c._operation, coalesce(c._effective, {captures_read}) as _effective,
+            coalesce(c._extracted_at::timestamptz, p_batch.extracted_at) as _captured_at,
             c._extracted_at not like '____-__-__%' as _is_captured_oddly,
             not ({rounded: and}) as _is_rounded,
             {stored_values}
@@ -230,7 +231,7 @@ begin
         0::bigint as late_changes,
         count(*) as change_count,
         min(c._line) filter (
-            where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE') or c._effective is null
+            where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE')
                 or c._is_captured_oddly or c._captured_at < '0001-01-01 00:00:00+00'
                 or c._is_rounded{with_rounded}
                 or {key_is_null: or}

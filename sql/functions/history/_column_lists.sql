@@ -10,7 +10,7 @@ as $$
 -- What differs from dimension to dimension in a statement over its history, for tidemark._laid_out: names, conditions, and lists of columns
 -- in the order of the mapping. In them c is a change, and h a version.
 -- Times: a history that has no zone (at_utc) is reckoned with as if it were in UTC, which loses nothing; the capture of a change is
--- moved from the source's zone into that reckoning.
+-- moved from the source's zone into that reckoning; where a change has no effective time, it takes its place.
 -- Own names begin with a mark (own) that no column of the history begins with: _, or more of them. Where one is made of a column's name
 -- and would be longer than a name may be, it is made of the column's number, after one _ more.
 with dimension as (
@@ -27,14 +27,19 @@ with dimension as (
     where d.dimension_name = p_dimension_name
 ),
 captures as (
-    select format(
-        case
-            when d.has_no_zone and d.source_time_zone <> 'UTC' then '(c.%1$scaptured_at at time zone %2$L at time zone ''UTC'')'
-            else 'c.%1$scaptured_at'
-        end,
-        d.own, d.source_time_zone
-    ) as captured
+    select
+        format(m.template, format('c.%scaptured_at', d.own), d.source_time_zone) as captured,
+        jsonb_build_array(
+            format(m.template, format('c.%sextracted_at::timestamptz', d.own), d.source_time_zone),
+            format(m.template, 'p_batch.extracted_at', d.source_time_zone)
+        ) as captures_read
     from dimension as d
+    cross join lateral (
+        select case
+            when d.has_no_zone and d.source_time_zone <> 'UTC' then '(%1$s at time zone %2$L at time zone ''UTC'')'
+            else '%1$s'
+        end as template
+    ) as m
 ),
 expressions as (
     select e.*, d.own, a.attnotnull as is_required, quote_ident(e.history_column) as name,
@@ -157,6 +162,7 @@ select (
     'history', d.history_relation::text,
     'at_utc', d.at_utc,
     'captured', c.captured,
+    'captures_read', c.captures_read,
     'own_time', format(
         'case when isfinite(c.%1$seffective) and c.%1$seffective <= %2$s then c.%1$seffective else %2$s end', d.own, c.captured
     ),

@@ -44,8 +44,5 @@ select
     'operation_type',
     format('operation_type is %s and must be INSERT, UPDATE or DELETE', coalesce(p_change ->> 'operation_type', 'missing')),
     false
-where coalesce(p_change ->> 'operation_type', '') not in ('INSERT', 'UPDATE', 'DELETE')
-union all
-select 'cdc_timestamp', 'cdc_timestamp, its effective time, is null or missing', false
-where (p_change ->> 'cdc_timestamp') is null;
+where coalesce(p_change ->> 'operation_type', '') not in ('INSERT', 'UPDATE', 'DELETE');
 $$;

@@ -124,7 +124,7 @@ with change as materialized (
 )
 select coalesce(array_agg(c._place order by c._place), array[]::integer[])
 from change as c
-where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE') or c._effective is null
+where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE')
     or c._is_captured_oddly or c._captured_at < '0001-01-01 00:00:00+00'
     or c._is_rounded{with_rounded}
     or {key_is_null: or}

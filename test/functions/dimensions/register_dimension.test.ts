@@ -51,6 +51,7 @@ interface Registration {
   readonly zone?: string;
   readonly history?: string;
   readonly noOverlap?: boolean;
+  readonly effectiveTime?: string;
   readonly deletedColumn?: string | null;
   readonly deletedValues?: readonly (string | null)[] | null;
 }
@@ -64,6 +65,7 @@ async function register(transaction: Transaction, given: Registration = {}): Pro
     zone = 'UTC',
     history = 'public.things_history',
     noOverlap = false,
+    effectiveTime = 'column',
     deletedColumn = null,
     deletedValues = null,
   } = given;
@@ -71,7 +73,8 @@ async function register(transaction: Transaction, given: Registration = {}): Pro
     select tidemark.register_dimension(
       p_dimension_name => ${name}, p_source_schema => 'public', p_source_table => 'things', p_history_relation => ${history}::regclass,
       p_columns => ${JSON.stringify(columns)}::text::json, p_change_order => ${order}, p_deletes => ${deletes}, p_source_time_zone => ${zone},
-      p_no_overlap => ${noOverlap}, p_deleted_column => ${deletedColumn}, p_deleted_values => ${deletedValues === null ? null : [...deletedValues]}::text[])`;
+      p_no_overlap => ${noOverlap}, p_deleted_column => ${deletedColumn}, p_deleted_values => ${deletedValues === null ? null : [...deletedValues]}::text[],
+      p_effective_time => ${effectiveTime})`;
 }
 
 /** Registers against the history above, after `alterations`, and hands over what PostgreSQL says; all of it is rolled back. */
@@ -121,6 +124,36 @@ describe('a registration', () => {
         },
       ],
     });
+  });
+
+  test('maps a column twice where it is part of the key and the effective time, and both follow its new name', async () => {
+    const mapping = await rolledBack(warehouse.sql, async (transaction) => {
+      await transaction.unsafe(HISTORY);
+      const id = { ...TIME, source: 'id' };
+      await transaction`alter table public.things_history alter order_key type timestamp using null`;
+      await register(transaction, { columns: [KEY, STATUS, id] });
+      await transaction`select tidemark.rename_source_column(p_dimension_name => 'things', p_from => 'id', p_to => 'paid')`;
+      await transaction.unsafe(`do $$ begin
+        perform tidemark.retire_source_column(p_dimension_name => 'things', p_source_column => 'paid');
+        raise 'it was retired';
+        exception when sqlstate 'TM007' then null; end $$`);
+      const document = (status: string) => [
+        { paid: '2026-02-01T09:00:00', status, operation_type: 'UPDATE', cdc_timestamp: '2026-02-01T09:00:00' },
+      ];
+      await apply(transaction, batch('b1', '10:00', document('A'), { table: 'things' }));
+      await apply(transaction, batch('b2', '10:10', document('B'), { table: 'things' }));
+      return transaction<{ columns: string; valid_from: string }[]>`
+        select m.columns::text as columns, (select array_agg(v.valid_from order by v.valid_from) from tidemark.versions as v
+          where v.dimension_name = 'things')::text as valid_from
+        from tidemark.dimension_mappings() as m where m.dimension_name = 'things'`;
+    });
+    const [{ columns, valid_from } = { columns: '[]', valid_from: '' }] = mapping;
+    expect(JSON.parse(columns)).toMatchObject([
+      { source: 'paid', role: 'business key' },
+      { source: 'status', role: 'tracked' },
+      { source: 'paid', role: 'effective time' },
+    ]);
+    expect(valid_from).toBe('{"2026-02-01 09:00:00+00","2026-02-01 10:10:00+00"}');
   });
 
   test('keeps the mapping in its order, and says nothing about the defaults it was not given', async () => {
@@ -416,6 +449,26 @@ describe('a registration', () => {
       'an effective time that goes elsewhere',
       { columns: [KEY, STATUS, { ...TIME, history: 'cdc_timestamp' }] },
       'one effective time',
+    ],
+    [
+      'an effective time beside that of the capture',
+      { columns: [KEY, STATUS, TIME], effectiveTime: 'capture' },
+      'column touched can be none',
+    ],
+    [
+      'an insert time beside the effective time of the capture',
+      { columns: [KEY, STATUS, MADE], effectiveTime: 'capture' },
+      'column made can be none',
+    ],
+    [
+      'a history without a zone for the effective time of the capture',
+      { columns: [KEY, STATUS], effectiveTime: 'capture' },
+      'valid_from must be timestamptz',
+    ],
+    [
+      'a tracked column that is a time as well',
+      { columns: [KEY, STATUS, { ...TIME, source: 'status' }] },
+      'only a key can be',
     ],
     ['two insert times', { columns: [KEY, STATUS, TIME, MADE, { ...MADE, source: 'other' }] }, 'insert times'],
     [

@@ -39,12 +39,19 @@ const ODD: readonly TestColumn[] = [
 const ODD_NAME = 'odd_names';
 const ODD_HISTORY = 'public."History of lines"';
 
+/** Without an effective time of its own. */
+const TIMELESS: readonly TestColumn[] = [
+  { source: 'id', type: 'bigint', role: 'business key' },
+  { source: 'label', type: 'text', role: 'tracked' },
+];
+
 let warehouse: TestDatabase;
 let sql: Database;
 beforeAll(async () => {
   warehouse = await createWarehouseDatabase();
   sql = warehouse.sql;
   await registerDimension(sql, ODD_NAME, 'lines', ODD, { history: ODD_HISTORY });
+  await registerDimension(sql, 'timeless', 'timeless', TIMELESS);
   await sql.unsafe(`alter table ${ODD_HISTORY} add constraint enough check (p_lines > 0 and "{history}" <> '{keys}')`);
   await compile(sql, ODD_NAME);
 });
@@ -70,7 +77,7 @@ async function compiledFunctions(transaction: Database | Transaction): Promise<s
   return rows.map(({ name }) => name);
 }
 
-test.each(['apply_orders', 'converge_orders', 'apply_odd_names', 'converge_odd_names'])(
+test.each(['apply_orders', 'converge_orders', 'apply_odd_names', 'converge_odd_names', 'apply_timeless'])(
   'the text of tidemark.%s is that of its golden file',
   async (name) => {
     // A keyword from 16 on, and so a name in quotes.

@@ -119,16 +119,52 @@ describe('the capture time of a change', () => {
     expect(await versions(sql)).toEqual(['1 A [09:30, ) INSERT', '2 A [10:15, ) INSERT', '3 A [10:30, ) INSERT']);
   });
 
+  test('is the effective time of a change that has none, a delete included', async () => {
+    const timeless = { cdc_timestamp: null };
+    await apply(
+      sql,
+      batch('b1', '10:00', [
+        change(1, 'A', '', { cdc_timestamp: null, extracted_at: `${at('09:50')}Z` }),
+        change(2, 'A', '', timeless),
+        change(3, 'A', '', { cdc_timestamp: undefined }),
+      ]),
+    );
+    await apply(
+      sql,
+      batch('b3', '10:20', [change(1, 'A', '', timeless), { id: 2, operation_type: 'DELETE', cdc_timestamp: null }]),
+    );
+    await apply(sql, batch('b2', '10:10', [change(1, 'B', '', timeless)]));
+    expect(await versions(sql)).toEqual([
+      '1 A [09:50, 10:10) INSERT',
+      '1 B [10:10, 10:20) UPDATE',
+      '1 A [10:20, ) UPDATE',
+      '2 A [10:00, 10:20) INSERT',
+      '3 A [10:00, ) INSERT',
+    ]);
+    expect(
+      await sql`select bool_and(cdc_timestamp = captured_at at time zone 'UTC') as is_captured from dim_orders_history`,
+    ).toEqual([{ is_captured: true }]);
+    expect(await violations()).toEqual([]);
+  });
+
   test('is reckoned in the zone of the source where its times have none', async () => {
     await rolledBack(sql, async (transaction) => {
       await transaction`update tidemark.dimensions set source_time_zone = 'Asia/Kolkata' where dimension_name = 'orders'`;
       await compile(transaction);
-      await apply(transaction, batch('b1', '10:00', [captured('04:00', 1, 'A', '09:45'), change(2, 'A', '15:45')]));
+      await apply(
+        transaction,
+        batch('b1', '10:00', [
+          captured('04:00', 1, 'A', '09:45'),
+          change(2, 'A', '15:45'),
+          change(3, 'A', '', { cdc_timestamp: null }),
+        ]),
+      );
       await apply(transaction, batch('b2', '09:00', [captured('04:10', 1, 'B', '09:50')]));
       expect(await versions(transaction)).toEqual([
         '1 A [09:30, 09:40) INSERT',
         '1 B [09:40, ) UPDATE',
         '2 A [15:30, ) INSERT',
+        '3 A [15:30, ) INSERT',
       ]);
     });
   });

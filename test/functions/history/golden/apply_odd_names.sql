@@ -35,7 +35,8 @@ begin
     with change as materialized (
         select
             coalesce(apply_odd_names.p_lines[c.__line], c.__line::integer) as __line,
-            c.__operation, c.__effective, coalesce(c.__extracted_at::timestamptz, p_batch.extracted_at) as __captured_at,
+            c.__operation, coalesce(c.__effective, c.__extracted_at::timestamptz, p_batch.extracted_at) as __effective,
+            coalesce(c.__extracted_at::timestamptz, p_batch.extracted_at) as __captured_at,
             c.__extracted_at not like '____-__-__%' as __is_captured_oddly,
             not (c.p_lines is not distinct from c.p_lines::numeric(10,2)) as __is_rounded,
             c."Order Id", c.h, c.p_lines::numeric(10,2) as p_lines, c."{history}",
@@ -235,7 +236,7 @@ begin
         0::bigint as late_changes,
         count(*) as change_count,
         min(c.__line) filter (
-            where c.__operation is null or c.__operation not in ('INSERT', 'UPDATE', 'DELETE') or c.__effective is null
+            where c.__operation is null or c.__operation not in ('INSERT', 'UPDATE', 'DELETE')
                 or c.__is_captured_oddly or c.__captured_at < '0001-01-01 00:00:00+00'
                 or c.__is_rounded
                 or c."Order Id" is null or c.h is null

@@ -15,7 +15,8 @@ begin
     with change as materialized (
         select
             coalesce(converge_orders.p_lines[c._line], c._line::integer) as _line,
-            c._operation, c._effective, coalesce(c._extracted_at::timestamptz, p_batch.extracted_at) as _captured_at,
+            c._operation, coalesce(c._effective, c._extracted_at::timestamptz, p_batch.extracted_at) as _effective,
+            coalesce(c._extracted_at::timestamptz, p_batch.extracted_at) as _captured_at,
             c._extracted_at not like '____-__-__%' as _is_captured_oddly,
             not (c.unit_price is not distinct from c.unit_price::numeric(10,2)
                 and c.total_amount is not distinct from c.total_amount::numeric(10,2)) as _is_rounded,
@@ -288,7 +289,7 @@ begin
         (select count(*) from outcome as c where c._origin = 'new' and c._is_followed),
         count(*),
         min(c._line) filter (
-            where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE') or c._effective is null
+            where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE')
                 or c._is_captured_oddly or c._captured_at < '0001-01-01 00:00:00+00'
                 or c._is_rounded
                 or c.order_key is null

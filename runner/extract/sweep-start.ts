@@ -98,10 +98,11 @@ async function beginByClock(subject: SweepSubject, newest: BatchMetadata | undef
   const { source, settings, table, described, full } = subject;
   warnOnce(
     `${table}: ${described.fallback ?? ''}`,
-    `${table}: ${described.fallback ?? ''}, which shows no transactions: ` +
-      (described.is_timeless
-        ? `without an effective time too each sweep reads and writes all of it, every FULL_SWEEP_INTERVAL_SECONDS (${String(settings.full_sweep_interval_seconds)}) where it watches, and the load absorbs what has not changed`
-        : `it is read by times alone, with repeats, and a row that becomes visible more than WATERMARK_ADVANCE_SECONDS (${String(settings.watermark_advance_seconds)}) after its effective time is missed until "extract --full"`),
+    described.is_timeless
+      ? `${table}: ${described.fallback ?? ''}, which shows no transactions, and it has no effective time: each sweep writes all of it, ` +
+          'and the load absorbs what has not changed ("extract --watch" does so every FULL_SWEEP_INTERVAL_SECONDS)'
+      : `${table}: ${described.fallback ?? ''}, which shows no transactions: it is read by times alone, with repeats, and a row ` +
+          `that becomes visible more than WATERMARK_ADVANCE_SECONDS (${String(settings.watermark_advance_seconds)}) after its effective time is missed until "extract --full"`,
   );
   const clock = await readClock(source);
   const since = full ? undefined : newest;

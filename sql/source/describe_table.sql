@@ -49,7 +49,7 @@ present as (
     where a.attrelid = (select r.oid from relation as r) and a.attnum > 0 and not a.attisdropped
 ),
 mapped as (
-    select m.ordinal, m.source as name, m.history, m.role, 
+    select m.ordinal, m.source as name, m.history, m.role,
         row_number() over (partition by m.source order by m.ordinal) = 1 as is_first,
         bool_or(m.role = 'effective time') over (partition by m.source) as is_time,
         p.type, p.bare_type, p.base_type, p.attnum, p.attnotnull,

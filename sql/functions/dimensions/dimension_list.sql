@@ -17,7 +17,11 @@ as $$
 select
     d.dimension_name, format('%I.%I', d.source_schema, d.source_table), d.history_relation::text,
     case when d.paused_at is null then 'active' else 'paused' end,
-    (select count(distinct c.source_column) from tidemark.dimension_columns as c where c.dimension_name = d.dimension_name and c.retired_at is null),
+    (
+        select count(distinct c.source_column)
+        from tidemark.dimension_columns as c
+        where c.dimension_name = d.dimension_name and c.retired_at is null
+    ),
     b.batches, b.last_extracted_at, b.last_applied_at
 from tidemark.dimensions as d
 cross join lateral (

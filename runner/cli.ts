@@ -26,7 +26,7 @@ const COMMANDS: Readonly<Record<string, string>> = {
     "Write scd2_lineage_report_<time>.md: how much history, what changes most, and where a key's versions came from",
   doctor:
     'Look at the ground before a run: connections, rights, tables, clocks, disk; exits 1 if something must be mended',
-  'add <source>': 'Write the migration that registers a source table, from its catalog',
+  'add [sources..]': 'Write the migrations that register source tables, from their catalog',
   'table <action> [name]': 'List the registered tables; pause one, let it go on, or remove it',
   watermark: 'Show how far extraction has come, and let it go on from an earlier point',
   reconcile:

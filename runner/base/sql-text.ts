@@ -38,10 +38,10 @@ export const commentText = (text: string): string => text.replace(CONTROL, ' ');
 export const LONGEST_NAME = 63;
 
 /** A name made of a stem and an ending. PostgreSQL would cut it after 63 bytes; cut here, long names of one beginning stay apart. */
-export function fitName(stem: string, ending = ''): string {
-  if (Buffer.byteLength(stem + ending) <= LONGEST_NAME) return stem + ending;
+export function fitName(stem: string, ending = '', longest = LONGEST_NAME): string {
+  if (Buffer.byteLength(stem + ending) <= longest) return stem + ending;
   const tail = `_${createHash('sha256').update(stem).digest('hex').slice(0, 6)}${ending}`;
   let head = stem;
-  while (Buffer.byteLength(head + tail) > LONGEST_NAME) head = head.slice(0, -1);
+  while (Buffer.byteLength(head + tail) > longest) head = head.slice(0, -1);
   return head + tail;
 }

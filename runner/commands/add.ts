@@ -3,10 +3,12 @@ import { logger } from '../base/logger.js';
 import { loadSettings, shownPath } from '../base/settings.js';
 import { formatRows } from '../base/text-table.js';
 import { writeDimensionFile } from '../registration/files.js';
-import type { Registration } from '../registration/plan.js';
-import { proposeRegistration, proposeUpdate } from '../registration/propose.js';
+import type { Registration, RegistrationOptions } from '../registration/plan.js';
+import { addTables, type AddedTable } from '../registration/many.js';
+import { proposeUpdate } from '../registration/propose.js';
 import { parseTableName } from '../source/catalog.js';
-import { defineCommand, flag, text, texts } from './command.js';
+import { reportTables, standingOf } from './added-tables.js';
+import { defineCommand, flag, text, texts, type Print } from './command.js';
 
 function readRename(text: string): [string, string] {
   const at = text.indexOf('=');
@@ -19,13 +21,28 @@ function readRename(text: string): [string, string] {
 const formatRegistration = (all: Registration['columns']) =>
   formatRows(all.map(({ source, history, type = '', role, remark = '' }) => ({ source, history, type, role, remark })));
 
+/** What is said of one table and of no other. */
+const OF_ONE_TABLE = [
+  ...(['update', 'name', 'key', 'effective-time', 'insert-time', 'track', 'untracked', 'ignore', 'rename'] as const),
+  ...(['deleted-column', 'deleted-values'] as const),
+];
+
 /** What is settled when a table is registered. */
 const SETTLED = ['key', 'effective-time', 'insert-time', 'time-zone', 'change-order', 'overlap'] as const;
 
 export const command = defineCommand(
   {
-    positionals: { source: { type: 'string', demandOption: true, describe: 'The source table: schema.table' } },
+    positionals: {
+      sources: {
+        type: 'string',
+        array: true,
+        default: [],
+        describe: "Source tables: schema.table, or patterns in single quotes: 'public.order*'",
+      },
+    },
     options: {
+      schema: texts('All tables of these schemas; without a name or schema all tables of the source'),
+      exclude: texts('Leave these tables out: names or patterns'),
       name: text('Name of the dimension; that of the table by default'),
       key: texts('Columns of the business key; the primary key by default'),
       'effective-time': text('Column that says when a row changed; last_updated, updated_at, ... by default'),
@@ -50,6 +67,7 @@ export const command = defineCommand(
       update: flag(
         'Follow a registered table: add its new columns; with --rename old=new, --retire, --ignore say what became of others; --deletes and its columns change how deletes are found',
       ),
+      replace: flag('Write the registration anew where its migration has not run'),
       retire: texts('With --update: columns that the source has dropped'),
       overlap: flag(
         '--no-overlap adds the constraint that no two versions of a key overlap; it doubles the cost of a load',
@@ -59,49 +77,60 @@ export const command = defineCommand(
   },
   async (given, print) => {
     const settings = loadSettings();
-    const table = parseTableName(given.source);
-    const { name, track = [], untracked = [], ignore = [], retire = [], dryRun = false } = given;
-    const rename = new Map((given.rename ?? []).map(readRename));
-    const deletes = {
-      deletes: given.deletes,
-      deleted_column: given.deletedColumn,
-      deleted_values: given.deletedValues,
+    const { sources, schema: schemas = [], exclude = [], name, dryRun = false } = given;
+    const { track = [], untracked = [], ignore = [], retire = [] } = given;
+    const columns = {
+      ...{ track, untracked, ignore, rename: new Map((given.rename ?? []).map(readRename)) },
+      ...{ deletes: given.deletes, deleted_column: given.deletedColumn, deleted_values: given.deletedValues },
     };
-    const write = async (words: string, migration: string, said = '') => {
-      if (dryRun) return print({ file: null, migration }, migration.trimEnd());
-      const file = await writeDimensionFile(settings.dimensions_dir, words, migration);
-      const next = `wrote ${shownPath(file)}: read it, edit it, commit it, then run: npx tidemark migrate`;
-      print({ file, migration }, `${said}${next}`);
-    };
+    const [source] = sources;
+    if (source === undefined && schemas.length === 0)
+      throw new UsageError('give a table, a pattern, or --schema', { hint: 'see "tidemark add --help"' });
+    const isOne = sources.length === 1 && source?.includes('*') === false && schemas.length === 0;
+    const one = OF_ONE_TABLE.find((option) => given[option] !== undefined);
+    if (!isOne && one !== undefined)
+      throw new UsageError(`--${one} goes with one table`, {
+        hint: 'add the others first; what one of them needs is then said with --replace, before its migration has run',
+      });
     if (given.update === true) {
       const settled = SETTLED.find((option) => given[option] !== undefined);
       if (settled !== undefined)
         throw new UsageError(`--update cannot change --${settled}`, {
           hint: 'key, times and order are settled when a table is registered: register it anew, under another name',
         });
-      const options = { track, untracked, ignore, rename, retire, ...deletes };
-      const proposed = await proposeUpdate(settings, table, name, options);
-      if (proposed === undefined) print({ file: null }, 'nothing to update: history knows every column of the source');
-      else await write(proposed.words, proposed.text);
-      return;
+      const proposed = await proposeUpdate(settings, parseTableName(source ?? ''), name, { ...columns, retire });
+      if (proposed === undefined)
+        return print({ file: null }, 'nothing to update: history knows every column of the source');
+      const { words, text: migration } = proposed;
+      if (dryRun) return print({ file: null, migration }, migration.trimEnd());
+      const file = await writeDimensionFile(settings.dimensions_dir, words, migration);
+      return print({ file, migration }, written(file));
     }
     if (given.retire !== undefined)
       throw new UsageError('--retire goes with --update only', { hint: 'see "tidemark add --help"' });
-    const { words, text, registration } = await proposeRegistration(settings, table, {
-      name,
-      track,
-      untracked,
-      ignore,
-      rename,
-      ...deletes,
-      key: given.key ?? [],
-      effective_time: given.effectiveTime,
-      insert_time: given.insertTime,
-      time_zone: given.timeZone ?? 'UTC',
-      change_order: given.changeOrder ?? 'capture',
+    const { replace = false } = given;
+    const asked = { names: sources, schemas, exclude };
+    const options: RegistrationOptions = {
+      ...{ ...columns, name, key: given.key ?? [], effective_time: given.effectiveTime, insert_time: given.insertTime },
+      ...{ time_zone: given.timeZone ?? 'UTC', change_order: given.changeOrder ?? 'capture' },
       no_overlap: given.overlap === false,
-    });
-    for (const remark of registration.remarks) logger.warn(remark);
-    await write(words, text, `${formatRegistration(registration.columns)}\n\n`);
+    };
+    const found = await addTables(settings, asked, options, { isDry: dryRun, replace });
+    const [only] = found.tables;
+    if (!isOne || only === undefined) reportTables(found, dryRun, print);
+    else reportTable(only, one !== undefined || replace, dryRun, print);
   },
 );
+
+const written = (file: string) =>
+  `wrote ${shownPath(file)}: read it, edit it, commit it, then run: npx tidemark migrate`;
+
+/** Says what became of the one table that was named. @param isTold whether anything was said of it, so that one that is registered is an error */
+function reportTable({ error, ...table }: AddedTable, isTold: boolean, isDry: boolean, print: Print): void {
+  const { state, file, migration, how } = table;
+  if (error !== undefined && (isTold || state === 'failed')) throw error;
+  for (const remark of how?.remarks ?? []) logger.warn(remark);
+  if (how === null || migration === null) print(table, `${table.table}: ${standingOf(table, isDry)}, and left alone`);
+  else if (file === null) print(table, migration.trimEnd());
+  else print(table, `${formatRegistration(how.columns)}\n\n${written(file)}`);
+}

@@ -1,5 +1,12 @@
 import { TidemarkError, UsageError } from '../base/errors.js';
-import { type CatalogColumn, type CatalogTable, type OutsideType, shownName } from '../source/catalog.js';
+import { fitName } from '../base/sql-text.js';
+import {
+  type CatalogColumn,
+  type CatalogTable,
+  type OutsideType,
+  type TableName,
+  shownName,
+} from '../source/catalog.js';
 import { historyNames, plainName } from './names.js';
 
 /** What becomes of the columns of a source. Columns are names of the source. */
@@ -207,8 +214,9 @@ function assertNamesFree(columns: readonly CatalogColumn[]): void {
   });
 }
 
-function dimensionName(table: CatalogTable, options: RegistrationOptions): string {
-  const name = options.name ?? plainName(table.table);
+/** The name that is given, or one made of that of the table. @throws UsageError for one that cannot be the name of a dimension */
+export function dimensionName({ table }: TableName, options: Pick<RegistrationOptions, 'name'>): string {
+  const name = options.name ?? fitName(plainName(table).replace(/^(?=[0-9])/, '_'), '', LONGEST_NAME);
   if (/^[a-z_][a-z0-9_]*$/.test(name) && name.length <= LONGEST_NAME) return name;
   throw new UsageError(`"${name}" cannot be the name of a dimension`, {
     hint: `give one with --name: lower-case letters, digits and underscores, a letter first, at most ${String(LONGEST_NAME)}`,

@@ -1,16 +1,17 @@
 import type { Settings } from '../base/settings.js';
 import { isAway, isNotMigrated, withDatabase, type Database } from '../base/database.js';
-import { registeringFile } from './files.js';
+import { registeringFiles, type RegisteringFile } from './files.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import { type Deletes, planRegistration, type Registration, type RegistrationOptions } from './plan.js';
+import { tableArgument } from '../base/sql-text.js';
+import { type Deletes, dimensionName, planRegistration, type Registration, type RegistrationOptions } from './plan.js';
 import { relationsOf, renderRegistration, renderUpdate } from './write.js';
 import { findDrift, isEmpty, type MappingUpdate, type UpdateOptions } from './follow.js';
 import {
   assertTimeZone,
   readTable,
+  readTables,
   shownName,
-  type CatalogColumn,
   type CatalogTable,
   type OutsideType,
   type TableName,
@@ -27,50 +28,232 @@ interface ProposedMigration {
   readonly text: string;
 }
 
+/** What becomes of a table that is to be registered. */
+export type Proposal = { readonly table: TableName } & (
+  | (ProposedMigration & {
+      readonly registration: Registration;
+      /** The file of an earlier registration that has not run, whose place it takes. */
+      readonly replaces: string | undefined;
+    })
+  | {
+      /** What keeps it from being registered. */
+      readonly error: TidemarkError;
+      /** Where it is registered already. */
+      readonly there: Standing | undefined;
+    }
+);
+
+/** Under which name a table is registered, and by which file, where that has not run yet. */
+interface Standing {
+  readonly dimension: string;
+  readonly waiting?: RegisteringFile;
+}
+
 /**
- * Reads a source table from its catalog and writes the text of the migration that registers it.
- * Nothing is changed, neither at the source nor in the warehouse. While the warehouse is away, types of its own are not known.
- * @throws UsageError, TidemarkError saying what keeps the table from being registered
+ * Reads source tables from their catalog and writes the text of the migrations that register them. Nothing is changed, neither at the source
+ * nor in the warehouse. While the warehouse is away, types of its own are not known.
+ * @param replace takes the place of registrations that have not run
+ * @throws UsageError for a time zone that is none; what keeps a table from being registered stands in its place
  */
+export async function proposeRegistrations(
+  settings: Settings,
+  names: readonly TableName[],
+  options: RegistrationOptions,
+  replace = false,
+): Promise<Proposal[]> {
+  return withDatabase(settings.source, 'add', async (source) => {
+    await assertTimeZone(source, options.time_zone);
+    const tables = await readTables(source, names);
+    const ground = await survey(settings, names, options, tables);
+    const proposals: Proposal[] = [];
+    const whereIs = (table: TableName) => {
+      const found = standing(table, ground);
+      return replace && found?.waiting !== undefined ? undefined : found;
+    };
+    for (const [place, table] of names.entries())
+      proposals.push(
+        await propose(table, whereIs(table), async (): Promise<Proposal> => {
+          const found = tables[place];
+          if (found === undefined || found instanceof TidemarkError) throw found ?? new Error('no answer');
+          const replaces = replace ? replacedFile(table, options, ground)?.file : undefined;
+          const taken = proposals.flatMap((each) => ('registration' in each ? each.registration.name : []));
+          const name = chooseName(table, options, ground, taken);
+          const returns = assertNameFree(name, ground, replaces);
+          const there = options.name === undefined ? whereIs(table) : undefined;
+          if (there !== undefined) throw isThere(table, there);
+          const planned = planRegistration(found, { ...options, name }, ground.types);
+          await assertValuesFit(source, found, [planned.deletes]);
+          const isOwn = options.name !== undefined || name === dimensionName(table, options);
+          const renamed = isOwn
+            ? []
+            : [`${shownName(table)} is called ${name} here: another table has the shorter name`];
+          const registration = { ...planned, returns, remarks: [...planned.remarks, ...renamed] };
+          return { table, words: `register_${name}`, text: renderRegistration(registration), registration, replaces };
+        }),
+      );
+    return proposals;
+  });
+}
+
+/** The same of one table. @throws UsageError, TidemarkError saying what keeps it from being registered */
 export async function proposeRegistration(
   settings: Settings,
   name: TableName,
   options: RegistrationOptions,
 ): Promise<ProposedMigration & { registration: Registration }> {
-  const table = await withDatabase(settings.source, 'add', async (source) => {
-    await assertTimeZone(source, options.time_zone);
-    return readTable(source, name);
-  });
-  const planned = planRegistration(table, options, await typesInWarehouse(settings, table.columns));
-  await assertValuesFit(settings, table, [planned.deletes]);
-  const registration = { ...planned, returns: await assertNameFree(settings, planned.name) };
-  return { words: `register_${registration.name}`, text: renderRegistration(registration), registration };
+  const [proposal] = await proposeRegistrations(settings, [name], options);
+  if (proposal === undefined || 'error' in proposal) throw proposal?.error ?? new Error('no answer');
+  return proposal;
 }
 
-/** Asks the warehouse, which may be away or not migrated: it is needed when the migration runs, not when it is written. */
-async function whereWarehouseAnswers<T>(
-  settings: Settings,
-  otherwise: T,
-  ask: (warehouse: Database) => Promise<T>,
-): Promise<T> {
+async function propose(
+  table: TableName,
+  there: Standing | undefined,
+  make: () => Promise<Proposal>,
+): Promise<Proposal> {
   try {
-    return await withDatabase(settings.warehouse, 'add', ask);
+    return await make();
   } catch (error) {
-    const cause = error instanceof Error ? error.cause : undefined;
-    if (!isAway(error) && !(cause instanceof Error && isNotMigrated(cause))) throw error;
-    logger.warn(`${(error as Error).message}: the migration is written without a look at it`);
-    return otherwise;
+    if (!(error instanceof TidemarkError)) throw error;
+    return { table, error, there };
   }
 }
 
-/** Which of the types of these columns the warehouse has; it is asked only where one is not built in. */
-async function typesInWarehouse(settings: Settings, columns: readonly CatalogColumn[]): Promise<OutsideType[]> {
-  const wanted = columns.flatMap(({ outside }) => outside ?? []);
-  return wanted.length === 0
-    ? []
-    : whereWarehouseAnswers<OutsideType[]>(settings, [], (warehouse) => typesThere(warehouse, wanted));
+/** What is there already, where tables are to be registered. */
+interface Ground {
+  readonly files: readonly RegisteringFile[];
+  /** False while the warehouse is away: then nothing is known of it. */
+  readonly isKnown: boolean;
+  readonly mappings: readonly DimensionMapping[];
+  /** Migrations that have run. */
+  readonly applied: readonly string[];
+  /** Relations of histories, of those that may be made. */
+  readonly relations: readonly string[];
+  /** Types outside pg_catalog, of those that the source has. */
+  readonly types: readonly OutsideType[];
 }
 
+async function survey(
+  settings: Settings,
+  names: readonly TableName[],
+  options: RegistrationOptions,
+  tables: readonly (CatalogTable | TidemarkError)[],
+): Promise<Ground> {
+  const wanted = tables.flatMap((table) =>
+    table instanceof TidemarkError ? [] : table.columns.flatMap(({ outside }) => outside ?? []),
+  );
+  const relations = names
+    .flatMap((table) => possibleNames(table, options))
+    .map(relationsOf)
+    .flatMap(({ history, current }) => [history, current]);
+  const files = await registeringFiles(settings.dimensions_dir);
+  try {
+    return await withDatabase(settings.warehouse, 'add', async (warehouse) => ({
+      files,
+      isKnown: true,
+      mappings: await dimensionMappings(warehouse).catch((error: unknown) => {
+        if (error instanceof Error && isNotMigrated(error)) return [];
+        throw error;
+      }),
+      applied: await appliedDimensionFiles(warehouse),
+      relations: await relationsThere(warehouse, [...new Set(relations)]),
+      types: wanted.length === 0 ? [] : await typesThere(warehouse, wanted),
+    }));
+  } catch (error) {
+    // It is needed when a migration runs, not when it is written.
+    if (!isAway(error)) throw error;
+    logger.warn(`${(error as Error).message}: the migration is written without a look at it`);
+    return { files, isKnown: false, mappings: [], applied: [], relations: [], types: [] };
+  }
+}
+
+const isSame = (table: TableName) => (mapping: DimensionMapping) =>
+  mapping.source_schema === table.schema && mapping.source_table === table.table;
+
+/** Where a table is registered: in the warehouse, or by a file that has not run; one that was registered and removed is not. */
+function standing(table: TableName, { files, mappings, applied }: Ground): Standing | undefined {
+  const registered = mappings.find(isSame(table));
+  if (registered !== undefined) return { dimension: registered.dimension_name };
+  const waiting = files.findLast((file) => file.isOf(table) && !applied.includes(file.migration));
+  return waiting === undefined ? undefined : { dimension: waiting.dimension, waiting };
+}
+
+const isThere = (table: TableName, { dimension, waiting }: Standing) =>
+  new TidemarkError(`${shownName(table)} is registered already, as ${dimension}`, {
+    detail: waiting === undefined ? undefined : `${waiting.migration}.sql, which has not run yet`,
+    hint: 'to register it once more give another name with --name',
+  });
+
+/**
+ * The file of a table's registration that is to be written anew; undefined where there is none.
+ * @throws TidemarkError where it has run, or nobody can say whether it has
+ */
+function replacedFile(table: TableName, { name }: RegistrationOptions, ground: Ground): RegisteringFile | undefined {
+  const { files, applied, isKnown, mappings } = ground;
+  const own = files.filter((file) => file.isOf(table));
+  if (own.length > 0 && !isKnown)
+    throw new TidemarkError(
+      `whether ${String(own.at(-1)?.migration)}.sql has run is not known while the warehouse is away`,
+      {
+        hint: 'replace it when the warehouse answers; what has run is not to be altered',
+      },
+    );
+  const waiting = own.filter(({ migration }) => !applied.includes(migration));
+  const [found, another] = waiting.length > 1 ? waiting.filter(({ dimension }) => dimension === name) : waiting;
+  const isUnclear = another !== undefined || (found === undefined && waiting.length > 1);
+  const ran = mappings.find(isSame(table));
+  if (waiting.length === 0 && ran !== undefined)
+    throw new TidemarkError(
+      `${shownName(table)} is registered as ${ran.dimension_name}: its migration has run, and cannot be replaced`,
+      {
+        hint: `to follow the source: npx tidemark add --update ${tableArgument(table.schema, table.table)}; to begin anew: npx tidemark table remove ${ran.dimension_name}, then add`,
+      },
+    );
+  const isShared = files.filter(({ file }) => file === found?.file).length > 1;
+  if (isUnclear || isShared)
+    throw new TidemarkError(
+      `what to replace for ${shownName(table)} is not clear: ${isShared ? 'its file registers other tables too' : 'several files register it'}`,
+      {
+        detail: waiting.map(({ migration }) => `${migration}.sql`).join(', '),
+        hint: isShared
+          ? 'edit the file'
+          : `say which with --name: ${waiting.map(({ dimension }) => dimension).join(', ')}`,
+      },
+    );
+  return found;
+}
+
+/** Names that a dimension of the table may get, the first that is free. @throws UsageError where none can be made of the name of the table */
+function possibleNames(table: TableName, options: RegistrationOptions): string[] {
+  try {
+    const own = dimensionName(table, options);
+    if (options.name !== undefined) return [own];
+    const whole = dimensionName({ ...table, table: `${table.schema}_${table.table}` }, options);
+    return [
+      own,
+      whole,
+      ...[2, 3, 4].map((number) => dimensionName({ ...table, table: `${whole}_${String(number)}` }, options)),
+    ];
+  } catch {
+    return [];
+  }
+}
+
+/** The name that is given, or else that of the table; where another table has it, one with the schema before it. */
+function chooseName(
+  table: TableName,
+  options: RegistrationOptions,
+  { files, mappings }: Ground,
+  taken: readonly string[],
+): string {
+  const own = dimensionName(table, options);
+  const isOthers = (name: string) =>
+    taken.includes(name) ||
+    mappings.some((mapping) => mapping.dimension_name === name && !isSame(table)(mapping)) ||
+    files.some((file) => file.dimension === name && !file.isOf(table));
+  if (options.name !== undefined) return own;
+  return possibleNames(table, options).find((name) => !isOthers(name)) ?? own;
+}
 /**
  * Compares a registered table with its source and writes the text of the migration by which it follows. Nothing is changed.
  * @param dimension its name, needed only where several dimensions follow one table
@@ -87,9 +270,11 @@ export async function proposeUpdate(
     const mapping = followerOf(await dimensionMappings(warehouse), name, dimension);
     const types = mapping.columns.map(({ history_type }) => history_type);
     const table = await withDatabase(settings.source, 'add', (source) => readTable(source, name, types));
-    const update = findDrift(table, mapping, options, await typesInWarehouse(settings, table.columns));
+    const outside = table.columns.flatMap((column) => column.outside ?? []);
+    const inWarehouse = outside.length === 0 ? [] : await typesThere(warehouse, outside);
+    const update = findDrift(table, mapping, options, inWarehouse);
     if (isEmpty(update)) return undefined;
-    await assertValuesFit(settings, table, update.deletes);
+    await withDatabase(settings.source, 'add', (source) => assertValuesFit(source, table, update.deletes));
     const [current] = await relationsThere(
       warehouse,
       [mapping.history_table.replace(/_history$/, '_current')].filter((view) => view !== mapping.history_table),
@@ -100,11 +285,11 @@ export async function proposeUpdate(
 }
 
 /** @throws UsageError for values that the column that marks deleted rows cannot have */
-async function assertValuesFit(settings: Settings, table: CatalogTable, deletes: readonly Deletes[]): Promise<void> {
+async function assertValuesFit(source: Database, table: CatalogTable, deletes: readonly Deletes[]): Promise<void> {
   for (const { deleted_column: column, deleted_values: values } of deletes) {
     const type = table.columns.find(({ name }) => name === column)?.type;
     if (type === undefined || values === undefined) continue;
-    const fault = await withDatabase(settings.source, 'add', (source) => misfit(source, type, values));
+    const fault = await misfit(source, type, values);
     if (fault !== undefined)
       throw new UsageError(`the values that mean deleted are none of column ${column ?? ''} (${type}): ${fault}`, {
         hint: 'give values as the column has them: --deleted-values <value> ...',
@@ -137,38 +322,37 @@ function followerOf(
 
 /**
  * Makes sure that a name is free.
+ * @param replaced a file that is written anew: it does not take its name
  * @returns whether a dimension had it before, and was removed: a migration that has run says so, and the warehouse does not know it
  */
-async function assertNameFree(settings: Settings, name: string): Promise<boolean> {
+function assertNameFree(name: string, ground: Ground, replaced: string | undefined): boolean {
+  const { files, applied, mappings, relations } = ground;
   const hint = 'give this one another name with --name; to add columns to a dimension use --update';
-  const file = await registeringFile(settings.dimensions_dir, name);
-  const isKnownFree = await whereWarehouseAnswers(settings, false, async (warehouse) => {
-    const isRegistered = (await dimensionMappings(warehouse)).some(({ dimension_name }) => dimension_name === name);
-    if (file === undefined && isRegistered)
-      throw new TidemarkError(`the name ${name} is taken: a dimension is registered under it`, { hint });
-    if (isRegistered) return false;
-    if (file !== undefined && !(await appliedDimensionFiles(warehouse)).includes(file))
-      throw new TidemarkError(`a dimension called ${name} is registered by a migration that has not run yet`, {
-        detail: `${file}.sql`,
-        hint: 'run it: npx tidemark migrate; or, if it is not wanted, remove the file',
-      });
-    const { history, current, as_of: asOf } = relationsOf(name);
-    const [there] = await relationsThere(warehouse, [history, current]);
-    if (there !== undefined && file === undefined)
-      throw new TidemarkError(`the name ${name} is taken: the warehouse has ${there}`, {
-        hint: 'give another name with --name',
-      });
-    if (there !== undefined)
-      throw new TidemarkError(`${name} was removed and its history kept: ${there} is in the way of a new one`, {
-        hint:
-          `a history without its ledger cannot go on. To keep it, on the warehouse: create schema if not exists kept; drop view if exists ${current}; drop function if exists ${asOf}(timestamptz), ${asOf}(timestamp); ` +
-          `alter table ${history} set schema kept; to give it up: drop table ${history} cascade; or give the new one another name with --name`,
-      });
-    return true;
-  });
-  if (file === undefined || isKnownFree) return file !== undefined;
-  throw new TidemarkError(`a dimension called ${name} is registered by a migration already`, {
-    detail: `${file}.sql`,
-    hint,
-  });
+  const file = files.findLast((each) => each.dimension === name && each.file !== replaced)?.migration;
+  const isRegistered = mappings.some(({ dimension_name }) => dimension_name === name);
+  if (file === undefined && isRegistered)
+    throw new TidemarkError(`the name ${name} is taken: a dimension is registered under it`, { hint });
+  if (file !== undefined && (isRegistered || !ground.isKnown))
+    throw new TidemarkError(`a dimension called ${name} is registered by a migration already`, {
+      detail: `${file}.sql`,
+      hint,
+    });
+  if (file !== undefined && !applied.includes(file))
+    throw new TidemarkError(`a dimension called ${name} is registered by a migration that has not run yet`, {
+      detail: `${file}.sql`,
+      hint: 'run it: npx tidemark migrate; write it anew with --replace; or, if it is not wanted, remove the file',
+    });
+  const { history, current, as_of: asOf } = relationsOf(name);
+  const there = relations.find((relation) => relation === history || relation === current);
+  if (there !== undefined && file === undefined)
+    throw new TidemarkError(`the name ${name} is taken: the warehouse has ${there}`, {
+      hint: 'give another name with --name',
+    });
+  if (there !== undefined)
+    throw new TidemarkError(`${name} was removed and its history kept: ${there} is in the way of a new one`, {
+      hint:
+        `a history without its ledger cannot go on. To keep it, on the warehouse: create schema if not exists kept; drop view if exists ${current}; drop function if exists ${asOf}(timestamptz), ${asOf}(timestamp); ` +
+        `alter table ${history} set schema kept; to give it up: drop table ${history} cascade; or give the new one another name with --name`,
+    });
+  return file !== undefined;
 }

@@ -1,0 +1,76 @@
+import path from 'node:path';
+import { TidemarkError } from '../base/errors.js';
+import { formatRows } from '../base/text-table.js';
+import type { AddedTable, AddedTables } from '../registration/many.js';
+import type { Print } from './command.js';
+
+/** Where a table stands, in words. */
+export function standingOf({ state, dimension, file }: Omit<AddedTable, 'error'>, isDry: boolean): string {
+  const name = String(dimension);
+  if (state === 'failed') return 'cannot be added';
+  if (state === 'registered') return `registered as ${name}`;
+  if (state === 'waiting') return `registered as ${name} by ${path.basename(file ?? '')}, which has not run yet`;
+  return isDry ? `to be added as ${name}` : path.basename(file ?? '');
+}
+
+function rowOf(table: AddedTable, isDry: boolean): Record<string, string | undefined> {
+  const { how } = table;
+  return {
+    table: table.table,
+    state: standingOf(table, isDry),
+    key: how?.key.join(', '),
+    'effective time': how?.effective_time,
+    deletes: how?.deletes,
+    capture: how?.capture,
+    untracked: how?.untracked.join(', '),
+    ignored: how?.ignored.join(', '),
+  };
+}
+
+/** A table and what is to be said about it; the name once. */
+const about = (table: string, sentence: string) => (sentence.startsWith(table) ? sentence : `${table}: ${sentence}`);
+
+/** What was decided about each table, in one table; below it what was guessed, what cannot be added and what to do, and what was left out. */
+export function describeTables({ tables, left_out: leftOut }: AddedTables, isDry: boolean): string {
+  const rows = tables.map((table) => rowOf(table, isDry));
+  const isUsed = (column: string) => rows.some((row) => row[column] !== undefined && row[column] !== '');
+  const columns = Object.keys(rows[0] ?? {}).filter(isUsed);
+  const failed = tables.filter(({ state }) => state === 'failed');
+  const reasons = [...new Set(leftOut.map(({ reason }) => reason))];
+  const parts = [
+    rows.length === 0 ? 'no table is to be added' : formatRows(rows, columns),
+    ...tables.flatMap(({ table, how }) => how?.remarks.map((remark) => `note: ${about(table, remark)}`) ?? []),
+    ...failed.map(({ table, error }) => {
+      const { message, detail, hint } = error ?? {};
+      const where = detail === undefined ? '' : `\n  where: ${detail}`;
+      return `not added: ${about(table, message ?? '')}${where}${hint === undefined ? '' : `\n  next:  ${hint}`}`;
+    }),
+    ...reasons.map((reason) => {
+      const of = leftOut.filter((each) => each.reason === reason).map(({ table }) => table);
+      return `left out: ${of.slice(0, 5).join(', ')}${of.length > 5 ? ` and ${String(of.length - 5)} more` : ''}: ${reason}`;
+    }),
+  ];
+  const isWritten = !isDry && tables.some(({ state }) => state === 'new' || state === 'waiting');
+  return [
+    ...parts,
+    ...(isWritten ? ['next: read the files, edit them, commit them, then run: npx tidemark migrate'] : []),
+  ].join('\n');
+}
+
+/** Prints it. @throws TidemarkError that names those that cannot be added */
+export function reportTables(found: AddedTables, isDry: boolean, print: Print): void {
+  const failed = found.tables.filter(({ state }) => state === 'failed');
+  const shown = found.tables.map(({ error, ...table }) => ({
+    ...table,
+    error:
+      table.state === 'failed' && error !== undefined
+        ? { message: error.message, next_step: error.hint ?? null }
+        : null,
+  }));
+  print({ ...found, tables: shown }, describeTables(found, isDry));
+  if (failed.length > 0)
+    throw new TidemarkError(
+      `${String(failed.length)} of ${String(found.tables.length)} tables cannot be added: ${failed.map(({ table }) => table).join(', ')}`,
+      { hint: 'what is printed says why, and what to do' },
+    );
+}

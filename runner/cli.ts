@@ -6,6 +6,7 @@ import { EXIT, UsageError, describeError, sayToStderr } from './base/errors.js';
 
 /** Every command with what follows its name, and what it is for, in the order in which help shows them. */
 const COMMANDS: Readonly<Record<string, string>> = {
+  init: 'Begin a project: write its .env, check it, and propose the tables to add',
   db: 'start, stop and look at the embedded PostgreSQL servers',
   'migrate [action]': 'Bring the warehouse to the present: migrations, functions, registered dimensions',
   demo: 'Make the demo source and replay a morning of orders, step by step, into history',
@@ -82,7 +83,8 @@ async function main(given: readonly string[]): Promise<void> {
   const door = yargs(given)
     .scriptName('tidemark')
     .usage('$0 <command>\n\nChange data capture into SCD Type 2 history, PostgreSQL to PostgreSQL, SQL first.')
-    .middleware(readLogLevel)
+    // There may be no settings yet.
+    .middleware(called === 'init' ? [] : [readLogLevel])
     .demandCommand(1, 'give a command')
     .recommendCommands()
     .strict()

@@ -5,11 +5,12 @@ import { defineCommand } from './command.js';
 
 const MARKS = { ok: 'ok     ', warning: 'warning', error: 'ERROR  ' } as const;
 
-const line = ({ status, subject, message, remedy }: Finding) =>
+/** A finding in words, and what to do. */
+export const lineOfFinding = ({ status, subject, message, remedy }: Finding) =>
   `${MARKS[status]}  ${subject}: ${message}${remedy === undefined ? '' : `\n         next: ${remedy}`}`;
 
 export const command = defineCommand({}, async (_, print) => {
   const findings = await examine(loadSettings());
-  print(findings, findings.map(line).join('\n'));
+  print(findings, findings.map(lineOfFinding).join('\n'));
   if (findings.some(({ status }) => status === 'error')) process.exitCode = EXIT.failed;
 });

@@ -39,6 +39,12 @@ export interface RegistrationOptions extends ColumnOptions {
   readonly no_overlap: boolean;
 }
 
+/** Of a table of which nothing is said. */
+export const NOTHING_SAID: RegistrationOptions = {
+  ...{ key: [], track: [], untracked: [], ignore: [], rename: new Map() },
+  ...{ time_zone: 'UTC', change_order: 'capture', no_overlap: false },
+};
+
 /** A source column and what becomes of it. */
 export interface RegisteredColumn {
   readonly source: string;

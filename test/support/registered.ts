@@ -9,7 +9,7 @@ import { parseTableName } from '../../runner/source/catalog.js';
 import type { TestPipeline } from './databases.js';
 import { asOwner } from './roles.js';
 
-const NOTHING_SAID: RegistrationOptions = {
+export const NOTHING_SAID: RegistrationOptions = {
   key: [],
   track: [],
   untracked: [],

@@ -1,13 +1,13 @@
-import { UsageError } from '../base/errors.js';
+import { TidemarkError, UsageError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { loadSettings, shownPath } from '../base/settings.js';
 import { formatRows } from '../base/text-table.js';
 import { writeDimensionFile } from '../registration/files.js';
 import type { Registration, RegistrationOptions } from '../registration/plan.js';
-import { addTables, type AddedTable } from '../registration/many.js';
+import { describeTables, standingOf } from '../registration/described.js';
+import { addTables, type AddedTable, type AddedTables } from '../registration/many.js';
 import { proposeUpdate } from '../registration/propose.js';
 import { parseTableName } from '../source/catalog.js';
-import { reportTables, standingOf } from './added-tables.js';
 import { defineCommand, flag, text, texts, type Print } from './command.js';
 
 function readRename(text: string): [string, string] {
@@ -133,4 +133,20 @@ function reportTable({ error, ...table }: AddedTable, isTold: boolean, isDry: bo
   if (how === null || migration === null) print(table, `${table.table}: ${standingOf(table, isDry)}, and left alone`);
   else if (file === null) print(table, migration.trimEnd());
   else print(table, `${formatRegistration(how.columns)}\n\n${written(file)}`);
+}
+
+/** Says what became of each. @throws TidemarkError that names those that cannot be added */
+function reportTables(found: AddedTables, isDry: boolean, print: Print): void {
+  const failed = found.tables.filter(({ state }) => state === 'failed');
+  const shown = found.tables.map(({ error, ...table }) => ({
+    ...table,
+    error: table.state === 'failed' ? { message: error?.message, next_step: error?.hint ?? null } : null,
+  }));
+  print({ ...found, tables: shown }, describeTables(found, isDry));
+  if (failed.length === 0) return;
+  const names = failed.map(({ table }) => table).join(', ');
+  throw new TidemarkError(
+    `${String(failed.length)} of ${String(found.tables.length)} tables cannot be added: ${names}`,
+    { hint: 'what is printed says why, and what to do' },
+  );
 }

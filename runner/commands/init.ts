@@ -7,9 +7,9 @@ import { EXIT, UsageError } from '../base/errors.js';
 import { databasesOfEnvironment, envFilePath, settingsOfUrl, writeEnvFile } from '../base/new-env-file.js';
 import { PROJECT_ROOT, loadSettings, shownPath, type Settings } from '../base/settings.js';
 import { examine, type Finding } from '../operate/doctor.js';
+import { describeTables } from '../registration/described.js';
 import { addTables, type AddedTables } from '../registration/many.js';
 import { NOTHING_SAID } from '../registration/plan.js';
-import { describeTables } from './added-tables.js';
 import { defineCommand, flag, text } from './command.js';
 import { lineOfFinding } from './doctor.js';
 

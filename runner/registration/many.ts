@@ -1,5 +1,5 @@
 import { withDatabase, type Database } from '../base/database.js';
-import { TidemarkError, UsageError } from '../base/errors.js';
+import { type TidemarkError, UsageError } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
 import { type ListedTable, type TableName, listTables, parseTableName, shownName } from '../source/catalog.js';
 import { writeDimensionFile } from './files.js';
@@ -98,7 +98,7 @@ function howCaptured({ columns, deletes, options, remarks }: Registration): HowC
   return {
     key: of('business key'),
     effective_time: of('effective time')[0] ?? 'capture',
-    deletes: `${deletes.deletes}${mark}`,
+    deletes: `${deletes.deletes ?? 'none'}${mark}`,
     capture: 'poll',
     untracked: of('untracked'),
     ignored: options.ignore,

@@ -1,5 +1,5 @@
 import type { Settings } from '../base/settings.js';
-import { isAway, isNotMigrated, withDatabase, type Database } from '../base/database.js';
+import { isConnectionFault, isNotMigrated, withDatabase, type Database } from '../base/database.js';
 import { registeringFiles, type RegisteringFile } from './files.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
@@ -161,7 +161,7 @@ async function survey(
     }));
   } catch (error) {
     // It is needed when a migration runs, not when it is written.
-    if (!isAway(error)) throw error;
+    if (!isConnectionFault(error)) throw error;
     logger.warn(`${(error as Error).message}: the migration is written without a look at it`);
     return { files, isKnown: false, mappings: [], applied: [], relations: [], types: [] };
   }

@@ -1,8 +1,6 @@
 import path from 'node:path';
-import { TidemarkError } from '../base/errors.js';
 import { formatRows } from '../base/text-table.js';
-import type { AddedTable, AddedTables } from '../registration/many.js';
-import type { Print } from './command.js';
+import type { AddedTable, AddedTables } from './many.js';
 
 /** Where a table stands, in words. */
 export function standingOf({ state, dimension, file }: Omit<AddedTable, 'error'>, isDry: boolean): string {
@@ -55,22 +53,4 @@ export function describeTables({ tables, left_out: leftOut }: AddedTables, isDry
     ...parts,
     ...(isWritten ? ['next: read the files, edit them, commit them, then run: npx tidemark migrate'] : []),
   ].join('\n');
-}
-
-/** Prints it. @throws TidemarkError that names those that cannot be added */
-export function reportTables(found: AddedTables, isDry: boolean, print: Print): void {
-  const failed = found.tables.filter(({ state }) => state === 'failed');
-  const shown = found.tables.map(({ error, ...table }) => ({
-    ...table,
-    error:
-      table.state === 'failed' && error !== undefined
-        ? { message: error.message, next_step: error.hint ?? null }
-        : null,
-  }));
-  print({ ...found, tables: shown }, describeTables(found, isDry));
-  if (failed.length > 0)
-    throw new TidemarkError(
-      `${String(failed.length)} of ${String(found.tables.length)} tables cannot be added: ${failed.map(({ table }) => table).join(', ')}`,
-      { hint: 'what is printed says why, and what to do' },
-    );
 }

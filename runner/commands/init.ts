@@ -140,7 +140,7 @@ export const command = defineCommand(
       ...(isReadable ? [describeTables(proposed, true)] : []),
       `next:\n${next.map((each) => `  ${each}`).join('\n')}`,
     ];
-    const tables = proposed.tables.map(({ error, migration: _, ...table }) => ({
+    const tables = proposed.tables.map(({ error, ...table }) => ({
       ...table,
       error: error?.message ?? null,
     }));

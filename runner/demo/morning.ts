@@ -6,7 +6,7 @@ import { PACKAGE_ROOT, shownPath, type DatabaseSettings, type Settings } from '.
 import { withDatabase, type Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { DEMO_SOURCE, migrateWarehouse, runMigrations } from '../warehouse/migrate.js';
-import { registeringFile, writeDimensionFile } from '../registration/files.js';
+import { registeringFiles, writeDimensionFile } from '../registration/files.js';
 import { extractTables } from '../extract/tables.js';
 import { asRun } from '../services/run.js';
 import { counted, formatRows } from '../base/text-table.js';
@@ -119,8 +119,9 @@ async function makeDemoSource(settings: DatabaseSettings, say: (line: string) =>
 /** Registers the demo's tables where no migration of the project does so: one that Tidemark is installed in begins without any. */
 async function registerDemoTables({ warehouse, dimensions_dir: folder }: Settings, say: (line: string) => void) {
   const written: string[] = [];
+  const registered = (await registeringFiles(folder)).map(({ dimension }) => dimension);
   for (const [number, table] of ['orders', 'customers', 'products'].entries()) {
-    if ((await registeringFile(folder, table)) !== undefined) continue;
+    if (registered.includes(table)) continue;
     const file = `000${String(number + 1)}_register_${table}.sql`;
     const text = await readFile(path.join(PACKAGE_ROOT, 'migrations', 'dimensions', file), 'utf8');
     written.push(await writeDimensionFile(folder, `register_${table}`, text));

@@ -32,7 +32,7 @@ async function folderOf(name: string, files: Readonly<Record<string, string>>) {
 describe('migrate', () => {
   it('lets a file of a dimension that fails hold up no other table, and names file and table', async () => {
     const { write, pending, migrate } = await folderOf('one', {
-      '1001_register_bad': "create table public.dim_bad_history (); select 1 / 0",
+      '1001_register_bad': 'create table public.dim_bad_history (); select 1 / 0',
       '1002_register_good': 'create table public.dim_good_history ()',
       '1003_update_bad': 'alter table public.dim_bad_history add column a integer',
     });

@@ -45,7 +45,9 @@ export const command = defineCommand(
       exclude: texts('Leave these tables out: names or patterns'),
       name: text('Name of the dimension; that of the table by default'),
       key: texts('Columns of the business key; the primary key by default'),
-      'effective-time': text('Column that says when a row changed; last_updated, updated_at, ... by default'),
+      'effective-time': text(
+        'Column that says when a row changed; last_updated, updatedAt, modifieddate, ... by default, or else "capture": when its change was read',
+      ),
       'insert-time': text('Column that says when a row was made, or "none"; created_at, ... by default'),
       track: texts('Only these are tracked, the others overwritten in place'),
       untracked: texts('Overwritten in place: a difference makes no version'),

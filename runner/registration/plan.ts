@@ -8,6 +8,7 @@ import {
   shownName,
 } from '../source/catalog.js';
 import { historyNames, plainName } from './names.js';
+import { CAPTURE, planTimes } from './times.js';
 
 /** What becomes of the columns of a source. Columns are names of the source. */
 export interface ColumnOptions {
@@ -30,6 +31,7 @@ export interface RegistrationOptions extends ColumnOptions {
   readonly name?: string | undefined;
   /** Columns of the business key; the primary key where empty. */
   readonly key: readonly string[];
+  /** "capture" for that of the capture. */
   readonly effective_time?: string | undefined;
   /** "none" for a table that does not say when a row was made. */
   readonly insert_time?: string | undefined;
@@ -62,6 +64,8 @@ export interface Registration {
   readonly name: string;
   readonly table: CatalogTable;
   readonly columns: readonly RegisteredColumn[];
+  /** The column that is the effective time; "capture" where none is. */
+  readonly effective_time: string;
   readonly time_type: 'timestamp' | 'timestamptz';
   readonly options: RegistrationOptions;
   readonly deletes: Deletes;
@@ -73,17 +77,6 @@ export interface Registration {
 
 /** Names that a batch file uses for itself. */
 const BATCH_COLUMNS = ['operation_type', 'cdc_timestamp', 'extracted_at'];
-/** Names that say what they are; the first that is there is taken. */
-const EFFECTIVE_TIMES = [
-  'last_updated',
-  'updated_at',
-  'last_modified',
-  'last_modified_at',
-  'modified_at',
-  'changed_at',
-  'update_time',
-];
-const INSERT_TIMES = ['created_at', 'inserted_at', 'create_time', 'creation_time'];
 /** The longest name whose history, and its function of the longest name, PostgreSQL need not cut. */
 const LONGEST_NAME = 63 - 'dim__history_as_of'.length;
 
@@ -99,18 +92,25 @@ export function planRegistration(
   const { effective_time, insert_time } = options;
   assertColumnsThere(table, [
     ...[...options.key, ...options.track, ...options.untracked, ...options.ignore, ...options.rename.keys()],
-    ...[effective_time, insert_time === 'none' ? undefined : insert_time].filter((name) => name !== undefined),
+    ...[effective_time, insert_time]
+      .filter((name) => name !== undefined)
+      .filter((name) => ![CAPTURE, 'none'].includes(name)),
   ]);
   const name = dimensionName(table, options);
   const key = businessKey(table, options.key);
   assertKeyIsExact(table, key);
-  const effective = effectiveTime(table, options);
-  const times = [effective, ...insertTimes(table, options, effective)].map((column) => column.name);
-  assertOneRoleEach(options, key, times);
+  const { effective, insert, remarks } = planTimes(table, options, key);
+  const times = [effective, insert].flatMap((column) => column?.name ?? []);
+  // What a key means and when it took effect are two things.
+  assertOneRoleEach(
+    options,
+    key,
+    times.filter((each) => !key.includes(each)),
+  );
   const captured = table.columns.filter((column) => !options.ignore.includes(column.name));
   assertNamesFree(captured);
   const isTime = (column: CatalogColumn) => times.includes(column.name);
-  const stored = captured.filter((column) => !isTime(column));
+  const stored = captured.filter((column) => key.includes(column.name) || !isTime(column));
   const names = historyNames(
     table.table,
     stored.map((column) => column.name),
@@ -119,33 +119,28 @@ export function planRegistration(
   );
   const columns: RegisteredColumn[] = [
     // Key first, in its own order, then the columns as the table has them, the times last.
-    ...key.flatMap((each) => stored.filter((column) => column.name === each)),
-    ...stored.filter((column) => !key.includes(column.name)),
-    ...captured.filter(isTime),
-  ].map((column) =>
-    isTime(column)
-      ? {
-          source: column.name,
-          history: 'valid_from',
-          role: column === effective ? 'effective time' : 'insert time',
-          comment: '',
-        }
-      : storedColumn(table, column, key.includes(column.name), names, options, inWarehouse),
-  );
+    ...[
+      ...key.flatMap((each) => stored.filter((column) => column.name === each)),
+      ...stored.filter((column) => !key.includes(column.name)),
+    ].map((column) => storedColumn(table, column, key.includes(column.name), names, options, inWarehouse)),
+    ...captured.filter(isTime).map(
+      (column): RegisteredColumn => ({
+        source: column.name,
+        history: 'valid_from',
+        role: column === effective ? 'effective time' : 'insert time',
+        comment: '',
+      }),
+    ),
+  ];
   return {
     name,
     table,
     columns,
     returns: false,
-    time_type: effective.time_type ?? 'timestamptz',
+    effective_time: effective?.name ?? CAPTURE,
+    time_type: effective?.time_type ?? 'timestamptz',
     options,
-    remarks:
-      table.kind === 'v' || effective.is_not_null
-        ? table.remarks
-        : [
-            ...table.remarks,
-            `${effective.name} may be null: a row without it cannot be placed in time: full sweeps find it, and loads set it aside as rejected, until it has one`,
-          ],
+    remarks: [...table.remarks, ...remarks],
     deletes: planDeletes(table, options, options.ignore, columns),
   };
 }
@@ -227,39 +222,6 @@ export function dimensionName({ table }: TableName, options: Pick<RegistrationOp
   throw new UsageError(`"${name}" cannot be the name of a dimension`, {
     hint: `give one with --name: lower-case letters, digits and underscores, a letter first, at most ${String(LONGEST_NAME)}`,
   });
-}
-
-function effectiveTime(table: CatalogTable, options: RegistrationOptions): CatalogColumn {
-  const times = table.columns.filter(({ time_type }) => time_type !== null);
-  const wanted = options.effective_time === undefined ? EFFECTIVE_TIMES : [options.effective_time];
-  const [found] = wanted.flatMap((name) => times.filter((column) => column.name === name));
-  if (found !== undefined) return found;
-  if (options.effective_time !== undefined)
-    throw new TidemarkError(
-      `column ${options.effective_time} of ${shownName(table)} is no timestamp: it cannot be the effective time`,
-      { hint: 'a timestamp or timestamptz that every change of a row sets is needed' },
-    );
-  throw new TidemarkError(`${shownName(table)} has no effective-time column: nothing says when a row changed`, {
-    hint:
-      times.length > 0
-        ? `name it with --effective-time; its timestamps are: ${times.map(({ name }) => name).join(', ')}`
-        : 'add a timestamp that every change of a row sets, such as last_updated',
-  });
-}
-
-/** The insert time, where there is one. */
-function insertTimes(table: CatalogTable, options: RegistrationOptions, effective: CatalogColumn): CatalogColumn[] {
-  const { insert_time, track, untracked, ignore, key } = options;
-  if (insert_time === 'none') return [];
-  const fits = (column: CatalogColumn) => column.time_type === effective.time_type && column !== effective;
-  const asked = table.columns.find(({ name }) => name === insert_time);
-  if (asked !== undefined && !fits(asked))
-    throw new TidemarkError(`column ${asked.name} of ${shownName(table)} cannot be the insert time`, {
-      hint: `it must be a ${effective.time_type ?? ''}, as ${effective.name} is; or give --insert-time none`,
-    });
-  const taken = [...track, ...untracked, ...ignore, ...key];
-  const usual = table.columns.filter(({ name }) => INSERT_TIMES.includes(name) && !taken.includes(name));
-  return asked === undefined ? usual.filter(fits).slice(0, 1) : [asked];
 }
 
 /**

@@ -4,6 +4,7 @@ import { type CatalogTable, shownName } from '../source/catalog.js';
 import type { MappingUpdate } from './follow.js';
 import { IDENTITY, versionColumns, type HistoryColumn } from './names.js';
 import type { RegisteredColumn, Registration } from './plan.js';
+import { CAPTURE } from './times.js';
 
 /** The value of an argument; what is SQL already says so. */
 type Argument = string | boolean | readonly string[] | { readonly sql: string } | undefined;
@@ -127,7 +128,7 @@ comment on view ${current} is 'The version in force of every row that exists.';
 `;
 }
 
-const renderCall = ({ name, table, columns, options, deletes }: Registration) =>
+const renderCall = ({ name, table, columns, options, deletes, effective_time }: Registration) =>
   callText('register_dimension', name, {
     source_schema: table.schema,
     source_table: table.table,
@@ -136,6 +137,7 @@ const renderCall = ({ name, table, columns, options, deletes }: Registration) =>
     change_order: options.change_order === 'capture' ? undefined : options.change_order,
     source_time_zone: options.time_zone === 'UTC' ? undefined : options.time_zone,
     no_overlap: options.no_overlap || undefined,
+    effective_time: effective_time === CAPTURE ? CAPTURE : undefined,
     ...(deletes.deletes === 'none' ? {} : deletes),
   });
 

@@ -376,14 +376,6 @@ describe('add refuses', () => {
       'the key of public.half_key may be null: id',
       'unique and not null',
     ],
-    ['a table without a time', 'timeless', {}, 'public.timeless has no effective-time column', 'add a timestamp'],
-    [
-      'a table whose times have other names',
-      'odd_times',
-      {},
-      'public.odd_times has no effective-time column',
-      'its timestamps are: when, other',
-    ],
     [
       'an effective time that is no timestamp',
       'timeless',

@@ -24,6 +24,8 @@ const sweepSchema = z.object({
     .object({ after: z.array(z.string()).nullable() })
     .nullable()
     .default(null),
+  /** History columns that were added to the mapping: it reads every row in which one of them has a value. */
+  fills: z.array(z.string()).default([]),
 });
 
 /** A transaction that was open when the floor was read: nothing of it is stamped before `since`. */
@@ -75,6 +77,10 @@ export const batchMetadataSchema = z.object({
   column_types: z.record(z.string(), z.string()).optional(),
   /** The history columns that keys and values were mapped to when it was read: what a name meant then, whatever it means now. */
   history_columns: z.record(z.string(), z.string()).optional(),
+  /** History columns that were added to the mapping, and whose values no sweep has yet read in every row. */
+  unfilled_columns: z.array(z.string()).default([]),
+  /** Which relation of its database was read. */
+  relation_oid: z.string().nullable().default(null),
   /** The batch before it in the chain, and its checksum; null for the first. */
   previous_batch_id: z.string().nullable(),
   previous_checksum: z.string().nullable(),

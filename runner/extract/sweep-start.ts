@@ -35,12 +35,18 @@ export interface SweepSubject {
   readonly isWatching?: boolean | undefined;
   /** Reads every row again, whatever its time and transaction: repeats are absorbed. Also accepts another source server. */
   readonly full: boolean;
+  /** History columns that were added to the mapping: reads every row in which one of them has a value. */
+  readonly fills: readonly string[];
 }
+
+/** Whether a chain went on from this very table: one that has taken its name since may hold rows that are older than the last sweep. */
+export const isSameRelation = ({ relation_oid }: SourceTable, newest: BatchMetadata): boolean =>
+  newest.relation_oid === null || newest.relation_oid === relation_oid;
 
 /**
  * Begins a sweep where the one before it began to look: the floor before the snapshot, in a transaction of its own. It is a full one,
- * compared with the full one before it, when FULL_SWEEP_INTERVAL_SECONDS have passed since or the source's clock was set back; of a table
- * without an effective time every one is.
+ * compared with the full one before it, when FULL_SWEEP_INTERVAL_SECONDS have passed since, the source's clock was set back, or columns
+ * are to be filled; of a table without an effective time every one is.
  * @returns undefined where such a table is left alone this time
  */
 export async function beginSweep(
@@ -50,12 +56,12 @@ export async function beginSweep(
   const { source, settings, described } = subject;
   if (described.fallback !== null) return beginByClock(subject, newest);
   // A sweep that read by times alone saw no transactions, so that none can go on from it.
-  const before = subject.full || newest?.sweep.before_transaction === null ? undefined : newest;
+  const before = newest?.sweep.before_transaction === null || readsAll(subject, newest) ? undefined : newest;
   failpoint('floor');
   const horizon = await readHorizon(source, before);
   if (horizon.blind_sessions > 0) await warnOfBlindness(subject, horizon);
   const hasStepped = noticesStep(clockOf(subject), horizon, newest?.full_sweep?.clock ?? '');
-  const isDue = before === undefined || isFullDue(subject, before, horizon, hasStepped);
+  const isDue = before === undefined || isFullDue(subject, before, horizon, hasStepped) || subject.fills.length > 0;
   if (!isDue && isLeftAlone(subject, before, horizon.clock)) return undefined;
   const isFull = isDue || described.is_timeless;
   const continues = isFull ? before?.full_sweep?.snapshot : before.snapshot;
@@ -81,6 +87,9 @@ export async function beginSweep(
   };
 }
 
+const readsAll = ({ full, described }: SweepSubject, newest: BatchMetadata | undefined): boolean =>
+  full || (newest !== undefined && !isSameRelation(described, newest));
+
 /**
  * Where PostgreSQL's counters of a table without an effective time stand still, nothing was written to it; and it has an interval of its own.
  * They were read before the snapshot of the sweep that noted them: what is counted late, they make read late, and it is not lost.
@@ -95,7 +104,7 @@ function isLeftAlone({ settings, described, isWatching }: SweepSubject, before: 
 
 /** A source whose transactions mean nothing here is read from the clock at the start of the sweep before, again and again. */
 async function beginByClock(subject: SweepSubject, newest: BatchMetadata | undefined): Promise<SweepStart | undefined> {
-  const { source, settings, table, described, full } = subject;
+  const { source, settings, table, described, fills } = subject;
   warnOnce(
     `${table}: ${described.fallback ?? ''}`,
     described.is_timeless
@@ -105,7 +114,7 @@ async function beginByClock(subject: SweepSubject, newest: BatchMetadata | undef
           `that becomes visible more than WATERMARK_ADVANCE_SECONDS (${String(settings.watermark_advance_seconds)}) after its effective time is missed until "extract --full"`,
   );
   const clock = await readClock(source);
-  const since = full ? undefined : newest;
+  const since = fills.length > 0 || readsAll(subject, newest) ? undefined : newest;
   if (since !== undefined && isLeftAlone(subject, since, clock)) return undefined;
   const snapshot = await readSnapshot(source);
   return {

@@ -9,7 +9,7 @@ import { limitRate } from './rate-limit.js';
 import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
 import { chainName } from '../batch/shard.js';
 import { awaitFlush, type SourceIdentity } from '../source/server.js';
-import { columnsOfBatch, readPage, type Page, type PagePlace } from '../source/table.js';
+import { columnsOfBatch, readPage, unfilledColumns, type Page, type PagePlace } from '../source/table.js';
 import { beginSweep, resumeSweep, type SweepStart, type SweepSubject } from './sweep-start.js';
 
 /** What a sweep of one table works with. */
@@ -134,12 +134,13 @@ async function publish(
 }
 
 function metadataOf(
-  { log, described, identity, shard }: Sweeper,
+  { log, described, identity, shard, fills }: Sweeper,
   start: SweepStart,
   { page, place, isLast }: PageRead,
   before: BatchMetadata | undefined,
 ): BatchMetadata {
   const head = chainHead(before);
+  const unfilled = unfilledColumns(described, before);
   return batchMetadataSchema.parse({
     batch_id: null,
     table: log.table,
@@ -162,10 +163,12 @@ function metadataOf(
       before_transaction: start.bounds.before_transaction,
       counters: start.counters,
       undated: place.isDated ? null : { after: page.last_row?.key ?? null },
+      fills,
     },
     full_sweep: start.full_sweep,
     ...identity,
-    ...columnsOfBatch(described),
+    relation_oid: described.relation_oid,
+    ...columnsOfBatch(described, isLast ? unfilled.filter((column) => !fills.includes(column)) : unfilled),
     previous_batch_id: head.batch_id,
     previous_checksum: head.checksum,
     checksum: null,

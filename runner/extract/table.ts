@@ -11,8 +11,9 @@ import { chainName } from '../batch/shard.js';
 import { isSameServer, readIdentity, type SourceIdentity } from '../source/server.js';
 import { awaitExtraction, unlockExtraction } from '../source/lock.js';
 import { describeShard } from '../source/shard.js';
-import { describeTable } from '../source/table.js';
+import { describeTable, unfilledColumns, type SourceTable, type TablePart } from '../source/table.js';
 import { sweep, type Published, type Sweeper } from './sweep.js';
+import { isSameRelation } from './sweep-start.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
 export interface ExtractResult {
@@ -26,14 +27,15 @@ export interface ExtractResult {
 }
 
 /** What extraction of one table needs, opened once and used for every poll. */
-interface Extraction extends Omit<Sweeper, 'source' | 'table' | 'described' | 'log' | 'identity'> {
+interface Extraction extends Omit<Sweeper, 'source' | 'table' | 'described' | 'fills' | 'log' | 'identity'> {
   readonly link: Link;
   readonly mapping: DimensionMapping;
   /** Metadata of the newest batch in the ledger: it counts where the change log is behind; 'unknown' while the warehouse is away. */
   readonly ledger: BatchMetadata | 'unknown' | undefined;
 }
 
-type Extractor = Sweeper & Pick<Extraction, 'ledger'>;
+type Extractor = Omit<Sweeper, 'fills'> &
+  Pick<Extraction, 'ledger' | 'mapping'> & { readonly part: TablePart | undefined };
 
 const MOST_RACES = 5;
 
@@ -74,7 +76,16 @@ async function extractOnce(extraction: Extraction, total: Published): Promise<Ex
       hint: `let it finish, or stop it; one extractor a ${log.shard === '' ? 'table' : 'shard'} is enough`,
     });
   try {
-    const extractor = { ...extraction, shard, source, table, log, described, identity: await readIdentity(source) };
+    const extractor = {
+      ...extraction,
+      shard,
+      part,
+      source,
+      table,
+      log,
+      described,
+      identity: await readIdentity(source),
+    };
     await removeUnpublished(log, await newestKnown(extractor));
     const result = await sweepUntilDone(extractor, total);
     await unlockExtraction(source, table, log.shard);
@@ -93,8 +104,9 @@ async function sweepUntilDone(sweeper: Extractor, total: Published): Promise<Ext
     try {
       const newest = await newestKnown(sweeper);
       if (!sweeper.full) assertSameServer(sweeper, newest);
-      const resumes = newest?.sweep.complete === false && !sweeper.full;
-      await sweep(sweeper, newest, resumes, total);
+      const resumes = newest?.sweep.complete === false && !sweeper.full && isSameRelation(sweeper.described, newest);
+      const fills = resumes ? newest.sweep.fills : unfilledColumns(sweeper.described, newest);
+      await sweep({ ...sweeper, fills, described: await describeFilling(sweeper, fills) }, newest, resumes, total);
       finished = !resumes || sweeper.isStopping?.() === true;
     } catch (error) {
       races += 1;
@@ -109,6 +121,16 @@ async function sweepUntilDone(sweeper: Extractor, total: Published): Promise<Ext
     ...total,
     watermark: newest?.high_watermark?.time ?? null,
   };
+}
+
+/** The table with queries that find, besides what changed, every value of these columns, which history does not have yet. */
+async function describeFilling(
+  { source, mapping, part, described, table }: Extractor,
+  fills: readonly string[],
+): Promise<SourceTable> {
+  if (fills.length === 0) return described;
+  logger.info({ table, columns: fills }, 'columns were added to history: every row that has a value there is read');
+  return describeTable(source, mapping, part, fills);
 }
 
 /** The newest metadata of the chain: that of the log, or of the ledger where the folder is gone or behind. */
@@ -132,7 +154,7 @@ export async function newestKnown({
 }
 
 /** Transaction numbers of another server mean nothing here: going on would miss rows without a word. */
-function assertSameServer({ identity, log }: Sweeper, newest: BatchMetadata | undefined): void {
+function assertSameServer({ identity, log }: Extractor, newest: BatchMetadata | undefined): void {
   if (newest === undefined || isSameServer(identity, newest)) return;
   const shown = ({ system_identifier: server, database_oid: database, timeline }: SourceIdentity) =>
     `${server}/${database}/${String(timeline)}`;

@@ -8,7 +8,7 @@ import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
 import type { ShardLayout } from '../batch/shard.js';
 import { compareAtSource, type Deletions } from '../source/comparison.js';
 import { awaitFlush, type SourceIdentity } from '../source/server.js';
-import { NO_KNOWN_ROWS, columnsOfBatch, readKeyedPage } from '../source/table.js';
+import { NO_KNOWN_ROWS, columnsOfBatch, readKeyedPage, unfilledColumns } from '../source/table.js';
 import { sizeLimits } from '../extract/batch-size.js';
 import type { SweepStart } from '../extract/sweep-start.js';
 
@@ -141,6 +141,7 @@ function metadataOf(
             before_transaction: restart.bounds.before_transaction,
             undated: null,
           },
+          relation_oid: described.relation_oid,
         };
   const metadata = batchMetadataSchema.parse({
     ...newest,
@@ -154,7 +155,7 @@ function metadataOf(
     watermark: newest?.high_watermark?.time ?? null,
     high_watermark: newest?.high_watermark ?? null,
     ...identity,
-    ...columnsOfBatch(described),
+    ...columnsOfBatch(described, unfilledColumns(described, newest)),
     previous_batch_id: head.batch_id,
     previous_checksum: head.checksum,
     checksum: lines === null ? null : checksumOf(lines),

@@ -180,7 +180,7 @@ async function beginAgain(
     { table },
     `the source is another server than the one of ${known.extracted_at}: after the repair extraction goes on from here`,
   );
-  return beginSweep({ source, settings, table, described, full: true }, undefined);
+  return beginSweep({ source, settings, table, described, full: true, fills: [] }, undefined);
 }
 
 async function repair(

@@ -4,11 +4,13 @@ import { tableArgument } from '../base/sql-text.js';
 import { inTransaction } from '../base/transaction.js';
 import { releaseBatchMemory } from '../base/v8-memory.js';
 import type { DimensionMapping } from '../batch/mapping.js';
+import type { BatchMetadata } from '../batch/metadata.js';
 import { one, runFile } from './file.js';
 
 /** A source table and the queries that extract it, written by sql/source/describe_table.sql from its catalog. */
 export interface SourceTable {
   readonly relation: string;
+  readonly relation_oid: string;
   /** Why transaction numbers mean nothing in this source, so that it is read by times alone; null where they do. */
   readonly fallback: string | null;
   /** True where the effective time may be null, or no column is it. */
@@ -46,15 +48,34 @@ export interface SourceTable {
   readonly may_move: boolean;
 }
 
-/** What a batch says of the columns that its changes have, whoever writes it: for batch_metadata, which checks it. */
+/**
+ * What a batch says of the columns that its changes have, whoever writes it: for batch_metadata, which checks it.
+ * @param unfilled history columns whose values are still to be read in every row
+ */
 export const columnsOfBatch = (
   described: SourceTable,
-): Record<'columns' | 'columns_fingerprint' | 'column_types' | 'history_columns', unknown> => ({
+  unfilled: readonly string[],
+): Record<'columns' | 'columns_fingerprint' | 'column_types' | 'history_columns' | 'unfilled_columns', unknown> => ({
+  unfilled_columns: unfilled,
   columns: JSON.parse(described.columns) as unknown,
   columns_fingerprint: described.columns_fingerprint,
   column_types: JSON.parse(described.column_types) as unknown,
   history_columns: JSON.parse(described.history_columns) as unknown,
 });
+
+/**
+ * The history columns that were added to the mapping since a batch was written, or before it, and were not filled yet: rows that nobody
+ * touched since may have values there. By their names in history, which a rename at the source leaves alone.
+ */
+export function unfilledColumns({ history_columns }: SourceTable, before: BatchMetadata | undefined): string[] {
+  if (before === undefined) return [];
+  const { columns, history_columns: mapped, unfilled_columns: unfilled } = before;
+  const isNew = ([source, history]: readonly [string, string]) =>
+    mapped === undefined ? !columns.includes(source) : !Object.values(mapped).includes(history);
+  return Object.entries(JSON.parse(history_columns) as Record<string, string>)
+    .filter((column) => isNew(column) || unfilled.includes(column[1]))
+    .map(([, history]) => history);
+}
 
 /** A part of a table. */
 export interface TablePart {
@@ -125,12 +146,14 @@ interface DescribedTable extends Omit<SourceTable, 'unmapped_columns' | 'may_mov
 
 /**
  * Reads the source table of a dimension from the catalog. Of a part of it, pages hold rows of that alone.
+ * @param fills history columns of which pages read every value, whatever transaction wrote it
  * @throws TidemarkError naming the table, or the columns, that are not there.
  */
 export async function describeTable(
   source: Database,
   mapping: DimensionMapping,
   part?: TablePart,
+  fills: readonly string[] = [],
 ): Promise<SourceTable> {
   const name = `${mapping.source_schema}.${mapping.source_table}`;
   const [found] = await runFile<DescribedTable>(source, 'describe_table', [
@@ -141,6 +164,7 @@ export async function describeTable(
     mapping.deleted_column,
     mapping.deleted_values === null ? null : JSON.stringify(mapping.deleted_values),
     part?.condition ?? null,
+    JSON.stringify(fills),
   ]);
   if (found === undefined)
     throw new TidemarkError(`source table ${name} does not exist`, {

@@ -2,7 +2,8 @@
 -- $1 schema, $2 table, $3 mapping (json array of {"source", "history", "role"}), $4 time zone of timestamps without zone,
 -- $5 the column that marks deleted rows (null: none does) and $6 its values that mean deleted (json array; null: any but null): such a
 -- row is read as a DELETE, with all its columns, $7 the condition that a row belongs to the shard that is asked for
--- (sql/source/describe_shard.sql; null: the whole table), which all but the keyed page heed.
+-- (sql/source/describe_shard.sql; null: the whole table), which all but the keyed page heed, $8 history columns that are to be filled (json
+-- array; null: none): a row in which one of them is not null is read whatever transaction wrote it.
 -- A page query takes:  $1 floor and $2 high watermark of the sweep before (null: from the beginning), $3 margin in seconds,
 --   $4 lower bound on the transaction, $5 the transaction the sweep ends before, $6 most rows, $7 most bytes,
 --   $8 extracted_at, $9 floor of this sweep, $10 known rows (json array), $11 snapshot that the sweep began with;
@@ -135,6 +136,10 @@ part as (
             )
         end) filter (where m.name = $5::text) as is_deleted,
         max(m.bare_type) filter (where m.name = $5::text) as deleted_type,
+        'num_nonnulls(' || string_agg(format('t.%I', m.name), ', ' order by m.ordinal) filter (
+            where m.role in ('tracked', 'untracked')
+                and m.history in (select f.name from json_array_elements_text($8::text::json) as f (name))
+        ) || ') > 0' as is_filling,
         bool_or(m.attnotnull) filter (where m.name = $5::text) as is_always_marked
     from (select m.*, count(*) filter (where m.role = 'business key') over (order by m.ordinal) as key_place from mapped as m) as m
 ),
@@ -233,8 +238,9 @@ from (
             end,
             case when v.page <> 'keyed' then $7::text end,
             case when v.page <> 'keyed' and r.fallback is null then format(
-                E'($4 is null or %1$s >= $4)\n        and (%2$s%1$s < $5)', p.written_by,
-                case when v.is_dated then format('%s < $9%s or ', p.effective, p.in_zone) else '' end
+                E'($4 is null or %1$s >= $4%3$s)\n        and (%2$s%1$s < $5)', p.written_by,
+                case when v.is_dated then format('%s < $9%s or ', p.effective, p.in_zone) else '' end,
+                ' or ' || p.is_filling
             ) end,
             case
                 when not v.is_next then null
@@ -280,6 +286,7 @@ from (
 )
 select
     (select r.name from relation as r) as relation,
+    (select r.oid::text from relation as r) as relation_oid,
     (select r.fallback from relation as r) as fallback,
     (select p.may_be_undated from part as p) as may_be_undated,
     (select not p.has_effective from part as p) as is_timeless,

@@ -2,7 +2,7 @@
 import './base/v8-memory.js';
 import { readFileSync } from 'node:fs';
 import type { Command } from './commands/command.js';
-import { EXIT, UsageError, describeError, sayToStderr } from './base/errors.js';
+import { EXIT, UsageError, describeError, failureDocument, isTold, sayToStderr } from './base/errors.js';
 
 /** Every command with what follows its name, and what it is for, in the order in which help shows them. */
 const COMMANDS: Readonly<Record<string, string>> = {
@@ -115,5 +115,7 @@ process.stderr.on('error', () => undefined);
 
 main(process.argv.slice(2)).catch((error: unknown) => {
   sayToStderr(`${describeError(error, withStack)}\n`);
+  if (process.argv.includes('--json') && !isTold(error))
+    process.stdout.write(`${JSON.stringify(failureDocument(error))}\n`);
   process.exitCode = error instanceof Error && 'exitCode' in error ? Number(error.exitCode) : EXIT.failed;
 });

@@ -159,7 +159,114 @@ describe('a command', () => {
   });
 });
 
+interface Failed {
+  readonly results?: readonly { readonly table: string }[];
+  readonly tables?: readonly { readonly table: string }[];
+  readonly errors: readonly Readonly<Record<'table' | 'code' | 'message' | 'detail' | 'next_step', string | null>>[];
+}
+
+describe('--json', () => {
+  it.each([
+    [['check', '--json'], { DB_PORT: 'x' }, 2, /DB_PORT is "x"/],
+    [['extract', '--tabel', 'orders', '--json'], {}, 2, /Unknown argument: tabel/],
+    [['nothing', '--json'], {}, 2, /Unknown arguments: json, nothing/],
+    [['stop', '--json', '--frob'], {}, 2, /Unknown argument: frob/],
+    [['load', '--json'], { WAREHOUSE_DB_PORT: '1' }, 1, /the warehouse database does not answer/],
+  ])('prints one document of errors where a command fails: %j', async (args, env, expected, message) => {
+    const { code, stdout, stderr } = await runCli(args, env);
+    const document = JSON.parse(stdout) as Failed;
+    expect(document).toEqual({
+      errors: [
+        {
+          table: null,
+          code: expected === 1 ? 'ECONNREFUSED' : null,
+          message: expect.stringMatching(message) as string,
+          detail: expected === 1 ? (expect.stringContaining('warehouse database') as string) : null,
+          next_step: expect.any(String) as string,
+        },
+      ],
+    });
+    expect(stderr).toMatch(message);
+    expect(code).toBe(expected);
+  });
+});
+
+describe('a table that fails', () => {
+  let pipeline: TestPipeline;
+  const names = (document: Failed) => (document.results ?? document.tables ?? []).map(({ table }) => table);
+  beforeAll(async () => {
+    pipeline = await createPipeline({ CDC_LOG_RETENTION_DAYS: '1' });
+    await runCli(['simulate', '--changes', '5', '--seed', '1'], pipeline.env);
+    await pipeline.source`insert into products (title, category, unit_price) values ('pot', 'kitchen', 1)`;
+    await runCli(['extract'], pipeline.env);
+    await runCli(['load'], pipeline.env);
+    await pipeline.source`alter table products rename to products_away`;
+    const log = path.join(pipeline.settings.cdc_log_dir, 'products');
+    for (const folder of ['checkpoints', 'processed'])
+      for (const file of await readdir(path.join(log, folder))) await writeFile(path.join(log, folder, file), '{');
+    await writeFile(path.join(log, 'changes_20260201_090000_000.json'), '{');
+  });
+  afterAll(async () => {
+    await pipeline.drop();
+  });
+
+  it.each([
+    [['extract']],
+    [['load']],
+    [['load', '--dry-run']],
+    [['reconcile']],
+    [['verify-log']],
+    [['rebuild', '--table', 'orders', 'customers', 'products']],
+    [['prune']],
+    [['watermark', 'list']],
+  ])('silences no other in %j, as text and as JSON, and the exit code says that one failed', async (args) => {
+    const text = await runCli(args, pipeline.env);
+    expect(text.stderr).toContain('error: ');
+    expect(text.stdout).toMatch(args[0] === 'load' && args.length === 1 ? /^2 tables: nothing to load$/m : /customers/);
+    const { code, stdout } = await runCli([...args, '--json'], pipeline.env);
+    const document = JSON.parse(stdout) as Failed;
+    expect(names(document)).toEqual(expect.arrayContaining(['orders', 'customers']));
+    expect(names(document)).not.toContain('products');
+    expect(document.errors).toMatchObject([{ table: 'products', message: expect.any(String) as string }]);
+    expect([text.code, code]).toEqual([1, 1]);
+  });
+
+  it('is counted in the run with what the others did', async () => {
+    await pipeline.source`update orders set quantity = quantity + 1, last_updated = now()`;
+    const { stdout } = await runCli(['extract'], pipeline.env);
+    expect(stdout).toMatch(/orders: [1-9]/);
+    const runs = await pipeline.warehouse<{ status: string; changes: number }[]>`
+      select status, (performance_metrics ->> 'changes')::integer as changes from pipeline_metadata
+      where pipeline_name = 'extract' order by start_time desc limit 1`;
+    expect(runs).toEqual([{ status: 'failed', changes: Number(/orders: (\d+)/.exec(stdout)?.[1]) }]);
+  });
+});
+
+describe('load', () => {
+  it('says nothing of tables of which nothing waited, but how many they are', async () => {
+    const pipeline = await createPipeline();
+    await runCli(['simulate', '--changes', '5', '--seed', '1'], pipeline.env);
+    await runCli(['extract', '--table', 'orders'], pipeline.env);
+    expect((await runCli(['load'], pipeline.env)).stdout).toMatch(/^orders: .*\n2 tables besides: nothing to load\n$/);
+    expect((await runCli(['load'], pipeline.env)).stdout).toBe('3 tables: nothing to load\n');
+    expect(JSON.parse((await runCli(['load', '--json'], pipeline.env)).stdout)).toHaveLength(3);
+    await pipeline.drop();
+  });
+});
+
 describe('check', () => {
+  it('prints the others where one cannot run', async () => {
+    const pipeline = await createPipeline();
+    await pipeline.warehouse`alter table pipeline_metadata rename column status to state`;
+    const { code, stdout, stderr } = await runCli(['check', '--json'], pipeline.env);
+    const { results, errors } = JSON.parse(stdout) as { results: object[]; errors: { detail: string }[] };
+    expect(results.length).toBeGreaterThan(3);
+    expect(errors[0]?.detail).toMatch(/^sql\/checks\//);
+    expect(stderr).toContain('a check cannot run');
+    expect(code).toBe(1);
+    await pipeline.drop();
+  });
+
   it('exits 3 and shows the first rows of what it found', async () => {
     const pipeline = await createPipeline();
     await pipeline.warehouse`

@@ -237,12 +237,15 @@ export const isPassing = (error: unknown): boolean => isAway(error) || hasCode(e
 const at = (settings: DatabaseSettings) =>
   `${settings.user}@${settings.host}:${String(settings.port)}/${settings.database}`;
 
-/** Turns what a driver throws into what a user can act on; an error that is already explained passes through. */
-export function explainDatabaseError(error: unknown, settings: DatabaseSettings): unknown {
+/**
+ * Turns what a driver throws into what a user can act on; an error that is already explained passes through.
+ * @param about what was at work, with a blank after it: it stands before the name of the database
+ */
+export function explainDatabaseError(error: unknown, settings: DatabaseSettings, about = ''): unknown {
   if (!(error instanceof Error) || error instanceof TidemarkError) return error;
   const { role, prefix } = settings;
   const where = {
-    detail: `${role} database ${at(settings)}`,
+    detail: `${about}${role} database ${at(settings)}`,
     cause: error,
     code: 'code' in error ? String(error.code) : undefined,
   };

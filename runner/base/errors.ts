@@ -40,6 +40,43 @@ export class UsageError extends TidemarkError {
 /** Another process is at work on the same table. */
 export class HeldError extends TidemarkError {}
 
+/** What failed, and the table of it where it was one of several. */
+export interface Failure {
+  readonly table?: string;
+  readonly error: unknown;
+}
+
+/** How a run over several tables came out in which one failed: what it has for a result all the same, and what failed. */
+export interface Outcome {
+  readonly result: unknown;
+  readonly failures: readonly Failure[];
+}
+
+const outcomes = new WeakMap<object, Outcome>();
+const told = new WeakSet<object>();
+
+/** Lets the outcome of a run travel with the error that ends it. */
+export function withOutcome<E extends object>(error: E, outcome: Outcome): E {
+  outcomes.set(error, outcome);
+  return error;
+}
+
+export const outcomeOf = (error: unknown): Outcome | undefined => outcomes.get(error as object);
+
+/** The document that --json prints of a run that failed: its result, where there is one all the same, and "errors". Asked for once, it is told. */
+export function failureDocument(error: unknown, result?: unknown): object {
+  if (error instanceof Error) told.add(error);
+  const failures: readonly Failure[] = outcomeOf(error)?.failures ?? [{ error }];
+  const errors = failures.map(({ table, error: each }) => {
+    const { code, detail, hint } = each instanceof TidemarkError ? each : {};
+    const message = each instanceof Error ? each.message : String(each);
+    return { table: table ?? null, code: code ?? null, message, detail: detail ?? null, next_step: hint ?? null };
+  });
+  return { ...(Array.isArray(result) ? { results: result } : (result as object | undefined)), errors };
+}
+
+export const isTold = (error: unknown): boolean => told.has(error as object);
+
 /** True for an error that carries a system or SQLSTATE code equal to one of those given. */
 export function hasCode(error: unknown, ...codes: string[]): boolean {
   return error instanceof Error && 'code' in error && codes.includes(String(error.code));

@@ -1,6 +1,7 @@
 import { withDatabase } from '../base/database.js';
 import { EXIT } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
+import { sayAll } from '../run/each-table.js';
 import { formatChecks, rememberChecks, runChecks } from '../warehouse/checks.js';
 import { defineCommand } from './command.js';
 
@@ -9,12 +10,14 @@ export const command = defineCommand(
     positionals: { suite: { type: 'string', array: true, describe: 'Only these suites; all by default' } },
   },
   async ({ suite = [] }, print) => {
-    const results = await withDatabase(loadSettings().warehouse, 'check', async (database) => {
+    const checked = withDatabase(loadSettings().warehouse, 'check', async (database) => {
       const found = await runChecks(database, suite);
       await rememberChecks(database, found);
       return found;
     });
-    print(results, formatChecks(results));
-    if (results.some(({ violations }) => violations > 0)) process.exitCode = EXIT.violations;
+    await sayAll(checked, (results, error) => {
+      print(results, formatChecks(results), error);
+      if (results.some(({ violations }) => violations > 0)) process.exitCode = EXIT.violations;
+    });
   },
 );

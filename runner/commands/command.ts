@@ -1,5 +1,5 @@
 import type { Argv, ArgumentsCamelCase, InferredOptionTypes, Options, PositionalOptions } from 'yargs';
-import { UsageError } from '../base/errors.js';
+import { UsageError, failureDocument } from '../base/errors.js';
 
 /** What each module of this folder exports as "command": what it takes, and what it does. Its name and purpose stand in cli.ts. */
 export interface Command {
@@ -7,8 +7,8 @@ export interface Command {
   readonly handler: (given: ArgumentsCamelCase) => Promise<void> | void;
 }
 
-/** Writes a result to stdout: as JSON where --json asks for it, else in words. */
-export type Print = (result: unknown, words: string) => void;
+/** Writes a result to stdout: as JSON where --json asks for it, else in words. `error` is what ended a run of which there is a result all the same. */
+export type Print = (result: unknown, words: string, error?: unknown) => void;
 
 /** Options, by what is given with them. */
 export const flag = (describe: string) => ({ type: 'boolean', describe }) as const;
@@ -50,8 +50,11 @@ export function defineCommand<
       return yargs.options({ ...json, ...options }).epilogue(epilogue);
     },
     handler: (given) =>
-      run(given as Given<P & O>, (result, words) => {
-        process.stdout.write(`${given.json === true ? JSON.stringify(result) : words}\n`);
+      run(given as Given<P & O>, (result, words, error) => {
+        const document = error === undefined ? result : failureDocument(error, result);
+        const isNothing = Array.isArray(result) && result.length === 0 && error !== undefined;
+        const said = given.json === true ? JSON.stringify(document) : isNothing ? '' : words;
+        if (said !== '') process.stdout.write(`${said}\n`);
       }),
   };
 }

@@ -51,7 +51,11 @@ export const command = defineCommand(
         interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
       },
       (signal) => extractTables({ settings, tables, full, maxRowsPerSecond, shard, begun, isWatching: watch, signal }),
-      service ? sayToLog : (results) => print(results, results.map(report).join('\n')),
+      service
+        ? sayToLog
+        : (results, error) => {
+            print(results, results.map(report).join('\n'), error);
+          },
     );
   },
 );

@@ -1,3 +1,4 @@
+import { describeError, outcomeOf, withOutcome } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { loadSettings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
@@ -5,6 +6,7 @@ import type { LoadResult } from '../load/chain.js';
 import { dryRunTables, formatDryRun } from '../load/dry-run.js';
 import { formatRetry, retryTables, type RetryReport } from '../load/rejected.js';
 import { loadTables } from '../load/tables.js';
+import { sayAll } from '../run/each-table.js';
 import { runPart } from '../services/run.js';
 import { TABLE_OPTION, defineCommand, flag, number, numberOf, serviceOption } from './command.js';
 
@@ -18,6 +20,29 @@ const report = (result: LoadResult) =>
     ...(result.corrected_versions === 0 ? [] : [`${counted(result.corrected_versions, 'version')} corrected`]),
     ...(result.rejected_changes === 0 ? [] : [`${counted(result.rejected_changes, 'change')} rejected`]),
   ].join(', ');
+
+/** What was loaded, a line a table; those of which nothing waited are counted. */
+function reportAll(results: readonly LoadResult[]): string[] {
+  const busy = results.filter(({ batches, skipped }) => batches + skipped > 0);
+  const quiet = results.length - busy.length;
+  if (quiet === 0) return busy.map(report);
+  return [...busy.map(report), `${counted(quiet, 'table')}${busy.length === 0 ? '' : ' besides'}: nothing to load`];
+}
+
+/** A table that cannot be loaded keeps no other from trying its rejected changes again. */
+async function loadAndRetry(loading: Promise<readonly LoadResult[]>, retry: () => Promise<readonly RetryReport[]>) {
+  const faults: Error[] = [];
+  const partOf = (error: Error) => {
+    const outcome = outcomeOf(error);
+    if (outcome === undefined) throw error;
+    if (faults.push(error) > 1) logger.error(describeError(error, false));
+    return outcome.result as readonly never[];
+  };
+  const loaded = await loading.catch(partOf);
+  const retried = await retry().catch(partOf);
+  const failures = faults.flatMap((error) => outcomeOf(error)?.failures ?? []);
+  return { loaded, retried, error: faults[0] && withOutcome(faults[0], { result: loaded, failures }) };
+}
 
 function sayToLog(results: readonly LoadResult[]): void {
   for (const result of results)
@@ -49,8 +74,9 @@ export const command = defineCommand(
     const limits = { least: 1, most: settings.max_connections, mostName: 'MAX_CONNECTIONS' };
     const parallel = numberOf('load', 'parallel', given.parallel, limits);
     if (dryRun === true) {
-      const results = await dryRunTables({ settings, tables }, retryRejected);
-      print(results, results.map(formatDryRun).join('\n\n'));
+      await sayAll(dryRunTables({ settings, tables }, retryRejected), (results, error) => {
+        print(results, results.map(formatDryRun).join('\n\n'), error);
+      });
       return;
     }
     let retried: readonly RetryReport[] = [];
@@ -63,15 +89,18 @@ export const command = defineCommand(
         interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
       },
       async (signal) => {
-        const loaded = await loadTables({ settings, tables, parallel, signal });
-        if (retryRejected) retried = await retryTables({ settings, tables });
-        return loaded;
+        const loading = loadTables({ settings, tables, parallel, signal });
+        if (!retryRejected) return loading;
+        const both = await loadAndRetry(loading, () => retryTables({ settings, tables }));
+        ({ retried } = both);
+        if (both.error !== undefined) throw both.error;
+        return both.loaded;
       },
       service
         ? sayToLog
-        : (loaded) => {
-            const words = [...loaded.map(report), ...retried.map(formatRetry)].join('\n');
-            print(retryRejected ? { loaded, retried } : loaded, words);
+        : (loaded, error) => {
+            const words = [...reportAll(loaded), ...retried.map(formatRetry)].join('\n');
+            print(retryRejected ? { loaded, retried } : loaded, words, error);
           },
     );
   },

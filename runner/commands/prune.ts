@@ -1,6 +1,7 @@
 import { loadSettings, type Settings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { prune, type Pruned } from '../operate/prune.js';
+import { sayAll } from '../run/each-table.js';
 import { TABLE_OPTION, defineCommand, flag } from './command.js';
 
 /** What is kept for ever, by the setting that would change it. */
@@ -32,7 +33,8 @@ export const command = defineCommand(
   },
   async ({ table = [], dryRun = false }, print) => {
     const settings = loadSettings();
-    const pruned = await prune(settings, table, dryRun);
-    print(pruned, report(settings, pruned));
+    await sayAll(prune(settings, table, dryRun), (pruned, error) => {
+      print(pruned, report(settings, pruned), error);
+    });
   },
 );

@@ -1,6 +1,7 @@
 import { loadSettings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
 import { rebuildTables, type RebuildResult } from '../load/replay.js';
+import { sayAll } from '../run/each-table.js';
 import { TABLE_OPTION, defineCommand } from './command.js';
 
 const report = (result: RebuildResult) =>
@@ -10,7 +11,8 @@ const report = (result: RebuildResult) =>
 export const command = defineCommand(
   { options: { table: { ...TABLE_OPTION, demandOption: true, describe: 'The tables to rebuild' } } },
   async ({ table }, print) => {
-    const results = await rebuildTables(loadSettings(), table);
-    print(results, results.map(report).join('\n'));
+    await sayAll(rebuildTables(loadSettings(), table), (results, error) => {
+      print(results, results.map(report).join('\n'), error);
+    });
   },
 );

@@ -62,8 +62,8 @@ export const command = defineCommand(
       (signal) => reconcileTables({ settings, tables, signal, repair: repairs, allowDeletes, onlyDeclared }),
       service
         ? sayToLog
-        : (results) => {
-            print(results, results.map(watch ? summary : report).join('\n'));
+        : (results, error) => {
+            print(results, results.map(watch ? summary : report).join('\n'), error);
             const isLeft = results.some(({ differences, repaired }) => differences.length > repaired);
             if (!watch && isLeft) process.exitCode = EXIT.violations;
           },

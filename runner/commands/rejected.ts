@@ -2,6 +2,7 @@ import { UsageError } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
 import { dismiss, formatRejected, listRejected } from '../load/rejected.js';
+import { sayAll } from '../run/each-table.js';
 import { REJECTED_STATES } from '../warehouse/rejected.js';
 import { TABLE_OPTION, defineCommand, flag, number, numberOf, text } from './command.js';
 
@@ -44,8 +45,9 @@ export const command = defineCommand(
     const chosen = { batch, line: numberOf('rejected', 'line', line, { least: 1 }), column, fault };
     const isChosen = tables.length > 0 || Object.values(chosen).some((value) => value !== undefined);
     if (action === 'list') {
-      const reports = await listRejected(selection, state, limit);
-      print(reports, formatRejected(reports, state));
+      await sayAll(listRejected(selection, state, limit), (reports, error) => {
+        print(reports, formatRejected(reports, state), error);
+      });
       return;
     }
     if (!isChosen)

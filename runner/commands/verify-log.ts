@@ -2,6 +2,7 @@ import { EXIT } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { verifyTables, type VerifyResult } from '../load/replay.js';
+import { sayAll } from '../run/each-table.js';
 import { TABLE_OPTION, defineCommand } from './command.js';
 
 function report({ table, batches, pruned, missing, differences, rows }: VerifyResult): string {
@@ -16,8 +17,9 @@ function report({ table, batches, pruned, missing, differences, rows }: VerifyRe
 }
 
 export const command = defineCommand({ options: { table: TABLE_OPTION } }, async ({ table = [] }, print) => {
-  const results = await verifyTables(loadSettings(), table);
-  print(results, results.map(report).join('\n'));
-  if (results.some(({ missing, differences }) => missing.length > 0 || differences > 0))
-    process.exitCode = EXIT.violations;
+  await sayAll(verifyTables(loadSettings(), table), (results, error) => {
+    print(results, results.map(report).join('\n'), error);
+    if (results.some(({ missing, differences }) => missing.length > 0 || differences > 0))
+      process.exitCode = EXIT.violations;
+  });
 });

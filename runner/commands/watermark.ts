@@ -1,27 +1,25 @@
 import { loadSettings, type Settings } from '../base/settings.js';
-import { withDatabase, type Database } from '../base/database.js';
+import { withDatabase } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
 import { tableState, type TableState } from '../extract/shard-layout.js';
 import { chainName, isShardName, parseShard, shardsOf } from '../batch/shard.js';
 import { formatRows } from '../base/text-table.js';
 import { dimensionMappings, ledgerChains } from '../warehouse/batches.js';
 import { listCheckpoints, rewind, watermarksOf, type RewindTarget } from '../operate/watermark.js';
-import { selectUnpaused } from '../run/each-table.js';
+import { eachTable, sayAll, selectUnpaused } from '../run/each-table.js';
 import { TABLE_OPTION, defineCommand, defineGroup, number, text } from './command.js';
 
 const SHARD_OPTION = text('Of a table that is extracted by shards: this one, as list names it');
 
 const rows = (list: readonly object[]) => (list.length === 0 ? 'nothing was extracted yet' : formatRows(list));
 
-const tablesOf = async (warehouse: Database, names: readonly string[]) =>
-  selectUnpaused(await dimensionMappings(warehouse), names).map(({ dimension_name }) => dimension_name);
-
 /** The one table that was named, and of it the shards that are meant. */
 async function chainsOf(settings: Settings, tables: readonly string[], shard: string | undefined) {
   return withDatabase(settings.warehouse, 'watermark', async (warehouse) => {
-    const [name, ...others] = await tablesOf(warehouse, tables);
-    if (name === undefined || others.length > 0)
+    const [mapping, ...others] = selectUnpaused(await dimensionMappings(warehouse), tables);
+    if (mapping === undefined || others.length > 0)
       throw new UsageError('this is for one table at a time', { hint: 'name it: --table <name>' });
+    const { dimension_name: name } = mapping;
     const state = await tableState(settings, name, await ledgerChains(warehouse, name));
     return { name, chains: shardsMeant(state, shard) };
   });
@@ -50,15 +48,19 @@ function readTarget(to: string): RewindTarget {
 
 const list = defineCommand({ options: { table: TABLE_OPTION } }, async ({ table = [] }, print) => {
   const settings = loadSettings();
-  const found = await withDatabase(settings.source, 'watermark', (source) =>
-    withDatabase(settings.warehouse, 'watermark', async (warehouse) => {
-      const watermarks = [];
-      for (const name of await tablesOf(warehouse, table))
-        watermarks.push(...(await watermarksOf(settings, name, source, warehouse)));
-      return watermarks;
-    }),
+  const found = withDatabase(settings.source, 'watermark', (source) =>
+    withDatabase(settings.warehouse, 'watermark', async (warehouse) =>
+      eachTable(
+        settings.warehouse,
+        selectUnpaused(await dimensionMappings(warehouse), table),
+        ({ dimension_name: name }) => watermarksOf(settings, name, source, warehouse),
+        (watermarks) => watermarks.flat(),
+      ),
+    ),
   );
-  print(found, rows(found));
+  await sayAll(found, (watermarks, error) => {
+    print(watermarks, rows(watermarks), error);
+  });
 });
 
 const show = defineCommand(

@@ -86,7 +86,7 @@ async function extractWith(selection: ExtractSelection, { mappings, ledger }: Kn
   const shard = typeof selection.shard === 'object' ? selection.shard : undefined;
   const tables = await withoutSharded(selection, selectUnpaused(mappings, selection.tables), ledger);
   return withLink(settings.source, 'extract', (link) =>
-    eachTable(tables, async (mapping) => {
+    eachTable(settings.source, tables, async (mapping) => {
       const table = mapping.dimension_name;
       const state = await tableState(settings, table, ledger?.get(table)?.chains ?? []);
       assertLayout(state, shard, selection.begun);

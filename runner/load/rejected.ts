@@ -37,7 +37,7 @@ const SHOWN_REMAINING = 5;
 export async function retryTables({ settings, tables }: Selection): Promise<RetryReport[]> {
   return withDatabase(settings.warehouse, 'load', async (warehouse) => {
     const selected = selectUnpaused(await dimensionMappings(warehouse), tables);
-    return eachTable(selected, ({ dimension_name: table }) => retryTable(warehouse, table));
+    return eachTable(settings.warehouse, selected, ({ dimension_name: table }) => retryTable(warehouse, table));
   });
 }
 
@@ -58,7 +58,7 @@ export async function listRejected(
 ): Promise<RejectedReport[]> {
   return withDatabase(settings.warehouse, 'rejected', async (warehouse) => {
     const selected = selectTables(await dimensionMappings(warehouse), tables);
-    return eachTable(selected, async ({ dimension_name: table }) => ({
+    return eachTable(settings.warehouse, selected, async ({ dimension_name: table }) => ({
       table,
       total: await countRejected(warehouse, table, state),
       changes: await rejectedChanges(warehouse, table, state, limit),

@@ -178,7 +178,7 @@ function replayTables<T>(
   return withDatabase(settings.warehouse, what, async (warehouse) => {
     const selected = selectTables(await dimensionMappings(warehouse), tables);
     const listed = new Map((await dimensionList(warehouse)).map((each) => [each.dimension_name, Number(each.batches)]));
-    return eachTable(selected, async ({ dimension_name: table }) => {
+    return eachTable(settings.warehouse, selected, async ({ dimension_name: table }) => {
       const logs = await openChains(settings.cdc_log_dir, table);
       const progress = startProgress(`${what} ${table} (batches)`, listed.get(table));
       try {

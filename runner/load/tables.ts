@@ -2,7 +2,7 @@ import path from 'node:path';
 import { batchFiles, type ChangeLog } from '../change-log/chain.js';
 import { countPending, openChains } from '../change-log/inspect.js';
 import type { Settings } from '../base/settings.js';
-import { explainDatabaseError, withDatabase, withLink, type Database, type Link } from '../base/database.js';
+import { withDatabase, withLink, type Database, type Link } from '../base/database.js';
 import { describeError } from '../base/errors.js';
 import { loadChain, sumOf, type Loading, type LoadResult } from './chain.js';
 import { logger } from '../base/logger.js';
@@ -41,21 +41,22 @@ export async function loadTables({ settings, tables, signal, parallel = 1 }: Loa
     for (const table of names) await countPending(settings, table);
   }
   outcomes.sort((one, other) => names.indexOf(one.table) - names.indexOf(other.table));
-  const results = resultsOf(outcomes);
-  return names.map((name) => sumOf(name, results));
+  return resultsOf(outcomes, (results) =>
+    names
+      .filter((name) => results.some(({ table }) => table === name) || !outcomes.some(({ table }) => table === name))
+      .map((name) => sumOf(name, results)),
+  );
 }
 
 function loadOne(link: Link, loading: Loading, shared: Progress | undefined): Promise<TableResult<LoadResult>> {
   const { log, settings } = loading;
-  return attempt(log.table, async () => {
+  return attempt(settings.warehouse, log.table, async () => {
     const progress =
       shared ?? startProgress(`load ${chainName(log.table, log.shard)} (batches)`, (await batchFiles(log)).length);
     try {
       const result = await loadChain(link, { ...loading, onBatch: progress.advance });
       await logSummary(link.database(), result);
       return result;
-    } catch (error) {
-      throw explainDatabaseError(error, settings.warehouse);
     } finally {
       if (shared === undefined) progress.stop();
     }
@@ -71,7 +72,7 @@ async function planOf(
   const stages: ChangeLog[][] = [];
   let waiting = 0;
   for (const table of tables) {
-    const planned = await attempt(table, async () => {
+    const planned = await attempt(settings.warehouse, table, async () => {
       const chains = await Promise.all(
         (await openChains(settings.cdc_log_dir, table)).map(async (log) => ({ log, files: await batchFiles(log) })),
       );

@@ -33,15 +33,25 @@ export async function prune(settings: Settings, names: readonly string[], isDryR
       isDryRun ? rolledBack(warehouse, work) : inTransaction(warehouse, 'isolation level read committed', work);
     const selected = selectTables(await dimensionMappings(warehouse), names);
     const logged = await loggedTables(settings.cdc_log_dir);
-    const tables = await eachTable(selected, async ({ dimension_name: table }) => {
+    const { run_retention_days: days } = settings;
+    const reports = days === undefined ? undefined : await within((transaction) => pruneReports(transaction, days));
+    const pruneTable = async (table: string): Promise<PrunedTable> => {
       const chains = logged.includes(table) ? await openChains(settings.cdc_log_dir, table) : [];
       const files = await pruneChains(settings, chains, warehouse, isDryRun);
       return { table, ...files, absorbed_changes: await pruneChanges(settings, table, within, isDryRun) };
-    });
-    const { run_retention_days: days } = settings;
-    const reports = days === undefined ? undefined : await within((transaction) => pruneReports(transaction, days));
+    };
     const { runs = 0, reconciliations = 0 } = reports ?? {};
-    return { is_dry_run: isDryRun, tables, runs: Number(runs), reconciliations: Number(reconciliations) };
+    return eachTable(
+      settings.warehouse,
+      selected,
+      ({ dimension_name: table }) => pruneTable(table),
+      (tables) => ({
+        is_dry_run: isDryRun,
+        tables,
+        runs: Number(runs),
+        reconciliations: Number(reconciliations),
+      }),
+    );
   });
 }
 

@@ -72,7 +72,7 @@ export async function reconcileTables(selection: ReconcileSelection): Promise<Re
           },
         };
         // What was published and loaded before a fault is found to agree by the next attempt.
-        return eachTable(selected, (mapping) =>
+        return eachTable(settings.source, selected, (mapping) =>
           retrying(mapping.dimension_name, links, isStopping, () =>
             explaining(settings.warehouse, () =>
               explaining(settings.source, () =>

@@ -1,5 +1,6 @@
-import type { Settings } from '../base/settings.js';
-import { TidemarkError, UsageError, describeError } from '../base/errors.js';
+import { explainDatabaseError } from '../base/database.js';
+import type { DatabaseSettings, Settings } from '../base/settings.js';
+import { TidemarkError, UsageError, describeError, outcomeOf, withOutcome } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { noteTable } from './measurements.js';
 import type { DimensionMapping } from '../batch/mapping.js';
@@ -38,14 +39,19 @@ export function selectUnpaused(mappings: readonly DimensionMapping[], tables: re
   return selected.filter((mapping) => !mapping.is_paused);
 }
 
-/** Does the same with every table. One that fails stops no other; the failures are thrown together at the end. */
-export async function eachTable<T>(
+/**
+ * Does the same with every table. One that fails stops no other; the failures are thrown together at the end, with the results of the others.
+ * @param database of which what the driver throws says where it happened
+ */
+export async function eachTable<T, R = T[]>(
+  database: DatabaseSettings,
   mappings: readonly DimensionMapping[],
   work: (mapping: DimensionMapping) => Promise<T>,
-): Promise<T[]> {
+  whole?: (results: T[]) => R,
+): Promise<R> {
   const results: TableResult<T>[] = [];
-  for (const mapping of mappings) results.push(await attempt(mapping.dimension_name, () => work(mapping)));
-  return resultsOf(results);
+  for (const mapping of mappings) results.push(await attempt(database, mapping.dimension_name, () => work(mapping)));
+  return resultsOf(results, whole);
 }
 
 /** How the work on one table, or on one shard of it, ended. */
@@ -54,30 +60,56 @@ export type TableResult<T> =
   | { readonly table: string; readonly error: unknown };
 
 /** Does the work on a table; what it throws is its result. */
-export async function attempt<T>(table: string, work: () => Promise<T>): Promise<TableResult<T>> {
+export async function attempt<T>(
+  database: DatabaseSettings,
+  table: string,
+  work: () => Promise<T>,
+): Promise<TableResult<T>> {
   try {
     return { table, result: await work() };
   } catch (error) {
-    return { table, error };
+    return { table, error: explainDatabaseError(error, database, `table=${table} `) };
   }
 }
 
-/** Notes how each table fared, and gives the results. @throws what failed; where several did, each is said, and an error that names them is thrown */
-export function resultsOf<T>(results: readonly TableResult<T>[]): T[] {
+/**
+ * Notes how each table fared, and gives the results.
+ * @param whole makes one of the results, all or those that there are
+ * @throws what failed; where several did, each is said, and an error that names them is thrown. The results of the others go with it.
+ */
+export function resultsOf<T, R = T[]>(results: readonly TableResult<T>[], whole?: (results: T[]) => R): R {
   const failures = results.filter((each) => 'error' in each);
   for (const { table } of results) {
     const failure = failures.find((each) => each.table === table);
     noteTable(table, failure === undefined ? undefined : describeError(failure.error, false));
   }
-  if (failures.length === 0) return results.flatMap((each) => ('result' in each ? [each.result] : []));
-  if (failures.length === 1) throw failures[0]?.error;
-  for (const { error } of failures) logger.error(describeError(error, false));
-  const tables = [...new Set(failures.map(({ table }) => table))];
+  const done = results.flatMap((each) => ('result' in each ? [each.result] : []));
+  const result = whole === undefined ? (done as R) : whole(done);
+  const [first] = failures;
+  if (first === undefined) return result;
+  if (failures.length > 1) for (const { error } of failures) logger.error(describeError(error, false));
+  const error = failures.length > 1 ? severalFailed(failures.map(({ table }) => table)) : first.error;
+  throw withOutcome(error as Error, { result, failures });
+}
+
+function severalFailed(failed: readonly string[]): TidemarkError {
+  const tables = [...new Set(failed)];
   if (tables.length === 1)
-    throw new TidemarkError(`${String(failures.length)} shards of ${String(tables[0])} failed`, {
+    return new TidemarkError(`${String(failed.length)} shards of ${String(tables[0])} failed`, {
       hint: 'the lines above say why; the other shards are done',
     });
-  throw new TidemarkError(`${String(tables.length)} tables failed: ${tables.join(', ')}`, {
+  return new TidemarkError(`${String(tables.length)} tables failed: ${tables.join(', ')}`, {
     hint: 'the lines above say why; the other tables are done',
   });
+}
+
+/** Says what a run over several tables came to, also where some failed: then with the error, which it throws on. */
+export async function sayAll<R>(work: Promise<R>, say: (result: R, error?: unknown) => void): Promise<void> {
+  say(
+    await work.catch((error: unknown) => {
+      const outcome = outcomeOf(error);
+      if (outcome !== undefined) say(outcome.result as R, error);
+      throw error;
+    }),
+  );
 }

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { connect, type Database } from '../base/database.js';
-import { HeldError, describeError } from '../base/errors.js';
+import { HeldError, describeError, outcomeOf } from '../base/errors.js';
 import { logger, setLogContext, setLogLevel, setLogSink } from '../base/logger.js';
 import { withoutSecrets, type Settings } from '../base/settings.js';
 import { within } from '../base/timeout.js';
 import { measurements, measureResources, resetMeasurements, rounded, tableErrors } from '../run/measurements.js';
+import { sayAll } from '../run/each-table.js';
 import { onGiveUp, runRounds, sayInterrupted } from '../run/rounds.js';
 import { continueRun, finishRun, startRun } from '../warehouse/runs.js';
 import { ensureLogFolder, openLogFile } from './logs.js';
@@ -103,11 +104,11 @@ function newRecorder(session: Database, asked: NewRun, resources: () => object) 
     state.rounds += 1;
     try {
       const results = await work();
-      for (const [counted, value] of results.flatMap((result: object) => Object.entries<unknown>({ ...result })))
-        if (typeof value === 'number') totals[counted] = (totals[counted] ?? 0) + value;
+      addUp(totals, results);
       state.last_success_at = new Date().toISOString();
       return results;
     } catch (error) {
+      addUp(totals, (outcomeOf(error)?.result ?? []) as readonly R[]);
       state.failed_rounds += 1;
       state.last_error = asLastError(error);
       throw error;
@@ -124,6 +125,12 @@ function newRecorder(session: Database, asked: NewRun, resources: () => object) 
     await tolerant(finishRun(session, id, hasOnlyFailed ? 'failed' : status, metrics()));
   };
   return { round, note, end };
+}
+
+/** Adds the numbers of results to the totals, by name. */
+function addUp(totals: Record<string, number>, results: readonly object[]): void {
+  for (const [counted, value] of results.flatMap((result) => Object.entries<unknown>({ ...result })))
+    if (typeof value === 'number') totals[counted] = (totals[counted] ?? 0) + value;
 }
 
 const secondsSince = (moment: number): number => rounded((performance.now() - moment) / 1000);
@@ -148,14 +155,14 @@ export interface Part extends Pick<NewRun, 'name' | 'shard' | 'interval'> {
 /**
  * Runs a part of the pipeline, once or for ever, in the foreground or as a service; one run of pipeline_metadata either way.
  * @param round does one round and returns what it counted
- * @param say tells a person the results of a round; a service logs them
+ * @param say tells a person the results of a round, with the error where some tables failed; a service logs them
  * @throws TidemarkError if it is to be a service and one is registered that lives
  */
 export async function runPart<T extends object>(
   settings: Settings,
   part: Part,
   round: (signal: AbortSignal) => Promise<readonly T[]>,
-  say: (results: readonly T[]) => void,
+  say: (results: readonly T[], error?: unknown) => void,
 ): Promise<void> {
   const id = randomUUID();
   const service = part.service && (await becomeService(settings, part.service, part.greeting, id));
@@ -166,7 +173,10 @@ export async function runPart<T extends object>(
       const bounds = { interval: part.interval, boundSeconds: settings.shutdown_timeout_seconds };
       wasInterrupted = await runRounds(bounds, async (signal) => {
         await service?.stayRegistered();
-        say(await run.round(() => round(signal)));
+        await sayAll(
+          run.round(() => round(signal)),
+          say,
+        );
       });
       // Traffic has no rest to go on with.
       return wasInterrupted && part.name !== 'simulate';

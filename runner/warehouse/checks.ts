@@ -2,7 +2,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { PACKAGE_ROOT } from '../base/settings.js';
 import { isConnectionFault, isNotMigrated, type Database } from '../base/database.js';
-import { TidemarkError, UsageError, hasCode } from '../base/errors.js';
+import { TidemarkError, UsageError, describeError, hasCode, withOutcome, type Failure } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { inTransaction } from '../base/transaction.js';
 import { noteChecks } from './indicators.js';
@@ -30,8 +30,8 @@ export async function checkSuites(): Promise<string[]> {
 }
 
 /**
- * Runs every check of the given suites (all where none is given), each in a read-only transaction.
- * @throws UsageError for a suite that does not exist; TidemarkError naming the file of a check that cannot run
+ * Runs every check of the given suites (all where none is given), each in a read-only transaction. One that cannot run stops no other.
+ * @throws UsageError for a suite that does not exist; TidemarkError naming the file of a check that cannot run, with the results of the others
  */
 export async function runChecks(warehouse: Database, suites: readonly string[]): Promise<CheckResult[]> {
   const known = await checkSuites();
@@ -39,11 +39,21 @@ export async function runChecks(warehouse: Database, suites: readonly string[]):
   if (unknown.length > 0)
     throw new UsageError(`there is no suite ${unknown.join(', ')}`, { hint: `suites are: ${known.join(', ')}` });
   const results: CheckResult[] = [];
+  const failures: Failure[] = [];
   for (const suite of known.filter((name) => suites.length === 0 || suites.includes(name))) {
     const files = (await readdir(path.join(CHECKS, suite))).filter((name) => name.endsWith('.sql')).sort();
-    for (const file of files) results.push(await runCheck(warehouse, suite, file));
+    for (const file of files)
+      try {
+        results.push(await runCheck(warehouse, suite, file));
+      } catch (error) {
+        if (!(error instanceof TidemarkError)) throw error;
+        failures.push({ error });
+      }
   }
-  return results;
+  const [first, ...others] = failures;
+  if (first === undefined) return results;
+  for (const { error } of others) logger.error(describeError(error, false));
+  throw withOutcome(first.error as Error, { result: results, failures });
 }
 
 /** Notes how checks ended, so that a violation is an alert. Those who may only read check all the same. */

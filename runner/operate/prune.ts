@@ -35,22 +35,16 @@ export async function prune(settings: Settings, names: readonly string[], isDryR
     const logged = await loggedTables(settings.cdc_log_dir);
     const { run_retention_days: days } = settings;
     const reports = days === undefined ? undefined : await within((transaction) => pruneReports(transaction, days));
-    const pruneTable = async (table: string): Promise<PrunedTable> => {
-      const chains = logged.includes(table) ? await openChains(settings.cdc_log_dir, table) : [];
-      const files = await pruneChains(settings, chains, warehouse, isDryRun);
-      return { table, ...files, absorbed_changes: await pruneChanges(settings, table, within, isDryRun) };
-    };
     const { runs = 0, reconciliations = 0 } = reports ?? {};
     return eachTable(
       settings.warehouse,
       selected,
-      ({ dimension_name: table }) => pruneTable(table),
-      (tables) => ({
-        is_dry_run: isDryRun,
-        tables,
-        runs: Number(runs),
-        reconciliations: Number(reconciliations),
-      }),
+      async ({ dimension_name: table }) => {
+        const chains = logged.includes(table) ? await openChains(settings.cdc_log_dir, table) : [];
+        const files = await pruneChains(settings, chains, warehouse, isDryRun);
+        return { table, ...files, absorbed_changes: await pruneChanges(settings, table, within, isDryRun) };
+      },
+      (tables) => ({ is_dry_run: isDryRun, tables, runs: Number(runs), reconciliations: Number(reconciliations) }),
     );
   });
 }

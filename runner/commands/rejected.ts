@@ -54,11 +54,12 @@ export const command = defineCommand(
       throw new UsageError(`${action} which? Give --table, --batch, --line, --column or --fault`, {
         hint: 'npx tidemark rejected lists them',
       });
-    const done = await dismiss(selection, chosen, action === 'dismiss' ? reason : null);
     const said =
       action === 'dismiss'
         ? 'dismissed: kept, and not waited for any more'
         : 'waiting again: npx tidemark load --retry-rejected';
-    print(done, done.map((each) => `${each.table}: ${counted(each.changes, 'change')} ${said}`).join('\n'));
+    await sayAll(dismiss(selection, chosen, action === 'dismiss' ? reason : null), (done, error) => {
+      print(done, done.map((each) => `${each.table}: ${counted(each.changes, 'change')} ${said}`).join('\n'), error);
+    });
   },
 );

@@ -78,7 +78,7 @@ export async function dismiss(
 ): Promise<{ table: string; changes: number }[]> {
   return withDatabase(settings.warehouse, 'rejected', async (warehouse) => {
     const selected = selectTables(await dimensionMappings(warehouse), tables);
-    const done = await eachTable(selected, async ({ dimension_name: table }) => ({
+    const done = await eachTable(settings.warehouse, selected, async ({ dimension_name: table }) => ({
       table,
       changes: await dismissRejected(warehouse, table, chosen, reason),
     }));

@@ -1,6 +1,6 @@
 -- Which tables and views of the source could be registered: none of the system, of an extension, of Tidemark, and none that is temporary.
--- One row each: schema, table, kind (pg_class.relkind), and partition_of, a JSON array of {"schema", "table"}: the partitioned tables above a
--- partition, the nearest first.
+-- One row each: schema, table, kind (pg_class.relkind), and partition_of, a JSON array of {"schema", "table"}: the partitioned tables above
+-- a partition, the nearest first.
 select
     n.nspname as schema,
     c.relname as "table",

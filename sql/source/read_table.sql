@@ -1,7 +1,7 @@
 -- What source tables are, from the catalog. A row for each that was asked for: "described", one JSON document, null where there is no such
 -- relation, and "alike", the relations that are called so in other letters or another schema. Everything is a name or a type: no value.
--- $1 json array of {"schema", "table"}, $2 types of history (json array of format_type of each) of which is asked whether a column fits into
--- them. One query for all of them: seventy tables take little longer than one.
+-- $1 json array of {"schema", "table"}, $2 types of history (json array of format_type of each) of which is asked whether a column fits
+-- into them. One query for all of them: seventy tables take little longer than one.
 -- Run it with search_path = pg_catalog, so that every type outside it is printed with its schema.
 -- Of a column: type is what history can hold of it, as people write it: a domain is looked through to the type and modifier beneath it,
 -- inside an array too. as_text says why that can be but text; outside is the type where it is none of pg_catalog, which a warehouse may

@@ -277,7 +277,7 @@ function hasSentence(file: string, sentence: string): boolean {
 }
 
 describe('documentation', () => {
-  test.each(['.env.example', 'README.md'].filter((file) => existsSync(path.join(PROJECT_ROOT, file))))(
+  test.each(['.env.example', 'docs/settings.md'].filter((file) => existsSync(path.join(PROJECT_ROOT, file))))(
     'in %s names every setting',
     (file) => {
       const text = read(file);

@@ -1,0 +1,167 @@
+// Runs once: no version of PostgreSQL changes it.
+import { spawnSync } from 'node:child_process';
+import { chmod, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { readdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { connect } from '../../runner/base/database.js';
+import { PROJECT_ROOT, loadSettings, type Settings } from '../../runner/base/settings.js';
+import { formatRows } from '../../runner/base/text-table.js';
+import { blocksOf, commandsOf, isShown, type Block } from '../support/pages.js';
+import { freePort } from '../support/servers.js';
+
+/**
+ * What README and the pages for users tell one to do is done here, in their order, in a fresh project with servers of its own, and prints
+ * what they show. A block that cannot be run here says so and why, after "not-run:"; its syntax is checked. docs/sql-api.md has a test of its own.
+ */
+const PAGES = [
+  'README.md',
+  'docs/getting-started.md',
+  'docs/recipes.md',
+  'docs/commands.md',
+  'docs/settings.md',
+  'docs/choosing-poll-or-log.md',
+  'docs/operations.md',
+  'docs/hazards.md',
+  'docs/errors.md',
+];
+const BLOCKS = PAGES.flatMap((page) => blocksOf(page, readFileSync(path.join(PROJECT_ROOT, page), 'utf8')));
+const isNotRun = ({ note }: Block) => note.startsWith('not-run: ');
+const runs = BLOCKS.filter((block) => ['bash', 'console', 'sql'].includes(block.language) && !isNotRun(block));
+
+let project: string;
+let settings: Settings;
+let environment: Readonly<Record<string, string>>;
+
+/** An installed package, without npm: what package.test.ts installs is made of the same files. */
+beforeAll(async () => {
+  project = await mkdtemp(path.join(tmpdir(), 'tidemark-docs-'));
+  const installed = path.join(project, 'node_modules', 'tidemark');
+  const programs = path.join(project, 'node_modules', '.bin');
+  for (const folder of [installed, programs, path.join(project, 'runner')]) await mkdir(folder, { recursive: true });
+  // The servers' OS user passes through it.
+  await chmod(project, 0o755);
+  for (const part of ['dist', 'migrations', 'sql', 'sample_data', 'package.json'])
+    await cp(path.join(PROJECT_ROOT, part), path.join(installed, part), { recursive: true });
+  await symlink(path.join(PROJECT_ROOT, 'node_modules'), path.join(installed, 'node_modules'));
+  await cp(path.join(PROJECT_ROOT, 'Makefile'), path.join(project, 'Makefile'));
+  const script = async (name: string, line: string) => {
+    await writeFile(path.join(programs, name), `#!/bin/sh\n${line} "$@"\n`, { mode: 0o755 });
+  };
+  await script('npx', `shift\nexec ${process.execPath} ${path.join(installed, 'dist', 'cli.js')}`);
+  const make = spawnSync('which', ['make'], { encoding: 'utf8' }).stdout.trim();
+  await script('make', `exec ${make} -s -o dist/cli.js TIDEMARK='npx tidemark'`);
+  const [source, warehouse] = [String(await freePort()), String(await freePort())];
+  await writeFile(path.join(project, '.env'), `DB_PORT=${source}\nWAREHOUSE_DB_PORT=${warehouse}\n`);
+  settings = loadSettings({}, project);
+  environment = {
+    PATH: `${programs}:${process.env.PATH ?? ''}`,
+    HOME: project,
+    LOG_LEVEL: 'WARNING',
+    ...(process.env.TMPDIR === undefined ? {} : { TMPDIR: process.env.TMPDIR }),
+  };
+});
+afterAll(async () => {
+  for (const command of ['npx tidemark stop', 'npx tidemark db stop']) inShell(command);
+  await rm(project, { recursive: true, force: true });
+});
+
+const inShell = (command: string) =>
+  spawnSync('bash', ['-e', '-c', command], { cwd: project, env: environment, encoding: 'utf8', timeout: 120_000 });
+
+/** The rows of the last statement, as the pages show rows. */
+async function inDatabase({ body, note }: Block): Promise<string> {
+  const sql = connect(note === 'on the source' ? settings.source : settings.warehouse, 'docs');
+  try {
+    await sql`set time zone 'UTC'`;
+    const found = (await sql.unsafe(body)) as unknown as Record<string, unknown>[] | Record<string, unknown>[][];
+    const rows = (Array.isArray(found[0]) ? found.at(-1) : found) as Record<string, unknown>[];
+    return rows.length === 0 ? '(no rows)' : formatRows(rows as never);
+  } finally {
+    await sql.end();
+  }
+}
+
+/** With ACCEPT_DOCS=1 a page shows from now on what was printed. */
+async function accept({ page }: Block, shown: string, printed: string): Promise<void> {
+  const file = path.join(PROJECT_ROOT, page);
+  const text = await readFile(file, 'utf8');
+  await writeFile(
+    file,
+    text.replace(shown, () => `${printed.replace(/[ \t]+$/gm, '').trimEnd()}\n`),
+  );
+}
+
+async function compare(block: Block, what: string, shown: string, printed: string): Promise<void> {
+  if (isShown(shown, printed)) return;
+  if (process.env.ACCEPT_DOCS === '1') await accept(block, `${what}${shown}`, `${what}${printed}`);
+  else expect(printed, `${block.page}:${String(block.line)}: ${what}`).toBe(shown);
+}
+
+async function runBlock(block: Block): Promise<void> {
+  const where = `${block.page}:${String(block.line)}`;
+  if (block.language === 'sql') {
+    const printed = await inDatabase(block);
+    const next = BLOCKS[BLOCKS.indexOf(block) + 1];
+    if (next?.page !== block.page || next.language !== 'text') return;
+    await compare(block, `${block.body}\`\`\`\n\n\`\`\`text\n`, next.body, printed);
+    return;
+  }
+  const commands =
+    block.language === 'console'
+      ? commandsOf(block)
+      : [{ command: block.body, shown: undefined as string | undefined }];
+  for (const { command, shown } of commands) {
+    const { status, stdout, stderr } = inShell(command);
+    // A comparison that finds what it should is no failure.
+    expect([0, 3], `${where}: ${command}\n${stdout}\n${stderr}`).toContain(status);
+    if (shown !== undefined) await compare(block, `$ ${command}\n`, shown, stdout);
+  }
+}
+
+describe('README and the pages for users', () => {
+  test.each(runs.map((block) => ({ block, name: `${block.page}:${String(block.line)}` })))(
+    'what $name says can be done, and prints what is shown',
+    async ({ block }) => {
+      await runBlock(block);
+    },
+  );
+
+  test('say of each block that is not run why, and its syntax is right', () => {
+    const notRun = BLOCKS.filter((block) => block.note !== '' && block.note !== 'on the source');
+    expect(notRun.filter(({ note }) => !/^not-run: [a-z]/.test(note))).toEqual([]);
+    const wrong = notRun
+      .filter(({ language }) => language === 'bash')
+      .map((block) => ({ block, said: spawnSync('bash', ['-n', '-c', block.body], { encoding: 'utf8' }).stderr }))
+      .filter(({ said }) => said !== '');
+    expect(wrong).toEqual([]);
+    expect(notRun.length).toBeLessThan(20);
+    expect(runs.length).toBeGreaterThan(30);
+  });
+});
+
+describe('docs/commands.md', () => {
+  const page = readFileSync(path.join(PROJECT_ROOT, 'docs', 'commands.md'), 'utf8');
+  const commands = readdirSync(path.join(PROJECT_ROOT, 'runner', 'commands'))
+    .map((name) => name.replace('.ts', ''))
+    .filter((name) => name !== 'command');
+
+  test('has a row for each command', () => {
+    expect(commands.filter((name) => !page.includes(`\`tidemark ${name}`))).toEqual([]);
+  });
+
+  test('names no option that the command does not have', () => {
+    const rows = [...page.matchAll(/^\| `tidemark ([\w-]+)(.*?)` \|/gm)];
+    expect(rows.length).toBeGreaterThanOrEqual(commands.length);
+    const wrong = rows.flatMap(([, name = '', rest = '']) => {
+      const code = readFileSync(path.join(PROJECT_ROOT, 'runner', 'commands', `${name}.ts`), 'utf8');
+      const shared = readFileSync(path.join(PROJECT_ROOT, 'runner', 'commands', 'command.ts'), 'utf8');
+      return (rest.match(/--[a-z-]+/g) ?? [])
+        .map((option) => option.replace('--', ''))
+        .filter((option) => !`${code}${shared}`.includes(option.replace(/^no-/, '')))
+        .map((option) => `${name} --${option}`);
+    });
+    expect(wrong).toEqual([]);
+  });
+});

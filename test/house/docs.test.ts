@@ -77,7 +77,7 @@ async function inDatabase({ body, note }: Block): Promise<string> {
     await sql`set time zone 'UTC'`;
     const found = (await sql.unsafe(body)) as unknown as Record<string, unknown>[] | Record<string, unknown>[][];
     const rows = (Array.isArray(found[0]) ? found.at(-1) : found) as Record<string, unknown>[];
-    return rows.length === 0 ? '(no rows)' : formatRows(rows as never);
+    return rows.length === 0 ? '(no rows)' : formatRows(rows);
   } finally {
     await sql.end();
   }

@@ -71,6 +71,7 @@ export const command = defineCommand(
       ),
       replace: flag('Write the registration anew where its migration has not run'),
       retire: texts('With --update: columns that the source has dropped'),
+      source: text('With --update: the name that the table has now, where it or its schema was renamed'),
       overlap: flag(
         '--no-overlap adds the constraint that no two versions of a key overlap; it doubles the cost of a load',
       ),
@@ -100,7 +101,9 @@ export const command = defineCommand(
         throw new UsageError(`--update cannot change --${settled}`, {
           hint: 'key, times and order are settled when a table is registered: register it anew, under another name',
         });
-      const proposed = await proposeUpdate(settings, parseTableName(source ?? ''), name, { ...columns, retire });
+      const table = parseTableName(source ?? '');
+      const moved = given.source === undefined ? table : parseTableName(given.source);
+      const proposed = await proposeUpdate(settings, table, name, { ...columns, retire }, moved);
       if (proposed === undefined)
         return print({ file: null }, 'nothing to update: history knows every column of the source');
       const { words, text: migration } = proposed;
@@ -108,8 +111,9 @@ export const command = defineCommand(
       const file = await writeDimensionFile(settings.dimensions_dir, words, migration);
       return print({ file, migration }, written(file));
     }
-    if (given.retire !== undefined)
-      throw new UsageError('--retire goes with --update only', { hint: 'see "tidemark add --help"' });
+    const alone = (['retire', 'source'] as const).find((option) => given[option] !== undefined);
+    if (alone !== undefined)
+      throw new UsageError(`--${alone} goes with --update only`, { hint: 'see "tidemark add --help"' });
     const { replace = false } = given;
     const asked = { names: sources, schemas, exclude };
     const options: RegistrationOptions = {

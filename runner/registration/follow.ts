@@ -3,11 +3,19 @@ import { wayBackOfTime } from '../source/changed-columns.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { OWN_COLUMNS, historyNames } from './names.js';
 import { historyType, planDeletes, storedColumn, type ColumnOptions, type Deletes } from './plan.js';
-import { shownName, type CatalogColumn, type CatalogTable, type OutsideType } from '../source/catalog.js';
+import {
+  shownName,
+  type CatalogColumn,
+  type CatalogTable,
+  type OutsideType,
+  type TableName,
+} from '../source/catalog.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
 /** How a registered table has moved away from its mapping, and what the migration that follows does about it. */
 export interface MappingUpdate {
+  /** One where the table has another name or schema by now. */
+  readonly moved: readonly TableName[];
   readonly added: readonly ReturnType<typeof storedColumn>[];
   /** Columns that have another name at the source. */
   readonly renamed: readonly { from: string; to: string }[];
@@ -41,6 +49,7 @@ export function findDrift(
   assertRetirable(found);
   const isBack = ({ name }: CatalogColumn) => mapping.retired_columns.includes(name);
   return {
+    moved: table.schema === mapping.source_schema && table.table === mapping.source_table ? [] : [table],
     deletes: changedDeletes(found),
     renamed: found.renamed,
     returned: found.fresh.filter(isBack).map(({ name }) => name),

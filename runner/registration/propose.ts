@@ -265,11 +265,12 @@ export async function proposeUpdate(
   name: TableName,
   dimension: string | undefined,
   options: UpdateOptions,
+  moved = name,
 ): Promise<(ProposedMigration & { update: MappingUpdate }) | undefined> {
   return withDatabase(settings.warehouse, 'add', async (warehouse) => {
     const mapping = followerOf(await dimensionMappings(warehouse), name, dimension);
     const types = mapping.columns.map(({ history_type }) => history_type);
-    const table = await withDatabase(settings.source, 'add', (source) => readTable(source, name, types));
+    const table = await withDatabase(settings.source, 'add', (source) => readTable(source, moved, types));
     const outside = table.columns.flatMap((column) => column.outside ?? []);
     const inWarehouse = outside.length === 0 ? [] : await typesThere(warehouse, outside);
     const update = findDrift(table, mapping, options, inWarehouse);

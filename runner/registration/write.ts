@@ -169,6 +169,12 @@ export function renderUpdate(
   const parts = [
     `-- Up Migration\n-- The dimension "${name}" follows its source, ${commentText(shownName(table))}.\n` +
       '-- Written by "tidemark add --update" from the catalog of the source: read it, edit it, commit it, then run "npx tidemark migrate".\n',
+    ...update.moved.map(({ schema, table: moved }) =>
+      step(
+        'The source table has another name; the dimension, its change log and its history keep theirs.',
+        call('move_source', { source_schema: schema, source_table: moved }),
+      ),
+    ),
     ...renameSteps(update.renamed).map(({ remark, ...names }) => step(remark, call('rename_source_column', names))),
     ...(isRetyped && current !== undefined
       ? [step('Made anew below: a view in the way of a new type.', `drop view ${current};\n`)]

@@ -169,7 +169,7 @@ export async function describeTable(
   if (found === undefined)
     throw new TidemarkError(`source table ${name} does not exist`, {
       detail: `table=${mapping.dimension_name}`,
-      hint: 'create it, see that DB_NAME and DB_USER are right, or run "npx tidemark demo" for the demo source',
+      hint: `create it, see that DB_NAME and DB_USER are right, or run "npx tidemark demo" for the demo source; if it was renamed, write the migration that follows: npx tidemark add --update ${tableArgument(mapping.source_schema, mapping.source_table)} --source <schema.its new name>`,
     });
   if (found.missing_columns !== null)
     throw new TidemarkError(

@@ -135,6 +135,33 @@ describe('a column that is added at the source', () => {
   });
 });
 
+describe('a table that is renamed at the source', () => {
+  it('stops extraction with the command that follows, and goes on from where it was under its own name', async () => {
+    await pipeline.source.unsafe(
+      'create schema crm; alter table customers set schema crm; alter table crm.customers rename to clients',
+    );
+    await expect(extract()).rejects.toMatchObject({
+      message: 'source table public.customers does not exist',
+      hint: expect.stringContaining('npx tidemark add --update public.customers --source') as string,
+    });
+    const { code, stdout, stderr } = await runCli(
+      ['add', '--update', 'customers', '--source', 'crm.clients', '--json'],
+      {
+        ...pipeline.env,
+        DIMENSIONS_DIR: settings.dimensions_dir,
+      },
+    );
+    expect(code, stderr).toBe(0);
+    expect(stdout).toContain('select tidemark.move_source(');
+    await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
+    expect(await extract()).toMatchObject([{ table: 'customers', changes: 0 }]);
+    await pipeline.source`update crm.clients set city = 'Rome', updated_at = '2026-02-01 09:10+00' where id = 1`;
+    expect(await flow()).toMatchObject([{ inserted_versions: 1, closed_versions: 1 }]);
+    expect(await violations()).toEqual([]);
+    expect((await runCli(['add', 'crm.clients', '--source', 'crm.clients'], pipeline.env)).code).toBe(2);
+  });
+});
+
 describe('a column that is renamed at the source', () => {
   beforeEach(async () => {
     await touch(2, "full_name = 'Bob'", 5);

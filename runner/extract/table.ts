@@ -1,6 +1,7 @@
 import { newestCheckpoint, openChangeLog } from '../change-log/chain.js';
 import type { BatchMetadata } from '../batch/metadata.js';
-import { isAway, type Link } from '../base/database.js';
+import { whileLocked } from '../base/advisory-lock.js';
+import type { Link } from '../base/database.js';
 import { assertFits, warnOfUnmapped } from '../source/changed-columns.js';
 import { AlreadyPublishedError } from '../base/durable-file.js';
 import { HeldError, TidemarkError } from '../base/errors.js';
@@ -75,26 +76,15 @@ async function extractOnce(extraction: Extraction, total: Published): Promise<Ex
       detail: `table=${table}${log.shard === '' ? '' : ` shard=${log.shard}`}`,
       hint: `let it finish, or stop it; one extractor a ${log.shard === '' ? 'table' : 'shard'} is enough`,
     });
-  try {
-    const extractor = {
-      ...extraction,
-      shard,
-      part,
-      source,
-      table,
-      log,
-      described,
-      identity: await readIdentity(source),
-    };
-    await removeUnpublished(log, await newestKnown(extractor));
-    const result = await sweepUntilDone(extractor, total);
-    await unlockExtraction(source, table, log.shard);
-    return result;
-  } catch (error) {
-    // A session that was cut has given its lock back, and takes no more statements.
-    if (!isAway(error)) await unlockExtraction(source, table, log.shard);
-    throw error;
-  }
+  return whileLocked(
+    () => unlockExtraction(source, table, log.shard),
+    async () => {
+      const identity = await readIdentity(source);
+      const extractor = { ...extraction, shard, part, source, table, log, described, identity };
+      await removeUnpublished(log, await newestKnown(extractor));
+      return sweepUntilDone(extractor, total);
+    },
+  );
 }
 
 /** Finishes an interrupted sweep, then runs one of its own. A lost race is begun again from the winner's checkpoint. */

@@ -7,11 +7,12 @@ import {
   type BatchDocument,
   type ChangeLog,
 } from '../change-log/chain.js';
+import { tryLock, unlock, whileLocked } from '../base/advisory-lock.js';
 import { flushFolder } from '../base/durable-file.js';
 import { tolerateGone } from '../base/errors.js';
 import { openChains, strangeFiles } from '../change-log/inspect.js';
 import type { Settings } from '../base/settings.js';
-import { isAway, type Database, type Link, type Transaction } from '../base/database.js';
+import type { Database, Link, Transaction } from '../base/database.js';
 import { failpoint } from '../base/failpoint.js';
 import { type Applying, applyDocument, assertLedgerIsThere, assertNothingIsMissing } from './apply.js';
 import { logger } from '../base/logger.js';
@@ -20,7 +21,7 @@ import { pruneNowAndThen } from './retention.js';
 import { retrying } from '../run/retry.js';
 import { chainName } from '../batch/shard.js';
 import { counted } from '../base/text-table.js';
-import { commitToDisk, lockLoading, unlockLoading, type ApplyResult } from '../warehouse/batches.js';
+import { commitToDisk, type ApplyResult } from '../warehouse/batches.js';
 import { batchNameOf } from '../batch/name.js';
 import { startCompressing } from '../change-log/applied.js';
 
@@ -75,16 +76,13 @@ export async function loadChain(link: Link, loading: Loading): Promise<LoadResul
 async function loadOnce(loading: Loading & { warehouse: Database }, chain: string, total: Total): Promise<void> {
   const { warehouse, log } = loading;
   await commitToDisk(warehouse);
-  const holder = await lockLoading(warehouse, chain);
-  if (holder !== undefined) logger.info({ table: log.table }, `another loader is at work on ${chain}: ${holder}`);
-  try {
-    await loadPending(loading, total);
-    if (holder === undefined) await unlockLoading(warehouse, chain);
-  } catch (error) {
-    // A session that was cut has given its lock back, and takes no more statements.
-    if (holder === undefined && !isAway(error)) await unlockLoading(warehouse, chain);
-    throw error;
-  }
+  // What keeps loaders apart is the lock of apply_batch; this one is a courtesy.
+  const lock = `tidemark.load ${chain}`;
+  const holder = await tryLock(warehouse, lock);
+  const load = () => loadPending(loading, total);
+  if (holder === undefined) return whileLocked(() => unlock(warehouse, lock), load);
+  logger.info({ table: log.table }, `another loader is at work on ${chain}: ${holder}`);
+  await load();
 }
 
 /** Applies all of a table within a transaction that whoever gave it rolls back: the very statements of a load, and no file is moved. */

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { tryLock, unlock } from '../base/advisory-lock.js';
 import type { Database } from '../base/database.js';
 import { chainName } from '../batch/shard.js';
 
@@ -9,13 +10,15 @@ import { chainName } from '../batch/shard.js';
  * @returns undefined if it was taken, else who holds it
  */
 export async function lockExtraction(source: Database, table: string, shard = ''): Promise<string | undefined> {
-  if (shard === '') return tryLock(source, table, false);
-  const holder = await tryLock(source, table, true);
+  if (shard === '') return tryLock(source, lockOf(table));
+  const holder = await tryLock(source, lockOf(table), true);
   if (holder !== undefined) return holder;
-  const rival = await tryLock(source, chainName(table, shard), false);
-  if (rival !== undefined) await giveBack(source, table, true);
+  const rival = await tryLock(source, lockOf(chainName(table, shard)));
+  if (rival !== undefined) await unlock(source, lockOf(table), true);
   return rival;
 }
+
+const lockOf = (chain: string): string => `tidemark.extract ${chain}`;
 
 const LONGEST_WAIT_MS = 3_000;
 const PAUSE_MS = 100;
@@ -31,28 +34,6 @@ export async function awaitExtraction(source: Database, table: string, shard: st
 
 /** Gives the courtesy lock back; harmless where the session has already ended. */
 export async function unlockExtraction(source: Database, table: string, shard = ''): Promise<void> {
-  if (shard !== '') await giveBack(source, chainName(table, shard), false);
-  await giveBack(source, table, shard !== '');
-}
-
-async function tryLock(source: Database, name: string, isShared: boolean): Promise<string | undefined> {
-  const key = `tidemark.extract ${name}`;
-  const [taken] = await source<{ locked: boolean }[]>`
-    select case when ${isShared} then pg_try_advisory_lock_shared(hashtextextended(${key}, 0))
-      else pg_try_advisory_lock(hashtextextended(${key}, 0)) end as locked`;
-  if (taken?.locked === true) return undefined;
-  const [holder] = await source<{ holder: string }[]>`
-    select format('process %s (%s) since %s', a.pid, a.application_name, to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ')) as holder
-    from pg_locks as l
-    join pg_stat_activity as a on a.pid = l.pid
-    where l.locktype = 'advisory' and l.granted
-      and l.classid::bigint << 32 | l.objid::bigint = hashtextextended(${key}, 0)`;
-  return holder?.holder ?? 'another session';
-}
-
-async function giveBack(source: Database, name: string, isShared: boolean): Promise<void> {
-  const key = `tidemark.extract ${name}`;
-  await source`
-    select case when ${isShared} then pg_advisory_unlock_shared(hashtextextended(${key}, 0))
-      else pg_advisory_unlock(hashtextextended(${key}, 0)) end`.catch(() => undefined);
+  if (shard !== '') await unlock(source, lockOf(chainName(table, shard)));
+  await unlock(source, lockOf(table), shard !== '');
 }

@@ -71,33 +71,11 @@ export const historySummary = (
   callForRow(warehouse, 'history_summary', { dimension_name: table });
 
 /**
- * Takes the courtesy lock of the loader of a chain (a table, or a shard of it); it ends with the session. What keeps loaders apart is the lock of apply_batch.
- * @returns undefined if it was taken, else who holds it
- */
-export async function lockLoading(warehouse: Database, chain: string): Promise<string | undefined> {
-  const [row] = await warehouse<{ holder: string | null }[]>`
-    select case when not pg_try_advisory_lock(k.key) then coalesce((
-      select format('process %s (%s) since %s', a.pid, a.application_name, to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'))
-      from pg_locks as l
-      join pg_stat_activity as a on a.pid = l.pid
-      where l.locktype = 'advisory' and l.granted and l.classid::bigint << 32 | l.objid::bigint = k.key
-      limit 1
-    ), 'another session') end as holder
-    from (select hashtextextended(${`tidemark.load ${chain}`}, 0) as key) as k`;
-  return row?.holder ?? undefined;
-}
-
-/**
  * Lets the commits of a session wait for the disk where the server does not ask for it: a batch that a crash took out of the ledger again
  * would be missing there, because its file is moved away.
  */
 export async function commitToDisk(warehouse: Database): Promise<void> {
   await warehouse`select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'`;
-}
-
-/** Gives the courtesy lock back; harmless where the session has already ended. */
-export async function unlockLoading(warehouse: Database, chain: string): Promise<void> {
-  await warehouse`select pg_advisory_unlock(hashtextextended(${`tidemark.load ${chain}`}, 0))`.catch(() => undefined);
 }
 
 /** The statements that make the least-privilege roles of the warehouse. */

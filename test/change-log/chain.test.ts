@@ -1,5 +1,6 @@
 // Runs once: no version of PostgreSQL changes it.
 import { execFileSync } from 'node:child_process';
+import { existsSync, rmSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -175,7 +176,8 @@ describe('what a killed writer left', () => {
       // As one that took the writer for dead: the batch goes the moment before its checkpoint comes, then what is temporary, once.
       const tidy = async () => {
         while (!(await batchFiles(log)).includes(file) && !isOver) await new Promise(setImmediate);
-        await rm(file, { force: true });
+        // In one step: the writer looks for its batch after its checkpoint has come, and this must not be later than that look.
+        if (!existsSync(path.join(log.checkpoints, `${String(next.sequence)}.json`))) rmSync(file, { force: true });
         for (let left = await temporary(); !isOver; left = await temporary()) {
           if ((await newestCheckpoint(log))?.sequence === next.sequence && left.length > 0) {
             for (const name of left) await rm(path.join(log.folder, name), { force: true });

@@ -40,23 +40,6 @@ const TEXT_TIMES = {
 
 const CONNECT_SECONDS = 15;
 
-/** The server's limits of a session, in milliseconds; one that is not set is left to the server. */
-function limitsOf({ limits }: DatabaseSettings): Record<string, number> {
-  const asked = {
-    statement_timeout: limits?.statement_seconds,
-    lock_timeout: limits?.lock_seconds,
-    idle_in_transaction_session_timeout: limits?.idle_seconds,
-  };
-  return Object.fromEntries(
-    Object.entries(asked).flatMap(([name, seconds]) =>
-      seconds === undefined || seconds === 0 ? [] : [[name, seconds * 1000]],
-    ),
-  );
-}
-
-const lifetimeOf = ({ limits }: DatabaseSettings): number | null =>
-  limits === undefined || limits.lifetime_seconds === 0 ? null : limits.lifetime_seconds;
-
 /**
  * A lazy pool on one database; `max` connections at most. End it, or use `withDatabase`. Sessions live until then: one that the driver
  * replaced by itself would lose its locks. Only one whose owner is told of its end (`onEnd`) has a lifetime.
@@ -68,6 +51,7 @@ export function connect(
   connectSeconds = settings.limits?.connect_seconds ?? CONNECT_SECONDS,
   onEnd?: () => void,
 ): Database {
+  const { limits } = settings;
   const door = { isOpen: false, listeners: new Set<() => void>() };
   const database = postgres({
     host: settings.host,
@@ -77,14 +61,21 @@ export function connect(
     password: settings.password,
     ssl: tlsOptions(settings) ?? false,
     max,
-    max_lifetime: onEnd === undefined ? null : lifetimeOf(settings),
+    max_lifetime: onEnd === undefined ? 0 : (limits?.lifetime_seconds ?? 0),
     connect_timeout: connectSeconds,
     onclose: () => {
       door.isOpen = false;
       for (const listener of door.listeners) listener();
       onEnd?.();
     },
-    connection: { application_name: `tidemark ${application}`, ...SESSION, ...limitsOf(settings) },
+    connection: {
+      application_name: `tidemark ${application}`,
+      ...SESSION,
+      // In milliseconds; one that is 0 the driver leaves to the server.
+      statement_timeout: (limits?.statement_seconds ?? 0) * 1000,
+      lock_timeout: (limits?.lock_seconds ?? 0) * 1000,
+      idle_in_transaction_session_timeout: (limits?.idle_seconds ?? 0) * 1000,
+    },
     types: { date: TEXT_TIMES },
     onnotice: (notice) => {
       logger.debug({ code: notice.code }, notice.message ?? '');
@@ -249,64 +240,47 @@ export function explainDatabaseError(error: unknown, settings: DatabaseSettings,
     cause: error,
     code: 'code' in error ? String(error.code) : undefined,
   };
+  const because = (message: string, hint: string) => new TidemarkError(message, { ...where, hint });
   const fault = explainTlsError(error, settings);
-  if (fault !== undefined) return new TidemarkError(fault.message, { ...where, hint: fault.hint });
+  if (fault !== undefined) return because(fault.message, fault.hint);
   if (hasCode(error, ...UNREACHABLE))
-    return new TidemarkError(`the ${role} database does not answer at ${settings.host}:${String(settings.port)}`, {
-      ...where,
-      hint: `start it with "npx tidemark db start", or set ${prefix}HOST and ${prefix}PORT`,
-    });
+    return because(
+      `the ${role} database does not answer at ${settings.host}:${String(settings.port)}`,
+      `start it with "npx tidemark db start", or set ${prefix}HOST and ${prefix}PORT`,
+    );
   if (hasCode(error, '28P01', '28000'))
-    return new TidemarkError(`the ${role} database refuses user ${settings.user}`, {
-      ...where,
-      hint: `set ${prefix}USER and ${prefix}PASSWORD`,
-    });
+    return because(`the ${role} database refuses user ${settings.user}`, `set ${prefix}USER and ${prefix}PASSWORD`);
   if (hasCode(error, '3D000'))
-    return new TidemarkError(`the ${role} server has no database ${settings.database}`, {
-      ...where,
-      hint: `create it, or set ${prefix}NAME`,
-    });
+    return because(`the ${role} server has no database ${settings.database}`, `create it, or set ${prefix}NAME`);
   if (hasCode(error, '57P03'))
-    return new TidemarkError(`the ${role} database is starting up or shutting down`, {
-      ...where,
-      hint: 'try again in a moment',
-    });
+    return because(`the ${role} database is starting up or shutting down`, 'try again in a moment');
   if (takesNone(error))
-    return new TidemarkError(`the ${role} database takes no connections now: ${error.message}`, {
-      ...where,
-      hint: 'wait until it does, or see to it there; the command can be run again',
-    });
+    return because(
+      `the ${role} database takes no connections now: ${error.message}`,
+      'wait until it does, or see to it there; the command can be run again',
+    );
   if (hasCode(error, ...CUT_OFF))
-    return new TidemarkError(`the ${role} database ended the connection`, {
-      ...where,
-      hint: 'see that the server runs, then run the command again: nothing is half done',
-    });
+    return because(
+      `the ${role} database ended the connection`,
+      'see that the server runs, then run the command again: nothing is half done',
+    );
   if (hasCode(error, '42501') && error.message.includes('row-level security'))
-    return new TidemarkError(
+    return because(
       `a policy of row-level security hides rows of the ${role} from user ${settings.user}: ${error.message}`,
-      {
-        ...where,
-        hint: `what is hidden would be missed, or taken for deleted. As a superuser there: alter role "${settings.user}" bypassrls`,
-      },
+      `what is hidden would be missed, or taken for deleted. As a superuser there: alter role "${settings.user}" bypassrls`,
     );
   if (role === 'warehouse' && isNotMigrated(error))
-    return new TidemarkError('the warehouse is not migrated', { ...where, hint: 'run: npx tidemark migrate' });
-  return fromServer(error, where);
+    return because('the warehouse is not migrated', 'run: npx tidemark migrate');
+  if (!('severity' in error)) return error;
+  const { detail, hint } = error as { readonly detail?: string; readonly hint?: string };
+  return new TidemarkError(error.message, {
+    ...where,
+    detail: where.code?.startsWith('TM') === true ? detail : where.detail,
+    hint,
+  });
 }
 
 /** True for an error that says that Tidemark's own objects are not in the warehouse. */
 export function isNotMigrated(error: Error): boolean {
   return hasCode(error, '3F000', '42P01', '42883') && /tidemark|pipeline_metadata/.test(error.message);
-}
-
-interface ServerError extends Error {
-  readonly detail?: string;
-  readonly hint?: string;
-  readonly severity?: string;
-}
-
-function fromServer(error: ServerError, where: { detail: string; cause: unknown; code: string | undefined }): Error {
-  if (error.severity === undefined) return error;
-  const own = where.code?.startsWith('TM') === true;
-  return new TidemarkError(error.message, { ...where, detail: own ? error.detail : where.detail, hint: error.hint });
 }

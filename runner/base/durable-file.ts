@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { constants, readFileSync } from 'node:fs';
 import { link, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
@@ -160,12 +161,8 @@ export async function compressFile(file: string): Promise<void> {
 /** Reads a regular file as text; a compressed one is unpacked. A symbolic link is refused. */
 export async function readPrivateFile(file: string): Promise<string> {
   const bytes = await readPrivateBytes(file);
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch (error) {
-    if (error instanceof TypeError) throw new TidemarkError('it is not valid UTF-8', { detail: file, cause: error });
-    throw error;
-  }
+  if (!isUtf8(bytes)) throw new TidemarkError('it is not valid UTF-8', { detail: file });
+  return bytes.toString();
 }
 
 async function readPrivateBytes(file: string): Promise<Buffer> {

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { ALIASES, readEnvFile, settingsFrom } from './env-file.js';
 import { UsageError } from './errors.js';
 import { nearest } from './nearest.js';
-import { findPassword } from './passwords.js';
+import { passwordFor, passwordIn } from './passwords.js';
 
 /** The folder that holds Tidemark's own package.json, sql/ and migrations/, whether run from runner/ or dist/. */
 export const PACKAGE_ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '..');
@@ -76,7 +76,13 @@ const ENDS = {
   MAX_LIFETIME_SECONDS: integer(0, 0, 30 * DAY),
 };
 
-/** Everything else: what each is for stands in .env.example. A folder becomes an absolute path. */
+/** What is a path; a relative one is taken from the folder of the project. */
+const IS_PATH = /(_DIR|_FILE|PGPASSFILE|SSLROOTCERT)$/;
+
+/** Fit for the demo only. */
+const DEFAULT_PASSWORD = 'postgres';
+
+/** Everything else: what each is for stands in .env.example. */
 const PIPELINE = {
   MUTATION_INTERVAL_SECONDS: integer(5, 1, DAY),
   CDC_EXTRACTION_INTERVAL_SECONDS: integer(10, 1, DAY),
@@ -184,17 +190,20 @@ export function loadSettings(environment: NodeJS.ProcessEnv = process.env, folde
   const given = settingsFrom(file, environment);
   const parsed = environmentSchema.safeParse(given);
   if (!parsed.success) throw wrongSettings(parsed.error.issues, given);
-  const env = parsed.data;
+  const env = Object.fromEntries(
+    Object.entries(parsed.data).map(([name, value]) => [
+      name,
+      IS_PATH.test(name) && typeof value === 'string' ? path.resolve(folder, value) : value,
+    ]),
+  ) as Environment;
   assertSizesFit(env);
-  const pipeline = Object.keys(PIPELINE).map((name) => {
-    const value = env[name as keyof typeof PIPELINE];
-    const isPath = name.endsWith('_DIR') && typeof value === 'string';
-    return [name.replace(/^TIDEMARK_/, '').toLowerCase(), isPath ? path.resolve(folder, value) : value] as const;
-  });
+  const pipeline = Object.keys(PIPELINE).map(
+    (name) => [name.replace(/^TIDEMARK_/, '').toLowerCase(), env[name as keyof typeof PIPELINE]] as const,
+  );
   return {
     ...(Object.fromEntries(pipeline) as { [N in keyof typeof PIPELINE as NameOf<N>]: Environment[N] }),
-    source: databaseSettings('source', 'DB_', env, folder),
-    warehouse: databaseSettings('warehouse', 'WAREHOUSE_DB_', env, folder),
+    source: databaseSettings('source', 'DB_', env),
+    warehouse: databaseSettings('warehouse', 'WAREHOUSE_DB_', env),
     data_dir_is_set: given.TIDEMARK_DATA_DIR !== undefined,
   };
 }
@@ -237,32 +246,30 @@ function assertSizesFit({ BATCH_SIZE, BATCH_SIZE_MIN, BATCH_SIZE_MAX }: Environm
     );
 }
 
-function databaseSettings(
-  role: DatabaseSettings['role'],
-  prefix: Prefix,
-  env: Environment,
-  folder: string,
-): DatabaseSettings {
+function databaseSettings(role: DatabaseSettings['role'], prefix: Prefix, env: Environment): DatabaseSettings {
   const end = {
-    prefix,
     host: env[`${prefix}HOST`],
     port: env[`${prefix}PORT`],
     database: env[`${prefix}NAME`],
     user: env[`${prefix}USER`],
   };
   const [password, passwordFile] = [env[`${prefix}PASSWORD`], env[`${prefix}PASSWORD_FILE`]];
-  const authority = env[`${prefix}SSLROOTCERT`];
   if (password !== undefined && passwordFile !== undefined)
     throw new UsageError(`${prefix}PASSWORD and ${prefix}PASSWORD_FILE are both set`, {
       hint: 'leave out one of the two',
     });
+  const inFile = () =>
+    passwordFile === undefined
+      ? env.PGPASSFILE && passwordFor(Object.values(end).map(String), env.PGPASSFILE)
+      : passwordIn(`${prefix}PASSWORD_FILE`, passwordFile);
   return {
     ...end,
     role,
+    prefix,
     sslmode: env[`${prefix}SSLMODE`],
-    sslrootcert: authority === undefined ? undefined : path.resolve(folder, authority),
+    sslrootcert: env[`${prefix}SSLROOTCERT`],
     limits: limitsOf(env),
-    password: findPassword({ ...end, password, passwordFile, passFile: env.PGPASSFILE, folder }),
+    password: password ?? inFile() ?? DEFAULT_PASSWORD,
   };
 }
 

@@ -13,19 +13,19 @@ type Work<T> = (transaction: Transaction, passTurn: () => Promise<void>) => Prom
  * @throws what `work` throws, after the rollback; an error of code CONNECTION_CLOSED where the session ended
  */
 export const inTransaction = <T>(database: Database, options: string, work: Work<T>, turn?: string): Promise<T> =>
-  transact(database, { options, end: 'commit', turn }, work);
+  transact(database, options, 'commit', work, turn);
 
 /** Runs `work` in a transaction, hands over what it returns, and rolls all of it back. */
 export const rolledBack = <T>(database: Database, work: Work<T>): Promise<T> =>
-  transact(database, { options: 'isolation level read committed', end: 'rollback', turn: undefined }, work);
+  transact(database, 'isolation level read committed', 'rollback', work);
 
-interface Frame {
-  readonly options: string;
-  readonly end: 'commit' | 'rollback';
-  readonly turn: string | undefined;
-}
-
-async function transact<T>(database: Database, { options, end, turn }: Frame, work: Work<T>): Promise<T> {
+async function transact<T>(
+  database: Database,
+  options: string,
+  end: 'commit' | 'rollback',
+  work: Work<T>,
+  turn?: string,
+): Promise<T> {
   const session = await openSession(database);
   const { sql } = session;
   let hasTurn = false;

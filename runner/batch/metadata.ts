@@ -28,21 +28,19 @@ const sweepSchema = z.object({
   fills: z.array(z.string()).default([]),
 });
 
-/** A transaction that was open when the floor was read: nothing of it is stamped before `since`. */
-const openTransactionSchema = z.object({
-  /** The session and its transaction, or the prepared transaction. */
-  who: z.string(),
-  since: z.string(),
-  /** Its number, where it is prepared. */
-  transaction: z.string().nullable(),
-});
-export type OpenTransaction = z.infer<typeof openTransactionSchema>;
-
 /** What was known of open transactions when a sweep began. Times are instants (ISO 8601) of the source's clock. */
 const horizonSchema = z.object({
   clock: z.string(),
-  /** The long ones, each by itself; and the floor of all others. */
-  open_transactions: z.array(openTransactionSchema),
+  /** The long ones, each by itself: nothing of it is stamped before `since`; and the floor of all others. */
+  open_transactions: z.array(
+    z.object({
+      /** The session and its transaction, or the prepared transaction. */
+      who: z.string(),
+      since: z.string(),
+      /** Its number, where it is prepared. */
+      transaction: z.string().nullable(),
+    }),
+  ),
   floor_of_rest: z.string(),
 });
 export type Horizon = z.infer<typeof horizonSchema>;

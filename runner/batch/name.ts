@@ -8,7 +8,5 @@ export const batchNameOf = (file: string): string => path.basename(file).replace
 
 /** The instant in the name of a batch, in milliseconds. */
 export function momentOf(batchName: string): number {
-  const [, day = '', time = '', milliseconds = ''] = batchName.split('_');
-  const iso = `${day.slice(0, 4)}-${day.slice(4, 6)}-${day.slice(6)}T${time.slice(0, 2)}:${time.slice(2, 4)}:${time.slice(4)}.${milliseconds}Z`;
-  return Date.parse(iso);
+  return Date.parse(batchName.replace(/^changes_(.{4})(..)(..)_(..)(..)(..)_(...).*$/, '$1-$2-$3T$4:$5:$6.$7Z'));
 }

@@ -15,7 +15,7 @@ import { TidemarkError, hasCode } from '../base/errors.js';
 import { releaseBatchMemory } from '../base/v8-memory.js';
 import { batchNameOf } from '../batch/name.js';
 import { isShardName } from '../batch/shard.js';
-import { FRAME, documentHeadSchema, type DocumentHead } from '../batch/document.js';
+import { FRAME, documentHeadSchema, documentParts, type DocumentHead } from '../batch/document.js';
 
 /** The change log of one table, or of one shard of it: batch files, applied ones in processed/, and their checkpoints. One chain. */
 export interface ChangeLog {
@@ -140,10 +140,10 @@ export async function readBatch(file: string): Promise<BatchDocument> {
 }
 
 function readOwnHead(text: string): DocumentHead {
-  const middle = text.indexOf(FRAME.middle);
-  if (middle < 0 || !text.endsWith(FRAME.end)) throw new TidemarkError('it is truncated');
-  const head = documentHeadSchema.parse(JSON.parse(text.slice(FRAME.begin.length, middle)));
-  const lines = text.slice(middle + FRAME.middle.length, text.length - FRAME.end.length);
+  const parts = documentParts(text);
+  if (parts === undefined) throw new TidemarkError('it is truncated');
+  const head = documentHeadSchema.parse(JSON.parse(parts.metadata));
+  const lines = parts.changes.slice('[\n'.length, -'\n]'.length);
   const found = lines.split('\n').length;
   if (found !== head.change_count)
     throw new TidemarkError(`change_count is ${String(head.change_count)}, but it holds ${String(found)} changes`);

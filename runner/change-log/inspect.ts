@@ -14,7 +14,7 @@ import { type BatchMetadata } from '../batch/metadata.js';
 import { hasCode } from '../base/errors.js';
 import { isShardName } from '../batch/shard.js';
 import type { Settings } from '../base/settings.js';
-import { notePending } from '../run/measurements.js';
+import { noteNumber } from '../run/measurements.js';
 import { BATCH_NAME, batchNameOf, momentOf } from '../batch/name.js';
 
 /** The tables that have a change log here; none where there is no folder. */
@@ -40,6 +40,10 @@ export async function openChains(root: string, table: string): Promise<ChangeLog
   return [whole, ...(await loggedShards(root, table)).map((shard) => changeLogOf(root, table, shard))];
 }
 
+/** The batch files of all chains of a table that wait to be applied. */
+const waitingFiles = async (root: string, table: string): Promise<string[]> =>
+  (await Promise.all((await openChains(root, table)).map(batchFiles))).flat();
+
 /** What the change log of a table or shard says of how far it is. */
 export interface ChainState {
   readonly shard: string;
@@ -49,9 +53,11 @@ export interface ChainState {
 
 /** When the oldest batch of a table that waits to be applied was captured (milliseconds); undefined where none of Tidemark's own waits. */
 export async function oldestWaiting(root: string, table: string): Promise<number | undefined> {
-  const logs = (await loggedTables(root)).includes(table) ? await openChains(root, table) : [];
-  const waiting = (await Promise.all(logs.map(batchFiles))).flat().map(batchNameOf);
-  const [oldest] = waiting.filter((name) => BATCH_NAME.test(name)).sort();
+  const waiting = (await loggedTables(root)).includes(table) ? await waitingFiles(root, table) : [];
+  const [oldest] = waiting
+    .map(batchNameOf)
+    .filter((name) => BATCH_NAME.test(name))
+    .sort();
   return oldest === undefined ? undefined : momentOf(oldest);
 }
 
@@ -91,8 +97,7 @@ export async function strangeFiles(log: ChangeLog): Promise<string[]> {
 /** Notes how many batches of a table wait, for the indicators; a folder that cannot be read is the business of the work itself. */
 export async function countPending({ cdc_log_dir: root }: Settings, table: string): Promise<void> {
   try {
-    const waiting = await Promise.all((await openChains(root, table)).map(batchFiles));
-    notePending(table, waiting.flat().length);
+    noteNumber('pending_batches', table, (await waitingFiles(root, table)).length);
   } catch {
     // It is said where it matters.
   }

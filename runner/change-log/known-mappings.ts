@@ -1,14 +1,6 @@
-import { statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { ensurePrivateFolder, readPrivateFile, replaceFile } from '../base/durable-file.js';
 import { dimensionMappingSchema, type DimensionMapping } from '../batch/mapping.js';
-
-/** Room on the disk of the change log for this user, in bytes. */
-export async function freeBytes(root: string): Promise<number> {
-  await ensurePrivateFolder(root);
-  const { bavail, bsize } = await statfs(root);
-  return bavail * bsize;
-}
 
 const MAPPINGS = 'dimensions.json';
 

@@ -1,6 +1,6 @@
 import type { Settings } from '../base/settings.js';
 import { logger } from '../base/logger.js';
-import { noteBatchSize } from '../run/measurements.js';
+import { noteNumber } from '../run/measurements.js';
 
 /** Between what the size of a batch moves, and how long a batch may take and still count as quick. */
 export interface SizeLimits {
@@ -69,7 +69,7 @@ export function startSizing(settings: Settings, table: string, ceiling: number |
   const become = (size: number, why: string) => {
     if (size !== standing.size) logger.debug({ table, from: standing.size, to: size }, `batch size: ${why}`);
     standing.size = size;
-    noteBatchSize(table, size);
+    noteNumber('batch_size', table, size);
   };
   become(Math.max(limits.least, Math.min(standing.size, standing.ceiling)), 'as the ledger says batches are loaded');
   const rows = () => Math.min(standing.size, standing.fitting);

@@ -1,5 +1,6 @@
+import { statfs } from 'node:fs/promises';
 import { inspectChains } from '../change-log/inspect.js';
-import { freeBytes } from '../change-log/known-mappings.js';
+import { ensurePrivateFolder } from '../base/durable-file.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { explainDatabaseError, withDatabase, type Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
@@ -245,7 +246,9 @@ async function examineClocks(settings: Settings): Promise<Finding[]> {
 
 async function examineDisk(settings: Settings): Promise<Finding[]> {
   try {
-    const free = await freeBytes(settings.cdc_log_dir);
+    await ensurePrivateFolder(settings.cdc_log_dir);
+    const { bavail, bsize } = await statfs(settings.cdc_log_dir);
+    const free = bavail * bsize;
     const text = `${(free / 1024 ** 3).toFixed(1)} GiB are free for the change log in ${settings.cdc_log_dir}`;
     const { findings, warn } = notesOn('change log');
     warn(free < LEAST_FREE_BYTES, text, 'free some room, or set CDC_LOG_DIR to another disk');

@@ -17,7 +17,8 @@ import {
   type TableName,
 } from '../source/catalog.js';
 import { dimensionMappings } from '../warehouse/batches.js';
-import { appliedDimensionFiles, relationsThere, typesThere } from '../warehouse/dimensions.js';
+import { relationsThere, typesThere } from '../warehouse/dimensions.js';
+import { appliedDimensions } from '../warehouse/migrate.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import { misfit } from '../source/table.js';
 
@@ -155,7 +156,7 @@ async function survey(
         if (error instanceof Error && isNotMigrated(error)) return [];
         throw error;
       }),
-      applied: await appliedDimensionFiles(warehouse),
+      applied: await appliedDimensions(warehouse),
       relations: await relationsThere(warehouse, [...new Set(relations)]),
       types: wanted.length === 0 ? [] : await typesThere(warehouse, wanted),
     }));

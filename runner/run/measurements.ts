@@ -44,14 +44,9 @@ export function noteTable(table: string, error?: string): void {
   if (error === undefined) measured.table_success[table] = at;
 }
 
-/** Notes how many batches of a table wait to be applied. */
-export function notePending(table: string, batches: number): void {
-  measured.pending_batches[table] = batches;
-}
-
-/** Notes how many changes the next batch of a table may hold. */
-export function noteBatchSize(table: string, changes: number): void {
-  measured.batch_size[table] = changes;
+/** Notes of a table how many batches wait to be applied, or how many changes the next one may hold. */
+export function noteNumber(what: 'pending_batches' | 'batch_size', table: string, number: number): void {
+  measured[what][table] = number;
 }
 
 /** The tables whose last round failed, when, since when, and why. */

@@ -52,7 +52,8 @@ export interface CatalogTable extends TableName {
   readonly keywords: readonly string[];
 }
 
-const NAME_PART = /^(?:"((?:[^"]|"")+)"|([^."]+))$/;
+const PART = String.raw`(?:"((?:[^"]|"")+)"|([^."]+))`;
+const NAME = new RegExp(String.raw`^(?:${PART}\.)?${PART}$`);
 
 /**
  * Takes a table's name apart: schema.table, or table in schema public. Double quotes as in SQL, needed only where a part holds a dot;
@@ -60,18 +61,15 @@ const NAME_PART = /^(?:"((?:[^"]|"")+)"|([^."]+))$/;
  * @throws UsageError for anything else
  */
 export function parseTableName(name: string): TableName {
-  const parts = (name.match(/"(?:[^"]|"")*"|[^."]+|\./g) ?? []).filter((part) => part !== '.');
-  const names = parts.map((part) => {
-    const [, quoted, plain] = NAME_PART.exec(part) ?? [];
-    return quoted?.replaceAll('""', '"') ?? plain;
-  });
-  const [first, second] = names;
-  const isWhole = parts.join('.') === name && names.length <= 2;
-  if (!isWhole || first === undefined || (names.length === 2 && second === undefined))
+  const match = NAME.exec(name);
+  if (match === null)
     throw new UsageError(`"${name}" is not the name of a table`, {
       hint: 'give it as schema.table, and in double quotes a part that holds a dot: \'public."order.items"\'',
     });
-  return second === undefined ? { schema: 'public', table: first } : { schema: first, table: second };
+  const [schema = 'public', table = ''] = [match.slice(1, 3), match.slice(3)].map(
+    ([quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain,
+  );
+  return { schema, table };
 }
 
 /** The name as people write it: schema.table. */

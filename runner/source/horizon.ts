@@ -1,5 +1,5 @@
 import type { Database } from '../base/database.js';
-import type { Horizon, OpenTransaction } from '../batch/metadata.js';
+import type { BatchMetadata, Horizon } from '../batch/metadata.js';
 import { one, runFile } from './file.js';
 
 /** What a poll knows of the transactions that may still commit: read before its snapshot, outside any transaction of its own. */
@@ -23,10 +23,7 @@ export interface BeginningOfSweep {
 }
 
 /** A poll before this one: what it found open, and its floor. */
-export interface EarlierPoll {
-  readonly floor: string;
-  readonly horizon: Horizon | null;
-}
+type EarlierPoll = Pick<BatchMetadata, 'floor' | 'horizon'>;
 
 /** Transactions that are this old, in seconds, are listed by themselves: they may be open at the next poll too. */
 const LISTED_AFTER = 10;
@@ -63,7 +60,7 @@ export async function readHorizon(
     floor: prepared.floor,
     floor_of_rest,
     blind_sessions,
-    open_transactions: JSON.parse(prepared.open_transactions) as OpenTransaction[],
+    open_transactions: JSON.parse(prepared.open_transactions) as Horizon['open_transactions'],
   };
 }
 
@@ -130,13 +127,10 @@ export async function missingRight(source: Database): Promise<string | undefined
 /** What notices that the clock of the source was set back, by the clock of this machine that never is. */
 export type ClockReading = Pick<HorizonReading, 'clock' | 'asked_at' | 'read_at'>;
 
-interface Watched {
-  readonly last: ClockReading;
-  /** The clock at the beginning of the full sweep that was the newest one when a step was noticed. */
-  readonly doubted: string | undefined;
-}
-
-const watched = new Map<string, Watched>();
+/**
+ * By chain: what was read last, and the clock at the beginning of the full sweep that was the newest one when a step was noticed.
+ */
+const watched = new Map<string, { readonly last: ClockReading; readonly doubted: string | undefined }>();
 
 /** Clocks are slewed by less than a thousandth; one that has come a second less far was set back. */
 const wasSetBack = (last: ClockReading, now: ClockReading): boolean =>

@@ -37,20 +37,12 @@ export async function describeShard(
   const where = { detail: `table=${mapping.dimension_name} shard=${spellShard(shard)}` };
   if (found.condition === null)
     throw new UsageError(`source table ${found.relation} has no column ${String(column)} to be cut by`, where);
-  await assertAscending(source, found, `the cuts of --shard cannot be values of column ${String(column)}`, where);
+  const rows = await source.unsafe<{ is_ascending: boolean }[]>(found.cuts_query).catch((error: unknown) => {
+    if (!(error instanceof Error) || !('code' in error) || !/^(22|42)/.test(String(error.code))) throw error;
+    const message = `the cuts of --shard cannot be values of column ${String(column)}: ${error.message}`;
+    throw new UsageError(message, { ...where, cause: error });
+  });
+  if (rows[0]?.is_ascending !== true) throw new UsageError('the cuts of --shard are not in ascending order', where);
   const by_key = column === null || found.is_key === true;
   return { shard: { ...shard, layout: { ...shard.layout, by_key } }, condition: found.condition, may_move: !by_key };
-}
-
-async function assertAscending(
-  source: Database,
-  { cuts_query }: ShardRow,
-  message: string,
-  where: { detail: string },
-): Promise<void> {
-  const row = await source.unsafe<{ is_ascending: boolean }[]>(cuts_query).catch((error: unknown) => {
-    if (!(error instanceof Error) || !('code' in error) || !/^(22|42)/.test(String(error.code))) throw error;
-    throw new UsageError(`${message}: ${error.message}`, { ...where, cause: error });
-  });
-  if (row[0]?.is_ascending !== true) throw new UsageError('the cuts of --shard are not in ascending order', where);
 }

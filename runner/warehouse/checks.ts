@@ -5,7 +5,7 @@ import { isConnectionFault, isNotMigrated, type Database } from '../base/databas
 import { TidemarkError, UsageError, describeError, hasCode, withOutcome, type Failure } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { inTransaction } from '../base/transaction.js';
-import { noteChecks } from './indicators.js';
+import { asJson, daysAgo, perform } from './call.js';
 import { formatRows } from '../base/text-table.js';
 
 export interface CheckResult {
@@ -58,7 +58,9 @@ export async function runChecks(warehouse: Database, suites: readonly string[]):
 
 /** Notes how checks ended, so that a violation is an alert. Those who may only read check all the same. */
 export async function rememberChecks(warehouse: Database, results: readonly CheckResult[]): Promise<void> {
-  await noteChecks(warehouse, results).catch((error: unknown) => {
+  const noted = results.map(({ suite, check, violations }) => ({ suite, check, violations }));
+  const given = { results: asJson(JSON.stringify(noted)), now: daysAgo(0) };
+  await perform(warehouse, 'note_checks', given).catch((error: unknown) => {
     if (!hasCode(error, '42501', '25006')) throw error;
     logger.debug('the results of the checks were not noted: this role may only read');
   });

@@ -36,13 +36,3 @@ export async function relationsThere(warehouse: Database, names: readonly string
     await warehouse`select name from unnest(${[...names]}::text[]) as n (name) where to_regclass(name) is not null`;
   return rows.map(({ name }) => String(name));
 }
-
-/** The migrations of dimensions that have run, by name. */
-export async function appliedDimensionFiles(warehouse: Database): Promise<string[]> {
-  const [ledger] = await warehouse<
-    [{ is_there: boolean }]
-  >`select to_regclass('tidemark.dimension_migrations') is not null as is_there`;
-  if (!ledger.is_there) return [];
-  const rows = await warehouse<{ name: string }[]>`select name from tidemark.dimension_migrations`;
-  return rows.map(({ name }) => name);
-}

@@ -1,5 +1,5 @@
 import type { Database } from '../base/database.js';
-import { asJson, daysAgo, perform, type Texts } from './call.js';
+import { daysAgo, perform, type Texts } from './call.js';
 
 /** A sample for Prometheus: its name without tidemark_ before it, and what it says; null is no sample. */
 export interface Sample extends Texts<'metric' | 'meaning'> {
@@ -22,15 +22,6 @@ export interface Alert extends Texts<'rule_name' | 'condition' | 'meaning'> {
 /** The alerts that are on, the gravest first. */
 export const alerts = async (warehouse: Database): Promise<Alert[]> =>
   warehouse<Alert[]>`select * from tidemark.alerts`;
-
-/** Notes how checks ended, for the alert on violations. */
-export async function noteChecks(
-  warehouse: Database,
-  results: readonly { suite: string; check: string; violations: number }[],
-): Promise<void> {
-  const noted = results.map(({ suite, check, violations }) => ({ suite, check, violations }));
-  await perform(warehouse, 'note_checks', { results: asJson(JSON.stringify(noted)), now: daysAgo(0) });
-}
 
 /** Notes what a comparison of source and history found, for missing_change_rate. */
 export async function noteReconciliation(

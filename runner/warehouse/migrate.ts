@@ -226,25 +226,27 @@ const literally = (text: string) => text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&
 /** Registrations leave the views of all dimensions to the end of the run: made anew for each, they take longer the more there are. */
 const VIEWS_LATER = 'set tidemark.views_later = on';
 
+/** The migrations of a set that have run, by name, in their order. */
+async function appliedOf(database: Database, { schema, table }: MigrationSet): Promise<string[]> {
+  const [ledger] = await database`select to_regclass(${`${schema}.${table}`}) is not null as is_there`;
+  if (ledger?.is_there !== true) return [];
+  const rows = await database<{ name: string }[]>`select name from ${database(schema)}.${database(table)} order by id`;
+  return rows.map(({ name }) => name);
+}
+
+/** The migrations of dimensions that have run, by name. */
+export const appliedDimensions = (warehouse: Database): Promise<string[]> => appliedOf(warehouse, DIMENSIONS);
+
 async function statusOf(database: Database, set: MigrationSet): Promise<MigrationStatus[]> {
-  const [ledger] = await database<{ found: boolean }[]>`
-    select to_regclass(${`${set.schema}.${set.table}`}) is not null as found`;
-  const rows =
-    ledger?.found === true
-      ? await database<{ name: string }[]>`select name from ${database(set.schema)}.${database(set.table)} order by id`
-      : [];
-  const applied = new Set(rows.map((row) => row.name));
+  const applied = await appliedOf(database, set);
   const files = (await sqlFiles(folderOf(set))).map((file) => path.basename(file, '.sql'));
-  return [
-    ...files.map((migration) => ({
-      set: set.name,
-      migration,
-      state: applied.has(migration) ? ('applied' as const) : ('pending' as const),
-    })),
-    ...[...applied]
-      .filter((name) => !files.includes(name))
-      .map((migration) => ({ set: set.name, migration, state: 'missing file' as const })),
-  ];
+  const stateOf = (name: string) =>
+    !files.includes(name) ? 'missing file' : applied.includes(name) ? 'applied' : 'pending';
+  return [...new Set([...files, ...applied])].map((migration) => ({
+    set: set.name,
+    migration,
+    state: stateOf(migration),
+  }));
 }
 
 async function sqlFiles(folder: string): Promise<string[]> {
@@ -278,29 +280,18 @@ async function applyFunctions(warehouse: Database): Promise<number> {
   const checking = (value: string) => ({ file: '', text: `set local check_function_bodies = ${value};` });
   const all = [checking('off'), ...functions, checking('on'), ...functions, ...(await readSql(await sqlFiles(VIEWS)))];
   const names = functionsMadeBy(functions);
-  const applyInTransaction = (apply: (transaction: Transaction) => Promise<unknown>) =>
-    inTransaction(warehouse, 'isolation level read committed', async (transaction) => {
-      await transaction`select pg_advisory_xact_lock(${FUNCTIONS_LOCK})`;
-      await apply(transaction);
-      await compileDimensions(transaction);
-      await assertNoOrphans(transaction, names);
-      await transaction`
-        select tidemark._comment_from_header(p.oid),
-          case when p.proname !~ '^_' and p.provolatile <> 'i' and p.proconfig is not null then tidemark._pin_settings(p.oid) end
-        from pg_catalog.pg_proc as p
-        where p.pronamespace = 'tidemark'::regnamespace and p.prokind = 'f' and p.proname = any (${names})`;
-    });
-  try {
-    // One round trip for all of them.
-    const text = all.map((each) => each.text).join('\n');
-    await applyInTransaction((transaction) => transaction.unsafe(text));
-  } catch (error) {
-    if (error instanceof TidemarkError || isConnectionFault(error)) throw error;
-    // Once more, one by one, to say which of them fails.
-    await applyInTransaction(async (transaction) => {
-      for (const each of all) await applyFile(transaction, each);
-    });
-  }
+  await inTransaction(warehouse, 'isolation level read committed', async (transaction) => {
+    await transaction`select pg_advisory_xact_lock(${FUNCTIONS_LOCK})`;
+    // All are on their way at once; the first that fails is the one that is named.
+    await Promise.all(all.map((each) => applyFile(transaction, each)));
+    await compileDimensions(transaction);
+    await assertNoOrphans(transaction, names);
+    await transaction`
+      select tidemark._comment_from_header(p.oid),
+        case when p.proname !~ '^_' and p.provolatile <> 'i' and p.proconfig is not null then tidemark._pin_settings(p.oid) end
+      from pg_catalog.pg_proc as p
+      where p.pronamespace = 'tidemark'::regnamespace and p.prokind = 'f' and p.proname = any (${names})`;
+  });
   return functions.length;
 }
 
@@ -316,7 +307,7 @@ async function applyFile(transaction: Transaction, { file, text }: SqlFile): Pro
   try {
     await transaction.unsafe(text);
   } catch (error) {
-    if (!(error instanceof Error)) throw error;
+    if (!(error instanceof Error) || isConnectionFault(error)) throw error;
     throw new TidemarkError(`a function file failed: ${error.message}`, {
       detail: shownPath(file),
       hint: 'no function was changed: correct the file, then migrate again',

@@ -23,15 +23,14 @@ export async function settledBatches(
   shard: string,
   batchIds: readonly string[],
 ): Promise<Settled> {
-  const rows = await warehouse<{ batch_id: string; is_settled: boolean }[]>`
-    select b.batch_id, s.batch_id is not null as is_settled
+  const [row] = await warehouse<[Record<keyof Settled, string[]>]>`
+    select
+      coalesce(array_agg(b.batch_id), '{}') as known,
+      coalesce(array_agg(b.batch_id) filter (where s.batch_id is not null), '{}') as settled
     from tidemark.batches as b
     left join tidemark.settled_batches(p_dimension_name => ${table}, p_shard => ${shard}) as s using (batch_id)
     where b.dimension_name = ${table} and b.shard = ${shard} and b.batch_id = any (${batchIds as string[]}::text[])`;
-  return {
-    known: new Set(rows.map(({ batch_id }) => batch_id)),
-    settled: new Set(rows.filter(({ is_settled }) => is_settled).map(({ batch_id }) => batch_id)),
-  };
+  return { known: new Set(row.known), settled: new Set(row.settled) };
 }
 
 /** Notes of these batches that their files are about to be removed, before they are. */

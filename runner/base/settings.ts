@@ -117,7 +117,7 @@ const PIPELINE = {
   TIDEMARK_DATA_DIR: folder('data/postgres'),
 };
 
-const environmentSchema = z.object({ ...ENDS, ...PIPELINE });
+export const environmentSchema = z.object({ ...ENDS, ...PIPELINE });
 type Environment = z.infer<typeof environmentSchema>;
 
 /** Every setting there is, with its aliases. */

@@ -167,7 +167,7 @@ describe('docs/commands.md', () => {
 });
 
 test('docs/settings.md shows the default of each setting', () => {
-  const defaults = environmentSchema.parse({}) as Readonly<Record<string, unknown>>;
+  const defaults = environmentSchema.parse({}) as Readonly<Record<string, string | number | undefined>>;
   const rows = [
     ...readFileSync(path.join(PROJECT_ROOT, 'docs', 'settings.md'), 'utf8').matchAll(/^\| (`.*?) \| (.*?) \|/gm),
   ];

@@ -102,6 +102,8 @@ const PIPELINE = {
   TABLE_SCAN_INTERVAL_SECONDS: integer(30, 0, 30 * DAY),
   RECONCILE_INTERVAL_SECONDS: integer(3600, 1, 30 * DAY),
   MAX_DELETE_PERCENT: integer(5, 0, 100),
+  /** So many may be closed whatever part they are: in a small table one row is many percent. */
+  MAX_DELETE_ROWS: integer(20, 0, 2_000_000_000),
   CDC_LOG_DIR: folder('data/cdc_logs'),
   LOG_DIR: folder('logs'),
   LOG_ROTATE_BYTES: integer(10 * 1024 * 1024, 10_000, 10_000_000_000),

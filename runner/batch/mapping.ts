@@ -29,5 +29,9 @@ export const dimensionMappingSchema = z.object({
   deleted_column: z.string().nullable().default(null),
   /** Its values that mean deleted; null where anything but null does. */
   deleted_values: z.array(z.string()).nullable().default(null),
+  /** Whether the rows of tables that inherit from the source are read with its own. */
+  with_children: z.boolean().default(false),
+  /** Whether the source table need not keep its key unique: whether it is so is looked at instead. */
+  key_is_asserted: z.boolean().default(false),
 });
 export type DimensionMapping = z.infer<typeof dimensionMappingSchema>;

@@ -21,6 +21,10 @@ function readRename(text: string): [string, string] {
 const formatRegistration = (all: Registration['columns']) =>
   formatRows(all.map(({ source, history, type = '', role, remark = '' }) => ({ source, history, type, role, remark })));
 
+/** How deletes are found, for people. */
+const sayDeletes = (deletes: string) =>
+  `deletes: ${deletes}${deletes === 'none' ? ', but for "reconcile --repair"' : '. The reconciler, which "start" runs, looks every RECONCILE_INTERVAL_SECONDS'}`;
+
 /** What is said of one table and of no other. */
 const OF_ONE_TABLE = [
   ...(['update', 'name', 'key', 'effective-time', 'insert-time', 'track', 'untracked', 'ignore', 'rename'] as const),
@@ -28,7 +32,15 @@ const OF_ONE_TABLE = [
 ];
 
 /** What is settled when a table is registered. */
-const SETTLED = ['key', 'effective-time', 'insert-time', 'time-zone', 'change-order', 'overlap'] as const;
+const SETTLED = [
+  'key',
+  'effective-time',
+  'insert-time',
+  'time-zone',
+  'change-order',
+  'overlap',
+  'with-children',
+] as const;
 
 export const command = defineCommand(
   {
@@ -44,7 +56,7 @@ export const command = defineCommand(
       schema: texts('All tables of these schemas; without a name or schema all tables of the source'),
       exclude: texts('Leave these tables out: names or patterns'),
       name: text('Name of the dimension; that of the table by default'),
-      key: texts('Columns of the business key; the primary key by default'),
+      key: texts('Columns of the business key; the primary key by default, or all of a table that has none'),
       'effective-time': text(
         'Column that says when a row changed; last_updated, updatedAt, modifieddate, ... by default, or else "capture": when its change was read',
       ),
@@ -62,10 +74,12 @@ export const command = defineCommand(
       deletes: {
         type: 'string',
         choices: ['none', 'reconcile', 'soft'],
-        describe: 'How deletes at the source are found; none by default. soft: a column marks them',
+        describe:
+          'How deletes at the source are found: soft (a column marks them) where one is called deleted_at, is_deleted, ..., else reconcile',
       },
       'deleted-column': text('Deletes are soft, and this column marks them; deleted_at, is_deleted, ... by default'),
       'deleted-values': texts('Its values that mean deleted; by default true for a boolean, else anything but null'),
+      'with-children': flag('Read the rows of tables that inherit from it with its own'),
       update: flag(
         'Follow a registered table: add its new columns; with --rename old=new, --retire, --ignore say what became of others; --deletes and its columns change how deletes are found',
       ),
@@ -120,6 +134,7 @@ export const command = defineCommand(
       ...{ ...columns, name, key: given.key ?? [], effective_time: given.effectiveTime, insert_time: given.insertTime },
       ...{ time_zone: given.timeZone ?? 'UTC', change_order: given.changeOrder ?? 'capture' },
       no_overlap: given.overlap === false,
+      with_children: given.withChildren === true,
     };
     const found = await addTables(settings, asked, options, { isDry: dryRun, replace });
     const [only] = found.tables;
@@ -138,7 +153,7 @@ function reportTable({ error, ...table }: AddedTable, isTold: boolean, isDry: bo
   for (const remark of how?.remarks ?? []) logger.warn(remark);
   if (how === null || migration === null) print(table, `${table.table}: ${standingOf(table, isDry)}, and left alone`);
   else if (file === null) print(table, migration.trimEnd());
-  else print(table, `${formatRegistration(how.columns)}\n\n${written(file)}`);
+  else print(table, `${formatRegistration(how.columns)}\n\n${sayDeletes(how.deletes)}\n\n${written(file)}`);
 }
 
 /** Says what became of each. @throws TidemarkError that names those that cannot be added */

@@ -13,7 +13,9 @@ function summary(result: ReconcileResult): string {
   const counts = `${counted(result.source_rows, 'row')} at the source, ${counted(result.current_versions, 'current version')}`;
   const found =
     differences.length === 0
-      ? 'no differences'
+      ? result.source_rows === result.current_versions
+        ? 'no differences'
+        : 'not as many rows as versions: what is under way was not waited for, look again'
       : `${String(missing)} missing, ${String(extra)} extra, ${String(different)} different`;
   return `${table}: ${found} (${counts})${unsettled === 0 ? '' : `, ${counted(unsettled, 'key')} kept changing`}${repaired === 0 ? '' : `, ${counted(repaired, 'change')} repaired`}`;
 }
@@ -36,9 +38,9 @@ export const command = defineCommand(
     options: {
       table: TABLE_OPTION,
       repair: flag('Write the differences to the change log and load them: repairs are history too'),
-      'allow-deletes': flag('Let the repair close more versions than MAX_DELETE_PERCENT'),
+      'allow-deletes': flag('Let the repair close more versions than MAX_DELETE_PERCENT and MAX_DELETE_ROWS'),
       watch: flag(
-        'Go on until interrupted, every RECONCILE_INTERVAL_SECONDS: repairs the tables whose deletes are found so, and compares others that --table names',
+        'Go on until interrupted, every RECONCILE_INTERVAL_SECONDS: repairs the tables whose deletes are to be found, and compares others that --table names',
       ),
       service: serviceOption('reconciler'),
     },
@@ -46,7 +48,7 @@ export const command = defineCommand(
   async ({ table: tables = [], repair = false, allowDeletes = false, watch = false, service = false }, print) => {
     if (allowDeletes && !repair) throw new UsageError('--allow-deletes is for a repair', { hint: 'add --repair' });
     if (repair && watch)
-      throw new UsageError('--watch repairs by itself the tables whose deletes are found by reconciling', {
+      throw new UsageError('--watch repairs by itself the tables whose deletes are to be found', {
         hint: 'leave out --repair or --watch',
       });
     const settings = loadSettings();

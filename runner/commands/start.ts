@@ -9,7 +9,7 @@ export const command = defineCommand(
       simulate: flag('Also run the simulator, which writes demo traffic to the demo source'),
     },
     epilogue:
-      'The reconciler runs where a table is registered with deletes => \'reconcile\'.\nThe services outlive this command and log to LOG_DIR. See them with "tidemark status" and "tidemark logs", end them with "tidemark stop".',
+      'The reconciler runs where a table is registered with deletes => \'reconcile\' or \'soft\'.\nThe services outlive this command and log to LOG_DIR. See them with "tidemark status" and "tidemark logs", end them with "tidemark stop".',
   },
   async ({ simulate }, print) => {
     const settings = loadSettings();

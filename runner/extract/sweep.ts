@@ -9,7 +9,14 @@ import { limitRate } from './rate-limit.js';
 import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
 import { chainName } from '../batch/shard.js';
 import { awaitFlush, type SourceIdentity } from '../source/server.js';
-import { columnsOfBatch, readPage, unfilledColumns, type Page, type PagePlace } from '../source/table.js';
+import {
+  assertKeysUnique,
+  columnsOfBatch,
+  readPage,
+  unfilledColumns,
+  type Page,
+  type PagePlace,
+} from '../source/table.js';
 import { beginSweep, resumeSweep, type SweepStart, type SweepSubject } from './sweep-start.js';
 
 /** What a sweep of one table works with. */
@@ -57,6 +64,7 @@ export async function sweep(
   const start =
     resumes && newest !== undefined ? resumeSweep(sweeper.settings, newest) : await beginSweep(sweeper, newest);
   if (start === undefined) return;
+  if (start.is_full && !resumes) await assertKeysUnique(sweeper.source, sweeper.table, sweeper.described);
   const chain = chainName(sweeper.log.table, sweeper.log.shard);
   const size = startSizing(sweeper.settings, chain, sweeper.batchCeiling);
   // All that --full reads is to be written again.

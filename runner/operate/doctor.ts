@@ -56,6 +56,7 @@ export async function examine(settings: Settings): Promise<Finding[]> {
     ...(await examineDatabase(settings.source, async (source) => [
       ...(await examineRights(source, settings)),
       ...(await examineTables(source, settings, mappings)),
+      ...sayDeletes(mappings),
     ])),
     ...(await examineClocks(settings)),
     ...(await examineDisk(settings)),
@@ -141,6 +142,16 @@ async function examineTables(
     }
   }
   return findings;
+}
+
+/** How deletes are found, and of which tables they are not. */
+function sayDeletes(mappings: readonly DimensionMapping[]): Finding[] {
+  const ways = { soft: 'by a mark, and by the reconciler', reconcile: 'by the reconciler', none: 'not at all' };
+  const said = Object.entries(ways).flatMap(([way, words]) => {
+    const names = mappings.filter(({ deletes }) => deletes === way).map(({ dimension_name }) => dimension_name);
+    return names.length === 0 ? [] : `${words}: ${names.join(', ')}`;
+  });
+  return said.length === 0 ? [] : [ok('deletes', `found ${said.join('; ')}`)];
 }
 
 /** Whether its rows can be read, and found quickly, and what of them extraction cannot see or tell. */

@@ -115,6 +115,8 @@ async function tableStatus(
     historical: dimension?.historical ?? null,
     last_batch: dimension?.last_batch ?? null,
     last_applied_at: dimension?.last_applied_at ?? null,
+    /** How deletes at the source are found: soft, reconcile or none. */
+    deletes: dimension?.deletes ?? null,
     last_error: error,
   };
 }

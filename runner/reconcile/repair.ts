@@ -26,16 +26,20 @@ export interface Repairing extends Comparing {
 const MOST_RACES = 5;
 
 /**
- * Refuses to close more versions than MAX_DELETE_PERCENT: a source that is empty, or of which a part was read, must not end its history, nor
+ * Refuses to close more versions than both MAX_DELETE_PERCENT and MAX_DELETE_ROWS allow: a source that is empty, or of which a part was read, must not end its history, nor
  * in parts. Where more differ than one run looks at, as many are taken to be gone of the others: buckets are by the hash of the key.
  * @throws TidemarkError that says how many there would be
  */
-export function assertFewDeletes(table: string, comparison: Comparison, mostPercent: number): void {
+export function assertFewDeletes(
+  table: string,
+  comparison: Comparison,
+  { max_delete_percent: mostPercent, max_delete_rows: mostRows }: Settings,
+): void {
   const found = comparison.differences.filter(({ kind }) => kind === 'extra').length;
   const deletes = Math.round(found / comparison.part_looked_at);
-  if (deletes * 100 <= comparison.current_versions * mostPercent) return;
+  if (deletes <= mostRows || deletes * 100 <= comparison.current_versions * mostPercent) return;
   throw new TidemarkError(
-    `${deletes === found ? '' : 'about '}${String(deletes)} of ${String(comparison.current_versions)} rows of ${table} are gone from the source: more than MAX_DELETE_PERCENT (${String(mostPercent)}) allows to close`,
+    `${deletes === found ? '' : 'about '}${String(deletes)} of ${String(comparison.current_versions)} rows of ${table} are gone from the source: more than MAX_DELETE_PERCENT (${String(mostPercent)}) and MAX_DELETE_ROWS (${String(mostRows)}) allow to close`,
     {
       detail: `table=${table} source_rows=${String(comparison.source_rows)} current_versions=${String(comparison.current_versions)}`,
       hint: 'see that the source is whole; if the rows were deleted on purpose: npx tidemark reconcile --repair --allow-deletes',

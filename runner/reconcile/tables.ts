@@ -17,7 +17,7 @@ import { describeComparison } from '../source/comparison.js';
 import { shardsOf } from '../batch/shard.js';
 import { lockExtraction, unlockExtraction } from '../source/lock.js';
 import { isSameServer, readIdentity } from '../source/server.js';
-import { describeTable } from '../source/table.js';
+import { assertKeysUnique, describeTable } from '../source/table.js';
 import { beginSweep } from '../extract/sweep-start.js';
 import { dimensionMappings, ledgerChains, newestInLedger } from '../warehouse/batches.js';
 import { comparisonColumns } from '../warehouse/comparison.js';
@@ -26,11 +26,11 @@ import { loadTables } from '../load/tables.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
 export interface ReconcileSelection extends Selection {
-  /** Writes the differences to the change log, and loads them. 'declared': only for tables whose deletes are found so. */
+  /** Writes the differences to the change log, and loads them. 'declared': only for tables whose deletes are to be found. */
   readonly repair: boolean | 'declared';
-  /** Only tables whose deletes are found by reconciling. */
+  /** Only tables whose deletes are to be found: where the source marks them, a row may be deleted in earnest all the same. */
   readonly onlyDeclared?: boolean;
-  /** Lets a repair close more versions than MAX_DELETE_PERCENT. */
+  /** Lets a repair close more versions than MAX_DELETE_PERCENT and MAX_DELETE_ROWS allow. */
   readonly allowDeletes: boolean;
   /** What one run looks at, where a test has less than tables have. */
   readonly limits?: CompareLimits;
@@ -56,12 +56,12 @@ export async function reconcileTables(selection: ReconcileSelection): Promise<Re
   const isStopping = () => signal?.aborted === true;
   return withDatabase(settings.warehouse, 'reconcile', async (registry) => {
     const selected = selectUnpaused(await dimensionMappings(registry), selection.tables).filter(
-      ({ deletes }) => !onlyDeclared || deletes === 'reconcile',
+      ({ deletes }) => !onlyDeclared || deletes !== 'none',
     );
     if (onlyDeclared && selected.length === 0)
       warnOnce(
         'nothing to reconcile',
-        "no table is registered with deletes => 'reconcile': there is nothing to do until one is. Others are compared where --table names them",
+        "every table is registered with deletes => 'none': there is nothing to do until one is not. They are compared where --table names them",
       );
     return withLink(settings.warehouse, 'reconcile', (warehouse) =>
       withLink(settings.source, 'reconcile', (source) => {
@@ -72,14 +72,18 @@ export async function reconcileTables(selection: ReconcileSelection): Promise<Re
           },
         };
         // What was published and loaded before a fault is found to agree by the next attempt.
-        return eachTable(settings.source, selected, (mapping) =>
-          retrying(mapping.dimension_name, links, isStopping, () =>
-            explaining(settings.warehouse, () =>
-              explaining(settings.source, () =>
-                reconcileTable(selection, mapping, source.database(), warehouse.database()),
+        return eachTable(
+          settings.source,
+          selected,
+          (mapping) =>
+            retrying(mapping.dimension_name, links, isStopping, () =>
+              explaining(settings.warehouse, () =>
+                explaining(settings.source, () =>
+                  reconcileTable(selection, mapping, source.database(), warehouse.database()),
+                ),
               ),
             ),
-          ),
+          (results) => results.flat(),
         );
       }),
     );
@@ -100,9 +104,14 @@ async function reconcileTable(
   mapping: DimensionMapping,
   source: Database,
   warehouse: Database,
-): Promise<ReconcileResult> {
+): Promise<ReconcileResult[]> {
   const { deletes, columns } = await comparisonColumns(warehouse, mapping.dimension_name);
   const repairing = await prepare(selection, mapping, source, warehouse, columns);
+  if (selection.repair === 'declared' && isReadFirst(await repairing.newest())) {
+    logger.info({ table: mapping.dimension_name }, 'compared when it has been read once');
+    return [];
+  }
+  await assertKeysUnique(source, mapping.dimension_name, repairing.described);
   const comparison = await timed('compare', () => compareTable(repairing));
   const count = (wanted: Difference['kind']) => comparison.differences.filter(({ kind }) => kind === wanted).length;
   const found = {
@@ -116,10 +125,10 @@ async function reconcileTable(
     repaired: 0,
     differences: comparison.differences,
   };
-  const repairs = selection.repair === true || (selection.repair === 'declared' && deletes === 'reconcile');
+  const repairs = selection.repair === true || (selection.repair === 'declared' && deletes !== 'none');
   try {
     if (repairs) found.repaired = await timed('repair', () => repair(selection, repairing, comparison));
-    return found;
+    return [found];
   } finally {
     // What was found is noted also where the repair is refused, as it is for too many deletes.
     await noteReconciliation(warehouse, found).catch((error: unknown) => {
@@ -127,6 +136,10 @@ async function reconcileTable(
     });
   }
 }
+
+/** Whether a table is being read for the first time, or is yet to be: all that history lacks would seem to differ, for as long as that takes. */
+const isReadFirst = (newest: BatchMetadata | undefined): boolean =>
+  newest === undefined || (!newest.sweep.complete && newest.sweep.from_transaction === null);
 
 async function prepare(
   { settings, signal, limits }: ReconcileSelection,
@@ -189,7 +202,7 @@ async function repair(
   comparison: Comparison,
 ): Promise<number> {
   const { table, source, restart } = repairing;
-  if (!allowDeletes) assertFewDeletes(table, comparison, settings.max_delete_percent);
+  if (!allowDeletes) assertFewDeletes(table, comparison, settings);
   const published = await waitForOthers(table, async () => {
     const holder = await lockExtraction(source, table);
     if (holder !== undefined)

@@ -78,11 +78,11 @@ export const plainName = (name: string): string =>
     .replace(/[^a-z0-9]+/g, '_')
     .replace(/^_+|_+$/g, '');
 
-/** orders becomes order_key, categories category_key, addresses address_key. */
+/** orders becomes order_key, categories category_key, addresses address_key; rls and status keep their s: they are no plurals. */
 function keyName(table: string): string {
   const singular = plainName(table)
     .replace(/ies$/, 'y')
     .replace(/(ss|x|ch|sh)es$/, '$1')
-    .replace(/(?<!s)s$/, '');
+    .replace(/(?<=[aeiouy][a-z]*)(?<![isu])s$/, '');
   return fitName(/^[a-z]/.test(singular) ? singular : `source_${singular}`, '_key');
 }

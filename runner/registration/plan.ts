@@ -7,8 +7,9 @@ import {
   type TableName,
   shownName,
 } from '../source/catalog.js';
-import { historyNames, plainName } from './names.js';
-import { CAPTURE, planTimes } from './times.js';
+import { assertKeyIsExact, businessKey } from './keys.js';
+import { OWN_COLUMNS, historyNames, plainName } from './names.js';
+import { CAPTURE, planTimes, timeNames } from './times.js';
 
 /** What becomes of the columns of a source. Columns are names of the source. */
 export interface ColumnOptions {
@@ -18,7 +19,7 @@ export interface ColumnOptions {
   readonly ignore: readonly string[];
   /** Names of history by those of the source. */
   readonly rename: ReadonlyMap<string, string>;
-  /** How deletes at the source are found: soft where a column is named and this is not. */
+  /** How deletes at the source are found; where it is not said, soft where a column is named, or marks them by its name, else reconcile. */
   readonly deletes?: 'none' | 'reconcile' | 'soft' | undefined;
   /** The column that marks deleted rows. */
   readonly deleted_column?: string | undefined;
@@ -39,6 +40,8 @@ export interface RegistrationOptions extends ColumnOptions {
   readonly change_order: 'capture' | 'effective_time';
   /** Adds the constraint that no two versions of a key overlap. */
   readonly no_overlap: boolean;
+  /** Rows of tables that inherit from it are read with its own. */
+  readonly with_children?: boolean | undefined;
 }
 
 /** Of a table of which nothing is said. */
@@ -71,6 +74,8 @@ export interface Registration {
   readonly deletes: Deletes;
   /** Whether a dimension of that name was registered before, and removed. */
   readonly returns: boolean;
+  /** Whether nothing at the source keeps the key unique, so that the rows are looked at. */
+  readonly key_is_asserted: boolean;
   /** What a reader should know before the migration runs. */
   readonly remarks: readonly string[];
 }
@@ -97,20 +102,12 @@ export function planRegistration(
       .filter((name) => ![CAPTURE, 'none'].includes(name)),
   ]);
   const name = dimensionName(table, options);
-  const key = businessKey(table, options.key);
-  assertKeyIsExact(table, key);
-  const { effective, insert, remarks } = planTimes(table, options, key);
-  const times = [effective, insert].flatMap((column) => column?.name ?? []);
-  // What a key means and when it took effect are two things.
-  assertOneRoleEach(
-    options,
-    key,
-    times.filter((each) => !key.includes(each)),
-  );
+  const { key, key_is_asserted, effective, times, remarks } = planRoles(table, options);
   const captured = table.columns.filter((column) => !options.ignore.includes(column.name));
   assertNamesFree(captured);
   const isTime = (column: CatalogColumn) => times.includes(column.name);
   const stored = captured.filter((column) => key.includes(column.name) || !isTime(column));
+  assertHistoryHolds(table, stored.length);
   const names = historyNames(
     table.table,
     stored.map((column) => column.name),
@@ -140,9 +137,27 @@ export function planRegistration(
     effective_time: effective?.name ?? CAPTURE,
     time_type: effective?.time_type ?? 'timestamptz',
     options,
+    key_is_asserted,
     remarks: [...table.remarks, ...remarks],
-    deletes: planDeletes(table, options, options.ignore, columns),
+    deletes: planDeletes(table, usualDeletes(table, options), options.ignore, columns),
   };
+}
+
+/** What tells the rows apart, and what dates them. */
+function planRoles(table: CatalogTable, options: RegistrationOptions) {
+  // A table without a key is told apart by all columns that are no times, which are known before it.
+  const known = timeNames(planTimes(table, options, options.key));
+  const { key, key_is_asserted, remarks } = businessKey(table, options, known);
+  assertKeyIsExact(table, key);
+  const planned = planTimes(table, options, key);
+  const times = timeNames(planned);
+  // What a key means and when it took effect are two things.
+  assertOneRoleEach(
+    options,
+    key,
+    times.filter((each) => !key.includes(each)),
+  );
+  return { key, key_is_asserted, effective: planned.effective, times, remarks: [...remarks, ...planned.remarks] };
 }
 
 /** A column that history keeps, as it stands there. */
@@ -207,6 +222,18 @@ function assertOneRoleEach(options: RegistrationOptions, key: readonly string[],
   });
 }
 
+/** The most columns of a table of PostgreSQL. */
+const MOST_COLUMNS = 1600;
+
+function assertHistoryHolds(table: CatalogTable, columns: number): void {
+  const own = OWN_COLUMNS.length;
+  if (columns + own <= MOST_COLUMNS) return;
+  throw new TidemarkError(
+    `history cannot hold the ${String(columns)} columns of ${shownName(table)}: tables can have at most ${String(MOST_COLUMNS)} columns, and ${String(own)} are Tidemark's own`,
+    { hint: 'leave some out with --ignore' },
+  );
+}
+
 function assertNamesFree(columns: readonly CatalogColumn[]): void {
   const taken = columns.find((column) => BATCH_COLUMNS.includes(column.name));
   if (taken === undefined) return;
@@ -224,57 +251,28 @@ export function dimensionName({ table }: TableName, options: Pick<RegistrationOp
   });
 }
 
-/**
- * The key that the user names, or else the primary key, or the first unique index over columns that are not null.
- * @param given columns; empty for none
- * @throws TidemarkError where nothing tells the rows apart
- */
-function businessKey(table: CatalogTable, given: readonly string[]): readonly string[] {
-  const isTable = ['r', 'p'].includes(table.kind);
-  if (given.length === 0) {
-    const found = table.unique_keys.find(({ nullable }) => nullable.length === 0);
-    if (found !== undefined) return found.columns;
-    throw new TidemarkError(`${shownName(table)} has no key: nothing says which of its rows is which`, {
-      hint: isTable
-        ? 'give it a primary key, or name the columns of a unique index that are not null with --key'
-        : 'it is no table: name the columns that are never twice the same with --key',
-    });
-  }
-  const same = table.unique_keys.find(
-    ({ columns }) => columns.length === given.length && columns.every((name) => given.includes(name)),
-  );
-  if (!isTable || same?.nullable.length === 0) return given;
-  const fault =
-    same === undefined
-      ? 'is not unique there: no unique index has exactly these columns'
-      : `may be null: ${same.nullable.join(', ')}`;
-  throw new TidemarkError(`the key of ${shownName(table)} ${fault}`, {
-    detail: `key: ${given.join(', ')}`,
-    hint: 'rows would be lost between pages: make it unique and not null at the source, or choose another key',
-  });
-}
-
-/**
- * What history keeps beside its versions is found by the text of the key: a type or collation that takes two texts for one would tear a row in
- * two. Numbers and padded texts are brought to one form (tidemark._key_member); the warehouse refuses the rest (tidemark._is_printed_as_equal).
- * @throws TidemarkError naming the column
- */
-function assertKeyIsExact(table: CatalogTable, key: readonly string[]): void {
-  const column = table.columns.find(({ name, loose }) => key.includes(name) && loose !== null);
-  if (column === undefined) return;
-  throw new TidemarkError(
-    `${column.name}, in the key of ${shownName(table)}, is ${column.loose ?? ''}: texts that are not the same are one key there, and two in history`,
-    {
-      hint: `name another unique key with --key; or let the source tell them apart: alter table ${shownName(table)} alter column ${column.name} type text collate "C"`,
-    },
-  );
-}
-
 /** How deletes are found. */
 export type Deletes = Required<Pick<ColumnOptions, 'deletes' | 'deleted_column' | 'deleted_values'>>;
 
-/** Names that say what they are; the first that is there is taken. */
-const DELETED_COLUMNS = ['deleted_at', 'deleted_on', 'is_deleted', 'deleted'];
+/** Names that say what they are, in lower case and without underscores; the first that is there is taken. */
+const DELETED_COLUMNS = ['deletedat', 'deletedon', 'isdeleted', 'deleted'];
+/** The column that marks deleted rows, by its name; `fits` says which may. */
+const markOf = ({ columns }: CatalogTable, fits: (column: CatalogColumn) => boolean) =>
+  DELETED_COLUMNS.flatMap((wanted) =>
+    columns.filter((column) => plainName(column.name).replaceAll('_', '') === wanted && fits(column)),
+  )[0]?.name;
+
+/** What a table is registered with where nothing is said of its deletes: a mark whose meaning is certain, else the reconciler. */
+export function usualDeletes(table: CatalogTable, said: ColumnOptions): ColumnOptions {
+  const { deletes, deleted_column, deleted_values, ignore } = said;
+  if (deletes !== undefined || deleted_column !== undefined || deleted_values !== undefined) return said;
+  const mark = markOf(
+    table,
+    ({ name, type, time_type, is_not_null }) =>
+      !ignore.includes(name) && (type === 'boolean' || (!is_not_null && (time_type !== null || type === 'date'))),
+  );
+  return mark === undefined ? { ...said, deletes: 'reconcile' } : { ...said, deletes: 'soft', deleted_column: mark };
+}
 
 /**
  * Decides how deletes are found.
@@ -296,7 +294,7 @@ export function planDeletes(
       hint: `leave them out, or leave out --deletes ${deletes}`,
     });
   }
-  const name = deleted_column ?? DELETED_COLUMNS.find((each) => table.columns.some((column) => column.name === each));
+  const name = deleted_column ?? markOf(table, () => true);
   if (name === undefined)
     throw new UsageError(`no column of ${shownName(table)} says by its name that it marks deleted rows`, {
       hint: 'name it with --deleted-column, and with --deleted-values the values that mean deleted',

@@ -19,8 +19,8 @@ import {
 import { dimensionMappings } from '../warehouse/batches.js';
 import { relationsThere, typesThere } from '../warehouse/dimensions.js';
 import { appliedDimensions } from '../warehouse/migrate.js';
-import type { DimensionMapping } from '../batch/mapping.js';
-import { misfit } from '../source/table.js';
+import { dimensionMappingSchema, type DimensionMapping } from '../batch/mapping.js';
+import { assertKeysUnique, describeTable, misfit } from '../source/table.js';
 
 /** A migration that is not written yet. */
 interface ProposedMigration {
@@ -84,6 +84,7 @@ export async function proposeRegistrations(
           if (there !== undefined) throw isThere(table, there);
           const planned = planRegistration(found, { ...options, name }, ground.types);
           await assertValuesFit(source, found, [planned.deletes]);
+          await assertRowsApart(settings, planned);
           const isOwn = options.name !== undefined || name === dimensionName(table, options);
           const renamed = isOwn
             ? []
@@ -283,6 +284,20 @@ export async function proposeUpdate(
     );
     const text = renderUpdate(table, mapping, update, current);
     return { words: `update_${mapping.dimension_name.toLowerCase()}`, text, update };
+  });
+}
+
+/** Looks at the rows where nothing at the source keeps the key unique. @throws TidemarkError if two have one key */
+async function assertRowsApart(settings: Settings, planned: Registration): Promise<void> {
+  const { table, options, columns, key_is_asserted } = planned;
+  if (['r', 'p'].includes(table.kind) && !key_is_asserted && !(options.with_children && table.has_children)) return;
+  const mapping = dimensionMappingSchema.parse({
+    ...{ dimension_name: planned.name, history_table: relationsOf(planned.name).history, columns, key_is_asserted },
+    ...{ source_schema: table.schema, source_table: table.table, source_time_zone: options.time_zone },
+    with_children: options.with_children,
+  });
+  await withDatabase(settings.source, 'add', async (source) => {
+    await assertKeysUnique(source, planned.name, await describeTable(source, mapping));
   });
 }
 

@@ -38,6 +38,10 @@ const MADE = RegExp(`${OF_ROW}(created?|creation|inserted?|insertion)${MOMENT}`)
 const says = (pattern: RegExp | undefined, { name }: CatalogColumn): boolean =>
   pattern?.test(name.toLowerCase().replaceAll(/[^a-z0-9]/g, '')) === true;
 
+/** The columns that are times, by name. */
+export const timeNames = ({ effective, insert }: Times): string[] =>
+  [effective, insert].flatMap((column) => column?.name ?? []);
+
 /**
  * Decides which columns are the effective time and the insert time, by what the user said or by their names.
  * @throws UsageError, TidemarkError for a column that cannot be one

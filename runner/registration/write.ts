@@ -128,7 +128,7 @@ comment on view ${current} is 'The version in force of every row that exists.';
 `;
 }
 
-const renderCall = ({ name, table, columns, options, deletes, effective_time }: Registration) =>
+const renderCall = ({ name, table, columns, options, deletes, effective_time, key_is_asserted }: Registration) =>
   callText('register_dimension', name, {
     source_schema: table.schema,
     source_table: table.table,
@@ -139,6 +139,8 @@ const renderCall = ({ name, table, columns, options, deletes, effective_time }: 
     no_overlap: options.no_overlap || undefined,
     effective_time: effective_time === CAPTURE ? CAPTURE : undefined,
     ...(deletes.deletes === 'none' ? {} : deletes),
+    with_children: options.with_children === true ? true : undefined,
+    key_is_asserted: key_is_asserted || undefined,
   });
 
 const WIDEST = 30;

@@ -71,14 +71,14 @@ async function serviceStatus(settings: Settings, service: Service): Promise<Serv
 
 /**
  * Starts services in the background: brings up the embedded servers that were made here and are down, sees that both ends can be used, and
- * starts what does not run. Two at once take turns. With the extractor goes the reconciler, where a table's deletes are found by it.
+ * starts what does not run. Two at once take turns. With the extractor goes the reconciler, where a table's deletes are to be found.
  * @throws TidemarkError if an end cannot be used, or a service does not come up
  */
 export async function startPipeline(settings: Settings, services: readonly BaseService[]): Promise<void> {
   await inTurn(settings, async () => {
     await bringUpServers(settings);
     const mappings = await assertReady(settings, services);
-    const needsReconciler = services.includes('extractor') && mappings.some(({ deletes }) => deletes === 'reconcile');
+    const needsReconciler = services.includes('extractor') && mappings.some(({ deletes }) => deletes !== 'none');
     const others = services.filter((service) => service !== 'reconciler');
     const started = needsReconciler ? [...others, 'reconciler' as const] : others;
     await ensureLogFolder(settings);

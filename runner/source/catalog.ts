@@ -33,8 +33,10 @@ export interface CatalogColumn {
   readonly holds: readonly string[];
   readonly is_not_null: boolean;
   readonly is_generated: boolean;
-  /** Why texts that are not the same may be equal values. */
-  readonly loose: string | null;
+  /** Why it cannot be part of a key; null where it can. */
+  readonly key_fault: string | null;
+  /** Whether its values are texts. */
+  readonly is_textual: boolean;
   readonly comment: string | null;
 }
 
@@ -43,6 +45,8 @@ export interface CatalogTable extends TableName {
   /** pg_class.relkind: r table, p partitioned, v view, m materialized view, f foreign table. */
   readonly kind: string;
   readonly comment: string | null;
+  /** Whether other tables inherit from it; partitions do not count. */
+  readonly has_children: boolean;
   /** What a reader should know of it. */
   readonly remarks: readonly string[];
   readonly columns: readonly CatalogColumn[];

@@ -41,6 +41,7 @@ export async function describeComparison(
     effective,
     mapping.source_time_zone,
     table.deleted_condition,
+    table.rows,
   ]);
   return one(queries);
 }

@@ -25,6 +25,7 @@ export async function tableHealth(
     effective,
     mapping.source_time_zone,
     described.fallback,
+    described.rows,
   ]);
   return health;
 }

@@ -1,6 +1,7 @@
 import type { Database, Transaction } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { tableArgument } from '../base/sql-text.js';
+import { counted } from '../base/text-table.js';
 import { inTransaction } from '../base/transaction.js';
 import { releaseBatchMemory } from '../base/v8-memory.js';
 import type { DimensionMapping } from '../batch/mapping.js';
@@ -11,6 +12,10 @@ import { one, runFile } from './file.js';
 export interface SourceTable {
   readonly relation: string;
   readonly relation_oid: string;
+  /** What rows are read from: "only" before it where those of tables that inherit from it are not. */
+  readonly rows: string;
+  /** The query that shows keys of several rows, and those that are null in part. */
+  readonly repeated_keys: string;
   /** Why transaction numbers mean nothing in this source, so that it is read by times alone; null where they do. */
   readonly fallback: string | null;
   /** True where the effective time may be null, or no column is it. */
@@ -30,6 +35,7 @@ export interface SourceTable {
   readonly column_types: string;
   /** The history columns that keys and values are mapped to, as a JSON object by name at the source. */
   readonly history_columns: string;
+  /** Whether the source keeps the key unique. */
   readonly has_unique_key: boolean;
   /** What the statistics say; null where there are none. */
   readonly estimated_rows: number | null;
@@ -165,6 +171,7 @@ export async function describeTable(
     mapping.deleted_values === null ? null : JSON.stringify(mapping.deleted_values),
     part?.condition ?? null,
     JSON.stringify(fills),
+    String(mapping.with_children),
   ]);
   if (found === undefined)
     throw new TidemarkError(`source table ${name} does not exist`, {
@@ -179,7 +186,7 @@ export async function describeTable(
         hint: `restore them, or write the migration that follows: npx tidemark add --update ${tableArgument(mapping.source_schema, mapping.source_table)} --rename ${found.missing_columns[0] ?? ''}=<its new name> (or --retire ${found.missing_columns[0] ?? ''})`,
       },
     );
-  if (!found.has_unique_key && !found.is_keyless_kind)
+  if (!found.has_unique_key && !found.is_keyless_kind && !mapping.key_is_asserted && !mapping.with_children)
     throw new TidemarkError(`the business key of source table ${name} is not unique there, or may be null`, {
       detail: `table=${mapping.dimension_name}`,
       hint: 'map a primary key, or a unique index over columns that are not null, as the business key: else rows would be lost between pages',
@@ -187,6 +194,31 @@ export async function describeTable(
   await assertMarkFits(source, mapping, found);
   return { ...found, unmapped_columns: found.unmapped_columns ?? [], may_move: part?.may_move ?? false };
 }
+
+/**
+ * Looks for two rows of one key, and for keys that are null, where the source does not keep them out: history could not tell such rows apart.
+ * Reads the whole table, there alone.
+ * @throws TidemarkError that says how many keys there are, and how to see them
+ */
+export async function assertKeysUnique(source: Database, table: string, described: SourceTable): Promise<void> {
+  const { repeated_keys, has_unique_key } = described;
+  if (has_unique_key) return;
+  const [found] = await inTransaction(source, 'isolation level repeatable read read only', async (session) => {
+    await lockTable(session, described);
+    return session.unsafe<{ keys: number }[]>(`select count(*)::integer as keys from (${repeated_keys}) as k`);
+  });
+  if (found !== undefined && found.keys > 0) throw keyFault(table, described, found.keys);
+}
+
+/** Several rows of one key, which history could not tell apart. */
+export const keyFault = (table: string, { relation, repeated_keys }: SourceTable, keys: number): TidemarkError =>
+  new TidemarkError(
+    `the key of ${relation} does not tell its rows apart: ${counted(keys, 'key')} of several rows, or null in part`,
+    {
+      detail: `table=${table}, on the source: ${repeated_keys}`,
+      hint: 'nothing is written until each row has a key of its own: see to that at the source, or register the table with another --key',
+    },
+  );
 
 /**
  * Reads one page of a sweep in a snapshot of its own. `notBefore` keeps extracted_at from running backwards with the server's clock.

@@ -3,6 +3,7 @@ import { call, type Texts, type Warehouse } from './call.js';
 export interface DimensionStatus extends Texts<'dimension_name' | 'total' | 'current' | 'historical'> {
   readonly last_batch: string | null;
   readonly last_applied_at: string | null;
+  readonly deletes: string;
 }
 
 /** Versions of every history, counted, and its last batch. */

@@ -3,7 +3,7 @@
 -- Key and content are printed as history would print them: each value is cast by its text to the type it is stored with, and a member of
 -- the key is brought to the one form in which tidemark._key_member prints it too.
 -- $4 the column of the effective time (null: none is), $5 the zone of timestamps without one, $6 the condition of a row that is marked as
--- deleted, which counts as gone (null: none is).
+-- deleted, which counts as gone (null: none is), $7 what rows are read from (describe_table.sql).
 -- checksums: $1 number of buckets. digests: $1 number of buckets, $2 wanted buckets (json array). states: $1 keys (json array of texts).
 -- deletions: $1 keys, $2 an instant: one change line for every key that is not there, with the instant of its snapshot, or the first after
 -- $2 if that is later; that is the bound on when the row was deleted, and its effective time.
@@ -53,19 +53,19 @@ select
         'select (hashtextextended(v.key, 0) & ($1::text::integer - 1))::integer as bucket, count(*)::text as row_count, '
             || 'format(''%%s %%s'', bit_xor(hashtextextended(v.content, 1)), bit_xor(hashtextextended(v.content, 2))) as checksum '
             || 'from (select %s as key, %s as content from %s as t where true%s) as v group by 1',
-        p.key, p.content, $1::text, p.is_live
+        p.key, p.content, $7::text, p.is_live
     ) as checksums,
     format(
         'select v.key, format(''%%s %%s'', hashtextextended(v.content, 1), hashtextextended(v.content, 2)) as digest '
             || 'from (select %s as key, %s as content from %s as t where true%s) as v '
             || 'where (hashtextextended(v.key, 0) & ($1::text::integer - 1)) in '
             || '(select w.bucket::bigint from json_array_elements_text($2::text::json) as w (bucket))',
-        p.key, p.content, $1::text, p.is_live
+        p.key, p.content, $7::text, p.is_live
     ) as digests,
     format(
         'select %s as key, %s as content, %s as written_by from (select w.key::json as key from json_array_elements_text($1::text::json) '
             || 'as w (key)) as k join %s as t on %s',
-        p.key, p.content, case when $3::text is null then 't.xmin::text' else '''''' end, $1::text, p.is_key || p.is_live
+        p.key, p.content, case when $3::text is null then 't.xmin::text' else '''''' end, $7::text, p.is_key || p.is_live
     ) as states,
     format(
         'with m as materialized (select greatest(clock_timestamp(), $2::text::timestamptz + interval ''1 microsecond'') as moment) '
@@ -75,6 +75,6 @@ select
             || 'm.moment as extracted_at) as r) as line from m '
             || 'cross join (select w.key::json as key from json_array_elements_text($1::text::json) as w (key)) as k '
             || 'where not exists (select from %s as t where %s)) as l',
-        p.key_columns, p.cdc_timestamp, $1::text, p.is_key || p.is_live
+        p.key_columns, p.cdc_timestamp, $7::text, p.is_key || p.is_live
     ) as deletions
 from part as p;

@@ -3,7 +3,8 @@
 -- $5 the column that marks deleted rows (null: none does) and $6 its values that mean deleted (json array; null: any but null): such a
 -- row is read as a DELETE, with all its columns, $7 the condition that a row belongs to the shard that is asked for
 -- (sql/source/describe_shard.sql; null: the whole table), which all but the keyed page heed, $8 history columns that are to be filled (json
--- array; null: none): a row in which one of them is not null is read whatever transaction wrote it.
+-- array; null: none): a row in which one of them is not null is read whatever transaction wrote it,
+-- $9 'true' where the rows of tables that inherit from it are read with its own.
 -- A page query takes:  $1 floor and $2 high watermark of the sweep before (null: from the beginning), $3 margin in seconds,
 --   $4 lower bound on the transaction, $5 the transaction the sweep ends before, $6 most rows, $7 most bytes,
 --   $8 extracted_at, $9 floor of this sweep, $10 known rows (json array), $11 snapshot that the sweep began with;
@@ -27,6 +28,7 @@
 -- queries look at times alone, and $4, $5, $9, $10 and $11 are idle.
 with recursive relation as (
     select c.oid, c.relkind, format('%I.%I', n.nspname, c.relname) as name,
+        format('%s%I.%I', case when c.relkind = 'r' and not $9::text::boolean then 'only ' end, n.nspname, c.relname) as rows,
         case
             when pg_is_in_recovery() then 'the server is a standby'
             when c.relkind = 'v' then 'it is a view'
@@ -224,7 +226,7 @@ from (
     from fitted as t
 ) as p
         $query$,
-        r.name,
+        r.rows,
         o.page_order, coalesce(p.effective, 'null::timestamptz'), p.effective_type,
         coalesce(nullif(concat_ws(E'\n        and ',
             case
@@ -287,6 +289,14 @@ from (
 select
     (select r.name from relation as r) as relation,
     (select r.oid::text from relation as r) as relation_oid,
+    (select r.rows from relation as r) as rows,
+    (
+        select format(
+            'select %1$s, count(*) from %2$s as t group by %1$s having count(*) > 1 or num_nulls(%1$s) > 0', p.keys, r.rows
+        )
+        from part as p
+        cross join relation as r
+    ) as repeated_keys,
     (select r.fallback from relation as r) as fallback,
     (select p.may_be_undated from part as p) as may_be_undated,
     (select not p.has_effective from part as p) as is_timeless,
@@ -320,7 +330,12 @@ select
             and (select array_agg(k.attnum order by k.attnum) from unnest(i.indkey::smallint[]) with ordinality as k (attnum, place)
                 where k.place <= i.indnkeyatts)
                 = (select array_agg(m.attnum order by m.attnum) from mapped as m where m.role = 'business key')
-    ) and not exists (select from mapped as m where m.role = 'business key' and not m.attnotnull) as has_unique_key,
+    ) and not exists (select from mapped as m where m.role = 'business key' and not m.attnotnull)
+        and not ($9::text::boolean and exists (
+            select
+            from pg_catalog.pg_inherits as i
+            join relation as r on r.oid = i.inhparent and r.relkind = 'r'
+        )) as has_unique_key,
     (
         select encode(sha256(convert_to(string_agg(format('%I %s', m.name, m.type), ', ' order by m.ordinal), 'UTF8')), 'hex')
         from mapped as m

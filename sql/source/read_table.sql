@@ -6,13 +6,15 @@
 -- Of a column: type is what history can hold of it, as people write it: a domain is looked through to the type and modifier beneath it,
 -- inside an array too. as_text says why that can be but text; outside is the type where it is none of pg_catalog, which a warehouse may
 -- have or not. fits are those of $2 that hold every value of it, as PostgreSQL prints it, so that it prints the same; holds are those of $2
--- of which it holds every value. time_type is timestamp or timestamptz, loose why equal values of it may be two texts.
+-- of which it holds every value. time_type is timestamp or timestamptz, key_fault why it cannot be part of a key: equal values of it may be
+-- two texts, as tidemark._is_printed_as_equal has it, or it has no order.
 with recursive wanted as (
     select w.schema, w.table, w.place
     from rows from (json_to_recordset($1::text::json) as (schema text, "table" text)) with ordinality as w (schema, "table", place)
 ),
 relation as (
-    select c.oid, c.relkind, n.nspname, c.relname, w.place
+    select c.oid, c.relkind, n.nspname, c.relname, w.place,
+        c.relkind = 'r' and exists (select from pg_catalog.pg_inherits as i where i.inhparent = c.oid) as has_children
     from wanted as w
     join pg_catalog.pg_namespace as n on n.nspname = w.schema
     join pg_catalog.pg_class as c on c.relnamespace = n.oid and c.relname = w.table and c.relkind in ('r', 'p', 'v', 'm', 'f')
@@ -50,6 +52,7 @@ typed as (
                 and t.typname ~ '^(reg[a-z]+|money|xml|xid|xid8|cid|tid|aclitem|pg_node_tree|pg_snapshot|txid_snapshot)$'
                 then 'its values mean something in their own database only'
         end as as_text,
+        t.typcategory = 'S' and not r.is_array as is_textual,
         (select json_agg(e.enumlabel order by e.enumsortorder) from pg_catalog.pg_enum as e where e.enumtypid = t.oid) as labels
     from resolved as r
     join pg_catalog.pg_type as t on t.oid = r.type_id
@@ -85,6 +88,47 @@ fit as (
         else f.base = t.base and (t.length is null or (f.base <> 'character' and f.length <= t.length))
     end
 ),
+-- What each column consists of: domains, arrays, ranges and composites are looked through.
+ingredient as (
+    select a.attrelid as relation, a.attnum, a.atttypid as type_id, a.attcollation as collation_id, false as is_contained
+    from relation as r
+    join pg_catalog.pg_attribute as a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
+    union
+    select p.relation, p.attnum, i.type_id, i.collation_id, p.is_contained or t.typtype <> 'd'
+    from ingredient as p
+    join pg_catalog.pg_type as t on t.oid = p.type_id
+    left join pg_catalog.pg_range as g on t.oid in (g.rngtypid, g.rngmultitypid)
+    cross join lateral (
+        select case when t.typtype = 'd' then t.typbasetype when t.typcategory = 'A' then t.typelem else g.rngsubtype end as type_id,
+            case when g.rngtypid is null then p.collation_id else g.rngcollation end as collation_id
+        union all
+        select m.atttypid, m.attcollation
+        from pg_catalog.pg_attribute as m
+        where t.typtype = 'c' and m.attrelid = t.typrelid and m.attnum > 0 and not m.attisdropped
+    ) as i
+    where i.type_id <> 0
+),
+key_fault as (
+    select p.relation, p.attnum, min(case
+        -- Equal values of these may print in several ways: 1 day and 24:00, {"a": 1} and {"a": 1.0}, and, where no rule brings them to one
+        -- form (tidemark._key_member), 1.0 and 1.00.
+        when t.typname in ('citext', 'interval', 'jsonb') or not coalesce(l.collisdeterministic, true)
+            or p.is_contained and t.typname in ('numeric', 'float4', 'float8', 'bpchar')
+            then 'of its type or collation, values can be equal that are printed apart'
+        when t.typtype = 'b' and t.typcategory <> 'A' and not exists (
+            select
+            from pg_catalog.pg_opclass as o
+            join pg_catalog.pg_am as m on m.oid = o.opcmethod and m.amname = 'btree'
+            left join pg_catalog.pg_cast as c on c.castsource = t.oid and c.casttarget = o.opcintype and c.castmethod = 'b'
+                and c.castcontext = 'i'
+            where o.opcdefault and (o.opcintype = t.oid or c.oid is not null)
+        ) then 'its type has no order, by which keys are told apart'
+    end) as fault
+    from ingredient as p
+    join pg_catalog.pg_type as t on t.oid = p.type_id
+    left join pg_catalog.pg_collation as l on l.oid = p.collation_id
+    group by p.relation, p.attnum
+),
 described as (
     select
         a.attrelid as relation,
@@ -109,16 +153,13 @@ described as (
             ),
             'is_not_null', a.attnotnull,
             'is_generated', a.attgenerated <> '',
-            -- Equal values of these types may print in several ways: 1 day and 24:00, {"a": 1} and {"a": 1.0}.
-            'loose', case
-                when t.typname in ('citext', 'interval', 'jsonb') then 'of type ' || t.typname
-                when not l.collisdeterministic then 'under a collation that is not deterministic'
-            end,
+            'key_fault', k.fault,
+            'is_textual', t.is_textual,
             'comment', col_description(a.attrelid, a.attnum)
         ) as facts
     from typed as t
     join pg_catalog.pg_attribute as a on a.attrelid = t.relation and a.attnum = t.attnum
-    left join pg_catalog.pg_collation as l on l.oid = a.attcollation
+    left join key_fault as k on k.relation = t.relation and k.attnum = t.attnum
     cross join lateral (
         select regexp_replace(regexp_replace(regexp_replace(regexp_replace(t.type,
             '^(timestamp|time)(\(\d\))? with time zone', '\1tz\2'), '^(timestamp|time)(\(\d\))? without time zone', '\1\2'),
@@ -149,10 +190,10 @@ select
             'remarks', array_remove(array[
                 case when r.relkind in ('v', 'm', 'f') then format('%s.%s is no table: it does not show which transaction wrote a row, '
                     || 'and nothing there makes its key unique', r.nspname, r.relname) end,
-                case when r.relkind = 'r' and exists (select from pg_catalog.pg_inherits as i where i.inhparent = r.oid)
-                    then format('other tables inherit from %s.%s: their rows are read with its own, and its key does not hold for them',
-                        r.nspname, r.relname) end
+                case when r.has_children then format('other tables inherit from %s.%s: their rows are read with its own only where '
+                    || '--with-children says so, and its key does not hold for them', r.nspname, r.relname) end
             ], null),
+            'has_children', r.has_children,
             'columns', coalesce(d.columns, '[]'),
             'unique_keys', coalesce(k.keys, '[]'),
             'keywords', (select json_agg(w.word) from pg_catalog.pg_get_keywords() as w where w.catcode <> 'U')

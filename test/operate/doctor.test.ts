@@ -32,6 +32,7 @@ describe('doctor', () => {
       'table customers',
       'table orders',
       'table products',
+      'deletes',
       'clocks',
       'change log',
     ]);
@@ -180,6 +181,6 @@ describe('doctor', () => {
     expect(ill.stdout).toMatch(
       /^ERROR +source: the source server has no database not_there\n +next: create it, or set DB_NAME$/m,
     );
-    expect(JSON.parse((await runCli(['doctor', '--json'], pipeline.env)).stdout)).toHaveLength(9);
+    expect(JSON.parse((await runCli(['doctor', '--json'], pipeline.env)).stdout)).toHaveLength(10);
   });
 });

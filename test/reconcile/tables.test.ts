@@ -149,13 +149,14 @@ describe('reconcile', () => {
 });
 
 describe('a source that lost rows', () => {
-  it('does not end its history: more deletes than MAX_DELETE_PERCENT are refused, and nothing is written', async () => {
+  it('does not end its history: more deletes than MAX_DELETE_PERCENT and MAX_DELETE_ROWS are refused, and nothing is written', async () => {
     await makeThings(100);
     await pipeline.source`truncate things`;
     const log = path.join(pipeline.settings.cdc_log_dir, 'things', 'checkpoints');
     const before = await readdir(log);
     await expect(reconcile('things', { repair: true })).rejects.toMatchObject({
-      message: '100 of 100 rows of things are gone from the source: more than MAX_DELETE_PERCENT (5) allows to close',
+      message:
+        '100 of 100 rows of things are gone from the source: more than MAX_DELETE_PERCENT (5) and MAX_DELETE_ROWS (20) allow to close',
       hint: expect.stringContaining('--allow-deletes') as string,
     });
     expect(await readdir(log)).toEqual(before);
@@ -177,7 +178,7 @@ describe('a source that lost rows', () => {
       limits: { digests: 10, candidates: 20 },
     });
     await expect(repair).rejects.toThrow(
-      /^about \d+ of 1000 rows of things are gone from the source: more than MAX_DELETE_PERCENT \(5\) allows to close$/,
+      /^about \d+ of 1000 rows of things are gone from the source: more than MAX_DELETE_PERCENT \(5\) and MAX_DELETE_ROWS \(20\) allow to close$/,
     );
     expect(await pipeline.warehouse`select from dim_things_history where is_current`).toHaveLength(1000);
   });
@@ -202,18 +203,27 @@ describe('a source that lost rows', () => {
   });
 
   it.each([
-    [5, 5, true],
-    [6, 5, false],
-    [6, 6, true],
-    [1, 0, false],
-  ])('%i of 100 are closed or not where %i percent are allowed: %s', async (gone, percent, isAllowed) => {
-    await makeThings(100);
-    await pipeline.source`delete from things where id <= ${gone}`;
-    const repair = reconcile('things', { repair: true, settings: { max_delete_percent: percent } });
-    await (isAllowed
-      ? expect(repair).resolves.toMatchObject({ repaired: gone })
-      : expect(repair).rejects.toThrow('MAX_DELETE_PERCENT'));
-  });
+    [5, 5, 0, true],
+    [6, 5, 0, false],
+    [6, 6, 0, true],
+    [1, 0, 0, false],
+    [20, 5, 20, true],
+    [21, 5, 20, false],
+    [21, 21, 20, true],
+  ])(
+    '%i of 100 are closed or not where %i percent or %i rows are allowed: %s',
+    async (gone, percent, rows, isAllowed) => {
+      await makeThings(100);
+      await pipeline.source`delete from things where id <= ${gone}`;
+      const repair = reconcile('things', {
+        repair: true,
+        settings: { max_delete_percent: percent, max_delete_rows: rows },
+      });
+      await (isAllowed
+        ? expect(repair).resolves.toMatchObject({ repaired: gone })
+        : expect(repair).rejects.toThrow('MAX_DELETE_PERCENT'));
+    },
+  );
 });
 
 describe('values of every kind', () => {
@@ -356,10 +366,21 @@ describe('tidemark reconcile', () => {
     expect(await current()).toBe(99);
   });
 
+  it('of a watching reconciler waits until a table has been read once', async () => {
+    await createThings(pipeline);
+    await pipeline.warehouse`select tidemark.declare_deletes(p_dimension_name => 'things', p_deletes => 'reconcile')`;
+    await pipeline.source`insert into things select g, 'new', now() from generate_series(1, 30) as g`;
+    const watched = () =>
+      reconcileTables({ settings: pipeline.settings, tables: ['things'], repair: 'declared', allowDeletes: false });
+    expect(await watched()).toEqual([]);
+    await extractTables({ settings: pipeline.settings, tables: ['things'] });
+    expect(await watched()).toMatchObject([{ table: 'things', differences: [] }]);
+  });
+
   it('with --watch leaves tables alone whose deletes are found in another way, and says so where there is no other', async () => {
     await makeThings(10);
     const loop = startCli(['reconcile', '--watch'], { ...pipeline.env, RECONCILE_INTERVAL_SECONDS: '1' });
-    await until(() => Promise.resolve(loop.stderr().includes("no table is registered with deletes => 'reconcile'")));
+    await until(() => Promise.resolve(loop.stderr().includes("every table is registered with deletes => 'none'")));
     loop.kill('SIGTERM');
     expect(await loop.ended).toMatchObject({ code: 0, stdout: expect.not.stringContaining('things') as string });
   });
@@ -367,7 +388,8 @@ describe('tidemark reconcile', () => {
   it('notes what it found, also where the repair is refused: that is an alert, and what was repaired is none', async () => {
     await makeThings(100);
     await pipeline.source`delete from things where id <= 8`;
-    await expect(reconcile('things', { repair: true })).rejects.toThrow('MAX_DELETE_PERCENT');
+    const strict = reconcile('things', { repair: true, settings: { max_delete_rows: 0 } });
+    await expect(strict).rejects.toThrow('MAX_DELETE_PERCENT');
     const alerts = () =>
       pipeline.warehouse`select rule_name from tidemark.alerts where dimension_name = 'things' and severity = 'critical'`;
     expect(await alerts()).toEqual([{ rule_name: 'Missing Changes' }]);

@@ -248,18 +248,26 @@ break" text,
     ).toEqual([]);
   });
 
-  it('takes a partitioned table, and 200 columns', async () => {
+  it('takes a partitioned table, and as many columns as its history can hold: 1,589', async () => {
     await pipeline.source.unsafe(`
-      create table wide (region text, id bigint, ${Array.from({ length: 200 }, (_, place) => `c${String(place)} text`).join(', ')}, updated_at timestamptz not null, primary key (region, id))
+      create table wide (region text, id bigint, ${Array.from({ length: 1587 }, (_, place) => `c${String(place)} text`).join(', ')}, updated_at timestamptz not null, primary key (region, id))
         partition by list (region);
       create table wide_north partition of wide for values in ('north');
       create table wide_rest partition of wide default;
-      insert into wide (region, id, c0, c199, updated_at) values ('north', 1, 'a', 'z', now()), ('south', 1, 'b', 'y', now())`);
+      insert into wide (region, id, c0, c1586, updated_at) values ('north', 1, 'a', 'z', now()), ('south', 1, 'b', 'y', now())`);
     const proposed = await register(settings, 'public.wide');
     await flow('wide');
     const { source, history } = await bothEnds('wide', proposed);
     expect(source).toHaveLength(2);
     expect(history).toEqual(source);
+    await pipeline.source`update wide set c0 = 'c', updated_at = clock_timestamp() where region = 'north'`;
+    await flow('wide');
+    expect(await pipeline.warehouse`select c0 from dim_wide_history order by valid_from, c0`).toHaveLength(3);
+    expect((await runChecks(pipeline.warehouse, ['scd2'])).filter(({ violations }) => violations > 0)).toEqual([]);
+    await pipeline.source`alter table wide add column one_more text`;
+    await expect(propose(settings, 'wide', { name: 'wider' })).rejects.toThrow(
+      "history cannot hold the 1590 columns of public.wide: tables can have at most 1600 columns, and 11 are Tidemark's own",
+    );
   });
 
   it('tracks what it is told to, and leaves out for good what it is told to ignore', async () => {
@@ -289,6 +297,18 @@ break" text,
     });
     for (const argument of ["p_change_order => 'effective_time'", "p_deletes => 'reconcile'", 'p_no_overlap => true'])
       expect(text).toContain(`    ${argument}`);
+  });
+
+  it.each([
+    ['rls', 'rls_key'],
+    ['status', 'status_key'],
+    ['user_sms', 'user_sms_key'],
+    ['companies', 'company_key'],
+    ['boxes', 'box_key'],
+    ['houses', 'house_key'],
+  ])('names the key of a table called %s %s', async (table, key) => {
+    await pipeline.source.unsafe(`create table ${table} (id integer primary key, last_updated timestamptz not null)`);
+    expect((await propose(settings, table)).registration.columns[0]?.history).toBe(key);
   });
 
   it('writes a file that ends no line early, whatever the source calls things', async () => {
@@ -337,9 +357,45 @@ b" text, note text, last_updated timestamptz);
   });
 });
 
+describe('a key that migrate would refuse', () => {
+  it.each([
+    ['numeric[]', 'numeric[]'],
+    ['jsonb', 'jsonb'],
+    ['interval', 'interval'],
+    ['numrange', 'numrange'],
+    ['a composite with a numeric', 'public.exact_pair'],
+    ['a domain over an array of composites with a char', 'public.padded_list'],
+  ])('is refused by add in the same words, and nothing silly is proposed: %s', async (_, type) => {
+    await pipeline.source.unsafe(`
+      create type exact_pair as (a numeric, b text); create type padded as (c char(3)); create domain padded_list as padded[];
+      create table keyed (k ${type} primary key, last_updated timestamptz not null)`);
+    await expect(propose(settings, 'keyed')).rejects.toMatchObject({
+      message: `column k of public.keyed cannot be a key: of its type or collation, values can be equal that are printed apart (${type})`,
+      hint: 'name another unique key with --key',
+    });
+  });
+
+  it('is refused where its type has no order', async () => {
+    await pipeline.source`create view documents as select '{}'::json as doc, now() as updated_at`;
+    await expect(propose(settings, 'documents', { key: ['doc'] })).rejects.toThrow(
+      'column doc of public.documents cannot be a key: its type has no order, by which keys are told apart (json)',
+    );
+  });
+
+  it('is taken where the values of its type print as they are equal: composites, ranges and arrays among them', async () => {
+    await pipeline.source.unsafe(`
+      create type plain_pair as (a integer, b text); create type mood as enum ('sad', 'happy');
+      create table pairs (
+        a plain_pair, b int4range, c text[], d numeric(5, 2), e varchar(3), f inet, g mood, h date, i "char", j money, k regclass, last_updated timestamptz not null,
+        primary key (a, b, c, d, e, f, g, h, i, j, k)
+      )`);
+    expect((await register(settings, 'pairs')).registration.columns).toHaveLength(12);
+  });
+});
+
 describe('add refuses', () => {
   const tables = `
-    create table keyless (id integer, updated_at timestamptz);
+    create table only_times (updated_at timestamptz);
     create table half_key (id integer unique, code text not null unique, updated_at timestamptz);
     create table timeless (id integer primary key, day date);
     create table odd_times (id integer primary key, "when" timestamp, other timestamptz);
@@ -348,7 +404,7 @@ describe('add refuses', () => {
     create collation caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
     create table loose (name citext primary key, alias text collate caseless not null unique, last_updated timestamptz);
     create table "日本" (id integer primary key, last_updated timestamptz);
-    create unique index on half_key (lower(code)); create unique index on keyless (id) where id > 0;`;
+    create unique index on half_key (lower(code));`;
 
   it.each<[string, string, Partial<RegistrationOptions>, string, string]>([
     ['a table that is not there', 'nothing', {}, 'source table public.nothing does not exist', 'DB_NAME'],
@@ -361,11 +417,11 @@ describe('add refuses', () => {
     ],
     ['a name that is none', 'a.b.c', {}, '"a.b.c" is not the name of a table', 'schema.table'],
     ['an empty part', 'public.', {}, '"public." is not the name of a table', 'schema.table'],
-    ['a table without a key', 'keyless', {}, 'public.keyless has no key', '--key'],
+    ['a table that has nothing but times', 'only_times', {}, 'public.only_times has no key', '--key'],
     [
       'a key that is not unique',
       'odd_times',
-      { key: ['other'] },
+      { key: ['other'], effective_time: 'when' },
       'the key of public.odd_times is not unique there',
       'unique and not null',
     ],
@@ -443,15 +499,15 @@ describe('add refuses', () => {
       'a key of a type that takes two texts for one',
       'loose',
       {},
-      'name, in the key of public.loose, is of type citext: texts that are not the same are one key there',
+      'column name of public.loose cannot be a key: of its type or collation, values can be equal that are printed apart (public.citext)',
       'type text collate "C"',
     ],
     [
       'a key under a collation that does so',
       'loose',
       { key: ['alias'] },
-      'alias, in the key of public.loose, is under a collation that is not deterministic',
-      '--key',
+      'column alias of public.loose cannot be a key: of its type or collation, values can be equal that are printed apart (text)',
+      'type text collate "C"',
     ],
     [
       'a zone that is none',

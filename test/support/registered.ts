@@ -19,6 +19,7 @@ export const NOTHING_SAID: RegistrationOptions = {
   change_order: 'capture',
   deletes: 'none',
   no_overlap: false,
+  with_children: false,
 };
 
 /** The settings of a pipeline with a folder of dimensions of its own, which begins as the project's. */

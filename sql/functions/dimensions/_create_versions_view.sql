@@ -84,11 +84,12 @@ values
         v.previous_valid_to{at_utc} as previous_valid_to,
         v.next_surrogate_key::bigint as next_surrogate_key,
         v.next_valid_from{at_utc} as next_valid_from,
-        {equals_previous} as equals_previous,
-        row({compared_names})::text as tracked_values
+        v.previous_surrogate_key is not null and v.compared is not distinct from v.previous as equals_previous,
+        v.compared::text as tracked_values
     from (
         select
-            {keys}, h.surrogate_key, h.valid_from, h.valid_to, h.cdc_operation{compared_values}{previous_values},
+            {keys}, h.surrogate_key, h.valid_from, h.valid_to, h.cdc_operation,
+            row({compared_values}) as compared, lag(row({compared_values})) over by_key as previous,
             lag(h.surrogate_key) over by_key as previous_surrogate_key,
             lag(h.valid_to) over by_key as previous_valid_to,
             lead(h.surrogate_key) over by_key as next_surrogate_key,
@@ -116,7 +117,8 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- What differs from dimension to dimension in the templates of tidemark._version_templates, by the name it has there.
--- Tracked columns are compared as tidemark._column_expressions says: where they are equal, PostgreSQL prints the same text.
+-- Tracked columns are compared as tidemark._column_expressions says: where they are equal, PostgreSQL prints the same text. They stand
+-- in one row, because a query shows at most 1,664 columns: so a table may have as many as its history holds, 1,600 with Tidemark's own.
 select jsonb_build_object(
     'dimension', quote_literal(p_dimension_name),
     'history', max(d.history_relation::text),
@@ -133,20 +135,8 @@ select jsonb_build_object(
     'tracked_columns', coalesce(
         string_agg(format('h.%I', e.history_column), ', ' order by e.ordinal) filter (where e.column_role = 'tracked'), ''
     ),
-    'compared_names', coalesce(
-        string_agg(format('v.value_%s', e.ordinal), ', ' order by e.ordinal) filter (where e.column_role = 'tracked'), ''
-    ),
     'compared_values', coalesce(
-        string_agg(format(', %s as value_%s', e.compare_history, e.ordinal), '' order by e.ordinal)
-            filter (where e.column_role = 'tracked'), ''
-    ),
-    'previous_values', coalesce(
-        string_agg(format(', lag(%s) over by_key as previous_%s', e.compare_history, e.ordinal), '' order by e.ordinal)
-            filter (where e.column_role = 'tracked'), ''
-    ),
-    'equals_previous', 'v.previous_surrogate_key is not null' || coalesce(
-        string_agg(format(' and v.value_%1$s is not distinct from v.previous_%1$s', e.ordinal), '' order by e.ordinal)
-            filter (where e.column_role = 'tracked'), ''
+        string_agg(e.compare_history, ', ' order by e.ordinal) filter (where e.column_role = 'tracked'), ''
     )
 )
 from tidemark._column_expressions(p_dimension_name) as e

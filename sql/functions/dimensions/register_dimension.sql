@@ -10,7 +10,9 @@ create or replace function tidemark.register_dimension(
     p_no_overlap boolean default false,
     p_deleted_column text default null,
     p_deleted_values text[] default null,
-    p_effective_time text default 'column'
+    p_effective_time text default 'column',
+    p_with_children boolean default false,
+    p_key_is_asserted boolean default false
 )
 returns void
 language plpgsql
@@ -21,6 +23,8 @@ as $$
 -- p_columns is a JSON array of {"source", "history", "role"}, in the order of the history table. p_no_overlap adds an exclusion
 -- constraint that forbids versions which overlap, at twice the cost of a batch. tidemark.declare_deletes says what deletes may be.
 -- p_effective_time is capture for a table that does not say when a row changed: versions are valid from the capture of their change.
+-- p_with_children: rows of tables that inherit from the source table are read with its own. p_key_is_asserted: the source need not keep
+-- the key unique; then two rows of one key are looked for, and stop the table.
 -- Run once, from the migration that creates the history table. Locks the list of dimensions. Makes the views of all dimensions anew, but
 -- where tidemark.views_later is on: "migrate", which may register many, does that once, afterwards.
 -- Errors: TM007 the registration cannot work; the message says which column or rule.
@@ -44,11 +48,12 @@ begin
     end if;
 
     insert into tidemark.dimensions (
-        dimension_name, source_schema, source_table, history_relation, change_order, effective_time, source_time_zone, no_overlap
+        dimension_name, source_schema, source_table, history_relation, change_order, effective_time, source_time_zone, no_overlap,
+        with_children, key_is_asserted
     )
     values (
         p_dimension_name, p_source_schema, p_source_table, p_history_relation,
-        p_change_order, p_effective_time, p_source_time_zone, p_no_overlap
+        p_change_order, p_effective_time, p_source_time_zone, p_no_overlap, p_with_children, p_key_is_asserted
     );
 
     insert into tidemark.dimension_columns (dimension_name, ordinal, source_column, history_column, column_role)

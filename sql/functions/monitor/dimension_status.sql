@@ -5,18 +5,21 @@ returns table (
     current bigint,
     historical bigint,
     last_batch text,
-    last_applied_at timestamptz
+    last_applied_at timestamptz,
+    deletes text
 )
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- Where each dimension stands: its versions and its last batch. One row a dimension, also of one without history.
+-- Where each dimension stands: its versions, its last batch, and how deletes at its source are found. One row a dimension, also of one
+-- without history.
 -- Reads every history once; of the ledger it looks at one batch a shard, however long it is.
 #variable_conflict use_column
 begin
     return query
-    select d.dimension_name, coalesce(v.total, 0), coalesce(v.current, 0), coalesce(v.total - v.current, 0), b.batch_id, b.applied_at
+    select d.dimension_name, coalesce(v.total, 0), coalesce(v.current, 0), coalesce(v.total - v.current, 0), b.batch_id, b.applied_at,
+        d.deletes
     from tidemark.dimensions as d
     left join (
         select h.dimension_name, count(*) as total, count(*) filter (where h.is_current) as current

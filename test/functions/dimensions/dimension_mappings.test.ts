@@ -41,6 +41,8 @@ const FOLLOWED = {
   deletes: 'none',
   deleted_column: null,
   deleted_values: null,
+  with_children: false,
+  key_is_asserted: false,
 };
 
 const ORDERS = {

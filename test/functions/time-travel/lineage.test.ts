@@ -194,7 +194,7 @@ describe('tidemark.dimension_status', () => {
         last_batch: 'b2',
         last_applied_at: expect.stringMatching(/^20/) as string,
       },
-      { dimension_name: 'seats', total: '0', current: '0', historical: '0', last_batch: 's1' },
+      { dimension_name: 'seats', total: '0', current: '0', historical: '0', last_batch: 's1', deletes: 'none' },
     ]);
   });
 });

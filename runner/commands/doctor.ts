@@ -6,7 +6,7 @@ import { defineCommand } from './command.js';
 const MARKS = { ok: 'ok     ', warning: 'warning', error: 'ERROR  ' } as const;
 
 /** A finding in words, and what to do. */
-export const lineOfFinding = ({ status, subject, message, remedy }: Finding) =>
+export const lineOfFinding = ({ status, subject, message, remedy }: Finding): string =>
   `${MARKS[status]}  ${subject}: ${message}${remedy === undefined ? '' : `\n         next: ${remedy}`}`;
 
 export const command = defineCommand({}, async (_, print) => {

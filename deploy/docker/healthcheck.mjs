@@ -10,4 +10,4 @@ async function isWell() {
   return state !== undefined && !'TtZX'.includes(state);
 }
 
-process.exitCode = await isWell().catch(() => false) ? 0 : 1;
+process.exitCode = (await isWell().catch(() => false)) ? 0 : 1;

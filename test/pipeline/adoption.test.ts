@@ -1,0 +1,162 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Database } from '../../runner/base/database.js';
+import { PROJECT_ROOT } from '../../runner/base/settings.js';
+import { runCli } from '../support/cli.js';
+import { createEmptyDatabase, environmentOf, foldersIn, type TestDatabase } from '../support/databases.js';
+import { until } from '../support/wait.js';
+
+/** The replicas of test/support/schemas: which schemas each makes, and how many tables it says can be added. */
+const REPLICAS = {
+  pagila: { schemas: ['pagila'], tables: 15 },
+  adventureworks: { schemas: ['person', 'humanresources', 'production', 'sales'], tables: 17 },
+  northwind: { schemas: ['northwind'], tables: 14 },
+  chinook: { schemas: ['Chinook'], tables: 11 },
+  rails: { schemas: ['rails'], tables: 13 },
+  prisma: { schemas: ['prisma'], tables: 10 },
+} as const;
+const ADDED = Object.values(REPLICAS).reduce((sum, { tables }) => sum + tables, 0);
+const SCHEMAS = Object.values(REPLICAS).flatMap(({ schemas }) => schemas);
+
+const readSchema = (name: string) => readFile(path.join(PROJECT_ROOT, 'test/support/schemas', `${name}.sql`), 'utf8');
+
+let source: TestDatabase;
+let warehouse: TestDatabase;
+let folder: string;
+let env: Record<string, string>;
+
+beforeAll(async () => {
+  source = await createEmptyDatabase('source');
+  warehouse = await createEmptyDatabase('warehouse');
+  folder = await mkdtemp(path.join(tmpdir(), 'tidemark-adoption-'));
+  env = {
+    ...environmentOf(source.settings),
+    ...environmentOf(warehouse.settings),
+    ...foldersIn(folder),
+    DIMENSIONS_DIR: path.join(folder, 'dimensions'),
+    CDC_EXTRACTION_INTERVAL_SECONDS: '1',
+    RECONCILE_INTERVAL_SECONDS: '1',
+  };
+});
+
+afterAll(async () => {
+  await runCli(['stop'], env);
+  await source.drop();
+  await warehouse.drop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** A command that must succeed. Returns what it printed. */
+async function run(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await runCli(args, env);
+  expect({ args, code, stderr: code === 0 ? '' : stderr }).toEqual({ args, code: 0, stderr: '' });
+  return stdout;
+}
+
+/** What a registered table is: where it is read and kept, and the expressions that must give the same rows at both ends. */
+interface Registered {
+  readonly dimension_name: string;
+  readonly relation: string;
+  readonly history: string;
+  readonly columns: readonly { readonly source: string; readonly history: string }[];
+  readonly key: string[];
+  readonly effective_time: string | null;
+  readonly deleted_column: string | null;
+  readonly deleted_values: string[] | null;
+}
+
+const registeredTables = (sql: Database) => sql<Registered[]>`
+  select d.dimension_name, format('%I.%I', d.source_schema, d.source_table) as relation, d.history_relation::text as history,
+    json_agg(json_build_object('source', c.source_column, 'history', c.history_column) order by c.ordinal)
+      filter (where c.history_column <> 'valid_from') as columns,
+    array_agg(c.source_column order by c.ordinal) filter (where c.column_role = 'business key') as key,
+    min(c.source_column) filter (where c.column_role = 'effective time') as effective_time,
+    d.deleted_column, d.deleted_values
+  from tidemark.dimensions as d
+  join tidemark.dimension_columns as c using (dimension_name)
+  group by d.dimension_name
+  order by d.dimension_name`;
+
+/** The rows of some columns as text, in order. */
+async function rowsOf(
+  sql: Database,
+  columns: readonly string[],
+  relation: string,
+  condition: string,
+): Promise<string[]> {
+  const values = columns.map((column) => `${quoted(column)}::text`).join(', ');
+  const rows = await sql.unsafe<{ row: string }[]>(
+    `select array[${values}]::text as row from ${relation} where ${condition} order by 1 collate "C"`,
+  );
+  return rows.map(({ row }) => row);
+}
+
+const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`;
+
+const notDeleted = ({ deleted_column: column, deleted_values: values }: Registered) =>
+  column === null
+    ? 'true'
+    : values === null
+      ? `${quoted(column)} is null`
+      : `${quoted(column)}::text is distinct from all (array[${values.map((value) => `'${value}'`).join(', ')}])`;
+
+/** Names of the tables whose current versions are not the rows of the source. */
+async function tablesThatDiffer(): Promise<string[]> {
+  const tables = await registeredTables(warehouse.sql);
+  const alike = await Promise.all(
+    tables.map(async (table) => {
+      const [there, here] = [
+        await rowsOf(
+          source.sql,
+          table.columns.map((column) => column.source),
+          table.relation,
+          notDeleted(table),
+        ),
+        await rowsOf(
+          warehouse.sql,
+          table.columns.map((column) => column.history),
+          table.history,
+          'is_current',
+        ),
+      ];
+      return JSON.stringify(there) === JSON.stringify(here);
+    }),
+  );
+  return tables.filter((_, index) => alike[index] === false).map(({ dimension_name }) => dimension_name);
+}
+
+describe('the databases that people have', () => {
+  it('every table of six schemas is added as it is, in one command and without an option', async () => {
+    for (const name of Object.keys(REPLICAS)) await source.sql.unsafe(await readSchema(name));
+    await run('migrate');
+    await run('add', ...SCHEMAS.flatMap((schema) => ['--schema', schema]));
+    await run('migrate');
+    const tables = await registeredTables(warehouse.sql);
+    expect(tables).toHaveLength(ADDED);
+  });
+
+  it('"start" makes the history of all of them, equal to the source row by row', async () => {
+    await run('start');
+    await until(async () => (await tablesThatDiffer()).length === 0);
+  });
+
+  it('what is changed, inserted and deleted in each of them arrives, and no version is without its end', async () => {
+    const change = await readFile(path.join(PROJECT_ROOT, 'test/support/schemas/change_tables.sql'), 'utf8');
+    const session = await source.sql.reserve();
+    try {
+      await session.unsafe(`set session_replication_role = replica; ${change}`);
+      for (const { relation, key, effective_time } of await registeredTables(warehouse.sql))
+        await session`select pg_temp.change_table(${relation}::text::regclass, ${key}, ${effective_time})`;
+    } finally {
+      session.release();
+    }
+    expect((await tablesThatDiffer()).length).toBeGreaterThan(ADDED * 0.9);
+    await until(async () => (await tablesThatDiffer()).length === 0);
+    await run('stop');
+    await run('reconcile');
+    await run('check');
+    await run('verify-log');
+  });
+});

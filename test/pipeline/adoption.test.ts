@@ -37,6 +37,7 @@ beforeAll(async () => {
     ...foldersIn(folder),
     DIMENSIONS_DIR: path.join(folder, 'dimensions'),
     CDC_EXTRACTION_INTERVAL_SECONDS: '1',
+    TABLE_SCAN_INTERVAL_SECONDS: '1',
     RECONCILE_INTERVAL_SECONDS: '1',
   };
 });
@@ -88,7 +89,7 @@ async function rowsOf(
 ): Promise<string[]> {
   const values = columns.map((column) => `${quoted(column)}::text`).join(', ');
   const rows = await sql.unsafe<{ row: string }[]>(
-    `select array[${values}]::text as row from ${relation} where ${condition} order by 1 collate "C"`,
+    `select array[${values}]::text as row from ${relation} where ${condition} order by array[${values}]::text collate "C"`,
   );
   return rows.map(({ row }) => row);
 }
@@ -100,7 +101,7 @@ const notDeleted = ({ deleted_column: column, deleted_values: values }: Register
     ? 'true'
     : values === null
       ? `${quoted(column)} is null`
-      : `${quoted(column)}::text is distinct from all (array[${values.map((value) => `'${value}'`).join(', ')}])`;
+      : `(${quoted(column)}::text = any (array[${values.map((value) => `'${value}'`).join(', ')}])) is not true`;
 
 /** Names of the tables whose current versions are not the rows of the source. */
 async function tablesThatDiffer(): Promise<string[]> {

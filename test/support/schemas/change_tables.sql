@@ -35,7 +35,7 @@ begin
     if v_column.attname is not null then
         execute format(
             'update %s set %I = %s%s where (tableoid, ctid) = (select tableoid, ctid from %1$s order by 1 desc, 2 desc limit 1)',
-            p_table, v_column.attname, v_column.changed, coalesce(format(', %I = clock_timestamp()', p_time), '')
+            p_table, v_column.attname, v_column.changed, case when p_time is null then '' else format(', %I = clock_timestamp()', p_time) end
         );
     end if;
 
@@ -58,7 +58,7 @@ begin
     execute format(
         'insert into %1$s overriding system value select (jsonb_populate_record(null::%1$s, to_jsonb(n) || jsonb_build_object(%2$s%3$s))).* '
         'from %1$s as n limit 1 on conflict do nothing',
-        p_table, v_new_key, coalesce(format(', %L, clock_timestamp()', nullif(p_time, p_key[1])), '')
+        p_table, v_new_key, case when p_time = any (p_key) or p_time is null then '' else format(', %L, clock_timestamp()', p_time) end
     );
     execute format('delete from %s where (tableoid, ctid) = (select tableoid, ctid from %1$s order by 1, 2 limit 1)', p_table);
 end;

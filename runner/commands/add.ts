@@ -1,4 +1,4 @@
-import { TidemarkError, UsageError } from '../base/errors.js';
+import { TidemarkError, UsageError, withOutcome } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { loadSettings, shownPath } from '../base/settings.js';
 import { formatRows } from '../base/text-table.js';
@@ -163,11 +163,16 @@ function reportTables(found: AddedTables, isDry: boolean, print: Print): void {
     ...table,
     error: table.state === 'failed' ? { message: error?.message, next_step: error?.hint ?? null } : null,
   }));
-  print({ ...found, tables: shown }, describeTables(found, isDry));
-  if (failed.length === 0) return;
+  const failures = failed.map(({ table, error }) => ({ table, error }));
   const names = failed.map(({ table }) => table).join(', ');
-  throw new TidemarkError(
-    `${String(failed.length)} of ${String(found.tables.length)} tables cannot be added: ${names}`,
-    { hint: 'what is printed says why, and what to do' },
-  );
+  const message = `${String(failed.length)} of ${String(found.tables.length)} tables cannot be added: ${names}`;
+  const error =
+    failed.length === 0
+      ? undefined
+      : withOutcome(new TidemarkError(message, { hint: 'what is printed says why, and what to do' }), {
+          result: found,
+          failures,
+        });
+  print({ ...found, tables: shown }, describeTables(found, isDry), error);
+  if (error !== undefined) throw error;
 }

@@ -160,4 +160,28 @@ describe('the databases that people have', () => {
     await run('check');
     await run('verify-log');
   });
+
+  it('what cannot be captured as it is, is named with its reason, and does not hold up the others', async () => {
+    await source.sql.unsafe(await readSchema('refused'));
+    const { code, stdout } = await runCli(['add', '--schema', 'refused', '--dry-run', '--json'], env);
+    const { tables, errors } = JSON.parse(stdout) as {
+      tables: { table: string; state: string }[];
+      errors: { table: string; message: string }[];
+    };
+    expect(code).toBe(1);
+    expect(tables.filter(({ state }) => state === 'new').map(({ table }) => table)).toEqual([
+      'refused.child',
+      'refused.parent',
+    ]);
+    const inexact = 'of its type or collation, values can be equal that are printed apart';
+    expect(errors.map(({ message }) => message)).toEqual([
+      `column k of refused.composite_key cannot be a key: ${inexact} (refused.pair)`,
+      `column k of refused.interval_key cannot be a key: ${inexact} (interval)`,
+      `column k of refused.json_key cannot be a key: ${inexact} (jsonb)`,
+      'the key of refused.no_key does not tell its rows apart: 1 key of several rows, or null in part',
+      `column k of refused.number_list_key cannot be a key: ${inexact} (numeric[])`,
+      `column mail of refused.text_without_case cannot be a key: ${inexact} (public.citext)`,
+      "history cannot hold the 1591 columns of refused.too_wide: tables can have at most 1600 columns, and 11 are Tidemark's own",
+    ]);
+  });
 });

@@ -19,15 +19,16 @@ afterAll(async () => {
   await warehouse.drop();
 });
 
-/** A batch of one change; a status that is null cannot be applied. */
+/** A batch of one change, of a key that no other has; a status that is null cannot be applied. */
 async function load(sequence: number, status: string | null = 'pending', shard?: string): Promise<void> {
   const name = `b${String(sequence)}${shard === undefined ? '' : ` ${shard}`}`;
+  const key = shard === '2-of-2' ? 100 + sequence : sequence;
   await apply(
     sql,
     batch(
       name,
       `10:${String(10 + sequence)}`,
-      [change(sequence, 'x', '09:00', { order_status: status, quantity: status === null ? 'none' : 1 })],
+      [change(key, 'x', '09:00', { order_status: status, quantity: status === null ? 'none' : 1 })],
       { sequence, shard },
     ),
   );

@@ -38,6 +38,7 @@ async function describe(table: string, names: readonly string[], inserted: strin
     columns: columns,
     deleted_column: null,
     deleted_values: null,
+    with_children: false,
   };
   return describeTable(database.sql, mapping as DimensionMapping);
 }

@@ -86,7 +86,7 @@ function foldersThatAreRead(): string[] {
     name.endsWith('.ts'),
   );
   const named = files.flatMap((file) =>
-    [...readFileSync(path.join(PROJECT_ROOT, 'runner', file), 'utf8').matchAll(/\bPROJECT_ROOT, '(\w+)'/g)].map(
+    [...readFileSync(path.join(PROJECT_ROOT, 'runner', file), 'utf8').matchAll(/\bPACKAGE_ROOT, '(\w+)'/g)].map(
       ([, name = '']) => name,
     ),
   );

@@ -59,7 +59,8 @@ create table person.personphone (
     modifieddate timestamp not null default now(),
     primary key (businessentityid, phonenumber, phonenumbertypeid)
 );
-insert into person.personphone (businessentityid, phonenumber, phonenumbertypeid) values (1, '697-555-0142', 1), (1, ' 1 (11) 500 555', 2), (2, '', 1);
+insert into person.personphone (businessentityid, phonenumber, phonenumbertypeid)
+    values (1, '697-555-0142', 1), (1, ' 1 (11) 500 555', 2), (2, '', 1);
 
 create table person.countryregion (
     countryregioncode varchar(3) primary key,
@@ -92,7 +93,8 @@ create table humanresources.employee (
     organizationnode varchar default '/'
 );
 insert into humanresources.employee (businessentityid, nationalidnumber, loginid, jobtitle, birthdate, maritalstatus, hiredate)
-values (1, '295847284', 'adventure-works\ken0', 'CEO', '1969-01-29', 'S', '2009-01-14'), (2, '245797967', 'adventure-works\terri0', 'VP', '1971-08-01', 'S', '2008-01-31');
+values (1, '295847284', 'adventure-works\ken0', 'CEO', '1969-01-29', 'S', '2009-01-14'),
+    (2, '245797967', 'adventure-works\terri0', 'VP', '1971-08-01', 'S', '2008-01-31');
 
 create table humanresources.employeedepartmenthistory (
     businessentityid int not null references humanresources.employee,
@@ -103,7 +105,8 @@ create table humanresources.employeedepartmenthistory (
     modifieddate timestamp not null default now(),
     primary key (businessentityid, startdate, departmentid, shiftid)
 );
-insert into humanresources.employeedepartmenthistory (businessentityid, departmentid, shiftid, startdate) values (1, 1, 1, '2009-01-14'), (2, 1, 1, '2008-01-31');
+insert into humanresources.employeedepartmenthistory (businessentityid, departmentid, shiftid, startdate)
+    values (1, 1, 1, '2009-01-14'), (2, 1, 1, '2008-01-31');
 
 create table humanresources.jobcandidate (
     jobcandidateid serial primary key,
@@ -130,7 +133,8 @@ create table production.product (
     modifieddate timestamp not null default now()
 );
 insert into production.product (name, productnumber, standardcost, listprice, weight, sellstartdate)
-values ('Adjustable Race', 'AR-5381', 0, 0.0000, null, '2008-04-30'), ('HL Road Frame', 'FR-R92B-58', 1059.31000, 1431.5, 2.24, '2008-04-30');
+values ('Adjustable Race', 'AR-5381', 0, 0.0000, null, '2008-04-30'),
+    ('HL Road Frame', 'FR-R92B-58', 1059.31000, 1431.5, 2.24, '2008-04-30');
 
 create table production.productcosthistory (
     productid int not null references production.product,
@@ -140,7 +144,8 @@ create table production.productcosthistory (
     modifieddate timestamp not null default now(),
     primary key (productid, startdate)
 );
-insert into production.productcosthistory (productid, startdate, standardcost) values (2, '2011-05-31', 868.6342), (2, '2012-05-30', 1059.31);
+insert into production.productcosthistory (productid, startdate, standardcost)
+    values (2, '2011-05-31', 868.6342), (2, '2012-05-30', 1059.31);
 
 create table production.document (
     title varchar(50) not null,
@@ -154,7 +159,8 @@ create table production.document (
     modifieddate timestamp not null default now(),
     documentnode varchar primary key default '/'
 );
-insert into production.document (title, owner, filename, status, document, documentnode) values ('Documents', 1, '', 2, null, '/'), ('Manual', 2, 'm.doc', 2, '\x00ff27', '/1/');
+insert into production.document (title, owner, filename, status, document, documentnode)
+    values ('Documents', 1, '', 2, null, '/'), ('Manual', 2, 'm.doc', 2, '\x00ff27', '/1/');
 
 create table production.workorder (
     workorderid serial primary key,
@@ -166,7 +172,8 @@ create table production.workorder (
     duedate timestamp not null,
     modifieddate timestamp not null default now()
 );
-insert into production.workorder (productid, orderqty, scrappedqty, startdate, duedate) values (1, 8, 0, '2011-06-03', '2011-06-14'), (2, 15, 1, '2011-06-03', '2011-06-14');
+insert into production.workorder (productid, orderqty, scrappedqty, startdate, duedate)
+    values (1, 8, 0, '2011-06-03', '2011-06-14'), (2, 15, 1, '2011-06-03', '2011-06-14');
 
 create table sales.currencyrate (
     currencyrateid serial primary key,
@@ -176,7 +183,8 @@ create table sales.currencyrate (
     averagerate numeric not null,
     modifieddate timestamp not null default now()
 );
-insert into sales.currencyrate (currencyratedate, fromcurrencycode, tocurrencycode, averagerate) values ('2011-05-31', 'USD', 'EUR', 0.9830), ('2011-05-31', 'USD', 'JPY', 121.750000);
+insert into sales.currencyrate (currencyratedate, fromcurrencycode, tocurrencycode, averagerate)
+    values ('2011-05-31', 'USD', 'EUR', 0.9830), ('2011-05-31', 'USD', 'JPY', 121.750000);
 
 create table sales.salesorderheader (
     salesorderid serial primary key,
@@ -190,7 +198,8 @@ create table sales.salesorderheader (
     rowguid uuid not null default gen_random_uuid(),
     modifieddate timestamp not null default now()
 );
-insert into sales.salesorderheader (purchaseordernumber, subtotal, totaldue) values ('PO522145787', 20565.6206, 23153.2339), (null, 1294.2529, 'NaN');
+insert into sales.salesorderheader (purchaseordernumber, subtotal, totaldue)
+    values ('PO522145787', 20565.6206, 23153.2339), (null, 1294.2529, 'NaN');
 
 create table sales.salesorderdetail (
     salesorderid int not null references sales.salesorderheader,
@@ -203,7 +212,8 @@ create table sales.salesorderdetail (
     modifieddate timestamp not null default now(),
     primary key (salesorderid, salesorderdetailid)
 );
-insert into sales.salesorderdetail (salesorderid, orderqty, productid, unitprice) values (1, 1, 1, 2024.994), (1, 3, 2, 2024.9940), (2, 1, 2, 5.7);
+insert into sales.salesorderdetail (salesorderid, orderqty, productid, unitprice)
+    values (1, 1, 1, 2024.994), (1, 3, 2, 2024.9940), (2, 1, 2, 5.7);
 
 create view humanresources.vemployee as
 select e.businessentityid, p.firstname, e.jobtitle

@@ -21,7 +21,8 @@ begin
             when t.typcategory = 'B' then format('not coalesce(%I, false)', a.attname)
             when t.typcategory = 'D' then format('coalesce(%I, localtimestamp) + interval ''1 day''', a.attname)
             when t.typname in ('text', 'varchar', 'bpchar') and a.atttypmod = -1 then format('coalesce(%I, '''') || ''~''', a.attname)
-            when t.typname in ('text', 'varchar', 'bpchar') then format('left(reverse(coalesce(%I, '''') || ''~''), %s)', a.attname, a.atttypmod - 4)
+            when t.typname in ('text', 'varchar', 'bpchar') then format('left(reverse(coalesce(%I, '''') || ''~''), %s)', a.attname,
+                a.atttypmod - 4)
         end as changed
     into v_column
     from pg_catalog.pg_attribute as a
@@ -35,7 +36,8 @@ begin
     if v_column.attname is not null then
         execute format(
             'update %s set %I = %s%s where (tableoid, ctid) = (select tableoid, ctid from %1$s order by 1 desc, 2 desc limit 1)',
-            p_table, v_column.attname, v_column.changed, case when p_time is null then '' else format(', %I = clock_timestamp()', p_time) end
+            p_table, v_column.attname, v_column.changed, case when p_time is null then '' else format(', %I = clock_timestamp()',
+                p_time) end
         );
     end if;
 
@@ -56,7 +58,8 @@ begin
     order by a.attnum
     limit 1;
     execute format(
-        'insert into %1$s overriding system value select (jsonb_populate_record(null::%1$s, to_jsonb(n) || jsonb_build_object(%2$s%3$s))).* '
+        'insert into %1$s overriding system value select (jsonb_populate_record(null::%1$s, '
+        'to_jsonb(n) || jsonb_build_object(%2$s%3$s))).* '
         'from %1$s as n limit 1 on conflict do nothing',
         p_table, v_new_key, case when p_time = any (p_key) or p_time is null then '' else format(', %L, clock_timestamp()', p_time) end
     );

@@ -18,7 +18,8 @@ create table "Employee" (
     "HireDate" timestamp,
     "Email" varchar(60)
 );
-insert into "Employee" values (1, 'Adams', 'Andrew', null, '1962-02-18', '2002-08-14', 'andrew@example.com'), (2, 'Edwards', 'Nancy', 1, null, null, null);
+insert into "Employee"
+    values (1, 'Adams', 'Andrew', null, '1962-02-18', '2002-08-14', 'andrew@example.com'), (2, 'Edwards', 'Nancy', 1, null, null, null);
 
 create table "Customer" (
     "CustomerId" int primary key,
@@ -46,7 +47,9 @@ create table "Track" (
     "Bytes" int,
     "UnitPrice" numeric(10, 2) not null
 );
-insert into "Track" values (1, 'For Those About To Rock', 1, 1, 1, 'Angus Young', 343719, 11170334, 0.99), (2, 'Wild Side', 2, 2, null, null, 1, null, 1.99);
+insert into "Track"
+    values (1, 'For Those About To Rock', 1, 1, 1, 'Angus Young', 343719, 11170334, 0.99),
+    (2, 'Wild Side', 2, 2, null, null, 1, null, 1.99);
 
 create table "Invoice" (
     "InvoiceId" int primary key,

@@ -1,5 +1,7 @@
--- The hard shapes of a trader in food, as Northwind has them: no time that says when a row changed, dates of business only, keys padded with
--- blanks, single-precision prices, pictures, a table that refers to itself, tables that are empty, a table that is nothing but its key. 14 tables to add.
+-- The hard shapes of a trader in food, as Northwind has them: no time that says when a row changed, dates of business only, keys padded
+-- with
+-- blanks, single-precision prices, pictures, a table that refers to itself, tables that are empty, a table that is nothing but its key.
+-- 14 tables to add.
 create schema northwind;
 set search_path = northwind;
 
@@ -17,7 +19,9 @@ create table customers (
     region varchar(15),
     postal_code varchar(10)
 );
-insert into customers values ('ALFKI', 'Alfreds Futterkiste', 'Maria Anders', 'Berlin', null, '12209'), ('ANATR', 'Ana Trujillo', null, 'México D.F.', null, '05021');
+insert into customers
+    values ('ALFKI', 'Alfreds Futterkiste', 'Maria Anders', 'Berlin', null, '12209'),
+    ('ANATR', 'Ana Trujillo', null, 'México D.F.', null, '05021');
 
 create table customer_customer_demo (
     customer_id bpchar not null references customers,
@@ -37,7 +41,9 @@ create table employees (
     reports_to smallint references employees,
     photo_path varchar(255)
 );
-insert into employees values (2, 'Fuller', 'Andrew', '1952-02-19', '1992-08-14', '\x', 'Ph.D.', null, null), (1, 'Davolio', 'Nancy', '1948-12-08', '1992-05-01', null, null, 2, 'http://a/b.bmp');
+insert into employees
+    values (2, 'Fuller', 'Andrew', '1952-02-19', '1992-08-14', '\x', 'Ph.D.', null, null),
+    (1, 'Davolio', 'Nancy', '1948-12-08', '1992-05-01', null, null, 2, 'http://a/b.bmp');
 
 create table suppliers (supplier_id smallint primary key, company_name varchar(40) not null, homepage text);
 insert into suppliers values (1, 'Exotic Liquids', null), (2, 'New Orleans', '#CAJUN.HTM#');
@@ -70,7 +76,9 @@ create table orders (
     freight real,
     ship_name varchar(40)
 );
-insert into orders values (10248, 'ALFKI', 1, '1996-07-04', '1996-08-01', null, 1, 32.38, 'Vins et alcools'), (10249, 'ANATR', 2, '1996-07-05', null, null, 2, 3.4028235e38, '');
+insert into orders
+    values (10248, 'ALFKI', 1, '1996-07-04', '1996-08-01', null, 1, 32.38, 'Vins et alcools'),
+    (10249, 'ANATR', 2, '1996-07-05', null, null, 2, 3.4028235e38, '');
 
 create table order_details (
     order_id smallint not null references orders,
@@ -82,7 +90,8 @@ create table order_details (
 );
 insert into order_details values (10248, 1, 14, 12, 0), (10248, 2, 9.8, 10, 0.15), (10249, 1, 18.6, 9, 'NaN');
 
-create table territories (territory_id varchar(20) primary key, territory_description bpchar not null, region_id smallint not null references region);
+create table territories (territory_id varchar(20) primary key, territory_description bpchar not null,
+    region_id smallint not null references region);
 insert into territories values ('01581', 'Westboro', 1), ('98052', 'Redmond', 2);
 
 create table employee_territories (

@@ -1,4 +1,5 @@
--- The hard shapes of a film rental shop, as pagila has them: last_update everywhere, an enum, a domain, arrays, a search vector, pictures,
+-- The hard shapes of a film rental shop, as pagila has them: last_update everywhere, an enum, a domain, arrays, a search vector,
+-- pictures,
 -- a flag kept as a number, composite keys, and payments in partitions whose only time is part of their key. 15 tables to add.
 create schema pagila;
 set search_path = pagila;
@@ -74,7 +75,8 @@ create table staff (
     last_update timestamptz not null default now(),
     picture bytea
 );
-insert into staff (first_name, last_name, store_id, username, picture) values ('Mike', 'H', 1, 'mike', '\x89504e470d0a5a0a'), ('Jon', 'S', 2, 'jon', null);
+insert into staff (first_name, last_name, store_id, username, picture)
+    values ('Mike', 'H', 1, 'mike', '\x89504e470d0a5a0a'), ('Jon', 'S', 2, 'jon', null);
 
 create table customer (
     customer_id serial primary key,
@@ -108,7 +110,8 @@ create table film (
     fulltext tsvector not null
 );
 insert into film (title, description, release_year, language_id, special_features, fulltext)
-values ('ACADEMY DINOSAUR', E'An "epic"\tdrama\nof a \\ feminist', 2006, 1, '{"Deleted Scenes","Behind the Scenes",NULL}', to_tsvector('english', 'epic drama')),
+values ('ACADEMY DINOSAUR', E'An "epic"\tdrama\nof a \\ feminist', 2006, 1, '{"Deleted Scenes","Behind the Scenes",NULL}',
+    to_tsvector('english', 'epic drama')),
     ('ACE GOLDFINGER', null, null, 2, '{}', '');
 
 create table film_actor (
@@ -158,7 +161,8 @@ create table payment (
 create table payment_p2026_01 partition of payment for values from ('2026-01-01') to ('2026-02-01');
 create table payment_p2026_02 partition of payment for values from ('2026-02-01') to ('2026-03-01');
 insert into payment (customer_id, staff_id, rental_id, amount, payment_date)
-values (1, 1, 1, 2.99, '2026-01-24 22:40:19.996577+01'), (2, 2, 2, 0.99, '2026-01-24 22:40:19.996577+01'), (1, 1, 1, 5.00, '2026-02-14 10:00:00Z');
+values (1, 1, 1, 2.99, '2026-01-24 22:40:19.996577+01'), (2, 2, 2, 0.99, '2026-01-24 22:40:19.996577+01'),
+    (1, 1, 1, 5.00, '2026-02-14 10:00:00Z');
 
 create view actor_info as
 select a.actor_id, a.first_name, count(*) as films

@@ -1,4 +1,5 @@
--- The hard shapes of a Prisma application with its accounts: camelCase in quotes, times of milliseconds without zone, an enum, wide decimals,
+-- The hard shapes of a Prisma application with its accounts: camelCase in quotes, times of milliseconds without zone, an enum, wide
+-- decimals,
 -- lists, tables with a unique index and no primary key, a join table that is one unique index. 10 tables to add.
 create schema prisma;
 set search_path = prisma;
@@ -28,10 +29,12 @@ create table "Account" (
 );
 insert into "Account" values ('a1', 'clh1', 'github', '1', null, 1700000000), ('a2', 'clh2', 'github', '2', 'x', null);
 
-create table "Session" (id text primary key, "sessionToken" text not null unique, "userId" text not null references "User", expires timestamp(3) not null);
+create table "Session" (id text primary key, "sessionToken" text not null unique, "userId" text not null references "User",
+    expires timestamp(3) not null);
 insert into "Session" values ('s1', 't1', 'clh1', '2026-12-01'), ('s2', 't2', 'clh2', '2026-12-02 00:00:00.001');
 
-create table "VerificationToken" (identifier text not null, token text not null, expires timestamp(3) not null, unique (identifier, token));
+create table "VerificationToken" (identifier text not null, token text not null, expires timestamp(3) not null, unique (identifier,
+    token));
 insert into "VerificationToken" values ('a@example.com', 'x', '2026-12-01'), ('b@example.com', 'y', '2026-12-01');
 
 create table "Post" (
@@ -44,7 +47,8 @@ create table "Post" (
     "createdAt" timestamp(3) not null default current_timestamp,
     "updatedAt" timestamp(3) not null default current_timestamp
 );
-insert into "Post" (title, tags, price, meta) values ('One', '{a,"b c"}', 1.5, '{"k": 1}'), ('Two', null, 123456789012345678901234567890.000000000000000000000000000001, null);
+insert into "Post" (title, tags, price, meta)
+    values ('One', '{a,"b c"}', 1.5, '{"k": 1}'), ('Two', null, 123456789012345678901234567890.000000000000000000000000000001, null);
 
 create table "Category" (id serial primary key, name text not null);
 insert into "Category" (name) values ('News'), ('Tech');
@@ -73,5 +77,6 @@ create table "Subscription" (
 );
 insert into "Subscription" ("userId", active) values ('clh1', true), ('clh2', false);
 
-create table "AuditLog" (id bigserial primary key, action text not null, payload jsonb, "createdAt" timestamp(3) not null default current_timestamp);
+create table "AuditLog" (id bigserial primary key, action text not null, payload jsonb,
+    "createdAt" timestamp(3) not null default current_timestamp);
 insert into "AuditLog" (action, payload) values ('login', '{"ip": "::1"}'), ('logout', null);

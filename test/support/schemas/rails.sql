@@ -1,13 +1,17 @@
--- The hard shapes of a Rails application: times without zone, some of them null, soft deletes, a join table without a key, tables that are
--- only ever added to, a table whose one column is its key, an epoch number for a time, an updated_on that is a date, names that are reserved words. 13 tables to add.
+-- The hard shapes of a Rails application: times without zone, some of them null, soft deletes, a join table without a key, tables that
+-- are
+-- only ever added to, a table whose one column is its key, an epoch number for a time, an updated_on that is a date, names that are
+-- reserved words. 13 tables to add.
 create schema rails;
 set search_path = rails;
 
 create table schema_migrations (version varchar primary key);
 insert into schema_migrations values ('20260101000000'), ('20260102000000');
 
-create table ar_internal_metadata (key varchar primary key, value varchar, created_at timestamp(6) not null, updated_at timestamp(6) not null);
-insert into ar_internal_metadata values ('environment', 'production', '2026-01-01', '2026-01-01'), ('schema_sha1', null, '2026-01-01', '2026-01-01');
+create table ar_internal_metadata (key varchar primary key, value varchar, created_at timestamp(6) not null,
+    updated_at timestamp(6) not null);
+insert into ar_internal_metadata
+    values ('environment', 'production', '2026-01-01', '2026-01-01'), ('schema_sha1', null, '2026-01-01', '2026-01-01');
 
 create table users (
     id bigserial primary key,
@@ -21,7 +25,8 @@ create table users (
     deleted_at timestamp
 );
 insert into users (name, email, settings, current_sign_in_ip, updated_at)
-values ('never updated', 'a@example.com', '{"a": 1.0, "b": [null, "x"]}', '10.0.0.1', null), ('bob', 'b@example.com', '{}', '::1/64', now()), ('carol', 'c@example.com', '{}', null, now());
+values ('never updated', 'a@example.com', '{"a": 1.0, "b": [null, "x"]}', '10.0.0.1', null),
+    ('bob', 'b@example.com', '{}', '::1/64', now()), ('carol', 'c@example.com', '{}', null, now());
 insert into users (name, email, updated_at, deleted_at) values ('gone', 'd@example.com', now(), now());
 
 create table roles (id bigserial primary key, name varchar not null, created_at timestamptz not null default now());
@@ -92,5 +97,7 @@ insert into prices (amount, ratio, took) values (1.10, 1e-320, '1 mon -1 day 00:
 create table rls (id int primary key, v text, updated_at timestamptz not null default now());
 insert into rls (id, v) values (1, 'a'), (2, 'b');
 
-create table data (id int primary key, values text, valid_from date, is_current boolean, surrogate_key int, operation text, updated_at timestamptz not null default now());
-insert into data (id, values, valid_from, is_current, surrogate_key, operation) values (1, 'a', '2026-01-01', true, 7, 'x'), (2, null, null, null, null, null);
+create table data (id int primary key, values text, valid_from date, is_current boolean, surrogate_key int, operation text,
+    updated_at timestamptz not null default now());
+insert into data (id, values, valid_from, is_current, surrogate_key, operation)
+    values (1, 'a', '2026-01-01', true, 7, 'x'), (2, null, null, null, null, null);

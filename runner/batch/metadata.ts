@@ -45,6 +45,16 @@ const horizonSchema = z.object({
 });
 export type Horizon = z.infer<typeof horizonSchema>;
 
+/** Texts by the name of a column, which may be __proto__: z.record leaves that one out. */
+const textsByName = z.custom<Readonly<Record<string, string>>>(
+  (given) =>
+    typeof given === 'object' &&
+    given !== null &&
+    !Array.isArray(given) &&
+    Object.values(given).every((each) => typeof each === 'string'),
+  'an object of texts',
+);
+
 /** batch_metadata of a batch file, and the whole of a checkpoint (a quiet poll has no batch: batch_id and checksum are null). */
 export const batchMetadataSchema = z.object({
   batch_id: z.string().regex(BATCH_NAME).nullable(),
@@ -72,9 +82,9 @@ export const batchMetadataSchema = z.object({
   columns: z.array(z.string()),
   columns_fingerprint: z.string(),
   /** The types the columns had at the source, by name. */
-  column_types: z.record(z.string(), z.string()).optional(),
+  column_types: textsByName.optional(),
   /** The history columns that keys and values were mapped to when it was read: what a name meant then, whatever it means now. */
-  history_columns: z.record(z.string(), z.string()).optional(),
+  history_columns: textsByName.optional(),
   /** History columns that were added to the mapping, and whose values no sweep has yet read in every row. */
   unfilled_columns: z.array(z.string()).default([]),
   /** Which relation of its database was read. */

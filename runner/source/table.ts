@@ -77,7 +77,7 @@ export function unfilledColumns({ history_columns }: SourceTable, before: BatchM
   if (before === undefined) return [];
   const { columns, history_columns: mapped, unfilled_columns: unfilled } = before;
   const isNew = ([source, history]: readonly [string, string]) =>
-    !columns.includes(source) && !Object.values(mapped ?? {}).includes(history);
+    mapped === undefined ? !columns.includes(source) : !Object.values(mapped).includes(history);
   return Object.entries(JSON.parse(history_columns) as Record<string, string>)
     .filter((column) => isNew(column) || unfilled.includes(column[1]))
     .map(([, history]) => history);

@@ -4,7 +4,8 @@ import dotenv from 'dotenv';
 import { UsageError } from './errors.js';
 import { readNamedFile } from './named-file.js';
 
-type Raw = Readonly<Record<string, string | undefined>>;
+/** Settings by name. */
+export type Named = Readonly<Record<string, string | undefined>>;
 
 /** The shorter names the original pipeline also took. */
 export const ALIASES: Readonly<Record<string, string>> = {
@@ -12,11 +13,14 @@ export const ALIASES: Readonly<Record<string, string>> = {
   CDC_INTERVAL: 'CDC_EXTRACTION_INTERVAL_SECONDS',
 };
 
+/** The file of settings that ENV_FILE names, else .env of the project. */
+export const envFilePath = (folder: string, { ENV_FILE: name }: Named = process.env): string =>
+  path.resolve(folder, name === undefined || name === '' ? '.env' : name);
+
 /** What the file of settings says: the one that ENV_FILE names, else .env, which need not exist. */
-export function readEnvFile(name: string | undefined, folder: string): Record<string, string> {
-  const isGiven = name !== undefined && name !== '';
-  const file = path.resolve(folder, isGiven ? name : '.env');
-  if (!isGiven && !existsSync(file)) return {};
+export function readEnvFile(environment: Named, folder: string): Record<string, string> {
+  const file = envFilePath(folder, environment);
+  if ((environment.ENV_FILE ?? '') === '' && !existsSync(file)) return {};
   const hint =
     'give ENV_FILE a path relative to the project folder, or copy .env.example to it (without ENV_FILE it is .env)';
   const text = readNamedFile('the file of settings that ENV_FILE names', file, Infinity, hint);
@@ -53,7 +57,7 @@ function assertWhole(text: string, file: string): void {
 }
 
 /** What file and environment set: the environment wins, also where the two give a password in different ways. */
-export function settingsFrom(ofFile: Raw, ofEnvironment: Raw): Record<string, string> {
+export function settingsFrom(ofFile: Named, ofEnvironment: Named): Record<string, string> {
   const [file, environment] = [named(ofFile), named(ofEnvironment)];
   const isOutdone = (name: string) =>
     /_PASSWORD(_FILE)?$/.test(name) &&
@@ -62,7 +66,7 @@ export function settingsFrom(ofFile: Raw, ofEnvironment: Raw): Record<string, st
 }
 
 /** What one place sets, by its full names: an alias counts where it stands, an empty value as not set, but for a password. */
-function named(raw: Raw): Record<string, string> {
+function named(raw: Named): Record<string, string> {
   const given: Record<string, string> = {};
   for (const [name, value] of Object.entries(raw)) {
     if (value !== undefined && (value !== '' || name.endsWith('_PASSWORD'))) given[name] = value;

@@ -93,14 +93,19 @@ export async function allDone(work: readonly Promise<unknown>[]): Promise<void> 
   for (const ended of await Promise.allSettled(work)) if (ended.status === 'rejected') throw ended.reason;
 }
 
+/** The lines below the message of an error: where it happened, and what to do next. */
+export const whereAndNext = ({ detail, hint }: TidemarkError): string[] => [
+  ...(detail === undefined ? [] : [`  where: ${detail}`]),
+  ...(hint === undefined ? [] : [`  next:  ${hint}`]),
+];
+
 /** The lines printed for an error: what happened, where, what to do next; the stack only on request. */
 export function describeError(error: unknown, withStack: boolean): string {
   if (!(error instanceof Error)) return String(error);
   const known = error instanceof TidemarkError ? error : undefined;
   const code = known?.code === undefined ? '' : `${known.code} `;
   const lines = [`error: ${code}${error.message}`];
-  if (known?.detail !== undefined) lines.push(`  where: ${known.detail}`);
-  if (known?.hint !== undefined) lines.push(`  next:  ${known.hint}`);
+  if (known !== undefined) lines.push(...whereAndNext(known));
   if (withStack) lines.push(error.stack ?? '');
   if (withStack && error.cause instanceof Error) lines.push(`caused by: ${error.cause.stack ?? error.cause.message}`);
   return lines.join('\n');

@@ -4,17 +4,9 @@ import { homedir } from 'node:os';
 import path from 'node:path';
 import dotenv from 'dotenv';
 import { replaceFile } from './durable-file.js';
+import type { Named } from './env-file.js';
 import { TidemarkError, UsageError, hasCode } from './errors.js';
 import { SETTING_NAMES } from './settings.js';
-
-/** Settings by name. */
-type Named = Readonly<Record<string, string | undefined>>;
-
-/** The file of settings that ENV_FILE names, or .env of the project. */
-export function envFilePath(folder: string, environment: Named = process.env): string {
-  const { ENV_FILE: name } = environment;
-  return path.resolve(folder, name === undefined || name === '' ? '.env' : name);
-}
 
 /** What the environment says of source and warehouse: in Tidemark's own settings, else of the source as PostgreSQL's programs are told. */
 export function databasesOfEnvironment(environment: Named = process.env): Named {

@@ -187,7 +187,7 @@ export function withoutSecrets(settings: Settings): Record<string, unknown> {
  * @throws UsageError naming each wrong variable, its value (never a password) and what is accepted.
  */
 export function loadSettings(environment: NodeJS.ProcessEnv = process.env, folder: string = PROJECT_ROOT): Settings {
-  const file = readEnvFile(environment.ENV_FILE, folder);
+  const file = readEnvFile(environment, folder);
   assertKnownNames(file, environment);
   const given = settingsFrom(file, environment);
   const parsed = environmentSchema.safeParse(given);

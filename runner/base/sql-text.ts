@@ -6,12 +6,16 @@ const CONTROL = /[\u0000-\u001f\u007f\u0085\u2028\u2029]/g;
 
 const codePoint = (character: string) => character.charCodeAt(0).toString(16).padStart(4, '0');
 
+/** A name in quotes, whether it needs them or not. */
+export const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+
 /** A name, in quotes where it needs them: it is no plain lower-case word, or one of `keywords`. */
 export function quoteName(name: string, keywords: readonly string[] = []): string {
   if (/^[a-z_][a-z0-9_]*$/.test(name) && !keywords.includes(name)) return name;
-  const doubled = name.replaceAll('"', '""');
-  if (name.search(CONTROL) < 0) return `"${doubled}"`;
-  return `U&"${doubled.replaceAll('\\', '\\\\').replace(CONTROL, (character) => `\\${codePoint(character)}`)}"`;
+  if (name.search(CONTROL) < 0) return quoted(name);
+  return `U&${quoted(name)
+    .replaceAll('\\', '\\\\')
+    .replace(CONTROL, (character) => `\\${codePoint(character)}`)}`;
 }
 
 /** A text as a literal on one line. */
@@ -26,7 +30,7 @@ export function quoteText(text: string): string {
 
 /** A table's name as it is given to a command in a shell: in quotes where a shell, or parseTableName (source-catalog), would take it apart otherwise. */
 export function tableArgument(schema: string, table: string): string {
-  const parts = [schema, table].map((part) => (/["'.]/.test(part) ? `"${part.replaceAll('"', '""')}"` : part));
+  const parts = [schema, table].map((part) => (/["'.]/.test(part) ? quoted(part) : part));
   const name = parts.join('.');
   return /^[\w.]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
 }

@@ -3,8 +3,9 @@ import { connect as knock } from 'node:net';
 import { userInfo } from 'node:os';
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
+import { envFilePath, type Named } from '../base/env-file.js';
 import { EXIT, UsageError } from '../base/errors.js';
-import { databasesOfEnvironment, envFilePath, settingsOfUrl, writeEnvFile } from '../base/new-env-file.js';
+import { databasesOfEnvironment, settingsOfUrl, writeEnvFile } from '../base/new-env-file.js';
 import { PROJECT_ROOT, loadSettings, shownPath, type Settings } from '../base/settings.js';
 import { examine, type Finding } from '../operate/doctor.js';
 import { describeTables } from '../registration/described.js';
@@ -12,9 +13,6 @@ import { addTables, type AddedTables } from '../registration/many.js';
 import { NOTHING_SAID } from '../registration/plan.js';
 import { defineCommand, flag, text } from './command.js';
 import { lineOfFinding } from './doctor.js';
-
-/** Settings by name. */
-type Named = Readonly<Record<string, string | undefined>>;
 
 const isGiven = (entry: [string, string | undefined]): entry is [string, string] =>
   entry[1] !== undefined && entry[1] !== '';

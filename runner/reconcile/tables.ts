@@ -4,6 +4,7 @@ import { compareTable, type CompareLimits, type Comparison, type Difference } fr
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import type { BatchMetadata } from '../batch/metadata.js';
 import { explainDatabaseError, withDatabase, withLink, type Database } from '../base/database.js';
+import { whileLocked } from '../base/advisory-lock.js';
 import { HeldError, TidemarkError } from '../base/errors.js';
 import { newestKnown } from '../extract/table.js';
 import { presentChains, tableState, type TableState } from '../extract/shard-layout.js';
@@ -207,14 +208,15 @@ async function repair(
     const holder = await lockExtraction(source, table);
     if (holder !== undefined)
       throw new HeldError(`another extractor holds ${table}: ${holder}`, { detail: `table=${table}` });
-    try {
-      const changes = await publishRepairs(repairing, comparison.differences);
-      if (changes === 0 && restart !== undefined) await publishRestart(repairing, restart.floor);
-      if (restart !== undefined) await restartShards(repairing, restart.floor);
-      return changes;
-    } finally {
-      await unlockExtraction(source, table);
-    }
+    return whileLocked(
+      () => unlockExtraction(source, table),
+      async () => {
+        const changes = await publishRepairs(repairing, comparison.differences);
+        if (changes === 0 && restart !== undefined) await publishRestart(repairing, restart.floor);
+        if (restart !== undefined) await restartShards(repairing, restart.floor);
+        return changes;
+      },
+    );
   });
   await loadTables({ settings, tables: [table], signal });
   return published;

@@ -1,4 +1,5 @@
 import path from 'node:path';
+import { whereAndNext } from '../base/errors.js';
 import { formatRows } from '../base/text-table.js';
 import type { AddedTable, AddedTables } from './many.js';
 
@@ -38,11 +39,9 @@ export function describeTables({ tables, left_out: leftOut }: AddedTables, isDry
   const parts = [
     rows.length === 0 ? 'no table is to be added' : formatRows(rows, columns),
     ...tables.flatMap(({ table, how }) => how?.remarks.map((remark) => `note: ${about(table, remark)}`) ?? []),
-    ...failed.map(({ table, error }) => {
-      const { message, detail, hint } = error ?? {};
-      const where = detail === undefined ? '' : `\n  where: ${detail}`;
-      return `not added: ${about(table, message ?? '')}${where}${hint === undefined ? '' : `\n  next:  ${hint}`}`;
-    }),
+    ...failed.flatMap(({ table, error }) =>
+      error === undefined ? [] : [`not added: ${about(table, error.message)}`, ...whereAndNext(error)],
+    ),
     ...reasons.map((reason) => {
       const of = leftOut.filter((each) => each.reason === reason).map(({ table }) => table);
       return `left out: ${of.slice(0, 5).join(', ')}${of.length > 5 ? ` and ${String(of.length - 5)} more` : ''}: ${reason}`;

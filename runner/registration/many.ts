@@ -1,6 +1,8 @@
 import { withDatabase, type Database } from '../base/database.js';
 import { type TidemarkError, UsageError } from '../base/errors.js';
+import { literally } from '../base/pattern.js';
 import type { Settings } from '../base/settings.js';
+import { quoted } from '../base/sql-text.js';
 import { type ListedTable, type TableName, listTables, parseTableName, shownName } from '../source/catalog.js';
 import { writeDimensionFile } from './files.js';
 import type { Registration, RegistrationOptions } from './plan.js';
@@ -155,8 +157,6 @@ const unmatched = (pattern: string): AddedTable => ({
   }),
 });
 
-const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`;
-
 /** Whether a table is called as one of these patterns say. @param schema that of a pattern without one */
 function matcherOf(patterns: readonly string[], schema?: string): (table: TableName) => boolean {
   const parsed = patterns.map((pattern) => {
@@ -167,7 +167,7 @@ function matcherOf(patterns: readonly string[], schema?: string): (table: TableN
     };
   });
   const matches = (pattern: string, name: string) =>
-    new RegExp(`^${pattern.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`, 'su').test(name);
+    new RegExp(`^${pattern.split('*').map(literally).join('.*')}$`, 'su').test(name);
   return (table) =>
     parsed.some((pattern) => matches(pattern.schema, table.schema) && matches(pattern.table, table.table));
 }

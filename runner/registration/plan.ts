@@ -263,7 +263,7 @@ const markOf = ({ columns }: CatalogTable, fits: (column: CatalogColumn) => bool
   )[0]?.name;
 
 /** What a table is registered with where nothing is said of its deletes: a mark whose meaning is certain, else the reconciler. */
-export function usualDeletes(table: CatalogTable, said: ColumnOptions): ColumnOptions {
+function usualDeletes(table: CatalogTable, said: ColumnOptions): ColumnOptions {
   const { deletes, deleted_column, deleted_values, ignore } = said;
   if (deletes !== undefined || deleted_column !== undefined || deleted_values !== undefined) return said;
   const mark = markOf(

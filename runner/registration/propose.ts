@@ -71,20 +71,20 @@ export async function proposeRegistrations(
       const found = standing(table, ground);
       return replace && found?.waiting !== undefined ? undefined : found;
     };
-    for (const [place, table] of names.entries())
+    for (const [place, table] of names.entries()) {
+      const there = whereIs(table);
       proposals.push(
-        await propose(table, whereIs(table), async (): Promise<Proposal> => {
+        await propose(table, there, async (): Promise<Proposal> => {
           const found = tables[place];
           if (found === undefined || found instanceof TidemarkError) throw found ?? new Error('no answer');
           const replaces = replace ? replacedFile(table, options, ground)?.file : undefined;
           const taken = proposals.flatMap((each) => ('registration' in each ? each.registration.name : []));
           const name = chooseName(table, options, ground, taken);
           const returns = assertNameFree(name, ground, replaces);
-          const there = options.name === undefined ? whereIs(table) : undefined;
-          if (there !== undefined) throw isThere(table, there);
+          if (options.name === undefined && there !== undefined) throw isThere(table, there);
           const planned = planRegistration(found, { ...options, name }, ground.types);
           await assertValuesFit(source, found, [planned.deletes]);
-          await assertRowsApart(settings, planned);
+          await assertRowsApart(source, planned);
           const isOwn = options.name !== undefined || name === dimensionName(table, options);
           const renamed = isOwn
             ? []
@@ -93,6 +93,7 @@ export async function proposeRegistrations(
           return { table, words: `register_${name}`, text: renderRegistration(registration), registration, replaces };
         }),
       );
+    }
     return proposals;
   });
 }
@@ -288,7 +289,7 @@ export async function proposeUpdate(
 }
 
 /** Looks at the rows where nothing at the source keeps the key unique. @throws TidemarkError if two have one key */
-async function assertRowsApart(settings: Settings, planned: Registration): Promise<void> {
+async function assertRowsApart(source: Database, planned: Registration): Promise<void> {
   const { table, options, columns, key_is_asserted } = planned;
   if (['r', 'p'].includes(table.kind) && !key_is_asserted && !(options.with_children && table.has_children)) return;
   const mapping = dimensionMappingSchema.parse({
@@ -296,9 +297,7 @@ async function assertRowsApart(settings: Settings, planned: Registration): Promi
     ...{ source_schema: table.schema, source_table: table.table, source_time_zone: options.time_zone },
     with_children: options.with_children,
   });
-  await withDatabase(settings.source, 'add', async (source) => {
-    await assertKeysUnique(source, planned.name, await describeTable(source, mapping));
-  });
+  await assertKeysUnique(source, planned.name, await describeTable(source, mapping));
 }
 
 /** @throws UsageError for values that the column that marks deleted rows cannot have */

@@ -8,6 +8,7 @@ import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { runCli } from '../support/cli.js';
 import { createEmptyDatabase, environmentOf, foldersIn, type TestDatabase } from '../support/databases.js';
 import { until } from '../support/wait.js';
+import { quoted } from '../../runner/base/sql-text.js';
 
 /** The replicas of test/support/schemas: which schemas each makes, and how many tables it says can be added. */
 const REPLICAS = {
@@ -94,8 +95,6 @@ async function rowsOf(
   );
   return rows.map(({ row }) => row);
 }
-
-const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`;
 
 const notDeleted = ({ deleted_column: column, deleted_values: values }: Registered) =>
   column === null

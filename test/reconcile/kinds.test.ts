@@ -7,6 +7,7 @@ import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { KEY_KINDS, NASTY_KINDS, OWN_TYPES, type Kind } from '../support/kinds.js';
 import { loadTables } from '../../runner/load/tables.js';
+import { quoted } from '../../runner/base/sql-text.js';
 
 /** One table whose key is of every type a key may be of, and which has a column of every type: what is seeded there is found, and nothing else. */
 
@@ -24,8 +25,6 @@ const COLUMNS: readonly TestColumn[] = [
   ...NASTY_KINDS.map(([type]) => ({ source: `a ${type}`, type, role: 'tracked' as const })),
   { source: 'touched', type: 'timestamptz', role: 'effective time' },
 ];
-const quote = (name: string) => `"${name.replaceAll('"', '""')}"`;
-
 /** A kind's values one after the other, then null, then from the beginning. */
 const nthOf = ([, ...values]: Kind, n: number) => [...values, 'null'][n % (values.length + 1)] ?? '';
 
@@ -61,21 +60,21 @@ const insert = (rows: readonly string[]) => pipeline.source.unsafe(`insert into 
 async function change(): Promise<void> {
   const updates = CHANGES.map(
     ({ seed, column, after }) =>
-      `update kinds set ${quote(COLUMNS[1 + KEY_KINDS.length + column]?.source ?? '')} = ${after}, touched = '2020-01-01' where seed = '${seed}'`,
+      `update kinds set ${quoted(COLUMNS[1 + KEY_KINDS.length + column]?.source ?? '')} = ${after}, touched = '2020-01-01' where seed = '${seed}'`,
   );
   await pipeline.source.unsafe(updates.join(';'));
 }
 
 /** A key in the one form in which equal numbers print alike. */
 const printed = ({ source, type, role }: TestColumn) => {
-  if (role === 'business key' && type.startsWith('numeric')) return `trim_scale(${quote(source)})::text`;
-  return `${role === 'business key' && ['real', 'double precision'].includes(type) ? `(${quote(source)} + 0::${type})` : quote(source)}::text`;
+  if (role === 'business key' && type.startsWith('numeric')) return `trim_scale(${quoted(source)})::text`;
+  return `${role === 'business key' && ['real', 'double precision'].includes(type) ? `(${quoted(source)} + 0::${type})` : quoted(source)}::text`;
 };
 
 /** What the source holds by its keys, as PostgreSQL prints it. */
 async function contents(): Promise<Map<string, string>> {
   const keys = COLUMNS.filter(({ role }) => role === 'business key').map(
-    (column) => `${printed(column)} as ${quote(column.source)}`,
+    (column) => `${printed(column)} as ${quoted(column.source)}`,
   );
   const rows = await pipeline.source.unsafe<(Record<string, string> & { content: string })[]>(
     `select ${keys.join(', ')}, row(${COLUMNS.slice(0, -1).map(printed).join(', ')})::text as content from kinds`,

@@ -9,6 +9,7 @@ import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { propose, register, withDimensionsFolder } from '../support/registered.js';
 import { loadTables } from '../../runner/load/tables.js';
+import { quoted } from '../../runner/base/sql-text.js';
 
 let pipeline: TestPipeline;
 let settings: Settings;
@@ -19,8 +20,6 @@ beforeEach(async () => {
 afterEach(async () => {
   await pipeline.drop();
 });
-
-const quote = (name: string) => `"${name.replaceAll('"', '""')}"`;
 
 /** Extracts and loads one table. */
 async function flow(table: string): Promise<void> {
@@ -43,12 +42,12 @@ async function bothEnds(
   return {
     source: await read(
       pipeline.source,
-      kept.map((column) => quote(column.source)),
+      kept.map((column) => quoted(column.source)),
       source,
     ),
     history: await read(
       pipeline.warehouse,
-      kept.map((column) => quote(column.history)),
+      kept.map((column) => quoted(column.history)),
       `dim_${registration.name}_current`,
     ),
   };
@@ -208,7 +207,7 @@ break" text,
       'change_line',
     ];
     await pipeline.source.unsafe(
-      `create table "aliases" (${names.map((name) => `${quote(name)} text`).join(', ')}, last_updated timestamptz not null, primary key (r, t))`,
+      `create table "aliases" (${names.map((name) => `${quoted(name)} text`).join(', ')}, last_updated timestamptz not null, primary key (r, t))`,
     );
     const insert = (key: string, value: string, time: string) =>
       pipeline.source.unsafe(

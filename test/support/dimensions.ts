@@ -1,4 +1,5 @@
 import type { Database } from '../../runner/base/database.js';
+import { quoted } from '../../runner/base/sql-text.js';
 
 /** A column of a test's own dimension: its name at the source, its type, and its role. */
 export interface TestColumn {
@@ -9,17 +10,15 @@ export interface TestColumn {
   readonly history?: string;
 }
 
-const quote = (name: string) => `"${name.replaceAll('"', '""')}"`;
-
 /** Makes a table at the source from the columns of a dimension. */
 export async function createSourceTable(
   source: Database,
   table: string,
   columns: readonly TestColumn[],
 ): Promise<void> {
-  const keys = columns.filter(({ role }) => role === 'business key').map(({ source: name }) => quote(name));
+  const keys = columns.filter(({ role }) => role === 'business key').map(({ source: name }) => quoted(name));
   await source.unsafe(
-    `create table ${table} (${columns.map((column) => `${quote(column.source)} ${column.type}`).join(', ')}, primary key (${keys.join(', ')}))`,
+    `create table ${table} (${columns.map((column) => `${quoted(column.source)} ${column.type}`).join(', ')}, primary key (${keys.join(', ')}))`,
   );
 }
 
@@ -45,12 +44,12 @@ export async function registerDimension(
   const stored = columns.filter(({ role }) => !role.endsWith(' time'));
   const keys = stored
     .filter(({ role }) => role === 'business key')
-    .map((column) => quote(column.history ?? column.source));
+    .map((column) => quoted(column.history ?? column.source));
   const history = options.history ?? `public.dim_${name}_history`;
   await warehouse.unsafe(`
     create table ${history} (
       surrogate_key bigint generated always as identity primary key,
-      ${stored.map((column) => `${quote(column.history ?? column.source)} ${column.type},`).join('\n')}
+      ${stored.map((column) => `${quoted(column.history ?? column.source)} ${column.type},`).join('\n')}
       valid_from ${timeType} not null, valid_to ${timeType}, is_current boolean not null, cdc_operation text not null,
       cdc_timestamp ${timeType} not null, batch_id text not null, created_at timestamptz not null, updated_at timestamptz not null,
       captured_at timestamptz not null, change_line integer not null,

@@ -4,23 +4,13 @@ import { proposeRegistration } from '../../runner/registration/propose.js';
 import { PROJECT_ROOT, type Settings } from '../../runner/base/settings.js';
 import { writeDimensionFile } from '../../runner/registration/files.js';
 import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
-import type { RegistrationOptions } from '../../runner/registration/plan.js';
+import { NOTHING_SAID as OF_NOTHING, type RegistrationOptions } from '../../runner/registration/plan.js';
 import { parseTableName } from '../../runner/source/catalog.js';
 import type { TestPipeline } from './databases.js';
 import { asOwner } from './roles.js';
 
-export const NOTHING_SAID: RegistrationOptions = {
-  key: [],
-  track: [],
-  untracked: [],
-  ignore: [],
-  rename: new Map(),
-  time_zone: 'UTC',
-  change_order: 'capture',
-  deletes: 'none',
-  no_overlap: false,
-  with_children: false,
-};
+/** Nothing, but that deletes are not to be found: what a test is not about. */
+export const NOTHING_SAID: RegistrationOptions = { ...OF_NOTHING, deletes: 'none' };
 
 /** The settings of a pipeline with a folder of dimensions of its own, which begins as the project's. */
 export async function withDimensionsFolder(pipeline: TestPipeline): Promise<Settings> {

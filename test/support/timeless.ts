@@ -4,6 +4,7 @@ import { loadTables } from '../../runner/load/tables.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
 import type { Registration } from '../../runner/registration/plan.js';
 import type { TestPipeline } from './databases.js';
+import { quoted } from '../../runner/base/sql-text.js';
 
 /** Extracts and loads a table; with `repairs` what was deleted is found too. */
 export async function loadAll(settings: Settings, table: string, repairs = false): Promise<void> {
@@ -11,8 +12,6 @@ export async function loadAll(settings: Settings, table: string, repairs = false
   await loadTables({ settings, tables: [table] });
   if (repairs) await reconcileTables({ settings, tables: [table], repair: true, allowDeletes: true });
 }
-
-const quote = (name: string) => `"${name.replaceAll('"', '""')}"`;
 
 /** The rows of a registered table, and its versions in force, as texts of the columns that history keeps. */
 export async function sourceAndHistory(
@@ -22,7 +21,7 @@ export async function sourceAndHistory(
   const kept = columns.filter(({ type }) => type !== undefined);
   const read = async (sql: TestPipeline['source'], names: readonly string[], from: string) => {
     const rows = await sql.unsafe<{ line: string }[]>(
-      `select array[${names.map((each) => `${quote(each)}::text`).join(', ')}]::text as line from ${from} order by 1`,
+      `select array[${names.map((each) => `${quoted(each)}::text`).join(', ')}]::text as line from ${from} order by 1`,
     );
     return rows.map(({ line }) => line);
   };
@@ -30,7 +29,7 @@ export async function sourceAndHistory(
     source: await read(
       source,
       kept.map((column) => column.source),
-      quote(table.table),
+      quoted(table.table),
     ),
     history: await read(
       warehouse,

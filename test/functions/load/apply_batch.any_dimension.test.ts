@@ -5,6 +5,7 @@ import { connect, type Database, type Transaction } from '../../../runner/base/d
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { registerDimension } from '../../support/dimensions.js';
 import { apply, applied, at, batch, deletion, rolledBack } from '../../support/batches.js';
+import { quoted } from '../../../runner/base/sql-text.js';
 
 /**
  * A column of the dimension of this file. `values` are JSON, as a batch file has them: all different for Tidemark, however
@@ -182,8 +183,6 @@ const COLUMNS: readonly Column[] = [
 
 const SCHEMA = '"odd ""schema"".{x}"';
 const HISTORY = `${SCHEMA}."History %s {values} of ""Things"""`;
-const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`;
-
 const CREATE = `
   create schema ${SCHEMA};
   create type ${SCHEMA}."mood %s" as enum ('so so', 'it''s "fine"', '{history}');

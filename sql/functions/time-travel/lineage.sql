@@ -32,11 +32,12 @@ declare
     v_key_columns text[];
     v_condition text;
 begin
-    case
-        when pg_typeof(p_key)::text like '%[]' then v_key := p_key::text[];
-        when pg_typeof(p_key) = 'record'::regtype then v_key := array(select e.value from json_each_text(row_to_json(p_key)) as e);
-        else v_key := array[p_key::text];
-    end case;
+    v_key := case
+        when pg_typeof(p_key) in ('json'::regtype, 'jsonb'::regtype) then array[p_key::text]
+        when json_typeof(to_json(p_key)) = 'array' then array(select e.value from json_array_elements_text(to_json(p_key)) as e)
+        when json_typeof(to_json(p_key)) = 'object' then array(select e.value from json_each_text(to_json(p_key)) as e)
+        else array[p_key::text]
+    end;
 
     select d.history_relation::text,
         array_agg(c.history_column order by c.ordinal),

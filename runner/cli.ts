@@ -4,52 +4,80 @@ import { readFileSync } from 'node:fs';
 import type { Command } from './commands/command.js';
 import { EXIT, UsageError, describeError, failureDocument, isTold, sayToStderr } from './base/errors.js';
 
-/** Every command with what follows its name, and what it is for, in the order in which help shows them. */
-const COMMANDS: Readonly<Record<string, string>> = {
-  init: 'Begin a project: write its .env, check it, and propose the tables to add',
-  db: 'start, stop and look at the embedded PostgreSQL servers',
-  'migrate [action]': 'Bring the warehouse to the present: migrations, functions, registered dimensions',
-  demo: 'Make the demo source and replay a morning of orders, step by step, into history',
-  simulate: 'Write demo traffic to the demo source: one round of ten changes, unless told otherwise',
-  extract: 'Read what changed in the source since the watermark and write it to the change log',
-  load: 'Apply the pending batches of the change log to history',
-  'rejected [action]':
-    'List the changes that could not be applied and were set aside; dismiss those that history need not have',
-  'check [suite...]': 'Prove history and ledger by the assertions in sql/checks; exits 3 if one fails',
-  start:
-    'Run extractor, loader and, where a table needs it, the reconciler in the background; start again what has died',
-  stop: 'End the services that run in the background: each finishes what it has in hand',
-  restart:
-    'Stop the services and start again what was running (extractor and loader if nothing was); extractors of shards run on',
-  status: 'Show what runs, and for each table how far it is and what went wrong; changes nothing',
-  'logs [service...]': "Show the last lines of the services' logs, for people to read",
-  report:
-    "Write scd2_lineage_report_<time>.md: how much history, what changes most, and where a key's versions came from",
-  doctor:
-    'Look at the ground before a run: connections, rights, tables, clocks, disk; exits 1 if something must be mended',
-  'add [sources..]': 'Write the migrations that register source tables, from their catalog',
-  'table <action> [name]': 'List the registered tables; pause one, let it go on, or remove it',
-  watermark: 'Show how far extraction has come, and let it go on from an earlier point',
-  reconcile:
-    'Compare the source with the current versions of history, and repair what differs; exits 3 if something does',
-  'verify-log':
-    'Make history once more from the change log and compare it with the one there is; exits 3 if they differ',
-  rebuild:
-    'Make a history from its change log again, and write what differs; versions that stay keep their surrogate key',
-  prune: 'Remove what is older than its retention setting says: applied batches, absorbed changes, reports of runs',
-  serve: 'Serve /metrics for Prometheus, /healthz and /readyz until interrupted',
-  grants: 'Print the statements that make the least-privilege roles of source and warehouse, or run them',
+/** Every command with what follows its name, and what it is for, by task, in the order in which help shows them. */
+const COMMANDS_BY_TASK: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  'To begin': {
+    init: 'Begin a project: write its .env, check it, and propose the tables to add',
+    db: 'Start, stop and look at the embedded PostgreSQL servers',
+    demo: 'Make the demo source and replay a morning of orders, step by step, into history',
+    simulate: 'Write demo traffic to the demo source: one round of ten changes by default',
+  },
+  'Your tables': {
+    'add [sources..]': 'Write the migrations that register source tables, from their catalog',
+    'migrate [action]': 'Bring the warehouse to the present: migrations, functions, registered dimensions',
+    'table <action> [name]': 'List the registered tables; pause one, let it go on, or remove it',
+  },
+  'To run': {
+    start: 'Run extractor, loader and reconciler in the background; start again what has died',
+    stop: 'End the services that run in the background: each finishes what it has in hand',
+    restart: 'Stop the services and start again what was running',
+    extract: 'Write what changed in the source since the watermark to the change log',
+    load: 'Apply the pending batches of the change log to history',
+  },
+  'To look': {
+    status: 'Show what runs, how far each table is, and what went wrong; changes nothing',
+    'logs [service...]': "Show the last lines of the services' logs",
+    report: 'Write a report: how much history, what changes most, where versions came from',
+    doctor: 'Look at connections, rights, tables, clocks and disk; exits 1 if one must be mended',
+    'check [suite...]': 'Prove history and ledger by the assertions in sql/checks; exits 3 if one fails',
+    'verify-log': 'Make history once more from the change log and compare; exits 3 if they differ',
+  },
+  'To mend': {
+    reconcile: 'Compare source and history, and repair what differs; exits 3 if something does',
+    'rejected [action]': 'List the changes that could not be applied; dismiss those that history need not have',
+    watermark: 'Show how far extraction has come, and let it go on from an earlier point',
+    rebuild: 'Make a history from its change log again, and write what differs',
+  },
+  'To operate': {
+    prune: 'Remove what is older than its retention setting says',
+    serve: 'Serve /metrics for Prometheus, /healthz and /readyz until interrupted',
+    grants: 'Print the statements that make the least-privilege roles, or run them',
+    completion: 'Print the script that lets your shell complete commands and options',
+  },
 };
+
+const COMMANDS = Object.values(COMMANDS_BY_TASK).flatMap((commands) => Object.entries(commands));
+
+/** These need no settings, or there are none yet. */
+const WITHOUT_SETTINGS: readonly (string | undefined)[] = ['init', 'completion'];
+
+/** What a script of completion (of yargs) puts before the words that were typed. */
+const COMPLETING = '--get-yargs-completions';
 
 let withStack = false;
 let isToldToEnd = false;
 
 const nameOf = (usage: string): string => usage.split(' ')[0] ?? '';
 
-function wrongUsage(message: string, called: string | undefined): UsageError {
-  if (called !== undefined)
-    return new UsageError(message.replaceAll(/\n+ */g, ' '), { hint: `see "tidemark ${called} --help"` });
-  return new UsageError(message.replace(/^Unknown argument: /, 'there is no command '), {
+const helpByTask = (): string =>
+  Object.entries(COMMANDS_BY_TASK)
+    .map(([task, commands]) => {
+      const lines = Object.entries(commands).map(
+        ([usage, describe]) => `  tidemark ${nameOf(usage).padEnd(10)}  ${describe}`,
+      );
+      return [`${task}:`, ...lines].join('\n');
+    })
+    .join('\n\n');
+
+/** The error of a command that there is not, and which may have been meant. */
+async function unknownCommand(word: string): Promise<UsageError> {
+  const { nearest } = await import('./base/nearest.js');
+  const near = nearest(
+    word,
+    COMMANDS.map(([usage]) => nameOf(usage)),
+    word.length < 5 ? 1 : 2,
+  );
+  return new UsageError(`there is no command ${word}${near === undefined ? '' : `; did you mean ${near}?`}`, {
     hint: '"tidemark --help" lists the commands',
   });
 }
@@ -74,33 +102,43 @@ async function main(given: readonly string[]): Promise<void> {
     return;
   }
   // Only the command that is called is loaded: loading them all takes longer than many a command.
-  const word = given.find((each) => !each.startsWith('-'));
-  const called = Object.keys(COMMANDS)
-    .map(nameOf)
-    .find((name) => name === word);
+  const isCompleting = given[0] === COMPLETING;
+  const word = given.slice(isCompleting ? 2 : 0).find((each) => !each.startsWith('-'));
+  const called = COMMANDS.map(([usage]) => nameOf(usage)).find((name) => name === word);
   const { command } = (called === undefined ? {} : await import(`./commands/${called}.js`)) as { command?: Command };
+  const unknown = called === undefined && word !== undefined ? await unknownCommand(word) : undefined;
+  const hint = called === undefined ? '"tidemark --help" lists the commands' : `see "tidemark ${called} --help"`;
   const { default: yargs } = await import('yargs');
   const door = yargs(given)
     .scriptName('tidemark')
-    .usage('$0 <command>\n\nChange data capture into SCD Type 2 history, PostgreSQL to PostgreSQL, SQL first.')
-    // There may be no settings yet.
-    .middleware(called === 'init' ? [] : [readLogLevel])
+    .usage(
+      `$0 <command>\n\nChange data capture into SCD Type 2 history, PostgreSQL to PostgreSQL, SQL first.\n\n${helpByTask()}`,
+    )
+    .middleware(WITHOUT_SETTINGS.includes(called) ? [] : [readLogLevel])
     .demandCommand(1, 'give a command')
-    .recommendCommands()
     .strict()
     .epilogue(
       'Settings come from the environment and the .env file (.env.example documents them all).\nExit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 a check or comparison found violations.',
     )
     .help()
     .version(version)
-    .wrap(Math.min(110, process.stderr.columns || 110))
+    // What is wrapped loses its indentation: the list of commands must not be.
+    .wrap(called === undefined ? null : Math.min(110, process.stderr.columns || 110))
     .fail((message: string | null, error: Error | undefined) => {
       if (error !== undefined && error.name !== 'YError') throw error;
-      throw wrongUsage(message ?? error?.message ?? 'wrong usage', called);
+      if (unknown !== undefined) throw unknown;
+      throw new UsageError((message ?? error?.message ?? 'wrong usage').replaceAll(/\n+ */g, ' '), { hint });
     });
-  for (const [usage, describe] of Object.entries(COMMANDS))
+  // Help lists them by task, which yargs does not do: only who completes a word is given yargs' own list.
+  for (const [usage, describe] of COMMANDS)
     if (nameOf(usage) === called) door.command(usage, describe, command?.builder, command?.handler);
-    else door.command(usage, describe);
+    else if (isCompleting) door.command(usage, describe);
+    else door.command(usage, false);
+  if (called === undefined)
+    door
+      .example('npx $0 add --schema public', 'Write a migration for each table of a schema')
+      .example('npx $0 start', 'Follow them in the background')
+      .example('npx $0 extract --help', 'What a command takes, with examples');
   await door.parseAsync();
 }
 

@@ -1,12 +1,15 @@
 // Runs once: no version of PostgreSQL changes it.
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import yargs from 'yargs';
 import { PROJECT_ROOT } from '../runner/base/settings.js';
+import type { Command } from '../runner/commands/command.js';
 import { cleanEnvironment, runCli } from './support/cli.js';
 import { createEmptyDatabase, createPipeline, environmentOf, type TestPipeline } from './support/databases.js';
 import { environmentFor } from './support/roles.js';
@@ -29,11 +32,14 @@ describe('tidemark', () => {
       'rebuild',
     ];
     for (const command of commands) expect(stdout).toContain(`tidemark ${command}`);
+    expect(stdout).toMatch(/^To run:\n(?: {2}tidemark \S+ +\S.*\n)*? {2}tidemark extract /m);
+    expect(stdout).toMatch(/^Examples:\n {2}npx tidemark /m);
   });
 
   it.each([
     [['nothing'], /there is no command nothing\n.*"tidemark --help" lists the commands/],
-    [['extrakt'], /Did you mean extract/],
+    [['exrtact'], /there is no command exrtact; did you mean extract\?\n/],
+    [['lad'], /there is no command lad; did you mean load\?\n/],
     [['extract', '--tabel', 'orders'], /Unknown argument: tabel\n.*see "tidemark extract --help"/],
     [['table', 'frob'], /Invalid values: Argument: action, Given: "frob"/],
     [['extract', '--max-rows-per-second', 'x'], /--max-rows-per-second is not a number, accepted is/],
@@ -169,7 +175,7 @@ describe('--json', () => {
   it.each([
     [['check', '--json'], { DB_PORT: 'x' }, 2, /DB_PORT is "x"/],
     [['extract', '--tabel', 'orders', '--json'], {}, 2, /Unknown argument: tabel/],
-    [['nothing', '--json'], {}, 2, /Unknown arguments: json, nothing/],
+    [['nothing', '--json'], {}, 2, /^(error: )?there is no command nothing$/m],
     [['stop', '--json', '--frob'], {}, 2, /Unknown argument: frob/],
     [['load', '--json'], { WAREHOUSE_DB_PORT: '1' }, 1, /the warehouse database does not answer/],
   ])('prints one document of errors where a command fails: %j', async (args, env, expected, message) => {
@@ -515,8 +521,46 @@ describe('the command line', () => {
   });
 });
 
+/** What is offered for the last of these words, by the script that "tidemark completion" prints, in a bash of its own. */
+async function completed(...words: string[]): Promise<string[]> {
+  const tidemark = `tidemark() { "${process.execPath}" "${path.join(PROJECT_ROOT, 'dist', 'cli.js')}" "$@"; }`;
+  const ask =
+    'COMP_WORDS=(tidemark "$@"); COMP_CWORD=$#; _tidemark_yargs_completions; printf "%s\\n" "${COMPREPLY[@]}"';
+  const script = `${tidemark}; source <(tidemark completion); ${ask}`;
+  // Settings that are wrong are nobody's business yet.
+  const env = cleanEnvironment({ DB_PORT: 'x', ENV_FILE: '/nowhere', SHELL: '/bin/bash' });
+  const { stdout, stderr } = await promisify(execFile)('bash', ['-c', script, 'bash', ...words], { env });
+  expect(stderr).toBe('');
+  return stdout.trim().split('\n');
+}
+
+describe('the script of completion', () => {
+  it('completes commands, what they consist of, and their options', async () => {
+    expect(await completed('ex')).toEqual(['extract']);
+    expect(await completed('table', 're')).toEqual(['resume', 'remove']);
+    expect(await completed('extract', '--')).toEqual(expect.arrayContaining(['--table', '--shard', '--watch']));
+    expect(await completed('watermark', 'rewind', '--t')).toEqual(['--table', '--to']);
+  });
+});
+
+/** What a command does not understand of the examples in its help. */
+async function misunderstood(name: string, help: string): Promise<string[]> {
+  const module = (await import(path.join(PROJECT_ROOT, 'dist', 'commands', `${name}.js`))) as { command: Command };
+  const wrong: string[] = [];
+  const [, shown = ''] = /^Examples:\n((?: .*\n?)*)/m.exec(help) ?? [];
+  const examples = [...shown.matchAll(/^ {2}npx tidemark (\S.*?) {2,}\S/gm)].map(([, typed = '']) => typed);
+  if (examples.length !== shown.split('\n').filter((line) => line !== '').length) wrong.push(shown);
+  for (const typed of examples)
+    await yargs(typed.split(' '))
+      .command(/^tidemark (.*)/.exec(help)?.[1] ?? name, '', module.command.builder, () => undefined)
+      .strict()
+      .fail((message) => wrong.push(`${typed}: ${message}`))
+      .parseAsync();
+  return wrong;
+}
+
 describe('every command', () => {
-  it('has an npm script of its name, a file of its name, and help of its own', async () => {
+  it('has an npm script of its name, a file of its name, and help of its own, whose examples it understands', async () => {
     const { scripts } = JSON.parse(await readFile(path.join(PROJECT_ROOT, 'package.json'), 'utf8')) as {
       scripts: Record<string, string>;
     };
@@ -533,6 +577,7 @@ describe('every command', () => {
       expect(help).toMatchObject({ code: 0, stderr: '' });
       expect(help.stdout).toContain(`tidemark ${command}`);
       expect(help.stdout).not.toMatch(/--(action|suite)\b/);
+      expect(await misunderstood(command, help.stdout)).toEqual([]);
     }
   });
 });

@@ -44,6 +44,13 @@ const SETTLED = [
 
 export const command = defineCommand(
   {
+    examples: {
+      'add --schema public --exclude audit_log': 'Every table of a schema but one',
+      'add public.users --untracked seen': 'A new value there makes no version',
+      'add public.users --ignore password': 'It stays out of history, and needs no right',
+      'add public.items --deleted-column gone_at': 'Rows that have a value there are deleted',
+      'add --update public.items --rename net=sum': 'Follow a column that was renamed',
+    },
     positionals: {
       sources: {
         type: 'string',

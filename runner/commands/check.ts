@@ -7,6 +7,10 @@ import { defineCommand } from './command.js';
 
 export const command = defineCommand(
   {
+    examples: {
+      check: 'Every suite',
+      'check scd2': 'That of histories alone',
+    },
     positionals: { suite: { type: 'string', array: true, describe: 'Only these suites; all by default' } },
   },
   async ({ suite = [] }, print) => {

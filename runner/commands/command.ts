@@ -29,6 +29,8 @@ interface Takes<P, O> {
   readonly positionals?: P;
   readonly options?: O;
   readonly epilogue?: string;
+  /** What each of these does, by what is typed after "tidemark". */
+  readonly examples?: Readonly<Record<string, string>>;
   /** False where there is no result to print. */
   readonly hasResult?: boolean;
 }
@@ -40,12 +42,13 @@ export function defineCommand<
   const P extends Readonly<Record<string, PositionalOptions>>,
   const O extends Readonly<Record<string, Options>>,
 >(
-  { positionals, options, epilogue = '', hasResult = true }: Takes<P, O>,
+  { positionals, options, epilogue = '', examples = {}, hasResult = true }: Takes<P, O>,
   run: (given: Given<P & O>, print: Print) => Promise<void>,
 ): Command {
   return {
     builder: (yargs) => {
       for (const [name, each] of Object.entries(positionals ?? {})) yargs.positional(name, each);
+      for (const [typed, what] of Object.entries(examples)) yargs.example(`npx $0 ${typed}`, what);
       const json = hasResult ? { json: flag('Print the result as JSON') } : {};
       return yargs.options({ ...json, ...options }).epilogue(epilogue);
     },

@@ -19,6 +19,11 @@ function sayToLog(results: readonly ExtractResult[]): void {
 
 export const command = defineCommand(
   {
+    examples: {
+      extract: 'Every table, once',
+      'extract --table orders customers': 'These two',
+      'extract --watch --shard 2/4': 'The second quarter of each table, until interrupted',
+    },
     options: {
       table: TABLE_OPTION,
       full: flag('Read every row again (repeats are absorbed); needed after the source was restored'),

@@ -4,6 +4,10 @@ import { defineCommand, flag, text } from './command.js';
 
 export const command = defineCommand(
   {
+    examples: {
+      grants: 'Read them first',
+      'grants --apply --prefix shop': 'Make shop_reader, shop_owner, shop_loader and shop_analyst',
+    },
     options: {
       apply: flag(
         'Run them, in one transaction each end; as a superuser, or a role that may create roles and give what they own',

@@ -102,6 +102,9 @@ function nextCommands({ warehouse }: Settings, findings: readonly Finding[], { t
 
 export const command = defineCommand(
   {
+    examples: {
+      'init --source postgresql://app@db/shop': 'Its history goes beside it, into warehouse_db',
+    },
     options: {
       source: text('The database to read: postgresql://user@host:port/database'),
       warehouse: text('The database for the history; beside the source by default'),

@@ -51,6 +51,11 @@ function sayToLog(results: readonly LoadResult[]): void {
 
 export const command = defineCommand(
   {
+    examples: {
+      'load --dry-run': 'What the pending batches would do to history',
+      'load --watch --parallel 4': 'Four tables at once, until interrupted',
+      'load --retry-rejected': 'And what could not be applied, once its cause is gone',
+    },
     options: {
       table: TABLE_OPTION,
       parallel: {

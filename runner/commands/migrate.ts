@@ -5,6 +5,10 @@ import { defineCommand, flag } from './command.js';
 
 export const command = defineCommand(
   {
+    examples: {
+      migrate: 'Run what is pending',
+      'migrate status': 'Say what has run',
+    },
     positionals: {
       action: {
         type: 'string',

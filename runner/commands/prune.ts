@@ -23,6 +23,9 @@ function report(settings: Settings, { is_dry_run, tables, runs, reconciliations 
 
 export const command = defineCommand(
   {
+    examples: {
+      'prune --dry-run': 'Only say what is old',
+    },
     options: {
       table: TABLE_OPTION,
       'dry-run': flag('Say what would be removed, and remove nothing'),

@@ -9,7 +9,10 @@ const report = (result: RebuildResult) =>
   `${String(result.corrected_versions)} corrected, ${String(result.added_versions)} added, ${String(result.removed_versions)} removed`;
 
 export const command = defineCommand(
-  { options: { table: { ...TABLE_OPTION, demandOption: true, describe: 'The tables to rebuild' } } },
+  {
+    options: { table: { ...TABLE_OPTION, demandOption: true, describe: 'The tables to rebuild' } },
+    epilogue: 'Versions that are right stay as they are, and keep their surrogate key.',
+  },
   async ({ table }, print) => {
     await sayAll(rebuildTables(loadSettings(), table), (results, error) => {
       print(results, results.map(report).join('\n'), error);

@@ -35,6 +35,10 @@ function sayToLog(results: readonly ReconcileResult[]): void {
 
 export const command = defineCommand(
   {
+    examples: {
+      reconcile: 'Compare, and change nothing',
+      'reconcile --table orders --repair': 'Load what differs, as changes like any other',
+    },
     options: {
       table: TABLE_OPTION,
       repair: flag('Write the differences to the change log and load them: repairs are history too'),

@@ -8,6 +8,10 @@ import { TABLE_OPTION, defineCommand, flag, number, numberOf, text } from './com
 
 export const command = defineCommand(
   {
+    examples: {
+      'rejected --table orders': 'Those that wait',
+      'rejected dismiss --column net --reason old': 'Wait no more for those with a fault in net',
+    },
     positionals: {
       action: {
         type: 'string',

@@ -4,18 +4,21 @@ import { assertReady, serviceStatuses, startPipeline, stopPipeline } from '../se
 import { SERVICES, type BaseService } from '../services/record.js';
 import { defineCommand } from './command.js';
 
-export const command = defineCommand({}, async (_, print) => {
-  const settings = loadSettings();
-  const running = (await serviceStatuses(settings))
-    .filter(({ state }) => state !== 'stopped')
-    .map(({ service }) => service);
-  // Extractors of shards are started, and started again, by whoever knows what they are told.
-  const known = SERVICES.filter((service) => running.includes(service));
-  const services: readonly BaseService[] = known.length > 0 ? known : ['extractor', 'loader'];
-  // What cannot be started again is not stopped.
-  await assertReady(settings, services);
-  await stopPipeline(settings, SERVICES);
-  await startPipeline(settings, services);
-  const statuses = await serviceStatuses(settings);
-  print(statuses, formatServices(statuses));
-});
+export const command = defineCommand(
+  { epilogue: 'Where nothing was running, extractor and loader are started. Extractors of shards run on.' },
+  async (_, print) => {
+    const settings = loadSettings();
+    const running = (await serviceStatuses(settings))
+      .filter(({ state }) => state !== 'stopped')
+      .map(({ service }) => service);
+    // Extractors of shards are started, and started again, by whoever knows what they are told.
+    const known = SERVICES.filter((service) => running.includes(service));
+    const services: readonly BaseService[] = known.length > 0 ? known : ['extractor', 'loader'];
+    // What cannot be started again is not stopped.
+    await assertReady(settings, services);
+    await stopPipeline(settings, SERVICES);
+    await startPipeline(settings, services);
+    const statuses = await serviceStatuses(settings);
+    print(statuses, formatServices(statuses));
+  },
+);

@@ -41,6 +41,10 @@ function report({ inserted, updated, transactions, seconds, seed, customers, pro
 
 export const command = defineCommand(
   {
+    examples: {
+      'simulate --changes 1000 --seed 42': 'A thousand changes, the same each time',
+      'simulate --watch --rate 20': 'Twenty changes a second, until interrupted',
+    },
     options: {
       seed: number('Same seed on the same data, same orders'),
       rate: number('Changes a second; by default as fast as the database takes them'),

@@ -24,6 +24,10 @@ function reportRemoved(removed: RemovedTable): string {
 
 export const command = defineCommand(
   {
+    examples: {
+      'table list': 'What is registered',
+      'table pause orders': 'Leave orders alone, until "table resume orders"',
+    },
     positionals: {
       action: {
         type: 'string',

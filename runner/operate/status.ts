@@ -1,4 +1,5 @@
-import { loggedTables, type ChainState } from '../change-log/inspect.js';
+import { type ChainState } from '../change-log/inspect.js';
+import { rememberedMappings } from '../change-log/known-mappings.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { withDatabase, type Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
@@ -47,10 +48,8 @@ export async function pipelineStatus(settings: Settings): Promise<PipelineStatus
   const fault = warehouse.fault ?? (counted.fault === null ? null : `versions are not counted: ${counted.fault}`);
   const runs = warehouse.answer?.runs ?? [];
   const own = services.flatMap(({ state, run_id }) => (state === 'running' && run_id !== null ? [run_id] : []));
-  const names = new Set([
-    ...(counted.answer ?? []).map((each) => each.dimension_name),
-    ...(await loggedTables(settings.cdc_log_dir)),
-  ]);
+  const registered = counted.answer ?? (await rememberedMappings(settings.cdc_log_dir)) ?? [];
+  const names = registered.map((each) => each.dimension_name);
   const polled = lastPoll(services, runs);
   const statusOf = (table: string) => {
     const dimension = counted.answer?.find((each) => each.dimension_name === table);
@@ -61,7 +60,7 @@ export async function pipelineStatus(settings: Settings): Promise<PipelineStatus
     other_runs: runs.filter(({ run_id }) => !own.includes(run_id)),
     source: source.fault,
     warehouse: fault,
-    tables: await Promise.all([...names].sort().map(statusOf)),
+    tables: await Promise.all(names.sort().map(statusOf)),
     alerts: warehouse.answer?.alerts ?? [],
   };
 }

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { batchFiles, changeLogOf, setAsideChangeLog } from '../change-log/chain.js';
+import { rememberMappings } from '../change-log/known-mappings.js';
 import type { Settings } from '../base/settings.js';
 import { withDatabase } from '../base/database.js';
 import { dimensionList, pauseDimension, removeDimension } from '../warehouse/dimensions.js';
@@ -41,6 +42,7 @@ export async function removeTable(settings: Settings, table: string, dropHistory
   return withDatabase(settings.warehouse, 'table', async (warehouse) => {
     selectTables(await dimensionMappings(warehouse), [table]);
     const historyTable = await removeDimension(warehouse, table, dropHistory);
+    await rememberMappings(settings.cdc_log_dir, await dimensionMappings(warehouse));
     const changeLog = await setAsideChangeLog(settings.cdc_log_dir, table);
     const waiting =
       changeLog === undefined ? [] : await batchFiles(changeLogOf(settings.cdc_log_dir, path.basename(changeLog)));

@@ -1,5 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Settings } from '../../runner/base/settings.js';
+import { pipelineStatus } from '../../runner/operate/status.js';
 import { writeDimensionFile } from '../../runner/registration/files.js';
 import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
 import { extractTables } from '../../runner/extract/tables.js';
@@ -89,6 +91,16 @@ describe('tidemark table', () => {
     await register(settings, 'customers', { untracked: ['city'] });
     expect(await extractTables({ settings, tables: ['customers'] })).toMatchObject([{ changes: 1 }]);
     expect(await loadTables({ settings, tables: ['customers'] })).toMatchObject([{ inserted_versions: 1 }]);
+  });
+
+  it('takes a removed table out of status, though its folder stays, with the warehouse up and away', async () => {
+    await extract();
+    await run('table', 'remove', 'customers');
+    expect((await readdir(pipeline.settings.cdc_log_dir)).join()).toContain('customers.removed_');
+    const listed = async (settings: Settings) => (await pipelineStatus(settings)).tables.map(({ table }) => table);
+    expect(await listed(pipeline.settings)).toEqual(['orders', 'products']);
+    const away = { ...pipeline.settings, warehouse: { ...pipeline.settings.warehouse, port: 1 } };
+    expect(await listed(away)).toEqual(['orders', 'products']);
   });
 
   it('removes it from every table that refers to what is registered', async () => {

@@ -40,6 +40,9 @@ export class UsageError extends TidemarkError {
 /** Another process is at work on the same table. */
 export class HeldError extends TidemarkError {}
 
+/** A table that somebody else has locked: the others can be seen to meanwhile. */
+export class LockedError extends TidemarkError {}
+
 /** What failed, and the table of it where it was one of several. */
 export interface Failure {
   readonly table?: string;

@@ -148,7 +148,7 @@ export interface DatabaseSettings {
   readonly sslmode: SslMode;
   readonly sslrootcert: string | undefined;
   /** What a session may take; the driver's and the server's own where it is not given. */
-  readonly limits?: SessionLimits;
+  readonly limits?: Partial<SessionLimits>;
 }
 
 /** All in seconds; 0 is without limit. */

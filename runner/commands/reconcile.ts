@@ -65,7 +65,8 @@ export const command = defineCommand(
         greeting: 'Starting reconciler',
         interval: watch ? settings.reconcile_interval_seconds : undefined,
       },
-      (signal) => reconcileTables({ settings, tables, signal, repair: repairs, allowDeletes, onlyDeclared }),
+      (signal) =>
+        reconcileTables({ settings, tables, signal, repair: repairs, allowDeletes, onlyDeclared, isWatching: watch }),
       service
         ? sayToLog
         : (results, error) => {

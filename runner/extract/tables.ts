@@ -1,7 +1,7 @@
 import { sizeLimits } from './batch-size.js';
 import { rememberMappings, rememberedMappings } from '../change-log/known-mappings.js';
 import type { Settings } from '../base/settings.js';
-import { isAway, withDatabase, withLink, type Database } from '../base/database.js';
+import { isAway, withDatabase, withLink, type Database, type Link } from '../base/database.js';
 import { extractTable, type ExtractResult } from './table.js';
 import {
   assertLayout,
@@ -14,8 +14,9 @@ import {
 import { logger, warnOnce } from '../base/logger.js';
 import { within } from '../base/timeout.js';
 import { startProgress } from '../run/progress.js';
-import { eachTable, selectUnpaused, type Selection } from '../run/each-table.js';
+import { eachTable, patienceOf, selectUnpaused, type Selection } from '../run/each-table.js';
 import { chainName, type AskedShard } from '../batch/shard.js';
+import { impatient } from '../source/locked.js';
 import { dimensionMappings, ledgerStates, type LedgerState } from '../warehouse/batches.js';
 import { countPending } from '../change-log/inspect.js';
 import type { DimensionMapping } from '../batch/mapping.js';
@@ -32,6 +33,8 @@ export interface ExtractSelection extends Selection {
   readonly shard?: AskedShard;
   /** True for a process that extracts again and again. */
   readonly isWatching?: boolean | undefined;
+  /** True where a locked table is not waited for, but fails, as it does where sweep follows sweep. */
+  readonly skipsLocked?: boolean;
   /** Kept by a process that extracts again and again. */
   readonly begun?: BegunLayouts | undefined;
 }
@@ -82,36 +85,38 @@ async function askWarehouse(warehouse: Database, settings: Settings, shard: stri
 const nameOf = (shard: AskedShard): string => (typeof shard === 'object' ? shard.name : '');
 
 async function extractWith(selection: ExtractSelection, { mappings, ledger }: Knowledge): Promise<ExtractResult[]> {
-  const { settings, signal, full = false, isWatching, maxRowsPerSecond } = selection;
+  const { settings, signal, full = false, isWatching, skipsLocked = false, maxRowsPerSecond } = selection;
   const shard = typeof selection.shard === 'object' ? selection.shard : undefined;
   const tables = await withoutSharded(selection, selectUnpaused(mappings, selection.tables), ledger);
-  return withLink(settings.source, 'extract', (link) =>
-    eachTable(settings.source, tables, async (mapping) => {
-      const table = mapping.dimension_name;
-      const state = await tableState(settings, table, ledger?.get(table)?.chains ?? []);
-      assertLayout(state, shard, selection.begun);
-      const progress = startProgress(`extract ${chainName(table, nameOf(shard))}`, undefined);
-      try {
-        return await extractTable({
-          link,
-          mapping,
-          settings,
-          full,
-          isWatching,
-          shard,
-          ledger: ledger === undefined ? 'unknown' : ledger.get(table)?.newest,
-          notBefore: othersSince(state, shard),
-          batchCeiling: ledger?.get(table)?.batch_ceiling,
-          maxRowsPerSecond,
-          onPage: progress.advance,
-          onEstimate: progress.expect,
-          isStopping: () => signal?.aborted === true,
-        });
-      } finally {
-        progress.stop();
-        await countPending(settings, table);
-      }
-    }),
+  const extract = async (link: Link, mapping: DimensionMapping) => {
+    const table = mapping.dimension_name;
+    const state = await tableState(settings, table, ledger?.get(table)?.chains ?? []);
+    assertLayout(state, shard, selection.begun);
+    const progress = startProgress(`extract ${chainName(table, nameOf(shard))}`, undefined);
+    try {
+      return await extractTable({
+        link,
+        mapping,
+        settings,
+        full,
+        isWatching,
+        shard,
+        ledger: ledger === undefined ? 'unknown' : ledger.get(table)?.newest,
+        notBefore: othersSince(state, shard),
+        batchCeiling: ledger?.get(table)?.batch_ceiling,
+        maxRowsPerSecond,
+        onPage: progress.advance,
+        onEstimate: progress.expect,
+        isStopping: () => signal?.aborted === true,
+      });
+    } finally {
+      progress.stop();
+      await countPending(settings, table);
+    }
+  };
+  const patience = isWatching === true || skipsLocked ? undefined : patienceOf(settings.source, signal);
+  return withLink(impatient(settings.source), 'extract', (link) =>
+    eachTable(settings.source, tables, (mapping) => extract(link, mapping), undefined, patience),
   );
 }
 

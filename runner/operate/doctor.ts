@@ -7,6 +7,7 @@ import { TidemarkError } from '../base/errors.js';
 import { migrationStatus } from '../warehouse/migrate.js';
 import { tableHealth, untouchedRows, type TableHealth } from '../source/health.js';
 import { missingRight, readHorizon } from '../source/horizon.js';
+import { impatient, unlessLocked } from '../source/locked.js';
 import { isSameServer, readIdentity } from '../source/server.js';
 import { describeTable, type SourceTable } from '../source/table.js';
 import { dimensionMappings } from '../warehouse/batches.js';
@@ -69,7 +70,7 @@ async function examineDatabase(
 ): Promise<Finding[]> {
   const { role } = settings;
   try {
-    return await withDatabase(settings, 'doctor', async (database) => {
+    return await withDatabase(impatient(settings), 'doctor', async (database) => {
       const [facts] = await database<[{ number: number; version: string; encoding: string }]>`
         select current_setting('server_version_num')::integer as number, current_setting('server_version') as version,
           current_setting('server_encoding') as encoding`;
@@ -130,13 +131,16 @@ async function examineTables(
   for (const mapping of mappings) {
     const subject = `table ${mapping.dimension_name}`;
     try {
-      const described = await describeTable(source, mapping);
-      const health = await tableHealth(source, described, mapping);
-      const found = [
-        ...examineTable(subject, mapping, described, health),
-        ...(await examineLog(subject, source, settings, mapping, health)),
-      ];
-      findings.push(...(found.length === 0 ? [ok(subject, `${described.relation} can be extracted`)] : found));
+      const looked = unlessLocked(source, mapping, async () => {
+        const described = await describeTable(source, mapping);
+        const health = await tableHealth(source, described, mapping);
+        const found = [
+          ...examineTable(subject, mapping, described, health),
+          ...(await examineLog(subject, source, settings, mapping, health)),
+        ];
+        return found.length === 0 ? [ok(subject, `${described.relation} can be extracted`)] : found;
+      });
+      findings.push(...(await looked));
     } catch (error) {
       findings.push(failure(subject, explainDatabaseError(error, settings.source)));
     }

@@ -73,9 +73,6 @@ interface Answer<T> {
 async function askedOf<T>(end: DatabaseSettings, ask: Parameters<typeof withDatabase<T>>[2]): Promise<Answer<T>> {
   const limits = {
     connect_seconds: ANSWER_SECONDS,
-    lock_seconds: 0,
-    idle_seconds: 0,
-    lifetime_seconds: 0,
     ...end.limits,
     statement_seconds: STATEMENT_SECONDS,
   };

@@ -17,12 +17,13 @@ import { retrying } from '../run/retry.js';
 import { describeComparison } from '../source/comparison.js';
 import { shardsOf } from '../batch/shard.js';
 import { lockExtraction, unlockExtraction } from '../source/lock.js';
+import { impatient, unlessLocked } from '../source/locked.js';
 import { isSameServer, readIdentity } from '../source/server.js';
 import { assertKeysUnique, describeTable } from '../source/table.js';
 import { beginSweep } from '../extract/sweep-start.js';
 import { dimensionMappings, ledgerChains, newestInLedger } from '../warehouse/batches.js';
 import { comparisonColumns } from '../warehouse/comparison.js';
-import { eachTable, selectUnpaused, type Selection } from '../run/each-table.js';
+import { eachTable, patienceOf, selectUnpaused, type Selection } from '../run/each-table.js';
 import { loadTables } from '../load/tables.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
@@ -33,6 +34,8 @@ export interface ReconcileSelection extends Selection {
   readonly onlyDeclared?: boolean;
   /** Lets a repair close more versions than MAX_DELETE_PERCENT and MAX_DELETE_ROWS allow. */
   readonly allowDeletes: boolean;
+  /** True for a process that compares again and again: it comes back to a locked table by itself, and waits for none for long. */
+  readonly isWatching?: boolean;
   /** What one run looks at, where a test has less than tables have. */
   readonly limits?: CompareLimits;
 }
@@ -53,8 +56,9 @@ export interface ReconcileResult {
 
 /** Compares the selected tables with their histories, and repairs what differs if told to. A table that fails stops no other. */
 export async function reconcileTables(selection: ReconcileSelection): Promise<ReconcileResult[]> {
-  const { settings, signal, onlyDeclared = false } = selection;
+  const { settings, signal, onlyDeclared = false, isWatching = false } = selection;
   const isStopping = () => signal?.aborted === true;
+  const patience = patienceOf(settings.source, signal);
   return withDatabase(settings.warehouse, 'reconcile', async (registry) => {
     const selected = selectUnpaused(await dimensionMappings(registry), selection.tables).filter(
       ({ deletes }) => !onlyDeclared || deletes !== 'none',
@@ -65,7 +69,7 @@ export async function reconcileTables(selection: ReconcileSelection): Promise<Re
         "every table is registered with deletes => 'none': there is nothing to do until one is not. They are compared where --table names them",
       );
     return withLink(settings.warehouse, 'reconcile', (warehouse) =>
-      withLink(settings.source, 'reconcile', (source) => {
+      withLink(impatient(settings.source), 'reconcile', (source) => {
         const links = {
           renew: async () => {
             await warehouse.renew();
@@ -80,11 +84,15 @@ export async function reconcileTables(selection: ReconcileSelection): Promise<Re
             retrying(mapping.dimension_name, links, isStopping, () =>
               explaining(settings.warehouse, () =>
                 explaining(settings.source, () =>
-                  reconcileTable(selection, mapping, source.database(), warehouse.database()),
+                  unlessLocked(source.database(), mapping, () =>
+                    reconcileTable(selection, mapping, source.database(), warehouse.database()),
+                  ),
                 ),
               ),
             ),
           (results) => results.flat(),
+          // What is to come back in an hour is worth a minute.
+          (ms) => patience(ms) && !(isWatching && ms > LONGEST_WAIT_MS),
         );
       }),
     );
@@ -177,7 +185,9 @@ async function prepare(
       const shards = state.present == null ? ['whole' as const] : shardsOf(state.present);
       if (!isRestart)
         for (const shard of shards)
-          await waitForOthers(table, () => extractTables({ settings, tables: [table], signal, shard }));
+          await waitForOthers(table, () =>
+            extractTables({ settings, tables: [table], signal, shard, skipsLocked: true }),
+          );
       await load();
     },
   };

@@ -1,4 +1,4 @@
-import type { Settings } from '../base/settings.js';
+import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { isConnectionFault, isNotMigrated, withDatabase, type Database } from '../base/database.js';
 import { registeringFiles, type RegisteringFile } from './files.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
@@ -20,6 +20,7 @@ import { dimensionMappings } from '../warehouse/batches.js';
 import { relationsThere, typesThere } from '../warehouse/dimensions.js';
 import { appliedDimensions } from '../warehouse/migrate.js';
 import { dimensionMappingSchema, type DimensionMapping } from '../batch/mapping.js';
+import { impatient, unlessLocked } from '../source/locked.js';
 import { assertKeysUnique, describeTable, misfit } from '../source/table.js';
 
 /** A migration that is not written yet. */
@@ -84,7 +85,7 @@ export async function proposeRegistrations(
           if (options.name === undefined && there !== undefined) throw isThere(table, there);
           const planned = planRegistration(found, { ...options, name }, ground.types);
           await assertValuesFit(source, found, [planned.deletes]);
-          await assertRowsApart(source, planned);
+          await assertRowsApart(settings.source, planned);
           const isOwn = options.name !== undefined || name === dimensionName(table, options);
           const renamed = isOwn
             ? []
@@ -289,7 +290,7 @@ export async function proposeUpdate(
 }
 
 /** Looks at the rows where nothing at the source keeps the key unique. @throws TidemarkError if two have one key */
-async function assertRowsApart(source: Database, planned: Registration): Promise<void> {
+async function assertRowsApart(settings: DatabaseSettings, planned: Registration): Promise<void> {
   const { table, options, columns, key_is_asserted } = planned;
   if (['r', 'p'].includes(table.kind) && !key_is_asserted && !(options.with_children && table.has_children)) return;
   const mapping = dimensionMappingSchema.parse({
@@ -297,7 +298,11 @@ async function assertRowsApart(source: Database, planned: Registration): Promise
     ...{ source_schema: table.schema, source_table: table.table, source_time_zone: options.time_zone },
     with_children: options.with_children,
   });
-  await assertKeysUnique(source, planned.name, await describeTable(source, mapping));
+  await withDatabase(impatient(settings), 'add', (source) =>
+    unlessLocked(source, mapping, async () => {
+      await assertKeysUnique(source, planned.name, await describeTable(source, mapping));
+    }),
+  );
 }
 
 /** @throws UsageError for values that the column that marks deleted rows cannot have */

@@ -1,7 +1,7 @@
 import { explainDatabaseError } from '../base/database.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
-import { TidemarkError, UsageError, describeError, outcomeOf, withOutcome } from '../base/errors.js';
-import { logger } from '../base/logger.js';
+import { LockedError, TidemarkError, UsageError, describeError, outcomeOf, withOutcome } from '../base/errors.js';
+import { logger, warnOnce } from '../base/logger.js';
 import { noteTable } from './measurements.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
@@ -39,19 +39,45 @@ export function selectUnpaused(mappings: readonly DimensionMapping[], tables: re
   return selected.filter((mapping) => !mapping.is_paused);
 }
 
+/** Asked after each attempt at a table that somebody has locked, `ms` after the first one began: true where it is tried again. */
+export type Patience = (ms: number) => boolean;
+
+/** As long as LOCK_TIMEOUT_SECONDS lets a session wait for a lock, and nobody interrupts. */
+export const patienceOf =
+  ({ limits }: DatabaseSettings, signal: AbortSignal | undefined): Patience =>
+  (ms) => {
+    const seconds = limits?.lock_seconds ?? 0;
+    return signal?.aborted !== true && (seconds === 0 || ms < seconds * 1000);
+  };
+
 /**
  * Does the same with every table. One that fails stops no other; the failures are thrown together at the end, with the results of the others.
  * @param database of which what the driver throws says where it happened
+ * @param patience lets a locked table wait until the others are done, and be tried again and again; by default that is a failure too
  */
 export async function eachTable<T, R = T[]>(
   database: DatabaseSettings,
   mappings: readonly DimensionMapping[],
   work: (mapping: DimensionMapping) => Promise<T>,
   whole?: (results: T[]) => R,
+  patience: Patience = () => false,
 ): Promise<R> {
-  const results: TableResult<T>[] = [];
-  for (const mapping of mappings) results.push(await attempt(database, mapping.dimension_name, () => work(mapping)));
-  return resultsOf(results, whole);
+  const results = new Map<DimensionMapping, TableResult<T>>();
+  const queue: { readonly mapping: DimensionMapping; readonly began?: number }[] = mappings.map((mapping) => ({
+    mapping,
+  }));
+  for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+    const { mapping, began = performance.now() } = next;
+    const result = await attempt(database, mapping.dimension_name, () => work(mapping));
+    results.set(mapping, result);
+    if (!('error' in result && result.error instanceof LockedError) || !patience(performance.now() - began)) continue;
+    warnOnce(result.error.message, `${result.error.message}: it is waited for, and other tables are seen to meanwhile`);
+    queue.push({ mapping, began });
+  }
+  return resultsOf(
+    mappings.flatMap((mapping) => results.get(mapping) ?? []),
+    whole,
+  );
 }
 
 /** How the work on one table, or on one shard of it, ended. */

@@ -1,8 +1,10 @@
 #!/usr/bin/env node
-import './base/v8-memory.js';
 import { readFileSync } from 'node:fs';
 import type { Command } from './commands/command.js';
 import { EXIT, UsageError, describeError, failureDocument, isTold, sayToStderr } from './base/errors.js';
+import { keepMemorySmall } from './base/v8-memory.js';
+
+keepMemorySmall();
 
 /** Every command with what follows its name, and what it is for, by task, in the order in which help shows them. */
 const COMMANDS_BY_TASK: Readonly<Record<string, Readonly<Record<string, string>>>> = {

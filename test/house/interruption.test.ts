@@ -1,6 +1,7 @@
 // Runs once: no version of PostgreSQL changes it.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -36,9 +37,8 @@ async function startRun(): Promise<{ run: ChildProcess; ended: Promise<unknown> 
     env: { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: folder },
   });
   const ended = once(run, 'close');
-  // What the servers make and remove meanwhile is no matter.
-  const found = () => readdir(folder, { recursive: true }).catch(() => []);
-  await until(async () => (await found()).some((name) => name.endsWith('worker-1.port')));
+  const hasServer = (name: string) => existsSync(path.join(folder, name, 'postgres-18', 'worker-1.port'));
+  await until(async () => (await left()).some(hasServer));
   return { run, ended };
 }
 

@@ -77,8 +77,8 @@ export function connect(
       idle_in_transaction_session_timeout: (limits?.idle_seconds ?? 0) * 1000,
     },
     types: { date: TEXT_TIMES },
-    onnotice: (notice) => {
-      logger.debug({ code: notice.code }, notice.message ?? '');
+    onnotice: ({ code, severity, message }) => {
+      logger[severity === 'INFO' ? 'info' : 'debug']({ code }, message ?? '');
     },
   });
   doors.set(database, door);

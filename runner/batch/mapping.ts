@@ -9,13 +9,14 @@ export const dimensionMappingSchema = z.object({
   source_time_zone: z.string(),
   /** A table that is paused is neither extracted nor loaded. */
   is_paused: z.boolean().default(false),
-  /** history_type: as PostgreSQL prints it, a domain looked through; null where history has no such column. */
+  /** history_type: as PostgreSQL prints it, a domain looked through; null where history has no such column. can_widen: history makes it wider by itself. */
   columns: z.array(
     z.object({
       source: z.string(),
       history: z.string(),
       role: z.string(),
       history_type: z.string().nullable().default(null),
+      can_widen: z.boolean().default(false),
     }),
   ),
   /** Source columns that are left out on purpose. */

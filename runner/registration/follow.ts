@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { wayBackOfTime } from '../source/changed-columns.js';
+import { fitOf, wayBackOfTime } from '../source/changed-columns.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { OWN_COLUMNS, historyNames } from './names.js';
 import { historyType, planDeletes, storedColumn, type ColumnOptions, type Deletes } from './plan.js';
@@ -77,7 +77,8 @@ function survey(table: CatalogTable, mapping: DimensionMapping, options: UpdateO
     ...{ table, mapping, options, renamed, mapped },
     fresh: table.columns.filter(({ name }) => !isKnown(name)),
     gone: mapped.filter(({ column }) => column === undefined),
-    misfits: mapped.filter(({ column, history_type: type }) => type !== null && column?.fits.includes(type) === false),
+    // Those that history follows by itself are no business of a migration.
+    misfits: mapped.filter((each) => fitOf(each, each.column) === 'misfit'),
   };
 }
 type Survey = ReturnType<typeof survey>;

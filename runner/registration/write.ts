@@ -167,7 +167,6 @@ export function renderUpdate(
 ): string {
   const call = (fn: string, given: Readonly<Record<string, Argument>>) => callText(fn, name, given);
   const quoted = (column: string) => quoteName(column, table.keywords);
-  const isRetyped = update.retyped.length > 0;
   const parts = [
     `-- Up Migration\n-- The dimension "${name}" follows its source, ${commentText(shownName(table))}.\n` +
       '-- Written by "tidemark add --update" from the catalog of the source: read it, edit it, commit it, then run "npx tidemark migrate".\n',
@@ -178,9 +177,6 @@ export function renderUpdate(
       ),
     ),
     ...renameSteps(update.renamed).map(({ remark, ...names }) => step(remark, call('rename_source_column', names))),
-    ...(isRetyped && current !== undefined
-      ? [step('Made anew below: a view in the way of a new type.', `drop view ${current};\n`)]
-      : []),
     ...update.retyped.map(({ history: column, from, type }) =>
       step(
         `Was ${commentText(from)}, which no longer holds what the source may say. Rewrites the table.`,
@@ -210,9 +206,9 @@ export function renderUpdate(
       ),
     ),
     ...renderIgnored(name, update.ignored),
-    ...(current !== undefined && (update.added.length > 0 || isRetyped)
+    ...(current !== undefined && update.added.length > 0
       ? [
-          `-- The view of current versions shows all columns.\ncreate or replace view ${current} as\nselect *\nfrom ${history}\nwhere is_current;\n${isRetyped ? `\ncomment on view ${current} is 'The version in force of every row that exists.';\n` : ''}`,
+          `-- The view of current versions shows all columns.\ncreate or replace view ${current} as\nselect *\nfrom ${history}\nwhere is_current;\n`,
         ]
       : []),
   ];

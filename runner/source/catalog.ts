@@ -31,6 +31,8 @@ export interface CatalogColumn {
   /** Of the types that were asked for, those that hold every value of this one, and those of which this one does. */
   readonly fits: readonly string[];
   readonly holds: readonly string[];
+  /** Of those that it holds, those that history makes as wide by itself, because no row is rewritten for it. */
+  readonly widens: readonly string[];
   readonly is_not_null: boolean;
   readonly is_generated: boolean;
   /** Why it cannot be part of a key; null where it can. */

@@ -2,7 +2,7 @@ import type { BatchMetadata } from '../batch/metadata.js';
 import type { Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { warnOnce } from '../base/logger.js';
-import { readTable } from './catalog.js';
+import { readTable, type CatalogColumn } from './catalog.js';
 import type { SourceTable } from './table.js';
 import { quoteName, tableArgument } from '../base/sql-text.js';
 import type { DimensionMapping } from '../batch/mapping.js';
@@ -22,10 +22,22 @@ export function warnOfUnmapped(
   );
 }
 
+/** What becomes of a column in history: it fits there, or is widened there by the first batch that has it, or neither. */
+export const fitOf = (
+  { history_type: type, can_widen }: DimensionMapping['columns'][number],
+  column: CatalogColumn | undefined,
+): 'fits' | 'widened' | 'misfit' =>
+  type === null || column?.fits.includes(type) !== false
+    ? 'fits'
+    : column.widens.includes(type) && can_widen
+      ? 'widened'
+      : 'misfit';
+
 /**
- * Makes sure that columns whose type has changed at the source since the newest batch still fit into history. What a registration
- * maps from the beginning is its own decision: a value that does not fit is set aside when it is loaded.
- * @throws TidemarkError naming the columns, before anything is written
+ * Makes sure that columns whose type has changed at the source since the newest batch still fit into history, or that history will
+ * follow by itself, which is said. What a registration maps from the beginning is its own decision: a value that does not fit is set aside
+ * when it is loaded.
+ * @throws TidemarkError naming the other columns, before anything is written
  */
 export async function assertFits(
   source: Database,
@@ -43,20 +55,31 @@ export async function assertFits(
     { schema: mapping.source_schema, table: mapping.source_table },
     mapping.columns.map(({ history_type }) => history_type),
   );
-  const misfits = mapping.columns.filter(({ source: name, history_type }) => {
-    const column = columns.find((each) => each.name === name);
-    return history_type !== null && retyped.includes(name) && column?.fits.includes(history_type) === false;
-  });
+  const having = (fit: ReturnType<typeof fitOf>) =>
+    mapping.columns.filter((mapped) => {
+      const { source: name } = mapped;
+      const column = columns.find((each) => each.name === name);
+      return retyped.includes(name) && fitOf(mapped, column) === fit;
+    });
+  const shown = (mapped: DimensionMapping['columns']) =>
+    mapped
+      .map(
+        ({ source: name, history, history_type }) =>
+          `${name} was ${before[name] ?? ''} and is ${now[name] ?? ''}, history column ${history} is ${history_type ?? ''}`,
+      )
+      .join('; ');
+  const [widened, misfits] = [having('widened'), having('misfit')];
+  if (widened.length > 0)
+    warnOnce(
+      `wider ${mapping.dimension_name} ${shown(widened)}`,
+      `${mapping.dimension_name}: ${shown(widened)}: history becomes as wide when the next batch is loaded`,
+    );
   if (misfits.length === 0) return;
-  const faults = misfits.map(
-    ({ source: name, history, history_type }) =>
-      `${name} was ${before[name] ?? ''} and is ${now[name] ?? ''}, history column ${history} is ${history_type ?? ''}`,
-  );
   const time = misfits.find(({ history }) => history === 'valid_from');
   throw new TidemarkError(
     `columns of ${mapping.source_schema}.${mapping.source_table} have another type now, which does not fit into history`,
     {
-      detail: `table=${mapping.dimension_name} ${faults.join('; ')}`,
+      detail: `table=${mapping.dimension_name} ${shown(misfits)}`,
       hint:
         time !== undefined
           ? wayBackOfTime(mapping, time.source, time.history_type ?? '')

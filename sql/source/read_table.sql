@@ -6,8 +6,9 @@
 -- Of a column: type is what history can hold of it, as people write it: a domain is looked through to the type and modifier beneath it,
 -- inside an array too. as_text says why that can be but text; outside is the type where it is none of pg_catalog, which a warehouse may
 -- have or not. fits are those of $2 that hold every value of it, as PostgreSQL prints it, so that it prints the same; holds are those of $2
--- of which it holds every value. time_type is timestamp or timestamptz, key_fault why it cannot be part of a key: equal values of it may be
--- two texts, as tidemark._is_printed_as_equal has it, or it has no order.
+-- of which it holds every value; widens are those which become it without a row rewritten, as tidemark._is_widened has it. time_type is
+-- timestamp or timestamptz, key_fault why it cannot be part of a key: equal values of it may be two texts, as
+-- tidemark._is_printed_as_equal has it, or it has no order.
 with recursive wanted as (
     select w.schema, w.table, w.place
     from rows from (json_to_recordset($1::text::json) as (schema text, "table" text)) with ordinality as w (schema, "table", place)
@@ -150,6 +151,18 @@ described as (
                 select coalesce(json_agg(f.inner_type), '[]')
                 from fit as f
                 where f.outer_type = t.type and f.inner_type in (select k.type from asked as k)
+            ),
+            'widens', (
+                select coalesce(json_agg(f.inner_type), '[]')
+                from fit as f
+                join part as i on i.type = f.inner_type and i.length is not null and not i.is_array
+                join part as o on o.type = f.outer_type
+                where f.outer_type = t.type and f.inner_type <> f.outer_type and f.outer_type = format_type(a.atttypid, a.atttypmod)
+                    and f.inner_type in (select k.type from asked as k)
+                    and (
+                        i.base = o.base and i.base ~ '^(character varying|bit varying|numeric|interval|time.*)$'
+                        or (i.base, o.base) = ('character varying', 'text')
+                    )
             ),
             'is_not_null', a.attnotnull,
             'is_generated', a.attgenerated <> '',

@@ -146,6 +146,23 @@ describe.skipIf(!hasOpenssl())('under least-privilege roles, over verify-full on
     await run(running, ['check', 'scd2', 'pipeline']);
   });
 
+  test('a column that was widened is followed by the loader, who owns nothing, and readers keep what they may read', async () => {
+    await source.unsafe(
+      "alter table public.orders alter order_status type varchar(80), alter unit_price type numeric(12, 2); update public.orders set order_status = repeat('s', 60), last_updated = now() where id = 1",
+    );
+    const rights = () =>
+      warehouse.unsafe(
+        "select relowner, array(select a::text from unnest(relacl) as a order by 1) as rights from pg_class where relname like 'dim_orders%' and relkind in ('r', 'v') order by relname",
+      );
+    const before = [...(await rights())];
+    for (const args of [['extract'], ['load'], ['check', 'scd2', 'pipeline'], ['reconcile']]) await run(running, args);
+    expect([...(await rights())]).toEqual(before);
+    expect([
+      ...(await warehouse.unsafe('select length(order_status) as length from dim_orders_current where order_key = 1')),
+    ]).toEqual([{ length: 60 }]);
+    expect(await run(owning, ['verify-log'])).toMatch(/^ok +orders:/m);
+  });
+
   test('an earlier watermark is gone back to by them, and all of it is known already', async () => {
     await run(running, ['watermark', 'rewind', '--table', 'orders', '--to', '1']);
     for (const args of [['extract'], ['load'], ['check'], ['reconcile']]) await run(running, args);

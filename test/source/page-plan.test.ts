@@ -24,7 +24,13 @@ afterAll(async () => {
 });
 
 async function describe(table: string, names: readonly string[], inserted: string | null): Promise<SourceTable> {
-  const column = (source: string, role: string) => ({ source, history: source, role, history_type: null });
+  const column = (source: string, role: string) => ({
+    source,
+    history: source,
+    role,
+    history_type: null,
+    can_widen: false,
+  });
   const columns = [
     ...names.map((name) => column(name, name === 'id' || name === 'kind' ? 'business key' : 'tracked')),
     column('touched', 'effective time'),

@@ -20,7 +20,8 @@ begin
             tidemark._laid_out(v_view.template, tidemark._version_parts(d.dimension_name)), ' union all ' order by d.dimension_name
         )
         into v_arms
-        from tidemark.dimensions as d;
+        from tidemark.dimensions as d
+        join pg_class as c on c.oid = d.history_relation and c.relpersistence <> 't';
         if v_arms is null then
             perform tidemark._clear_versions_view();
         else

@@ -21,8 +21,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- Every registered dimension with its mapping, as the runner needs it to read the source: one row a dimension.
--- columns is a JSON array of {"source", "history", "role", "history_type"} in the order of the mapping, without those that the
--- source no longer has; history_type is the type of the history column, a domain looked through. ignored_columns and
+-- columns is a JSON array of {"source", "history", "role", "history_type", "can_widen"} in the order of the mapping, without those that the
+-- source no longer has; history_type is the type of the history column, a domain looked through, and can_widen says whether history makes
+-- it wider by itself. ignored_columns and
 -- retired_columns are arrays of names of the source, history_columns one of all columns of the history table. deleted_values is a
 -- JSON array, or null where any value of deleted_column that is not null means deleted.
 select
@@ -30,7 +31,8 @@ select
     json_agg(
         json_build_object(
             'source', c.source_column, 'history', c.history_column, 'role', c.column_role,
-            'history_type', tidemark._undomained_type(a.atttypid, a.atttypmod)
+            'history_type', tidemark._undomained_type(a.atttypid, a.atttypmod),
+            'can_widen', coalesce(tidemark._widens_in_place(d.history_relation, a.attnum), false)
         )
         order by c.ordinal
     ),
@@ -55,4 +57,38 @@ join tidemark.dimension_columns as c on c.dimension_name = d.dimension_name and 
 left join pg_attribute as a on a.attrelid = d.history_relation and a.attname = c.history_column and not a.attisdropped
 group by d.dimension_name
 order by d.dimension_name;
+$$;
+
+create or replace function tidemark._widens_in_place(
+    p_history_relation regclass,
+    p_column_number smallint
+)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- Whether a history column can be widened at once: it has no domain, and is in no partial index, index with expressions or check of more
+-- than 16 MiB. These PostgreSQL builds anew or checks again, while nobody reads the history; every other index it keeps as it is.
+select t.typtype <> 'd' and not exists (
+    select
+    from pg_index as i
+    where i.indrelid = a.attrelid and coalesce(i.indpred, i.indexprs) is not null and pg_relation_size(i.indexrelid) > 16777216
+        and (
+            a.attnum = any (i.indkey::smallint[])
+            or exists (
+                select
+                from pg_depend as x
+                where x.classid = 'pg_class'::regclass and x.objid = i.indexrelid
+                    and x.refclassid = 'pg_class'::regclass and x.refobjid = a.attrelid and x.refobjsubid = a.attnum
+            )
+        )
+    union all
+    select
+    from pg_constraint as c
+    where c.conrelid = a.attrelid and c.contype = 'c' and a.attnum = any (c.conkey) and pg_relation_size(a.attrelid) > 16777216
+)
+from pg_attribute as a
+join pg_type as t on t.oid = a.atttypid
+where a.attrelid = p_history_relation and a.attnum = p_column_number;
 $$;

@@ -30,6 +30,7 @@ begin
     delete from tidemark.reconciliations as c where c.dimension_name = p_dimension_name;
     delete from tidemark.first_values as f where f.dimension_name = p_dimension_name;
     delete from tidemark.former_column_names as f where f.dimension_name = p_dimension_name;
+    delete from tidemark.retyped_columns as t where t.dimension_name = p_dimension_name;
     delete from tidemark.ignored_columns as i where i.dimension_name = p_dimension_name;
     delete from tidemark.dimension_columns as c where c.dimension_name = p_dimension_name;
     perform tidemark._drop_compiled(p_dimension_name);

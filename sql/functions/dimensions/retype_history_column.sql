@@ -9,9 +9,10 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 -- Gives a history column another type, one that holds what it holds already and prints it the same: wider, or text.
--- A view of your own that shows the column must be dropped before and made anew after it; tidemark.versions is looked after.
+-- Views that show the column are made anew, with what was granted on them and their comments (tidemark._retype_columns).
 -- Rewrites the history table, which is locked meanwhile. Run once, from a migration.
--- Errors: TM002 unknown dimension; TM007 the column is not mapped, or a value would print otherwise; 2BP01 a view shows it.
+-- Errors: TM002 unknown dimension; TM007 the column is not mapped, or a value would print otherwise; TM024 something depends on it that
+-- cannot be made anew, a materialized view say.
 declare
     v_history regclass;
     v_spoilt bigint;
@@ -44,9 +45,6 @@ begin
             hint = 'choose a wider type; text holds everything as it is printed';
     end if;
 
-    perform tidemark._clear_versions_view();
-    execute format('alter table %1$s alter column %2$I type %3$s using %2$I::%3$s', v_history, p_history_column, p_type);
-    perform tidemark.compile_dimension(p_dimension_name);
-    perform tidemark._create_versions_view();
+    perform tidemark._retype_columns(p_dimension_name, jsonb_build_object(p_history_column, p_type), null, null);
 end;
 $$;

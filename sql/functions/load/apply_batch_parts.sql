@@ -29,9 +29,10 @@ as $$
 -- change of its key (tidemark._settle_rejected).
 -- Takes a transaction-level advisory lock on the dimension (a shard: shared, and its own), so that loaders queue. Where a row may move
 -- from shard to shard (shard_layout.by_key is false) a batch counts as one of the whole table, for the lock and for the order.
+-- Where the batch says that a column of the source was widened, its history column is, first (tidemark._follow_wider_columns).
 -- Runs with the rights of its owner: a role that may execute it needs no right on any table.
 -- Errors: TM001 not a batch, TM002 unknown table, TM003 fork, TM004 an unmapped column, TM006 isolation level, TM008 checksum,
--- TM018 a change captured before what was pruned, TM022 an unknown format.
+-- TM018 a change captured before what was pruned, TM022 an unknown format, TM024 a column that cannot be widened.
 #variable_conflict use_column
 declare
     v_started timestamptz := clock_timestamp();
@@ -42,6 +43,7 @@ declare
 begin
     perform tidemark._assert_read_committed('apply_batch');
     v_read := tidemark._read_batch(p_metadata, p_changes);
+    perform tidemark._follow_wider_columns(v_read.dimension_name, v_read.metadata);
     v_scope := case when v_read.metadata #>> '{shard_layout,by_key}' = 'false' then '' else v_read.shard end;
     perform tidemark._lock_dimension(v_read.dimension_name, v_scope);
     if tidemark._is_already_applied(v_read.dimension_name, v_read.shard, v_read.batch_id, v_read.sequence, v_read.checksum) then

@@ -23,7 +23,8 @@ as $$
 -- be applied. Call it once the cause is gone: a column was widened, a type was made, a rule was dropped. Those that a later change has
 -- settled are tried, too: history lacks what they said. Dismissed ones are left alone.
 -- Safe to repeat. Takes the dimension for itself, as a batch of the whole table does.
--- Errors: TM002 unknown table, TM006 isolation level, TM018 a change captured before what was pruned.
+-- Errors: TM002 unknown table, TM006 isolation level, TM018 a change captured before what was pruned,
+-- TM024 a column that cannot be widened.
 #variable_conflict use_column
 declare
     v_batch tidemark.batches;
@@ -62,6 +63,7 @@ begin
         into v_changes, v_lines
         from taken as t;
 
+        perform tidemark._follow_wider_columns(p_dimension_name, v_batch.metadata);
         select * into v_result from tidemark._apply_changes(v_batch, v_changes, v_lines, 'infinity');
         perform tidemark._assert_not_pruned(v_batch.dimension_name, v_batch.batch_id, v_result.least_captured_at);
         update tidemark.batches as b

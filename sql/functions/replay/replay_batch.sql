@@ -32,6 +32,9 @@ begin
             hint = 'restore the file of that name from a backup; the ledger keeps the checksum of what was applied';
     end if;
 
+    -- One that the ledger does not know may be of a wider source than history has seen. The scratch history is the caller's own.
+    perform tidemark._follow_wider_columns(d.name, v_metadata)
+    from unnest(array[p_dimension_name, tidemark._replay_name(p_dimension_name)]) as d (name);
     perform a.already_applied
     from tidemark.apply_batch_parts(
         tidemark._with_member(v_metadata, 'table', to_json(tidemark._replay_name(p_dimension_name))), p_batch -> 'changes'

@@ -141,11 +141,10 @@ describe('tidemark.retire_source_column', () => {
 });
 
 describe('tidemark.retype_history_column', () => {
-  test('makes room, and leaves the view of all versions in place', async () => {
+  test('makes room, and leaves views in place', async () => {
     const rows = await rolledBack(warehouse.sql, async (transaction) => {
       await fill(transaction);
       await transaction`create view version_count as select count(*) as n from tidemark.versions`;
-      await transaction`drop view dim_orders_current`;
       await transaction`select tidemark.retype_history_column('orders', 'customer_id', 'bigint'), tidemark.retype_history_column('orders', 'order_key', 'text')`;
       await apply(transaction, batch('b2', '11:00', [change(3, 'pending', '10:30', { customer_id: 5_000_000_000 })]));
       return transaction`select n, (select max(customer_id) from dim_orders_history) as customer, (select pg_typeof(order_key)::text from dim_orders_history limit 1) as type from version_count`;
@@ -158,20 +157,30 @@ describe('tidemark.retype_history_column', () => {
       "tidemark.retype_history_column('orders', 'unit_price', 'numeric(12,4)')",
       'TM007',
       'a value of history would not print the same in the new type',
+      '',
     ],
     [
       "tidemark.retype_history_column('orders', 'batch_id', 'text')",
       'TM007',
       'no source column is mapped to the history column',
+      '',
     ],
     [
       "tidemark.retype_history_column('orders', 'quantity', 'bigint')",
-      '0A000',
-      'cannot alter type of a column used by a view or rule',
+      'TM024',
+      'history cannot follow to another type: public.summed shows the column, and is a materialized view',
+      'create materialized view summed as select sum(quantity) from dim_orders_history',
     ],
-  ])('refuses %s', async (call, code, message) => {
+    [
+      "tidemark.retype_history_column('orders', 'quantity', 'bigint')",
+      'TM024',
+      'history cannot follow to another type: cannot drop view public.dim_orders_current because other objects depend on it',
+      `create function dependent() returns setof dim_orders_current language sql as 'select * from dim_orders_current'`,
+    ],
+  ])('refuses %s: %s %s', async (call, code, message, dependent) => {
     const failure = await rolledBack(warehouse.sql, async (transaction) => {
       await fill(transaction);
+      await transaction.unsafe(dependent);
       return failureOf(transaction, `select ${call}`);
     });
     expect(failure).toMatchObject({ code, message });

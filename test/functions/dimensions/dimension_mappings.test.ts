@@ -19,7 +19,7 @@ const TYPES: Readonly<Record<string, string>> = {
   valid_from: 'timestamp without time zone',
 };
 const typed = (columns: readonly { source: string; history: string; role: string }[]) =>
-  columns.map((column) => ({ ...column, history_type: TYPES[column.history] ?? 'integer' }));
+  columns.map((column) => ({ ...column, history_type: TYPES[column.history] ?? 'integer', can_widen: true }));
 const OWN = [
   'valid_from',
   'valid_to',

@@ -168,11 +168,6 @@ function examineTable(
   const effective = columns.find(({ role }) => role === 'effective time')?.source ?? '';
   const { findings, warn, fail } = notesOn(subject);
   fail(
-    health?.is_readable === false,
-    `${relation} may not be read`,
-    `as its owner: grant select on ${relation} to the role of DB_USER`,
-  );
-  fail(
     health?.is_hidden === true,
     `a policy of row-level security of ${relation} applies to the role of DB_USER`,
     'rows that it hides cannot be extracted. As a superuser of the source: alter role <role> bypassrls',
@@ -180,7 +175,7 @@ function examineTable(
   warn(
     table.fallback !== null,
     `${table.fallback ?? ''}: read ${table.is_timeless ? 'whole' : 'by times alone'}, with repeats`,
-    'register the table behind it, or extract from the primary',
+    'grant what it lacks, register the table behind it, or extract from the primary',
   );
   warn(
     table.fallback === null && !table.has_serving_index,

@@ -138,9 +138,16 @@ export function planRegistration(
     time_type: effective?.time_type ?? 'timestamptz',
     options,
     key_is_asserted,
-    remarks: [...table.remarks, ...remarks],
+    remarks: [...table.remarks, ...remarks, ...sayUngranted(table, captured)],
     deletes: planDeletes(table, usualDeletes(table, options), options.ignore, columns),
   };
+}
+
+/** A column may be granted later, or to another role than the one that asks. */
+function sayUngranted(table: CatalogTable, captured: readonly CatalogColumn[]): string[] {
+  const names = captured.filter(({ is_granted }) => !is_granted).map(({ name }) => name);
+  const remark = `DB_USER may not read ${names.join(', ')} of ${shownName(table)}: extraction stops until it may, or they are left out with --ignore`;
+  return names.length === 0 ? [] : [remark];
 }
 
 /** What tells the rows apart, and what dates them. */

@@ -35,6 +35,8 @@ export interface CatalogColumn {
   readonly widens: readonly string[];
   readonly is_not_null: boolean;
   readonly is_generated: boolean;
+  /** Whether the role that asks may read it. */
+  readonly is_granted: boolean;
   /** Why it cannot be part of a key; null where it can. */
   readonly key_fault: string | null;
   /** Whether its values are texts. */

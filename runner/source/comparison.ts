@@ -1,7 +1,6 @@
 import type { Database } from '../base/database.js';
-import { inTransaction } from '../base/transaction.js';
 import { one, runFile } from './file.js';
-import { lockTable, type SourceTable } from './table.js';
+import { inSnapshot, type SourceTable } from './table.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
 /** Queries that ask the source what sql/functions/compare ask the warehouse. */
@@ -53,8 +52,5 @@ export async function compareAtSource<T extends object>(
   query: string,
   parameters: readonly (string | null)[],
 ): Promise<T[]> {
-  return inTransaction(source, 'isolation level repeatable read read only', async (session) => {
-    await lockTable(session, table);
-    return [...(await session.unsafe<T[]>(query, [...parameters]))];
-  });
+  return inSnapshot(source, table, async (session) => [...(await session.unsafe<T[]>(query, [...parameters]))]);
 }

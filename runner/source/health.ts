@@ -7,7 +7,6 @@ import type { SourceTable } from './table.js';
 export interface TableHealth {
   readonly is_local_time: boolean;
   readonly is_partitioned: boolean;
-  readonly is_readable: boolean;
   /** True where a policy of row-level security applies to this role. */
   readonly is_hidden: boolean;
   /** Counts rows that were written without touching their effective time; null where that cannot be known. */
@@ -47,7 +46,9 @@ export async function sourceGrants(
   role: string,
   mappings: readonly DimensionMapping[],
 ): Promise<string[]> {
-  const tables = mappings.map(({ source_schema, source_table }) => ({ source_schema, source_table }));
+  const tables = mappings.map(({ source_schema, source_table, ignored_columns }) => ({
+    ...{ source_schema, source_table, ignored_columns },
+  }));
   const rows = await runFile<{ line: string }>(source, 'grant_statements', [role, JSON.stringify(tables)]);
   return rows.map(({ line }) => line);
 }

@@ -26,6 +26,7 @@ export interface SourceTable {
   readonly counters: string | null;
   /** SQL that is true of a row t that is marked as deleted; null where none is. */
   readonly deleted_condition: string | null;
+  /** False for what cannot be locked, and where this role has no right to the whole table. */
   readonly is_lockable: boolean;
   /** Mapped columns, as a JSON array of names. */
   readonly columns: string;
@@ -147,6 +148,9 @@ interface DescribedTable extends Omit<SourceTable, 'unmapped_columns' | 'may_mov
   /** True for views and foreign tables, which have no index that could prove the key unique. */
   readonly is_keyless_kind: boolean;
   readonly missing_columns: readonly string[] | null;
+  /** Mapped columns that this role may not read, and the statement that lets it. */
+  readonly ungranted_columns: readonly string[] | null;
+  readonly grant_statement: string;
   readonly unmapped_columns: readonly string[] | null;
 }
 
@@ -186,6 +190,11 @@ export async function describeTable(
         hint: `restore them, or write the migration that follows: npx tidemark add --update ${tableArgument(mapping.source_schema, mapping.source_table)} --rename ${found.missing_columns[0] ?? ''}=<its new name> (or --retire ${found.missing_columns[0] ?? ''})`,
       },
     );
+  if (found.ungranted_columns !== null)
+    throw new TidemarkError(`columns of source table ${name} may not be read: ${found.ungranted_columns.join(', ')}`, {
+      detail: `table=${mapping.dimension_name}`,
+      hint: `as the owner of the table: ${found.grant_statement}`,
+    });
   if (!found.has_unique_key && !found.is_keyless_kind && !mapping.key_is_asserted && !mapping.with_children)
     throw new TidemarkError(`the business key of source table ${name} is not unique there, or may be null`, {
       detail: `table=${mapping.dimension_name}`,
@@ -203,10 +212,9 @@ export async function describeTable(
 export async function assertKeysUnique(source: Database, table: string, described: SourceTable): Promise<void> {
   const { repeated_keys, has_unique_key } = described;
   if (has_unique_key) return;
-  const [found] = await inTransaction(source, 'isolation level repeatable read read only', async (session) => {
-    await lockTable(session, described);
-    return session.unsafe<{ keys: number }[]>(`select count(*)::integer as keys from (${repeated_keys}) as k`);
-  });
+  const [found] = await inSnapshot(source, described, (session) =>
+    session.unsafe<{ keys: number }[]>(`select count(*)::integer as keys from (${repeated_keys}) as k`),
+  );
   if (found !== undefined && found.keys > 0) throw keyFault(table, described, found.keys);
 }
 
@@ -274,7 +282,6 @@ async function readLines(
   // Between snapshot and clock one shard at a time: so the one whose extracted_at is later has read later.
   const turn = table.may_move ? `tidemark.capture ${table.relation}` : undefined;
   const read = async (session: Transaction, passTurn: () => Promise<void>) => {
-    await lockTable(session, table);
     const moment = await session<{ extracted_at: string }[]>`
       select to_json(greatest(clock_timestamp(), ${notBefore}::text::timestamptz + interval '1 microsecond')) #>> '{}' as extracted_at,
         set_config('jit', 'off', true)`;
@@ -301,12 +308,31 @@ async function readLines(
       last_row: page.last_row === null ? null : (JSON.parse(page.last_row) as Page['last_row']),
     };
   };
-  return inTransaction(source, 'isolation level repeatable read read only', read, turn);
+  return inSnapshot(source, table, read, turn);
 }
 
-/** Comes first in a transaction that reads the table: a rewrite or TRUNCATE committed after its snapshot would show it empty. */
-export async function lockTable(session: Transaction, table: SourceTable): Promise<void> {
-  if (table.is_lockable) await session.unsafe(`lock table ${table.relation} in access share mode`);
+/**
+ * Reads the table in one snapshot. A rewrite or TRUNCATE that is committed after the snapshot, and before the table is locked, would show it
+ * empty: so it is locked first. Reading alone locks it too late. Where this role may not lock it, its files are looked at before the
+ * snapshot and after what was read, which keeps them as they are from then on: if they are others now, it is read again.
+ */
+export async function inSnapshot<T>(
+  source: Database,
+  table: SourceTable,
+  read: Parameters<typeof inTransaction<T>>[2],
+  turn?: string,
+): Promise<T> {
+  const filesOf = async (database: Pick<Database, 'file'>) =>
+    table.is_lockable ? '' : one(await runFile<{ files: string }>(database, 'read_files', [table.relation_oid])).files;
+  for (;;) {
+    const before = await filesOf(source);
+    const readOnce = async (session: Transaction, passTurn: () => Promise<void>) => {
+      if (table.is_lockable) await session.unsafe(`lock table ${table.relation} in access share mode`);
+      return { found: await read(session, passTurn), after: await filesOf(session) };
+    };
+    const { found, after } = await inTransaction(source, 'isolation level repeatable read read only', readOnce, turn);
+    if (before === after) return found;
+  }
 }
 
 /** A page as the server gives it: the place of its last row is still text. */

@@ -6,7 +6,6 @@
 select
     coalesce(a.atttypid = 'timestamp'::regtype, false) as is_local_time,
     c.relkind = 'p' as is_partitioned,
-    has_table_privilege(c.oid, 'select') as is_readable,
     row_security_active(c.oid) as is_hidden,
     case when $4::text is null and a.attname is not null then format(
         'select count(*)::integer as untouched '

@@ -26,6 +26,8 @@
 -- The keyed page reads the rows of some keys ($12, json array of keys, each the text of a json array) whatever their time.
 -- A row's transaction is widened to 64 bits by its distance from the next one. Where transaction numbers mean nothing (fallback), the
 -- queries look at times alone, and $4, $5, $9, $10 and $11 are idle.
+-- Nothing is read but the columns of the mapping, xmin and tableoid, so that rights on these suffice. LOCK TABLE wants a right on the whole
+-- table: is_lockable.
 with recursive relation as (
     select c.oid, c.relkind, format('%I.%I', n.nspname, c.relname) as name,
         format('%s%I.%I', case when c.relkind = 'r' and not $9::text::boolean then 'only ' end, n.nspname, c.relname) as rows,
@@ -34,6 +36,8 @@ with recursive relation as (
             when c.relkind = 'v' then 'it is a view'
             when c.relkind = 'm' then 'it is a materialized view'
             when c.relkind = 'f' then 'it is a foreign table'
+            when not (has_column_privilege(c.oid, 'xmin', 'select') and has_column_privilege(c.oid, 'tableoid', 'select'))
+                then format('it is granted by columns (grant select (xmin, tableoid) on %I.%I to %I)', n.nspname, c.relname, current_user)
         end as fallback
     from pg_catalog.pg_class as c
     join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
@@ -41,7 +45,7 @@ with recursive relation as (
 ),
 present as (
     select
-        a.attname::text as name, a.attnum, a.attnotnull,
+        a.attname::text as name, a.attnum, a.attnotnull, has_column_privilege(a.attrelid, a.attnum, 'select') as is_granted,
         pg_catalog.format_type(a.atttypid, a.atttypmod) as type,
         pg_catalog.format_type(a.atttypid, -1) as bare_type,
         coalesce(nullif(t.typbasetype, 0), t.oid)::regtype as base_type,
@@ -55,7 +59,7 @@ mapped as (
     select m.ordinal, m.source as name, m.history, m.role,
         row_number() over (partition by m.source order by m.ordinal) = 1 as is_first,
         bool_or(m.role = 'effective time') over (partition by m.source) as is_time,
-        p.type, p.bare_type, p.base_type, p.attnum, p.attnotnull,
+        p.type, p.bare_type, p.base_type, p.attnum, p.attnotnull, p.is_granted,
         p.base_type = any (array[
             'smallint', 'integer', 'bigint', 'real', 'double precision', 'numeric', 'boolean', 'timestamp', 'timestamptz'
         ]::regtype[]) as is_json_scalar,
@@ -105,6 +109,7 @@ part as (
     select
         string_agg(format(case when m.is_json_scalar then 't.%1$I' else 't.%1$I::text as %1$I' end, m.name), ', ' order by m.ordinal)
             filter (where m.is_first) as printed,
+        string_agg(format('t.%I', m.name), ', ' order by m.ordinal) filter (where m.is_first) as columns,
         string_agg(format('t.%I', m.name), ', ' order by m.ordinal) filter (where m.role = 'business key') as keys,
         string_agg(format('t.%I::text', m.name), ', ' order by m.ordinal) filter (where m.role = 'business key') as keys_as_text,
         string_agg(format('($13::text::json ->> %s)::%s', m.key_place - 1, m.type), ', ' order by m.ordinal)
@@ -161,7 +166,7 @@ known as (
     from json_array_elements($10::json) as e (value)
 ),
 page as (
-    select t.*, %6$s as tidemark_written_by, %7$s as tidemark_relation
+    select %13$s, %6$s as tidemark_written_by, %7$s as tidemark_relation
     from %1$s as t
     where %5$s
     order by %2$s
@@ -267,7 +272,7 @@ from (
             end,
             e.effective, p.inserted, format('when %s then ''DELETE''', coalesce(p.is_deleted, 'false'))
         ),
-        p.last_read_keys
+        p.last_read_keys, p.columns
     ) as text
     from part as p
     cross join relation as r
@@ -304,7 +309,7 @@ select
     (select p.is_deleted from part as p) as deleted_condition,
     (select p.deleted_type from part as p) as deleted_type,
     (select p.is_always_marked and $6::text is null from part as p) as is_always_deleted,
-    (select r.relkind in ('r', 'p') from relation as r) as is_lockable,
+    (select r.relkind in ('r', 'p') and has_table_privilege(r.oid, 'select') from relation as r) as is_lockable,
     (select r.relkind in ('v', 'm', 'f') from relation as r) as is_keyless_kind,
     (select s.estimated_rows from size as s) as estimated_rows,
     (select q.has_serving_index from index_state as q) as has_serving_index,
@@ -321,6 +326,16 @@ select
     ) as index_statement,
     (select json_agg(m.name order by m.ordinal) from mapped as m where m.type is not null and m.is_first)::text as columns,
     (select array_agg(m.name order by m.ordinal) from mapped as m where m.type is null and m.is_first) as missing_columns,
+    (select array_agg(m.name order by m.ordinal) from mapped as m where not m.is_granted and m.is_first) as ungranted_columns,
+    (
+        select format('grant select%s on %s to %I',
+            case when has_any_column_privilege(r.oid, 'select') then
+                format(' (%s)', string_agg(quote_ident(m.name), ', ' order by m.ordinal) filter (where not m.is_granted and m.is_first))
+            end, r.name, current_user)
+        from mapped as m
+        cross join relation as r
+        group by r.oid, r.name
+    ) as grant_statement,
     (select array_agg(p.name order by p.attnum) from present as p where p.name not in (select m.name from mapped as m))
         as unmapped_columns,
     exists (

@@ -1,10 +1,20 @@
 -- The statements that make the least-privilege role of a source, in the order in which they are to run; safe to repeat.
--- $1 its name; $2 the registered tables, a JSON array of {"source_schema", "source_table"}. Tables that are not there are left out.
+-- $1 its name; $2 the registered tables, a JSON array of {"source_schema", "source_table", "ignored_columns"}. Tables that are not there
+-- are left out, and so are ignored columns: they need no right.
 -- Of a role that was there already it takes back what makes it mighty, and every right to write. What it may read stays, because the
 -- tables may be those of another warehouse.
 with registered as (
-    select format('%I', n.nspname) as schema_name, format('%I.%I', n.nspname, c.relname) as table_name
-    from json_to_recordset($2::text::json) as r (source_schema text, source_table text)
+    select format('%I', n.nspname) as schema_name, format('%I.%I', n.nspname, c.relname) as table_name, (
+        select format(' (%s%s)', string_agg(quote_ident(a.attname), ', ' order by a.attnum) filter (where not l.is_left_out),
+            case when c.relkind in ('r', 'p') then ', xmin, tableoid' end)
+        from pg_catalog.pg_attribute as a
+        cross join lateral (
+            select a.attname in (select i.name from json_array_elements_text(r.ignored_columns) as i (name)) as is_left_out
+        ) as l
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        having bool_or(l.is_left_out) and not bool_and(l.is_left_out)
+    ) as columns
+    from json_to_recordset($2::text::json) as r (source_schema text, source_table text, ignored_columns json)
     join pg_catalog.pg_namespace as n on n.nspname = r.source_schema
     join pg_catalog.pg_class as c on c.relnamespace = n.oid and c.relname = r.source_table
 ),
@@ -57,6 +67,6 @@ statement (step, line) as (
     union all
     select distinct 4, format('grant usage on schema %s to %I', r.schema_name, $1::text) from registered as r
     union all
-    select 5, format('grant select on table %s to %I', r.table_name, $1::text) from registered as r
+    select 5, format('grant select%s on table %s to %I', r.columns, r.table_name, $1::text) from registered as r
 )
 select s.line from statement as s order by s.step, s.line collate "C"

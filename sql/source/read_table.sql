@@ -166,6 +166,7 @@ described as (
             ),
             'is_not_null', a.attnotnull,
             'is_generated', a.attgenerated <> '',
+            'is_granted', has_column_privilege(a.attrelid, a.attnum, 'select'),
             'key_fault', k.fault,
             'is_textual', t.is_textual,
             'comment', col_description(a.attrelid, a.attnum)

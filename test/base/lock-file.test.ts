@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';

@@ -1,3 +1,4 @@
+// Runs once: no version of PostgreSQL changes it.
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { processIdentity } from '../../runner/base/process.js';
 import { pipelineStatus, type PipelineStatus } from '../../runner/operate/status.js';
+import { stopPipeline } from '../../runner/services/background.js';
 import { cleanEnvironment, runCli, type CliResult } from '../support/cli.js';
 import { createEmptyDatabase, createPipeline, environmentOf, type TestPipeline } from '../support/databases.js';
 import { until } from '../support/wait.js';
@@ -18,7 +19,7 @@ beforeEach(async () => {
   pipeline = await createPipeline(FAST);
 });
 afterEach(async () => {
-  await run('stop');
+  await stopPipeline(pipeline.settings);
   await pipeline.drop();
 });
 

@@ -50,11 +50,13 @@ export const createWarehouseDatabase = (): Promise<TestDatabase> =>
 export const createEmptyDatabase = (role: 'source' | 'warehouse' = 'source'): Promise<TestDatabase> =>
   create(role, () => 'template0');
 
+let administrator: Database | undefined;
+
 async function create(role: 'source' | 'warehouse', templateOf: (server: TestServer) => string): Promise<TestDatabase> {
   const server = await currentServer();
   const template = templateOf(server);
   const name = `${server.sourceTemplate.replace(/_source$/, '')}_${randomBytes(4).toString('hex')}`;
-  const admin = connect(settingsFor(server, role, 'postgres'), 'test');
+  const admin = (administrator ??= connect(settingsFor(server, role, 'postgres'), 'test'));
   await admin`create database ${admin(name)} template ${admin(template)} encoding 'UTF8' strategy file_copy`;
   // Rights on a database are not copied from its template.
   if (WITH_ROLES && role === 'warehouse') await admin`grant create on database ${admin(name)} to ${admin(OWNER)}`;
@@ -63,7 +65,6 @@ async function create(role: 'source' | 'warehouse', templateOf: (server: TestSer
   const drop = async () => {
     await sql.end({ timeout: 1 });
     await admin`drop database if exists ${admin(name)} with (force)`;
-    await admin.end();
   };
   return { settings, sql, drop };
 }

@@ -78,7 +78,9 @@ async function examineDatabase(
       fail(facts.number < OLDEST_VERSION, `PostgreSQL ${facts.version} is too old`, 'use 15 or newer');
       warn(
         facts.encoding !== 'UTF8',
-        `the encoding is ${facts.encoding}: reconcile compares bytes, and would find every text that is not ASCII to differ`,
+        facts.encoding === 'SQL_ASCII' && role === 'source'
+          ? 'the encoding is SQL_ASCII: a row that is no valid UTF-8 is set aside by the load ("npx tidemark rejected"), and reconcile shows it and cannot repair it'
+          : `the encoding is ${facts.encoding}: reconcile compares bytes, and would find every text that is not ASCII to differ`,
         'use a database in UTF8',
       );
       const answer = `PostgreSQL ${facts.version} answers at ${settings.host}:${String(settings.port)}`;

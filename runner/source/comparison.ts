@@ -41,6 +41,7 @@ export async function describeComparison(
     mapping.source_time_zone,
     table.deleted_condition,
     table.rows,
+    table.readable,
   ]);
   return one(queries);
 }

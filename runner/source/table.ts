@@ -18,6 +18,8 @@ export interface SourceTable {
   readonly repeated_keys: string;
   /** Why transaction numbers mean nothing in this source, so that it is read by times alone; null where they do. */
   readonly fallback: string | null;
+  /** The pattern of texts that are valid UTF-8, where the source would take others too; null elsewhere. */
+  readonly readable: string | null;
   /** True where the effective time may be null, or no column is it. */
   readonly may_be_undated: boolean;
   /** True where no column is the effective time: each sweep reads the whole table, but for the rows that were read before. */

@@ -3,7 +3,8 @@
 -- Key and content are printed as history would print them: each value is cast by its text to the type it is stored with, and a member of
 -- the key is brought to the one form in which tidemark._key_member prints it too.
 -- $4 the column of the effective time (null: none is), $5 the zone of timestamps without one, $6 the condition of a row that is marked as
--- deleted, which counts as gone (null: none is), $7 what rows are read from (describe_table.sql).
+-- deleted, which counts as gone (null: none is), $7 what rows are read from, $8 the pattern of what is valid UTF-8 (null: all is; both as
+-- describe_table.sql has them): what is not is shown with its bytes escaped.
 -- checksums: $1 number of buckets. digests: $1 number of buckets, $2 wanted buckets (json array). states: $1 keys (json array of texts).
 -- deletions: $1 keys, $2 an instant: one change line for every key that is not there, with the instant of its snapshot, or the first after
 -- $2 if that is later; that is the bound on when the row was deleted, and its effective time.
@@ -56,16 +57,17 @@ select
         p.key, p.content, $7::text, p.is_live
     ) as checksums,
     format(
-        'select v.key, format(''%%s %%s'', hashtextextended(v.content, 1), hashtextextended(v.content, 2)) as digest '
-            || 'from (select %s as key, %s as content from %s as t where true%s) as v '
+        'select %5$s as key, format(''%%s %%s'', hashtextextended(v.content, 1), hashtextextended(v.content, 2)) as digest '
+            || 'from (select %1$s as key, %2$s as content from %3$s as t where true%4$s) as v '
             || 'where (hashtextextended(v.key, 0) & ($1::text::integer - 1)) in '
             || '(select w.bucket::bigint from json_array_elements_text($2::text::json) as w (bucket))',
-        p.key, p.content, $7::text, p.is_live
+        p.key, p.content, $7::text, p.is_live, format(s.key, $8::text)
     ) as digests,
     format(
         'select %s as key, %s as content, %s as written_by from (select w.key::json as key from json_array_elements_text($1::text::json) '
             || 'as w (key)) as k join %s as t on %s',
-        p.key, p.content, case when $3::text is null then 't.xmin::text' else '''''' end, $7::text, p.is_key || p.is_live
+        p.key, format(s.content, p.content, $8::text),
+        case when $3::text is null then 't.xmin::text' else '''''' end, $7::text, p.is_key || p.is_live
     ) as states,
     format(
         'with m as materialized (select greatest(clock_timestamp(), $2::text::timestamptz + interval ''1 microsecond'') as moment) '
@@ -77,4 +79,12 @@ select
             || 'where not exists (select from %s as t where %s)) as l',
         p.key_columns, p.cdc_timestamp, $7::text, p.is_key || p.is_live
     ) as deletions
-from part as p;
+from part as p
+cross join (
+    select
+        case when $8::text is null then 'v.key' else 'case when v.key collate "C" ~ %1$L then v.key else ('
+            || 'select json_agg(encode(convert_to(m.value, ''SQL_ASCII''), ''escape''))::text '
+            || 'from json_array_elements_text(v.key::json) as m (value)) end' end as key,
+        case when $8::text is null then '%1$s'
+            else 'case when %1$s collate "C" ~ %2$L then %1$s else encode(convert_to(%1$s, ''SQL_ASCII''), ''escape'') end' end as content
+) as s;

@@ -26,6 +26,9 @@
 -- The keyed page reads the rows of some keys ($12, json array of keys, each the text of a json array) whatever their time.
 -- A row's transaction is widened to 64 bits by its distance from the next one. Where transaction numbers mean nothing (fallback), the
 -- queries look at times alone, and $4, $5, $9, $10 and $11 are idle.
+-- readable: of a source in SQL_ASCII, which takes any bytes, the pattern of texts that are valid UTF-8; null elsewhere. A row with a value
+-- that is not is printed without it, as an operation UNREADABLE, which no history takes: the value stands, escaped, in a member
+-- "unreadable". The keyed page leaves such rows out. Keys that say where a page ended are escaped too.
 -- Nothing is read but the columns of the mapping, xmin and tableoid, so that rights on these suffice. LOCK TABLE wants a right on the whole
 -- table: is_lockable.
 with recursive relation as (
@@ -105,14 +108,27 @@ index_state as (
         where i.indrelid = (select r.oid from relation as r) and i.indisvalid and i.indpred is null
     ) as has_serving_index
 ),
+readable as (
+    select case when current_setting('server_encoding') = 'SQL_ASCII' then
+        '^([\x01-\x7f]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]'
+            || '|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})*$'
+    end as pattern
+),
+-- How a key is printed where a page ends, and read where the next one begins.
+escaped as (
+    select
+        case when r.pattern is null then 't.%I::text' else 'encode(convert_to(t.%I::text, ''SQL_ASCII''), ''escape'')' end as printed,
+        case when r.pattern is null then '(%s)::%s' else 'convert_from(decode(%s, ''escape''), ''SQL_ASCII'')::%s' end as read
+    from readable as r
+),
 part as (
     select
         string_agg(format(case when m.is_json_scalar then 't.%1$I' else 't.%1$I::text as %1$I' end, m.name), ', ' order by m.ordinal)
             filter (where m.is_first) as printed,
         string_agg(format('t.%I', m.name), ', ' order by m.ordinal) filter (where m.is_first) as columns,
         string_agg(format('t.%I', m.name), ', ' order by m.ordinal) filter (where m.role = 'business key') as keys,
-        string_agg(format('t.%I::text', m.name), ', ' order by m.ordinal) filter (where m.role = 'business key') as keys_as_text,
-        string_agg(format('($13::text::json ->> %s)::%s', m.key_place - 1, m.type), ', ' order by m.ordinal)
+        string_agg(format(e.printed, m.name), ', ' order by m.ordinal) filter (where m.role = 'business key') as keys_as_text,
+        string_agg(format(e.read, format('$13::text::json ->> %s', m.key_place - 1), m.type), ', ' order by m.ordinal)
             filter (where m.role = 'business key') as last_keys,
         string_agg(format('(w.key::json ->> %s)::%s', m.key_place - 1, m.type), ', ' order by m.ordinal)
             filter (where m.role = 'business key') as wanted_keys,
@@ -131,8 +147,8 @@ part as (
             else 'coalesce(pg_column_size(t.%I), 0)'
         end, m.name), ' + ' order by m.ordinal) filter (where m.is_wide and m.is_first) as wide_bytes,
         string_agg(format(
-            '((array_agg(t.%I%s) filter (where t.tidemark_is_read))[count(*) filter (where t.tidemark_is_read)])::text',
-            m.name, case when m.is_json_scalar then '' else '::text' end
+            '((array_agg(%s) filter (where t.tidemark_is_read))[count(*) filter (where t.tidemark_is_read)])::text',
+            format(case when m.is_json_scalar then 't.%I' else e.printed end, m.name)
         ), ', ' order by m.ordinal) filter (where m.role = 'business key') as last_read_keys,
         max(format('t.%I', m.name)) filter (where m.role = 'insert time') as inserted,
         max(case
@@ -149,6 +165,7 @@ part as (
         ) || ') > 0' as is_filling,
         bool_or(m.attnotnull) filter (where m.name = $5::text) as is_always_marked
     from (select m.*, count(*) filter (where m.role = 'business key') over (order by m.ordinal) as key_place from mapped as m) as m
+    cross join escaped as e
 ),
 query as (
     select v.page, format(
@@ -183,7 +200,7 @@ printed as (
         when t.tidemark_bytes_before > $7 then null
         when $10 <> '[]' and (t.tidemark_key, t.tidemark_written_by, t.tidemark_relation::text)
             in (select k.key, k.written_by, k.relation from known as k) then null
-        else row_to_json(r.*)::text
+        else %14$s
     end as tidemark_line
     from measured as t
     cross join lateral (select %10$s, %11$s, $8 as extracted_at) as r
@@ -272,10 +289,29 @@ from (
             end,
             e.effective, p.inserted, format('when %s then ''DELETE''', coalesce(p.is_deleted, 'false'))
         ),
-        p.last_read_keys, p.columns
+        p.last_read_keys, p.columns,
+        case when u.pattern is null then 'row_to_json(r.*)::text' else format(
+            $line$case when row_to_json(r.*)::text collate "C" ~ %1$L then row_to_json(r.*)::text%2$s end$line$,
+            u.pattern,
+            case when v.page <> 'keyed' then format(
+                $line$ else (
+            select concat(
+                '{', string_agg(
+                    to_json(e.key) || ':' || case e.key when 'operation_type' then '"UNREADABLE"' else e.value::text end, ','
+                ) filter (where o.is_readable),
+                ',"unreadable":', json_object_agg(e.key, encode(convert_to(e.value #>> '{}', 'SQL_ASCII'), 'escape'))
+                    filter (where not o.is_readable), '}'
+            )
+            from json_each(row_to_json(r.*)) as e
+            cross join lateral (select e.value::text collate "C" ~ %1$L as is_readable) as o
+        )$line$,
+                u.pattern
+            ) end
+        ) end
     ) as text
     from part as p
     cross join relation as r
+    cross join readable as u
     cross join lateral (
         select case
             when not p.has_effective then '$8'
@@ -303,6 +339,7 @@ select
         cross join relation as r
     ) as repeated_keys,
     (select r.fallback from relation as r) as fallback,
+    (select r.pattern from readable as r) as readable,
     (select p.may_be_undated from part as p) as may_be_undated,
     (select not p.has_effective from part as p) as is_timeless,
     (select c.counters from counter as c) as counters,

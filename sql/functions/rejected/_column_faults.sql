@@ -15,6 +15,7 @@ as $$
 -- The members of a change that history does not know, and those it needs and does not find: one row each.
 -- A column that is unknown would be lost without a word, and one that is missing would look like a null. What other changes of
 -- its batch have (p_columns) a change must have too; what the whole batch came without is no fault. A DELETE needs its key only.
+-- Of a change that could not be read at the source, its columns that are no valid UTF-8 there, with their bytes escaped.
 -- is_of_shape: every change with these members has the fault, whatever their values.
 with present as (
     select k.name from json_object_keys(p_change) as k (name)
@@ -28,6 +29,7 @@ select p.name, format('column %s is not mapped to history', p.name), true
 from present as p
 where p.name not in (select m.source_column from mapped as m)
     and p.name not in ('operation_type', 'cdc_timestamp', 'extracted_at')
+    and (p_change ->> 'operation_type') is distinct from 'UNREADABLE'
 union all
 select m.source_column, format('column %s is missing', m.source_column), true
 from mapped as m
@@ -39,10 +41,15 @@ where m.source_column not in (select p.name from present as p)
             and (p_change ->> 'operation_type') is distinct from 'DELETE'
         )
     )
+    and (p_change ->> 'operation_type') is distinct from 'UNREADABLE'
+union all
+select u.key, format('column %s is no valid UTF-8 at the source: %s', u.key, u.value), false
+from json_each_text(case when p_change ->> 'operation_type' = 'UNREADABLE' then p_change -> 'unreadable' end) as u
 union all
 select
     'operation_type',
     format('operation_type is %s and must be INSERT, UPDATE or DELETE', coalesce(p_change ->> 'operation_type', 'missing')),
     false
-where coalesce(p_change ->> 'operation_type', '') not in ('INSERT', 'UPDATE', 'DELETE');
+where coalesce(p_change ->> 'operation_type', '') not in ('INSERT', 'UPDATE', 'DELETE')
+    and json_typeof(p_change -> 'unreadable') is distinct from 'object';
 $$;

@@ -55,7 +55,11 @@ export const command = defineCommand(
         greeting: 'Starting CDC extractor',
         interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
       },
-      (signal) => extractTables({ settings, tables, full, maxRowsPerSecond, shard, begun, isWatching: watch, signal }),
+      (signal) =>
+        extractTables({
+          ...{ settings, tables, full, maxRowsPerSecond, shard, begun, isWatching: watch, signal },
+          lockPatience: watch ? 0 : undefined,
+        }),
       service
         ? sayToLog
         : (results, error) => {

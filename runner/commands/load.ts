@@ -94,7 +94,7 @@ export const command = defineCommand(
         interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
       },
       async (signal) => {
-        const loading = loadTables({ settings, tables, parallel, signal });
+        const loading = loadTables({ settings, tables, parallel, signal, lockPatience: watch ? 0 : undefined });
         if (!retryRejected) return loading;
         const both = await loadAndRetry(loading, () => retryTables({ settings, tables }));
         ({ retried } = both);

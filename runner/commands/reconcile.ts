@@ -66,7 +66,11 @@ export const command = defineCommand(
         interval: watch ? settings.reconcile_interval_seconds : undefined,
       },
       (signal) =>
-        reconcileTables({ settings, tables, signal, repair: repairs, allowDeletes, onlyDeclared, isWatching: watch }),
+        reconcileTables({
+          ...{ settings, tables, signal, repair: repairs, allowDeletes, onlyDeclared },
+          // The next round may be an hour away.
+          lockPatience: watch ? 60 : undefined,
+        }),
       service
         ? sayToLog
         : (results, error) => {

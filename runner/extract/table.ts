@@ -10,7 +10,7 @@ import { removeUnpublished } from '../change-log/publish.js';
 import { retrying } from '../run/retry.js';
 import { chainName } from '../batch/shard.js';
 import { isSameServer, readIdentity, type SourceIdentity } from '../source/server.js';
-import { unlessLocked } from '../source/locked.js';
+import { whileReading } from '../source/locked.js';
 import { awaitExtraction, unlockExtraction } from '../source/lock.js';
 import { describeShard } from '../source/shard.js';
 import { describeTable, unfilledColumns, type SourceTable, type TablePart } from '../source/table.js';
@@ -52,7 +52,7 @@ export async function extractTable(extraction: Extraction): Promise<ExtractResul
     chainName(extraction.mapping.dimension_name, extraction.shard?.name ?? ''),
     extraction.link,
     extraction.isStopping,
-    () => unlessLocked(extraction.link.database(), extraction.mapping, () => extractOnce(extraction, total)),
+    () => whileReading(extraction.link.database(), extraction.mapping, () => extractOnce(extraction, total)),
   );
 }
 

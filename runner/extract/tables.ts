@@ -33,8 +33,6 @@ export interface ExtractSelection extends Selection {
   readonly shard?: AskedShard;
   /** True for a process that extracts again and again. */
   readonly isWatching?: boolean | undefined;
-  /** True where a locked table is not waited for, but fails, as it does where sweep follows sweep. */
-  readonly skipsLocked?: boolean;
   /** Kept by a process that extracts again and again. */
   readonly begun?: BegunLayouts | undefined;
 }
@@ -85,7 +83,7 @@ async function askWarehouse(warehouse: Database, settings: Settings, shard: stri
 const nameOf = (shard: AskedShard): string => (typeof shard === 'object' ? shard.name : '');
 
 async function extractWith(selection: ExtractSelection, { mappings, ledger }: Knowledge): Promise<ExtractResult[]> {
-  const { settings, signal, full = false, isWatching, skipsLocked = false, maxRowsPerSecond } = selection;
+  const { settings, signal, full = false, isWatching, maxRowsPerSecond } = selection;
   const shard = typeof selection.shard === 'object' ? selection.shard : undefined;
   const tables = await withoutSharded(selection, selectUnpaused(mappings, selection.tables), ledger);
   const extract = async (link: Link, mapping: DimensionMapping) => {
@@ -114,9 +112,14 @@ async function extractWith(selection: ExtractSelection, { mappings, ledger }: Kn
       await countPending(settings, table);
     }
   };
-  const patience = isWatching === true || skipsLocked ? undefined : patienceOf(settings.source, signal);
   return withLink(impatient(settings.source), 'extract', (link) =>
-    eachTable(settings.source, tables, (mapping) => extract(link, mapping), undefined, patience),
+    eachTable(
+      settings.source,
+      tables,
+      (mapping) => extract(link, mapping),
+      undefined,
+      patienceOf(settings.source, selection),
+    ),
   );
 }
 

@@ -8,6 +8,7 @@ import {
   type ChangeLog,
 } from '../change-log/chain.js';
 import { tryLock, unlock, whileLocked } from '../base/advisory-lock.js';
+import { assertUnlocked } from '../base/locked-table.js';
 import { flushFolder } from '../base/durable-file.js';
 import { tolerateGone } from '../base/errors.js';
 import { openChains, strangeFiles } from '../change-log/inspect.js';
@@ -45,6 +46,8 @@ export const countsOf = (row: Readonly<Record<keyof Counts, string>>): Counts =>
   Object.fromEntries(COUNTED.map((name) => [name, Number(row[name])])) as Counts;
 
 export interface Loading extends Omit<Applying, 'warehouse'> {
+  /** The history table, as SQL names it, which somebody may have locked; undefined where that is waited for. */
+  readonly history?: string | undefined;
   /** Told of each batch that is done. */
   readonly onBatch?: ((count: 1) => void) | undefined;
   /** Asked between batches: true ends the run after those in hand. */
@@ -59,11 +62,15 @@ export function sumOf(table: string, results: readonly LoadResult[]): LoadResult
   return { table, ...(Object.fromEntries(sums) as Total) };
 }
 
+/** Batches that take less long are not asked about one by one, whether somebody has locked the history. */
+const LOOK_MS = 100;
+
 /**
  * Applies the pending batches of one chain in order, a transaction each, and moves them to processed/.
  * Killed at any point it can be run again: the ledger knows what was applied. Faults that pass are tried again.
  * Two loaders at once do no harm, each batch is applied once: the second says who is at work.
- * @throws TidemarkError naming the file and what is wrong with it; later batches wait, because their order matters.
+ * @throws TidemarkError naming the file and what is wrong with it; later batches wait, because their order matters. LockedError where somebody
+ * has locked the history
  */
 export async function loadChain(link: Link, loading: Loading): Promise<LoadResult> {
   const { log, isStopping } = loading;
@@ -94,7 +101,7 @@ export async function loadDry(warehouse: Transaction, settings: Settings, table:
 }
 
 async function loadPending(loading: Applying & Loading, total: Total): Promise<void> {
-  const { warehouse, settings, log } = loading;
+  const { warehouse, settings, log, history } = loading;
   await assertLedgerIsThere(warehouse, log);
   const files = await batchFiles(log);
   const strange = await strangeFiles(log);
@@ -107,9 +114,14 @@ async function loadPending(loading: Applying & Loading, total: Total): Promise<v
   for (const folder of [log.folder, log.checkpoints]) await flushFolder(folder);
   // A dry run moves no file.
   const compressing = 'begin' in warehouse ? startCompressing(log) : undefined;
+  let looked = -Infinity;
   try {
     for (const file of files) {
       if (loading.isStopping?.() === true) break;
+      if (history !== undefined && performance.now() > looked + LOOK_MS) {
+        await assertUnlocked(warehouse, { table: log.table, relation: history, use: 'write' });
+        looked = performance.now();
+      }
       const document = await readPublished(log, file);
       if (document === undefined) continue;
       const applied = await applyDocument(loading, document);

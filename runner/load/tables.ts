@@ -7,7 +7,16 @@ import { describeError } from '../base/errors.js';
 import { loadChain, sumOf, type Loading, type LoadResult } from './chain.js';
 import { logger } from '../base/logger.js';
 import { startProgress, type Progress } from '../run/progress.js';
-import { attempt, resultsOf, selectUnpaused, type Selection, type TableResult } from '../run/each-table.js';
+import {
+  attempt,
+  inOrder,
+  patienceOf,
+  resultsOf,
+  selectUnpaused,
+  workOff,
+  type Selection,
+  type TableResult,
+} from '../run/each-table.js';
 import { chainName, layoutOf } from '../batch/shard.js';
 import { dimensionMappings, historySummary } from '../warehouse/batches.js';
 
@@ -21,7 +30,8 @@ export interface LoadSelection extends Selection {
  * layout are loaded at once; those of different layouts of a table, which may have had one key, one layout after the other.
  * @returns one result a table, its shards added up
  */
-export async function loadTables({ settings, tables, signal, parallel = 1 }: LoadSelection): Promise<LoadResult[]> {
+export async function loadTables(selection: LoadSelection): Promise<LoadResult[]> {
+  const { settings, tables, signal, parallel = 1 } = selection;
   const selected = await withDatabase(settings.warehouse, 'load', async (warehouse) =>
     selectUnpaused(await dimensionMappings(warehouse), tables),
   );
@@ -30,18 +40,28 @@ export async function loadTables({ settings, tables, signal, parallel = 1 }: Loa
   const { stages, waiting } = await planOf(settings, names, outcomes);
   // On one terminal there is room for one bar.
   const shared = parallel > 1 ? startProgress('load (batches)', waiting) : undefined;
+  const histories = new Map(selected.map(({ dimension_name: name, history_table: history }) => [name, history]));
   const loading = { settings, isStopping: () => signal?.aborted === true };
-  const taskOf = (log: ChangeLog) => async (link: Link) => {
-    outcomes.push(await loadOne(link, { ...loading, log }, shared));
-  };
+  const load = (link: Link, log: ChangeLog) =>
+    loadOne(link, { ...loading, log, history: histories.get(log.table) }, shared);
+  const patience = patienceOf(settings.warehouse, selection);
   try {
-    for (const stage of stages) await runTasks(settings, stage.map(taskOf), parallel);
+    for (const stage of stages) {
+      const queue = stage.map((item) => ({ item }));
+      await withWorkers(settings, parallel, queue, (link) =>
+        workOff(
+          queue,
+          (log) => load(link, log),
+          (result) => outcomes.push(result),
+          patience,
+        ),
+      );
+    }
   } finally {
     shared?.stop();
     for (const table of names) await countPending(settings, table);
   }
-  outcomes.sort((one, other) => names.indexOf(one.table) - names.indexOf(other.table));
-  return resultsOf(outcomes, (results) =>
+  return resultsOf(inOrder(selected, outcomes), (results) =>
     names
       .filter((name) => results.some(({ table }) => table === name) || !outcomes.some(({ table }) => table === name))
       .map((name) => sumOf(name, results)),
@@ -100,17 +120,14 @@ function stagedByLayout(
   return stages;
 }
 
-/** Does the tasks, so many at once, each worker over a connection of its own. What a task throws is its own business. */
-async function runTasks(
+/** Lets so many work off a queue at once, each over a connection of its own. */
+async function withWorkers(
   settings: Settings,
-  tasks: readonly ((link: Link) => Promise<void>)[],
   parallel: number,
+  queue: readonly unknown[],
+  work: (link: Link) => Promise<void>,
 ): Promise<void> {
-  const queue = [...tasks];
-  const worker = () =>
-    withLink(settings.warehouse, 'load', async (link) => {
-      for (let task = queue.shift(); task !== undefined; task = queue.shift()) await task(link);
-    });
+  const worker = () => withLink(settings.warehouse, 'load', work);
   const ended = await Promise.allSettled(Array.from({ length: Math.min(parallel, queue.length) }, worker));
   const faults = ended.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : []));
   if (faults.length > 0 && queue.length > 0) throw faults[0];

@@ -7,7 +7,7 @@ import { TidemarkError } from '../base/errors.js';
 import { migrationStatus } from '../warehouse/migrate.js';
 import { tableHealth, untouchedRows, type TableHealth } from '../source/health.js';
 import { missingRight, readHorizon } from '../source/horizon.js';
-import { impatient, unlessLocked } from '../source/locked.js';
+import { impatient, whileReading } from '../source/locked.js';
 import { isSameServer, readIdentity } from '../source/server.js';
 import { describeTable, type SourceTable } from '../source/table.js';
 import { dimensionMappings } from '../warehouse/batches.js';
@@ -133,7 +133,7 @@ async function examineTables(
   for (const mapping of mappings) {
     const subject = `table ${mapping.dimension_name}`;
     try {
-      const looked = unlessLocked(source, mapping, async () => {
+      const looked = whileReading(source, mapping, async () => {
         const described = await describeTable(source, mapping);
         const health = await tableHealth(source, described, mapping);
         const found = [

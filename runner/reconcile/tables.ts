@@ -6,6 +6,7 @@ import type { BatchMetadata } from '../batch/metadata.js';
 import { explainDatabaseError, withDatabase, withLink, type Database } from '../base/database.js';
 import { whileLocked } from '../base/advisory-lock.js';
 import { HeldError, TidemarkError } from '../base/errors.js';
+import { assertUnlocked } from '../base/locked-table.js';
 import { newestKnown } from '../extract/table.js';
 import { presentChains, tableState, type TableState } from '../extract/shard-layout.js';
 import { logger, warnOnce } from '../base/logger.js';
@@ -17,7 +18,7 @@ import { retrying } from '../run/retry.js';
 import { describeComparison } from '../source/comparison.js';
 import { shardsOf } from '../batch/shard.js';
 import { lockExtraction, unlockExtraction } from '../source/lock.js';
-import { impatient, unlessLocked } from '../source/locked.js';
+import { impatient, whileReading } from '../source/locked.js';
 import { isSameServer, readIdentity } from '../source/server.js';
 import { assertKeysUnique, describeTable } from '../source/table.js';
 import { beginSweep } from '../extract/sweep-start.js';
@@ -34,8 +35,6 @@ export interface ReconcileSelection extends Selection {
   readonly onlyDeclared?: boolean;
   /** Lets a repair close more versions than MAX_DELETE_PERCENT and MAX_DELETE_ROWS allow. */
   readonly allowDeletes: boolean;
-  /** True for a process that compares again and again: it comes back to a locked table by itself, and waits for none for long. */
-  readonly isWatching?: boolean;
   /** What one run looks at, where a test has less than tables have. */
   readonly limits?: CompareLimits;
 }
@@ -56,9 +55,8 @@ export interface ReconcileResult {
 
 /** Compares the selected tables with their histories, and repairs what differs if told to. A table that fails stops no other. */
 export async function reconcileTables(selection: ReconcileSelection): Promise<ReconcileResult[]> {
-  const { settings, signal, onlyDeclared = false, isWatching = false } = selection;
+  const { settings, signal, onlyDeclared = false } = selection;
   const isStopping = () => signal?.aborted === true;
-  const patience = patienceOf(settings.source, signal);
   return withDatabase(settings.warehouse, 'reconcile', async (registry) => {
     const selected = selectUnpaused(await dimensionMappings(registry), selection.tables).filter(
       ({ deletes }) => !onlyDeclared || deletes !== 'none',
@@ -84,15 +82,14 @@ export async function reconcileTables(selection: ReconcileSelection): Promise<Re
             retrying(mapping.dimension_name, links, isStopping, () =>
               explaining(settings.warehouse, () =>
                 explaining(settings.source, () =>
-                  unlessLocked(source.database(), mapping, () =>
+                  whileReading(source.database(), mapping, () =>
                     reconcileTable(selection, mapping, source.database(), warehouse.database()),
                   ),
                 ),
               ),
             ),
           (results) => results.flat(),
-          // What is to come back in an hour is worth a minute.
-          (ms) => patience(ms) && !(isWatching && ms > LONGEST_WAIT_MS),
+          patienceOf(settings.source, selection),
         );
       }),
     );
@@ -114,6 +111,7 @@ async function reconcileTable(
   source: Database,
   warehouse: Database,
 ): Promise<ReconcileResult[]> {
+  await assertUnlocked(warehouse, { table: mapping.dimension_name, relation: mapping.history_table, use: 'read' });
   const { deletes, columns } = await comparisonColumns(warehouse, mapping.dimension_name);
   const repairing = await prepare(selection, mapping, source, warehouse, columns);
   if (selection.repair === 'declared' && isReadFirst(await repairing.newest())) {
@@ -166,7 +164,7 @@ async function prepare(
   const newest = async () => newestOfTable(settings, warehouse, table);
   const known = await newest();
   const isRestart = known !== undefined && !isSameServer(identity, known);
-  const load = () => loadTables({ settings, tables: [table], signal });
+  const load = () => loadTables({ settings, tables: [table], signal, lockPatience: 0 });
   return {
     source,
     warehouse,
@@ -186,7 +184,7 @@ async function prepare(
       if (!isRestart)
         for (const shard of shards)
           await waitForOthers(table, () =>
-            extractTables({ settings, tables: [table], signal, shard, skipsLocked: true }),
+            extractTables({ settings, tables: [table], signal, shard, lockPatience: 0 }),
           );
       await load();
     },
@@ -228,7 +226,7 @@ async function repair(
       },
     );
   });
-  await loadTables({ settings, tables: [table], signal });
+  await loadTables({ settings, tables: [table], signal, lockPatience: 0 });
   return published;
 }
 

@@ -20,7 +20,7 @@ import { dimensionMappings } from '../warehouse/batches.js';
 import { relationsThere, typesThere } from '../warehouse/dimensions.js';
 import { appliedDimensions } from '../warehouse/migrate.js';
 import { dimensionMappingSchema, type DimensionMapping } from '../batch/mapping.js';
-import { impatient, unlessLocked } from '../source/locked.js';
+import { impatient, whileReading } from '../source/locked.js';
 import { assertKeysUnique, describeTable, misfit } from '../source/table.js';
 
 /** A migration that is not written yet. */
@@ -299,7 +299,7 @@ async function assertRowsApart(settings: DatabaseSettings, planned: Registration
     with_children: options.with_children,
   });
   await withDatabase(impatient(settings), 'add', (source) =>
-    unlessLocked(source, mapping, async () => {
+    whileReading(source, mapping, async () => {
       await assertKeysUnique(source, planned.name, await describeTable(source, mapping));
     }),
   );

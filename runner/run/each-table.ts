@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { explainDatabaseError } from '../base/database.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { LockedError, TidemarkError, UsageError, describeError, outcomeOf, withOutcome } from '../base/errors.js';
@@ -11,6 +12,8 @@ export interface Selection {
   /** Names of dimensions; all where empty. */
   readonly tables: readonly string[];
   readonly signal?: AbortSignal | undefined;
+  /** Most seconds for which a locked table is waited for, where LOCK_TIMEOUT_SECONDS are not less: few, or none, for who comes back to it anyway. */
+  readonly lockPatience?: number | undefined;
 }
 
 /**
@@ -39,45 +42,77 @@ export function selectUnpaused(mappings: readonly DimensionMapping[], tables: re
   return selected.filter((mapping) => !mapping.is_paused);
 }
 
-/** Asked after each attempt at a table that somebody has locked, `ms` after the first one began: true where it is tried again. */
-export type Patience = (ms: number) => boolean;
+/** Asked `ms` after the first attempt at a table that somebody has locked began: true where it is tried again. */
+type Patience = (ms: number) => boolean;
 
-/** As long as LOCK_TIMEOUT_SECONDS lets a session wait for a lock, and nobody interrupts. */
-export const patienceOf =
-  ({ limits }: DatabaseSettings, signal: AbortSignal | undefined): Patience =>
-  (ms) => {
-    const seconds = limits?.lock_seconds ?? 0;
-    return signal?.aborted !== true && (seconds === 0 || ms < seconds * 1000);
-  };
+/** As long as LOCK_TIMEOUT_SECONDS lets a session wait for a lock, and the selection has it, and nobody interrupts. */
+export function patienceOf({ limits }: DatabaseSettings, { signal, lockPatience = Infinity }: Selection): Patience {
+  const { lock_seconds: most = 0 } = limits ?? {};
+  const seconds = Math.min(most === 0 ? Infinity : most, lockPatience);
+  return (ms) => signal?.aborted !== true && ms < seconds * 1000;
+}
+
+/** Something to be done, and when it was tried first, where it met a lock. */
+interface Waiting<T> {
+  readonly item: T;
+  readonly began?: number;
+}
+
+const PAUSE_MS = 1000;
+
+/**
+ * Works off a queue; several may do so together. What meets a table that somebody has locked comes last, and is tried again about each second.
+ * @param patience by default a locked table is a failure as any other
+ * @param done told how each one ended
+ */
+export async function workOff<I, T>(
+  queue: Waiting<I>[],
+  work: (item: I) => Promise<TableResult<T>>,
+  done: (result: TableResult<T>) => void,
+  patience: Patience = () => false,
+): Promise<void> {
+  for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+    const started = performance.now();
+    const { item, began = started } = next;
+    const result = await work(item);
+    const error = 'error' in result ? result.error : undefined;
+    if (error instanceof LockedError && patience(performance.now() - began)) {
+      warnOnce(error.message, `${error.message}: it is waited for, and other tables are seen to meanwhile`);
+      if (queue.every(({ began: tried }) => tried !== undefined))
+        await sleep(Math.max(0, started + PAUSE_MS - performance.now()));
+      queue.push({ item, began });
+    } else done(result);
+  }
+}
 
 /**
  * Does the same with every table. One that fails stops no other; the failures are thrown together at the end, with the results of the others.
  * @param database of which what the driver throws says where it happened
- * @param patience lets a locked table wait until the others are done, and be tried again and again; by default that is a failure too
  */
 export async function eachTable<T, R = T[]>(
   database: DatabaseSettings,
   mappings: readonly DimensionMapping[],
   work: (mapping: DimensionMapping) => Promise<T>,
   whole?: (results: T[]) => R,
-  patience: Patience = () => false,
+  patience?: Patience,
 ): Promise<R> {
-  const results = new Map<DimensionMapping, TableResult<T>>();
-  const queue: { readonly mapping: DimensionMapping; readonly began?: number }[] = mappings.map((mapping) => ({
-    mapping,
-  }));
-  for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-    const { mapping, began = performance.now() } = next;
-    const result = await attempt(database, mapping.dimension_name, () => work(mapping));
-    results.set(mapping, result);
-    if (!('error' in result && result.error instanceof LockedError) || !patience(performance.now() - began)) continue;
-    warnOnce(result.error.message, `${result.error.message}: it is waited for, and other tables are seen to meanwhile`);
-    queue.push({ mapping, began });
-  }
-  return resultsOf(
-    mappings.flatMap((mapping) => results.get(mapping) ?? []),
-    whole,
+  const results: TableResult<T>[] = [];
+  await workOff(
+    mappings.map((item) => ({ item })),
+    (mapping) => attempt(database, mapping.dimension_name, () => work(mapping)),
+    (result) => results.push(result),
+    patience,
   );
+  return resultsOf(inOrder(mappings, results), whole);
+}
+
+/** Results in the order of the tables. */
+export function inOrder<T extends { readonly table: string }>(
+  mappings: readonly DimensionMapping[],
+  results: T[],
+): T[] {
+  const names = mappings.map(({ dimension_name: name }) => name);
+  return results.sort((one, other) => names.indexOf(one.table) - names.indexOf(other.table));
 }
 
 /** How the work on one table, or on one shard of it, ended. */

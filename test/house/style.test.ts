@@ -92,6 +92,7 @@ describe('the rooms of runner/', () => {
     ['calls functions of schema tidemark', /\btidemark\.[a-z_]+ *\(/, ['registration', 'warehouse']],
     ['knows how functions of schema tidemark are called', /call\.js'/, ['warehouse']],
     ['runs the files of sql/source', /'sql', *'source'|sql\/source/, ['source']],
+    ['runs the files of sql/any', /'sql', *'any'/, ['base']],
     ['runs the files of sql/demo', /'sql', *'demo'/, ['demo']],
     ['runs the files of sql/functions', /'sql', *'functions'/, ['warehouse']],
     ['runs the files of sql/checks', /'sql', *'checks'/, ['warehouse']],

@@ -72,7 +72,7 @@ const PLACES: readonly Place[] = [
     file: 'warehouse/batches.ts',
     command: 'load --table orders',
     end: 'warehouse',
-    hold: HISTORY,
+    hold: "select tidemark._lock_dimension('orders', '')",
     goesOn: true,
   },
   { file: 'source/table.ts', command: 'extract --table orders', end: 'source', hold: ORDERS, goesOn: true },

@@ -55,7 +55,7 @@ describe('a connection that is cut', () => {
   it('in the middle of a load is made again, and nothing is lost or applied twice', async () => {
     await extractThings(pipeline);
     const blocker = connect(pipeline.admin.warehouse, 'blocker');
-    await blocker.unsafe('begin; lock table dim_things_history');
+    await blocker.unsafe("begin; select tidemark._lock_dimension('things', '')");
     const loading = load();
     await cutWhenWaiting(pipeline.warehouse, 'tidemark load');
     await blocker.unsafe('commit');

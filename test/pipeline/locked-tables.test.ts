@@ -4,6 +4,7 @@ import { LockedError } from '../../runner/base/errors.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { loadTables } from '../../runner/load/tables.js';
 import { examine } from '../../runner/operate/doctor.js';
+import { reconcileTables } from '../../runner/reconcile/tables.js';
 import { NOTHING_SAID } from '../../runner/registration/plan.js';
 import { proposeRegistrations } from '../../runner/registration/propose.js';
 import { parseShard } from '../../runner/batch/shard.js';
@@ -41,14 +42,9 @@ const insert = (table: string, first: number, last: number) =>
 const lock = (relation = 'a_first') => migration.unsafe(`begin; lock table ${relation}`);
 const letGo = () => migration.unsafe('rollback');
 
-/** Settings with which a locked table fails at the first attempt: the time that may be waited for it is over by then. */
-const atOnce = () => {
-  const { settings } = pipeline;
-  return { ...settings, source: { ...settings.source, limits: { ...settings.source.limits, lock_seconds: 1 } } };
-};
-
-const extractAtOnce = (shard?: string) =>
-  extractTables({ settings: atOnce(), tables: ['a_first'], shard: parseShard(shard) });
+/** Without waiting for who holds a lock. */
+const extractNow = (tables: readonly string[] = ['a_first'], shard?: string) =>
+  extractTables({ settings: pipeline.settings, tables, shard: parseShard(shard), lockPatience: 0 });
 
 const capturedThings = () => captured(pipeline).catch(() => []);
 
@@ -124,10 +120,76 @@ describe('a locked table', () => {
   });
 });
 
+describe('a locked history', () => {
+  const loadedThings = async () => (await pipeline.warehouse`select from dim_things_history`).length;
+  let writer: Database;
+  beforeEach(async () => {
+    await extractTables({ settings: pipeline.settings, tables: NAMES });
+    writer = connect(pipeline.admin.warehouse, 'index build');
+    await writer.unsafe('begin; lock table dim_a_first_history in share mode');
+  });
+  afterEach(async () => {
+    await writer.end({ timeout: 0 });
+  });
+
+  it('holds up no other: they are loaded meanwhile, it is said who holds it, and it is loaded in the same run', async () => {
+    const loader = startCli(['load', '--table', ...NAMES], pipeline.env);
+    await until(async () => (await loadedThings()) === 3);
+    await until(() => Promise.resolve(loader.stderr().includes('locked by')));
+    expect(loader.stderr()).toMatch(/public\.dim_a_first_history is locked by process \d+ \(tidemark index build, /);
+    await writer.unsafe('commit');
+    const { code, stdout } = await loader.ended;
+    expect([code, stdout.match(/^\w+: 3 changes/gm)]).toEqual([0, ['a_first: 3 changes', 'things: 3 changes']]);
+  });
+
+  it('fails when LOCK_TIMEOUT_SECONDS are over, and the others are done', async () => {
+    const env = { ...pipeline.env, LOCK_TIMEOUT_SECONDS: '1' };
+    const { code, stderr } = await runCli(['load', '--table', ...NAMES], env);
+    expect([code, await loadedThings()]).toEqual([1, 3]);
+    expect(stderr).toMatch(/^error: public\.dim_a_first_history is locked by process \d+ \(tidemark index build, /m);
+  });
+
+  it('holds up no other round of a watch', async () => {
+    const loader = startCli(['load', '--watch', '--table', ...NAMES], pipeline.env);
+    await until(async () => (await loadedThings()) === 3);
+    await insert('things', 4, 4);
+    await extractTables({ settings: pipeline.settings, tables: ['things'] });
+    await until(async () => (await loadedThings()) === 4);
+    await writer.unsafe('commit');
+    await loader.printed(/a_first: 3 changes/);
+    loader.kill('SIGTERM');
+    expect((await loader.ended).code).toBe(0);
+  });
+
+  it('is no fault where nothing is to be loaded, or where it is only read', async () => {
+    const results = await loadTables({ settings: pipeline.settings, tables: ['things'], lockPatience: 0 });
+    expect(results).toMatchObject([{ batches: 1 }]);
+    await writer.unsafe('commit');
+    await loadTables({ settings: pipeline.settings, tables: ['a_first'] });
+    await writer.unsafe('begin; lock table dim_a_first_history in share mode');
+    const selection = { settings: pipeline.settings, tables: NAMES, lockPatience: 0 };
+    expect(await loadTables(selection)).toMatchObject([{ batches: 0 }, { batches: 0 }]);
+    expect(await reconcileTables({ ...selection, repair: false, allowDeletes: false })).toHaveLength(2);
+  });
+
+  it('that may not even be read holds up no comparison of another', async () => {
+    await writer.unsafe('commit');
+    await loadTables({ settings: pipeline.settings, tables: NAMES });
+    await writer.unsafe('begin; lock table dim_a_first_history');
+    const selection = { settings: pipeline.settings, tables: NAMES, lockPatience: 0 };
+    await expect(reconcileTables({ ...selection, repair: false, allowDeletes: false })).rejects.toThrow(
+      'public.dim_a_first_history is locked by process',
+    );
+    expect(await pipeline.warehouse`select dimension_name from tidemark.reconciliations`).toEqual([
+      { dimension_name: 'things' },
+    ]);
+  });
+});
+
 describe('who holds it', () => {
   it('is named too where it is extracted by shards', async () => {
     await lock();
-    await expect(extractAtOnce('1/2')).rejects.toThrow(`public.a_first is locked by process ${String(pid)}`);
+    await expect(extractNow(['a_first'], '1/2')).rejects.toThrow(`public.a_first is locked by process ${String(pid)}`);
     await letGo();
   });
 
@@ -145,7 +207,7 @@ describe('who holds it', () => {
       create table parted (id integer primary key, state text, touched timestamptz) ${make === '' ? '' : 'partition by list (id)'}; ${make}`);
     await registerDimension(pipeline.warehouse, 'a_parted', 'parted', thingColumns('timestamptz'));
     await migration.unsafe(`begin; ${statement}`);
-    const extraction = extractTables({ settings: atOnce(), tables: ['a_parted', 'things'] });
+    const extraction = extractNow(['a_parted', 'things']);
     await expect(extraction).rejects.toThrow(`${locked} is locked by process ${String(pid)} (tidemark migration`);
     expect(await captured(pipeline)).toHaveLength(3);
     await letGo();
@@ -157,7 +219,7 @@ describe('who holds it', () => {
     );
     await registerDimension(pipeline.warehouse, 'a_view', 'outer_view', thingColumns('timestamptz'));
     await lock();
-    const extraction = extractTables({ settings: atOnce(), tables: ['a_view', 'things'] });
+    const extraction = extractNow(['a_view', 'things']);
     await expect(extraction).rejects.toThrow(`public.a_first is locked by process ${String(pid)} (tidemark migration`);
     expect(await captured(pipeline)).toHaveLength(3);
     await letGo();
@@ -166,7 +228,7 @@ describe('who holds it', () => {
   it('may be a prepared transaction', async () => {
     const gid = `migration ${pipeline.source.options.database}`;
     await migration.unsafe(`begin; lock table a_first; prepare transaction '${gid}'`);
-    await expect(extractAtOnce()).rejects.toMatchObject({
+    await expect(extractNow()).rejects.toMatchObject({
       message: expect.stringContaining(`public.a_first is locked by prepared transaction '${gid}' of user`) as string,
       hint: expect.stringContaining(`rollback prepared '${gid}'`) as string,
     });
@@ -180,7 +242,7 @@ describe('who holds it', () => {
     await until(
       async () => (await pipeline.source`select from pg_locks where pid = ${pid} and not granted`).length > 0,
     );
-    await expect(extractAtOnce()).rejects.toThrow(
+    await expect(extractNow()).rejects.toThrow(
       RegExp(
         `^public\\.a_first is about to be locked by process ${String(pid)} \\(tidemark migration, .*, which waits for process \\d+ \\(tidemark long read, `,
       ),
@@ -193,7 +255,7 @@ describe('who holds it', () => {
   it('is said without the values in the statement', async () => {
     await lock();
     await migration.unsafe(`update a_first set state = 'Ada''s street 7', touched = $$2020-01-01$$ where id = 4711`);
-    const error: unknown = await extractAtOnce().catch((thrown: unknown) => thrown);
+    const error: unknown = await extractNow().catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(LockedError);
     expect((error as LockedError).detail).toBe('table=a_first query=update a_first set state = ?, touched = ?');
     await letGo();

@@ -351,7 +351,7 @@ describe('trouble', () => {
     await run('extract');
     const hold = await pipeline.warehouse.reserve();
     await hold`begin`;
-    await hold`lock table dim_orders_history in share mode`;
+    await hold`select tidemark._lock_dimension('orders', '')`;
     const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'load', '--watch'], {
       env: cleanEnvironment({ ...pipeline.env, LOG_LEVEL: 'INFO' }),
       cwd: PROJECT_ROOT,
@@ -385,7 +385,7 @@ describe('trouble', () => {
     await run('extract');
     const hold = await pipeline.warehouse.reserve();
     await hold`begin`;
-    await hold`lock table dim_orders_history in share mode`;
+    await hold`select tidemark._lock_dimension('orders', '')`;
     const env = { ...pipeline.env, SHUTDOWN_TIMEOUT_SECONDS: '1' };
     await runCli(['start'], env);
     await until(
@@ -416,7 +416,7 @@ describe('trouble', () => {
     await run('extract');
     const hold = await pipeline.warehouse.reserve();
     await hold`begin`;
-    await hold`lock table dim_orders_history in share mode`;
+    await hold`select tidemark._lock_dimension('orders', '')`;
     await run('start');
     await until(
       async () =>
@@ -475,7 +475,7 @@ describe('trouble', () => {
     await run('extract');
     const hold = await pipeline.warehouse.reserve();
     await hold`begin`;
-    await hold`lock table dim_orders_history in share mode`;
+    await hold`select tidemark._lock_dimension('orders', '')`;
     const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'load', '--table', 'orders'], {
       env: cleanEnvironment(pipeline.env),
       cwd: PROJECT_ROOT,

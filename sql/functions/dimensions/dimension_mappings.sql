@@ -70,10 +70,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Whether a history column can be widened at once: it has no domain, and is in no partial index, index with expressions or check of more
 -- than 16 MiB. These PostgreSQL builds anew or checks again, while nobody reads the history; every other index it keeps as it is.
+-- Never waits for who has locked the history, for then nobody could ask for any mapping: what is locked is not measured.
 select t.typtype <> 'd' and not exists (
     select
     from pg_index as i
-    where i.indrelid = a.attrelid and coalesce(i.indpred, i.indexprs) is not null and pg_relation_size(i.indexrelid) > 16777216
+    where i.indrelid = a.attrelid and coalesce(i.indpred, i.indexprs) is not null and tidemark._size_unless_locked(i.indexrelid) > 16777216
         and (
             a.attnum = any (i.indkey::smallint[])
             or exists (
@@ -86,9 +87,26 @@ select t.typtype <> 'd' and not exists (
     union all
     select
     from pg_constraint as c
-    where c.conrelid = a.attrelid and c.contype = 'c' and a.attnum = any (c.conkey) and pg_relation_size(a.attrelid) > 16777216
+    where c.conrelid = a.attrelid and c.contype = 'c' and a.attnum = any (c.conkey) and tidemark._size_unless_locked(a.attrelid) > 16777216
 )
 from pg_attribute as a
 join pg_type as t on t.oid = a.atttypid
 where a.attrelid = p_history_relation and a.attnum = p_column_number;
+$$;
+
+create or replace function tidemark._size_unless_locked(
+    p_relation regclass
+)
+returns bigint
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- The bytes of a table or index; null where somebody holds ACCESS EXCLUSIVE on it, or waits to: measuring it would wait too.
+select case when not exists (
+    select
+    from pg_locks as l
+    where l.locktype = 'relation' and l.relation = p_relation and l.mode = 'AccessExclusiveLock' and l.pid is distinct from pg_backend_pid()
+        and l.database = (select d.oid from pg_database as d where d.datname = current_database())
+) then pg_relation_size(p_relation) end;
 $$;

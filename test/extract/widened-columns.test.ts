@@ -18,6 +18,7 @@ import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { register, withDimensionsFolder } from '../support/registered.js';
 import { asOwner, owning } from '../support/roles.js';
+import { until } from '../support/wait.js';
 
 /** A column that was widened at the source: history follows by itself where that rewrites nothing, and by a migration elsewhere. */
 
@@ -72,6 +73,14 @@ const versions = (columns: string) =>
   valueOf(`select string_agg(concat_ws(' ', ${columns}), ', ' order by k, valid_from) from dim_t_history`);
 const violations = async () =>
   (await runChecks(pipeline.warehouse, ['scd2', 'pipeline'])).filter((e) => e.violations > 0);
+/** The documents of batches that wait to be loaded, in the order of their names. */
+async function waiting() {
+  const folder = path.join(settings.cdc_log_dir, 't');
+  const names = (await readdir(folder, { recursive: true })).filter((name) => /(^|\/)changes_[^/]*\.json$/.test(name));
+  return Promise.all(names.sort().map((name) => readFile(path.join(folder, name), 'utf8')));
+}
+const apply = (document: string) =>
+  pipeline.warehouse`select * from tidemark.apply_batch(p_batch => ${document}::text::json)`;
 const LONG = 'longer than ten characters';
 /** Asks whatever else looks at the types: none of them sees a difference, or anything to do. */
 async function expectPeace() {
@@ -174,7 +183,8 @@ describe('a column that was widened at the source', () => {
       create view longest with (security_barrier = true) as select max(v) as v, count(*) as n from dim_t_current;
       comment on view longest is 'the longest';
       grant select (v) on longest to public;
-      create view counted as select sum(n) as n from longest`);
+      create view counted as select sum(n) as n from longest;
+      alter view counted owner to widen_reader; grant select on longest to widen_reader; grant select on counted to public`);
     const look = () =>
       pipeline.warehouse.unsafe(`
         select c.relname, c.relacl, c.reloptions, c.relowner, obj_description(c.oid, 'pg_class') as about, a.attname, a.attacl,
@@ -219,12 +229,10 @@ describe('a column that was widened at the source', () => {
       `alter table t alter v type text; update t set v = v || '${LONG}', updated_at = now() where k = 'k1'`,
     );
     await extract();
-    const folder = path.join(settings.cdc_log_dir, 't');
-    const waiting = (await readdir(folder)).filter((name) => name.startsWith('changes_')).sort();
-    expect(waiting).toHaveLength(3);
-    for (const name of waiting.reverse()) {
-      const document = await readFile(path.join(folder, name), 'utf8');
-      await pipeline.warehouse`select * from tidemark.apply_batch(p_batch => ${document}::text::json)`;
+    const documents = await waiting();
+    expect(documents).toHaveLength(3);
+    for (const document of documents.reverse()) {
+      await apply(document);
       expect(await types('v')).toBe('text');
     }
     await load();
@@ -238,15 +246,9 @@ describe('a column that was widened at the source', () => {
       `alter table t alter v type varchar(40); update t set v = '${LONG}', updated_at = now()`,
     );
     for (const shard of ['1/2', '2/2']) await extract({ shard: parseShard(shard) });
-    const folder = path.join(settings.cdc_log_dir, 't', 'shards');
-    const waiting = (await readdir(folder, { recursive: true })).filter((name) =>
-      /[^/]*\/changes_[^/]*\.json$/.test(name),
-    );
-    const documents = await Promise.all(waiting.map((name) => readFile(path.join(folder, name), 'utf8')));
+    const documents = await waiting();
     expect(documents).toHaveLength(2);
-    await Promise.all(
-      documents.map((each) => pipeline.warehouse`select * from tidemark.apply_batch(p_batch => ${each}::text::json)`),
-    );
+    await Promise.all(documents.map(apply));
     expect(await types('v')).toBe('character varying(40)');
     expect(await valueOf(`select count(*) from dim_t_current where v = '${LONG}'`)).toBe('4');
     expect(await valueOf('select count(*) from tidemark.retyped_columns')).toBe('1');
@@ -291,21 +293,26 @@ describe('a column that was widened at the source', () => {
       `alter table t alter v type varchar(40); update t set v = '${LONG}', updated_at = now() where k = 'k1'`,
     );
     await extract();
-    const document = await readFile(
-      path.join(
-        settings.cdc_log_dir,
-        't',
-        (await readdir(path.join(settings.cdc_log_dir, 't'))).find((name) => name.startsWith('changes_')) ?? '',
-      ),
-      'utf8',
-    );
-    await inTransaction(pipeline.warehouse, 'read only', async (reader) => {
+    const [document = ''] = await waiting();
+    const loading = await inTransaction(pipeline.warehouse, 'read only', async (reader) => {
       await reader`select count(*) from dim_t_history`;
-      await expect(
-        pipeline.warehouse`select * from tidemark.apply_batch(p_batch => ${document}::text::json)`,
-      ).rejects.toMatchObject({ code: '55P03' });
+      await expect(apply(document)).rejects.toMatchObject({
+        code: '55P03',
+        message: expect.stringContaining('and in use') as string,
+      });
+      // Until it has waited in vain and is there again.
+      const begun = new Set<string>();
+      const loaded = load();
+      await until(async () => {
+        const blocked = await pipeline.warehouse<{ since: string }[]>`
+          select a.xact_start::text as since from pg_locks as l join pg_stat_activity as a using (pid)
+          where not l.granted and l.relation = 'dim_t_history'::regclass`;
+        for (const { since } of blocked) begun.add(since);
+        return begun.size > 1;
+      });
+      return { loaded };
     });
-    expect(await load()).toMatchObject([{ inserted_versions: 1 }]);
+    expect(await loading.loaded).toMatchObject([{ inserted_versions: 1 }]);
   });
 });
 

@@ -12,7 +12,7 @@ as $$
 -- Gives history columns other types ({"column": "type"}), each in its own collation, and notes it in tidemark.retyped_columns. Views that
 -- show one of them are made anew after it (tidemark._set_views_aside), and so are the functions of the dimension; the columns are analysed,
 -- because their statistics go with their types. The caller holds the dimension. p_batch_id is the batch that it is for; null: a migration.
--- Errors: TM024 something else depends on a column, or is not ours to make anew: nothing is changed.
+-- Errors: TM024 something else depends on a column, or is not ours to make anew; 55P03 others use the history: nothing is changed.
 declare
     v_history regclass := (select d.history_relation from tidemark.dimensions as d where d.dimension_name = p_dimension_name);
     v_is_scratch boolean := (select c.relpersistence = 't' from pg_class as c where c.oid = v_history);
@@ -68,7 +68,14 @@ begin
         )
     );
 exception
-    when dependent_objects_still_exist or feature_not_supported or insufficient_privilege or undefined_function or datatype_mismatch then
+    when lock_not_available then
+        raise exception using
+            errcode = '55P03',
+            message = format('%s is to be altered, and in use: %s', v_history, sqlerrm),
+            detail = format('dimension=%s', p_dimension_name),
+            hint = 'nothing was changed: load again when nobody reads it for long; pg_locks shows who does';
+    when dependent_objects_still_exist or feature_not_supported or insufficient_privilege or undefined_function
+        or datatype_mismatch or invalid_table_definition then
         get stacked diagnostics v_detail = pg_exception_detail;
         raise exception using
             errcode = 'TM024',

@@ -40,23 +40,28 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- The history columns that a batch says to be wider at the source, and the types they have there, as {"column": "type"}; null where there
--- is none. A domain in history is never touched. Asked once a batch. PL/pgSQL, to keep its plan.
+-- is none. A domain in history is never touched. Asked once a batch, so it looks only at columns that could be wider. A batch says which
+-- history columns its names meant (history_columns, as in tidemark._present_names). PL/pgSQL, to keep its plans.
+declare
+    v_types jsonb := case when json_typeof(p_metadata -> 'column_types') = 'object' then p_metadata -> 'column_types' end;
+    v_names jsonb;
 begin
+    if v_types is null then
+        return null;
+    end if;
+    if json_typeof(p_metadata -> 'history_columns') = 'object' then
+        v_names := (select jsonb_object_agg(m.value, m.key) from json_each_text(p_metadata -> 'history_columns') as m);
+    end if;
     return (
         select jsonb_object_agg(c.history_column, s.type)
-        from json_each_text(
-            case when json_typeof(p_metadata -> 'column_types') = 'object' then p_metadata -> 'column_types' end
-        ) as s (name, type)
-        left join json_each_text(
-            case when json_typeof(p_metadata -> 'history_columns') = 'object' then p_metadata -> 'history_columns' end
-        ) as m (name, history_column) using (name)
-        join tidemark.dimension_columns as c
-            on c.history_column = m.history_column or (m.history_column is null and c.source_column = s.name)
-        join tidemark.dimensions as d on d.dimension_name = c.dimension_name
+        from tidemark.dimensions as d
+        join tidemark.dimension_columns as c on c.dimension_name = d.dimension_name
         join pg_attribute as a on a.attrelid = d.history_relation and a.attname = c.history_column
-        where c.dimension_name = p_dimension_name and c.column_role in ('business key', 'tracked', 'untracked')
-            and s.type <> format_type(a.atttypid, a.atttypmod)
-            and tidemark._is_widened(format_type(a.atttypid, a.atttypmod), s.type)
+        cross join lateral (
+            select v_types ->> case when v_names is null then c.source_column else v_names ->> c.history_column end as type
+        ) as s
+        where d.dimension_name = p_dimension_name and c.column_role in ('business key', 'tracked', 'untracked') and a.atttypmod <> -1
+            and s.type <> format_type(a.atttypid, a.atttypmod) and tidemark._is_widened(format_type(a.atttypid, a.atttypmod), s.type)
     );
 end;
 $$;
@@ -66,28 +71,27 @@ create or replace function tidemark._is_widened(
     p_to text
 )
 returns boolean
-language sql
+language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
 -- Whether a type, as format_type prints it, takes every value of another and prints it the same, and PostgreSQL goes from the one to the
--- other without rewriting a row or an index: a greater length or precision, or none. sql/source/read_table.sql ("widens") says the same.
+-- other without rewriting a row: a greater length or precision, or none. sql/source/read_table.sql ("widens") says the same.
 -- False for any text that is no such type: what p_to says may be put into a statement.
-select coalesce(
-    f.parts[2] is not null
-    and (
-        f.parts[1] = t.parts[1] and f.parts[4] is not distinct from t.parts[4]
-        or f.parts[1] = 'character varying' and t.parts[1] = 'text'
-    )
-    and (
-        t.parts[2] is null
-        or f.parts[2]::numeric < t.parts[2]::numeric and f.parts[3] is not distinct from t.parts[3]
-    ),
-    false
-)
-from (values (
-    '^(character varying|bit varying|numeric|interval|time|timestamp|text)(?:\((\d+)(?:,(-?\d+))?\))?( with(?:out)? time zone)?$'
-)) as p (pattern)
-cross join lateral (select regexp_match(p_from, p.pattern) as parts) as f
-cross join lateral (select regexp_match(p_to, p.pattern) as parts) as t;
+declare
+    v_pattern text :=
+        '^(character varying|bit varying|numeric|interval|time|timestamp|text)(?:\((\d+)(?:,(-?\d+))?\))?( with(?:out)? time zone)?$';
+    v_from text [] := regexp_match(p_from, v_pattern);
+    v_to text [] := regexp_match(p_to, v_pattern);
+begin
+    return coalesce(
+        v_from[2] is not null
+        and (
+            (v_from[1] = v_to[1] and v_from[4] is not distinct from v_to[4])
+            or (v_from[1] = 'character varying' and v_to[1] = 'text')
+        )
+        and (v_to[2] is null or (v_from[2]::numeric < v_to[2]::numeric and v_from[3] is not distinct from v_to[3])),
+        false
+    );
+end;
 $$;

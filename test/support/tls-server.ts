@@ -100,7 +100,8 @@ export interface TlsServer {
 export async function tlsSettings(parent: string, { certificate, key }: Certificate): Promise<Record<string, string>> {
   const account = await accountFor(path.join(parent, 'cluster'));
   const hba = path.join(parent, 'hba.conf');
-  await writeFile(hba, 'hostssl all all 127.0.0.1/32 scram-sha-256\n');
+  // Which also takes a password that is kept for SCRAM, and proves it so.
+  await writeFile(hba, 'hostssl all all 127.0.0.1/32 md5\n');
   for (const file of [key, certificate, hba]) {
     await chmod(file, 0o600);
     if (account !== undefined) await chown(file, account.uid, account.gid);

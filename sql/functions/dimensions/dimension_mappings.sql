@@ -99,7 +99,7 @@ create or replace function tidemark._size_unless_locked(
 )
 returns bigint
 language sql
-volatile
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- The bytes of a table or index; null where somebody holds ACCESS EXCLUSIVE on it, or waits to: measuring it would wait too.

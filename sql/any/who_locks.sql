@@ -6,7 +6,11 @@
 -- without the values in it, which may be anybody's; remedy: what ends it. A role without pg_read_all_stats is told less of others.
 -- Nothing here waits for a lock: catalogs alone are read, and no function that opens the table is called.
 with recursive involved (oid) as (
-    select to_regclass($1::text)::oid
+    -- A name is looked up as it stands: to_regclass asks for a right on the schema, which who may only call functions does not have.
+    select c.oid
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where n.nspname = (parse_ident($1::text))[1] and c.relname = (parse_ident($1::text))[2]
     union
     select m.oid
     from involved as v

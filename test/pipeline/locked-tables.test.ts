@@ -272,16 +272,15 @@ describe('who holds it', () => {
   });
 
   it('is said by add, where it has to look at the rows', async () => {
-    await pipeline.source`create table keyless (name text not null)`;
-    await lock('keyless');
-    const [proposal] = await proposeRegistrations(
-      pipeline.settings,
-      [{ schema: 'public', table: 'keyless' }],
-      NOTHING_SAID,
-    );
-    expect(proposal).toMatchObject({
-      error: { message: expect.stringContaining('public.keyless is locked by') as string },
+    await pipeline.source`create table "Key ""less" (name text not null)`;
+    await pipeline.source`create table keyed (id integer primary key, name text)`;
+    await lock('"Key ""less", keyed');
+    const names = ['Key "less', 'keyed'].map((table) => ({ schema: 'public', table }));
+    const [keyless, keyed] = await proposeRegistrations(pipeline.settings, names, NOTHING_SAID);
+    expect(keyless).toMatchObject({
+      error: { message: expect.stringContaining('public."Key ""less" is locked by') as string },
     });
+    expect(keyed).not.toHaveProperty('error');
     await letGo();
   });
 });

@@ -237,6 +237,30 @@ describe('a table that fails', () => {
     expect([text.code, code]).toEqual([1, 1]);
   });
 
+  it('when rejected changes are tried again silences no other, and those with none are counted', async () => {
+    const tried = await createPipeline();
+    const [at, line] = ['2026-02-01T09:00:00Z', '"operation_type": "INSERT", "cdc_timestamp": "2026-02-01T09:00:00"'];
+    for (const [table, wrong] of [
+      ['products', '"unit_price": "dear"'],
+      ['orders', '"quantity": "many"'],
+    ] as const)
+      await tried.warehouse`select tidemark.apply_batch(${`{"batch_metadata": {"batch_id": "by_hand", "table": "${table}", "extracted_at": "${at}", "change_count": 1},
+        "changes": [{"id": 1, ${wrong}, ${line}}]}`}::text::json)`;
+    await tried.warehouse`alter table dim_products_history add constraint of_another_hand check (true)`;
+    const { code, stdout, stderr } = await runCli(['load', '--retry-rejected'], tried.env);
+    expect(stdout).toMatch(/^3 tables: nothing to load\norders: 1 rejected change tried again/);
+    expect(stdout).toMatch(/\n1 table besides: nothing to try again\n$/);
+    expect(stderr).toContain('error: TM023');
+    const json = await runCli(['load', '--retry-rejected', '--json'], tried.env);
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      loaded: [{ table: 'customers' }, { table: 'orders' }, { table: 'products' }],
+      retried: [{ table: 'customers' }, { table: 'orders', tried: 1 }],
+      errors: [{ table: 'products', code: 'TM023' }],
+    });
+    expect([code, json.code]).toEqual([1, 1]);
+    await tried.drop();
+  });
+
   it('is counted in the run with what the others did', async () => {
     await pipeline.source`update orders set quantity = quantity + 1, last_updated = now()`;
     const { stdout } = await runCli(['extract'], pipeline.env);

@@ -21,13 +21,23 @@ const report = (result: LoadResult) =>
     ...(result.rejected_changes === 0 ? [] : [`${counted(result.rejected_changes, 'change')} rejected`]),
   ].join(', ');
 
-/** What was loaded, a line a table; those of which nothing waited are counted. */
-function reportAll(results: readonly LoadResult[]): string[] {
-  const busy = results.filter(({ batches, skipped }) => batches + skipped > 0);
-  const quiet = results.length - busy.length;
-  if (quiet === 0) return busy.map(report);
-  return [...busy.map(report), `${counted(quiet, 'table')}${busy.length === 0 ? '' : ' besides'}: nothing to load`];
+/** A line a table; those with nothing to say are counted. */
+function reportAll<T>(
+  results: readonly T[],
+  isBusy: (result: T) => boolean,
+  say: (result: T) => string,
+  nothing: string,
+) {
+  const lines = results.filter(isBusy).map(say);
+  const quiet = results.length - lines.length;
+  if (quiet === 0) return lines;
+  return [...lines, `${counted(quiet, 'table')}${lines.length === 0 ? '' : ' besides'}: ${nothing}`];
 }
+
+const reportLoaded = (results: readonly LoadResult[]) =>
+  reportAll(results, ({ batches, skipped }) => batches + skipped > 0, report, 'nothing to load');
+const reportRetried = (results: readonly RetryReport[]) =>
+  reportAll(results, ({ tried }) => tried > 0, formatRetry, 'nothing to try again');
 
 /** A table that cannot be loaded keeps no other from trying its rejected changes again. */
 async function loadAndRetry(loading: Promise<readonly LoadResult[]>, retry: () => Promise<readonly RetryReport[]>) {
@@ -104,7 +114,7 @@ export const command = defineCommand(
       service
         ? sayToLog
         : (loaded, error) => {
-            const words = [...reportAll(loaded), ...retried.map(formatRetry)].join('\n');
+            const words = [...reportLoaded(loaded), ...reportRetried(retried)].join('\n');
             print(retryRejected ? { loaded, retried } : loaded, words, error);
           },
     );

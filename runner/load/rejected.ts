@@ -78,11 +78,15 @@ export async function dismiss(
 ): Promise<{ table: string; changes: number }[]> {
   return withDatabase(settings.warehouse, 'rejected', async (warehouse) => {
     const selected = selectTables(await dimensionMappings(warehouse), tables);
-    const done = await eachTable(settings.warehouse, selected, async ({ dimension_name: table }) => ({
-      table,
-      changes: await dismissRejected(warehouse, table, chosen, reason),
-    }));
-    const found = done.filter(({ changes }) => changes > 0);
+    const found = await eachTable(
+      settings.warehouse,
+      selected,
+      async ({ dimension_name: table }) => ({
+        table,
+        changes: await dismissRejected(warehouse, table, chosen, reason),
+      }),
+      (done) => done.filter(({ changes }) => changes > 0),
+    );
     if (found.length === 0)
       throw new UsageError('there is no such rejected change', {
         hint: 'npx tidemark rejected lists them by batch and line; --state dismissed those that were dismissed',

@@ -41,12 +41,15 @@ export function businessKey(table: CatalogTable, options: SaidOfColumns, times: 
   const left = [...times, ...options.ignore, ...options.track, ...options.untracked];
   const all = table.columns.map(({ name }) => name).filter((name) => isTable && !left.includes(name));
   const key = given.length > 0 ? given : all;
-  if (key.length === 0)
-    throw new TidemarkError(`${shownName(table)} has no key: nothing says which of its rows is which`, {
-      hint: isTable
-        ? 'give it a primary key, or name the columns that are never twice the same with --key'
-        : 'it is no table: name the columns that are never twice the same with --key',
-    });
+  if (key.length === 0 || key.length > MOST_KEY_COLUMNS)
+    throw new TidemarkError(
+      `${shownName(table)} has no key: nothing says which of its rows is which${key.length === 0 ? '' : `, and all its columns are too many for one (${String(key.length)}, of at most ${String(MOST_KEY_COLUMNS)})`}`,
+      {
+        hint: isTable
+          ? 'give it a primary key, or name the columns that are never twice the same with --key'
+          : 'it is no table: name the columns that are never twice the same with --key',
+      },
+    );
   const taken =
     given.length > 0
       ? 'the one that --key names is taken at its word'
@@ -59,14 +62,9 @@ export function businessKey(table: CatalogTable, options: SaidOfColumns, times: 
  * What history keeps beside its versions is found by the text of the key: a type or collation that takes two texts for one would tear a row in
  * two. Numbers and padded texts are brought to one form (tidemark._key_member); the rest is refused, in the words of tidemark.dimension_faults,
  * which sees the type of the history alone: of a composite, which is kept as text, only the source knows what it consists of.
- * @throws TidemarkError naming the column, or for more columns than an index of history can have
+ * @throws TidemarkError naming the column
  */
 export function assertKeyIsExact(table: CatalogTable, key: readonly string[]): void {
-  if (key.length > MOST_KEY_COLUMNS)
-    throw new TidemarkError(
-      `the key of ${shownName(table)} has too many columns for one (${String(key.length)}, of at most ${String(MOST_KEY_COLUMNS)})`,
-      { hint: 'name another unique key with --key' },
-    );
   const column = table.columns.find(({ name, key_fault }) => key.includes(name) && key_fault !== null);
   if (column === undefined) return;
   throw new TidemarkError(

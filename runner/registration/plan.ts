@@ -138,7 +138,7 @@ export function planRegistration(
     time_type: effective?.time_type ?? 'timestamptz',
     options,
     key_is_asserted,
-    remarks: [...table.remarks, ...remarks, ...sayUngranted(table, captured), ...sayUncertainMark(table, options)],
+    remarks: [...table.remarks, ...remarks, ...sayUngranted(table, captured)],
     deletes: planDeletes(table, usualDeletes(table, options), options.ignore, columns),
   };
 }
@@ -262,7 +262,7 @@ export function dimensionName({ table }: TableName, options: Pick<RegistrationOp
 export type Deletes = Required<Pick<ColumnOptions, 'deletes' | 'deleted_column' | 'deleted_values'>>;
 
 /** Names that say what they are, in lower case and without underscores; the first that is there is taken. */
-const DELETED_COLUMNS = ['deletedat', 'deletedon', 'deleteddate', 'datedeleted', 'discardedat', 'isdeleted', 'deleted'];
+const DELETED_COLUMNS = ['deletedat', 'deletedon', 'isdeleted', 'deleted'];
 /** The column that marks deleted rows, by its name; `fits` says which may. */
 const markOf = ({ columns }: CatalogTable, fits: (column: CatalogColumn) => boolean) =>
   DELETED_COLUMNS.flatMap((wanted) =>
@@ -279,15 +279,6 @@ function usualDeletes(table: CatalogTable, said: ColumnOptions): ColumnOptions {
       !ignore.includes(name) && (type === 'boolean' || (!is_not_null && (time_type !== null || type === 'date'))),
   );
   return mark === undefined ? { ...said, deletes: 'reconcile' } : { ...said, deletes: 'soft', deleted_column: mark };
-}
-
-/** A name says that a column marks deleted rows, and its type not which values do: is_deleted of 0 and 1. */
-function sayUncertainMark(table: CatalogTable, options: ColumnOptions): string[] {
-  const mark = markOf(table, ({ name }) => !options.ignore.includes(name));
-  const remark = `${mark ?? ''} is not taken for a mark of deleted rows, for its type does not say which values mean deleted: if it is one, say --deleted-column ${mark ?? ''} --deleted-values <those values>`;
-  return mark !== undefined && options.deletes === undefined && usualDeletes(table, options).deletes === 'reconcile'
-    ? [remark]
-    : [];
 }
 
 /**

@@ -1,9 +1,12 @@
 // Runs once: no version of PostgreSQL changes it.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { parse } from 'dotenv';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { DatabaseSettings } from '../../runner/base/settings.js';
-import { runCli } from '../support/cli.js';
+import { PROJECT_ROOT, type DatabaseSettings } from '../../runner/base/settings.js';
+import { cleanEnvironment, runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 
 let pipeline: TestPipeline;
@@ -67,6 +70,41 @@ describe('tidemark init', () => {
     );
     expect(stdout).toMatch(/next:\n {2}createdb -h .* warehouse_db\n {2}npx tidemark migrate/);
   });
+
+  it.skipIf(process.platform !== 'linux')(
+    'at a terminal asks for what it was not told, offers what it found, and shows no password',
+    async () => {
+      const { source, warehouse } = pipeline.settings;
+      const command = `'${process.execPath}' dist/cli.js init --source ${urlOf(source)}`;
+      const child = spawn('script', ['-qec', command, '/dev/null'], {
+        cwd: PROJECT_ROOT,
+        env: cleanEnvironment({ ENV_FILE: path.join(pipeline.folder, 'asked.env'), TERM: 'dumb' }),
+      });
+      const answers: Readonly<Record<string, string>> = {
+        'source password: ': source.password,
+        [`warehouse port [${String(source.port)}]: `]: String(warehouse.port),
+        'warehouse name [warehouse_db]: ': warehouse.database,
+        'warehouse password: ': warehouse.password,
+      };
+      let [said, answered] = ['', 0];
+      child.stdout.on('data', (chunk: Buffer) => {
+        said += chunk.toString();
+        const [question] = /(?:source|warehouse) \w+(?: \[[^\]]*\])?: (?=\S*$)/.exec(said.slice(answered)) ?? [];
+        if (question === undefined) return;
+        answered = said.length;
+        child.stdin.write(`${answers[question] ?? ''}\r`);
+      });
+      const [code] = (await once(child, 'close')) as [number | null];
+      expect(said).toContain(`source name [${source.database}]: `);
+      expect(said).toMatch(/ok {7}warehouse: PostgreSQL .* answers/);
+      expect(said).toMatch(/source password: [\r\n]+warehouse host[^]*warehouse password: [\r\n]+wrote/);
+      const file = await read('asked.env');
+      expect(file).toContain(`\nDB_NAME=${source.database}\n`);
+      expect(file).toContain(`\nWAREHOUSE_DB_NAME=${warehouse.database}\n`);
+      expect(parse(file)).toMatchObject({ DB_PASSWORD: source.password, WAREHOUSE_DB_PASSWORD: warehouse.password });
+      expect(code).toBe(0);
+    },
+  );
 
   it('takes no password from the command line', async () => {
     const refused = await init('none.env', {}, '--source', urlOf(pipeline.settings.source, ':secret'));

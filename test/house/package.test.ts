@@ -1,7 +1,7 @@
 // Runs once: no version of PostgreSQL changes it.
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { constants, existsSync } from 'node:fs';
+import { access, chmod, cp, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -84,6 +84,18 @@ describe('the package', () => {
       'engines',
     ])
       expect(manifest).toHaveProperty(field);
+  });
+
+  it('is built so that a shell can run it, also where dist/ was removed since npx linked to it', async () => {
+    const built = path.join(folder, 'built');
+    await mkdir(built);
+    await cp(path.join(PROJECT_ROOT, 'package.json'), path.join(built, 'package.json'));
+    await writeFile(path.join(built, 'cli.ts'), '#!/bin/sh');
+    const compilerOptions = { outDir: 'dist', noCheck: true };
+    await writeFile(path.join(built, 'tsconfig.build.json'), JSON.stringify({ compilerOptions, files: ['cli.ts'] }));
+    const PATH = `${path.join(PROJECT_ROOT, 'node_modules', '.bin')}:${process.env.PATH ?? ''}`;
+    await run('npm', ['run', 'build'], { cwd: built, env: { ...shell, PATH } });
+    await access(path.join(built, 'dist', 'cli.js'), constants.X_OK);
   });
 
   it('installed in an empty folder makes the demo there, and a history of a table of its own, and writes nothing into node_modules', async () => {

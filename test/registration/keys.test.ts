@@ -133,19 +133,14 @@ describe('a table without a key', () => {
   });
 
   it('is refused where it has more columns than a key may have, and a view where none is named', async () => {
-    const columns = Array.from({ length: 32 }, (_, place) => `c${String(place)} int not null`).join(', ');
-    await pipeline.source.unsafe(`create table wide_rows (${columns}, updated_at timestamptz not null)`);
+    await pipeline.source.unsafe(
+      `create table wide_rows (${Array.from({ length: 32 }, (_, place) => `c${String(place)} int not null`).join(', ')}, updated_at timestamptz not null)`,
+    );
     await expect(propose(settings, 'wide_rows')).rejects.toMatchObject({
-      message: expect.stringContaining('too many columns for one (32, of at most 31)') as string,
+      message: expect.stringContaining('too many for one (32, of at most 31)') as string,
       hint: expect.stringContaining('--key') as string,
     });
     await register(settings, 'wide_rows', { ignore: ['c31'] });
-    await pipeline.source.unsafe(
-      `create table wide_keys (${columns}, primary key (${Array.from({ length: 32 }, (_, place) => `c${String(place)}`).join()}))`,
-    );
-    await expect(propose(settings, 'wide_keys')).rejects.toMatchObject({
-      message: expect.stringContaining('too many columns for one (32, of at most 31)') as string,
-    });
   });
 });
 
@@ -155,7 +150,6 @@ describe('deletes', () => {
     ['"deletedAt" timestamp', 'soft', 'deletedAt', undefined],
     ['"isDeleted" boolean not null', 'soft', 'isDeleted', ['true']],
     ['deleted_on date', 'soft', 'deleted_on', undefined],
-    ['"discardedAt" timestamptz', 'soft', 'discardedAt', undefined],
     ['deleted text', 'reconcile', undefined, undefined],
     ['deleted_at timestamptz not null', 'reconcile', undefined, undefined],
     ['undeleted boolean', 'reconcile', undefined, undefined],
@@ -168,18 +162,6 @@ describe('deletes', () => {
       const { registration } = await propose(settings, 'marked', { deletes: undefined });
       expect(registration.deletes).toEqual({ deletes, deleted_column, deleted_values });
       expect((await propose(settings, 'marked', { deletes: 'none' })).registration.deletes.deletes).toBe('none');
-    },
-  );
-
-  it.each(['is_deleted smallint not null default 0', `"isDeleted" char(1) default 'N'`])(
-    'whose mark says not by its type which values mean deleted are found by the reconciler, and the option is named: %s',
-    async (column) => {
-      await pipeline.source.unsafe(`create table marked (id int primary key, ${column})`);
-      const { registration } = await propose(settings, 'marked', { deletes: undefined });
-      expect(registration.deletes.deletes).toBe('reconcile');
-      expect(registration.remarks.join()).toMatch(/--deleted-column (is_deleted|isDeleted) --deleted-values/);
-      const { registration: said } = await propose(settings, 'marked', { deletes: 'reconcile' });
-      expect(said.remarks.join()).not.toContain('--deleted-values');
     },
   );
 

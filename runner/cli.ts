@@ -61,12 +61,17 @@ let isToldToEnd = false;
 
 const nameOf = (usage: string): string => usage.split(' ')[0] ?? '';
 
+/** How wide help may be. */
+const WIDTH = Math.max(60, Math.min(110, process.stderr.columns || 110));
+
 const helpByTask = (): string =>
   Object.entries(COMMANDS_BY_TASK)
     .map(([task, commands]) => {
-      const lines = Object.entries(commands).map(
-        ([usage, describe]) => `  tidemark ${nameOf(usage).padEnd(10)}  ${describe}`,
-      );
+      const lines = Object.entries(commands).map(([usage, describe]) => {
+        const head = `  tidemark ${nameOf(usage).padEnd(10)}  `;
+        const fits = new RegExp(`\\S.{0,${String(WIDTH - head.length - 1)}}(?!\\S)`, 'g');
+        return `${head}${describe.match(fits)?.join(`\n${' '.repeat(head.length)}`) ?? ''}`;
+      });
       return [`${task}:`, ...lines].join('\n');
     })
     .join('\n\n');
@@ -114,18 +119,18 @@ async function main(given: readonly string[]): Promise<void> {
   const door = yargs(given)
     .scriptName('tidemark')
     .usage(
-      `$0 <command>\n\nChange data capture into SCD Type 2 history, PostgreSQL to PostgreSQL, SQL first.\n\n${helpByTask()}`,
+      `$0 <command>\n\nChange data capture into SCD Type 2 history, from PostgreSQL to PostgreSQL.\n\n${helpByTask()}`,
     )
     .middleware(WITHOUT_SETTINGS.includes(called) ? [] : [readLogLevel])
     .demandCommand(1, 'give a command')
     .strict()
     .epilogue(
-      'Settings come from the environment and the .env file (.env.example documents them all).\nExit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 a check or comparison found violations.',
+      'Settings come from the environment and the .env file (see .env.example).\nExit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 violations found.',
     )
     .help()
     .version(version)
     // What is wrapped loses its indentation: the list of commands must not be.
-    .wrap(called === undefined ? null : Math.min(110, process.stderr.columns || 110))
+    .wrap(called === undefined ? null : WIDTH)
     .fail((message: string | null, error: Error | undefined) => {
       if (error !== undefined && error.name !== 'YError') throw error;
       if (unknown !== undefined) throw unknown;

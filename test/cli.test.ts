@@ -567,6 +567,20 @@ describe('the script of completion', () => {
   });
 });
 
+describe('help', () => {
+  it.skipIf(process.platform !== 'linux')('fits a terminal of 80 columns', async () => {
+    const names = (await readdir(path.join(PROJECT_ROOT, 'runner', 'commands'))).map((file) => file.replace('.ts', ''));
+    const each = ['', ...names.filter((name) => name !== 'command')].map(
+      (name) => `"$NODE" dist/cli.js ${name} --help`,
+    );
+    const env = { ...cleanEnvironment({}), NODE: process.execPath };
+    const args = ['-qec', `stty cols 80; ${each.join('; ')}`, '/dev/null'];
+    const { stdout } = await promisify(execFile)('script', args, { cwd: PROJECT_ROOT, env });
+    expect(stdout).toContain('tidemark extract');
+    expect(stdout.split(/\r*\n/).filter((line) => line.length > 80)).toEqual([]);
+  });
+});
+
 /** What a command does not understand of the examples in its help. */
 async function misunderstood(name: string, help: string): Promise<string[]> {
   const module = (await import(path.join(PROJECT_ROOT, 'dist', 'commands', `${name}.js`))) as { command: Command };

@@ -29,21 +29,29 @@ function rowOf(table: AddedTable, isDry: boolean): Record<string, string | undef
 /** A table and what is to be said about it; the name once. */
 const about = (table: string, sentence: string) => (sentence.startsWith(table) ? sentence : `${table}: ${sentence}`);
 
+/** What is to be said of several tables alike, once. */
+const once = (all: AddedTables['left_out'], say: (tables: readonly string[], reason: string) => string) =>
+  [...new Set(all.map(({ reason }) => reason))].map((reason) =>
+    say(
+      all.filter((each) => each.reason === reason).map(({ table }) => table),
+      reason,
+    ),
+  );
+
 /** What was decided about each table, in one table; below it what was guessed, what cannot be added and what to do, and what was left out. */
 export function describeTables({ tables, left_out: leftOut }: AddedTables, isDry: boolean): string {
   const rows = tables.map((table) => rowOf(table, isDry));
   const isUsed = (column: string) => rows.some((row) => row[column] !== undefined && row[column] !== '');
   const columns = Object.keys(rows[0] ?? {}).filter(isUsed);
   const failed = tables.filter(({ state }) => state === 'failed');
-  const reasons = [...new Set(leftOut.map(({ reason }) => reason))];
+  const noted = tables.flatMap(({ table, how }) => how?.remarks.map((reason) => ({ table, reason })) ?? []);
   const parts = [
     rows.length === 0 ? 'no table is to be added' : formatRows(rows, columns),
-    ...tables.flatMap(({ table, how }) => how?.remarks.map((remark) => `note: ${about(table, remark)}`) ?? []),
+    ...once(noted, (of, remark) => `note: ${about(of.join(', '), remark)}`),
     ...failed.flatMap(({ table, error }) =>
       error === undefined ? [] : [`not added: ${about(table, error.message)}`, ...whereAndNext(error)],
     ),
-    ...reasons.map((reason) => {
-      const of = leftOut.filter((each) => each.reason === reason).map(({ table }) => table);
+    ...once(leftOut, (of, reason) => {
       return `left out: ${of.slice(0, 5).join(', ')}${of.length > 5 ? ` and ${String(of.length - 5)} more` : ''}: ${reason}`;
     }),
   ];

@@ -54,7 +54,7 @@ export function businessKey(table: CatalogTable, options: SaidOfColumns, times: 
     given.length > 0
       ? 'the one that --key names is taken at its word'
       : `all its columns are taken for one (${key.join(', ')}), so that a changed row is another row, and the old one is gone`;
-  const remark = `${shownName(table)} has no key that it keeps unique: ${taken}. Two rows that are alike in it, or a null, stop the table; full sweeps and reconcile look for them`;
+  const remark = `${shownName(table)} has no key that it keeps unique: ${taken}. Two rows that are alike in it, or a null, stop the table (full sweeps and reconcile look for them), and so does a key of more than about 2,600 bytes`;
   return { key, key_is_asserted: true, remarks: [remark] };
 }
 

@@ -91,9 +91,7 @@ function captureRemark(table: CatalogTable, isGuessed: boolean, ignore: readonly
         ? `${column.name} is of type ${column.type}`
         : [];
     });
-  const why = isGuessed
-    ? `no column says when a row of ${shownName(table)} changed${clues.length > 0 ? ` (${clues.join('; ')})` : ''}: `
-    : '';
+  const why = isGuessed ? `no column says when a row changed${clues.length > 0 ? ` (${clues.join('; ')})` : ''}: ` : '';
   return ['r', 'p'].includes(table.kind)
     ? `${why}changes are found by their transactions, versions are valid from their capture, and each sweep reads the whole table`
     : `${why}versions are valid from their capture, and each sweep writes all rows, of which the load absorbs those that have not changed`;

@@ -73,6 +73,14 @@ describe('tidemark add with many tables', () => {
     });
   });
 
+  it('says once what is to be said of several tables', async () => {
+    await pipeline.source.unsafe(`
+      create schema lists; create table lists.countries (code text primary key); create table lists.units (code text primary key);`);
+    const { stdout } = await add('--schema', 'lists');
+    expect(stdout).toContain('note: lists.countries, lists.units: no column says when a row changed: ');
+    expect(stdout.match(/^note: /gm)).toHaveLength(1);
+  });
+
   it('takes names and patterns, no table twice, and no partition beside its parent', async () => {
     await pipeline.source.unsafe(SHOP);
     const found = await ask({

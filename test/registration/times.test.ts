@@ -85,7 +85,7 @@ describe('the effective time', () => {
     const { registration, text } = await propose(settings, 't', { ignore: ignored === undefined ? [] : [ignored] });
     expect(registration.effective_time).toBe('capture');
     expect(registration.remarks).toEqual([
-      `no column says when a row of public.t changed${clue === '' ? '' : ` ${clue}`}: changes are found by their transactions, versions are valid from their capture, and each sweep reads the whole table`,
+      `no column says when a row changed${clue === '' ? '' : ` ${clue}`}: changes are found by their transactions, versions are valid from their capture, and each sweep reads the whole table`,
     ]);
     expect(text).toContain("    p_effective_time => 'capture'\n");
     expect(registration.columns.map(({ role }) => role)).not.toContain('insert time');

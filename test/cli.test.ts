@@ -40,6 +40,7 @@ describe('tidemark', () => {
     [['nothing'], /there is no command nothing\n.*"tidemark --help" lists the commands/],
     [['exrtact'], /there is no command exrtact; did you mean extract\?\n/],
     [['lad'], /there is no command lad; did you mean load\?\n/],
+    [['db', 'strat'], /there is no command db strat\n.*give one of start, stop, status/],
     [['extract', '--tabel', 'orders'], /Unknown argument: tabel\n.*see "tidemark extract --help"/],
     [['table', 'frob'], /Invalid values: Argument: action, Given: "frob"/],
     [['extract', '--max-rows-per-second', 'x'], /--max-rows-per-second is not a number, accepted is/],
@@ -561,6 +562,7 @@ async function completed(...words: string[]): Promise<string[]> {
 describe('the script of completion', () => {
   it('completes commands, what they consist of, and their options', async () => {
     expect(await completed('ex')).toEqual(['extract']);
+    expect(await completed('watermark', 're')).toEqual(['rewind']);
     expect(await completed('table', 're')).toEqual(['resume', 'remove']);
     expect(await completed('extract', '--')).toEqual(expect.arrayContaining(['--table', '--shard', '--watch']));
     expect(await completed('watermark', 'rewind', '--t')).toEqual(['--table', '--to']);

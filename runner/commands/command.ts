@@ -67,11 +67,15 @@ export function defineGroup(
   commands: Readonly<Record<string, readonly [describe: string, command: Command]>>,
 ): Command {
   const message = `give one of ${Object.keys(commands).join(', ')}`;
+  const assertKnown = ({ _: words }: { readonly _: readonly (string | number)[] }) => {
+    if (words[1] !== undefined && !(words[1] in commands))
+      throw new UsageError(`there is no command ${words.slice(0, 2).join(' ')}`, { hint: message });
+  };
   return {
     builder: (yargs) => {
       for (const [name, [describe, { builder, handler }]] of Object.entries(commands))
         yargs.command(name, describe, builder, handler);
-      return yargs.demandCommand(1, 1, message, message);
+      return yargs.middleware(assertKnown, true).demandCommand(1, 1, message, message);
     },
     handler: () => undefined,
   };

@@ -8,6 +8,7 @@ import type { RegistrationOptions } from '../../runner/registration/plan.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { propose, register, withDimensionsFolder } from '../support/registered.js';
+import { testedVersion } from '../support/servers.js';
 import { loadTables } from '../../runner/load/tables.js';
 import { quoted } from '../../runner/base/sql-text.js';
 
@@ -247,27 +248,31 @@ break" text,
     ).toEqual([]);
   });
 
-  it('takes a partitioned table, and as many columns as its history can hold: 1,589', async () => {
-    await pipeline.source.unsafe(`
+  // How many fit into a row of a catalog is the same on every version.
+  it.runIf(testedVersion() === '18')(
+    'takes a partitioned table, and as many columns as its history can hold: 1,589',
+    async () => {
+      await pipeline.source.unsafe(`
       create table wide (region text, id bigint, ${Array.from({ length: 1587 }, (_, place) => `c${String(place)} text`).join(', ')}, updated_at timestamptz not null, primary key (region, id))
         partition by list (region);
       create table wide_north partition of wide for values in ('north');
       create table wide_rest partition of wide default;
       insert into wide (region, id, c0, c1586, updated_at) values ('north', 1, 'a', 'z', now()), ('south', 1, 'b', 'y', now())`);
-    const proposed = await register(settings, 'public.wide');
-    await flow('wide');
-    const { source, history } = await bothEnds('wide', proposed);
-    expect(source).toHaveLength(2);
-    expect(history).toEqual(source);
-    await pipeline.source`update wide set c0 = 'c', updated_at = clock_timestamp() where region = 'north'`;
-    await flow('wide');
-    expect(await pipeline.warehouse`select c0 from dim_wide_history order by valid_from, c0`).toHaveLength(3);
-    expect((await runChecks(pipeline.warehouse, ['scd2'])).filter(({ violations }) => violations > 0)).toEqual([]);
-    await pipeline.source`alter table wide add column one_more text`;
-    await expect(propose(settings, 'wide', { name: 'wider' })).rejects.toThrow(
-      "history cannot hold the 1590 columns of public.wide: tables can have at most 1600 columns, and 11 are Tidemark's own",
-    );
-  });
+      const proposed = await register(settings, 'public.wide');
+      await flow('wide');
+      const { source, history } = await bothEnds('wide', proposed);
+      expect(source).toHaveLength(2);
+      expect(history).toEqual(source);
+      await pipeline.source`update wide set c0 = 'c', updated_at = clock_timestamp() where region = 'north'`;
+      await flow('wide');
+      expect(await pipeline.warehouse`select c0 from dim_wide_history order by valid_from, c0`).toHaveLength(3);
+      expect((await runChecks(pipeline.warehouse, ['scd2'])).filter(({ violations }) => violations > 0)).toEqual([]);
+      await pipeline.source`alter table wide add column one_more text`;
+      await expect(propose(settings, 'wide', { name: 'wider' })).rejects.toThrow(
+        "history cannot hold the 1590 columns of public.wide: tables can have at most 1600 columns, and 11 are Tidemark's own",
+      );
+    },
+  );
 
   it('tracks what it is told to, and leaves out for good what it is told to ignore', async () => {
     const { registration, text } = await propose(settings, 'products', {

@@ -21,6 +21,8 @@ export default defineConfig({
     maxWorkers: isSet('TEST_DATABASE_URL') ? 1 : 3,
     reporters: ['./test/support/progress.ts'],
     slowTestThreshold: 10_000,
+    // A worker loads what files share once, not for each of them. No test leaves anything behind in its process.
+    isolate: false,
     projects: VERSIONS.map((version) => ({
       test: {
         name: IS_GIVEN ? 'given' : version,

@@ -77,7 +77,7 @@ const PLACES: readonly Place[] = [
   },
   { file: 'source/table.ts', command: 'extract --table orders', end: 'source', hold: ORDERS, goesOn: true },
   {
-    file: 'source/comparison.ts',
+    file: 'source/table.ts',
     command: 'reconcile --table orders',
     end: 'source',
     hold: ORDERS,

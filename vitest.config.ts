@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const isSet = (name: string): boolean => (process.env[name] ?? '') !== '';
 
@@ -13,6 +14,18 @@ const RUNS_ONCE = readdirSync('test', { recursive: true, encoding: 'utf8' })
   .map((name) => `test/${name}`)
   .filter((file) => readFileSync(file, 'utf8').startsWith('// Runs once'));
 
+const LONGEST =
+  /\/(adoption|background|cli|history\.property|least-privilege|replay|soft-deletes|docs|servers)\.test\.ts$/;
+
+/** What takes longest begins first, so that the run does not end with one worker at work. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files);
+    const isLong = ({ moduleId }: TestSpecification) => LONGEST.test(moduleId);
+    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
+  }
+}
+
 /** Each worker has a server to itself. What is set up for all is set up once: a project that extended this would do it again. */
 export default defineConfig({
   test: {
@@ -23,6 +36,7 @@ export default defineConfig({
     slowTestThreshold: 10_000,
     // A worker loads what files share once, not for each of them. No test leaves anything behind in its process.
     isolate: false,
+    sequence: { sequencer: LongestFirst },
     projects: VERSIONS.map((version) => ({
       test: {
         name: IS_GIVEN ? 'given' : version,

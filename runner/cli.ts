@@ -125,7 +125,7 @@ async function main(given: readonly string[]): Promise<void> {
     .demandCommand(1, 'give a command')
     .strict()
     .epilogue(
-      'Settings come from the environment and the .env file (see .env.example).\nExit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 violations found.',
+      'Settings come from the environment and the .env file (see docs/settings.md).\nExit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 violations found.',
     )
     .help()
     .version(version)

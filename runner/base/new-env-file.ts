@@ -65,7 +65,7 @@ function lineOf(name: string, value: string): string {
   });
 }
 
-const HEAD = `# Settings of this project: keep it to yourself, it may hold passwords. .env.example of Tidemark has every setting.\n`;
+const HEAD = `# Settings of this project: keep it to yourself, it may hold passwords. docs/settings.md of Tidemark has every setting.\n`;
 
 /**
  * Writes the file of settings, for its owner alone. One that is there stays, unless it is to be changed: then what is named is changed, and nothing else.

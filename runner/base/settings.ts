@@ -282,6 +282,6 @@ function wrongSettings(issues: readonly z.core.$ZodIssue[], given: Readonly<Reco
     return `${name}${value}, accepted is ${issue.message}`;
   });
   return new UsageError(`wrong settings: ${lines.join('; ')}`, {
-    hint: 'correct it in the environment or in the .env file; .env.example documents every setting',
+    hint: 'correct it in the environment or in the .env file; docs/settings.md has every setting',
   });
 }

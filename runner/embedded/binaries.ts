@@ -21,7 +21,7 @@ export const versionIn = (said: string): string | undefined => /([0-9]+(\.[0-9]+
 /** Where root puts what OS user postgres cannot reach in its own place. */
 export const SYSTEM_FOLDER = '/var/lib/tidemark';
 
-const OWN_SERVER = 'use "docker compose up -d" or a server of your own (.env.example) instead';
+const OWN_SERVER = 'use "docker compose up -d" or a server of your own (docs/settings.md) instead';
 
 /**
  * The embedded PostgreSQL's programs, in a place where `account` can run them: as root that may be a copy under /var/lib/tidemark.

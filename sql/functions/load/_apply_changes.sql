@@ -108,8 +108,8 @@ as $$
 -- of the ordinary, else by its converge function. p_lines are their lines in the batch; null where it is whole.
 -- p_in_order_since is the earliest capture time that comes after all that is loaded. Changes may state times of their own, which only
 -- the functions read: where the time of the batch promises that they come in order and one of them does not, apply writes nothing.
--- Errors: TM004 naming the first line that cannot be applied; TM023 the functions are not what history table and mapping are now; and
--- what PostgreSQL raises at a value that it cannot read or store.
+-- Errors: TM004 naming the first line that cannot be applied; TM023 the functions are not what history table and mapping are now; TM025
+-- the history table is gone; and what PostgreSQL raises at a value that it cannot read or store.
 #variable_conflict use_column
 declare
     v_dimension record;
@@ -128,6 +128,7 @@ begin
     where d.dimension_name = p_batch.dimension_name;
 
     if not v_dimension.is_compiled then
+        perform tidemark._assert_history_there(p_batch.dimension_name);
         raise exception using
             errcode = 'TM023',
             message = 'the history table or its mapping was altered since its functions were written',

@@ -10,11 +10,13 @@ as $$
 -- Makes a scratch dimension that is like another one in all but its history, which is an empty temporary table: to replay batches
 -- into, compare with tidemark.compare_replay, and throw away with the transaction, or keep with tidemark.adopt_replay.
 -- Nobody else sees it, and it must not outlive the transaction. With p_is_locked it takes the live dimension for itself, so that
--- no batch is loaded meanwhile. Locks the list of dimensions against registrations. Errors: TM002 unknown dimension.
+-- no batch is loaded meanwhile. Locks the list of dimensions against registrations. Errors: TM002 unknown dimension,
+-- TM025 its history table is gone.
 declare
     v_scratch text := tidemark._replay_name(p_dimension_name);
 begin
     perform tidemark._assert_dimension_known(p_dimension_name);
+    perform tidemark._assert_history_there(p_dimension_name);
     if p_is_locked then
         perform tidemark._lock_dimension(p_dimension_name, '');
     end if;

@@ -50,6 +50,25 @@ describe('every function refuses a dimension that is not registered', () => {
   });
 });
 
+test('a history table that was dropped by hand is said to be gone (TM025): by what compares, replays or loads, which write nothing', async () => {
+  const failures = await rolledBack(warehouse.sql, async (transaction) => {
+    await transaction`drop table dim_orders_history cascade`;
+    const calls = ["tidemark.comparison_columns('orders')", "tidemark.open_replay('orders', false)"];
+    const failed = [];
+    for (const call of calls) failed.push(await failureOf(transaction, `select ${call}`));
+    failed.push(
+      await fill(transaction).then(
+        () => undefined,
+        (error: unknown) => error,
+      ),
+    );
+    return failed;
+  });
+  expect(failures).toHaveLength(3);
+  for (const failure of failures)
+    expect(failure).toMatchObject({ code: 'TM025', hint: expect.stringContaining('table remove orders') as string });
+});
+
 describe('tidemark.pause_dimension', () => {
   test('is seen in the list and the mapping, keeps the moment it was first said, and is taken back', async () => {
     const seen = await rolledBack(warehouse.sql, async (transaction) => {

@@ -32,7 +32,11 @@ select
         json_build_object(
             'source', c.source_column, 'history', c.history_column, 'role', c.column_role,
             'history_type', tidemark._undomained_type(a.atttypid, a.atttypmod),
-            'can_widen', coalesce(tidemark._widens_in_place(d.history_relation, a.attnum), false)
+            -- A type without a modifier is as wide as it gets: there is nothing to look for.
+            'can_widen', case
+                when a.atttypmod = -1 and t.typtype <> 'd' then true
+                else coalesce(tidemark._widens_in_place(d.history_relation, a.attnum), false)
+            end
         )
         order by c.ordinal
     ),
@@ -55,6 +59,7 @@ select
 from tidemark.dimensions as d
 join tidemark.dimension_columns as c on c.dimension_name = d.dimension_name and c.retired_at is null
 left join pg_attribute as a on a.attrelid = d.history_relation and a.attname = c.history_column and not a.attisdropped
+left join pg_type as t on t.oid = a.atttypid
 group by d.dimension_name
 order by d.dimension_name;
 $$;

@@ -25,7 +25,7 @@ export const dimensionMappingSchema = z.object({
   history_columns: z.array(z.string()).default([]),
   /** Mapped source columns that the source no longer has. */
   retired_columns: z.array(z.string()).default([]),
-  /** How deletes at the source are found: none, reconcile, or soft: by a column that marks them. */
+  /** How deletes at the source are found: none, reconcile, log, or soft: by a column that marks them. */
   deletes: z.string().default('none'),
   deleted_column: z.string().nullable().default(null),
   /** Its values that mean deleted; null where anything but null does. */
@@ -34,5 +34,11 @@ export const dimensionMappingSchema = z.object({
   with_children: z.boolean().default(false),
   /** Whether the source table need not keep its key unique: whether it is so is looked at instead. */
   key_is_asserted: z.boolean().default(false),
+  /** How the source table is read: poll, log (the write-ahead log), or both. */
+  capture: z.string().default('poll'),
 });
 export type DimensionMapping = z.infer<typeof dimensionMappingSchema>;
+
+/** Whether the reconciler is to find the deletes of a table. Those of the log it is not, also where a column marks others. */
+export const isReconciled = ({ deletes, capture }: Pick<DimensionMapping, 'deletes' | 'capture'>): boolean =>
+  deletes === 'reconcile' || (deletes === 'soft' && capture === 'poll');

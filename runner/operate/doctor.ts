@@ -152,7 +152,12 @@ async function examineTables(
 
 /** How deletes are found, and of which tables they are not. */
 function sayDeletes(mappings: readonly DimensionMapping[]): Finding[] {
-  const ways = { soft: 'by a mark, and by the reconciler', reconcile: 'by the reconciler', none: 'not at all' };
+  const ways = {
+    soft: 'by a mark, and by the reconciler',
+    reconcile: 'by the reconciler',
+    log: 'in the log',
+    none: 'not at all',
+  };
   const said = Object.entries(ways).flatMap(([way, words]) => {
     const names = mappings.filter(({ deletes }) => deletes === way).map(({ dimension_name }) => dimension_name);
     return names.length === 0 ? [] : `${words}: ${names.join(', ')}`;

@@ -26,7 +26,7 @@ import { dimensionMappings, ledgerChains, newestInLedger } from '../warehouse/ba
 import { comparisonColumns } from '../warehouse/comparison.js';
 import { eachTable, patienceOf, selectUnpaused, type Selection } from '../run/each-table.js';
 import { loadTables } from '../load/tables.js';
-import type { DimensionMapping } from '../batch/mapping.js';
+import { isReconciled, type DimensionMapping } from '../batch/mapping.js';
 
 export interface ReconcileSelection extends Selection {
   /** Writes the differences to the change log, and loads them. 'declared': only for tables whose deletes are to be found. */
@@ -59,12 +59,12 @@ export async function reconcileTables(selection: ReconcileSelection): Promise<Re
   const isStopping = () => signal?.aborted === true;
   return withDatabase(settings.warehouse, 'reconcile', async (registry) => {
     const selected = selectUnpaused(await dimensionMappings(registry), selection.tables).filter(
-      ({ deletes }) => !onlyDeclared || deletes !== 'none',
+      (mapping) => !onlyDeclared || isReconciled(mapping),
     );
     if (onlyDeclared && selected.length === 0)
       warnOnce(
         'nothing to reconcile',
-        "every table is registered with deletes => 'none': there is nothing to do until one is not. They are compared where --table names them",
+        "every table is registered with deletes => 'none' or 'log': there is nothing to do until one is not. They are compared where --table names them",
       );
     return withLink(settings.warehouse, 'reconcile', (warehouse) =>
       withLink(impatient(settings.source), 'reconcile', (source) => {
@@ -112,7 +112,7 @@ async function reconcileTable(
   warehouse: Database,
 ): Promise<ReconcileResult[]> {
   await assertUnlocked(warehouse, { table: mapping.dimension_name, relation: mapping.history_table, use: 'read' });
-  const { deletes, columns } = await comparisonColumns(warehouse, mapping.dimension_name);
+  const { columns } = await comparisonColumns(warehouse, mapping.dimension_name);
   const repairing = await prepare(selection, mapping, source, warehouse, columns);
   if (selection.repair === 'declared' && isReadFirst(await repairing.newest())) {
     logger.info({ table: mapping.dimension_name }, 'compared when it has been read once');
@@ -132,7 +132,7 @@ async function reconcileTable(
     repaired: 0,
     differences: comparison.differences,
   };
-  const repairs = selection.repair === true || (selection.repair === 'declared' && deletes !== 'none');
+  const repairs = selection.repair === true || (selection.repair === 'declared' && isReconciled(mapping));
   try {
     if (repairs) found.repaired = await timed('repair', () => repair(selection, repairing, comparison));
     return [found];

@@ -9,7 +9,7 @@ import { withLock } from '../base/lock-file.js';
 import { logger } from '../base/logger.js';
 import { processIdentity, signalProcess } from '../base/process.js';
 import { PACKAGE_ROOT, PROJECT_ROOT, type DatabaseSettings, type Settings } from '../base/settings.js';
-import type { DimensionMapping } from '../batch/mapping.js';
+import { isReconciled, type DimensionMapping } from '../batch/mapping.js';
 import { rememberedMappings } from '../change-log/known-mappings.js';
 import { serverStatuses, startServers } from '../embedded/servers.js';
 import { requireDemoSource } from '../source/server.js';
@@ -78,7 +78,7 @@ export async function startPipeline(settings: Settings, services: readonly BaseS
   await inTurn(settings, async () => {
     await bringUpServers(settings);
     const mappings = await assertReady(settings, services);
-    const needsReconciler = services.includes('extractor') && mappings.some(({ deletes }) => deletes !== 'none');
+    const needsReconciler = services.includes('extractor') && mappings.some(isReconciled);
     const others = services.filter((service) => service !== 'reconciler');
     const started = needsReconciler ? [...others, 'reconciler' as const] : others;
     await ensureLogFolder(settings);

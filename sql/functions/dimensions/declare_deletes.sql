@@ -9,9 +9,10 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
--- Says how deletes at the source of a dimension are found: none, reconcile, or soft: the source keeps a deleted row and marks it, in
--- p_deleted_column, with one of p_deleted_values (null: with anything that is not null). The column is mapped, so that its rename, drop
--- or change of type does not go by unseen. Safe to repeat. What was deleted before is closed by reconcile --repair.
+-- Says how deletes at the source of a dimension are found: none, reconcile, log (the table is captured from it), or soft: the source
+-- keeps a deleted row and marks it, in p_deleted_column, with one of p_deleted_values (null: with anything that is not null). The column
+-- is mapped, so that its rename, drop or change of type does not go by unseen. Safe to repeat. What was deleted before is closed by
+-- reconcile --repair.
 -- Errors: TM002 unknown dimension; TM007 the column cannot say it, and why.
 declare
     v_role text;
@@ -30,6 +31,10 @@ begin
     v_fault := case
         when p_deletes <> 'soft' and (p_deleted_column is not null or p_deleted_values is not null)
             then 'a column that marks deleted rows goes with deletes soft only'
+        when p_deletes = 'log' and not exists (
+            select from tidemark.dimensions as d where d.dimension_name = p_dimension_name and d.capture <> 'poll'
+        )
+            then 'deletes log goes with a table that is captured from the log only'
         when p_deletes <> 'soft' then null
         when p_deleted_column is null then 'deletes soft needs the column that marks deleted rows'
         when coalesce(v_role, '') not in ('tracked', 'untracked')

@@ -14,7 +14,8 @@ returns table (
     deleted_column text,
     deleted_values json,
     with_children boolean,
-    key_is_asserted boolean
+    key_is_asserted boolean,
+    capture text
 )
 language sql
 stable
@@ -55,7 +56,7 @@ select
         from pg_attribute as h
         where h.attrelid = d.history_relation and h.attnum > 0 and not h.attisdropped
     ),
-    d.deletes, d.deleted_column, to_json(d.deleted_values), d.with_children, d.key_is_asserted
+    d.deletes, d.deleted_column, to_json(d.deleted_values), d.with_children, d.key_is_asserted, d.capture
 from tidemark.dimensions as d
 join tidemark.dimension_columns as c on c.dimension_name = d.dimension_name and c.retired_at is null
 left join pg_attribute as a on a.attrelid = d.history_relation and a.attname = c.history_column and not a.attisdropped

@@ -5,14 +5,15 @@ create or replace function tidemark.register_dimension(
     p_history_relation regclass,
     p_columns json,
     p_change_order text default 'capture',
-    p_deletes text default 'none',
+    p_deletes text default null,
     p_source_time_zone text default 'UTC',
     p_no_overlap boolean default false,
     p_deleted_column text default null,
     p_deleted_values text[] default null,
     p_effective_time text default 'column',
     p_with_children boolean default false,
-    p_key_is_asserted boolean default false
+    p_key_is_asserted boolean default false,
+    p_capture text default 'poll'
 )
 returns void
 language plpgsql
@@ -21,8 +22,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Registers a history table and its mapping, so that apply_batch can write it and the checks can read it.
 -- p_columns is a JSON array of {"source", "history", "role"}, in the order of the history table. p_no_overlap adds an exclusion
--- constraint that forbids versions which overlap, at twice the cost of a batch. tidemark.declare_deletes says what deletes may be.
--- p_effective_time is capture for a table that does not say when a row changed: versions are valid from the capture of their change.
+-- constraint that forbids versions which overlap, at twice the cost of a batch. tidemark.declare_deletes says what deletes may be; where
+-- nothing is said they are none of a table that is polled, and log of one that is captured from the log (p_capture is log, or both).
+-- p_effective_time is capture for a table that does not say when a row changed: versions are valid from the capture of their change. For
+-- the log that is the commit, and commit may be said for it.
 -- p_with_children: rows of tables that inherit from the source table are read with its own. p_key_is_asserted: the source need not keep
 -- the key unique; then two rows of one key are looked for, and stop the table.
 -- Run once, from the migration that creates the history table. Locks the list of dimensions. Makes the views of all dimensions anew, but
@@ -53,7 +56,8 @@ begin
     )
     values (
         p_dimension_name, p_source_schema, p_source_table, p_history_relation,
-        p_change_order, p_effective_time, p_source_time_zone, p_no_overlap, p_with_children, p_key_is_asserted
+        p_change_order, case p_effective_time when 'commit' then 'capture' else p_effective_time end,
+        p_source_time_zone, p_no_overlap, p_with_children, p_key_is_asserted
     );
 
     insert into tidemark.dimension_columns (dimension_name, ordinal, source_column, history_column, column_role)
@@ -62,7 +66,10 @@ begin
         with ordinality as c (source, history, role, ordinal);
 
     perform tidemark._assert_dimension_fits(p_dimension_name);
-    perform tidemark.declare_deletes(p_dimension_name, p_deletes, p_deleted_column, p_deleted_values);
+    perform tidemark.declare_capture(p_dimension_name, p_capture);
+    perform tidemark.declare_deletes(
+        p_dimension_name, coalesce(p_deletes, case p_capture when 'poll' then 'none' else 'log' end), p_deleted_column, p_deleted_values
+    );
     if p_no_overlap then
         perform tidemark._forbid_overlap(p_dimension_name);
     end if;

@@ -43,6 +43,7 @@ const FOLLOWED = {
   deleted_values: null,
   with_children: false,
   key_is_asserted: false,
+  capture: 'poll',
 };
 
 const ORDERS = {

@@ -47,7 +47,8 @@ interface Registration {
   readonly name?: string;
   readonly columns?: readonly Mapped[];
   readonly order?: string;
-  readonly deletes?: string;
+  readonly deletes?: string | null;
+  readonly capture?: string;
   readonly zone?: string;
   readonly history?: string;
   readonly noOverlap?: boolean;
@@ -66,6 +67,7 @@ async function register(transaction: Transaction, given: Registration = {}): Pro
     history = 'public.things_history',
     noOverlap = false,
     effectiveTime = 'column',
+    capture = 'poll',
     deletedColumn = null,
     deletedValues = null,
   } = given;
@@ -74,7 +76,7 @@ async function register(transaction: Transaction, given: Registration = {}): Pro
       p_dimension_name => ${name}, p_source_schema => 'public', p_source_table => 'things', p_history_relation => ${history}::regclass,
       p_columns => ${JSON.stringify(columns)}::text::json, p_change_order => ${order}, p_deletes => ${deletes}, p_source_time_zone => ${zone},
       p_no_overlap => ${noOverlap}, p_deleted_column => ${deletedColumn}, p_deleted_values => ${deletedValues === null ? null : [...deletedValues]}::text[],
-      p_effective_time => ${effectiveTime})`;
+      p_effective_time => ${effectiveTime}, p_capture => ${capture})`;
 }
 
 /** Registers against the history above, after `alterations`, and hands over what PostgreSQL says; all of it is rolled back. */
@@ -375,6 +377,50 @@ describe('a registration', () => {
       ),
     ).toMatchObject({ code: 'TM007', message });
   });
+  test('of a table that is captured from the log finds its deletes there, unless a column marks them', async () => {
+    await rolledBack(warehouse.sql, async (transaction) => {
+      await transaction.unsafe(HISTORY);
+      await register(transaction, { capture: 'log', deletes: null });
+      const said = async () => {
+        const rows =
+          await transaction`select capture, deletes from tidemark.dimensions where dimension_name = 'things'`;
+        return Object.values({ ...rows[0] });
+      };
+      const declare = (how: string) => transaction`select tidemark.declare_capture('things', ${how})`;
+      expect(await said()).toEqual(['log', 'log']);
+      await declare('poll');
+      expect(await said()).toEqual(['poll', 'reconcile']);
+      await declare('both');
+      expect(await said()).toEqual(['both', 'log']);
+      await transaction`select tidemark.declare_deletes('things', 'soft', 'status', array['gone'])`;
+      await declare('log');
+      expect(await said()).toEqual(['log', 'soft']);
+      await declare('poll');
+      expect(await said()).toEqual(['poll', 'soft']);
+    });
+  });
+  test('of a table that is captured from the log may take the time of its commits for the effective time', async () => {
+    await rolledBack(warehouse.sql, async (transaction) => {
+      await transaction.unsafe(HISTORY);
+      await transaction.unsafe(`
+        alter table public.things_history alter column valid_from type timestamptz, alter column valid_to type timestamptz,
+          alter column cdc_timestamp type timestamptz`);
+      await register(transaction, { capture: 'log', deletes: null, effectiveTime: 'commit', columns: [KEY, STATUS] });
+      expect(await transaction`select effective_time from tidemark.dimensions where dimension_name = 'things'`).toEqual(
+        [{ effective_time: 'capture' }],
+      );
+    });
+  });
+  test.each([
+    ['in another order', { capture: 'log', order: 'effective_time' }, 'in the order of their capture only'],
+    ['deletes of which are to be found in a log that is not read', { deletes: 'log' }, 'captured from the log only'],
+  ])('is refused to a table %s', async (_, given, message) => {
+    expect(await attempt(given)).toMatchObject({
+      code: 'TM007',
+      message: expect.stringContaining(message) as string,
+      hint: expect.any(String) as string,
+    });
+  });
   test('is not left without the column that marks deleted rows', async () => {
     await rolledBack(warehouse.sql, async (transaction) => {
       await transaction.unsafe(HISTORY);
@@ -626,6 +672,7 @@ describe('a registration', () => {
     ['a role that there is not', { columns: [KEY, TIME, { ...STATUS, role: 'watched' }] }, 'column_role_is_known'],
     ['an order that there is not', { order: 'random' }, 'change_order_is_known'],
     ['deletes that there are not', { deletes: 'hard' }, 'deletes_is_known'],
+    ['a capture that there is not', { capture: 'guess' }, 'capture_is_known'],
     [
       'one source column twice',
       { columns: [KEY, STATUS, TIME, { ...STATUS, history: 'batch_id' }] },

@@ -1,3 +1,4 @@
+// Runs once: what a version of PostgreSQL may change of it is tested elsewhere.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { rememberChecks, runChecks } from '../../runner/warehouse/checks.js';
 import { createPipeline, createWarehouseDatabase, type TestDatabase } from '../support/databases.js';

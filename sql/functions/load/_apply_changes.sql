@@ -186,7 +186,8 @@ begin
             ('tidemark.first_values'::regclass, 'dimension_name, surrogate_key'),
             (p_history_relation, 'surrogate_key, valid_from')
         ) as t (table_name, columns)
-        join pg_class as c on c.oid = t.table_name
+        -- "offset 0": one at a time, by its number; else every relation of the database is measured, each time.
+        cross join lateral (select c.* from pg_class as c where c.oid = t.table_name offset 0) as c
         where c.relkind = 'r'
             and pg_relation_size(c.oid) > 8 * greatest(c.relpages, 1) * current_setting('block_size')::bigint
             and pg_has_role(c.relowner, 'usage')

@@ -1,3 +1,4 @@
+// Runs once: what a version of PostgreSQL may change of it is tested elsewhere.
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';

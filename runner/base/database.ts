@@ -40,6 +40,20 @@ const TEXT_TIMES = {
 
 const CONNECT_SECONDS = 15;
 
+/** Where a database is, as the driver takes it. */
+const endpointOf = (
+  settings: DatabaseSettings,
+  connectSeconds = settings.limits?.connect_seconds ?? CONNECT_SECONDS,
+) => ({
+  host: settings.host,
+  port: settings.port,
+  database: settings.database,
+  username: settings.user,
+  password: settings.password,
+  ssl: tlsOptions(settings) ?? false,
+  connect_timeout: connectSeconds,
+});
+
 /**
  * A lazy pool on one database; `max` connections at most. End it, or use `withDatabase`. Sessions live until then: one that the driver
  * replaced by itself would lose its locks. Only one whose owner is told of its end (`onEnd`) has a lifetime.
@@ -48,21 +62,15 @@ export function connect(
   settings: DatabaseSettings,
   application: string,
   max = 1,
-  connectSeconds = settings.limits?.connect_seconds ?? CONNECT_SECONDS,
+  connectSeconds?: number,
   onEnd?: () => void,
 ): Database {
   const { limits } = settings;
   const door = { isOpen: false, listeners: new Set<() => void>() };
   const database = postgres({
-    host: settings.host,
-    port: settings.port,
-    database: settings.database,
-    username: settings.user,
-    password: settings.password,
-    ssl: tlsOptions(settings) ?? false,
+    ...endpointOf(settings, connectSeconds),
     max,
     max_lifetime: onEnd === undefined ? 0 : (limits?.lifetime_seconds ?? 0),
-    connect_timeout: connectSeconds,
     onclose: () => {
       door.isOpen = false;
       for (const listener of door.listeners) listener();
@@ -84,6 +92,26 @@ export function connect(
   doors.set(database, door);
   return database;
 }
+
+/** A server that hears nothing for so long ends the session and lets the slot go, as when this machine is gone. */
+const SENDER_TIMEOUT_MS = 30_000;
+
+/** A session that speaks the replication protocol, for replication.ts: it takes simple statements alone. */
+export const connectToLog = (settings: DatabaseSettings, application: string): Database =>
+  postgres({
+    ...endpointOf(settings),
+    max: 1,
+    max_lifetime: 0,
+    fetch_types: false,
+    types: { date: TEXT_TIMES },
+    onnotice: () => undefined,
+    connection: {
+      application_name: `tidemark ${application}`,
+      ...SESSION,
+      replication: 'database',
+      wal_sender_timeout: SENDER_TIMEOUT_MS,
+    },
+  });
 
 /** Whether a database is known to have an open connection, and who is told when one closes. */
 const doors = new WeakMap<Database, { isOpen: boolean; readonly listeners: Set<() => void> }>();

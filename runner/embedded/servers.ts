@@ -120,6 +120,9 @@ function assertSamePort({ end: { role, prefix, port }, folder, found }: Look): v
   });
 }
 
+/** Tables can be captured from the log; a slot that nobody reads is given up before it fills the disk. */
+const LOGICAL = { wal_level: 'logical', max_slot_wal_keep_size: '4GB' };
+
 async function startEnd({ end, folder, found }: Look): Promise<void> {
   const name = FOLDERS[end.role];
   const place = (pid: number | null) => `on port ${String(end.port)} (process ${String(pid)})`;
@@ -131,7 +134,7 @@ async function startEnd({ end, folder, found }: Look): Promise<void> {
     logger.info(`${name}: making a new PostgreSQL data folder, ${folder}`);
     await createCluster({ folder, superuser: end.user, password: end.password });
   }
-  const { pid } = await startCluster({ folder, port: end.port, host: end.host });
+  const { pid } = await startCluster({ folder, port: end.port, host: end.host, settings: LOGICAL });
   logger.info(`${name} started ${place(pid)}`);
 }
 

@@ -37,7 +37,7 @@ const ROOMS: readonly (readonly string[])[] = [
   ['cli'],
   ['commands'],
   ['demo', 'operate', 'reconcile'],
-  ['registration', 'services', 'extract', 'load'],
+  ['registration', 'services', 'extract', 'stream', 'load'],
   ['embedded'],
   ['change-log'],
   ['source', 'warehouse'],

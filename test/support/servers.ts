@@ -97,8 +97,9 @@ async function startOptions(home: string): Promise<Omit<ClusterStart, 'folder' |
     ? (JSON.parse(await readFile(path.join(home, CERTIFICATES.settings), 'utf8')) as Record<string, string>)
     : {};
   const quiet = testedVersion() === '18' ? { md5_password_warnings: 'off' } : {};
+  const log = { wal_level: 'logical' };
   const sizes = { max_connections: '200', max_prepared_transactions: '20', shared_buffers: '64MB' };
-  const settings = { ...FAST, ...sizes, ...quiet, ...tls };
+  const settings = { ...FAST, ...log, ...sizes, ...quiet, ...tls };
   return { package: testedPackage(), settings };
 }
 

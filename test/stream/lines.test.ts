@@ -1,0 +1,180 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { addLine, noLines, takeLines, type LineColumn } from '../../runner/stream/lines.js';
+import { lineColumnsOf } from '../../runner/stream/layout.js';
+import type { Message } from '../../runner/stream/pgoutput.js';
+import { describeTable, readPage, NO_KNOWN_ROWS } from '../../runner/source/table.js';
+import { connect } from '../../runner/base/database.js';
+import { createEmptyDatabase, type TestDatabase } from '../support/databases.js';
+import { NASTY_KINDS, OWN_TYPES } from '../support/kinds.js';
+import { createSlot, mappingOf, type TestSlot } from '../support/log.js';
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createEmptyDatabase();
+});
+afterAll(async () => {
+  await database.drop();
+});
+
+const BOUNDS = {
+  ...{ floor: null, high_watermark: null, margin_seconds: 0, own_floor: 'infinity' },
+  ...{ from_transaction: null, before_transaction: null, snapshot: null },
+};
+
+/** Change lines without what a reader adds of its own. */
+const rowsOf = (lines: string) => lines.split(',\n').map((line) => line.replace(/,"operation_type".*$/, '}'));
+
+/** All rows of a table as a poll prints them, in the order of its key. */
+async function polled(table: string, columns: readonly string[], source = database.sql): Promise<string[]> {
+  const described = await describeTable(source, mappingOf(table, columns, ['id']));
+  const place = { isDated: false, after: null };
+  const limits = { rows: 100_000, bytes: 100_000_000, known_rows: NO_KNOWN_ROWS };
+  const bounds = { ...BOUNDS, before_transaction: '9223372036854775807', snapshot: '3:3:' };
+  const { lines } = await readPage(source, described, bounds, place, limits, null);
+  return rowsOf(lines ?? '');
+}
+
+/** The members of two lines of the kinds that differ, with their types. */
+const differing = (one: string, other = '') => {
+  const parts = other.split(/(?="c\d+ )/);
+  return one.split(/(?="c\d+ )/).filter((part, index) => part !== parts[index]);
+};
+
+const AT = '"2026-02-01T09:00:00+00:00"';
+
+/** What rows were inserted, as the log prints them. */
+function logged(messages: readonly Message[], columns: readonly string[]): string[] {
+  const lines = noLines(1);
+  const domains = new Map<number, string>();
+  let layout: LineColumn[] = [];
+  for (const message of messages) {
+    if (message.kind === 'type' && message.schema === 'pg_catalog') domains.set(message.oid, message.name);
+    if (message.kind === 'relation') layout = lineColumnsOf(mappingOf('any', columns, ['id']), message, domains);
+    if (message.kind === 'insert') addLine(lines, { operation: 'INSERT', at: AT }, layout, message.row);
+  }
+  return rowsOf(lines.bytes.toString('utf8', 0, lines.length));
+}
+
+describe('a row is the same bytes, read by a poll and from the log,', () => {
+  const DOMAINS = ['integer', 'boolean', 'timestamptz', 'char(4)', 'numeric(8,2)', 'text'];
+  const KINDS = [
+    ...NASTY_KINDS,
+    ...(['smallint', 'integer', 'bigint'] as const).map((type) => [type, "'-1'", "'32767'"] as const),
+    ['boolean', 'true', 'false'] as const,
+    ['timestamp', "'12345-01-01 00:00:00.5'", "'2026-02-01 09:00:00.000001'"] as const,
+    ['timestamptz', "'294276-12-31 23:59:59.999999+00'", "'4713-01-01 00:00+00 BC'"] as const,
+    ['char(5)[]', `array['a  ', '']`] as const,
+    ['"char"', `'a'`] as const,
+    ['name', `'it''s "so"'`] as const,
+    ['xml', `'<a b="c">&amp;</a>'`] as const,
+    ['d_integer', '7'] as const,
+    ['d_boolean', 'true'] as const,
+    ['d_timestamptz', "'2026-02-01 09:00:00.1+05:30'", "'infinity'"] as const,
+    ['d_char', "'a'", "''"] as const,
+    ['d_numeric', '1.10', "'NaN'"] as const,
+    ['d_text', "' a'"] as const,
+  ];
+  const columns = ['id', ...KINDS.map((_, index) => `c${String(index)} "so"`)];
+  const quote = (name: string) => `"${name.replaceAll('"', '""')}"`;
+  let slot: TestSlot;
+  beforeAll(async () => {
+    await database.sql.unsafe(OWN_TYPES);
+    for (const type of DOMAINS) await database.sql.unsafe(`create domain d_${type.replace(/\(.*/, '')} as ${type}`);
+    const declared = KINDS.map(([type], index) => `${quote(columns[index + 1] ?? '')} ${type}`);
+    await database.sql.unsafe(`create table kinds (id integer primary key, ${declared.join(', ')})`);
+    slot = await createSlot(database.sql, 'kinds');
+  });
+
+  it('whatever its types, with the values that are easily spoilt, and null', async () => {
+    const most = Math.max(...KINDS.map((kind) => kind.length)) - 1;
+    for (let row = 0; row <= most; row += 1) {
+      const values = KINDS.map(([type, ...each]) => {
+        const value = each[row];
+        return value === undefined ? 'null' : `(${value})::${type}`;
+      });
+      await database.sql.unsafe(`insert into kinds values (${[String(row), ...values].join(', ')})`);
+    }
+    const [fromPoll, fromLog] = [await polled('kinds', columns), logged(await slot.read(), columns)];
+    for (const [row, line] of fromLog.entries()) expect(differing(line, fromPoll[row])).toEqual([]);
+    expect(fromPoll).toHaveLength(most + 1);
+  });
+
+  it('whatever its texts, numbers and times', async () => {
+    const text = fc
+      .string({ unit: 'binary' })
+      .map((each) => each.replaceAll('\0', '').replaceAll(/[\ud800-\udfff]/g, ''));
+    const time = fc.date({ noInvalidDate: true, min: new Date('0001-01-01'), max: new Date('9999-12-31') });
+    const row = fc.tuple(
+      text,
+      fc.double(),
+      fc.float(),
+      time,
+      fc.uint8Array(),
+      fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+    );
+    const names = ['id', 't', 'c', 'd', 'r', 'n', 'ts', 'tz', 'b', 'i', 'a', 'j'];
+    await database.sql`create table random (id integer primary key, t text, c char(9), d float8, r real, n numeric,
+      ts timestamp, tz timestamptz, b bytea, i bigint, a text[], j json)`;
+    await database.sql.unsafe(`alter publication ${slot.slot} add table random`);
+    await slot.read();
+    await fc.assert(
+      fc.asyncProperty(fc.array(row, { minLength: 1, maxLength: 20 }), async (rows) => {
+        await database.sql`truncate random`;
+        await slot.read();
+        const given = rows.map(([t, d, r, when, b, i], id) => ({
+          ...{
+            id,
+            t,
+            c: t.slice(0, 9),
+            d: String(d),
+            r: String(r),
+            n: String(d),
+            ts: when.toISOString(),
+            tz: when.toISOString(),
+          },
+          ...{ b: `\\x${Buffer.from(b).toString('hex')}`, i: String(i), a: [t, 'a,"'], j: JSON.stringify(t) },
+        }));
+        await database.sql`insert into random select id, t, c, d::float8, r::real, n::numeric, ts, tz, b::bytea, i, a, j
+          from json_to_recordset(${JSON.stringify(given)}::text::json)
+          as r (id integer, t text, c char(9), d text, r text, n text, ts timestamp, tz timestamptz, b text, i bigint, a text[], j json)`;
+        expect(logged(await slot.read(), names)).toEqual(await polled('random', names));
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  it('in a database that is not in UTF-8', async () => {
+    const name = `${database.settings.database}_latin`;
+    await database.sql.unsafe(`create database ${name} template template0 encoding 'LATIN1' locale 'C'`);
+    const latin = connect({ ...database.settings, database: name }, 'test');
+    await latin`create table texts (id integer primary key, "é" text, c char(3))`;
+    const slot = await createSlot(latin, 'texts');
+    await latin`insert into texts values (1, ${'é ÿ "ß"'}, 'é')`;
+    const names = ['id', 'é', 'c'];
+    expect(logged(await slot.read(), names)).toEqual(await polled('texts', names, latin));
+    expect(await polled('texts', names, latin)).toEqual(['{"id":1,"é":"é ÿ \\"ß\\"","c":"é"}']);
+    await latin.end();
+    await database.sql.unsafe(`drop database ${name} with (force)`);
+  });
+});
+
+describe('lines', () => {
+  it('are taken out up to a place, and the others stay', () => {
+    const lines = noLines(1);
+    const places: number[] = [0];
+    for (let row = 0; row < 4; row += 1) {
+      addLine(lines, { operation: 'TRUNCATE', at: String(row) }, []);
+      places.push(lines.length);
+    }
+    const shown = (bytes: Buffer) => [...bytes.toString().matchAll(/"extracted_at":([0-9])/g)].map(([, at]) => at);
+    const first = takeLines(lines, places[2] ?? 0, 2);
+    expect(shown(first)).toEqual(['0', '1']);
+    expect(lines.count).toBe(2);
+    addLine(lines, { operation: 'TRUNCATE', at: '4' }, []);
+    const rest = takeLines(lines, lines.length, 3);
+    expect(JSON.parse(`[${rest.toString()}]`)).toHaveLength(3);
+    expect(shown(rest)).toEqual(['2', '3', '4']);
+    expect([lines.count, lines.length]).toEqual([0, 0]);
+  });
+});

@@ -3,13 +3,7 @@ import { fitOf, wayBackOfTime } from '../source/changed-columns.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { OWN_COLUMNS, historyNames } from './names.js';
 import { historyType, planDeletes, storedColumn, type ColumnOptions, type Deletes } from './plan.js';
-import {
-  shownName,
-  type CatalogColumn,
-  type CatalogTable,
-  type OutsideType,
-  type TableName,
-} from '../source/catalog.js';
+import { shownName, type CatalogColumn, type CatalogTable, type TableName } from '../source/catalog.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
 /** How a registered table has moved away from its mapping, and what the migration that follows does about it. */
@@ -37,12 +31,7 @@ export type UpdateOptions = ColumnOptions & { readonly retire: readonly string[]
  * Compares a source table with its mapping. What a column that is gone means nobody can tell but the user: it was renamed, or dropped.
  * @throws UsageError where the user must say so, or says what does not fit; TidemarkError where history cannot follow
  */
-export function findDrift(
-  table: CatalogTable,
-  mapping: DimensionMapping,
-  options: UpdateOptions,
-  inWarehouse: readonly OutsideType[],
-): MappingUpdate {
+export function findDrift(table: CatalogTable, mapping: DimensionMapping, options: UpdateOptions): MappingUpdate {
   const found = survey(table, mapping, options);
   assertTimesKept(found);
   assertSaid(found);
@@ -53,13 +42,12 @@ export function findDrift(
     deletes: changedDeletes(found),
     renamed: found.renamed,
     returned: found.fresh.filter(isBack).map(({ name }) => name),
-    retyped: found.misfits.flatMap((misfit) => retyped(misfit, inWarehouse)),
+    retyped: found.misfits.flatMap(retyped),
     ignored: options.ignore,
     retired: found.gone.map(({ source, history }) => ({ source, history })),
     added: addedColumns(
       found,
       found.fresh.filter((column) => !isBack(column)),
-      inWarehouse,
     ),
   };
 }
@@ -87,7 +75,6 @@ type Survey = ReturnType<typeof survey>;
 function addedColumns(
   { table, mapping, renamed, options }: Survey,
   newcomers: readonly CatalogColumn[],
-  inWarehouse: readonly OutsideType[],
 ): MappingUpdate['added'] {
   const stored = newcomers.map(({ name }) => name);
   const inHistory = [...options.rename].filter(
@@ -95,7 +82,7 @@ function addedColumns(
   );
   const taken = [...OWN_COLUMNS, ...mapping.columns.map(({ history }) => history), ...mapping.history_columns];
   const names = historyNames(table.table, stored, [], new Map(inHistory), taken);
-  return newcomers.map((column) => storedColumn(table, column, false, names, options, inWarehouse));
+  return newcomers.map((column) => storedColumn(table, column, false, names, options));
 }
 
 /**
@@ -214,12 +201,9 @@ function changedDeletes({ table, mapping, options, mapped, gone }: Survey): Dele
 }
 
 /** A mapped column whose values no longer fit becomes what the source has now, or text where that would spoil older values. */
-function retyped(
-  { history, history_type: from, column }: Survey['mapped'][number],
-  inWarehouse: readonly OutsideType[],
-): MappingUpdate['retyped'] {
+function retyped({ history, history_type: from, column }: Survey['mapped'][number]): MappingUpdate['retyped'] {
   if (column === undefined || from === null) return [];
-  const wanted = historyType(column, inWarehouse).type;
+  const wanted = historyType(column);
   const holds = wanted === 'text[]' ? from.endsWith('[]') : column.holds.includes(from);
   return wanted === from ? [] : [{ history, from, type: holds ? wanted : 'text' }];
 }

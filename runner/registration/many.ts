@@ -1,9 +1,9 @@
-import { withDatabase, type Database } from '../base/database.js';
-import { type TidemarkError, UsageError } from '../base/errors.js';
-import { literally } from '../base/pattern.js';
+import path from 'node:path';
+import { withDatabase } from '../base/database.js';
+import { type TidemarkError, UsageError, whereAndNext } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
-import { quoted } from '../base/sql-text.js';
-import { type ListedTable, type TableName, listTables, parseTableName, shownName } from '../source/catalog.js';
+import { formatRows } from '../base/text-table.js';
+import { listTables, parseTableName, shownName } from '../source/catalog.js';
 import { writeDimensionFile } from './files.js';
 import type { Registration, RegistrationOptions } from './plan.js';
 import { proposeRegistrations, type Proposal } from './propose.js';
@@ -33,7 +33,7 @@ export interface AddedTable {
 }
 
 /** What was decided about a table, by names of the source. */
-export interface HowCaptured {
+interface HowCaptured {
   readonly key: readonly string[];
   /** A column, or "capture": when a change was read. */
   readonly effective_time: string;
@@ -59,47 +59,56 @@ export interface AddedTables {
  */
 export async function addTables(
   settings: Settings,
-  asked: Asked,
+  { names, schemas, exclude }: Asked,
   options: RegistrationOptions,
   { isDry, replace }: { readonly isDry: boolean; readonly replace: boolean },
 ): Promise<AddedTables> {
-  const { chosen, left_out, unmatched } = await withDatabase(settings.source, 'add', (source) => choose(source, asked));
+  const asked = [...names.map((name) => parseTableName(name)), ...schemas.map((schema) => ({ schema, table: '*' }))];
+  const excluded = exclude.map((name) => parseTableName(name, '*'));
+  const found = await withDatabase(settings.source, 'add', async (source) => listTables(source, asked, excluded));
+  const chosen = found.filter(({ state }) => state === 'chosen');
   const proposals = chosen.length === 0 ? [] : await proposeRegistrations(settings, chosen, options, replace);
   const tables: AddedTable[] = [];
-  for (const proposal of proposals)
-    tables.push(added(proposal, isDry || 'error' in proposal ? undefined : await write(settings, proposal)));
-  return { tables: [...tables, ...unmatched], left_out };
-}
-
-const write = (settings: Settings, { words, text, replaces }: Extract<Proposal, { words: string }>) =>
-  writeDimensionFile(settings.dimensions_dir, words, text, replaces);
-
-const nothing = { dimension: null, file: null, migration: null, how: null, error: undefined };
-
-function added(proposal: Proposal, file: string | undefined): AddedTable {
-  const table = shownName(proposal.table);
-  if ('error' in proposal) {
-    const { error, there } = proposal;
-    if (there === undefined) return { ...nothing, table, state: 'failed', error };
-    const state = there.waiting === undefined ? 'registered' : 'waiting';
-    return { ...nothing, table, state, dimension: there.dimension, file: there.waiting?.file ?? null, error };
-  }
-  const { registration, text } = proposal;
-  const { name: dimension } = registration;
+  for (const proposal of proposals) tables.push(await added(settings, proposal, isDry));
+  const unmatched = found.filter(({ state }) => state === 'unmatched').map(shownName);
   return {
-    ...{ table, state: 'new', dimension, file: file ?? null, migration: text },
-    ...{ how: howCaptured(registration), error: undefined },
+    tables: [...tables, ...unmatched.map((table) => ({ ...NOTHING_NEW, table, error: noneIsCalled(table) }))],
+    left_out: found.flatMap((table) =>
+      table.reason === null ? [] : [{ table: shownName(table), reason: table.reason }],
+    ),
   };
 }
 
-/** What was decided about a table. */
-function howCaptured({ columns, deletes, options, remarks }: Registration): HowCaptured {
+const noneIsCalled = (pattern: string) =>
+  new UsageError(`no table is called so: ${pattern}`, {
+    hint: 'see that DB_NAME is right, and that DB_USER may use the schema; in a shell a pattern stands in single quotes',
+  });
+
+const NOTHING_NEW = { dimension: null, state: 'failed', file: null, migration: null, how: null } as const;
+
+/** Writes the migration of a table that is new, unless it is a dry run, and says what became of it. */
+async function added(settings: Settings, proposal: Proposal, isDry: boolean): Promise<AddedTable> {
+  const table = shownName(proposal.table);
+  if ('error' in proposal) {
+    const { error, there } = proposal;
+    if (there === undefined) return { ...NOTHING_NEW, table, error };
+    const { dimension, waiting } = there;
+    const state = waiting === undefined ? 'registered' : 'waiting';
+    return { ...NOTHING_NEW, table, state, dimension, file: waiting?.file ?? null, error };
+  }
+  const { registration, words, text: migration, replaces } = proposal;
+  const file = isDry ? null : await writeDimensionFile(settings.dimensions_dir, words, migration, replaces);
+  const how = howCaptured(registration);
+  return { table, dimension: registration.name, state: 'new', file, migration, how, error: undefined };
+}
+
+function howCaptured({ columns, effective_time, deletes, options, remarks }: Registration): HowCaptured {
   const of = (role: string) => columns.filter((column) => column.role === role).map(({ source }) => source);
   const values = deletes.deleted_values === undefined ? '' : ` = ${deletes.deleted_values.join(', ')}`;
   const mark = deletes.deleted_column === undefined ? '' : ` (${deletes.deleted_column}${values})`;
   return {
     key: of('business key'),
-    effective_time: of('effective time')[0] ?? 'capture',
+    effective_time,
     deletes: `${deletes.deletes ?? 'none'}${mark}`,
     capture: 'poll',
     untracked: of('untracked'),
@@ -109,65 +118,56 @@ function howCaptured({ columns, deletes, options, remarks }: Registration): HowC
   };
 }
 
-/** Finds the tables that are asked for. A name that is none of a pattern is taken as it is, whatever there is of it. */
-async function choose(source: Database, { names, schemas, exclude }: Asked) {
-  const isPlain = (name: string) => !name.includes('*');
-  const all = names.length === 0 && schemas.length === 0;
-  const patterns = [...names.filter((name) => !isPlain(name)), ...schemas.map((schema) => `${quoted(schema)}.*`)];
-  const listed = await listTables(source);
-  const isLeftOut = matcherOf(exclude, '*');
-  const found = listed.filter((table) => (all || matcherOf(patterns)(table)) && !isLeftOut(table));
-  const named = names.filter(isPlain).map(parseTableName);
-  const isNamed = (table: TableName) => named.some((each) => shownName(each) === shownName(table));
-  const matched = found.filter((table) => !isNamed(table) && whyNot(table) === undefined);
-  const chosen = [...named.filter((table, place) => !isLeftOut(table) && indexOf(named, table) === place), ...matched];
-  const inParent = (table: TableName) =>
-    listed
-      .find((each) => shownName(each) === shownName(table))
-      ?.partition_of.find((parent) => indexOf(chosen, parent) >= 0);
-  const reasons = [...found.filter((table) => !isNamed(table)), ...named].flatMap((table) => {
-    const parent = inParent(table);
-    const reason = parent === undefined ? whyNot(table) : `a partition of ${shownName(parent)}, which is read whole`;
-    return reason === undefined ? [] : [{ table: shownName(table), reason }];
-  });
-  return {
-    chosen: chosen.filter((table) => inParent(table) === undefined),
-    left_out: reasons,
-    unmatched: patterns.filter((pattern) => !listed.some(matcherOf([pattern]))).map(unmatched),
-  };
+/** Where a table stands, in words. */
+export function standingOf({ state, dimension, file }: Omit<AddedTable, 'error'>, isDry: boolean): string {
+  const name = String(dimension);
+  if (state === 'failed') return 'cannot be added';
+  if (state === 'registered') return `registered as ${name}`;
+  if (state === 'waiting') return `registered as ${name} by ${path.basename(file ?? '')}, which has not run yet`;
+  return isDry ? `to be added as ${name}` : path.basename(file ?? '');
 }
 
-const indexOf = (tables: readonly TableName[], table: TableName) =>
-  tables.findIndex((each) => shownName(each) === shownName(table));
+/** A table and what is to be said about it; the name once. */
+const about = (table: string, sentence: string) => (sentence.startsWith(table) ? sentence : `${table}: ${sentence}`);
 
-/** Why a table that a pattern or schema matches is not taken; one that is named is. */
-function whyNot(table: TableName | ListedTable): string | undefined {
-  if (!('kind' in table)) return undefined;
-  const [parent] = table.partition_of;
-  if (parent !== undefined) return `a partition of ${shownName(parent)}: add that`;
-  return ['r', 'p'].includes(table.kind) ? undefined : 'no table: name it, with the --key that its rows have';
-}
+/** What is to be said of several tables alike, once. */
+const once = (all: AddedTables['left_out'], say: (tables: readonly string[], reason: string) => string) =>
+  [...new Set(all.map(({ reason }) => reason))].map((reason) =>
+    say(
+      all.filter((each) => each.reason === reason).map(({ table }) => table),
+      reason,
+    ),
+  );
 
-const unmatched = (pattern: string): AddedTable => ({
-  ...nothing,
-  table: pattern,
-  state: 'failed',
-  error: new UsageError(`no table is called so: ${pattern}`, {
-    hint: 'see that DB_NAME is right, and that DB_USER may use the schema; in a shell a pattern stands in single quotes',
-  }),
-});
-
-/** Whether a table is called as one of these patterns say. @param schema that of a pattern without one */
-function matcherOf(patterns: readonly string[], schema?: string): (table: TableName) => boolean {
-  const parsed = patterns.map((pattern) => {
-    const name = parseTableName(pattern);
+/** What was decided about each table, in one table; below it what was guessed, what cannot be added and what to do, and what was left out. */
+export function describeTables({ tables, left_out: leftOut }: AddedTables, isDry: boolean): string {
+  const rows = tables.map((table): Record<string, string | undefined> => {
+    const { key, effective_time, deletes, capture, untracked, ignored } = table.how ?? {};
     return {
-      ...name,
-      schema: schema !== undefined && /^(?:"(?:[^"]|"")*"|[^".]*)$/.test(pattern) ? schema : name.schema,
+      ...{
+        table: table.table,
+        state: standingOf(table, isDry),
+        key: key?.join(', '),
+        'effective time': effective_time,
+      },
+      ...{ deletes, capture, untracked: untracked?.join(', '), ignored: ignored?.join(', ') },
     };
   });
-  const matches = (pattern: string, name: string) =>
-    new RegExp(`^${pattern.split('*').map(literally).join('.*')}$`, 'su').test(name);
-  return (table) =>
-    parsed.some((pattern) => matches(pattern.schema, table.schema) && matches(pattern.table, table.table));
+  const isUsed = (column: string) => rows.some((row) => (row[column] ?? '') !== '');
+  const columns = Object.keys(rows[0] ?? {}).filter(isUsed);
+  const noted = tables.flatMap(({ table, how }) => how?.remarks.map((reason) => ({ table, reason })) ?? []);
+  const isWritten = !isDry && tables.some(({ state }) => state === 'new' || state === 'waiting');
+  return [
+    rows.length === 0 ? 'no table is to be added' : formatRows(rows, columns),
+    ...once(noted, (of, remark) => `note: ${about(of.join(', '), remark)}`),
+    ...tables.flatMap(({ table, state, error }) =>
+      state !== 'failed' || error === undefined
+        ? []
+        : [`not added: ${about(table, error.message)}`, ...whereAndNext(error)],
+    ),
+    ...once(leftOut, (of, reason) => {
+      return `left out: ${of.slice(0, 5).join(', ')}${of.length > 5 ? ` and ${String(of.length - 5)} more` : ''}: ${reason}`;
+    }),
+    ...(isWritten ? ['next: read the files, edit them, commit them, then run: npx tidemark migrate'] : []),
+  ].join('\n');
 }

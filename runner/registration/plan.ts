@@ -89,11 +89,7 @@ const LONGEST_NAME = 63 - 'dim__history_as_of'.length;
  * Decides what becomes of each column of a source table, from its catalog and what the user said.
  * @throws UsageError for an option that does not fit the table; TidemarkError where the table cannot be captured
  */
-export function planRegistration(
-  table: CatalogTable,
-  options: RegistrationOptions,
-  inWarehouse: readonly OutsideType[],
-): Registration {
+export function planRegistration(table: CatalogTable, options: RegistrationOptions): Registration {
   const { effective_time, insert_time } = options;
   assertColumnsThere(table, [
     ...[...options.key, ...options.track, ...options.untracked, ...options.ignore, ...options.rename.keys()],
@@ -105,29 +101,22 @@ export function planRegistration(
   const { key, key_is_asserted, effective, times, remarks } = planRoles(table, options);
   const captured = table.columns.filter((column) => !options.ignore.includes(column.name));
   assertNamesFree(captured);
-  const isTime = (column: CatalogColumn) => times.includes(column.name);
-  const stored = captured.filter((column) => key.includes(column.name) || !isTime(column));
+  const stored = captured.filter((column) => key.includes(column.name) || !times.includes(column.name));
   assertHistoryHolds(table, stored.length);
-  const names = historyNames(
-    table.table,
-    stored.map((column) => column.name),
-    key,
-    options.rename,
-  );
+  const all = stored.map((column) => column.name);
+  const names = historyNames(table.table, all, key, options.rename);
+  // Key first, in its own order, then the columns as the table has them, the times last.
+  const placeOf = (column: CatalogColumn) => (key.includes(column.name) ? key.indexOf(column.name) : key.length);
   const columns: RegisteredColumn[] = [
-    // Key first, in its own order, then the columns as the table has them, the times last.
-    ...[
-      ...key.flatMap((each) => stored.filter((column) => column.name === each)),
-      ...stored.filter((column) => !key.includes(column.name)),
-    ].map((column) => storedColumn(table, column, key.includes(column.name), names, options, inWarehouse)),
-    ...captured.filter(isTime).map(
-      (column): RegisteredColumn => ({
-        source: column.name,
-        history: 'valid_from',
-        role: column === effective ? 'effective time' : 'insert time',
-        comment: '',
+    ...[...stored]
+      .sort((one, other) => placeOf(one) - placeOf(other))
+      .map((column) => storedColumn(table, column, key.includes(column.name), names, options)),
+    ...captured
+      .filter((column) => times.includes(column.name))
+      .map((column): RegisteredColumn => {
+        const role = column === effective ? 'effective time' : 'insert time';
+        return { source: column.name, history: 'valid_from', role, comment: '' };
       }),
-    ),
   ];
   return {
     name,
@@ -174,41 +163,44 @@ export function storedColumn(
   isKey: boolean,
   names: ReadonlyMap<string, string>,
   { track, untracked }: ColumnOptions,
-  inWarehouse: readonly OutsideType[],
 ): RegisteredColumn & { readonly type: string } {
-  const { name: source, comment } = column;
+  const { name: source, comment, declared, as_text, is_generated } = column;
   const isUntracked = untracked.includes(source) || (track.length > 0 && !track.includes(source));
-  const { type, reason } = historyType(column, inWarehouse);
   return {
     source,
     history: names.get(source) ?? source,
     role: isKey ? 'business key' : isUntracked ? 'untracked' : 'tracked',
-    type,
+    type: historyType(column),
     comment: comment ?? `${isKey ? 'Business key: ' : ''}${table}.${source}.`,
-    remark: reason ?? (column.is_generated ? 'generated at the source' : undefined),
+    remark:
+      as_text !== null
+        ? `${declared} is kept as text: ${as_text}`
+        : is_generated
+          ? 'generated at the source'
+          : undefined,
   };
 }
 
 /**
- * The type that holds every value of a source column as PostgreSQL prints it, and why it is not that of the source, where it is not. Text where
- * the warehouse has no such type: a batch carries what PostgreSQL prints, so nothing is lost, and versions are compared by what is printed.
+ * The type that holds every value of a source column as PostgreSQL prints it. Text where the warehouse has no such type: a batch carries what
+ * PostgreSQL prints, so nothing is lost, and versions are compared by what is printed.
  */
-export function historyType(
-  { type, declared, as_text, outside }: CatalogColumn,
-  inWarehouse: readonly OutsideType[],
-): { readonly type: string; readonly reason: string | undefined } {
-  const found = inWarehouse.find(
-    (each) => each.type_schema === outside?.type_schema && each.type_name === outside.type_name,
+export const historyType = ({ type, as_text }: CatalogColumn): string =>
+  as_text === null ? type : type.endsWith('[]') ? 'text[]' : 'text';
+
+/** The table, with what keeps a column from having its own type in this warehouse. @param known those of its types that the warehouse has too */
+export function asWarehouseHolds(table: CatalogTable, known: readonly OutsideType[]): CatalogTable {
+  const lack = ({ type_schema, type_name, labels }: OutsideType) => {
+    const found = known.find((each) => each.type_schema === type_schema && each.type_name === type_name);
+    if (found === undefined) return 'the warehouse has no such type';
+    const lacking = (labels ?? []).filter((label) => found.labels?.includes(label) !== true);
+    const shown = lacking.map((label) => `'${label}'`).join(', ');
+    return shown === '' ? null : `the type of that name in the warehouse lacks ${shown}`;
+  };
+  const columns = table.columns.map((each) =>
+    each.outside === null ? each : { ...each, as_text: lack(each.outside) },
   );
-  const lacking = (outside?.labels ?? []).filter((label) => found?.labels?.includes(label) !== true);
-  const fault =
-    outside === null || (found !== undefined && lacking.length === 0)
-      ? as_text
-      : found === undefined
-        ? 'the warehouse has no such type'
-        : `the type of that name in the warehouse lacks ${lacking.map((label) => `'${label}'`).join(', ')}`;
-  if (fault === null) return { type, reason: undefined };
-  return { type: type.endsWith('[]') ? 'text[]' : 'text', reason: `${declared} is kept as text: ${fault}` };
+  return { ...table, columns };
 }
 
 function assertColumnsThere(table: CatalogTable, named: readonly string[]): void {

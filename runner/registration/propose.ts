@@ -4,7 +4,14 @@ import { registeringFiles, type RegisteringFile } from './files.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { tableArgument } from '../base/sql-text.js';
-import { type Deletes, dimensionName, planRegistration, type Registration, type RegistrationOptions } from './plan.js';
+import {
+  asWarehouseHolds,
+  dimensionName,
+  planRegistration,
+  type Deletes,
+  type Registration,
+  type RegistrationOptions,
+} from './plan.js';
 import { relationsOf, renderRegistration, renderUpdate } from './write.js';
 import { findDrift, isEmpty, type MappingUpdate, type UpdateOptions } from './follow.js';
 import {
@@ -30,13 +37,15 @@ interface ProposedMigration {
   readonly text: string;
 }
 
+interface Proposed extends ProposedMigration {
+  readonly registration: Registration;
+  /** The file of an earlier registration that has not run, whose place it takes. */
+  readonly replaces: string | undefined;
+}
+
 /** What becomes of a table that is to be registered. */
 export type Proposal = { readonly table: TableName } & (
-  | (ProposedMigration & {
-      readonly registration: Registration;
-      /** The file of an earlier registration that has not run, whose place it takes. */
-      readonly replaces: string | undefined;
-    })
+  | Proposed
   | {
       /** What keeps it from being registered. */
       readonly error: TidemarkError;
@@ -68,107 +77,86 @@ export async function proposeRegistrations(
     const tables = await readTables(source, names);
     const ground = await survey(settings, names, options, tables);
     const proposals: Proposal[] = [];
-    const whereIs = (table: TableName) => {
-      const found = standing(table, ground);
-      return replace && found?.waiting !== undefined ? undefined : found;
-    };
     for (const [place, table] of names.entries()) {
-      const there = whereIs(table);
-      proposals.push(
-        await propose(table, there, async (): Promise<Proposal> => {
-          const found = tables[place];
-          if (found === undefined || found instanceof TidemarkError) throw found ?? new Error('no answer');
-          const replaces = replace ? replacedFile(table, options, ground)?.file : undefined;
-          const taken = proposals.flatMap((each) => ('registration' in each ? each.registration.name : []));
-          const name = chooseName(table, options, ground, taken);
-          const returns = assertNameFree(name, ground, replaces);
-          if (options.name === undefined && there !== undefined) throw isThere(table, there);
-          const planned = planRegistration(found, { ...options, name }, ground.types);
-          await assertValuesFit(source, found, [planned.deletes]);
-          await assertRowsApart(settings.source, planned);
-          const isOwn = options.name !== undefined || name === dimensionName(table, options);
-          const renamed = isOwn
-            ? []
-            : [`${shownName(table)} is called ${name} here: another table has the shorter name`];
-          const registration = { ...planned, returns, remarks: [...planned.remarks, ...renamed] };
-          return { table, words: `register_${name}`, text: renderRegistration(registration), registration, replaces };
-        }),
-      );
+      const found = standing(table, ground);
+      const there = replace && found?.waiting !== undefined ? undefined : found;
+      const plan = async (): Promise<Registration & Pick<Proposed, 'replaces'>> => {
+        const described = tables[place];
+        if (described === undefined || described instanceof TidemarkError) throw described ?? new Error('no answer');
+        const replaces = replace ? replacedFile(table, options, ground)?.file : undefined;
+        const taken = proposals.flatMap((each) => ('registration' in each ? each.registration.name : []));
+        const name = chooseName(table, options, ground, taken);
+        const returns = assertNameFree(name, ground, replaces);
+        if (options.name === undefined && there !== undefined) throw isThere(table, there);
+        const planned = planRegistration(asWarehouseHolds(described, ground.types), { ...options, name });
+        await assertValuesFit(source, described, [planned.deletes]);
+        await assertRowsApart(settings.source, planned);
+        const isOwn = options.name !== undefined || name === dimensionName(table, options);
+        const renamed = `${shownName(table)} is called ${name} here: another table has the shorter name`;
+        return { ...planned, returns, replaces, remarks: [...planned.remarks, ...(isOwn ? [] : [renamed])] };
+      };
+      try {
+        const { replaces, ...registration } = await plan();
+        const text = renderRegistration(registration);
+        proposals.push({ table, words: `register_${registration.name}`, text, registration, replaces });
+      } catch (error) {
+        if (!(error instanceof TidemarkError)) throw error;
+        proposals.push({ table, error, there });
+      }
     }
     return proposals;
   });
 }
 
-/** The same of one table. @throws UsageError, TidemarkError saying what keeps it from being registered */
-export async function proposeRegistration(
-  settings: Settings,
-  name: TableName,
-  options: RegistrationOptions,
-): Promise<ProposedMigration & { registration: Registration }> {
-  const [proposal] = await proposeRegistrations(settings, [name], options);
-  if (proposal === undefined || 'error' in proposal) throw proposal?.error ?? new Error('no answer');
-  return proposal;
-}
-
-async function propose(
-  table: TableName,
-  there: Standing | undefined,
-  make: () => Promise<Proposal>,
-): Promise<Proposal> {
-  try {
-    return await make();
-  } catch (error) {
-    if (!(error instanceof TidemarkError)) throw error;
-    return { table, error, there };
-  }
-}
-
 /** What is there already, where tables are to be registered. */
-interface Ground {
-  readonly files: readonly RegisteringFile[];
-  /** False while the warehouse is away: then nothing is known of it. */
-  readonly isKnown: boolean;
-  readonly mappings: readonly DimensionMapping[];
-  /** Migrations that have run. */
-  readonly applied: readonly string[];
-  /** Relations of histories, of those that may be made. */
-  readonly relations: readonly string[];
-  /** Types outside pg_catalog, of those that the source has. */
-  readonly types: readonly OutsideType[];
-}
+type Ground = Awaited<ReturnType<typeof survey>>;
 
 async function survey(
   settings: Settings,
   names: readonly TableName[],
   options: RegistrationOptions,
   tables: readonly (CatalogTable | TidemarkError)[],
-): Promise<Ground> {
-  const wanted = tables.flatMap((table) =>
-    table instanceof TidemarkError ? [] : table.columns.flatMap(({ outside }) => outside ?? []),
-  );
-  const relations = names
-    .flatMap((table) => possibleNames(table, options))
-    .map(relationsOf)
-    .flatMap(({ history, current }) => [history, current]);
+) {
   const files = await registeringFiles(settings.dimensions_dir);
+  const look = async (warehouse: Database) => ({
+    files,
+    /** False while the warehouse is away: then nothing is known of it. */
+    isKnown: true,
+    mappings: await dimensionMappings(warehouse).catch((error: unknown): DimensionMapping[] => {
+      if (error instanceof Error && isNotMigrated(error)) return [];
+      throw error;
+    }),
+    /** Migrations that have run. */
+    applied: await appliedDimensions(warehouse),
+    /** Relations of histories, of those that may be made. */
+    relations: await relationsThere(warehouse, [
+      ...new Set(
+        names
+          .flatMap((table) => possibleNames(table, options))
+          .map(relationsOf)
+          .flatMap(({ history, current }) => [history, current]),
+      ),
+    ]),
+    /** Types outside pg_catalog, of those that the source has. */
+    types: await typesKnown(
+      warehouse,
+      tables.filter((table) => 'columns' in table),
+    ),
+  });
   try {
-    return await withDatabase(settings.warehouse, 'add', async (warehouse) => ({
-      files,
-      isKnown: true,
-      mappings: await dimensionMappings(warehouse).catch((error: unknown) => {
-        if (error instanceof Error && isNotMigrated(error)) return [];
-        throw error;
-      }),
-      applied: await appliedDimensions(warehouse),
-      relations: await relationsThere(warehouse, [...new Set(relations)]),
-      types: wanted.length === 0 ? [] : await typesThere(warehouse, wanted),
-    }));
+    return await withDatabase(settings.warehouse, 'add', look);
   } catch (error) {
     // It is needed when a migration runs, not when it is written.
     if (!isConnectionFault(error)) throw error;
     logger.warn(`${(error as Error).message}: the migration is written without a look at it`);
     return { files, isKnown: false, mappings: [], applied: [], relations: [], types: [] };
   }
+}
+
+/** Which of the types outside pg_catalog that tables have the warehouse has too. */
+async function typesKnown(warehouse: Database, tables: readonly CatalogTable[]): Promise<OutsideType[]> {
+  const wanted = tables.flatMap(({ columns }) => columns.flatMap(({ outside }) => outside ?? []));
+  return wanted.length === 0 ? [] : typesThere(warehouse, wanted);
 }
 
 const isSame = (table: TableName) => (mapping: DimensionMapping) =>
@@ -227,17 +215,12 @@ function replacedFile(table: TableName, { name }: RegistrationOptions, ground: G
   return found;
 }
 
-/** Names that a dimension of the table may get, the first that is free. @throws UsageError where none can be made of the name of the table */
+/** Names that a dimension of the table may get, the first that is free; none where none can be made of the name of the table. */
 function possibleNames(table: TableName, options: RegistrationOptions): string[] {
+  const whole = `${table.schema}_${table.table}`;
+  const stems = [table.table, ...[whole, ...[2, 3, 4].map((number) => `${whole}_${String(number)}`)]];
   try {
-    const own = dimensionName(table, options);
-    if (options.name !== undefined) return [own];
-    const whole = dimensionName({ ...table, table: `${table.schema}_${table.table}` }, options);
-    return [
-      own,
-      whole,
-      ...[2, 3, 4].map((number) => dimensionName({ ...table, table: `${whole}_${String(number)}` }, options)),
-    ];
+    return stems.map((stem) => dimensionName({ ...table, table: stem }, options));
   } catch {
     return [];
   }
@@ -255,9 +238,9 @@ function chooseName(
     taken.includes(name) ||
     mappings.some((mapping) => mapping.dimension_name === name && !isSame(table)(mapping)) ||
     files.some((file) => file.dimension === name && !file.isOf(table));
-  if (options.name !== undefined) return own;
   return possibleNames(table, options).find((name) => !isOthers(name)) ?? own;
 }
+
 /**
  * Compares a registered table with its source and writes the text of the migration by which it follows. Nothing is changed.
  * @param dimension its name, needed only where several dimensions follow one table
@@ -275,9 +258,7 @@ export async function proposeUpdate(
     const mapping = followerOf(await dimensionMappings(warehouse), name, dimension);
     const types = mapping.columns.map(({ history_type }) => history_type);
     const table = await withDatabase(settings.source, 'add', (source) => readTable(source, moved, types));
-    const outside = table.columns.flatMap((column) => column.outside ?? []);
-    const inWarehouse = outside.length === 0 ? [] : await typesThere(warehouse, outside);
-    const update = findDrift(table, mapping, options, inWarehouse);
+    const update = findDrift(asWarehouseHolds(table, await typesKnown(warehouse, [table])), mapping, options);
     if (isEmpty(update)) return undefined;
     await withDatabase(settings.source, 'add', (source) => assertValuesFit(source, table, update.deletes));
     const [current] = await relationsThere(

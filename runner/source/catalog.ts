@@ -66,15 +66,16 @@ const NAME = new RegExp(String.raw`^(?:${PART}\.)?${PART}$`);
 /**
  * Takes a table's name apart: schema.table, or table in schema public. Double quotes as in SQL, needed only where a part holds a dot;
  * without them a name is taken as it is written, capital letters too.
+ * @param usual the schema of a name without one
  * @throws UsageError for anything else
  */
-export function parseTableName(name: string): TableName {
+export function parseTableName(name: string, usual = 'public'): TableName {
   const match = NAME.exec(name);
   if (match === null)
     throw new UsageError(`"${name}" is not the name of a table`, {
       hint: 'give it as schema.table, and in double quotes a part that holds a dot: \'public."order.items"\'',
     });
-  const [schema = 'public', table = ''] = [match.slice(1, 3), match.slice(3)].map(
+  const [schema = usual, table = ''] = [match.slice(1, 3), match.slice(3)].map(
     ([quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain,
   );
   return { schema, table };
@@ -125,16 +126,20 @@ export async function readTables(
   );
 }
 
-/** A relation of the source that could be registered. */
-export interface ListedTable extends TableName {
-  readonly kind: CatalogTable['kind'];
-  /** Of a partition: every partitioned table above it. */
-  readonly partition_of: readonly TableName[];
+/** A table that was asked for, or found by a pattern; or a pattern that finds none. */
+export interface FoundTable extends TableName {
+  readonly state: 'chosen' | 'left out' | 'unmatched';
+  /** Why it is left out. */
+  readonly reason: string | null;
 }
 
-/** Every table and view of the source, but for those of the system, of extensions and of Tidemark itself. */
-export const listTables = (source: Database): PromiseLike<ListedTable[]> =>
-  runFile<ListedTable>(source, 'list_tables', []);
+/** Which tables are meant by names and patterns, where * stands for any letters; all there are where nothing is asked for. */
+export const listTables = (
+  source: Database,
+  asked: readonly TableName[],
+  exclude: readonly TableName[],
+): PromiseLike<FoundTable[]> =>
+  runFile<FoundTable>(source, 'list_tables', [JSON.stringify(asked), JSON.stringify(exclude)]);
 
 /** @throws UsageError for a zone that PostgreSQL does not know */
 export async function assertTimeZone(source: Database, zone: string): Promise<void> {

@@ -1,6 +1,6 @@
 import { cp } from 'node:fs/promises';
 import path from 'node:path';
-import { proposeRegistration } from '../../runner/registration/propose.js';
+import { proposeRegistrations, type Proposal } from '../../runner/registration/propose.js';
 import { PROJECT_ROOT, type Settings } from '../../runner/base/settings.js';
 import { writeDimensionFile } from '../../runner/registration/files.js';
 import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
@@ -19,13 +19,17 @@ export async function withDimensionsFolder(pipeline: TestPipeline): Promise<Sett
   return { ...pipeline.settings, dimensions_dir };
 }
 
-/** The migration that `tidemark add` would write. */
+type Proposed = Extract<Proposal, { text: string }>;
+
+/** The migration that `tidemark add` would write. @throws what keeps the table from being registered */
 export async function propose(
   settings: Settings,
   table: string,
   said: Partial<RegistrationOptions> = {},
-): ReturnType<typeof proposeRegistration> {
-  return proposeRegistration(settings, parseTableName(table), { ...NOTHING_SAID, ...said });
+): Promise<Proposed> {
+  const [proposal] = await proposeRegistrations(settings, [parseTableName(table)], { ...NOTHING_SAID, ...said });
+  if (proposal === undefined || 'error' in proposal) throw proposal?.error ?? new Error('no answer');
+  return proposal;
 }
 
 /** Registers a source table as a user would: add, then migrate. */
@@ -33,7 +37,7 @@ export async function register(
   settings: Settings,
   table: string,
   said: Partial<RegistrationOptions> = {},
-): ReturnType<typeof proposeRegistration> {
+): Promise<Proposed> {
   const proposed = await propose(settings, table, said);
   await writeDimensionFile(settings.dimensions_dir, proposed.words, proposed.text);
   await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);

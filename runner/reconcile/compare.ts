@@ -76,13 +76,7 @@ export async function compareTable(comparing: Comparing, again = PASSES): Promis
   const [source_rows, current_versions] = [countRows(theirs), countRows(ours)];
   if (source_rows !== current_versions && differences.length === 0 && again > 0)
     return compareTable(comparing, again - 1);
-  return {
-    source_rows,
-    current_versions,
-    differences,
-    unsettled: open.length,
-    part_looked_at,
-  };
+  return { source_rows, current_versions, differences, unsettled: open.length, part_looked_at };
 }
 
 const countRows = (checksums: readonly BucketChecksum[]) =>
@@ -97,12 +91,10 @@ interface DifferingBucket {
 function differingBuckets(theirs: readonly BucketChecksum[], ours: readonly BucketChecksum[]): DifferingBucket[] {
   const contents = (all: readonly BucketChecksum[]) =>
     new Map(all.map(({ bucket, row_count, checksum }) => [bucket, `${row_count} ${checksum}`]));
-  const rows = (all: readonly BucketChecksum[]) => new Map(all.map((each) => [each.bucket, Number(each.row_count)]));
-  const [there, here] = [rows(theirs), rows(ours)];
-  return differing(contents(theirs), contents(ours)).map((bucket) => ({
-    bucket,
-    rows: Math.max(there.get(bucket) ?? 0, here.get(bucket) ?? 0),
-  }));
+  const rows = new Map<number, number>();
+  for (const { bucket, row_count } of [...theirs, ...ours])
+    rows.set(bucket, Math.max(rows.get(bucket) ?? 0, Number(row_count)));
+  return differing(contents(theirs), contents(ours)).map((bucket) => ({ bucket, rows: rows.get(bucket) ?? 0 }));
 }
 
 /** What only one of the two has, or is not the same in both. */
@@ -141,14 +133,15 @@ const sumOfRows = (buckets: readonly DifferingBucket[]) => buckets.reduce((sum, 
 /** Buckets, so many at a time that the digests of their rows fit into memory. */
 function groups(buckets: readonly DifferingBucket[], most: number): DifferingBucket[][] {
   const found: DifferingBucket[][] = [];
-  let rowsInLast = most;
+  let rowsInLast = Infinity;
   for (const each of buckets) {
-    if (rowsInLast + each.rows > most || found.length === 0) {
-      found.push([]);
-      rowsInLast = 0;
-    }
-    found.at(-1)?.push(each);
     rowsInLast += each.rows;
+    if (rowsInLast <= most) {
+      found.at(-1)?.push(each);
+      continue;
+    }
+    found.push([each]);
+    rowsInLast = each.rows;
   }
   return found;
 }
@@ -162,15 +155,15 @@ async function settle(comparing: Comparing, keys: readonly string[], differences
   await comparing.catchUp();
   const changed: string[] = [];
   for (const piece of pieces) {
-    const history = new Map(
-      (await comparisonStates(comparing.warehouse, comparing.table, piece)).map(({ key, content }) => [key, content]),
-    );
+    const states = await comparisonStates(comparing.warehouse, comparing.table, piece);
+    const history = new Map(states.map(({ key, content }) => [key, content]));
     const after = new Map((await sourceStates(comparing, piece)).map((state) => [state.key, state]));
     for (const key of piece) {
       const row = after.get(key);
-      const difference = differenceOf(key, row?.content ?? null, history.get(key) ?? null);
+      const [source, stored] = [row?.content ?? null, history.get(key) ?? null];
+      const kind = stored === null ? 'missing' : source === null ? 'extra' : 'different';
       if (before.get(key) !== (row && fingerprintOf(row))) changed.push(key);
-      else if (difference !== undefined) differences.push(difference);
+      else if (source !== stored) differences.push({ key, kind, source, history: stored });
     }
   }
   return changed;
@@ -179,11 +172,6 @@ async function settle(comparing: Comparing, keys: readonly string[], differences
 /** Stands for a row in memory: rows may be large and many, and of most only whether they changed is asked. */
 const fingerprintOf = ({ content, written_by }: SourceState) =>
   createHash('sha256').update(written_by).update('\0').update(content).digest('base64');
-
-function differenceOf(key: string, source: string | null, history: string | null): Difference | undefined {
-  if (source === history) return undefined;
-  return { key, kind: history === null ? 'missing' : source === null ? 'extra' : 'different', source, history };
-}
 
 const sourceStates = ({ source, described, queries }: Comparing, keys: readonly string[]) =>
   compareAtSource<SourceState>(source, described, queries.states, [JSON.stringify(keys)]);

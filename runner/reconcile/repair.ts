@@ -7,6 +7,7 @@ import { TidemarkError } from '../base/errors.js';
 import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
 import type { ShardLayout } from '../batch/shard.js';
 import { compareAtSource, type Deletions } from '../source/comparison.js';
+import { one } from '../source/file.js';
 import { awaitFlush, type SourceIdentity } from '../source/server.js';
 import { NO_KNOWN_ROWS, columnsOfBatch, readKeyedPage, unfilledColumns } from '../source/table.js';
 import { sizeLimits } from '../extract/batch-size.js';
@@ -47,45 +48,35 @@ export function assertFewDeletes(
   );
 }
 
+/** Reads the change lines of some keys, captured after an instant. */
+type Reader = (
+  keys: readonly string[],
+  notBefore: string | null,
+) => Promise<Deletions & { readonly has_more: boolean }>;
+
 /** Writes the differences to the change log as ordinary batches: rows as they are now, and deletes of those that are gone. */
 export async function publishRepairs(repairing: Repairing, differences: readonly Difference[]): Promise<number> {
-  const { settings, described, source } = repairing;
-  const keysOf = (isExtra: boolean) =>
-    differences.filter(({ kind }) => (kind === 'extra') === isExtra).map(({ key }) => key);
+  const { settings, described, source, queries } = repairing;
   const { most } = sizeLimits(settings);
-  let published = 0;
-  const readRows = async (keys: readonly string[], notBefore: string | null): Promise<Lines> =>
-    readKeyedPage(
-      source,
-      described,
-      keys,
-      { rows: keys.length + 1, bytes: settings.batch_max_bytes, known_rows: NO_KNOWN_ROWS },
-      notBefore,
-    );
-  for (const keys of chunks(keysOf(false), most)) published += await publishSmall(repairing, keys, readRows);
-  const readDeletes = async (keys: readonly string[], notBefore: string | null): Promise<Lines> => {
-    const [gone] = await compareAtSource<Deletions>(source, described, repairing.queries.deletions, [
-      JSON.stringify(keys),
-      notBefore,
-    ]);
-    return {
-      lines: gone?.lines ?? null,
-      change_count: gone?.change_count ?? 0,
-      extracted_at: gone?.extracted_at ?? '',
-      has_more: false,
-    };
+  const limits = { rows: most + 1, bytes: settings.batch_max_bytes, known_rows: NO_KNOWN_ROWS };
+  const readRows: Reader = (keys, notBefore) => readKeyedPage(source, described, keys, limits, notBefore);
+  const readDeletes: Reader = async (keys, notBefore) => {
+    const parameters = [JSON.stringify(keys), notBefore];
+    const gone = one(await compareAtSource<Deletions>(source, described, queries.deletions, parameters));
+    return { ...gone, has_more: false };
   };
-  for (const keys of chunks(keysOf(true), most)) published += await publishSmall(repairing, keys, readDeletes);
+  let published = 0;
+  for (const read of [readRows, readDeletes]) {
+    const found = differences.filter(({ kind }) => (kind === 'extra') === (read === readDeletes));
+    for (const piece of chunks(found, most))
+      published += await publishSmall(
+        repairing,
+        piece.map(({ key }) => key),
+        read,
+      );
+  }
   return published;
 }
-
-interface Lines {
-  readonly lines: string | null;
-  readonly change_count: number;
-  readonly extracted_at: string;
-  readonly has_more: boolean;
-}
-type Reader = (keys: readonly string[], notBefore: string | null) => Promise<Lines>;
 
 /** Where nothing differs, a restart still needs its checkpoint: extraction goes on from there. */
 export async function publishRestart(repairing: Repairing, clock: string): Promise<void> {
@@ -100,7 +91,7 @@ async function publishSmall(repairing: Repairing, keys: readonly string[], read:
   for (let races = 0; ; races += 1) {
     const newest = await repairing.newest();
     const { lines, change_count, extracted_at, has_more } = await read(keys, newest?.extracted_at ?? null);
-    if (lines === null) return 0;
+    if (lines === null || extracted_at === null) return 0;
     if (has_more) {
       const middle = Math.ceil(keys.length / 2);
       return (
@@ -143,7 +134,6 @@ function metadataOf(
             from_high_watermark: null,
             from_transaction: null,
             before_transaction: restart.bounds.before_transaction,
-            undated: null,
           },
           relation_oid: described.relation_oid,
         };

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { changeLogOf, newestCheckpoint, openChangeLog } from '../change-log/chain.js';
 import { compareTable, type CompareLimits, type Comparison, type Difference } from './compare.js';
-import type { DatabaseSettings, Settings } from '../base/settings.js';
+import type { Settings } from '../base/settings.js';
 import type { BatchMetadata } from '../batch/metadata.js';
-import { explainDatabaseError, withDatabase, withLink, type Database } from '../base/database.js';
+import { withLink, type Database } from '../base/database.js';
 import { whileLocked } from '../base/advisory-lock.js';
 import { HeldError, TidemarkError } from '../base/errors.js';
 import { assertUnlocked } from '../base/locked-table.js';
@@ -57,8 +57,8 @@ export interface ReconcileResult {
 export async function reconcileTables(selection: ReconcileSelection): Promise<ReconcileResult[]> {
   const { settings, signal, onlyDeclared = false } = selection;
   const isStopping = () => signal?.aborted === true;
-  return withDatabase(settings.warehouse, 'reconcile', async (registry) => {
-    const selected = selectUnpaused(await dimensionMappings(registry), selection.tables).filter(
+  return withLink(settings.warehouse, 'reconcile', async (warehouse) => {
+    const selected = selectUnpaused(await dimensionMappings(warehouse.database()), selection.tables).filter(
       (mapping) => !onlyDeclared || isReconciled(mapping),
     );
     if (onlyDeclared && selected.length === 0)
@@ -66,43 +66,26 @@ export async function reconcileTables(selection: ReconcileSelection): Promise<Re
         'nothing to reconcile',
         "every table is registered with deletes => 'none' or 'log': there is nothing to do until one is not. They are compared where --table names them",
       );
-    return withLink(settings.warehouse, 'reconcile', (warehouse) =>
-      withLink(impatient(settings.source), 'reconcile', (source) => {
-        const links = {
-          renew: async () => {
-            await warehouse.renew();
-            await source.renew();
-          },
-        };
-        // What was published and loaded before a fault is found to agree by the next attempt.
-        return eachTable(
-          settings.source,
-          selected,
-          (mapping) =>
-            retrying(mapping.dimension_name, links, isStopping, () =>
-              explaining(settings.warehouse, () =>
-                explaining(settings.source, () =>
-                  whileReading(source.database(), mapping, () =>
-                    reconcileTable(selection, mapping, source.database(), warehouse.database()),
-                  ),
-                ),
-              ),
+    return withLink(impatient(settings.source), 'reconcile', (source) => {
+      const renew = async () => {
+        await warehouse.renew();
+        await source.renew();
+      };
+      // What was published and loaded before a fault is found to agree by the next attempt.
+      return eachTable(
+        settings.source,
+        selected,
+        (mapping) =>
+          retrying(mapping.dimension_name, { renew }, isStopping, () =>
+            whileReading(source.database(), mapping, () =>
+              reconcileTable(selection, mapping, source.database(), warehouse.database()),
             ),
-          (results) => results.flat(),
-          patienceOf(settings.source, selection),
-        );
-      }),
-    );
+          ),
+        (results) => results.flat(),
+        patienceOf(settings.source, selection),
+      );
+    });
   });
-}
-
-/** Errors of each table say which database they are of, as those of a connection of its own would. */
-async function explaining<T>(settings: DatabaseSettings, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    throw explainDatabaseError(error, settings);
-  }
 }
 
 async function reconcileTable(
@@ -164,7 +147,12 @@ async function prepare(
   const newest = async () => newestOfTable(settings, warehouse, table);
   const known = await newest();
   const isRestart = known !== undefined && !isSameServer(identity, known);
-  const load = () => loadTables({ settings, tables: [table], signal, lockPatience: 0 });
+  if (isRestart)
+    logger.warn(
+      { table },
+      `the source is another server than the one of ${known.extracted_at}: after the repair extraction goes on from here`,
+    );
+  const alone = { settings, tables: [table], signal, lockPatience: 0 };
   return {
     source,
     warehouse,
@@ -177,32 +165,16 @@ async function prepare(
     limits,
     layout: state.present ?? null,
     queries: await describeComparison(source, described, mapping, columns),
-    restart: isRestart ? await beginAgain(source, settings, table, described, known) : undefined,
-    // Another server cannot be extracted from before it is reconciled; what was captured before is loaded.
+    restart: isRestart
+      ? await beginSweep({ source, settings, table, described, full: true, fills: [] }, undefined)
+      : undefined,
     catchUp: async () => {
       const shards = state.present == null ? ['whole' as const] : shardsOf(state.present);
-      if (!isRestart)
-        for (const shard of shards)
-          await waitForOthers(table, () =>
-            extractTables({ settings, tables: [table], signal, shard, lockPatience: 0 }),
-          );
-      await load();
+      // Another server cannot be extracted from before it is reconciled; what was captured before is loaded.
+      for (const shard of isRestart ? [] : shards) await waitForOthers(table, () => extractTables({ ...alone, shard }));
+      await loadTables(alone);
     },
   };
-}
-
-async function beginAgain(
-  source: Database,
-  settings: Settings,
-  table: string,
-  described: Repairing['described'],
-  known: BatchMetadata,
-): Promise<Repairing['restart']> {
-  logger.warn(
-    { table },
-    `the source is another server than the one of ${known.extracted_at}: after the repair extraction goes on from here`,
-  );
-  return beginSweep({ source, settings, table, described, full: true, fills: [] }, undefined);
 }
 
 async function repair(
@@ -275,15 +247,11 @@ async function restartShards(repairing: Repairing, clock: string): Promise<void>
 
 /** What another machine extracts into a folder of its own is nothing that this one could read, or go on with. */
 function assertShardsAreHere(state: TableState): void {
-  if (state.present == null) return;
-  const here = new Set(
-    presentChains(state)
-      .filter(({ newest }) => newest !== undefined)
-      .map(({ shard }) => shard),
-  );
-  const missing = shardsOf(state.present)
+  const isHere = (name: string) =>
+    presentChains(state).some(({ shard, newest }) => shard === name && newest !== undefined);
+  const missing = (state.present == null ? [] : shardsOf(state.present))
     .map(({ name }) => name)
-    .filter((name) => !here.has(name) && state.ledger.some(({ shard }) => shard === name));
+    .filter((name) => !isHere(name) && state.ledger.some(({ shard }) => shard === name));
   if (missing.length === 0) return;
   throw new TidemarkError(
     `the change log here lacks shards of ${state.table} that are extracted elsewhere: ${missing.join(', ')}`,
@@ -299,8 +267,7 @@ const PAUSE_MS = 200;
 
 /** An extractor that goes on for ever gives its lock back between two polls. */
 async function waitForOthers<T>(table: string, work: () => Promise<T>): Promise<T> {
-  const deadline = performance.now() + LONGEST_WAIT_MS;
-  for (;;) {
+  for (const deadline = performance.now() + LONGEST_WAIT_MS; ; await sleep(PAUSE_MS)) {
     try {
       return await work();
     } catch (error) {
@@ -311,7 +278,6 @@ async function waitForOthers<T>(table: string, work: () => Promise<T>): Promise<
           hint: 'reconcile again when its sweep is done',
           cause: error,
         });
-      await sleep(PAUSE_MS);
     }
   }
 }

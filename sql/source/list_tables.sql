@@ -1,8 +1,9 @@
 -- Finds the tables of the source that are to be registered. $1 those that are asked for, $2 those to leave out: json arrays of
--- {"schema", "table"}, where * stands for any letters. Of nothing in $1, all are asked for. A row for each that was found: schema, table, state,
--- and the reason why one is left out. A name without * is chosen as it is, whatever there is of it; a pattern chooses tables alone, none of
--- the system, of an extension, of Tidemark, and none that is temporary, and no partition. What is chosen with a partitioned table above it is
--- left out: that is read whole. A pattern that finds nothing comes back as it was given, with the state "unmatched".
+-- {"schema", "table"}, where * stands for any letters. Of nothing in $1, all are asked for. A row for each that was found: schema,
+-- table, state, and the reason why one is left out. A name without * is chosen as it is, whatever there is of it; a pattern chooses
+-- tables alone, none of the system, of an extension, of Tidemark, and none that is temporary, and no partition. What is chosen with a
+-- partitioned table above it is left out: that is read whole. A pattern that finds nothing comes back as it was given, with the state
+-- "unmatched".
 with said as (
     select s.schema, s.table, s.place, s.is_asked,
         s.is_asked and s.schema || s.table not like '%*%' as is_name,

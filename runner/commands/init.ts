@@ -9,7 +9,7 @@ import { databasesOfEnvironment, settingsOfUrl, writeEnvFile } from '../base/new
 import { PROJECT_ROOT, loadSettings, shownPath, type Settings } from '../base/settings.js';
 import { examine, type Finding } from '../operate/doctor.js';
 import { addTables, describeTables, type AddedTables } from '../registration/many.js';
-import { NOTHING_SAID } from '../registration/plan.js';
+import { NOTHING_SAID } from '../registration/options.js';
 import { defineCommand, flag, text } from './command.js';
 import { lineOfFinding } from './doctor.js';
 

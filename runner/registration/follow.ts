@@ -2,7 +2,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { fitOf, wayBackOfTime } from '../source/changed-columns.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { OWN_COLUMNS, historyNames } from './names.js';
-import { historyType, planDeletes, storedColumn, type ColumnOptions, type Deletes } from './plan.js';
+import type { UpdateOptions } from './options.js';
+import { historyType, planDeletes, storedColumn, type Deletes } from './plan.js';
 import { shownName, type CatalogColumn, type CatalogTable, type TableName } from '../source/catalog.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
@@ -23,9 +24,6 @@ export interface MappingUpdate {
   /** One where deletes are found in another way from now on. */
   readonly deletes: readonly Deletes[];
 }
-
-/** What the user says about columns that come and go. */
-export type UpdateOptions = ColumnOptions & { readonly retire: readonly string[] };
 
 /**
  * Compares a source table with its mapping. What a column that is gone means nobody can tell but the user: it was renamed, or dropped.

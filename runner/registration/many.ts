@@ -5,7 +5,8 @@ import type { Settings } from '../base/settings.js';
 import { formatRows } from '../base/text-table.js';
 import { listTables, parseTableName, shownName } from '../source/catalog.js';
 import { writeDimensionFile } from './files.js';
-import type { Registration, RegistrationOptions } from './plan.js';
+import type { RegistrationOptions } from './options.js';
+import type { Registration } from './plan.js';
 import { proposeRegistrations, type Proposal } from './propose.js';
 
 /** Which tables are to be registered. */

@@ -7,48 +7,9 @@ import {
   type TableName,
   shownName,
 } from '../source/catalog.js';
-import { assertKeyIsExact, businessKey } from './keys.js';
 import { OWN_COLUMNS, historyNames, plainName } from './names.js';
-import { CAPTURE, planTimes, timeNames } from './times.js';
-
-/** What becomes of the columns of a source. Columns are names of the source. */
-export interface ColumnOptions {
-  /** Where given, the others are untracked. */
-  readonly track: readonly string[];
-  readonly untracked: readonly string[];
-  readonly ignore: readonly string[];
-  /** Names of history by those of the source. */
-  readonly rename: ReadonlyMap<string, string>;
-  /** How deletes at the source are found; where it is not said, soft where a column is named, or marks them by its name, else reconcile. */
-  readonly deletes?: 'none' | 'reconcile' | 'soft' | undefined;
-  /** The column that marks deleted rows. */
-  readonly deleted_column?: string | undefined;
-  /** Its values that mean deleted; any but null where none is given, true for a boolean. */
-  readonly deleted_values?: readonly string[] | undefined;
-}
-
-/** What a user says about a table that is to be registered. */
-export interface RegistrationOptions extends ColumnOptions {
-  readonly name?: string | undefined;
-  /** Columns of the business key; the primary key where empty. */
-  readonly key: readonly string[];
-  /** "capture" for that of the capture. */
-  readonly effective_time?: string | undefined;
-  /** "none" for a table that does not say when a row was made. */
-  readonly insert_time?: string | undefined;
-  readonly time_zone: string;
-  readonly change_order: 'capture' | 'effective_time';
-  /** Adds the constraint that no two versions of a key overlap. */
-  readonly no_overlap: boolean;
-  /** Rows of tables that inherit from it are read with its own. */
-  readonly with_children?: boolean | undefined;
-}
-
-/** Of a table of which nothing is said. */
-export const NOTHING_SAID: RegistrationOptions = {
-  ...{ key: [], track: [], untracked: [], ignore: [], rename: new Map() },
-  ...{ time_zone: 'UTC', change_order: 'capture', no_overlap: false },
-};
+import type { ColumnOptions, RegistrationOptions } from './options.js';
+import { CAPTURE, planRoles } from './roles.js';
 
 /** A source column and what becomes of it. */
 export interface RegisteredColumn {
@@ -139,23 +100,6 @@ function sayUngranted(table: CatalogTable, captured: readonly CatalogColumn[]): 
   return names.length === 0 ? [] : [remark];
 }
 
-/** What tells the rows apart, and what dates them. */
-function planRoles(table: CatalogTable, options: RegistrationOptions) {
-  // A table without a key is told apart by all columns that are no times, which are known before it.
-  const known = timeNames(planTimes(table, options, options.key));
-  const { key, key_is_asserted, remarks } = businessKey(table, options, known);
-  assertKeyIsExact(table, key);
-  const planned = planTimes(table, options, key);
-  const times = timeNames(planned);
-  // What a key means and when it took effect are two things.
-  assertOneRoleEach(
-    options,
-    key,
-    times.filter((each) => !key.includes(each)),
-  );
-  return { key, key_is_asserted, effective: planned.effective, times, remarks: [...remarks, ...planned.remarks] };
-}
-
 /** A column that history keeps, as it stands there. */
 export function storedColumn(
   { table }: CatalogTable,
@@ -209,15 +153,6 @@ function assertColumnsThere(table: CatalogTable, named: readonly string[]): void
   if (missing.length === 0) return;
   throw new UsageError(`${shownName(table)} has no column ${missing.join(', ')}`, {
     hint: `its columns are: ${there.slice(0, 30).join(', ')}${there.length > 30 ? ', ...' : ''}`,
-  });
-}
-
-function assertOneRoleEach(options: RegistrationOptions, key: readonly string[], times: readonly string[]): void {
-  const roles = [key, times, options.track, options.untracked, options.ignore].flatMap((names) => [...new Set(names)]);
-  const twice = roles.find((name, place) => roles.indexOf(name) !== place);
-  if (twice === undefined) return;
-  throw new UsageError(`column ${twice} is given two roles`, {
-    hint: 'a column is part of the key, one of the times, tracked, untracked or ignored',
   });
 }
 

@@ -4,16 +4,10 @@ import { registeringFiles, type RegisteringFile } from './files.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { tableArgument } from '../base/sql-text.js';
-import {
-  asWarehouseHolds,
-  dimensionName,
-  planRegistration,
-  type Deletes,
-  type Registration,
-  type RegistrationOptions,
-} from './plan.js';
+import { asWarehouseHolds, dimensionName, planRegistration, type Deletes, type Registration } from './plan.js';
+import type { RegistrationOptions, UpdateOptions } from './options.js';
 import { relationsOf, renderRegistration, renderUpdate } from './write.js';
-import { findDrift, isEmpty, type MappingUpdate, type UpdateOptions } from './follow.js';
+import { findDrift, isEmpty, type MappingUpdate } from './follow.js';
 import {
   assertTimeZone,
   readTable,

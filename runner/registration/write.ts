@@ -4,7 +4,7 @@ import { type CatalogTable, shownName } from '../source/catalog.js';
 import type { MappingUpdate } from './follow.js';
 import { IDENTITY, versionColumns, type HistoryColumn } from './names.js';
 import type { RegisteredColumn, Registration } from './plan.js';
-import { CAPTURE } from './times.js';
+import { CAPTURE } from './roles.js';
 
 /** The value of an argument; what is SQL already says so. */
 type Argument = string | boolean | readonly string[] | { readonly sql: string } | undefined;

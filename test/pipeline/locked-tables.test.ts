@@ -6,7 +6,7 @@ import { extractTables } from '../../runner/extract/tables.js';
 import { loadTables } from '../../runner/load/tables.js';
 import { examine } from '../../runner/operate/doctor.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
-import { NOTHING_SAID } from '../../runner/registration/plan.js';
+import { NOTHING_SAID } from '../../runner/registration/options.js';
 import { proposeRegistrations } from '../../runner/registration/propose.js';
 import { parseShard } from '../../runner/batch/shard.js';
 import { runCli, startCli } from '../support/cli.js';

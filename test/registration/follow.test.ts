@@ -10,7 +10,7 @@ import { writeDimensionFile } from '../../runner/registration/files.js';
 import { TidemarkError } from '../../runner/base/errors.js';
 import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
 import { extractTables } from '../../runner/extract/tables.js';
-import type { UpdateOptions } from '../../runner/registration/follow.js';
+import type { UpdateOptions } from '../../runner/registration/options.js';
 import { parseTableName } from '../../runner/source/catalog.js';
 import { tableArgument } from '../../runner/base/sql-text.js';
 import { runCli } from '../support/cli.js';

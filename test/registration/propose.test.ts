@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import type { Settings } from '../../runner/base/settings.js';
 import { extractTables } from '../../runner/extract/tables.js';
-import type { RegistrationOptions } from '../../runner/registration/plan.js';
+import type { RegistrationOptions } from '../../runner/registration/options.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { propose, register, withDimensionsFolder } from '../support/registered.js';

@@ -4,7 +4,7 @@ import { proposeRegistrations, type Proposal } from '../../runner/registration/p
 import { PROJECT_ROOT, type Settings } from '../../runner/base/settings.js';
 import { writeDimensionFile } from '../../runner/registration/files.js';
 import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
-import { NOTHING_SAID as OF_NOTHING, type RegistrationOptions } from '../../runner/registration/plan.js';
+import { NOTHING_SAID as OF_NOTHING, type RegistrationOptions } from '../../runner/registration/options.js';
 import { parseTableName } from '../../runner/source/catalog.js';
 import type { TestPipeline } from './databases.js';
 import { asOwner } from './roles.js';

@@ -9,8 +9,8 @@ node_modules/.package-lock.json: package.json package-lock.json
 	@npm ci --include=dev --no-audit --no-fund
 	@touch $@
 
-# tsc only where a source is newer than what was built.
-dist/cli.js: node_modules/.package-lock.json tsconfig.json tsconfig.build.json $(shell find runner -name '*.ts')
+# Only where a source is newer than what was built.
+dist/cli.js: node_modules/.package-lock.json $(shell find runner -name '*.ts')
 	@npm run --silent build
 	@touch $@
 

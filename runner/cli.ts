@@ -112,7 +112,8 @@ async function main(given: readonly string[]): Promise<void> {
   const isCompleting = given[0] === COMPLETING;
   const word = given.slice(isCompleting ? 2 : 0).find((each) => !each.startsWith('-'));
   const called = COMMANDS.map(([usage]) => nameOf(usage)).find((name) => name === word);
-  const { command } = (called === undefined ? {} : await import(`./commands/${called}.js`)) as { command?: Command };
+  const file = called === undefined ? undefined : new URL(`./commands/${called}.js`, import.meta.url).href;
+  const { command } = (file === undefined ? {} : await import(file)) as { command?: Command };
   const unknown = called === undefined && word !== undefined ? await unknownCommand(word) : undefined;
   const hint = called === undefined ? '"tidemark --help" lists the commands' : `see "tidemark ${called} --help"`;
   const { default: yargs } = await import('yargs');

@@ -1,5 +1,6 @@
 // Runs once: no version of PostgreSQL changes it.
 import { execFile, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
@@ -515,17 +516,19 @@ async function modulesOf(args: readonly string[]): Promise<string[]> {
     expect(await runCli(args, { NODE_V8_COVERAGE: folder })).toMatchObject({ code: 0, stderr: '' });
     const [file = ''] = await readdir(folder);
     const { result } = JSON.parse(await readFile(path.join(folder, file), 'utf8')) as { result: { url: string }[] };
-    const names = result
-      .filter(({ url }) => url.startsWith('file:'))
-      .map(({ url }) => path.relative(PROJECT_ROOT, fileURLToPath(url)))
-      .map((name) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(name)?.[1] ?? name);
+    const loaded = result.filter(({ url }) => url.startsWith('file:')).map(({ url }) => fileURLToPath(url));
+    // In a built file stands before each part of it where that is from.
+    const parts = loaded.flatMap((built) => [
+      ...readFileSync(built, 'utf8').matchAll(/^\/\/ ((?:runner|node_modules)\/.+)$/gm),
+    ]);
+    const names = parts.map(([, name = '']) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(name)?.[1] ?? name);
     return [...new Set(names)].sort();
   } finally {
     await rm(folder, { recursive: true });
   }
 }
 
-const OF_THE_DOOR = ['dist/base/errors.js', 'dist/base/v8-memory.js', 'dist/cli.js'];
+const OF_THE_DOOR = ['runner/base/errors.ts', 'runner/base/v8-memory.ts', 'runner/cli.ts'];
 
 describe('the command line', () => {
   it('loads nothing but its door to say its version', async () => {
@@ -533,7 +536,7 @@ describe('the command line', () => {
   });
 
   it('loads no command and no driver to say what commands there are', async () => {
-    const own = (await modulesOf(['--help'])).filter((name) => name.startsWith('dist/'));
+    const own = (await modulesOf(['--help'])).filter((name) => name.startsWith('runner/'));
     expect(own).toEqual(OF_THE_DOOR);
     expect(await modulesOf(['--help'])).not.toEqual(
       expect.arrayContaining([expect.stringMatching(/^(postgres|pino|zod)/)]),
@@ -541,8 +544,8 @@ describe('the command line', () => {
   });
 
   it('loads of all commands the one that is called', async () => {
-    const commands = (await modulesOf(['check', '--help'])).filter((name) => name.startsWith('dist/commands/'));
-    expect(commands).toEqual(['dist/commands/check.js', 'dist/commands/command.js']);
+    const commands = (await modulesOf(['check', '--help'])).filter((name) => name.startsWith('runner/commands/'));
+    expect(commands).toEqual(['runner/commands/check.ts', 'runner/commands/command.ts']);
   });
 });
 

@@ -1,5 +1,4 @@
 import { execFileSync } from 'node:child_process';
-import path from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { makeRunFolder, removeRunFolder } from './run-folder.js';
@@ -20,8 +19,7 @@ declare module 'vitest' {
  * else each worker starts an embedded server, of the major version that TEST_POSTGRES_VERSION names (18, or 15).
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const tsc = path.join(PROJECT_ROOT, 'node_modules/typescript/bin/tsc');
-  execFileSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], { cwd: PROJECT_ROOT, stdio: 'inherit' });
+  execFileSync('npm', ['run', '--silent', 'build'], { cwd: PROJECT_ROOT, stdio: 'inherit' });
   const runFolder = makeRunFolder();
   const end = () => {
     removeRunFolder(runFolder);

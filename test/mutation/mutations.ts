@@ -271,7 +271,7 @@ export const MUTATIONS: readonly Mutation[] = [
     '',
   ]),
   mutation('pruning: deletes stay', 'prune_absorbed_changes', [
-    "a.reason = 'nothing to delete'\n",
+    "(a.reason = 'nothing to delete' and not b.is_logged)\n",
     "a.reason <> 'unchanged'\n",
   ]),
   mutation('pruning: what was captured before it is refused', '_assert_not_pruned', [

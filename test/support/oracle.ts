@@ -17,6 +17,8 @@ export interface OracleChange {
   readonly sequence: number | null;
   readonly batch: string;
   readonly line: number;
+  /** Read from the log: changes of one capture time are of one transaction. */
+  readonly isLogged?: boolean;
   readonly tracked: Values;
   readonly untracked: Values;
 }
@@ -64,20 +66,24 @@ const ownTime = (change: OracleChange) => (canBeRight(change) ? change.effective
 const equals = (version: Values, change: Values) =>
   Object.keys(change).every((name) => !(name in version) || version[name] === change[name]);
 
+/** Of changes of one time the last counts: of one effective time where that is their order, else of one transaction in the log. */
+const isAtOnce = (change: OracleChange, next: OracleChange, order: ChangeOrder) =>
+  order === 'effective_time'
+    ? ownTime(next) === ownTime(change)
+    : change.isLogged === true && next.isLogged === true && next.captured === change.captured;
+
 export function foldOf(changes: readonly OracleChange[], order: ChangeOrder): OracleHistory {
   const absorbed: OracleAbsorbed[] = [];
   const versions: OracleVersion[] = [];
   let sorted = [...changes].sort(compareCapture);
-  if (order === 'effective_time') {
-    sorted = sorted
-      .sort((a, b) => compare(ownTime(a), ownTime(b)) || compareCapture(a, b))
-      .filter((change, index, all) => {
-        const next = all[index + 1];
-        const isLast = next === undefined || ownTime(next) !== ownTime(change);
-        if (!isLast) absorbed.push({ place: placeOf(change), reason: 'superseded', closedAt: null });
-        return isLast;
-      });
-  }
+  if (order === 'effective_time')
+    sorted = sorted.sort((a, b) => compare(ownTime(a), ownTime(b)) || compareCapture(a, b));
+  sorted = sorted.filter((change, index, all) => {
+    const next = all[index + 1];
+    const isLast = next === undefined || !isAtOnce(change, next, order);
+    if (!isLast) absorbed.push({ place: placeOf(change), reason: 'superseded', closedAt: null });
+    return isLast;
+  });
   for (const change of sorted) step(change, versions, absorbed);
   return { versions, absorbed: absorbed.sort((a, b) => compare(a.place, b.place)) };
 }

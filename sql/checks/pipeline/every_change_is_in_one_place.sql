@@ -1,6 +1,6 @@
 -- A hit is a batch whose changes are not each in exactly one place: a version, absorbed_changes or rejected_changes.
 -- places counts those found, distinct_lines how many different changes they are; both must equal change_count, but for
--- absorbed changes that were pruned.
+-- absorbed changes that were pruned. A TRUNCATE is one change with a place for each key that it was noted for.
 -- A version does not say its shard, and need not: the name of a batch is used once a table.
 with place as (
     select v.dimension_name, v.batch_id, v.change_line from tidemark.versions as v
@@ -19,6 +19,6 @@ select
     coalesce(c.places, 0) as places, coalesce(c.distinct_lines, 0) as distinct_lines, b.pruned_changes
 from tidemark.batches as b
 left join counted as c on c.dimension_name = b.dimension_name and c.batch_id = b.batch_id
-where b.change_count <> coalesce(c.places, 0) + coalesce(b.pruned_changes, 0)
-    or b.change_count <> coalesce(c.distinct_lines, 0) + coalesce(b.pruned_changes, 0)
+where coalesce(b.truncated_keys, b.change_count) <> coalesce(c.places, 0) + coalesce(b.pruned_changes, 0)
+    or coalesce(b.truncated_keys, b.change_count) <> coalesce(c.distinct_lines, 0) + coalesce(b.pruned_changes, 0)
 order by b.dimension_name, b.shard, b.batch_id;

@@ -12,7 +12,8 @@ as $$
 -- absorbed into a version, while the values it had first are kept aside; lines with {no_untracked} are there for the others.
 select tidemark._laid_out($text$
 -- Makes history of a batch of {name} in one pass. It holds for the usual case: a batch captured after all that is loaded, with
--- every column. Each key is folded from its last version; most keys have one change in a batch, and only the others are sorted.
+-- every column. Each key is folded from its last version; most keys have one change in a batch, and only the others are sorted. Of those
+-- that a transaction made in the log, which have one capture time, the last counts, and supersedes the others.
 -- p_changes are changes of p_batch, p_lines their lines in it (null: 1, 2, 3, ...), p_missing the columns that any batch came without,
 -- p_in_order_since the earliest capture time that comes after all that is loaded. Nothing is written, and no row returned, where a change
 -- was captured before it, or meets a version that lacks one of the missing columns: that batch is for {converge}.
@@ -66,6 +67,17 @@ begin
         group by {key_values}
         having count(*) > 1
     ),
+    superseded as materialized (
+        select c._line, true as _is_superseded
+        from (
+            select c._line, lead(c._captured_at) over by_key = c._captured_at as _is_followed_at_once
+            from change as c
+            join repeated as r using ({keys})
+            where p_batch.is_logged and not exists (select from change as e where e._captured_at < {apply}.p_in_order_since)
+            window by_key as (partition by {key_values} order by c._captured_at, c._line)
+        ) as c
+        where c._is_followed_at_once
+    ),
     in_order as (
         select c.*, false as _is_repeated, 1 as _number, null as _operation_before, null::boolean as _equals_before
         from change as c
@@ -76,6 +88,8 @@ begin
             row({compared}) = lag(row({compared})) over by_key
         from change as c
         join repeated as r using ({keys})
+        left join superseded as s using (_line)
+        where s._is_superseded is null
         window by_key as (partition by {key_values} order by c._captured_at, c._line)
     ),
     beside_last_version as (
@@ -219,6 +233,11 @@ begin
                 {values}
             from folded as c
             where c._operation = 'DELETE'
+            union all
+            select c._line, c._operation, c._effective, c._captured_at, null, 'superseded',
+                {values}
+            from change as c
+            join superseded as s using (_line)
         ) as c
         returning 1
     )

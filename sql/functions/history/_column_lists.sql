@@ -78,6 +78,7 @@ lists as (
         ('key_values', e.is_key, 'c.' || e.name),
         ('read_keys_as', e.is_key, format('%I %s', e.source_column, e.read_type)),
         ('stored_keys', e.is_key, e.read),
+        ('printed_keys', e.is_key, e.printed_as_read),
         ('stored_key_values', e.is_key, 'h.' || e.name),
         ('same_key', e.is_key, format('h.%1$s = c.%1$s', e.name)),
         ('key_is_null', e.is_key, format('c.%s is null', e.name)),

@@ -18,6 +18,7 @@ select tidemark._laid_out($text$
 -- time, where nothing can collide), then those that grow, then new ones, then the parked ones. A version that survives keeps its key.
 -- p_changes are changes of p_batch, p_lines their lines in it (null: 1, 2, 3, ...), p_missing the columns that any batch came without:
 -- where a change lacks a column, it equals anything, and its version takes the first value that comes.
+{by_capture}-- Of changes of a key that a transaction made in the log, which have one capture time, the last supersedes the others.
 -- Names that begin with {own} are Tidemark's own. The caller holds the lock and asks the ledger, so that repeating is safe.
 -- Written by tidemark.compile_dimension: change the mapping or the history, and compile it again, never this.
 #variable_conflict use_column
@@ -63,6 +64,7 @@ begin
             {version_values},
             'UPDATE' as _operation, h.cdc_timestamp{at_utc} as _effective, h.captured_at as _captured_at,
             b.sequence as _sequence, b.batch_id as _batch_id, b.shard as _shard, h.change_line::integer as _line, b._lacks,
+            b.is_logged as _is_logged,
             'version' as _origin, c._business_key, c._anchor_from{at_utc} as _anchor_from,
             h.surrogate_key::bigint as _surrogate_key, f.surrogate_key is not null as _has_first_values, h._version,
             h.valid_from{at_utc} as _stored_from, h.valid_to{at_utc} as _stored_to,
@@ -76,7 +78,7 @@ begin
             offset 0
         ) as h
         left join lateral (
-            select b.sequence, b.batch_id, b.shard, tidemark._lacking(b.columns, {converge}.p_missing) as _lacks
+            select b.sequence, b.batch_id, b.shard, b.is_logged, tidemark._lacking(b.columns, {converge}.p_missing) as _lacks
             from tidemark.batches as b
             where b.dimension_name = {dimension} and b.batch_id = h.batch_id::text
             offset 0
@@ -91,6 +93,7 @@ begin
             {absorbed_values},
             a.cdc_operation, a.cdc_timestamp, a.captured_at,
             b.sequence, a.batch_id, a.shard, a.change_line, tidemark._lacking(b.columns, {converge}.p_missing),
+            b.is_logged,
             'absorbed', c._business_key, c._anchor_from{at_utc}, null, false, null, null, null, null, a.reason, a.closed_at
         from anchored as c
         join tidemark.absorbed_changes as a
@@ -108,12 +111,16 @@ begin
             {values},
             c._operation, c._effective, c._captured_at,
             p_batch.sequence, p_batch.batch_id, p_batch.shard, c._line, tidemark._lacking(p_batch.columns, {converge}.p_missing),
+            p_batch.is_logged,
             'new', k._business_key, k._anchor_from{at_utc}, null, false, null, null, null, null, null, null
         from change as c
         join anchored as k using ({keys})
     ),
     in_order as (
         select c.*, row_number() over by_key as _place, coalesce(c._stored_from = c._anchor_from, false) as _is_anchor,
+{by_capture}            coalesce(
+{by_capture}                c._is_logged and lead(c._is_logged) over by_key and lead(c._captured_at) over by_key = c._captured_at, false
+{by_capture}            ) as _is_superseded,
             c._anchor_from is null or bool_or(c._stored_from = c._anchor_from) over by_key is true as _is_in_slice,
             coalesce(bool_or(c._origin <> 'new') over (by_key rows between 1 following and unbounded following), false)
                 as _is_followed
@@ -126,7 +133,7 @@ begin
         )
     ),
     in_slice as (
-{by_capture}        select c.*, false as _is_superseded
+{by_capture}        select c.*
 {by_time}        select c.*,
 {by_time}            lead(c._own_time) over (partition by {key_values} order by c._place) is not distinct from c._own_time as _is_superseded
         from in_order as c

@@ -21,9 +21,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Applies changes of one batch: all of them, or, where some cannot be applied, the others, and sets those aside in
 -- tidemark.rejected_changes. While nothing is wrong this costs one savepoint. p_in_order_since as in tidemark._fold_changes.
+-- What is kept of a change has the values that did not change, which a batch of the log leaves out, and is a DELETE where its row is
+-- marked.
 -- Also returns the earliest and latest capture time, those of rejected changes included; nulls where there is no change.
 -- Errors: TM010 a rule of the history is broken, though no change is to blame: it was altered by hand; TM011 a key is too long for
--- an index; else what PostgreSQL raises.
+-- an index; else what PostgreSQL raises. TM004 stays within: it sets the changes at fault aside.
 #variable_conflict use_column
 declare
     v_result record;
@@ -31,8 +33,23 @@ declare
     v_rejected bigint := 0;
     v_constraint text;
     v_key text;
+    v_leaves_out boolean;
+    v_is_unknown boolean := false;
 begin
+    if p_batch.is_logged then
+        v_leaves_out := (p_batch.metadata #>> '{log,unchanged}') <> '0';
+        if v_leaves_out then
+            p_changes := tidemark._fill_unchanged(p_batch, p_changes, p_lines);
+        end if;
+        p_changes := tidemark._mark_deleted(p_batch, p_changes);
+        v_is_unknown := v_leaves_out and exists (
+            select from json_array_elements(p_changes) as e (change) where json_typeof(e.change -> 'unchanged') = 'array'
+        );
+    end if;
     begin
+        if v_is_unknown then
+            raise exception using errcode = 'TM004', message = 'a value did not change, and history does not have it';
+        end if;
         if p_batch.metadata ->> 'checksum' is null or json_typeof(p_batch.metadata -> 'columns') is distinct from 'array' then
             perform tidemark._assert_columns_alike(p_batch, p_changes);
         end if;
@@ -144,6 +161,7 @@ begin
         using p_batch, p_changes, p_lines, v_dimension.missing, p_in_order_since;
     end if;
     if v_result is null then
+        perform tidemark._recall_truncations(p_batch, p_changes);
         execute format('select * from tidemark.%I($1, $2, $3, $4)', tidemark._function_name('converge', p_batch.dimension_name))
         into v_result
         using p_batch, p_changes, p_lines, v_dimension.missing;
@@ -195,6 +213,24 @@ begin
         execute v_statement;
     end loop;
 end;
+$$;
+
+create or replace function tidemark._printed_key_expression(
+    p_dimension_name text,
+    p_change text
+)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- An expression over a change (p_change, of type json) that gives its key as tidemark._printed_key does: for statements over many.
+select format('concat(''{'', %s, ''}'')', string_agg(
+    format('%L, coalesce((%s -> %L)::text, ''null'')', to_json(c.history_column) || ' : ', p_change, c.source_column),
+    ', '', '', ' order by c.ordinal
+))
+from tidemark.dimension_columns as c
+where c.dimension_name = p_dimension_name and c.column_role = 'business key';
 $$;
 
 create or replace function tidemark._printed_key(

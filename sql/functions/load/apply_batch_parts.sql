@@ -29,10 +29,13 @@ as $$
 -- change of its key (tidemark._settle_rejected).
 -- Takes a transaction-level advisory lock on the dimension (a shard: shared, and its own), so that loaders queue. Where a row may move
 -- from shard to shard (shard_layout.by_key is false) a batch counts as one of the whole table, for the lock and for the order.
+-- A batch of the log (its metadata have "log") is loaded after the one before it in its chain; values that did not change are filled in,
+-- a marked row is a DELETE where deletes are soft, and a TRUNCATE is one of every key in force.
 -- Where the batch says that a column of the source was widened, its history column is, first (tidemark._follow_wider_columns).
 -- Runs with the rights of its owner: a role that may execute it needs no right on any table.
 -- Errors: TM001 not a batch, TM002 unknown table, TM003 fork, TM004 an unmapped column, TM006 isolation level, TM008 checksum,
--- TM018 a change captured before what was pruned, TM022 an unknown format, TM024 a column that cannot be widened.
+-- TM018 a change captured before what was pruned, TM022 an unknown format, TM024 a column that cannot be widened, TM026 the batch before
+-- one of the log is not loaded.
 #variable_conflict use_column
 declare
     v_started timestamptz := clock_timestamp();
@@ -40,6 +43,7 @@ declare
     v_batch tidemark.batches;
     v_result record;
     v_scope text;
+    v_in_order_since timestamptz;
 begin
     perform tidemark._assert_read_committed('apply_batch');
     v_read := tidemark._read_batch(p_metadata, p_changes);
@@ -61,14 +65,23 @@ begin
     v_batch.checksum := v_read.checksum;
     v_batch.metadata := v_read.metadata;
     v_batch.apply_started_at := v_started;
+    v_batch.is_logged := coalesce(json_typeof(v_read.metadata -> 'log') = 'object', false);
     v_batch.columns := tidemark._batch_columns(v_read.dimension_name, v_read.batch_id, v_read.columns, v_read.changes);
     perform tidemark._note_missing_columns(v_batch.dimension_name, v_batch.columns);
 
-    select * into v_result
-    from tidemark._apply_changes(
-        v_batch, v_read.changes, null,
-        tidemark._in_order_since(v_batch.dimension_name, v_scope, v_batch.batch_id, v_batch.sequence)
-    );
+    v_in_order_since := tidemark._in_order_since(v_batch.dimension_name, v_scope, v_batch.batch_id, v_batch.sequence);
+    if v_batch.is_logged then
+        perform tidemark._assert_log_in_order(v_batch);
+        -- A transaction may be spread over batches: what has the capture time of the batch before may supersede what is loaded.
+        v_in_order_since := v_in_order_since + interval '1 microsecond';
+        v_batch.truncated_at := tidemark._truncated_at(v_batch, v_read.changes);
+    end if;
+    if v_batch.truncated_at is not null then
+        select * into v_result from tidemark._apply_truncation(v_batch, v_read.changes -> 0, v_in_order_since);
+        v_batch.truncated_keys := v_result.truncated_keys;
+    else
+        select * into v_result from tidemark._apply_changes(v_batch, v_read.changes, null, v_in_order_since);
+    end if;
     if v_result.change_count <> v_batch.change_count then
         raise exception using
             errcode = 'TM001',

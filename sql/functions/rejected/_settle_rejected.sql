@@ -16,7 +16,6 @@ as $$
 -- A change whose key or time cannot be read goes on waiting. Safe to repeat. Where none of the dimension waits it is a look into an index.
 declare
     v_rejected record;
-    v_key text;
     v_statement text;
     v_batch_id text;
     v_line integer;
@@ -28,15 +27,6 @@ begin
     ) then
         return;
     end if;
-    -- As tidemark._printed_key has it.
-    select format('concat(''{'', %s, ''}'')', string_agg(
-        format('%L, coalesce((e.change -> %L)::text, ''null'')', to_json(c.history_column) || ' : ', c.source_column),
-        ', '', '', ' order by c.ordinal
-    ))
-    into v_key
-    from tidemark.dimension_columns as c
-    where c.dimension_name = p_dimension_name and c.column_role = 'business key';
-
     for v_rejected in execute format(
         $query$
         with waiting as not materialized (
@@ -62,7 +52,7 @@ begin
         join tidemark.batches as b on b.dimension_name = $1 and b.shard = w.shard and b.batch_id = w.batch_id
         where w.business_key is not null
         $query$,
-        v_key
+        tidemark._printed_key_expression(p_dimension_name, 'e.change')
     )
     using p_dimension_name, p_shard, p_batch_id, p_changes
     loop

@@ -129,6 +129,9 @@ begin
         late_changes = excluded.late_changes,
         rejected_changes = excluded.rejected_changes,
         columns = excluded.columns,
+        is_logged = excluded.is_logged,
+        truncated_at = excluded.truncated_at,
+        truncated_keys = excluded.truncated_keys,
         least_captured_at = excluded.least_captured_at,
         greatest_captured_at = excluded.greatest_captured_at,
         pruned_changes = null;

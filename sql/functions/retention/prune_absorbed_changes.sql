@@ -16,7 +16,8 @@ as $$
 -- Proof. Before B (below) lies what is settled: tidemark._assert_not_pruned refuses every change captured before B from now on, and no
 -- rejected change from before B waits. So every change yet to come follows, in capture order, all that was captured before B, and a
 -- slice of history (tidemark._converge_body) begins with the key's last version captured before B, or later. Hence a change before
--- such a version is in no slice (its deletes stay, as evidence of gaps); one that found nothing to delete leaves a fold as it was; and
+-- such a version is in no slice (its deletes stay, as evidence of gaps); one that found nothing to delete, or was superseded,
+-- leaves a fold as it was (those of the log that found nothing may be of a TRUNCATE, or have what a marked row says: they stay); and
 -- of two that changed nothing, the earlier says nothing that the later does not, if the later's batch had all columns of the earlier's.
 -- Not for dimensions in the order of effective times, where any change may come to matter. Takes the dimension for itself.
 -- Returns how many were forgotten, and B: the least of p_before, the end of every unbroken chain, and the first change that is
@@ -43,7 +44,8 @@ with doomed as (
     join tidemark.batches as b on b.dimension_name = a.dimension_name and b.shard = a.shard and b.batch_id = a.batch_id
     where a.dimension_name = {dimension} and a.captured_at < $1
         and (
-            a.reason = 'nothing to delete'
+            a.reason = 'superseded'
+            or (a.reason = 'nothing to delete' and not b.is_logged)
             or (a.reason = 'unchanged' and exists (
                 select
                 from tidemark.absorbed_changes as n

@@ -382,9 +382,9 @@ describe('a registration', () => {
       await transaction.unsafe(HISTORY);
       await register(transaction, { capture: 'log', deletes: null });
       const said = async () => {
-        const rows =
-          await transaction`select capture, deletes from tidemark.dimensions where dimension_name = 'things'`;
-        return Object.values({ ...rows[0] });
+        const rows = await transaction<{ capture: string; deletes: string }[]>`
+          select capture, deletes from tidemark.dimensions where dimension_name = 'things'`;
+        return rows.flatMap(({ capture, deletes }) => [capture, deletes]);
       };
       const declare = (how: string) => transaction`select tidemark.declare_capture('things', ${how})`;
       expect(await said()).toEqual(['log', 'log']);

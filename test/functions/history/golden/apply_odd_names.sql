@@ -1,5 +1,6 @@
 -- Makes history of a batch of odd_names in one pass. It holds for the usual case: a batch captured after all that is loaded, with
--- every column. Each key is folded from its last version; most keys have one change in a batch, and only the others are sorted.
+-- every column. Each key is folded from its last version; most keys have one change in a batch, and only the others are sorted. Of those
+-- that a transaction made in the log, which have one capture time, the last counts, and supersedes the others.
 -- p_changes are changes of p_batch, p_lines their lines in it (null: 1, 2, 3, ...), p_missing the columns that any batch came without,
 -- p_in_order_since the earliest capture time that comes after all that is loaded. Nothing is written, and no row returned, where a change
 -- was captured before it, or meets a version that lacks one of the missing columns: that batch is for converge_odd_names.
@@ -58,6 +59,17 @@ begin
         group by c."Order Id", c.h
         having count(*) > 1
     ),
+    superseded as materialized (
+        select c.__line, true as __is_superseded
+        from (
+            select c.__line, lead(c.__captured_at) over by_key = c.__captured_at as __is_followed_at_once
+            from change as c
+            join repeated as r using ("Order Id", h)
+            where p_batch.is_logged and not exists (select from change as e where e.__captured_at < apply_odd_names.p_in_order_since)
+            window by_key as (partition by c."Order Id", c.h order by c.__captured_at, c.__line)
+        ) as c
+        where c.__is_followed_at_once
+    ),
     in_order as (
         select c.*, false as __is_repeated, 1 as __number, null as __operation_before, null::boolean as __equals_before
         from change as c
@@ -69,6 +81,8 @@ begin
                 c."{history}" collate "C", c._line, c.c::text collate "C")) over by_key
         from change as c
         join repeated as r using ("Order Id", h)
+        left join superseded as s using (__line)
+        where s.__is_superseded is null
         window by_key as (partition by c."Order Id", c.h order by c.__captured_at, c.__line)
     ),
     beside_last_version as (
@@ -224,6 +238,12 @@ begin
                 c."a name that is as long as the names of PostgreSQL may be, no le"
             from folded as c
             where c.__operation = 'DELETE'
+            union all
+            select c.__line, c.__operation, c.__effective, c.__captured_at, null, 'superseded',
+                c."Order Id", c.h, c.p_lines, c."{history}", c._line, c.c, c.inserted_versions,
+                c."a name that is as long as the names of PostgreSQL may be, no le"
+            from change as c
+            join superseded as s using (__line)
         ) as c
         returning 1
     )

@@ -1,5 +1,6 @@
 -- Makes history of a batch of timeless in one pass. It holds for the usual case: a batch captured after all that is loaded, with
--- every column. Each key is folded from its last version; most keys have one change in a batch, and only the others are sorted.
+-- every column. Each key is folded from its last version; most keys have one change in a batch, and only the others are sorted. Of those
+-- that a transaction made in the log, which have one capture time, the last counts, and supersedes the others.
 -- p_changes are changes of p_batch, p_lines their lines in it (null: 1, 2, 3, ...), p_missing the columns that any batch came without,
 -- p_in_order_since the earliest capture time that comes after all that is loaded. Nothing is written, and no row returned, where a change
 -- was captured before it, or meets a version that lacks one of the missing columns: that batch is for converge_timeless.
@@ -52,6 +53,17 @@ begin
         group by c.id
         having count(*) > 1
     ),
+    superseded as materialized (
+        select c._line, true as _is_superseded
+        from (
+            select c._line, lead(c._captured_at) over by_key = c._captured_at as _is_followed_at_once
+            from change as c
+            join repeated as r using (id)
+            where p_batch.is_logged and not exists (select from change as e where e._captured_at < apply_timeless.p_in_order_since)
+            window by_key as (partition by c.id order by c._captured_at, c._line)
+        ) as c
+        where c._is_followed_at_once
+    ),
     in_order as (
         select c.*, false as _is_repeated, 1 as _number, null as _operation_before, null::boolean as _equals_before
         from change as c
@@ -62,6 +74,8 @@ begin
             row(c.label collate "C") = lag(row(c.label collate "C")) over by_key
         from change as c
         join repeated as r using (id)
+        left join superseded as s using (_line)
+        where s._is_superseded is null
         window by_key as (partition by c.id order by c._captured_at, c._line)
     ),
     beside_last_version as (
@@ -163,6 +177,11 @@ begin
                 c.id, c.label
             from folded as c
             where c._operation = 'DELETE'
+            union all
+            select c._line, c._operation, c._effective, c._captured_at, null, 'superseded',
+                c.id, c.label
+            from change as c
+            join superseded as s using (_line)
         ) as c
         returning 1
     )

@@ -5,6 +5,7 @@
 -- time, where nothing can collide), then those that grow, then new ones, then the parked ones. A version that survives keeps its key.
 -- p_changes are changes of p_batch, p_lines their lines in it (null: 1, 2, 3, ...), p_missing the columns that any batch came without:
 -- where a change lacks a column, it equals anything, and its version takes the first value that comes.
+-- Of changes of a key that a transaction made in the log, which have one capture time, the last supersedes the others.
 -- Names that begin with __ are Tidemark's own. The caller holds the lock and asks the ledger, so that repeating is safe.
 -- Written by tidemark.compile_dimension: change the mapping or the history, and compile it again, never this.
 #variable_conflict use_column
@@ -58,6 +59,7 @@ begin
             case when 'a name that is as long as the names of PostgreSQL may be, no le' = any (b.__lacks) then null when (f.values_before -> 'a name that is as long as the names of PostgreSQL may be, no le') is null then h."a name that is as long as the names of PostgreSQL may be, no le" else o."a name that is as long as the names of PostgreSQL may be, no le" end as "a name that is as long as the names of PostgreSQL may be, no le",
             'UPDATE' as __operation, h.cdc_timestamp as __effective, h.captured_at as __captured_at,
             b.sequence as __sequence, b.batch_id as __batch_id, b.shard as __shard, h.change_line::integer as __line, b.__lacks,
+            b.is_logged as __is_logged,
             'version' as __origin, c.__business_key, c.__anchor_from as __anchor_from,
             h.surrogate_key::bigint as __surrogate_key, f.surrogate_key is not null as __has_first_values, h.__version,
             h.valid_from as __stored_from, h.valid_to as __stored_to,
@@ -71,7 +73,7 @@ begin
             offset 0
         ) as h
         left join lateral (
-            select b.sequence, b.batch_id, b.shard, tidemark._lacking(b.columns, converge_odd_names.p_missing) as __lacks
+            select b.sequence, b.batch_id, b.shard, b.is_logged, tidemark._lacking(b.columns, converge_odd_names.p_missing) as __lacks
             from tidemark.batches as b
             where b.dimension_name = 'odd_names' and b.batch_id = h.batch_id::text
             offset 0
@@ -89,6 +91,7 @@ begin
             r."a name that is as long as the names of PostgreSQL may be, no le",
             a.cdc_operation, a.cdc_timestamp, a.captured_at,
             b.sequence, a.batch_id, a.shard, a.change_line, tidemark._lacking(b.columns, converge_odd_names.p_missing),
+            b.is_logged,
             'absorbed', c.__business_key, c.__anchor_from, null, false, null, null, null, null, a.reason, a.closed_at
         from anchored as c
         join tidemark.absorbed_changes as a
@@ -111,12 +114,16 @@ begin
             c."a name that is as long as the names of PostgreSQL may be, no le",
             c.__operation, c.__effective, c.__captured_at,
             p_batch.sequence, p_batch.batch_id, p_batch.shard, c.__line, tidemark._lacking(p_batch.columns, converge_odd_names.p_missing),
+            p_batch.is_logged,
             'new', k.__business_key, k.__anchor_from, null, false, null, null, null, null, null, null
         from change as c
         join anchored as k using ("Order Id", h)
     ),
     in_order as (
         select c.*, row_number() over by_key as __place, coalesce(c.__stored_from = c.__anchor_from, false) as __is_anchor,
+            coalesce(
+                c.__is_logged and lead(c.__is_logged) over by_key and lead(c.__captured_at) over by_key = c.__captured_at, false
+            ) as __is_superseded,
             c.__anchor_from is null or bool_or(c.__stored_from = c.__anchor_from) over by_key is true as __is_in_slice,
             coalesce(bool_or(c.__origin <> 'new') over (by_key rows between 1 following and unbounded following), false)
                 as __is_followed
@@ -127,7 +134,7 @@ begin
         )
     ),
     in_slice as (
-        select c.*, false as __is_superseded
+        select c.*
         from in_order as c
         where c.__is_in_slice
     ),

@@ -7,7 +7,8 @@ import { inTransaction } from '../runner/base/transaction.js';
 import { extractTables } from '../runner/extract/tables.js';
 import { readBeginning, readClock } from '../runner/source/horizon.js';
 import { NO_KNOWN_ROWS, describeTable, readPage } from '../runner/source/table.js';
-import { applyBatch, dimensionMappings } from '../runner/warehouse/batches.js';
+import { applyBatch } from '../runner/warehouse/batches.js';
+import { dimensionMappings } from '../runner/warehouse/functions.js';
 import { seconds } from './measure.js';
 import type { Bench } from './server.js';
 import { loadTables } from '../runner/load/tables.js';
@@ -107,7 +108,9 @@ export async function page({ source, warehouse }: Bench, rows: number): Promise<
   if (mapping === undefined) throw new Error('orders is not registered');
   const described = await describeTable(source, mapping);
   const beginning = await readBeginning(source, null, undefined);
-  const bounds = { ...beginning, own_floor: await readClock(source), high_watermark: null, margin_seconds: 0 };
+  const { snapshot, floor: from_floor, from_transaction, before_transaction } = beginning;
+  const sweep = { from_floor, from_high_watermark: null, from_transaction, before_transaction };
+  const bounds = { floor: await readClock(source), snapshot, sweep };
   const limits = { rows, bytes: 64 * 1024 * 1024, known_rows: NO_KNOWN_ROWS };
   return seconds(source, () =>
     readPage(source, described, bounds, { isDated: true, after: null }, limits, null).then(({ change_count }) => {

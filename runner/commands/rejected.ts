@@ -62,7 +62,7 @@ export const command = defineCommand(
       action === 'dismiss'
         ? 'dismissed: kept, and not waited for any more'
         : 'waiting again: npx tidemark load --retry-rejected';
-    await sayAll(dismiss(selection, chosen, action === 'dismiss' ? reason : null), (done, error) => {
+    await sayAll(dismiss(selection, chosen, action === 'dismiss' ? reason : undefined), (done, error) => {
       print(done, done.map((each) => `${each.table}: ${counted(each.changes, 'change')} ${said}`).join('\n'), error);
     });
   },

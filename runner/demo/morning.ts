@@ -10,7 +10,7 @@ import { registeringFiles, writeDimensionFile } from '../registration/files.js';
 import { extractTables } from '../extract/tables.js';
 import { asRun } from '../services/run.js';
 import { counted, formatRows } from '../base/text-table.js';
-import { historySummary } from '../warehouse/batches.js';
+import { historySummary } from '../warehouse/functions.js';
 import { loadTables } from '../load/tables.js';
 
 /** What is written to the source, what to say when it is there already, the file of sql/demo that writes it, and the sample orders that it places. */

@@ -13,14 +13,11 @@ import {
   readHorizon,
   readSnapshot,
 } from '../source/horizon.js';
-import type { PagePlace, SourceTable, SweepBounds } from '../source/table.js';
+import type { PagePlace, SourceTable } from '../source/table.js';
 
-/** What all pages of a sweep share, and where its first page begins. */
+/** What all pages of a sweep share, as their batches will say it, and where its first page begins. */
 export interface SweepStart extends Pick<BatchMetadata, 'floor' | 'snapshot' | 'horizon' | 'full_sweep'> {
-  readonly bounds: SweepBounds;
-  /** True for a sweep without a lower bound on the effective time. */
-  readonly is_full: boolean;
-  readonly counters: string | null;
+  readonly sweep: Omit<BatchMetadata['sweep'], 'complete' | 'undated' | 'fills'>;
   readonly place: PagePlace;
 }
 
@@ -67,22 +64,18 @@ export async function beginSweep(
   const continues = isFull ? before?.full_sweep?.snapshot : before.snapshot;
   failpoint('snapshot');
   const beginning = await readBeginning(source, continues ?? null, isFull ? undefined : before);
+  const { snapshot, floor: from_floor, from_transaction, before_transaction } = beginning;
   return {
     floor: horizon.floor,
     horizon,
-    snapshot: beginning.snapshot,
-    is_full: isFull,
-    full_sweep: isFull ? { snapshot: beginning.snapshot, clock: horizon.clock } : before.full_sweep,
-    counters: described.is_timeless ? described.counters : null,
+    snapshot,
+    full_sweep: isFull ? { snapshot, clock: horizon.clock } : before.full_sweep,
     place: { isDated: !described.is_timeless, after: null },
-    bounds: {
-      own_floor: horizon.floor,
-      floor: beginning.floor,
-      high_watermark: isFull ? null : (before.high_watermark?.time ?? null),
-      margin_seconds: settings.watermark_advance_seconds,
-      from_transaction: beginning.from_transaction,
-      before_transaction: beginning.before_transaction,
-      snapshot: beginning.snapshot,
+    sweep: {
+      is_full: isFull,
+      from_high_watermark: isFull ? null : (before.high_watermark?.time ?? null),
+      counters: described.is_timeless ? described.counters : null,
+      ...{ from_floor, from_transaction, before_transaction },
     },
   };
 }
@@ -121,45 +114,33 @@ async function beginByClock(subject: SweepSubject, newest: BatchMetadata | undef
     floor: clock,
     horizon: null,
     snapshot,
-    is_full: since === undefined || described.is_timeless,
     full_sweep: described.is_timeless ? { snapshot, clock } : null,
-    counters: null,
     place: { isDated: !described.is_timeless, after: null },
-    bounds: {
-      own_floor: clock,
-      floor: since?.floor ?? null,
-      high_watermark: null,
-      margin_seconds: settings.watermark_advance_seconds,
-      from_transaction: null,
-      before_transaction: null,
-      snapshot: null,
+    sweep: {
+      is_full: since === undefined || described.is_timeless,
+      from_floor: since?.floor ?? null,
+      ...{ from_high_watermark: null, from_transaction: null, before_transaction: null, counters: null },
     },
   };
 }
 
 /** Goes on with the newest sweep after its last page. */
-export function resumeSweep(settings: Settings, newest: BatchMetadata): SweepStart {
-  const { floor, horizon, snapshot, full_sweep, sweep, high_watermark } = newest;
+export function resumeSweep({
+  floor,
+  horizon,
+  snapshot,
+  full_sweep,
+  sweep,
+  high_watermark,
+}: BatchMetadata): SweepStart {
+  const { undated } = sweep;
+  const key = undated?.after ?? null;
   return {
-    floor,
-    horizon,
-    snapshot,
-    full_sweep,
-    is_full: sweep.is_full,
-    counters: sweep.counters,
+    ...{ floor, horizon, snapshot, full_sweep, sweep },
     place:
-      sweep.undated === null
+      undated === null
         ? { isDated: true, after: high_watermark }
-        : { isDated: false, after: sweep.undated.after === null ? null : { time: null, key: sweep.undated.after } },
-    bounds: {
-      own_floor: floor,
-      floor: sweep.from_floor,
-      high_watermark: sweep.from_high_watermark,
-      margin_seconds: settings.watermark_advance_seconds,
-      from_transaction: sweep.from_transaction,
-      before_transaction: sweep.before_transaction,
-      snapshot,
-    },
+        : { isDated: false, after: key === null ? null : { time: null, key } },
   };
 }
 

@@ -61,10 +61,10 @@ export async function sweep(
   resumes: boolean,
   total: Published,
 ): Promise<void> {
-  const start =
-    resumes && newest !== undefined ? resumeSweep(sweeper.settings, newest) : await beginSweep(sweeper, newest);
+  const start = resumes && newest !== undefined ? resumeSweep(newest) : await beginSweep(sweeper, newest);
   if (start === undefined) return;
-  if (start.is_full && !resumes) await assertKeysUnique(sweeper.source, sweeper.table, sweeper.described);
+  const { is_full, from_transaction } = start.sweep;
+  if (is_full && !resumes) await assertKeysUnique(sweeper.source, sweeper.table, sweeper.described);
   const chain = chainName(sweeper.log.table, sweeper.log.shard);
   const size = startSizing(sweeper.settings, chain, sweeper.batchCeiling);
   // All that --full reads is to be written again.
@@ -73,16 +73,15 @@ export async function sweep(
   let before = newest;
   let [safeBefore, repeats] = [0n, 0];
   const { estimated_rows: estimate } = sweeper.described;
-  if (start.bounds.from_transaction === null && start.is_full && estimate !== null)
+  if (from_transaction === null && is_full && estimate !== null)
     sweeper.onEstimate?.(Math.ceil(estimate / (sweeper.shard?.layout.count ?? 1)));
   for (let place: PagePlace | undefined = start.place; place !== undefined && sweeper.isStopping?.() !== true; ) {
     failpoint('page');
     const [here, began] = [place, performance.now()];
     const notBefore = later(before?.extracted_at ?? null, sweeper.notBefore ?? null);
-    const limits = { rows: size.rows(), bytes: sweeper.settings.batch_max_bytes, known_rows: known.now() };
-    const page = await timed('read', () =>
-      readPage(sweeper.source, sweeper.described, start.bounds, here, limits, notBefore),
-    );
+    const { batch_max_bytes: bytes, watermark_advance_seconds: margin_seconds } = sweeper.settings;
+    const limits = { rows: size.rows(), bytes, margin_seconds, known_rows: known.now() };
+    const page = await timed('read', () => readPage(sweeper.source, sweeper.described, start, here, limits, notBefore));
     const next = nextPlace(sweeper, start, place, page);
     const read = { page, place, isLast: next === undefined };
     size.read(page);
@@ -114,7 +113,7 @@ const later = (one: string | null, other: string | null) => ((one ?? '') > (othe
  */
 function nextPlace({ described }: Sweeper, start: SweepStart, place: PagePlace, page: Page): PagePlace | undefined {
   if (page.has_more) return { isDated: place.isDated, after: page.last_row };
-  const seeksUndated = described.may_be_undated && (start.is_full || described.fallback === null);
+  const seeksUndated = described.may_be_undated && (start.sweep.is_full || described.fallback === null);
   return place.isDated && seeksUndated ? { isDated: false, after: null } : undefined;
 }
 
@@ -149,6 +148,7 @@ function metadataOf(
 ): BatchMetadata {
   const head = chainHead(before);
   const unfilled = unfilledColumns(described, before);
+  const { floor, snapshot, horizon, full_sweep } = start;
   return batchMetadataSchema.parse({
     batch_id: null,
     table: log.table,
@@ -159,21 +159,13 @@ function metadataOf(
     change_count: page.change_count,
     watermark: before?.high_watermark?.time ?? null,
     high_watermark: (place.isDated ? page.last_row : null) ?? before?.high_watermark ?? null,
-    floor: start.floor,
-    snapshot: start.snapshot,
-    horizon: start.horizon,
+    ...{ floor, snapshot, horizon, full_sweep },
     sweep: {
+      ...start.sweep,
       complete: isLast,
-      is_full: start.is_full,
-      from_floor: start.bounds.floor,
-      from_high_watermark: start.bounds.high_watermark,
-      from_transaction: start.bounds.from_transaction,
-      before_transaction: start.bounds.before_transaction,
-      counters: start.counters,
       undated: place.isDated ? null : { after: page.last_row?.key ?? null },
       fills,
     },
-    full_sweep: start.full_sweep,
     ...identity,
     relation_oid: described.relation_oid,
     ...columnsOfBatch(described, isLast ? unfilled.filter((column) => !fills.includes(column)) : unfilled),
@@ -193,6 +185,6 @@ function isCheckpointDue(
   page: Page,
   before: BatchMetadata | undefined,
 ): boolean {
-  if (before === undefined || start.is_full || !before.sweep.complete) return true;
+  if (before === undefined || start.sweep.is_full || !before.sweep.complete) return true;
   return Date.parse(page.extracted_at) - Date.parse(before.extracted_at) >= settings.heartbeat_seconds * 1000;
 }

@@ -17,7 +17,8 @@ import { startProgress } from '../run/progress.js';
 import { eachTable, patienceOf, selectUnpaused, type Selection } from '../run/each-table.js';
 import { chainName, type AskedShard } from '../batch/shard.js';
 import { impatient } from '../source/locked.js';
-import { dimensionMappings, ledgerStates, type LedgerState } from '../warehouse/batches.js';
+import { dimensionMappings } from '../warehouse/functions.js';
+import { type LedgerState, ledgerStates } from '../warehouse/batches.js';
 import { countPending } from '../change-log/inspect.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 

@@ -12,7 +12,7 @@ import { TidemarkError } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
 import { timed } from '../run/measurements.js';
 import { chainName } from '../batch/shard.js';
-import { applyBatch, newestBatch, type ApplyResult } from '../warehouse/batches.js';
+import { applyBatch, type ApplyResult, newestBatch } from '../warehouse/batches.js';
 
 /** Where batches are applied. In a transaction they are a dry run: nothing is committed. */
 export interface Applying {

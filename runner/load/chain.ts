@@ -22,7 +22,7 @@ import { pruneNowAndThen } from './retention.js';
 import { retrying } from '../run/retry.js';
 import { chainName } from '../batch/shard.js';
 import { counted } from '../base/text-table.js';
-import { commitToDisk, type ApplyResult } from '../warehouse/batches.js';
+import { type ApplyResult, commitToDisk } from '../warehouse/batches.js';
 import { batchNameOf } from '../batch/name.js';
 import { startCompressing } from '../change-log/applied.js';
 

@@ -3,7 +3,7 @@ import { rolledBack } from '../base/transaction.js';
 import { loadDry, type LoadResult } from './chain.js';
 import { formatRetry, retryTable, type RetryReport } from './rejected.js';
 import { counted, formatRows } from '../base/text-table.js';
-import { dimensionMappings, transactionEffects, type Effect } from '../warehouse/batches.js';
+import { dimensionMappings, type Effect, transactionEffects } from '../warehouse/functions.js';
 import { eachTable, selectUnpaused, type Selection } from '../run/each-table.js';
 
 /** What loading would do to one history: the counts, and the first rows of each kind. */

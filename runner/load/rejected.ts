@@ -2,14 +2,12 @@ import { withDatabase, type Database, type Transaction } from '../base/database.
 import { UsageError } from '../base/errors.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { countsOf, type Counts } from './chain.js';
-import { dimensionMappings } from '../warehouse/batches.js';
+import { dimensionMappings, dismissRejected, retryRejected } from '../warehouse/functions.js';
 import {
-  countRejected,
-  dismissRejected,
-  rejectedChanges,
-  retryRejected,
   type ChosenRejected,
+  countRejected,
   type RejectedChange,
+  rejectedChanges,
   type RejectedState,
 } from '../warehouse/rejected.js';
 import { eachTable, selectUnpaused, selectTables, type Selection } from '../run/each-table.js';
@@ -73,8 +71,8 @@ export async function listRejected(
  */
 export async function dismiss(
   { settings, tables }: Selection,
-  chosen: ChosenRejected,
-  reason: string | null,
+  { batch, line, column, fault }: ChosenRejected,
+  reason: string | undefined,
 ): Promise<{ table: string; changes: number }[]> {
   return withDatabase(settings.warehouse, 'rejected', async (warehouse) => {
     const selected = selectTables(await dimensionMappings(warehouse), tables);
@@ -83,7 +81,7 @@ export async function dismiss(
       selected,
       async ({ dimension_name: table }) => ({
         table,
-        changes: await dismissRejected(warehouse, table, chosen, reason),
+        changes: Number(await dismissRejected(warehouse, table, batch, line, column, fault, reason)),
       }),
       (done) => done.filter(({ changes }) => changes > 0),
     );

@@ -9,9 +9,7 @@ import { openChains } from '../change-log/inspect.js';
 import { eachTable, selectTables } from '../run/each-table.js';
 import { startProgress } from '../run/progress.js';
 import { explainWithFile } from './apply.js';
-import { dimensionMappings } from '../warehouse/batches.js';
-import { dimensionList } from '../warehouse/dimensions.js';
-import * as replays from '../warehouse/replay.js';
+import * as functions from '../warehouse/functions.js';
 
 /** History made once more from the change log: to compare it with the one that is there, or to put that one right. */
 interface Replaying {
@@ -36,10 +34,12 @@ export interface VerifyResult {
   /** Whether `rows` are not all of them. */
   readonly is_cut: boolean;
   /** The first rows that only one of history and change log has. */
-  readonly rows: readonly replays.ReplayDifference[];
+  readonly rows: readonly functions.ReplayDifference[];
 }
 
-export type RebuildResult = Readonly<{ table: string; batches: number } & Record<keyof replays.AdoptedReplay, number>>;
+export type RebuildResult = Readonly<
+  { table: string; batches: number } & Record<keyof functions.AdoptedReplay, number>
+>;
 
 const PAGE = 500;
 const SHOWN_ROWS = 5;
@@ -54,17 +54,19 @@ function verifyTable(warehouse: Database, replaying: Replaying): Promise<VerifyR
   const { settings, table, logs } = replaying;
   return rolledBack(warehouse, async (transaction) => {
     const replay = { ...replaying, transaction };
-    await replays.openReplay(transaction, table, false);
+    await functions.openReplay(transaction, table, false);
     let pruned = 0;
     for (const log of logs) {
       const oldest = await oldestBatch(log);
       if (oldest !== undefined)
-        pruned += await replays.skipPruned(transaction, table, log.shard, oldest, settings.cdc_log_retention_days);
+        pruned += Number(
+          await functions.skipPruned(transaction, table, log.shard, oldest, settings.cdc_log_retention_days),
+        );
     }
     const first = await replayLedger(replay);
-    await replays.lockDimension(transaction, table);
+    await functions.lockDimension(transaction, table);
     const { replayed, missing } = await replayLedger(replay);
-    const rows = missing.length > 0 ? [] : await replays.compareReplay(transaction, table, SHOWN_ROWS);
+    const rows = missing.length > 0 ? [] : await functions.compareReplay(transaction, table, SHOWN_ROWS);
     const differences = Number(rows[0]?.differences ?? 0);
     const batches = first.replayed + replayed;
     return { table, batches, pruned, missing, differences, is_cut: differences > rows.length, rows };
@@ -80,7 +82,7 @@ async function rebuildTable(warehouse: Database, replaying: Replaying): Promise<
   const { table, logs } = replaying;
   return inTransaction(warehouse, 'isolation level read committed', async (transaction) => {
     const replay = { ...replaying, transaction };
-    await replays.openReplay(transaction, table, true);
+    await functions.openReplay(transaction, table, true);
     const { replayed, missing } = await replayLedger(replay);
     if (missing.length > 0)
       throw new TidemarkError(
@@ -96,7 +98,7 @@ async function rebuildTable(warehouse: Database, replaying: Replaying): Promise<
       // One that the replay has seen already is left out either way.
       if (!(await replayOne(replay, document, false)) && (await replayOne(replay, document, true))) unknown += 1;
     }
-    const counts = Object.entries(await replays.adoptReplay(transaction, table));
+    const counts = Object.entries(await functions.adoptReplay(transaction, table));
     return {
       table,
       batches: replayed + unknown,
@@ -113,8 +115,8 @@ async function replayLedger(replay: Replay): Promise<{ replayed: number; missing
   const { transaction, table, logs } = replay;
   let replayed = 0;
   const missing = new Set<string>();
-  for (let after: replays.LedgerPlace | undefined; ; ) {
-    const page = await replays.replayGaps(transaction, table, after, PAGE);
+  for (let after: functions.LedgerPlace | undefined; ; ) {
+    const page = await functions.replayGaps(transaction, table, after?.extracted_at, after?.batch_id, PAGE);
     for (const { batch_id: name } of page) {
       const document = await findInChains(logs, name);
       if (document !== undefined && (await replayOne(replay, document, false))) replayed += 1;
@@ -153,7 +155,7 @@ async function replayOne(
   mayBeUnknown: boolean,
 ): Promise<boolean> {
   try {
-    const isReplayed = await replays.replayBatch(transaction, table, document.text, mayBeUnknown);
+    const isReplayed = await functions.replayBatch(transaction, table, document.text, mayBeUnknown);
     if (isReplayed) onBatch(1);
     return isReplayed;
   } catch (error) {
@@ -176,8 +178,10 @@ function replayTables<T>(
   work: (warehouse: Database, replaying: Replaying) => Promise<T>,
 ): Promise<T[]> {
   return withDatabase(settings.warehouse, what, async (warehouse) => {
-    const selected = selectTables(await dimensionMappings(warehouse), tables);
-    const listed = new Map((await dimensionList(warehouse)).map((each) => [each.dimension_name, Number(each.batches)]));
+    const selected = selectTables(await functions.dimensionMappings(warehouse), tables);
+    const listed = new Map(
+      (await functions.dimensionList(warehouse)).map((each) => [each.dimension_name, Number(each.batches)]),
+    );
     return eachTable(settings.warehouse, selected, async ({ dimension_name: table }) => {
       const logs = await openChains(settings.cdc_log_dir, table);
       const progress = startProgress(`${what} ${table} (batches)`, listed.get(table));

@@ -5,7 +5,8 @@ import { explainDatabaseError, type Database } from '../base/database.js';
 import { TidemarkError, describeError } from '../base/errors.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { chainName } from '../batch/shard.js';
-import { noteRemovedFiles, settledBatches, type Settled } from '../warehouse/retention.js';
+import { noteRemovedFiles } from '../warehouse/functions.js';
+import { type Settled, settledBatches } from '../warehouse/batches.js';
 
 /** The files of one chain that were removed, or would be. */
 export interface PrunedFiles {

@@ -18,7 +18,7 @@ import {
   type TableResult,
 } from '../run/each-table.js';
 import { chainName, layoutOf } from '../batch/shard.js';
-import { dimensionMappings, historySummary } from '../warehouse/batches.js';
+import { dimensionMappings, historySummary } from '../warehouse/functions.js';
 
 export interface LoadSelection extends Selection {
   /** How many chains, of whichever tables, are loaded at once, each over a connection of its own; 1 by default. */

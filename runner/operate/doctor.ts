@@ -10,7 +10,7 @@ import { missingRight, readHorizon } from '../source/horizon.js';
 import { impatient, whileReading } from '../source/locked.js';
 import { isSameServer, readIdentity } from '../source/server.js';
 import { describeTable, type SourceTable } from '../source/table.js';
-import { dimensionMappings } from '../warehouse/batches.js';
+import { dimensionMappings } from '../warehouse/functions.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
 export interface Finding {

@@ -2,7 +2,7 @@ import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { withDatabase, type Database } from '../base/database.js';
 import { inTransaction } from '../base/transaction.js';
 import { UsageError } from '../base/errors.js';
-import { dimensionMappings, grantStatements } from '../warehouse/batches.js';
+import { dimensionMappings, grantStatements } from '../warehouse/functions.js';
 import { sourceGrants } from '../source/health.js';
 
 /** The statements of one end, and whether they were run. */
@@ -24,7 +24,9 @@ export async function grantRoles(settings: Settings, prefix: string, apply: bool
   const mappings = await withDatabase(settings.warehouse, 'grants', dimensionMappings);
   return [
     await grantsOf(settings.source, apply, (source) => sourceGrants(source, `${prefix}_reader`, mappings)),
-    await grantsOf(settings.warehouse, apply, (warehouse) => grantStatements(warehouse, prefix)),
+    await grantsOf(settings.warehouse, apply, async (warehouse) =>
+      (await grantStatements(warehouse, prefix)).map(({ grant_statements }) => grant_statements),
+    ),
   ];
 }
 

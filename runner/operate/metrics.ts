@@ -3,7 +3,7 @@ import type { Settings } from '../base/settings.js';
 import { withDatabase } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import { samples } from '../warehouse/indicators.js';
+import { samples } from '../warehouse/functions.js';
 
 /** How long a database may take to answer before it counts as away, in seconds: less than a scrape may last. */
 const ANSWER_SECONDS = 4;

@@ -6,8 +6,7 @@ import { withDatabase, type Database, type Transaction } from '../base/database.
 import { inTransaction, rolledBack } from '../base/transaction.js';
 import { logger } from '../base/logger.js';
 import { pruneChangeLog, retentionLedger, type PrunedFiles } from '../load/retention.js';
-import { pruneAbsorbedChanges, pruneReports } from '../warehouse/retention.js';
-import { dimensionMappings } from '../warehouse/batches.js';
+import { dimensionMappings, pruneAbsorbedChanges, pruneReports } from '../warehouse/functions.js';
 import { eachTable, selectTables } from '../run/each-table.js';
 
 /** What was removed, of each table and besides, or would be. */

@@ -5,8 +5,13 @@ import { withDatabase, type Transaction } from '../base/database.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
 import { inTransaction } from '../base/transaction.js';
-import { dimensionMappings } from '../warehouse/batches.js';
-import { changeFrequency, dimensionStatus, lineage, longestHistories } from '../warehouse/report.js';
+import {
+  changeFrequency,
+  dimensionMappings,
+  dimensionStatus,
+  lineage,
+  longestHistories,
+} from '../warehouse/functions.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import { selectTables } from '../run/each-table.js';
 

@@ -7,7 +7,7 @@ import { TidemarkError, describeError, hasCode } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { isLocal } from '../embedded/servers.js';
 import { METRICS_TYPE, renderMetrics } from './metrics.js';
-import { dimensionMappings } from '../warehouse/batches.js';
+import { dimensionMappings } from '../warehouse/functions.js';
 
 /** A server of metrics that listens. */
 export interface MetricsServer {

@@ -4,13 +4,18 @@ import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { withDatabase, type Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { tableState } from '../extract/shard-layout.js';
-import { alerts, type Alert } from '../warehouse/indicators.js';
+import {
+  type Alert,
+  alerts,
+  dimensionStatus,
+  type DimensionStatus,
+  type LiveRun,
+  liveRuns,
+} from '../warehouse/functions.js';
 import { within } from '../base/timeout.js';
 import { serviceStatuses, type ServiceStatus } from '../services/background.js';
 import { shardsOf } from '../batch/shard.js';
 import { formatRows } from '../base/text-table.js';
-import { dimensionStatus, type DimensionStatus } from '../warehouse/report.js';
-import { liveRuns, type LiveRun } from '../warehouse/runs.js';
 
 export type TableStatus = Awaited<ReturnType<typeof tableStatus>>;
 type ShardStatus = ReturnType<typeof shardStatus>;

@@ -4,12 +4,12 @@ import { compareAtSource, type ComparisonQueries, type SourceState } from '../so
 import { keyFault, type SourceTable } from '../source/table.js';
 import type { Database } from '../base/database.js';
 import {
+  type BucketChecksum,
   comparisonChecksums,
   comparisonDigests,
   comparisonStates,
-  type BucketChecksum,
   type KeyDigest,
-} from '../warehouse/comparison.js';
+} from '../warehouse/functions.js';
 
 /** A key whose row and current version are not the same. Contents are printed as PostgreSQL prints a row of texts. */
 export interface Difference {

@@ -133,7 +133,7 @@ function metadataOf(
             from_floor: null,
             from_high_watermark: null,
             from_transaction: null,
-            before_transaction: restart.bounds.before_transaction,
+            before_transaction: restart.sweep.before_transaction,
           },
           relation_oid: described.relation_oid,
         };

@@ -17,7 +17,7 @@ import {
   type OutsideType,
   type TableName,
 } from '../source/catalog.js';
-import { dimensionMappings } from '../warehouse/batches.js';
+import { dimensionMappings } from '../warehouse/functions.js';
 import { relationsThere, typesThere } from '../warehouse/dimensions.js';
 import { appliedDimensions } from '../warehouse/migrate.js';
 import { dimensionMappingSchema, type DimensionMapping } from '../batch/mapping.js';

@@ -3,10 +3,9 @@ import { batchFiles, changeLogOf, setAsideChangeLog } from '../change-log/chain.
 import { rememberMappings } from '../change-log/known-mappings.js';
 import type { Settings } from '../base/settings.js';
 import { withDatabase } from '../base/database.js';
-import { dimensionList, pauseDimension, removeDimension } from '../warehouse/dimensions.js';
+import { dimensionList, dimensionMappings, pauseDimension, removeDimension } from '../warehouse/functions.js';
 import { batchNameOf } from '../batch/name.js';
 import { selectTables } from '../run/each-table.js';
-import { dimensionMappings } from '../warehouse/batches.js';
 
 /** Every registered table and where it stands. */
 export const listTables = (settings: Settings): ReturnType<typeof dimensionList> =>

@@ -14,7 +14,7 @@ import { rememberedMappings } from '../change-log/known-mappings.js';
 import { serverStatuses, startServers } from '../embedded/servers.js';
 import { requireDemoSource } from '../source/server.js';
 import { describeTable } from '../source/table.js';
-import { dimensionMappings } from '../warehouse/batches.js';
+import { dimensionMappings } from '../warehouse/functions.js';
 import { ensureLogFolder, logFileName } from './logs.js';
 import {
   assertSamePipeline,

@@ -8,7 +8,7 @@ import { within } from '../base/timeout.js';
 import { measurements, measureResources, resetMeasurements, rounded, tableErrors } from '../run/measurements.js';
 import { sayAll } from '../run/each-table.js';
 import { onGiveUp, runRounds, sayInterrupted } from '../run/rounds.js';
-import { continueRun, finishRun, startRun } from '../warehouse/runs.js';
+import { continueRun, finishRun, startRun } from '../warehouse/functions.js';
 import { ensureLogFolder, openLogFile } from './logs.js';
 import { claimService, newState, releaseService, writeState, type RunState, type Service } from './record.js';
 

@@ -94,19 +94,12 @@ export interface TablePart {
   readonly may_move: boolean;
 }
 
-/** What a sweep starts from and where it ends; the same for all its pages. */
-export interface SweepBounds {
-  /** Floor and high watermark of the sweep before; null for the first sweep. */
-  readonly floor: string | null;
-  readonly high_watermark: string | null;
-  readonly margin_seconds: number;
-  /** Floor of this sweep: what later transactions write, and leave to the next one, is stamped at or after it. */
-  readonly own_floor: string;
-  /** Oldest transaction that may not have been seen, and the first that is left to the next sweep. */
-  readonly from_transaction: string | null;
-  readonly before_transaction: string | null;
-  /** The snapshot it began with: what was in progress then, a later sweep looks for. */
-  readonly snapshot: string | null;
+/** What a sweep starts from and where it ends, as its batches say it; the same for all its pages. */
+export interface SweepBounds extends Pick<BatchMetadata, 'floor' | 'snapshot'> {
+  readonly sweep: Pick<
+    BatchMetadata['sweep'],
+    'from_floor' | 'from_high_watermark' | 'from_transaction' | 'before_transaction'
+  >;
 }
 
 /** Where a page begins: after a row with an effective time, or after the key of one without, which are a pass of their own. */
@@ -118,6 +111,8 @@ export interface PagePlace {
 export interface PageLimits {
   readonly rows: number;
   readonly bytes: number;
+  /** How far a sweep looks back behind the high watermark that it begins with. */
+  readonly margin_seconds?: number;
   /** Rows that were written and need not be written again, as a page before gave them (`known_rows`). */
   readonly known_rows: string;
 }
@@ -250,16 +245,6 @@ export async function readPage(
     : readLines(source, table, next, sweep, limits, notBefore, [after.time, JSON.stringify(after.key)]);
 }
 
-const NO_BOUNDS: SweepBounds = {
-  floor: null,
-  high_watermark: null,
-  margin_seconds: 0,
-  own_floor: 'infinity',
-  from_transaction: null,
-  before_transaction: null,
-  snapshot: null,
-};
-
 /** Reads the rows of some keys, as a page is read, whatever their times. @param keys each the text of a JSON array */
 export async function readKeyedPage(
   source: Database,
@@ -268,14 +253,14 @@ export async function readKeyedPage(
   limits: PageLimits,
   notBefore: string | null,
 ): Promise<Page> {
-  return readLines(source, table, table.keyed_page, NO_BOUNDS, limits, notBefore, [JSON.stringify(keys)]);
+  return readLines(source, table, table.keyed_page, undefined, limits, notBefore, [JSON.stringify(keys)]);
 }
 
 async function readLines(
   source: Database,
   table: SourceTable,
   query: string,
-  bounds: SweepBounds,
+  bounds: SweepBounds | undefined,
   limits: PageLimits,
   notBefore: string | null,
   place: (string | null)[],
@@ -288,19 +273,13 @@ async function readLines(
       select to_json(greatest(clock_timestamp(), ${notBefore}::text::timestamptz + interval '1 microsecond')) #>> '{}' as extracted_at,
         set_config('jit', 'off', true)`;
     const { extracted_at } = one(moment);
+    const sweep = bounds?.sweep;
     await passTurn();
     const rows = await session.unsafe<PageRow[]>(query, [
-      bounds.floor,
-      bounds.high_watermark,
-      String(bounds.margin_seconds),
-      bounds.from_transaction,
-      bounds.before_transaction,
-      String(limits.rows),
-      String(limits.bytes),
-      extracted_at,
-      bounds.own_floor,
-      limits.known_rows,
-      bounds.snapshot,
+      ...[sweep?.from_floor ?? null, sweep?.from_high_watermark ?? null, String(limits.margin_seconds ?? 0)],
+      ...[sweep?.from_transaction ?? null, sweep?.before_transaction ?? null],
+      ...[String(limits.rows), String(limits.bytes), extracted_at],
+      ...[bounds?.floor ?? 'infinity', limits.known_rows, bounds?.snapshot ?? null],
       ...place,
     ]);
     const page = one(rows);

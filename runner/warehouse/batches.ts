@@ -1,12 +1,11 @@
-import type { Database, Transaction } from '../base/database.js';
+import type { Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
 import { inTransaction } from '../base/transaction.js';
 import { documentParts } from '../batch/document.js';
-import type { DimensionMapping } from '../batch/mapping.js';
 import { type BatchMetadata, batchMetadataSchema } from '../batch/metadata.js';
 import { type ShardLayout, shardLayoutSchema } from '../batch/shard.js';
-import { asJson, call, callForRow, type Texts, type Warehouse } from './call.js';
+import { row, rows, type Texts, type Warehouse } from './call.js';
 
 /** Counts of one applied batch, as tidemark.apply_batch gives them. */
 export interface ApplyResult
@@ -21,22 +20,12 @@ export interface ApplyResult
   readonly already_applied: boolean;
 }
 
-/** One row that a transaction wrote: a version it opened or altered, or a change it absorbed or rejected. */
-export interface Effect extends Texts<'effect' | 'batch_id'> {
-  readonly business_key: string | null;
-  readonly change_line: number;
-  readonly valid_from: string | null;
-  readonly valid_to: string | null;
-  readonly reason: string | null;
-  /** Its tracked and untracked columns, cut short: name=value, ... */
-  readonly shown_values: string | null;
-}
-
 type NewestBatch = Texts<'batch_id' | 'sequence' | 'checksum'> & { readonly metadata: unknown };
 
-/** Every registered dimension. */
-export const dimensionMappings = (warehouse: Warehouse): Promise<DimensionMapping[]> =>
-  call(warehouse, 'dimension_mappings');
+const applyWhole = row<ApplyResult, [batch: string]>('apply_batch(p_batch => $1::text::json)');
+const applyParts = row<ApplyResult, [metadata: string, changes: string]>(
+  'apply_batch_parts(p_metadata => $1::text::json, p_changes => $2::text::json)',
+);
 
 /**
  * Applies one batch document, the text of its file, in a transaction of its own where it is not given one. One in Tidemark's own frame
@@ -50,25 +39,17 @@ export async function applyBatch(warehouse: Warehouse, batch: string): Promise<A
       return result;
     });
   const parts = documentParts(batch);
-  if (parts === undefined) return callForRow(warehouse, 'apply_batch', { batch: asJson(batch) });
-  const [metadata, changes] = [asJson(parts.metadata), asJson(parts.changes)];
-  return callForRow(warehouse, 'apply_batch_parts', { metadata, changes });
+  if (parts === undefined) return applyWhole(warehouse, batch);
+  return applyParts(warehouse, parts.metadata, parts.changes);
 }
 
-/** What the transaction has done to a history so far, the first `limit` rows of each kind. */
-export const transactionEffects = (transaction: Transaction, table: string, limit: number): Promise<Effect[]> =>
-  call(transaction, 'transaction_effects', { dimension_name: table, limit });
+const newestOfChain = rows<NewestBatch, [table: string, shard: string]>(
+  'newest_batch(p_dimension_name => $1, p_shard => $2)',
+);
 
 /** The newest batch of a chain in the ledger; undefined where nothing was loaded. */
 export const newestBatch = async (warehouse: Warehouse, table: string, shard = ''): Promise<NewestBatch | undefined> =>
-  (await call<NewestBatch>(warehouse, 'newest_batch', { dimension_name: table, shard }))[0];
-
-/** Versions of a history, counted. */
-export const historySummary = (
-  warehouse: Warehouse,
-  table: string,
-): Promise<Texts<'history_table' | 'total' | 'current' | 'historical'>> =>
-  callForRow(warehouse, 'history_summary', { dimension_name: table });
+  (await newestOfChain(warehouse, table, shard))[0];
 
 /**
  * Lets the commits of a session wait for the disk where the server does not ask for it: a batch that a crash took out of the ledger again
@@ -77,10 +58,6 @@ export const historySummary = (
 export async function commitToDisk(warehouse: Database): Promise<void> {
   await warehouse`select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'`;
 }
-
-/** The statements that make the least-privilege roles of the warehouse. */
-export const grantStatements = async (warehouse: Database, prefix: string): Promise<string[]> =>
-  (await call(warehouse, 'grant_statements', { prefix })).map((row) => String(Object.values(row)[0]));
 
 /** What the ledger knows of one chain (empty shard: the whole table): where it stands, and how the table was cut then. */
 export interface LedgerChain extends Texts<'shard' | 'extracted_at'> {
@@ -104,7 +81,7 @@ export async function ledgerStates(
   shard: string,
   limits: Readonly<{ least: number; most: number; target_seconds: number }>,
 ): Promise<Map<string, LedgerState>> {
-  const rows = await warehouse<{ dimension_name: string; batch_ceiling: number; chains: ChainRow[] }[]>`
+  const found = await warehouse<{ dimension_name: string; batch_ceiling: number; chains: ChainRow[] }[]>`
     select t.dimension_name,
       tidemark.suggested_batch_size(
         p_dimension_name => t.dimension_name, p_least => ${limits.least}, p_most => ${limits.most}, p_target_seconds => ${limits.target_seconds}
@@ -114,16 +91,12 @@ export async function ledgerStates(
       ) as chains
     from unnest(${tables as string[]}::text[]) as t (dimension_name)`;
   return new Map(
-    rows.map(({ dimension_name: table, batch_ceiling, chains }) => {
-      const newest = chains.find((chain) => chain.shard === shard);
-      return [
+    found.map(({ dimension_name: table, batch_ceiling, chains }) => {
+      const newest = readMetadata(
         table,
-        {
-          chains: chains.map(chainOf),
-          newest: newest === undefined ? undefined : readMetadata(table, newest),
-          batch_ceiling,
-        },
-      ];
+        chains.find((chain) => chain.shard === shard),
+      );
+      return [table, { chains: chains.map(chainOf), newest, batch_ceiling }];
     }),
   );
 }
@@ -135,30 +108,50 @@ function chainOf({ shard, extracted_at, metadata }: ChainRow): LedgerChain {
   return { shard, extracted_at, layout: layout.success ? layout.data : null };
 }
 
+const newestOfChains = rows<ChainRow>('newest_batches(p_dimension_name => $1)');
+
 /** Every chain of a table that the ledger knows. */
 export async function ledgerChains(warehouse: Database, table: string): Promise<LedgerChain[]> {
-  return (await call<ChainRow>(warehouse, 'newest_batches', { dimension_name: table })).map(chainOf);
+  return (await newestOfChains(warehouse, table)).map(chainOf);
 }
 
 /** Metadata of the newest batch of a chain that was applied. @throws TidemarkError if it cannot be read */
-export async function newestInLedger(
+export const newestInLedger = async (
   warehouse: Warehouse,
   table: string,
   shard = '',
-): Promise<BatchMetadata | undefined> {
-  const newest = await newestBatch(warehouse, table, shard);
-  return newest === undefined ? undefined : readMetadata(table, newest);
-}
+): Promise<BatchMetadata | undefined> => readMetadata(table, await newestBatch(warehouse, table, shard));
 
 function readMetadata(
   table: string,
-  { batch_id, metadata }: Pick<NewestBatch, 'batch_id' | 'metadata'>,
-): BatchMetadata {
-  const parsed = batchMetadataSchema.safeParse(metadata);
+  newest: Pick<NewestBatch, 'batch_id' | 'metadata'> | undefined,
+): BatchMetadata | undefined {
+  if (newest === undefined) return undefined;
+  const parsed = batchMetadataSchema.safeParse(newest.metadata);
   if (parsed.success) return parsed.data;
   throw new TidemarkError('the metadata of the newest batch in the ledger cannot be read', {
-    detail: `table=${table} batch=${batch_id}`,
+    detail: `table=${table} batch=${newest.batch_id}`,
     cause: parsed.error,
     hint: 'it was written by another version of Tidemark, or by hand',
   });
+}
+
+/** Names of batches that the ledger knows, and of those that are settled. */
+export type Settled = Readonly<Record<'known' | 'settled', ReadonlySet<string>>>;
+
+/** Those of the batches that are in the ledger of a chain, and of them those whose files nothing will ask for any more. */
+export async function settledBatches(
+  warehouse: Warehouse,
+  table: string,
+  shard: string,
+  batchIds: readonly string[],
+): Promise<Settled> {
+  const [found] = await warehouse<[Record<keyof Settled, string[]>]>`
+    select
+      coalesce(array_agg(b.batch_id), '{}') as known,
+      coalesce(array_agg(b.batch_id) filter (where s.batch_id is not null), '{}') as settled
+    from tidemark.batches as b
+    left join tidemark.settled_batches(p_dimension_name => ${table}, p_shard => ${shard}) as s using (batch_id)
+    where b.dimension_name = ${table} and b.shard = ${shard} and b.batch_id = any (${batchIds as string[]}::text[])`;
+  return { known: new Set(found.known), settled: new Set(found.settled) };
 }

@@ -5,8 +5,8 @@ import { isConnectionFault, isNotMigrated, type Database } from '../base/databas
 import { TidemarkError, UsageError, describeError, hasCode, withOutcome, type Failure } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { inTransaction } from '../base/transaction.js';
-import { asJson, daysAgo, perform } from './call.js';
 import { formatRows } from '../base/text-table.js';
+import { noteChecks } from './functions.js';
 
 export interface CheckResult {
   readonly suite: string;
@@ -59,8 +59,7 @@ export async function runChecks(warehouse: Database, suites: readonly string[]):
 /** Notes how checks ended, so that a violation is an alert. Those who may only read check all the same. */
 export async function rememberChecks(warehouse: Database, results: readonly CheckResult[]): Promise<void> {
   const noted = results.map(({ suite, check, violations }) => ({ suite, check, violations }));
-  const given = { results: asJson(JSON.stringify(noted)), now: daysAgo(0) };
-  await perform(warehouse, 'note_checks', given).catch((error: unknown) => {
+  await noteChecks(warehouse, noted).catch((error: unknown) => {
     if (!hasCode(error, '42501', '25006')) throw error;
     logger.debug('the results of the checks were not noted: this role may only read');
   });

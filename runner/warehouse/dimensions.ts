@@ -1,17 +1,5 @@
 import type { Database } from '../base/database.js';
-import { call, callForValue, perform, type Texts } from './call.js';
-
-/** Every dimension and where it stands, in columns for people to read. */
-export const dimensionList = (warehouse: Database): Promise<Texts<'dimension_name' | 'batches'>[]> =>
-  call(warehouse, 'dimension_list');
-
-/** Pauses a dimension, or lets it go on. */
-export const pauseDimension = (warehouse: Database, table: string, isPaused: boolean): Promise<void> =>
-  perform(warehouse, 'pause_dimension', { dimension_name: table, is_paused: isPaused });
-
-/** Takes a dimension out, its history too where asked. Returns the name of the history table. */
-export const removeDimension = (warehouse: Database, table: string, dropHistory: boolean): Promise<string> =>
-  callForValue(warehouse, 'remove_dimension', { dimension_name: table, drop_history: dropHistory });
+import type { Texts } from './call.js';
 
 /** A type that both ends may have. */
 type TypeName = Texts<'type_schema' | 'type_name'>;

@@ -1,22 +1,13 @@
-import { inTransaction } from '../base/transaction.js';
-import type { ApplyResult } from './batches.js';
-import { callForRow, callForValue, type Texts, type Warehouse } from './call.js';
-
-/** Counts of rejected changes that were tried again. */
-export type RetryResult = Omit<ApplyResult, 'already_applied'>;
+import type { Texts, TextsOrNull, Warehouse } from './call.js';
 
 /** A change that was set aside because it cannot be applied. */
-export interface RejectedChange extends Texts<'table' | 'batch_id' | 'reason' | 'rejected_at'> {
+export interface RejectedChange
+  extends Texts<'table' | 'batch_id' | 'reason' | 'rejected_at'>,
+    // The later change of its key that settled it; when, by whom and why it was dismissed.
+    TextsOrNull<
+      'business_key' | 'column' | 'value' | 'settled_by' | 'dismissed_at' | 'dismissed_by' | 'dismiss_reason'
+    > {
   readonly change_line: number;
-  readonly business_key: string | null;
-  readonly column: string | null;
-  readonly value: string | null;
-  /** The later change of its key that settled it; null where none did. */
-  readonly settled_by: string | null;
-  /** When, by whom and why it was dismissed; null where it was not. */
-  readonly dismissed_at: string | null;
-  readonly dismissed_by: string | null;
-  readonly dismiss_reason: string | null;
   readonly change: unknown;
 }
 
@@ -31,13 +22,6 @@ export interface ChosenRejected {
   readonly column?: string | undefined;
   /** A text within the reason of the rejection. */
   readonly fault?: string | undefined;
-}
-
-/** Tries the rejected changes of a table again, in a transaction of its own where it is not given one. */
-export async function retryRejected(warehouse: Warehouse, table: string): Promise<RetryResult> {
-  if ('begin' in warehouse)
-    return inTransaction(warehouse, 'isolation level read committed', (session) => retryRejected(session, table));
-  return callForRow(warehouse, 'retry_rejected', { dimension_name: table });
 }
 
 const inState = (warehouse: Warehouse, state: RejectedState) => warehouse`
@@ -59,25 +43,7 @@ export async function rejectedChanges(
 
 /** How many changes of a table were set aside. */
 export async function countRejected(warehouse: Warehouse, table: string, state: RejectedState): Promise<number> {
-  const [row] = await warehouse<[{ count: string }]>`
+  const [{ count }] = await warehouse<[{ count: string }]>`
     select count(*) from tidemark.rejected_changes where dimension_name = ${table} and ${inState(warehouse, state)}`;
-  return Number(row.count);
+  return Number(count);
 }
-
-/** Dismisses rejected changes; without a reason they wait again. Returns how many there were. */
-export const dismissRejected = async (
-  warehouse: Warehouse,
-  table: string,
-  { batch, line, column, fault }: ChosenRejected,
-  reason: string | null,
-): Promise<number> =>
-  Number(
-    await callForValue<string>(warehouse, 'dismiss_rejected', {
-      dimension_name: table,
-      batch_id: batch ?? null,
-      change_line: line ?? null,
-      reason,
-      column_name: column ?? null,
-      fault: fault ?? null,
-    }),
-  );

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';
-import { finishRun, startRun } from '../../runner/warehouse/runs.js';
+import { finishRun, startRun } from '../../runner/warehouse/functions.js';
 import { apply, batch, change, deletion } from '../support/batches.js';
 import { createWarehouseDatabase, type TestDatabase } from '../support/databases.js';
 import { checksOf, findAfter, hasPsql, runWithPsql, type Violation } from './seeded.js';

@@ -9,7 +9,7 @@ import { examine } from '../../runner/operate/doctor.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
 import { compareAtSource } from '../../runner/source/comparison.js';
 import { describeTable } from '../../runner/source/table.js';
-import { dimensionMappings } from '../../runner/warehouse/batches.js';
+import { dimensionMappings } from '../../runner/warehouse/functions.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, environmentOf, type TestPipeline } from '../support/databases.js';
 import { register, withDimensionsFolder } from '../support/registered.js';

@@ -8,7 +8,7 @@ import { extractTables } from '../../runner/extract/tables.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
 import { parseShard } from '../../runner/batch/shard.js';
 import { describeTable } from '../../runner/source/table.js';
-import { dimensionMappings } from '../../runner/warehouse/batches.js';
+import { dimensionMappings } from '../../runner/warehouse/functions.js';
 import { rewind } from '../../runner/operate/watermark.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { batchesOf, captured, createThings } from '../support/extraction.js';

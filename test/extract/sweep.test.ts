@@ -3,7 +3,7 @@ import { readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { describeTable } from '../../runner/source/table.js';
-import { dimensionMappings } from '../../runner/warehouse/batches.js';
+import { dimensionMappings } from '../../runner/warehouse/functions.js';
 import { loadTables } from '../../runner/load/tables.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';

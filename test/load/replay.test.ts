@@ -7,7 +7,7 @@ import { runChecks } from '../../runner/warehouse/checks.js';
 import { connect } from '../../runner/base/database.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { simulate } from '../../runner/demo/simulate.js';
-import { noteRemovedFiles } from '../../runner/warehouse/retention.js';
+import { noteRemovedFiles } from '../../runner/warehouse/functions.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, createWarehouseDatabase, type TestPipeline } from '../support/databases.js';
 import { compile } from '../support/batches.js';

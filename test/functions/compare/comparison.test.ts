@@ -4,7 +4,7 @@ import {
   comparisonColumns,
   comparisonDigests,
   comparisonStates,
-} from '../../../runner/warehouse/comparison.js';
+} from '../../../runner/warehouse/functions.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { registerDimension } from '../../support/dimensions.js';
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { dimensionMappings } from '../../../runner/warehouse/batches.js';
+import { dimensionMappings } from '../../../runner/warehouse/functions.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 
 let warehouse: TestDatabase;

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { historySummary } from '../../../runner/warehouse/batches.js';
+import { historySummary } from '../../../runner/warehouse/functions.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { apply, batch, change, deletion, empty } from '../../support/batches.js';
 

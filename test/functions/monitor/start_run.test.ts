@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { connect, type Database } from '../../../runner/base/database.js';
-import { continueRun, finishRun, liveRuns, startRun } from '../../../runner/warehouse/runs.js';
+import { continueRun, finishRun, liveRuns, startRun } from '../../../runner/warehouse/functions.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { empty } from '../../support/batches.js';
 

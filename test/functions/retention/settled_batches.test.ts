@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Database } from '../../../runner/base/database.js';
-import { noteRemovedFiles, settledBatches } from '../../../runner/warehouse/retention.js';
+import { noteRemovedFiles } from '../../../runner/warehouse/functions.js';
+import { settledBatches } from '../../../runner/warehouse/batches.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { apply, batch, change, empty } from '../../support/batches.js';
 

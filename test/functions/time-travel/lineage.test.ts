@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { changeFrequency, dimensionStatus, lineage, longestHistories } from '../../../runner/warehouse/report.js';
+import { changeFrequency, dimensionStatus, lineage, longestHistories } from '../../../runner/warehouse/functions.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { registerDimension } from '../../support/dimensions.js';
 import { apply, batch, change, deletion } from '../../support/batches.js';

@@ -50,7 +50,7 @@ export async function beginSweep(
   subject: SweepSubject,
   newest: BatchMetadata | undefined,
 ): Promise<SweepStart | undefined> {
-  const { source, settings, described } = subject;
+  const { source, described } = subject;
   if (described.fallback !== null) return beginByClock(subject, newest);
   // A sweep that read by times alone saw no transactions, so that none can go on from it.
   const before = newest?.sweep.before_transaction === null || readsAll(subject, newest) ? undefined : newest;

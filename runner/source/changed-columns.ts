@@ -47,7 +47,7 @@ export async function assertFits(
 ): Promise<void> {
   if (newest?.column_types === undefined || newest.columns_fingerprint === described.columns_fingerprint) return;
   const before = newest.column_types;
-  const now = JSON.parse(described.column_types) as Readonly<Record<string, string>>;
+  const now = described.column_types;
   const retyped = Object.keys(now).filter((name) => before[name] !== undefined && before[name] !== now[name]);
   if (retyped.length === 0) return;
   const { columns } = await readTable(

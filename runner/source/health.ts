@@ -46,9 +46,6 @@ export async function sourceGrants(
   role: string,
   mappings: readonly DimensionMapping[],
 ): Promise<string[]> {
-  const tables = mappings.map(({ source_schema, source_table, ignored_columns }) => ({
-    ...{ source_schema, source_table, ignored_columns },
-  }));
-  const rows = await runFile<{ line: string }>(source, 'grant_statements', [role, JSON.stringify(tables)]);
+  const rows = await runFile<{ line: string }>(source, 'grant_statements', [role, JSON.stringify(mappings)]);
   return rows.map(({ line }) => line);
 }

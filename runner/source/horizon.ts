@@ -43,29 +43,21 @@ export async function readHorizon(
   const read_at = performance.now();
   await source`select pg_stat_clear_snapshot()`;
   const { open_transactions, floor_of_rest, blind_sessions } = one(
-    await runFile<RawHorizon>(source, 'read_sessions', [clock, String(listedAfter)]),
+    await runFile<Sessions>(source, 'read_sessions', [clock, String(listedAfter)]),
   );
   const prepared = one(
-    await runFile<RawHorizon>(source, 'read_prepared', [
+    await runFile<Pick<HorizonReading, 'open_transactions' | 'floor'>>(source, 'read_prepared', [
       open_transactions,
       floor_of_rest,
       JSON.stringify(before?.horizon?.open_transactions ?? []),
       before?.horizon == null ? null : before.floor,
     ]),
   );
-  return {
-    clock,
-    asked_at,
-    read_at,
-    floor: prepared.floor,
-    floor_of_rest,
-    blind_sessions,
-    open_transactions: JSON.parse(prepared.open_transactions) as Horizon['open_transactions'],
-  };
+  return { clock, asked_at, read_at, floor_of_rest, blind_sessions, ...prepared };
 }
 
-/** Of sessions, and then with those of prepared transactions and the floor. */
-type RawHorizon = Omit<HorizonReading, 'open_transactions'> & { readonly open_transactions: string };
+/** What is seen of sessions; their transactions go on to the next question as they are. */
+type Sessions = Pick<HorizonReading, 'floor_of_rest' | 'blind_sessions'> & { readonly open_transactions: string };
 
 /** The source's clock; that of its newest change on a standby, which lies behind its primary. */
 export async function readClock(source: Database): Promise<string> {

@@ -30,14 +30,14 @@ export interface SourceTable {
   readonly deleted_condition: string | null;
   /** False for what cannot be locked, and where this role has no right to the whole table. */
   readonly is_lockable: boolean;
-  /** Mapped columns, as a JSON array of names. */
-  readonly columns: string;
+  /** Mapped columns. */
+  readonly columns: readonly string[];
   readonly unmapped_columns: readonly string[];
   readonly columns_fingerprint: string;
-  /** The declared types of the mapped columns, as a JSON object by name. */
-  readonly column_types: string;
-  /** The history columns that keys and values are mapped to, as a JSON object by name at the source. */
-  readonly history_columns: string;
+  /** The declared types of the mapped columns, by name. */
+  readonly column_types: Readonly<Record<string, string>>;
+  /** The history columns that keys and values are mapped to, by name at the source. */
+  readonly history_columns: Readonly<Record<string, string>>;
   /** Whether the source keeps the key unique. */
   readonly has_unique_key: boolean;
   /** What the statistics say; null where there are none. */
@@ -57,19 +57,18 @@ export interface SourceTable {
   readonly may_move: boolean;
 }
 
+type Columns = Pick<SourceTable, 'columns' | 'columns_fingerprint' | 'column_types' | 'history_columns'>;
+
 /**
  * What a batch says of the columns that its changes have, whoever writes it: for batch_metadata, which checks it.
  * @param unfilled history columns whose values are still to be read in every row
  */
 export const columnsOfBatch = (
-  described: SourceTable,
+  { columns, columns_fingerprint, column_types, history_columns }: SourceTable,
   unfilled: readonly string[],
-): Record<'columns' | 'columns_fingerprint' | 'column_types' | 'history_columns' | 'unfilled_columns', unknown> => ({
+): Columns & { readonly unfilled_columns: readonly string[] } => ({
+  ...{ columns, columns_fingerprint, column_types, history_columns },
   unfilled_columns: unfilled,
-  columns: JSON.parse(described.columns) as unknown,
-  columns_fingerprint: described.columns_fingerprint,
-  column_types: JSON.parse(described.column_types) as unknown,
-  history_columns: JSON.parse(described.history_columns) as unknown,
 });
 
 /**
@@ -81,7 +80,7 @@ export function unfilledColumns({ history_columns }: SourceTable, before: BatchM
   const { columns, history_columns: mapped, unfilled_columns: unfilled } = before;
   const isNew = ([source, history]: readonly [string, string]) =>
     mapped === undefined ? !columns.includes(source) : !Object.values(mapped).includes(history);
-  return Object.entries(JSON.parse(history_columns) as Record<string, string>)
+  return Object.entries(history_columns)
     .filter((column) => isNew(column) || unfilled.includes(column[1]))
     .map(([, history]) => history);
 }
@@ -174,29 +173,30 @@ export async function describeTable(
     JSON.stringify(fills),
     String(mapping.with_children),
   ]);
+  const refuse = (message: string, hint: string) =>
+    new TidemarkError(message, { detail: `table=${mapping.dimension_name}`, hint });
+  const update = `npx tidemark add --update ${tableArgument(mapping.source_schema, mapping.source_table)}`;
   if (found === undefined)
-    throw new TidemarkError(`source table ${name} does not exist`, {
-      detail: `table=${mapping.dimension_name}`,
-      hint: `create it, see that DB_NAME and DB_USER are right, or run "npx tidemark demo" for the demo source; if it was renamed, write the migration that follows: npx tidemark add --update ${tableArgument(mapping.source_schema, mapping.source_table)} --source <schema.its new name>`,
-    });
-  if (found.missing_columns !== null)
-    throw new TidemarkError(
-      `source table ${name} lacks columns that its mapping names: ${found.missing_columns.join(', ')}`,
-      {
-        detail: `table=${mapping.dimension_name}`,
-        hint: `restore them, or write the migration that follows: npx tidemark add --update ${tableArgument(mapping.source_schema, mapping.source_table)} --rename ${found.missing_columns[0] ?? ''}=<its new name> (or --retire ${found.missing_columns[0] ?? ''})`,
-      },
+    throw refuse(
+      `source table ${name} does not exist`,
+      `create it, see that DB_NAME and DB_USER are right, or run "npx tidemark demo" for the demo source; if it was renamed, write the migration that follows: ${update} --source <schema.its new name>`,
     );
-  if (found.ungranted_columns !== null)
-    throw new TidemarkError(`columns of source table ${name} may not be read: ${found.ungranted_columns.join(', ')}`, {
-      detail: `table=${mapping.dimension_name}`,
-      hint: `as the owner of the table: ${found.grant_statement}`,
-    });
+  const { missing_columns: missing, ungranted_columns: ungranted } = found;
+  if (missing !== null)
+    throw refuse(
+      `source table ${name} lacks columns that its mapping names: ${missing.join(', ')}`,
+      `restore them, or write the migration that follows: ${update} --rename ${missing[0] ?? ''}=<its new name> (or --retire ${missing[0] ?? ''})`,
+    );
+  if (ungranted !== null)
+    throw refuse(
+      `columns of source table ${name} may not be read: ${ungranted.join(', ')}`,
+      `as the owner of the table: ${found.grant_statement}`,
+    );
   if (!found.has_unique_key && !found.is_keyless_kind && !mapping.key_is_asserted && !mapping.with_children)
-    throw new TidemarkError(`the business key of source table ${name} is not unique there, or may be null`, {
-      detail: `table=${mapping.dimension_name}`,
-      hint: 'map a primary key, or a unique index over columns that are not null, as the business key: else rows would be lost between pages',
-    });
+    throw refuse(
+      `the business key of source table ${name} is not unique there, or may be null`,
+      'map a primary key, or a unique index over columns that are not null, as the business key: else rows would be lost between pages',
+    );
   await assertMarkFits(source, mapping, found);
   return { ...found, unmapped_columns: found.unmapped_columns ?? [], may_move: part?.may_move ?? false };
 }
@@ -275,19 +275,14 @@ async function readLines(
     const { extracted_at } = one(moment);
     const sweep = bounds?.sweep;
     await passTurn();
-    const rows = await session.unsafe<PageRow[]>(query, [
+    const rows = await session.unsafe<Omit<Page, 'extracted_at'>[]>(query, [
       ...[sweep?.from_floor ?? null, sweep?.from_high_watermark ?? null, String(limits.margin_seconds ?? 0)],
       ...[sweep?.from_transaction ?? null, sweep?.before_transaction ?? null],
       ...[String(limits.rows), String(limits.bytes), extracted_at],
       ...[bounds?.floor ?? 'infinity', limits.known_rows, bounds?.snapshot ?? null],
       ...place,
     ]);
-    const page = one(rows);
-    return {
-      ...page,
-      extracted_at,
-      last_row: page.last_row === null ? null : (JSON.parse(page.last_row) as Page['last_row']),
-    };
+    return { ...one(rows), extracted_at };
   };
   return inSnapshot(source, table, read, turn);
 }
@@ -315,9 +310,6 @@ export async function inSnapshot<T>(
     if (before === after) return found;
   }
 }
-
-/** A page as the server gives it: the place of its last row is still text. */
-type PageRow = Omit<Page, 'extracted_at' | 'last_row'> & { readonly last_row: string | null };
 
 /** PostgreSQL's codes for a text that is no value of a type, or a type that cannot be compared. */
 const MISFIT = /^(22|23|42883)/;

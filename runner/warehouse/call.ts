@@ -16,10 +16,11 @@ type Ask<G extends unknown[], R> = (warehouse: Warehouse, ...given: G) => Promis
  * @param call the call without the schema. What "::text::json" stands behind is sent as JSON text: the driver would encode it once more
  */
 export function rows<Row extends object, G extends unknown[] = [table: string]>(call: string): Ask<G, Row[]> {
-  const sent = (value: unknown, place: number) =>
-    typeof value === 'object' && call.includes(`$${String(place + 1)}::text::json`) ? JSON.stringify(value) : value;
+  const places = [...new Set(call.match(/\$\d(::text::json)?/g))].sort();
+  const sent = (value: unknown, place = '') =>
+    typeof value === 'object' && place.endsWith('json') ? JSON.stringify(value) : (value ?? null);
   return async (warehouse, ...given) => {
-    const values = given.map((value, place) => sent(value, place) ?? null) as string[];
+    const values = places.map((place, index) => sent(given[index], place)) as string[];
     return warehouse.unsafe<Row[]>(`select * from tidemark.${call}`, values, { prepare: true });
   };
 }

@@ -240,7 +240,7 @@ from (
         case when count(*) > 0 then json_build_object(
             'time', (array_agg(%3$s) filter (where t.tidemark_is_read))[count(*) filter (where t.tidemark_is_read)],
             'key', json_build_array(%12$s)
-        )::text end as last_row,
+        ) end as last_row,
         json_agg(json_build_array(t.tidemark_key, t.tidemark_written_by, t.tidemark_relation::text)) filter (
             where t.tidemark_is_read and t.tidemark_written_by >= pg_snapshot_xmin($11)::text::bigint
                 and octet_length(t.tidemark_key) <= 100
@@ -361,7 +361,7 @@ select
         cross join relation as r
         group by r.relkind, r.name
     ) as index_statement,
-    (select json_agg(m.name order by m.ordinal) from mapped as m where m.type is not null and m.is_first)::text as columns,
+    (select json_agg(m.name order by m.ordinal) from mapped as m where m.type is not null and m.is_first) as columns,
     (select array_agg(m.name order by m.ordinal) from mapped as m where m.type is null and m.is_first) as missing_columns,
     (select array_agg(m.name order by m.ordinal) from mapped as m where not m.is_granted and m.is_first) as ungranted_columns,
     (
@@ -393,12 +393,12 @@ select
         from mapped as m
         where m.is_first
     ) as columns_fingerprint,
-    (select json_object_agg(m.name, m.type order by m.ordinal) from mapped as m where m.type is not null and m.is_first)::text
+    (select json_object_agg(m.name, m.type order by m.ordinal) from mapped as m where m.type is not null and m.is_first)
         as column_types,
     (
         select json_object_agg(m.name, m.history order by m.ordinal) filter (where m.role in ('business key', 'tracked', 'untracked'))
         from mapped as m
-    )::text as history_columns,
+    ) as history_columns,
     (select q.text from query as q where q.page like 'first%' order by q.page limit 1) as first_page,
     (select q.text from query as q where q.page like 'next%' order by q.page limit 1) as next_page,
     (select q.text from query as q where q.page = 'first undated') as first_undated_page,

@@ -26,7 +26,7 @@ open as (
     left join known as k on k.who = w.who
 )
 select
-    coalesce(json_agg(json_build_object('who', o.who, 'since', o.since, 'transaction', o.transaction::text) order by o.since), '[]')::text
+    coalesce(json_agg(json_build_object('who', o.who, 'since', o.since, 'transaction', o.transaction::text) order by o.since), '[]')
         as open_transactions,
     to_json(least($2::text::timestamptz, min(o.since))) #>> '{}' as floor
 from open as o;

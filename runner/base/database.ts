@@ -40,19 +40,17 @@ const TEXT_TIMES = {
 
 const CONNECT_SECONDS = 15;
 
+/** What either driver is told alike. */
+const placeOf = (settings: DatabaseSettings) => {
+  const { host, port, database, password } = settings;
+  return { host, port, database, password, ssl: tlsOptions(settings) ?? false };
+};
+
 /** Where a database is, as the driver takes it. */
 const endpointOf = (
   settings: DatabaseSettings,
   connectSeconds = settings.limits?.connect_seconds ?? CONNECT_SECONDS,
-) => ({
-  host: settings.host,
-  port: settings.port,
-  database: settings.database,
-  username: settings.user,
-  password: settings.password,
-  ssl: tlsOptions(settings) ?? false,
-  connect_timeout: connectSeconds,
-});
+) => ({ ...placeOf(settings), username: settings.user, connect_timeout: connectSeconds });
 
 /**
  * A lazy pool on one database; `max` connections at most. End it, or use `withDatabase`. Sessions live until then: one that the driver
@@ -143,12 +141,8 @@ export async function withPgClient<T>(settings: DatabaseSettings, work: (client:
   // Not above: only migrations need it.
   const { default: pg } = await import('pg');
   const client = new pg.Client({
-    host: settings.host,
-    port: settings.port,
-    database: settings.database,
+    ...placeOf(settings),
     user: settings.user,
-    password: settings.password,
-    ssl: tlsOptions(settings) ?? false,
     connectionTimeoutMillis: (settings.limits?.connect_seconds ?? CONNECT_SECONDS) * 1000,
     application_name: 'tidemark migrate',
     options: Object.entries(SESSION)
@@ -224,11 +218,7 @@ const UNREACHABLE = ['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ETIMEDOUT', '
 /** What a server says when it ends a session: told to, crashed, idle in a transaction, too long in one, idle. */
 const SESSION_ENDED = ['57P01', '57P02', '25P03', '25P04', '57P05'] as const;
 const CUT_OFF = [
-  'CONNECTION_CLOSED',
-  'CONNECTION_ENDED',
-  'CONNECTION_DESTROYED',
-  'ECONNRESET',
-  'EPIPE',
+  ...['CONNECTION_CLOSED', 'CONNECTION_ENDED', 'CONNECTION_DESTROYED', 'ECONNRESET', 'EPIPE'],
   ...SESSION_ENDED,
 ];
 

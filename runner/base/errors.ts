@@ -66,6 +66,17 @@ export function withOutcome<E extends object>(error: E, outcome: Outcome): E {
 
 export const outcomeOf = (error: unknown): Outcome | undefined => outcomes.get(error as object);
 
+/** Says what a run over several tables came to, also where some failed: then with the error, which it throws on. */
+export async function sayAll<R>(work: Promise<R>, say: (result: R, error?: unknown) => void): Promise<void> {
+  say(
+    await work.catch((error: unknown) => {
+      const outcome = outcomeOf(error);
+      if (outcome !== undefined) say(outcome.result as R, error);
+      throw error;
+    }),
+  );
+}
+
 /** The document that --json prints of a run that failed: its result, where there is one all the same, and "errors". Asked for once, it is told. */
 export function failureDocument(error: unknown, result?: unknown): object {
   if (error instanceof Error) told.add(error);

@@ -78,11 +78,8 @@ export async function writeEnvFile(
 ): Promise<void> {
   const lines = Object.entries(settings).map(([name, value]) => [name, lineOf(name, value)] as const);
   try {
-    if (!change)
-      return await writeFile(file, `${HEAD}${lines.map(([, line]) => `${line}\n`).join('')}`, {
-        mode: 0o600,
-        flag: 'wx',
-      });
+    const whole = [HEAD, ...lines.map(([, line]) => `${line}\n`)].join('');
+    if (!change) return await writeFile(file, whole, { mode: 0o600, flag: 'wx' });
     let text = await readFile(file, 'utf8');
     for (const [name, line] of lines) {
       const present = new RegExp(`^[^\\S\\n]*(?:export[^\\S\\n]+)?${name}[^\\S\\n]*=.*$`, 'm');

@@ -9,10 +9,7 @@ export function formatTable(columns: readonly string[], rows: readonly (readonly
   const table = new Table({
     head: [...columns],
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
-    chars: {
-      ...Object.fromEntries(LINES.map((name) => [name, ''])),
-      middle: '  ',
-    },
+    chars: { ...Object.fromEntries(LINES.map((name) => [name, ''])), middle: '  ' },
   });
   table.push(...rows.map((row) => row.map(formatValue)));
   return table
@@ -34,6 +31,10 @@ export function formatRows(rows: readonly object[], columns: readonly string[] =
     rows.map((row) => columns.map((column) => (row as Readonly<Record<string, unknown>>)[column])),
   );
 }
+
+/** A text, or so much of its beginning as there is room for. */
+export const cutShort = (text: string | null, longest: number): string | null =>
+  text === null || text.length <= longest ? text : `${text.slice(0, longest)}...`;
 
 /** A number and its noun: "1 change", "2 changes", "2 batches". */
 export function counted(number: number | string, noun: string): string {

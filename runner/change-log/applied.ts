@@ -13,6 +13,7 @@ import {
   checkpointSequences,
   findFile,
   newestCheckpoint,
+  ownBatches,
   readBatch,
   readCheckpoint,
 } from './chain.js';
@@ -41,10 +42,7 @@ export async function removeAbandoned(log: ChangeLog, now: number): Promise<void
 
 /** The oldest batch of the chain that is still there, applied or waiting, by its name. A document from elsewhere is none of the chain. */
 export async function oldestBatch(log: ChangeLog): Promise<string | undefined> {
-  return [...(await appliedFiles(log)), ...(await batchFiles(log))]
-    .map(batchNameOf)
-    .filter((name) => BATCH_NAME.test(name))
-    .sort()[0];
+  return ownBatches([...(await appliedFiles(log)), ...(await batchFiles(log))])[0];
 }
 
 /** Removes files of the change log; one that is gone already was removed by somebody else. */
@@ -59,10 +57,11 @@ export async function removeFiles(files: readonly string[]): Promise<void> {
  */
 export async function oldApplied(log: ChangeLog, days: number, now: number): Promise<{ name: string; file: string }[]> {
   const head = chainHead(await newestCheckpoint(log)).batch_id;
-  const named = (await appliedFiles(log)).map((file) => ({ file, name: batchNameOf(file) }));
   // A document from elsewhere has no age that its name tells.
-  const own = named.filter(({ name }) => BATCH_NAME.test(name));
-  const waiting = (await batchFiles(log)).map(batchNameOf).find((name) => BATCH_NAME.test(name)) ?? '\uffff';
+  const own = (await appliedFiles(log))
+    .map((file) => ({ file, name: batchNameOf(file) }))
+    .filter(({ name }) => BATCH_NAME.test(name));
+  const [waiting = '\uffff'] = ownBatches(await batchFiles(log));
   return own.filter(
     ({ name }) => name < waiting && name !== head && name !== own.at(-1)?.name && now - momentOf(name) > days * DAY_MS,
   );

@@ -13,7 +13,7 @@ import {
 } from '../base/durable-file.js';
 import { TidemarkError, hasCode } from '../base/errors.js';
 import { releaseBatchMemory } from '../base/v8-memory.js';
-import { batchNameOf } from '../batch/name.js';
+import { BATCH_NAME, batchNameOf } from '../batch/name.js';
 import { isShardName } from '../batch/shard.js';
 import { FRAME, documentHeadSchema, documentParts, type DocumentHead } from '../batch/document.js';
 
@@ -53,13 +53,8 @@ export async function openChangeLog(root: string, table: string, shard = ''): Pr
 /** Where the change log of a table or shard is, whether it is there or not. */
 export function changeLogOf(root: string, table: string, shard = ''): ChangeLog {
   const folder = shard === '' ? path.join(root, table) : path.join(root, table, SHARDS, shard);
-  return {
-    table,
-    shard,
-    folder,
-    processed: path.join(folder, 'processed'),
-    checkpoints: path.join(folder, 'checkpoints'),
-  };
+  const [processed, checkpoints] = [path.join(folder, 'processed'), path.join(folder, 'checkpoints')];
+  return { table, shard, folder, processed, checkpoints };
 }
 
 /** The newest checkpoint, which is the watermark; undefined where nothing was ever extracted. */
@@ -110,6 +105,13 @@ const batchesIn = async (folder: string): Promise<string[]> =>
     .filter((name) => BATCH_FILE.test(name))
     .sort()
     .map((name) => path.join(folder, name));
+
+/** The names of those of the files that hold batches of Tidemark's own, oldest first. */
+export const ownBatches = (files: readonly string[]): string[] =>
+  files
+    .map(batchNameOf)
+    .filter((name) => BATCH_NAME.test(name))
+    .sort();
 
 /**
  * Reads a batch file and proves that it is whole: frame, count and checksum.

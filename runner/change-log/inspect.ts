@@ -8,6 +8,7 @@ import {
   findFile,
   newestCheckpoint,
   openChangeLog,
+  ownBatches,
   type ChangeLog,
 } from './chain.js';
 import { type BatchMetadata } from '../batch/metadata.js';
@@ -15,7 +16,7 @@ import { hasCode } from '../base/errors.js';
 import { isShardName } from '../batch/shard.js';
 import type { Settings } from '../base/settings.js';
 import { noteNumber } from '../run/measurements.js';
-import { BATCH_NAME, batchNameOf, momentOf } from '../batch/name.js';
+import { momentOf } from '../batch/name.js';
 
 /** The tables that have a change log here; none where there is no folder. */
 export async function loggedTables(root: string): Promise<string[]> {
@@ -54,10 +55,7 @@ export interface ChainState {
 /** When the oldest batch of a table that waits to be applied was captured (milliseconds); undefined where none of Tidemark's own waits. */
 export async function oldestWaiting(root: string, table: string): Promise<number | undefined> {
   const waiting = (await loggedTables(root)).includes(table) ? await waitingFiles(root, table) : [];
-  const [oldest] = waiting
-    .map(batchNameOf)
-    .filter((name) => BATCH_NAME.test(name))
-    .sort();
+  const [oldest] = ownBatches(waiting);
   return oldest === undefined ? undefined : momentOf(oldest);
 }
 

@@ -1,5 +1,6 @@
 import type { Argv, ArgumentsCamelCase, InferredOptionTypes, Options, PositionalOptions } from 'yargs';
-import { UsageError, failureDocument } from '../base/errors.js';
+import { EXIT, UsageError, failureDocument, sayAll } from '../base/errors.js';
+import { logger } from '../base/logger.js';
 
 /** What each module of this folder exports as "command": what it takes, and what it does. Its name and purpose stand in cli.ts. */
 export interface Command {
@@ -24,6 +25,29 @@ export const serviceOption = (service: string) =>
     ),
     implies: 'watch',
   }) as const;
+
+/**
+ * Prints what a run over several tables came to, also where some failed, whose error goes on its way then.
+ * @param isViolated whether it found what breaks a rule, which the exit code says
+ */
+export const printAll = <R>(
+  work: Promise<R>,
+  print: Print,
+  words: (result: R) => string,
+  isViolated: (result: R) => boolean = () => false,
+): Promise<void> =>
+  sayAll(work, (result, error) => {
+    print(result, words(result), error);
+    if (isViolated(result)) process.exitCode = EXIT.violations;
+  });
+
+/** What a service says of each table: as debug where there was nothing to do. */
+export const logEach =
+  <R extends Readonly<Record<'changes' | 'batches', number> & { table: string }>>(words: (result: R) => string) =>
+  (results: readonly R[]): void => {
+    for (const result of results)
+      logger[result.batches > 0 ? 'info' : 'debug']({ table: result.table, changes: result.changes }, words(result));
+  };
 
 interface Takes<P, O> {
   readonly positionals?: P;

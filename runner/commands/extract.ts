@@ -1,21 +1,15 @@
 import { chainName, parseShard } from '../batch/shard.js';
 import { UsageError } from '../base/errors.js';
-import { logger } from '../base/logger.js';
 import { loadSettings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
 import type { BegunLayouts } from '../extract/shard-layout.js';
 import type { ExtractResult } from '../extract/table.js';
 import { extractTables } from '../extract/tables.js';
 import { runPart } from '../services/run.js';
-import { TABLE_OPTION, defineCommand, flag, number, numberOf, serviceOption, text } from './command.js';
+import { TABLE_OPTION, defineCommand, flag, logEach, number, numberOf, serviceOption, text } from './command.js';
 
 const report = ({ table, shard = '', changes, batches, watermark }: ExtractResult) =>
   `${chainName(table, shard)}: ${counted(changes, 'change')} in ${counted(batches, 'batch')}, watermark ${watermark ?? 'none'}`;
-
-function sayToLog(results: readonly ExtractResult[]): void {
-  for (const result of results)
-    logger[result.changes > 0 ? 'info' : 'debug']({ table: result.table, changes: result.changes }, report(result));
-}
 
 export const command = defineCommand(
   {
@@ -61,7 +55,7 @@ export const command = defineCommand(
           lockPatience: watch ? 0 : undefined,
         }),
       service
-        ? sayToLog
+        ? logEach(report)
         : (results, error) => {
             print(results, results.map(report).join('\n'), error);
           },

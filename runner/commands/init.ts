@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { connect as knock } from 'node:net';
 import { userInfo } from 'node:os';
@@ -19,15 +20,16 @@ const given = (...named: readonly Named[]): Record<string, string> =>
   Object.fromEntries(named.flatMap((each) => Object.entries(each).filter(isGiven)));
 
 /** Whether something listens on a port of this machine. */
-const answers = (port: number): Promise<boolean> =>
-  new Promise((resolve) => {
-    const socket = knock({ port, host: 'localhost', timeout: 500 });
-    const end = (isThere: boolean) => () => {
-      socket.destroy();
-      resolve(isThere);
-    };
-    socket.on('connect', end(true)).on('timeout', end(false)).on('error', end(false));
-  });
+const answers = async (port: number): Promise<boolean> => {
+  const socket = knock({ port, host: 'localhost' });
+  const connected = once(socket, 'connect', { signal: AbortSignal.timeout(500) });
+  return connected
+    .then(
+      () => true,
+      () => false,
+    )
+    .finally(() => socket.destroy());
+};
 
 /** Asks for each setting, with what is known as the answer to an empty line; for passwords last, unseen. */
 async function askFor(known: Readonly<Record<string, string>>): Promise<Record<string, string>> {

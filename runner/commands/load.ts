@@ -6,9 +6,8 @@ import type { LoadResult } from '../load/chain.js';
 import { dryRunTables, formatDryRun } from '../load/dry-run.js';
 import { formatRetry, retryTables, type RetryReport } from '../load/rejected.js';
 import { loadTables } from '../load/tables.js';
-import { sayAll } from '../run/each-table.js';
 import { runPart } from '../services/run.js';
-import { TABLE_OPTION, defineCommand, flag, number, numberOf, serviceOption } from './command.js';
+import { TABLE_OPTION, defineCommand, flag, logEach, number, numberOf, printAll, serviceOption } from './command.js';
 
 const report = (result: LoadResult) =>
   [
@@ -54,11 +53,6 @@ async function loadAndRetry(loading: Promise<readonly LoadResult[]>, retry: () =
   return { loaded, retried, error: faults[0] && withOutcome(faults[0], { result: loaded, failures }) };
 }
 
-function sayToLog(results: readonly LoadResult[]): void {
-  for (const result of results)
-    logger[result.batches > 0 ? 'info' : 'debug']({ table: result.table, changes: result.changes }, report(result));
-}
-
 export const command = defineCommand(
   {
     examples: {
@@ -89,9 +83,8 @@ export const command = defineCommand(
     const limits = { least: 1, most: settings.max_connections, mostName: 'MAX_CONNECTIONS' };
     const parallel = numberOf('load', 'parallel', given.parallel, limits);
     if (dryRun === true) {
-      await sayAll(dryRunTables({ settings, tables }, retryRejected), (results, error) => {
-        print(results, results.map(formatDryRun).join('\n\n'), error);
-      });
+      const dry = dryRunTables({ settings, tables }, retryRejected);
+      await printAll(dry, print, (results) => results.map(formatDryRun).join('\n\n'));
       return;
     }
     let retried: readonly RetryReport[] = [];
@@ -112,7 +105,7 @@ export const command = defineCommand(
         return both.loaded;
       },
       service
-        ? sayToLog
+        ? logEach(report)
         : (loaded, error) => {
             const words = [...reportLoaded(loaded), ...reportRetried(retried)].join('\n');
             print(retryRejected ? { loaded, retried } : loaded, words, error);

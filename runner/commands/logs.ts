@@ -8,10 +8,7 @@ import { defineCommand, flag, number, numberOf } from './command.js';
 
 export const command = defineCommand(
   {
-    examples: {
-      'logs -f': 'All of them, as they grow',
-      'logs loader -n 100': 'The last hundred lines of one',
-    },
+    examples: { 'logs -f': 'All of them, as they grow', 'logs loader -n 100': 'The last hundred lines of one' },
     positionals: {
       service: {
         type: 'string',

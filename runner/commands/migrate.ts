@@ -5,16 +5,9 @@ import { defineCommand, flag } from './command.js';
 
 export const command = defineCommand(
   {
-    examples: {
-      migrate: 'Run what is pending',
-      'migrate status': 'Say what has run',
-    },
+    examples: { migrate: 'Run what is pending', 'migrate status': 'Say what has run' },
     positionals: {
-      action: {
-        type: 'string',
-        choices: ['status'],
-        describe: 'status: list every migration and where it stands',
-      },
+      action: { type: 'string', choices: ['status'], describe: 'status: list every migration and where it stands' },
     },
     options: { 'dry-run': flag('Only list what would run') },
   },

@@ -1,8 +1,7 @@
 import { loadSettings, type Settings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { prune, type Pruned } from '../operate/prune.js';
-import { sayAll } from '../run/each-table.js';
-import { TABLE_OPTION, defineCommand, flag } from './command.js';
+import { TABLE_OPTION, defineCommand, flag, printAll } from './command.js';
 
 /** What is kept for ever, by the setting that would change it. */
 const kept = ({ cdc_log_retention_days, absorbed_retention_days, run_retention_days }: Settings): string[] => [
@@ -23,21 +22,14 @@ function report(settings: Settings, { is_dry_run, tables, runs, reconciliations 
 
 export const command = defineCommand(
   {
-    examples: {
-      'prune --dry-run': 'Only say what is old',
-    },
-    options: {
-      table: TABLE_OPTION,
-      'dry-run': flag('Say what would be removed, and remove nothing'),
-    },
+    examples: { 'prune --dry-run': 'Only say what is old' },
+    options: { table: TABLE_OPTION, 'dry-run': flag('Say what would be removed, and remove nothing') },
     epilogue:
       'What is not applied is never removed, nor what follows it. "rebuild" needs every batch that was ever applied: it is over once ' +
       'CDC_LOG_RETENTION_DAYS has removed the first. "verify-log" then says how many are gone, and verifies what began since.',
   },
   async ({ table = [], dryRun = false }, print) => {
     const settings = loadSettings();
-    await sayAll(prune(settings, table, dryRun), (pruned, error) => {
-      print(pruned, report(settings, pruned), error);
-    });
+    await printAll(prune(settings, table, dryRun), print, (pruned) => report(settings, pruned));
   },
 );

@@ -1,8 +1,7 @@
 import { loadSettings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
 import { rebuildTables, type RebuildResult } from '../load/replay.js';
-import { sayAll } from '../run/each-table.js';
-import { TABLE_OPTION, defineCommand } from './command.js';
+import { TABLE_OPTION, defineCommand, printAll } from './command.js';
 
 const report = (result: RebuildResult) =>
   `${result.table}: ${counted(result.batches, 'batch')} replayed; ${counted(result.right_versions, 'version')} right, ` +
@@ -14,8 +13,6 @@ export const command = defineCommand(
     epilogue: 'Versions that are right stay as they are, and keep their surrogate key.',
   },
   async ({ table }, print) => {
-    await sayAll(rebuildTables(loadSettings(), table), (results, error) => {
-      print(results, results.map(report).join('\n'), error);
-    });
+    await printAll(rebuildTables(loadSettings(), table), print, (results) => results.map(report).join('\n'));
   },
 );

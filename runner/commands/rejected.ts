@@ -2,9 +2,8 @@ import { UsageError } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
 import { dismiss, formatRejected, listRejected } from '../load/rejected.js';
-import { sayAll } from '../run/each-table.js';
 import { REJECTED_STATES } from '../warehouse/rejected.js';
-import { TABLE_OPTION, defineCommand, flag, number, numberOf, text } from './command.js';
+import { TABLE_OPTION, defineCommand, flag, number, numberOf, printAll, text } from './command.js';
 
 export const command = defineCommand(
   {
@@ -49,9 +48,7 @@ export const command = defineCommand(
     const chosen = { batch, line: numberOf('rejected', 'line', line, { least: 1 }), column, fault };
     const isChosen = tables.length > 0 || Object.values(chosen).some((value) => value !== undefined);
     if (action === 'list') {
-      await sayAll(listRejected(selection, state, limit), (reports, error) => {
-        print(reports, formatRejected(reports, state), error);
-      });
+      await printAll(listRejected(selection, state, limit), print, (reports) => formatRejected(reports, state));
       return;
     }
     if (!isChosen)
@@ -62,8 +59,8 @@ export const command = defineCommand(
       action === 'dismiss'
         ? 'dismissed: kept, and not waited for any more'
         : 'waiting again: npx tidemark load --retry-rejected';
-    await sayAll(dismiss(selection, chosen, action === 'dismiss' ? reason : undefined), (done, error) => {
-      print(done, done.map((each) => `${each.table}: ${counted(each.changes, 'change')} ${said}`).join('\n'), error);
-    });
+    await printAll(dismiss(selection, chosen, action === 'dismiss' ? reason : undefined), print, (done) =>
+      done.map((each) => `${each.table}: ${counted(each.changes, 'change')} ${said}`).join('\n'),
+    );
   },
 );

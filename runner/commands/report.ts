@@ -7,9 +7,7 @@ import { TABLE_OPTION, defineCommand, text, texts } from './command.js';
 export const command = defineCommand(
   {
     epilogue: 'It is written to scd2_lineage_report_<time>.md.',
-    examples: {
-      'report --table orders --key 17': 'With each version of one order, and where it came from',
-    },
+    examples: { 'report --table orders --key 17': 'With each version of one order, and where it came from' },
     options: {
       table: TABLE_OPTION,
       key: texts(

@@ -5,9 +5,7 @@ import { defineCommand, flag } from './command.js';
 
 export const command = defineCommand(
   {
-    options: {
-      simulate: flag('Also run the simulator, which writes demo traffic to the demo source'),
-    },
+    options: { simulate: flag('Also run the simulator, which writes demo traffic to the demo source') },
     epilogue:
       'The reconciler runs where a table is registered with deletes => \'reconcile\' or \'soft\'.\nThe services outlive this command and log to LOG_DIR. See them with "tidemark status" and "tidemark logs", end them with "tidemark stop".',
   },

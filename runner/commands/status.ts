@@ -11,23 +11,20 @@ const SERVER_COLUMNS = ['database', 'port', 'state', 'pid', 'version', 'since'] 
 
 export const command = defineCommand(
   {
-    options: {
-      watch: flag('Refresh every two seconds until interrupted'),
-    },
+    options: { watch: flag('Refresh every two seconds until interrupted') },
     epilogue:
       'state: running, stopped, or died (it was not stopped, and its process is gone: "tidemark start" starts it again).\nlag_seconds: since the source was last read to its end. Times are UTC.',
   },
   async ({ watch, json }, print) => {
     const settings = loadSettings();
     if (watch !== true) {
-      const { status, words } = await look(settings);
-      print(status, words);
+      print(...(await look(settings)));
       return;
     }
     const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);
     const inPlace = process.stdout.isTTY && json !== true ? (await import('log-update')).default : undefined;
     while (!signal.aborted) {
-      const { status, words } = await look(settings);
+      const [status, words] = await look(settings);
       if (inPlace === undefined) print(status, words);
       else inPlace(`${words}\n\n${new Date().toISOString().slice(0, 19).replace('T', ' ')} UTC, Ctrl-C ends this`);
       await sleep(REFRESH_MS, undefined, { signal }).catch(() => undefined);
@@ -37,11 +34,9 @@ export const command = defineCommand(
   },
 );
 
-async function look(settings: Settings): Promise<{ status: object; words: string }> {
+async function look(settings: Settings): Promise<[status: object, words: string]> {
   const [status, servers] = await Promise.all([pipelineStatus(settings), serverStatuses(settings)]);
   const embedded = servers.filter(({ state }) => state !== 'missing' && state !== 'external');
-  return {
-    status: { ...status, servers },
-    words: formatStatus(status, embedded.length === 0 ? '' : formatRows(embedded, SERVER_COLUMNS)),
-  };
+  const words = formatStatus(status, embedded.length === 0 ? '' : formatRows(embedded, SERVER_COLUMNS));
+  return [{ ...status, servers }, words];
 }

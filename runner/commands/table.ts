@@ -37,9 +37,7 @@ export const command = defineCommand(
       },
       name: { type: 'string', describe: 'The table, by the name of its dimension' },
     },
-    options: {
-      'drop-history': flag('remove: drop the history table too, with its current view and as-of functions'),
-    },
+    options: { 'drop-history': flag('remove: drop the history table too, with its current view and as-of functions') },
   },
   async ({ action, name, dropHistory = false }, print) => {
     const settings = loadSettings();

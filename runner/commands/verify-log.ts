@@ -1,9 +1,7 @@
-import { EXIT } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { verifyTables, type VerifyResult } from '../load/replay.js';
-import { sayAll } from '../run/each-table.js';
-import { TABLE_OPTION, defineCommand } from './command.js';
+import { TABLE_OPTION, defineCommand, printAll } from './command.js';
 
 function report({ table, batches, pruned, missing, differences, rows }: VerifyResult): string {
   if (missing.length > 0)
@@ -17,9 +15,12 @@ function report({ table, batches, pruned, missing, differences, rows }: VerifyRe
 }
 
 export const command = defineCommand({ options: { table: TABLE_OPTION } }, async ({ table = [] }, print) => {
-  await sayAll(verifyTables(loadSettings(), table), (results, error) => {
-    print(results, results.map(report).join('\n'), error);
-    if (results.some(({ missing, differences }) => missing.length > 0 || differences > 0))
-      process.exitCode = EXIT.violations;
-  });
+  const isWrong = ({ missing, differences }: VerifyResult) => missing.length > 0 || differences > 0;
+  const verified = verifyTables(loadSettings(), table);
+  await printAll(
+    verified,
+    print,
+    (results) => results.map(report).join('\n'),
+    (results) => results.some(isWrong),
+  );
 });

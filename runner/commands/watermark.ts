@@ -1,14 +1,14 @@
 import { loadSettings, type Settings } from '../base/settings.js';
 import { withDatabase } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
-import { tableState, type TableState } from '../extract/shard-layout.js';
-import { chainName, isShardName, parseShard, shardsOf } from '../batch/shard.js';
+import { shardNames, tableState, type TableState } from '../extract/shard-layout.js';
+import { chainName, isShardName, parseShard } from '../batch/shard.js';
 import { formatRows } from '../base/text-table.js';
 import { dimensionMappings } from '../warehouse/functions.js';
 import { ledgerChains } from '../warehouse/batches.js';
 import { listCheckpoints, rewind, watermarksOf, type RewindTarget } from '../operate/watermark.js';
-import { eachTable, sayAll, selectUnpaused } from '../run/each-table.js';
-import { TABLE_OPTION, defineCommand, defineGroup, number, text } from './command.js';
+import { eachTable, selectUnpaused } from '../run/each-table.js';
+import { TABLE_OPTION, defineCommand, defineGroup, number, printAll, text } from './command.js';
 
 const SHARD_OPTION = text('Of a table that is extracted by shards: this one, as list names it');
 
@@ -28,7 +28,7 @@ async function chainsOf(settings: Settings, tables: readonly string[], shard: st
 
 /** The shard that was named, by its name or as --shard of extract has it; else all of the present layout; the whole table is one without a name. */
 function shardsMeant({ table, chains, present }: TableState, named: string | undefined): string[] {
-  if (named === undefined) return present == null ? [''] : shardsOf(present).map(({ name }) => name);
+  if (named === undefined) return shardNames(present);
   const asked = isShardName(named) ? named : parseShard(named);
   const name = typeof asked === 'object' ? asked.name : asked === 'whole' ? '' : (asked ?? '');
   if (chains.some(({ shard }) => shard === name)) return [name];
@@ -59,18 +59,12 @@ const list = defineCommand({ options: { table: TABLE_OPTION } }, async ({ table 
       ),
     ),
   );
-  await sayAll(found, (watermarks, error) => {
-    print(watermarks, rows(watermarks), error);
-  });
+  await printAll(found, print, rows);
 });
 
 const show = defineCommand(
   {
-    options: {
-      table: TABLE_OPTION,
-      shard: SHARD_OPTION,
-      last: { ...number('How many'), default: 20 },
-    },
+    options: { table: TABLE_OPTION, shard: SHARD_OPTION, last: { ...number('How many'), default: 20 } },
   },
   async ({ table = [], shard, last }, print) => {
     const settings = loadSettings();

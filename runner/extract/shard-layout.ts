@@ -93,6 +93,10 @@ export function assertShardIsNamed({ table, present }: TableState): never {
 export const presentChains = ({ chains, present }: TableState): readonly ChainState[] =>
   chains.filter(({ shard }) => layoutOf(shard) === (present?.name ?? ''));
 
+/** The shards of a layout by their names; the whole table is one without a name. */
+export const shardNames = (layout: PresentLayout): string[] =>
+  layout == null ? [''] : shardsOf(layout).map(({ name }) => name);
+
 export const describeLayout = (layout: PresentLayout): string => (layout == null ? 'the whole table' : layout.name);
 
 const shardOption = (layout: PresentLayout): string => {

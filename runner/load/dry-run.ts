@@ -2,7 +2,7 @@ import { withDatabase } from '../base/database.js';
 import { rolledBack } from '../base/transaction.js';
 import { loadDry, type LoadResult } from './chain.js';
 import { formatRetry, retryTable, type RetryReport } from './rejected.js';
-import { counted, formatRows } from '../base/text-table.js';
+import { counted, cutShort, formatRows } from '../base/text-table.js';
 import { dimensionMappings, type Effect, transactionEffects } from '../warehouse/functions.js';
 import { eachTable, selectUnpaused, type Selection } from '../run/each-table.js';
 
@@ -45,7 +45,10 @@ export function formatDryRun(run: DryRun): string {
     `${String(run.rejected_changes)} rejected`,
   ].join(', ');
   const summary = `${run.table}: ${counted(run.changes, 'change')} in ${counted(run.batches, 'batch')} would be applied: ${counts}${run.retried === undefined ? '' : `\n${formatRetry(run.retried)}`}`;
-  return run.effects.length === 0
-    ? summary
-    : `${summary}\n${formatRows(run.effects.map(({ shown_values: values, ...effect }) => ({ ...effect, values: values === null || values.length <= WIDEST ? values : `${values.slice(0, WIDEST)}...` }))).replace(/^/gm, '  ')}\n  nothing was written`;
+  if (run.effects.length === 0) return summary;
+  const shown = run.effects.map(({ shown_values: values, ...effect }) => ({
+    ...effect,
+    values: cutShort(values, WIDEST),
+  }));
+  return `${summary}\n${formatRows(shown).replace(/^/gm, '  ')}\n  nothing was written`;
 }

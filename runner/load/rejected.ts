@@ -1,6 +1,6 @@
 import { withDatabase, type Database, type Transaction } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
-import { counted, formatRows } from '../base/text-table.js';
+import { counted, cutShort, formatRows } from '../base/text-table.js';
 import { countsOf, type Counts } from './chain.js';
 import { dimensionMappings, dismissRejected, retryRejected } from '../warehouse/functions.js';
 import {
@@ -30,6 +30,7 @@ export interface RejectedReport {
 }
 
 const SHOWN_REMAINING = 5;
+const LONGEST_VALUE = 40;
 
 /** Tries the rejected changes of the selected tables again, a transaction a table. A table that fails stops no other. */
 export async function retryTables({ settings, tables }: Selection): Promise<RetryReport[]> {
@@ -119,30 +120,17 @@ export function formatRejected(reports: readonly RejectedReport[], state: Reject
   const { none, named, next } = WORDS[state];
   if (total === 0) return none;
   const shown = reports.flatMap(({ changes }) => changes);
-  const rows = shown.map(
-    ({
-      table,
-      batch_id,
-      change_line,
-      business_key,
-      column,
-      value,
-      reason,
-      settled_by,
-      dismissed_by,
-      dismiss_reason,
-    }) => ({
-      table,
-      batch_id,
-      line: change_line,
-      key: business_key,
-      column,
-      value: shorten(value),
-      reason,
-      ...(state === 'settled' ? { settled_by } : {}),
-      ...(state === 'dismissed' ? { dismissed_by, because: dismiss_reason } : {}),
-    }),
-  );
+  const rows = shown.map((each) => ({
+    table: each.table,
+    batch_id: each.batch_id,
+    line: each.change_line,
+    key: each.business_key,
+    column: each.column,
+    value: cutShort(each.value, LONGEST_VALUE),
+    reason: each.reason,
+    ...(state === 'settled' ? { settled_by: each.settled_by } : {}),
+    ...(state === 'dismissed' ? { dismissed_by: each.dismissed_by, because: each.dismiss_reason } : {}),
+  }));
   const more = total > shown.length ? `, the first ${String(shown.length)} are shown (--limit)` : '';
   return `${formatRows(rows)}\n\n${counted(total, 'change')} ${named}${more}; ${next}`;
 }
@@ -160,7 +148,3 @@ const WORDS = {
     next: 'to let one wait again: npx tidemark rejected restore --batch <batch> --line <line>',
   },
 } as const;
-
-const LONGEST_VALUE = 40;
-const shorten = (value: string | null) =>
-  value === null || value.length <= LONGEST_VALUE ? value : `${value.slice(0, LONGEST_VALUE)}...`;

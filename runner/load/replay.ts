@@ -98,15 +98,8 @@ async function rebuildTable(warehouse: Database, replaying: Replaying): Promise<
       // One that the replay has seen already is left out either way.
       if (!(await replayOne(replay, document, false)) && (await replayOne(replay, document, true))) unknown += 1;
     }
-    const counts = Object.entries(await functions.adoptReplay(transaction, table));
-    return {
-      table,
-      batches: replayed + unknown,
-      ...(Object.fromEntries(counts.map(([name, count]) => [name, Number(count)])) as Omit<
-        RebuildResult,
-        'table' | 'batches'
-      >),
-    };
+    const counts = await functions.adoptReplay(transaction, table);
+    return { table, batches: replayed + unknown, ...functions.asNumbers(counts) };
   });
 }
 

@@ -1,9 +1,9 @@
 import { Gauge, Registry, collectDefaultMetrics } from 'prom-client';
 import type { Settings } from '../base/settings.js';
-import { withDatabase } from '../base/database.js';
-import { TidemarkError } from '../base/errors.js';
+import type { Database } from '../base/database.js';
 import { logger } from '../base/logger.js';
 import { samples } from '../warehouse/functions.js';
+import { askedOf } from './asked.js';
 
 /** How long a database may take to answer before it counts as away, in seconds: less than a scrape may last. */
 const ANSWER_SECONDS = 4;
@@ -17,7 +17,7 @@ for (const kind of ['handles', 'requests', 'resources']) own.removeSingleMetric(
 /** Everything there is to say, in the text format of Prometheus. A database that is away is said by tidemark_up and leaves its part out. */
 export async function renderMetrics(settings: Settings): Promise<string> {
   const registry = new Registry();
-  const source = await ask(settings, 'source', (database) => database`select 1`);
+  const source = await ask(settings, 'source', (database) => database`select 1`.execute());
   const warehouse = await ask(settings, 'warehouse', samples);
   const meaning = 'Whether the database answers: 1 or 0.';
   const up = Object.entries({ source, warehouse }).map(([end, answer]) => {
@@ -36,16 +36,8 @@ export async function renderMetrics(settings: Settings): Promise<string> {
 /** The media type that renderMetrics writes. */
 export const METRICS_TYPE = own.contentType;
 
-async function ask<T>(
-  settings: Settings,
-  end: 'source' | 'warehouse',
-  question: Parameters<typeof withDatabase<T>>[2],
-): Promise<T | undefined> {
-  try {
-    return await withDatabase(settings[end], 'metrics', question, ANSWER_SECONDS);
-  } catch (error) {
-    if (!(error instanceof TidemarkError)) throw error;
-    logger.warn(`${error.message}: the metrics go without the ${end}`);
-    return undefined;
-  }
+async function ask<T>(settings: Settings, end: 'source' | 'warehouse', question: (database: Database) => Promise<T>) {
+  const { answer, fault } = await askedOf(settings[end], 'metrics', question, ANSWER_SECONDS);
+  if (fault !== null) logger.warn(`${fault}: the metrics go without the ${end}`);
+  return answer;
 }

@@ -2,10 +2,10 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Settings } from '../base/settings.js';
-import { withDatabase } from '../base/database.js';
 import { TidemarkError, describeError, hasCode } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { isLocal } from '../embedded/servers.js';
+import { askedOf } from './asked.js';
 import { METRICS_TYPE, renderMetrics } from './metrics.js';
 import { dimensionMappings } from '../warehouse/functions.js';
 
@@ -74,15 +74,8 @@ function shared(make: () => Promise<Answer>): () => Promise<Answer> {
 const ANSWER_SECONDS = 4;
 
 async function readiness({ warehouse }: Settings): Promise<Answer> {
-  try {
-    await withDatabase(warehouse, 'readiness', dimensionMappings, ANSWER_SECONDS);
-    return { status: 200, body: 'ready\n' };
-  } catch (error) {
-    return {
-      status: 503,
-      body: `not ready: ${error instanceof TidemarkError ? error.message : 'the warehouse cannot be asked'}\n`,
-    };
-  }
+  const { fault } = await askedOf(warehouse, 'readiness', dimensionMappings, ANSWER_SECONDS);
+  return fault === null ? { status: 200, body: 'ready\n' } : { status: 503, body: `not ready: ${fault}\n` };
 }
 
 async function answer(request: IncomingMessage, routes: Routes, guarded: boolean): Promise<Answer> {

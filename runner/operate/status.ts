@@ -1,8 +1,7 @@
 import { type ChainState } from '../change-log/inspect.js';
 import { rememberedMappings } from '../change-log/known-mappings.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
-import { withDatabase, type Database } from '../base/database.js';
-import { TidemarkError } from '../base/errors.js';
+import type { Database } from '../base/database.js';
 import { tableState } from '../extract/shard-layout.js';
 import {
   type Alert,
@@ -13,6 +12,7 @@ import {
   liveRuns,
 } from '../warehouse/functions.js';
 import { within } from '../base/timeout.js';
+import { askedOf, type Answer } from './asked.js';
 import { serviceStatuses, type ServiceStatus } from '../services/background.js';
 import { shardsOf } from '../batch/shard.js';
 import { formatRows } from '../base/text-table.js';
@@ -40,16 +40,14 @@ const STATEMENT_SECONDS = 4;
 /** Looks at everything and changes nothing; what does not answer is said and left out. */
 export async function pipelineStatus(settings: Settings): Promise<PipelineStatus> {
   const services = await serviceStatuses(settings);
-  const source = await askedOf(settings.source, async (database) => {
-    await database`select 1`;
-  });
-  const warehouse = await askedOf(settings.warehouse, async (database) => ({
+  const source = await inTime(settings.source, (database) => database`select 1`.execute());
+  const warehouse = await inTime(settings.warehouse, async (database) => ({
     runs: await liveRuns(database),
     alerts: await alerts(database),
   }));
   // By itself, because it reads every history: one that is large, or locked, must not hide what runs and which alerts are on.
   const counted: Answer<DimensionStatus[]> =
-    warehouse.fault === null ? await askedOf(settings.warehouse, dimensionStatus) : { fault: warehouse.fault };
+    warehouse.fault === null ? await inTime(settings.warehouse, dimensionStatus) : { fault: warehouse.fault };
   const fault = warehouse.fault ?? (counted.fault === null ? null : `versions are not counted: ${counted.fault}`);
   const runs = warehouse.answer?.runs ?? [];
   const own = services.flatMap(({ state, run_id }) => (state === 'running' && run_id !== null ? [run_id] : []));
@@ -70,25 +68,11 @@ export async function pipelineStatus(settings: Settings): Promise<PipelineStatus
   };
 }
 
-interface Answer<T> {
-  readonly answer?: T;
-  readonly fault: string | null;
-}
-
-async function askedOf<T>(end: DatabaseSettings, ask: Parameters<typeof withDatabase<T>>[2]): Promise<Answer<T>> {
-  const limits = {
-    connect_seconds: ANSWER_SECONDS,
-    ...end.limits,
-    statement_seconds: STATEMENT_SECONDS,
-  };
-  const asked = (database: Database) => within(ANSWER_SECONDS, ask(database));
-  try {
-    return { answer: await withDatabase({ ...end, limits }, 'status', asked, ANSWER_SECONDS), fault: null };
-  } catch (error) {
-    if (error instanceof TidemarkError) return { fault: error.message };
-    throw error;
-  }
-}
+/** The question as well must be answered in time. */
+const inTime = <T>(end: DatabaseSettings, ask: (database: Database) => Promise<T>): Promise<Answer<T>> => {
+  const limits = { connect_seconds: ANSWER_SECONDS, ...end.limits, statement_seconds: STATEMENT_SECONDS };
+  return askedOf({ ...end, limits }, 'status', (database) => within(ANSWER_SECONDS, ask(database)), ANSWER_SECONDS);
+};
 
 async function tableStatus(
   settings: Settings,

@@ -13,9 +13,9 @@ import { chainHead, type BatchMetadata } from '../batch/metadata.js';
 import type { Database } from '../base/database.js';
 import { AlreadyPublishedError } from '../base/durable-file.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
-import { tableState } from '../extract/shard-layout.js';
+import { shardNames, tableState } from '../extract/shard-layout.js';
 import { publishCheckpoint } from '../change-log/publish.js';
-import { chainName, shardsOf } from '../batch/shard.js';
+import { chainName } from '../batch/shard.js';
 import { readClock } from '../source/horizon.js';
 import { isSameServer } from '../source/server.js';
 import { ledgerChains, newestInLedger } from '../warehouse/batches.js';
@@ -28,8 +28,7 @@ export async function watermarksOf(
   warehouse: Database,
 ): Promise<Awaited<ReturnType<typeof watermarkOf>>[]> {
   const state = await tableState(settings, table, await ledgerChains(warehouse, table));
-  const shards = state.present == null ? [''] : shardsOf(state.present).map(({ name }) => name);
-  return Promise.all(shards.map((shard) => watermarkOf(settings, table, shard, source, warehouse)));
+  return Promise.all(shardNames(state.present).map((shard) => watermarkOf(settings, table, shard, source, warehouse)));
 }
 
 /** How far one table or shard has come. Times are as the source prints them; null where there is none yet. */
@@ -134,7 +133,7 @@ export async function rewind(
 }
 
 function rewound(newest: BatchMetadata, earlier: BatchMetadata | undefined): BatchMetadata {
-  const head = chainHead(newest);
+  const { batch_id: previous_batch_id, checksum: previous_checksum } = chainHead(newest);
   const { floor, snapshot, horizon, sweep, full_sweep, high_watermark } = earlier ?? {
     ...newest,
     high_watermark: null,
@@ -144,19 +143,10 @@ function rewound(newest: BatchMetadata, earlier: BatchMetadata | undefined): Bat
   };
   return {
     ...newest,
-    floor,
-    snapshot,
-    horizon,
-    sweep,
-    full_sweep,
-    high_watermark,
+    ...{ floor, snapshot, horizon, sweep, full_sweep, high_watermark },
+    ...{ batch_id: null, checksum: null, change_count: 0, previous_batch_id, previous_checksum },
     sequence: newest.sequence + 1,
-    batch_id: null,
-    checksum: null,
-    change_count: 0,
     watermark: newest.high_watermark?.time ?? null,
-    previous_batch_id: head.batch_id,
-    previous_checksum: head.checksum,
   };
 }
 

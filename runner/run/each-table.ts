@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { explainDatabaseError } from '../base/database.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
-import { LockedError, TidemarkError, UsageError, describeError, outcomeOf, withOutcome } from '../base/errors.js';
+import { LockedError, TidemarkError, UsageError, describeError, withOutcome } from '../base/errors.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { noteTable } from './measurements.js';
 import type { DimensionMapping } from '../batch/mapping.js';
@@ -162,15 +162,4 @@ function severalFailed(failed: readonly string[]): TidemarkError {
   return new TidemarkError(`${String(tables.length)} tables failed: ${tables.join(', ')}`, {
     hint: 'the lines above say why; the other tables are done',
   });
-}
-
-/** Says what a run over several tables came to, also where some failed: then with the error, which it throws on. */
-export async function sayAll<R>(work: Promise<R>, say: (result: R, error?: unknown) => void): Promise<void> {
-  say(
-    await work.catch((error: unknown) => {
-      const outcome = outcomeOf(error);
-      if (outcome !== undefined) say(outcome.result as R, error);
-      throw error;
-    }),
-  );
 }

@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { connect, type Database } from '../base/database.js';
-import { HeldError, describeError, outcomeOf } from '../base/errors.js';
+import { HeldError, describeError, outcomeOf, sayAll } from '../base/errors.js';
 import { logger, setLogContext, setLogLevel, setLogSink } from '../base/logger.js';
 import { withoutSecrets, type Settings } from '../base/settings.js';
 import { within } from '../base/timeout.js';
 import { measurements, measureResources, resetMeasurements, rounded, tableErrors } from '../run/measurements.js';
-import { sayAll } from '../run/each-table.js';
 import { onGiveUp, runRounds, sayInterrupted } from '../run/rounds.js';
 import { continueRun, finishRun, startRun } from '../warehouse/functions.js';
 import { ensureLogFolder, openLogFile } from './logs.js';

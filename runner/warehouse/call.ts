@@ -17,7 +17,7 @@ type Ask<G extends unknown[], R> = (warehouse: Warehouse, ...given: G) => Promis
  */
 export function rows<Row extends object, G extends unknown[] = [table: string]>(call: string): Ask<G, Row[]> {
   const places = [...new Set(call.match(/\$\d(::text::json)?/g))].sort();
-  const sent = (value: unknown, place = '') =>
+  const sent = (value: unknown, place: string) =>
     typeof value === 'object' && place.endsWith('json') ? JSON.stringify(value) : (value ?? null);
   return async (warehouse, ...given) => {
     const values = places.map((place, index) => sent(given[index], place)) as string[];

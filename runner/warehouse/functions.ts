@@ -4,6 +4,10 @@ import { action, row, rows, value, type Texts, type TextsOrNull, type Warehouse 
 
 /** What the runner asks of schema tidemark, by room of sql/functions; what takes more than a call is in a file of its own beside this one. */
 
+/** Counts of a row, as numbers. */
+export const asNumbers = <C extends string>(counts: Texts<C>): Record<C, number> =>
+  Object.fromEntries(Object.entries(counts).map(([name, count]) => [name, Number(count)])) as Record<C, number>;
+
 // dimensions/
 
 /** Every registered dimension. */

@@ -28,13 +28,10 @@ export async function unlock(database: Database, name: string, isShared = false)
 
 /** Gives a lock back when `work` has ended. A session that was cut has done so, and takes no more statements. */
 export async function whileLocked<T>(giveBack: () => Promise<void>, work: () => Promise<T>): Promise<T> {
-  let isCut = false;
-  try {
-    return await work();
-  } catch (error) {
-    isCut = isAway(error);
+  const result = await work().catch(async (error: unknown) => {
+    if (!isAway(error)) await giveBack();
     throw error;
-  } finally {
-    if (!isCut) await giveBack();
-  }
+  });
+  await giveBack();
+  return result;
 }

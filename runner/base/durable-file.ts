@@ -86,11 +86,7 @@ async function writeFlushed(file: string, content: string | Buffer): Promise<voi
 export async function flushFolder(folder: string): Promise<void> {
   failpoint('flush folder');
   const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  await handle.sync().finally(() => handle.close());
 }
 
 /**

@@ -4,8 +4,6 @@
  */
 export const EXIT = { done: 0, failed: 1, usage: 2, violations: 3 } as const;
 
-export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
-
 export interface ErrorParts {
   /** SQLSTATE or system error code, where there is one. */
   readonly code?: string | undefined;
@@ -21,7 +19,7 @@ export class TidemarkError extends Error {
   readonly code: string | undefined;
   readonly detail: string | undefined;
   readonly hint: string | undefined;
-  readonly exitCode: ExitCode = EXIT.failed;
+  readonly exitCode: (typeof EXIT)[keyof typeof EXIT] = EXIT.failed;
 
   constructor(message: string, parts: ErrorParts = {}) {
     super(message, { cause: parts.cause });

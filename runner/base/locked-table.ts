@@ -5,13 +5,7 @@ import { LockedError, hasCode } from './errors.js';
 import { PACKAGE_ROOT } from './settings.js';
 
 /** A row of sql/any/who_locks.sql. */
-interface Locked {
-  readonly relation: string;
-  readonly holder: string;
-  readonly waiting: string | null;
-  readonly query: string | null;
-  readonly remedy: string;
-}
+type Locked = Readonly<Record<'relation' | 'holder' | 'remedy', string> & Record<'waiting' | 'query', string | null>>;
 
 /** A table of a database, as SQL names it, and what is to be done with it. */
 export interface TableUse {
@@ -44,11 +38,8 @@ export async function assertUnlocked(database: Database | Transaction, of: Table
 }
 
 /** Does work with a table. @throws LockedError where it waited too long for a lock that somebody still holds; what `work` throws */
-export async function unlessLocked<T>(database: Database, of: TableUse, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
+export const unlessLocked = <T>(database: Database, of: TableUse, work: () => Promise<T>): Promise<T> =>
+  work().catch(async (error: unknown) => {
     if (hasCode(error, '55P03')) await assertUnlocked(database, of);
     throw error;
-  }
-}
+  });

@@ -12,11 +12,7 @@ export function formatTable(columns: readonly string[], rows: readonly (readonly
     chars: { ...Object.fromEntries(LINES.map((name) => [name, ''])), middle: '  ' },
   });
   table.push(...rows.map((row) => row.map(formatValue)));
-  return table
-    .toString()
-    .split('\n')
-    .map((line) => line.trimEnd())
-    .join('\n');
+  return table.toString().replace(/[^\S\n]+$/gm, '');
 }
 
 function formatValue(value: unknown): string {

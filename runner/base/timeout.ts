@@ -10,9 +10,5 @@ export async function within<T>(seconds: number, work: Promise<T>): Promise<T> {
   const silence = sleep(seconds * 1000, undefined, timer).then(() => {
     throw Object.assign(new Error(`no answer within ${String(seconds)} seconds`), { code: 'CONNECT_TIMEOUT' });
   });
-  try {
-    return await Promise.race([work, silence]);
-  } finally {
-    timer.abort();
-  }
+  return Promise.race([work, silence]).finally(() => timer.abort());
 }

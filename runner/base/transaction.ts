@@ -55,18 +55,12 @@ async function transact<T>(
   }
 }
 
-interface OwnSession {
-  readonly sql: Transaction;
-  readonly isOpen: () => boolean;
-  readonly release: () => void;
-}
-
 /**
  * The database's connection for one transaction alone. When it closes, the driver would write what comes later to a socket that is gone,
  * which ends the process, or to the connection after it, inside of whatever runs there; and what waits for its turn it would forget. So what
  * comes later is refused here, and what waits is told.
  */
-async function openSession(database: Database): Promise<OwnSession> {
+async function openSession(database: Database) {
   const session = await reserve(database);
   const waiting = new Set<Statement>();
   let fault: Error | undefined;
@@ -91,7 +85,7 @@ async function openSession(database: Database): Promise<OwnSession> {
     // The driver's own would go on with a connection that has closed while it read the file.
     ['file', async (file: string, values: never[] = []) => unsafe(await readFile(file, 'utf8'), values)],
   ]);
-  const sql = new Proxy(session, {
+  const sql: Transaction = new Proxy(session, {
     apply: (target, self, given) => whileOpen(Reflect.apply(target, self, given)),
     get: (target, name): unknown => (members.has(name) ? members.get(name) : Reflect.get(target, name)),
   });

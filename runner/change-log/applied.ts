@@ -5,18 +5,7 @@ import { describeError, TidemarkError, tolerateGone } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { chainHead } from '../batch/metadata.js';
 import { BATCH_NAME, batchNameOf, momentOf } from '../batch/name.js';
-import {
-  appliedFiles,
-  type BatchDocument,
-  batchFiles,
-  type ChangeLog,
-  checkpointSequences,
-  findFile,
-  newestCheckpoint,
-  ownBatches,
-  readBatch,
-  readCheckpoint,
-} from './chain.js';
+import * as chain from './chain.js';
 
 /** What becomes of batch files once they are applied: compressed, kept for as long as is asked, and found again for a replay. */
 
@@ -24,7 +13,7 @@ import {
 export const DAY_MS = 86_400_000;
 
 /** Compresses the applied batch of that file name; where another loader was quicker there is nothing left to do. */
-export async function compressApplied(log: ChangeLog, name: string): Promise<void> {
+export async function compressApplied(log: chain.ChangeLog, name: string): Promise<void> {
   if (name.endsWith(COMPRESSED)) return;
   await compressFile(path.join(log.processed, name)).catch(tolerateGone);
 }
@@ -32,7 +21,7 @@ export async function compressApplied(log: ChangeLog, name: string): Promise<voi
 const HOUR_MS = 3_600_000;
 
 /** Removes what loaders that died while they compressed left behind: temporary files nobody has written to for an hour. */
-export async function removeAbandoned(log: ChangeLog, now: number): Promise<void> {
+export async function removeAbandoned(log: chain.ChangeLog, now: number): Promise<void> {
   for (const name of (await readdir(log.processed)).filter((each) => each.startsWith(TEMPORARY_PREFIX))) {
     const file = path.join(log.processed, name);
     const written = await stat(file).then(({ mtimeMs }) => mtimeMs, tolerateGone);
@@ -41,8 +30,8 @@ export async function removeAbandoned(log: ChangeLog, now: number): Promise<void
 }
 
 /** The oldest batch of the chain that is still there, applied or waiting, by its name. A document from elsewhere is none of the chain. */
-export async function oldestBatch(log: ChangeLog): Promise<string | undefined> {
-  return ownBatches([...(await appliedFiles(log)), ...(await batchFiles(log))])[0];
+export async function oldestBatch(log: chain.ChangeLog): Promise<string | undefined> {
+  return chain.ownBatches([...(await chain.appliedFiles(log)), ...(await chain.batchFiles(log))])[0];
 }
 
 /** Removes files of the change log; one that is gone already was removed by somebody else. */
@@ -55,13 +44,17 @@ export async function removeFiles(files: readonly string[]): Promise<void> {
  * Applied batches that were extracted more than `days` days before `now` (milliseconds), oldest first, up to the first that waits to be applied.
  * The newest of the chain and the newest applied one stay, whatever their age: they are where extraction and loading stand.
  */
-export async function oldApplied(log: ChangeLog, days: number, now: number): Promise<{ name: string; file: string }[]> {
-  const head = chainHead(await newestCheckpoint(log)).batch_id;
+export async function oldApplied(
+  log: chain.ChangeLog,
+  days: number,
+  now: number,
+): Promise<{ name: string; file: string }[]> {
+  const head = chainHead(await chain.newestCheckpoint(log)).batch_id;
   // A document from elsewhere has no age that its name tells.
-  const own = (await appliedFiles(log))
+  const own = (await chain.appliedFiles(log))
     .map((file) => ({ file, name: batchNameOf(file) }))
     .filter(({ name }) => BATCH_NAME.test(name));
-  const [waiting = '\uffff'] = ownBatches(await batchFiles(log));
+  const [waiting = '\uffff'] = chain.ownBatches(await chain.batchFiles(log));
   return own.filter(
     ({ name }) => name < waiting && name !== head && name !== own.at(-1)?.name && now - momentOf(name) > days * DAY_MS,
   );
@@ -75,17 +68,17 @@ export async function oldApplied(log: ChangeLog, days: number, now: number): Pro
  * @throws TidemarkError if one cannot be read
  */
 export async function oldCheckpoints(
-  log: ChangeLog,
+  log: chain.ChangeLog,
   days: number,
   now: number,
   removed: ReadonlySet<string>,
   kept: readonly string[],
 ): Promise<string[]> {
   const old: string[] = [];
-  const needed = new Set([...(await batchFiles(log)).map(batchNameOf), ...kept]);
-  const applied = new Set((await appliedFiles(log)).map(batchNameOf).filter((name) => !removed.has(name)));
-  for (const sequence of (await checkpointSequences(log)).slice(0, -1)) {
-    const found = await readCheckpoint(log, sequence);
+  const needed = new Set([...(await chain.batchFiles(log)).map(batchNameOf), ...kept]);
+  const applied = new Set((await chain.appliedFiles(log)).map(batchNameOf).filter((name) => !removed.has(name)));
+  for (const sequence of (await chain.checkpointSequences(log)).slice(0, -1)) {
+    const found = await chain.readCheckpoint(log, sequence);
     if (found === undefined) continue;
     const name = found.batch_id ?? '';
     if (now - Date.parse(found.extracted_at) <= days * DAY_MS || needed.has(name)) break;
@@ -95,19 +88,19 @@ export async function oldCheckpoints(
 }
 
 /** The document of a batch, applied or waiting; undefined where the change log has no file of that name. */
-export async function findBatch(log: ChangeLog, batchName: string): Promise<BatchDocument | undefined> {
+export async function findBatch(log: chain.ChangeLog, batchName: string): Promise<chain.BatchDocument | undefined> {
   if (!/^[\w.-]+$/.test(batchName)) return undefined;
-  const file = findFile(log, batchName);
+  const file = chain.findFile(log, batchName);
   if (file === undefined) return undefined;
   // One that moved on in this moment is found where it went.
-  return (await readBatch(file).catch(tolerateGone)) ?? findBatch(log, batchName);
+  return (await chain.readBatch(file).catch(tolerateGone)) ?? findBatch(log, batchName);
 }
 
 /**
  * Looks after applied batches while others are being applied. What goes wrong here is said and tried again by the next run: no load fails for it.
  * @returns `add` compresses one more, by its file name, after those before it; `finish` waits for the rest, then compresses what an earlier run left
  */
-export function startCompressing(log: ChangeLog): { add: (name: string) => void; finish: () => Promise<void> } {
+export function startCompressing(log: chain.ChangeLog): { add: (name: string) => void; finish: () => Promise<void> } {
   let work = Promise.resolve();
   const then = (step: () => Promise<void>) => {
     work = work.then(step).catch((error: unknown) => {
@@ -125,7 +118,7 @@ export function startCompressing(log: ChangeLog): { add: (name: string) => void;
       then(async () => {
         await removeAbandoned(log, Date.now());
         // Their loader died, or an older release applied them.
-        for (const file of await appliedFiles(log)) await compressApplied(log, path.basename(file));
+        for (const file of await chain.appliedFiles(log)) await compressApplied(log, path.basename(file));
       });
       await work;
     },

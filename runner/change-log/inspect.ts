@@ -1,16 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import {
-  BATCH_FILE,
-  SHARDS,
-  batchFiles,
-  changeLogOf,
-  findFile,
-  newestCheckpoint,
-  openChangeLog,
-  ownBatches,
-  type ChangeLog,
-} from './chain.js';
+import * as chain from './chain.js';
 import { type BatchMetadata } from '../batch/metadata.js';
 import { hasCode } from '../base/errors.js';
 import { isShardName } from '../batch/shard.js';
@@ -28,7 +18,7 @@ const foldersIn = async (folder: string): Promise<string[]> =>
 
 /** The shards of a table that have a change log here, those of layouts of the past too. */
 async function loggedShards(root: string, table: string): Promise<string[]> {
-  const names = await foldersIn(path.join(root, table, SHARDS)).catch((error: unknown) => {
+  const names = await foldersIn(path.join(root, table, chain.SHARDS)).catch((error: unknown) => {
     if (hasCode(error, 'ENOENT', 'ENOTDIR')) return [];
     throw error;
   });
@@ -36,14 +26,14 @@ async function loggedShards(root: string, table: string): Promise<string[]> {
 }
 
 /** Every change log of a table: of the whole table, then of each shard. */
-export async function openChains(root: string, table: string): Promise<ChangeLog[]> {
-  const whole = await openChangeLog(root, table);
-  return [whole, ...(await loggedShards(root, table)).map((shard) => changeLogOf(root, table, shard))];
+export async function openChains(root: string, table: string): Promise<chain.ChangeLog[]> {
+  const whole = await chain.openChangeLog(root, table);
+  return [whole, ...(await loggedShards(root, table)).map((shard) => chain.changeLogOf(root, table, shard))];
 }
 
 /** The batch files of all chains of a table that wait to be applied. */
 const waitingFiles = async (root: string, table: string): Promise<string[]> =>
-  (await Promise.all((await openChains(root, table)).map(batchFiles))).flat();
+  (await Promise.all((await openChains(root, table)).map(chain.batchFiles))).flat();
 
 /** What the change log of a table or shard says of how far it is. */
 export interface ChainState {
@@ -55,7 +45,7 @@ export interface ChainState {
 /** When the oldest batch of a table that waits to be applied was captured (milliseconds); undefined where none of Tidemark's own waits. */
 export async function oldestWaiting(root: string, table: string): Promise<number | undefined> {
   const waiting = (await loggedTables(root)).includes(table) ? await waitingFiles(root, table) : [];
-  const [oldest] = ownBatches(waiting);
+  const [oldest] = chain.ownBatches(waiting);
   return oldest === undefined ? undefined : momentOf(oldest);
 }
 
@@ -66,9 +56,9 @@ export async function oldestWaiting(root: string, table: string): Promise<number
 export async function inspectChains(root: string, table: string): Promise<ChainState[]> {
   const found: ChainState[] = [];
   for (const shard of ['', ...(await loggedShards(root, table))]) {
-    const log = changeLogOf(root, table, shard);
+    const log = chain.changeLogOf(root, table, shard);
     try {
-      found.push({ shard, pending: (await batchFiles(log)).length, newest: await newestCheckpoint(log) });
+      found.push({ shard, pending: (await chain.batchFiles(log)).length, newest: await chain.newestCheckpoint(log) });
     } catch (error) {
       if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES')) throw error;
     }
@@ -79,17 +69,17 @@ export async function inspectChains(root: string, table: string): Promise<ChainS
 /** Where the file of a batch is, as seen from the change log's folder: waiting, applied, or undefined where it is not here. */
 export async function findBatchFile(root: string, table: string, batchId: string): Promise<string | undefined> {
   for (const shard of ['', ...(await loggedShards(root, table))]) {
-    const file = findFile(changeLogOf(root, table, shard), batchId);
+    const file = chain.findFile(chain.changeLogOf(root, table, shard), batchId);
     if (file !== undefined) return path.relative(root, file);
   }
   return undefined;
 }
 
 /** Files in the folder that are no batches by their names: nobody reads them, so somebody should be told. What begins with a dot is not meant for readers. */
-export async function strangeFiles(log: ChangeLog): Promise<string[]> {
+export async function strangeFiles(log: chain.ChangeLog): Promise<string[]> {
   const entries = await readdir(log.folder, { withFileTypes: true });
   const names = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
-  return names.filter((name) => !BATCH_FILE.test(name) && !name.startsWith('.')).sort();
+  return names.filter((name) => !chain.BATCH_FILE.test(name) && !name.startsWith('.')).sort();
 }
 
 /** Notes how many batches of a table wait, for the indicators; a folder that cannot be read is the business of the work itself. */

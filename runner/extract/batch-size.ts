@@ -3,11 +3,7 @@ import { logger } from '../base/logger.js';
 import { noteNumber } from '../run/measurements.js';
 
 /** Between what the size of a batch moves, and how long a batch may take and still count as quick. */
-export interface SizeLimits {
-  readonly least: number;
-  readonly most: number;
-  readonly target_seconds: number;
-}
+export type SizeLimits = Readonly<Record<'least' | 'most' | 'target_seconds', number>>;
 
 /** How many changes the batches of one table hold, as measured time has it. */
 export interface BatchSize {
@@ -45,11 +41,7 @@ export function sizeLimits({ batch_size, batch_size_min, batch_size_max, batch_t
 }
 
 /** `fitting`: most rows to ask for, as rows of this table are large; no limit where none was met. */
-interface Standing {
-  size: number;
-  ceiling: number;
-  fitting: number;
-}
+type Standing = Record<'size' | 'ceiling' | 'fitting', number>;
 
 /** Where the sizes stand, for as long as the process lives: a watching extractor goes on from the size it had. */
 const standings = new WeakMap<Settings, Map<string, Standing>>();

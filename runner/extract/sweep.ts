@@ -32,15 +32,12 @@ export interface Sweeper extends SweepSubject {
   readonly batchCeiling?: number | undefined;
   /** Most rows to read in a second; undefined for no limit. */
   readonly maxRowsPerSecond?: number | undefined;
-  /** True ends the sweep after the page in hand; the next one resumes it there. */
-  readonly isStopping?: (() => boolean) | undefined;
+  /** Ends the sweep after the page in hand; the next one resumes it there. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Batches and changes published so far. */
-export interface Published {
-  batches: number;
-  changes: number;
-}
+export type Published = Record<'batches' | 'changes', number>;
 
 /** A page, where it was read, and whether the sweep goes on after it. */
 interface PageRead {
@@ -69,13 +66,13 @@ export async function sweep(
   const size = startSizing(sweeper.settings, chain, sweeper.batchCeiling);
   // All that --full reads is to be written again.
   const known = knownRows(sweeper.settings, chain, sweeper.described, sweeper.full ? undefined : newest);
-  const keepRate = limitRate(sweeper);
+  const keepRate = limitRate(sweeper.maxRowsPerSecond, sweeper.signal);
   let before = newest;
   let [safeBefore, repeats] = [0n, 0];
   const { estimated_rows: estimate } = sweeper.described;
   if (from_transaction === null && is_full && estimate !== null)
     sweeper.onEstimate?.(Math.ceil(estimate / (sweeper.shard?.layout.count ?? 1)));
-  for (let place: PagePlace | undefined = start.place; place !== undefined && sweeper.isStopping?.() !== true; ) {
+  for (let place: PagePlace | undefined = start.place; place !== undefined && sweeper.signal?.aborted !== true; ) {
     failpoint('page');
     const [here, began] = [place, performance.now()];
     const notBefore = later(before?.extracted_at ?? null, sweeper.notBefore ?? null);
@@ -119,37 +116,14 @@ function nextPlace({ described }: Sweeper, start: SweepStart, place: PagePlace, 
 
 /** Publishes the changes of a page as a batch; of one without any, a checkpoint alone. */
 async function publish(
-  sweeper: Sweeper,
-  start: SweepStart,
-  read: PageRead,
-  before: BatchMetadata | undefined,
-): Promise<BatchMetadata> {
-  const { lines, extracted_at, change_count } = read.page;
-  const metadata = metadataOf(sweeper, start, read, before);
-  if (lines === null) {
-    await publishCheckpoint(sweeper.log, metadata);
-    return metadata;
-  }
-  const batch = {
-    ...metadata,
-    batch_id: batchId(extracted_at, before, sweeper.log.shard),
-    checksum: checksumOf(lines),
-  };
-  const file = await timed('publish', () => publishBatch(sweeper.log, batch, lines));
-  logger.debug({ file, changes: change_count }, 'batch published');
-  return batch;
-}
-
-function metadataOf(
   { log, described, identity, shard, fills }: Sweeper,
-  start: SweepStart,
+  { floor, snapshot, horizon, full_sweep, sweep }: SweepStart,
   { page, place, isLast }: PageRead,
   before: BatchMetadata | undefined,
-): BatchMetadata {
+): Promise<BatchMetadata> {
   const head = chainHead(before);
   const unfilled = unfilledColumns(described, before);
-  const { floor, snapshot, horizon, full_sweep } = start;
-  return batchMetadataSchema.parse({
+  const metadata = batchMetadataSchema.parse({
     batch_id: null,
     table: log.table,
     shard: shard?.name ?? null,
@@ -160,12 +134,7 @@ function metadataOf(
     watermark: before?.high_watermark?.time ?? null,
     high_watermark: (place.isDated ? page.last_row : null) ?? before?.high_watermark ?? null,
     ...{ floor, snapshot, horizon, full_sweep },
-    sweep: {
-      ...start.sweep,
-      complete: isLast,
-      undated: place.isDated ? null : { after: page.last_row?.key ?? null },
-      fills,
-    },
+    sweep: { ...sweep, complete: isLast, undated: place.isDated ? null : { after: page.last_row?.key ?? null }, fills },
     ...identity,
     relation_oid: described.relation_oid,
     ...columnsOfBatch(described, isLast ? unfilled.filter((column) => !fills.includes(column)) : unfilled),
@@ -173,6 +142,15 @@ function metadataOf(
     previous_checksum: head.checksum,
     checksum: null,
   });
+  const { lines } = page;
+  if (lines === null) {
+    await publishCheckpoint(log, metadata);
+    return metadata;
+  }
+  const batch = { ...metadata, batch_id: batchId(page.extracted_at, before, log.shard), checksum: checksumOf(lines) };
+  const file = await timed('publish', () => publishBatch(log, batch, lines));
+  logger.debug({ file, changes: page.change_count }, 'batch published');
+  return batch;
 }
 
 /**

@@ -51,7 +51,7 @@ export async function extractTable(extraction: Extraction): Promise<ExtractResul
   return retrying(
     chainName(extraction.mapping.dimension_name, extraction.shard?.name ?? ''),
     extraction.link,
-    extraction.isStopping,
+    extraction.signal,
     () => whileReading(extraction.link.database(), extraction.mapping, () => extractOnce(extraction, total)),
   );
 }
@@ -98,7 +98,7 @@ async function sweepUntilDone(sweeper: Extractor, total: Published): Promise<Ext
       const resumes = newest?.sweep.complete === false && !sweeper.full && isSameRelation(sweeper.described, newest);
       const fills = resumes ? newest.sweep.fills : unfilledColumns(sweeper.described, newest);
       await sweep({ ...sweeper, fills, described: await describeFilling(sweeper, fills) }, newest, resumes, total);
-      finished = !resumes || sweeper.isStopping?.() === true;
+      finished = !resumes || sweeper.signal?.aborted === true;
     } catch (error) {
       races += 1;
       if (!(error instanceof AlreadyPublishedError) || races > MOST_RACES) throw error;

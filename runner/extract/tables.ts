@@ -3,14 +3,7 @@ import { rememberMappings, rememberedMappings } from '../change-log/known-mappin
 import type { Settings } from '../base/settings.js';
 import { isAway, withDatabase, withLink, type Database, type Link } from '../base/database.js';
 import { extractTable, type ExtractResult } from './table.js';
-import {
-  assertLayout,
-  assertShardIsNamed,
-  describeLayout,
-  othersSince,
-  tableState,
-  type BegunLayouts,
-} from './shard-layout.js';
+import * as layouts from './shard-layout.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { within } from '../base/timeout.js';
 import { startProgress } from '../run/progress.js';
@@ -35,7 +28,7 @@ export interface ExtractSelection extends Selection {
   /** True for a process that extracts again and again. */
   readonly isWatching?: boolean | undefined;
   /** Kept by a process that extracts again and again. */
-  readonly begun?: BegunLayouts | undefined;
+  readonly begun?: layouts.BegunLayouts | undefined;
 }
 
 /** What the warehouse knows that extraction needs; without it, what was remembered of it. */
@@ -89,24 +82,17 @@ async function extractWith(selection: ExtractSelection, { mappings, ledger }: Kn
   const tables = await withoutSharded(selection, selectUnpaused(mappings, selection.tables), ledger);
   const extract = async (link: Link, mapping: DimensionMapping) => {
     const table = mapping.dimension_name;
-    const state = await tableState(settings, table, ledger?.get(table)?.chains ?? []);
-    assertLayout(state, shard, selection.begun);
+    const state = await layouts.tableState(settings, table, ledger?.get(table)?.chains ?? []);
+    layouts.assertLayout(state, shard, selection.begun);
     const progress = startProgress(`extract ${chainName(table, nameOf(shard))}`, undefined);
     try {
       return await extractTable({
-        link,
-        mapping,
-        settings,
-        full,
-        isWatching,
-        shard,
+        ...{ link, mapping, settings, full, isWatching, shard, maxRowsPerSecond, signal },
         ledger: ledger === undefined ? 'unknown' : ledger.get(table)?.newest,
-        notBefore: othersSince(state, shard),
+        notBefore: layouts.othersSince(state, shard),
         batchCeiling: ledger?.get(table)?.batch_ceiling,
-        maxRowsPerSecond,
         onPage: progress.advance,
         onEstimate: progress.expect,
-        isStopping: () => signal?.aborted === true,
       });
     } finally {
       progress.stop();
@@ -136,14 +122,14 @@ async function withoutSharded(
     // A change log that cannot be read stops its own table, later.
     const state =
       shard === undefined
-        ? await tableState(settings, table, ledger?.get(table)?.chains ?? []).catch(() => undefined)
+        ? await layouts.tableState(settings, table, ledger?.get(table)?.chains ?? []).catch(() => undefined)
         : undefined;
     if (state?.present == null) kept.push(mapping);
-    else if (tables.length > 0) assertShardIsNamed(state);
+    else if (tables.length > 0) layouts.assertShardIsNamed(state);
     else
       warnOnce(
         `shards ${table}`,
-        `${table} is extracted by shards (${describeLayout(state.present)}), and left alone here: their extractors are told --shard`,
+        `${table} is extracted by shards (${layouts.describeLayout(state.present)}), and left alone here: their extractors are told --shard`,
       );
   }
   return kept;

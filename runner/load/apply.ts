@@ -1,10 +1,4 @@
-import {
-  batchFiles,
-  isNewestProcessed,
-  newestCheckpoint,
-  type BatchDocument,
-  type ChangeLog,
-} from '../change-log/chain.js';
+import * as chain from '../change-log/chain.js';
 import type { Settings } from '../base/settings.js';
 import { chainHead } from '../batch/metadata.js';
 import { explainDatabaseError, type Database, type Transaction } from '../base/database.js';
@@ -19,16 +13,16 @@ export interface Applying {
   readonly warehouse: Database | Transaction;
   readonly settings: Settings;
   /** The change log of the chain: of a table, or of one shard of it. */
-  readonly log: ChangeLog;
+  readonly log: chain.ChangeLog;
 }
 
 /** Applies a batch. @throws TidemarkError naming its file and what is wrong */
 export async function applyDocument(
   { warehouse, settings, log }: Applying,
-  document: BatchDocument,
+  document: chain.BatchDocument,
 ): Promise<ApplyResult> {
   assertInPlace(log, document);
-  await assertInChain(warehouse, log, document);
+  await assertInChain({ warehouse, log }, document);
   failpoint('apply');
   try {
     return await timed('apply', () => applyBatch(warehouse, document.text));
@@ -50,7 +44,7 @@ export function explainWithFile(error: unknown, settings: Settings, file: string
   });
 }
 
-function assertInPlace(log: ChangeLog, { file, head }: BatchDocument): void {
+function assertInPlace(log: chain.ChangeLog, { file, head }: chain.BatchDocument): void {
   const place = chainName(head.table ?? 'orders', head.shard ?? '');
   if (place === chainName(log.table, log.shard)) return;
   throw new TidemarkError(`a batch of table ${place} lies in the change log of ${chainName(log.table, log.shard)}`, {
@@ -60,8 +54,9 @@ function assertInPlace(log: ChangeLog, { file, head }: BatchDocument): void {
 }
 
 /** A warehouse that was lost and made anew has an empty ledger, while the change log says that its newest batch was applied. */
-export async function assertLedgerIsThere(warehouse: Database | Transaction, log: ChangeLog): Promise<void> {
-  if (!(await isNewestProcessed(log)) || (await newestBatch(warehouse, log.table, log.shard)) !== undefined) return;
+export async function assertLedgerIsThere(warehouse: Database | Transaction, log: chain.ChangeLog): Promise<void> {
+  if (!(await chain.isNewestProcessed(log)) || (await newestBatch(warehouse, log.table, log.shard)) !== undefined)
+    return;
   throw new TidemarkError('the change log holds applied batches, but the ledger of this warehouse is empty', {
     detail: `table=${log.table} ${log.processed}`,
     hint: `see that WAREHOUSE_DB_NAME is right; if the warehouse was lost, apply them again: mv ${log.processed}/* ${log.folder}/ and load`,
@@ -69,11 +64,7 @@ export async function assertLedgerIsThere(warehouse: Database | Transaction, log
 }
 
 /** Walks the hash chain: the batch must follow the newest one of the ledger, or be in the ledger already. */
-async function assertInChain(
-  warehouse: Database | Transaction,
-  log: ChangeLog,
-  { file, head }: BatchDocument,
-): Promise<void> {
+async function assertInChain({ warehouse, log }: Omit<Applying, 'settings'>, { file, head }: chain.BatchDocument) {
   if (head.sequence == null) return;
   const newest = await newestBatch(warehouse, log.table, log.shard);
   if (newest !== undefined && head.sequence <= Number(newest.sequence)) return;
@@ -86,17 +77,17 @@ async function assertInChain(
  * Where nothing waits, the newest batch that was published must be in the ledger: its file may be gone, and no later one be there to tell.
  * The ledger is looked at last, so that a loader at work beside this one raises no alarm.
  */
-export async function assertNothingIsMissing(warehouse: Database | Transaction, log: ChangeLog): Promise<void> {
-  const published = await newestCheckpoint(log);
+export async function assertNothingIsMissing(warehouse: Database | Transaction, log: chain.ChangeLog): Promise<void> {
+  const published = await chain.newestCheckpoint(log);
   const { batch_id: name } = chainHead(published);
-  if (published === undefined || name === null || (await batchFiles(log)).length > 0) return;
+  if (published === undefined || name === null || (await chain.batchFiles(log)).length > 0) return;
   const newest = await newestBatch(warehouse, log.table, log.shard);
   if (newest !== undefined && (newest.batch_id === name || Number(newest.sequence) >= published.sequence)) return;
   const found = `table=${log.table}${log.shard === '' ? '' : ` shard=${log.shard}`} ${name} is not in ${log.folder}`;
   throw missing('a batch that was published is missing', found, log, newest?.batch_id);
 }
 
-const missing = (message: string, found: string, log: ChangeLog, newest: string | undefined) =>
+const missing = (message: string, found: string, log: chain.ChangeLog, newest: string | undefined) =>
   new TidemarkError(message, {
     detail: `${found}; the newest in the ledger is ${newest ?? 'none'}`,
     hint: `put the missing batch files back (see processed/ and backups), then load again; where there are none, remove ${log.folder}: extract then goes on from the ledger`,

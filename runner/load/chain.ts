@@ -50,8 +50,8 @@ export interface Loading extends Omit<Applying, 'warehouse'> {
   readonly history?: string | undefined;
   /** Told of each batch that is done. */
   readonly onBatch?: ((count: 1) => void) | undefined;
-  /** Asked between batches: true ends the run after those in hand. */
-  readonly isStopping?: (() => boolean) | undefined;
+  /** Ends the run after the batch in hand. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What was done in all chains of a table, of those of all; nothing where there is none. */
@@ -73,10 +73,10 @@ const LOOK_MS = 100;
  * has locked the history
  */
 export async function loadChain(link: Link, loading: Loading): Promise<LoadResult> {
-  const { log, isStopping } = loading;
+  const { log, signal } = loading;
   const total = { ...sumOf(log.table, []) };
   const chain = chainName(log.table, log.shard);
-  await retrying(chain, link, isStopping, () => loadOnce({ ...loading, warehouse: link.database() }, chain, total));
+  await retrying(chain, link, signal, () => loadOnce({ ...loading, warehouse: link.database() }, chain, total));
   return total;
 }
 
@@ -117,7 +117,7 @@ async function loadPending(loading: Applying & Loading, total: Total): Promise<v
   let looked = -Infinity;
   try {
     for (const file of files) {
-      if (loading.isStopping?.() === true) break;
+      if (loading.signal?.aborted === true) break;
       if (history !== undefined && performance.now() > looked + LOOK_MS) {
         await assertUnlocked(warehouse, { table: log.table, relation: history, use: 'write' });
         looked = performance.now();

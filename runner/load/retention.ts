@@ -9,10 +9,7 @@ import { noteRemovedFiles } from '../warehouse/functions.js';
 import { type Settled, settledBatches } from '../warehouse/batches.js';
 
 /** The files of one chain that were removed, or would be. */
-export interface PrunedFiles {
-  readonly batch_files: number;
-  readonly checkpoints: number;
-}
+export type PrunedFiles = Readonly<Record<'batch_files' | 'checkpoints', number>>;
 
 /** What retention has to do with the ledger of a chain. */
 export interface RetentionLedger {
@@ -40,10 +37,7 @@ export async function pruneChangeLog(
 ): Promise<PrunedFiles> {
   const now = Date.now();
   const old = await oldApplied(log, days, now);
-  const { known, settled } =
-    old.length === 0
-      ? ({ known: new Set(), settled: new Set() } satisfies Settled)
-      : await ledger.ask(old.map(({ name }) => name));
+  const { known, settled } = await ledger.ask(old.map(({ name }) => name));
   const end = old.findIndex(({ name }) => !settled.has(name));
   const [files, kept] = end < 0 ? [old, []] : [old.slice(0, end), old.slice(end).map(({ name }) => name)];
   sayKept(log, kept, known);

@@ -41,21 +41,25 @@ export async function loadTables(selection: LoadSelection): Promise<LoadResult[]
   // On one terminal there is room for one bar.
   const shared = parallel > 1 ? startProgress('load (batches)', waiting) : undefined;
   const histories = new Map(selected.map(({ dimension_name: name, history_table: history }) => [name, history]));
-  const loading = { settings, isStopping: () => signal?.aborted === true };
+  const loading = { settings, signal };
   const load = (link: Link, log: ChangeLog) =>
     loadOne(link, { ...loading, log, history: histories.get(log.table) }, shared);
   const patience = patienceOf(settings.warehouse, selection);
   try {
     for (const stage of stages) {
       const queue = stage.map((item) => ({ item }));
-      await withWorkers(settings, parallel, queue, (link) =>
+      const work = (link: Link) =>
         workOff(
           queue,
           (log) => load(link, log),
           (result) => outcomes.push(result),
           patience,
-        ),
-      );
+        );
+      const worker = () => withLink(settings.warehouse, 'load', work);
+      const ended = await Promise.allSettled(Array.from({ length: Math.min(parallel, queue.length) }, worker));
+      const faults = ended.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : []));
+      if (faults.length > 0 && queue.length > 0) throw faults[0];
+      for (const fault of faults) logger.warn(`one connection less to load over: ${describeError(fault, false)}`);
     }
   } finally {
     shared?.stop();
@@ -118,20 +122,6 @@ function stagedByLayout(
   const stages: ChangeLog[][] = Array.from({ length: Math.max(1, layouts.length) }, () => []);
   for (const { log } of chains) stages[Math.max(0, layouts.indexOf(layoutOf(log.shard)))]?.push(log);
   return stages;
-}
-
-/** Lets so many work off a queue at once, each over a connection of its own. */
-async function withWorkers(
-  settings: Settings,
-  parallel: number,
-  queue: readonly unknown[],
-  work: (link: Link) => Promise<void>,
-): Promise<void> {
-  const worker = () => withLink(settings.warehouse, 'load', work);
-  const ended = await Promise.allSettled(Array.from({ length: Math.min(parallel, queue.length) }, worker));
-  const faults = ended.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : []));
-  if (faults.length > 0 && queue.length > 0) throw faults[0];
-  for (const fault of faults) logger.warn(`one connection less to load over: ${describeError(fault, false)}`);
 }
 
 /** Counting reads the whole history: so it takes a hundredth of the time at most, however long the history is. */

@@ -5,13 +5,7 @@ import { withDatabase, type Transaction } from '../base/database.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
 import { inTransaction } from '../base/transaction.js';
-import {
-  changeFrequency,
-  dimensionMappings,
-  dimensionStatus,
-  lineage,
-  longestHistories,
-} from '../warehouse/functions.js';
+import * as functions from '../warehouse/functions.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import { selectTables } from '../run/each-table.js';
 
@@ -60,14 +54,14 @@ async function readSections(
   tables: readonly string[],
   key: readonly string[],
 ): Promise<string[]> {
-  const mappings = await dimensionMappings(warehouse);
+  const mappings = await functions.dimensionMappings(warehouse);
   const selected = selectTables(mappings, tables);
   const [first, ...others] = selected;
   if (key.length > 0 && (first === undefined || others.length > 0))
     throw new UsageError('--key names a row of one table', {
       hint: `add --table, one of: ${mappings.map(({ dimension_name }) => dimension_name).join(', ')}`,
     });
-  const status = await dimensionStatus(warehouse);
+  const status = await functions.dimensionStatus(warehouse);
   const sections: string[] = [];
   for (const mapping of selected) {
     const its = status.find((each) => each.dimension_name === mapping.dimension_name);
@@ -81,10 +75,10 @@ async function readSections(
 async function tableSection(
   warehouse: Transaction,
   mapping: DimensionMapping,
-  status: Awaited<ReturnType<typeof dimensionStatus>>[number] | undefined,
+  status: functions.DimensionStatus | undefined,
 ): Promise<string> {
-  const frequency = await changeFrequency(warehouse, mapping.dimension_name);
-  const longest = await longestHistories(warehouse, mapping.dimension_name, LONGEST);
+  const frequency = await functions.changeFrequency(warehouse, mapping.dimension_name);
+  const longest = await functions.longestHistories(warehouse, mapping.dimension_name, LONGEST);
   return [
     `## ${mapping.dimension_name}\n`,
     `History of \`${mapping.source_schema}.${mapping.source_table}\` in \`${mapping.history_table}\`.\n`,
@@ -117,7 +111,7 @@ async function keySection(
   name: string,
   key: readonly string[],
 ): Promise<string> {
-  const versions = await lineage(warehouse, name, key).catch((error: unknown) => {
+  const versions = await functions.lineage(warehouse, name, key).catch((error: unknown) => {
     // Class 22, data exception: the text is no value of a key column's type.
     if (!(error instanceof Error) || !('code' in error) || !String(error.code).startsWith('22')) throw error;
     throw new UsageError(`--key is no key of ${name}: ${error.message}`, { hint: KEY_HINT });

@@ -3,14 +3,7 @@ import { rememberedMappings } from '../change-log/known-mappings.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import type { Database } from '../base/database.js';
 import { tableState } from '../extract/shard-layout.js';
-import {
-  type Alert,
-  alerts,
-  dimensionStatus,
-  type DimensionStatus,
-  type LiveRun,
-  liveRuns,
-} from '../warehouse/functions.js';
+import * as functions from '../warehouse/functions.js';
 import { within } from '../base/timeout.js';
 import { askedOf, type Answer } from './asked.js';
 import { serviceStatuses, type ServiceStatus } from '../services/background.js';
@@ -24,13 +17,13 @@ type ShardStatus = ReturnType<typeof shardStatus>;
 export interface PipelineStatus {
   readonly services: readonly ServiceStatus[];
   /** Runs on this warehouse that are no services of this machine: of another machine, or in the foreground. */
-  readonly other_runs: readonly LiveRun[];
+  readonly other_runs: readonly functions.LiveRun[];
   /** null where it answers, else what is wrong. */
   readonly source: string | null;
   readonly warehouse: string | null;
   readonly tables: readonly TableStatus[];
   /** The alerts that are on, the gravest first; none are known while the warehouse is away. */
-  readonly alerts: readonly Alert[];
+  readonly alerts: readonly functions.Alert[];
 }
 
 const ANSWER_SECONDS = 5;
@@ -42,12 +35,12 @@ export async function pipelineStatus(settings: Settings): Promise<PipelineStatus
   const services = await serviceStatuses(settings);
   const source = await inTime(settings.source, (database) => database`select 1`.execute());
   const warehouse = await inTime(settings.warehouse, async (database) => ({
-    runs: await liveRuns(database),
-    alerts: await alerts(database),
+    runs: await functions.liveRuns(database),
+    alerts: await functions.alerts(database),
   }));
   // By itself, because it reads every history: one that is large, or locked, must not hide what runs and which alerts are on.
-  const counted: Answer<DimensionStatus[]> =
-    warehouse.fault === null ? await inTime(settings.warehouse, dimensionStatus) : { fault: warehouse.fault };
+  const counted: Answer<functions.DimensionStatus[]> =
+    warehouse.fault === null ? await inTime(settings.warehouse, functions.dimensionStatus) : { fault: warehouse.fault };
   const fault = warehouse.fault ?? (counted.fault === null ? null : `versions are not counted: ${counted.fault}`);
   const runs = warehouse.answer?.runs ?? [];
   const own = services.flatMap(({ state, run_id }) => (state === 'running' && run_id !== null ? [run_id] : []));
@@ -77,7 +70,7 @@ const inTime = <T>(end: DatabaseSettings, ask: (database: Database) => Promise<T
 async function tableStatus(
   settings: Settings,
   table: string,
-  dimension: DimensionStatus | undefined,
+  dimension: functions.DimensionStatus | undefined,
   polled: string | null,
   error: string | null,
 ) {
@@ -129,7 +122,7 @@ function leastFar(shards: readonly ShardStatus[]): Pick<ShardStatus, 'watermark'
 }
 
 /** When an extractor last read every table without a fault, here or on another machine. */
-function lastPoll(services: readonly ServiceStatus[], runs: readonly LiveRun[]): string | null {
+function lastPoll(services: readonly ServiceStatus[], runs: readonly functions.LiveRun[]): string | null {
   const moments = [
     ...services.map(({ service, last_success_at }) => service === 'extractor' && last_success_at),
     ...runs.map((run) => run.pipeline_name === 'extract' && run.performance_metrics.last_success_at),
@@ -139,7 +132,7 @@ function lastPoll(services: readonly ServiceStatus[], runs: readonly LiveRun[]):
 
 type Faults = Readonly<Record<string, { at: string; error: string }>>;
 
-function errorOf(services: readonly ServiceStatus[], runs: readonly LiveRun[], table: string): string | null {
+function errorOf(services: readonly ServiceStatus[], runs: readonly functions.LiveRun[], table: string): string | null {
   const faults = [
     ...services.map(({ table_errors }) => table_errors),
     ...runs.map(({ performance_metrics }) => performance_metrics.table_errors as Faults | undefined),
@@ -167,18 +160,11 @@ const formatShort = (rows: readonly object[], columns?: readonly string[]): stri
 /** The services, one line each. */
 export const formatServices = (services: readonly ServiceStatus[]): string =>
   formatShort(
-    services.map(
-      ({ service, state, pid, since, rounds, failed_rounds: failed, last_success_at, last_error: error }) => ({
-        service,
-        state,
-        pid,
-        since,
-        rounds,
-        failed,
-        'last success': last_success_at,
-        'last error': error && `${shortTime(error.at)} ${error.error.split('\n')[0]?.replace(/^error: /, '') ?? ''}`,
-      }),
-    ),
+    services.map(({ last_error: error, ...each }) => ({
+      ...{ service: each.service, state: each.state, pid: each.pid, since: each.since },
+      ...{ rounds: each.rounds, failed: each.failed_rounds, 'last success': each.last_success_at },
+      'last error': error && `${shortTime(error.at)} ${error.error.split('\n')[0]?.replace(/^error: /, '') ?? ''}`,
+    })),
   );
 
 const HIDDEN_COLUMNS: readonly string[] = ['shards', 'last_error'] satisfies (keyof TableStatus)[];

@@ -1,13 +1,4 @@
-import {
-  batchFiles,
-  changeLogOf,
-  checkpointSequences,
-  newestCheckpoint,
-  openChangeLog,
-  readBatch,
-  readCheckpoint,
-  type ChangeLog,
-} from '../change-log/chain.js';
+import * as chain from '../change-log/chain.js';
 import type { Settings } from '../base/settings.js';
 import { chainHead, type BatchMetadata } from '../batch/metadata.js';
 import type { Database } from '../base/database.js';
@@ -33,10 +24,10 @@ export async function watermarksOf(
 
 /** How far one table or shard has come. Times are as the source prints them; null where there is none yet. */
 async function watermarkOf(settings: Settings, table: string, shard: string, source: Database, warehouse: Database) {
-  const log = await openChangeLog(settings.cdc_log_dir, table, shard);
-  const newest = await newestCheckpoint(log);
+  const log = await chain.openChangeLog(settings.cdc_log_dir, table, shard);
+  const newest = await chain.newestCheckpoint(log);
   const clock = await readClock(source);
-  const waiting = await Promise.all((await batchFiles(log)).map(changesOf));
+  const waiting = await Promise.all((await chain.batchFiles(log)).map(changesOf));
   return {
     table,
     shard: shard === '' ? null : shard,
@@ -60,7 +51,7 @@ async function watermarkOf(settings: Settings, table: string, shard: string, sou
 /** How many changes a batch holds; null where it cannot be read, which is no reason to show nothing of the other tables. */
 async function changesOf(file: string): Promise<number | null> {
   try {
-    return (await readBatch(file)).head.change_count;
+    return (await chain.readBatch(file)).head.change_count;
   } catch (error) {
     if (error instanceof TidemarkError) return null;
     throw error;
@@ -84,9 +75,9 @@ export async function listCheckpoints(
   most: number,
   shard = '',
 ): Promise<ReturnType<typeof lineOf>[]> {
-  const log = changeLogOf(settings.cdc_log_dir, table, shard);
-  const newest = (await checkpointSequences(log)).slice(-most).reverse();
-  const found = await Promise.all(newest.map((sequence) => readCheckpoint(log, sequence)));
+  const log = chain.changeLogOf(settings.cdc_log_dir, table, shard);
+  const newest = (await chain.checkpointSequences(log)).slice(-most).reverse();
+  const found = await Promise.all(newest.map((sequence) => chain.readCheckpoint(log, sequence)));
   return found.flatMap((each) => (each === undefined ? [] : [lineOf(each)]));
 }
 
@@ -108,9 +99,9 @@ export async function rewind(
   target: RewindTarget,
   shard = '',
 ): Promise<BatchMetadata | undefined> {
-  const log = await openChangeLog(settings.cdc_log_dir, table, shard);
+  const log = await chain.openChangeLog(settings.cdc_log_dir, table, shard);
   for (let races = 0; ; races += 1) {
-    const newest = await newestCheckpoint(log);
+    const newest = await chain.newestCheckpoint(log);
     if (newest === undefined)
       throw new TidemarkError(`nothing of ${chainName(table, shard)} was extracted yet`, {
         detail: `table=${table} ${log.checkpoints}`,
@@ -151,15 +142,16 @@ function rewound(newest: BatchMetadata, earlier: BatchMetadata | undefined): Bat
 }
 
 /** Checkpoints are captured in the order of their sequences, so that a few looks find an instant among many. */
-async function findCheckpoint(log: ChangeLog, target: RewindTarget): Promise<BatchMetadata | undefined> {
-  const sequences = await checkpointSequences(log);
-  if ('sequence' in target) return readCheckpoint(log, sequences.filter((each) => each <= target.sequence).at(-1) ?? 0);
+async function findCheckpoint(log: chain.ChangeLog, target: RewindTarget): Promise<BatchMetadata | undefined> {
+  const sequences = await chain.checkpointSequences(log);
+  if ('sequence' in target)
+    return chain.readCheckpoint(log, sequences.filter((each) => each <= target.sequence).at(-1) ?? 0);
   let [low, high] = [0, sequences.length];
   while (low < high) {
     const middle = Math.floor((low + high) / 2);
-    const looked = await readCheckpoint(log, sequences[middle] ?? 0);
+    const looked = await chain.readCheckpoint(log, sequences[middle] ?? 0);
     if (looked !== undefined && Date.parse(looked.extracted_at) <= Date.parse(target.instant)) low = middle + 1;
     else high = middle;
   }
-  return low === 0 ? undefined : readCheckpoint(log, sequences[low - 1] ?? 0);
+  return low === 0 ? undefined : chain.readCheckpoint(log, sequences[low - 1] ?? 0);
 }

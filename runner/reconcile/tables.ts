@@ -55,7 +55,6 @@ export interface ReconcileResult {
 /** Compares the selected tables with their histories, and repairs what differs if told to. A table that fails stops no other. */
 export async function reconcileTables(selection: ReconcileSelection): Promise<ReconcileResult[]> {
   const { settings, signal, onlyDeclared = false } = selection;
-  const isStopping = () => signal?.aborted === true;
   return withLink(settings.warehouse, 'reconcile', async (warehouse) => {
     const selected = selectUnpaused(await dimensionMappings(warehouse.database()), selection.tables).filter(
       (mapping) => !onlyDeclared || isReconciled(mapping),
@@ -75,7 +74,7 @@ export async function reconcileTables(selection: ReconcileSelection): Promise<Re
         settings.source,
         selected,
         (mapping) =>
-          retrying(mapping.dimension_name, { renew }, isStopping, () =>
+          retrying(mapping.dimension_name, { renew }, signal, () =>
             whileReading(source.database(), mapping, () =>
               reconcileTable(selection, mapping, source.database(), warehouse.database()),
             ),

@@ -16,7 +16,7 @@ const LONGEST_PAUSE_MS = 10_000;
 export function retrying<T>(
   table: string,
   link: Pick<Link, 'renew'>,
-  isStopping: (() => boolean) | undefined,
+  signal: AbortSignal | undefined,
   work: () => Promise<T>,
 ): Promise<T> {
   let hasFailed = false;
@@ -32,7 +32,7 @@ export function retrying<T>(
     retry: (error: unknown, attempts) => {
       // The session that was lost may hold its lock until the server notices.
       const canPass = isPassing(error) || (hasFailed && error instanceof HeldError);
-      if (!canPass || attempts >= ATTEMPTS || isStopping?.() === true) return false;
+      if (!canPass || attempts >= ATTEMPTS || signal?.aborted === true) return false;
       hasFailed = true;
       logger.warn(
         { table },

@@ -4,12 +4,7 @@ import { inSnapshot, type SourceTable } from './table.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
 /** Queries that ask the source what sql/functions/compare ask the warehouse. */
-export interface ComparisonQueries {
-  readonly checksums: string;
-  readonly digests: string;
-  readonly states: string;
-  readonly deletions: string;
-}
+export type ComparisonQueries = Readonly<Record<'checksums' | 'digests' | 'states' | 'deletions', string>>;
 
 /** Change lines of rows that are gone. */
 export interface Deletions {
@@ -19,11 +14,7 @@ export interface Deletions {
 }
 
 /** A row of the source: its key, what history would hold of it, and the transaction that wrote it ("" where that is not known). */
-export interface SourceState {
-  readonly key: string;
-  readonly content: string;
-  readonly written_by: string;
-}
+export type SourceState = Readonly<Record<'key' | 'content' | 'written_by', string>>;
 
 /** Writes the queries for a table and the columns that history stores of it. */
 export async function describeComparison(

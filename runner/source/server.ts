@@ -1,14 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
+import type { BatchMetadata } from '../batch/metadata.js';
 import { one } from './file.js';
 
 /** Which database the source is. Another identity means a restored or failed-over server, or another database. */
-export interface SourceIdentity {
-  readonly system_identifier: string;
-  readonly database_oid: string;
-  readonly timeline: number | null;
-}
+export type SourceIdentity = Pick<BatchMetadata, 'system_identifier' | 'database_oid' | 'timeline'>;
 
 /** Reads the identity of the source server; the timeline is null on a standby. */
 export async function readIdentity(source: Database): Promise<SourceIdentity> {
@@ -67,8 +64,6 @@ export async function awaitFlush(source: Database): Promise<string> {
 }
 
 async function isFlushed(source: Database, position: string): Promise<boolean> {
-  const [row] = await source<
-    { is_flushed: boolean }[]
-  >`select pg_current_wal_flush_lsn() >= ${position}::pg_lsn as is_flushed`;
+  const [row] = await source`select pg_current_wal_flush_lsn() >= ${position}::pg_lsn as is_flushed`;
   return row?.is_flushed === true;
 }

@@ -20,13 +20,10 @@ export interface CheckResult {
 const CHECKS = path.join(PACKAGE_ROOT, 'sql', 'checks');
 const SHOWN_ROWS = 5;
 
-/** The suites there are, which are the folders of sql/checks. */
-export async function checkSuites(): Promise<string[]> {
-  const entries = await readdir(CHECKS, { withFileTypes: true });
-  return entries
-    .filter((entry) => entry.isDirectory())
-    .map((entry) => entry.name)
-    .sort();
+/** The files of checks, in their order; the suite of each is its folder below sql/checks. */
+async function checkFiles(): Promise<{ suite: string; file: string }[]> {
+  const files = (await readdir(CHECKS, { recursive: true })).filter((name) => name.endsWith('.sql')).sort();
+  return files.map((file) => ({ suite: path.dirname(file), file }));
 }
 
 /**
@@ -34,22 +31,20 @@ export async function checkSuites(): Promise<string[]> {
  * @throws UsageError for a suite that does not exist; TidemarkError naming the file of a check that cannot run, with the results of the others
  */
 export async function runChecks(warehouse: Database, suites: readonly string[]): Promise<CheckResult[]> {
-  const known = await checkSuites();
+  const files = await checkFiles();
+  const known = [...new Set(files.map(({ suite }) => suite))];
   const unknown = suites.filter((suite) => !known.includes(suite));
   if (unknown.length > 0)
     throw new UsageError(`there is no suite ${unknown.join(', ')}`, { hint: `suites are: ${known.join(', ')}` });
   const results: CheckResult[] = [];
   const failures: Failure[] = [];
-  for (const suite of known.filter((name) => suites.length === 0 || suites.includes(name))) {
-    const files = (await readdir(path.join(CHECKS, suite))).filter((name) => name.endsWith('.sql')).sort();
-    for (const file of files)
-      try {
-        results.push(await runCheck(warehouse, suite, file));
-      } catch (error) {
-        if (!(error instanceof TidemarkError)) throw error;
-        failures.push({ error });
-      }
-  }
+  for (const { suite, file } of files.filter((each) => suites.length === 0 || suites.includes(each.suite)))
+    try {
+      results.push(await runCheck(warehouse, suite, file));
+    } catch (error) {
+      if (!(error instanceof TidemarkError)) throw error;
+      failures.push({ error });
+    }
   const [first, ...others] = failures;
   if (first === undefined) return results;
   for (const { error } of others) logger.error(describeError(error, false));
@@ -67,7 +62,7 @@ export async function rememberChecks(warehouse: Database, results: readonly Chec
 
 /** A cursor shows the first violations and counts the rest, however many they are. */
 async function runCheck(warehouse: Database, suite: string, file: string): Promise<CheckResult> {
-  const query = (await readFile(path.join(CHECKS, suite, file), 'utf8')).trimEnd().replace(/;$/, '');
+  const query = (await readFile(path.join(CHECKS, file), 'utf8')).trimEnd().replace(/;$/, '');
   const check = path.basename(file, '.sql').replaceAll('_', ' ');
   try {
     return await inTransaction(warehouse, 'isolation level repeatable read read only', async (transaction) => {
@@ -79,10 +74,7 @@ async function runCheck(warehouse: Database, suite: string, file: string): Promi
   } catch (error) {
     if (!(error instanceof Error) || !('severity' in error) || isConnectionFault(error) || isNotMigrated(error))
       throw error;
-    throw new TidemarkError(`a check cannot run: ${error.message}`, {
-      detail: `sql/checks/${suite}/${file}`,
-      cause: error,
-    });
+    throw new TidemarkError(`a check cannot run: ${error.message}`, { detail: `sql/checks/${file}`, cause: error });
   }
 }
 

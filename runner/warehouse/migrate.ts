@@ -53,11 +53,11 @@ export interface MigrateReport {
  */
 export async function migrateWarehouse(
   settings: DatabaseSettings,
-  dimensionsFolder: string = folderOf(DIMENSIONS),
+  folder = folderOf(DIMENSIONS),
 ): Promise<MigrateReport> {
   const own = await runMigrations(settings, WAREHOUSE);
   const functions = await withDatabase(settings, 'migrate', applyFunctions);
-  const { applied, failures } = await runDimensions(settings, { ...DIMENSIONS, folder: dimensionsFolder });
+  const { applied, failures } = await runDimensions(settings, { ...DIMENSIONS, folder });
   if (applied.length > 0)
     await withDatabase(settings, 'migrate', (warehouse) => warehouse`select tidemark._create_versions_view()`);
   const [first] = failures;
@@ -240,11 +240,7 @@ async function statusOf(database: Database, set: MigrationSet): Promise<Migratio
   const files = (await sqlFiles(folderOf(set))).map((file) => path.basename(file, '.sql'));
   const stateOf = (name: string) =>
     !files.includes(name) ? 'missing file' : applied.includes(name) ? 'applied' : 'pending';
-  return [...new Set([...files, ...applied])].map((migration) => ({
-    set: set.name,
-    migration,
-    state: stateOf(migration),
-  }));
+  return [...new Set([...files, ...applied])].map((name) => ({ set: set.name, migration: name, state: stateOf(name) }));
 }
 
 async function sqlFiles(folder: string): Promise<string[]> {

@@ -91,7 +91,7 @@ describe('work that is tried again', () => {
 
   it('ends when it is told to stop', async () => {
     const { work, calls } = failing('40001', 2);
-    await expect(retrying('things', link, () => true, work)).rejects.toMatchObject({ code: '40001' });
+    await expect(retrying('things', link, AbortSignal.abort(), work)).rejects.toMatchObject({ code: '40001' });
     expect(calls()).toBe(1);
   });
 });

@@ -32,14 +32,10 @@ const wholeNumber = (least: number, most: number) => {
 const integer = (fallback: number, least: number, most: number) => wholeNumber(least, most).default(fallback);
 
 /** A folder; it is named as it is, for a path that leads up again hides where it leads. */
-const folder = (fallback: string) =>
-  z
-    .string()
-    .refine(
-      (value) => !value.split(/[\\/]/).includes('..') && !value.includes('\0'),
-      'a folder whose path does not lead up again (..)',
-    )
-    .default(fallback);
+const folder = (fallback: string) => {
+  const isStraight = (value: string) => !value.split(/[\\/]/).includes('..') && !value.includes('\0');
+  return z.string().refine(isStraight, 'a folder whose path does not lead up again (..)').default(fallback);
+};
 
 const choice = <const T extends readonly [string, ...string[]]>(values: T, fallback: T[number]) =>
   z.enum(values, `one of ${values.join(', ')}`).default(fallback as never);

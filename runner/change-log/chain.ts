@@ -3,14 +3,7 @@ import { existsSync } from 'node:fs';
 import { readdir, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { batchMetadataSchema, chainHead, type BatchMetadata } from '../batch/metadata.js';
-import {
-  COMPRESSED,
-  ensurePrivateFolder,
-  explainFileError,
-  flushFolder,
-  moveFile,
-  readPrivateFile,
-} from '../base/durable-file.js';
+import * as files from '../base/durable-file.js';
 import { TidemarkError, hasCode } from '../base/errors.js';
 import { releaseBatchMemory } from '../base/v8-memory.js';
 import { BATCH_NAME, batchNameOf } from '../batch/name.js';
@@ -46,7 +39,7 @@ export async function openChangeLog(root: string, table: string, shard = ''): Pr
     throw new TidemarkError(`"${shard}" cannot be the name of a change log folder`);
   const log = changeLogOf(root, table, shard);
   const above = shard === '' ? [root] : [root, path.join(root, table), path.dirname(log.folder)];
-  for (const each of [...above, log.folder, log.processed, log.checkpoints]) await ensurePrivateFolder(each);
+  for (const each of [...above, log.folder, log.processed, log.checkpoints]) await files.ensurePrivateFolder(each);
   return log;
 }
 
@@ -72,7 +65,7 @@ export async function checkpointSequences(log: ChangeLog): Promise<number[]> {
 export async function readCheckpoint(log: ChangeLog, sequence: number): Promise<BatchMetadata | undefined> {
   const file = path.join(log.checkpoints, `${String(sequence)}.json`);
   try {
-    return batchMetadataSchema.parse(JSON.parse(await readPrivateFile(file)));
+    return batchMetadataSchema.parse(JSON.parse(await files.readPrivateFile(file)));
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined;
     throw new TidemarkError('a checkpoint cannot be read', {
@@ -121,7 +114,7 @@ export const ownBatches = (files: readonly string[]): string[] =>
 export async function readBatch(file: string): Promise<BatchDocument> {
   try {
     releaseBatchMemory();
-    const text = await readPrivateFile(file);
+    const text = await files.readPrivateFile(file);
     if (text.trim() === '') throw new TidemarkError('it is empty');
     return { file, text, head: text.startsWith(FRAME.begin) ? readOwnHead(text) : readForeignHead(text) };
   } catch (error) {
@@ -171,13 +164,13 @@ function readForeignHead(text: string): DocumentHead {
 /** The file of a batch, whether it waits or was applied: looked for in the order in which it moves, so that one on its way is not missed. */
 export function findFile({ folder, processed }: ChangeLog, batchName: string): string | undefined {
   const names = [folder, processed].flatMap((place) =>
-    ['.json', `.json${COMPRESSED}`].map((ending) => path.join(place, batchName + ending)),
+    ['.json', `.json${files.COMPRESSED}`].map((ending) => path.join(place, batchName + ending)),
   );
   return names.find((file) => existsSync(file));
 }
 
 /** Moves an applied batch file to processed/. One that is gone was moved by another loader. */
-export const markProcessed = ({ processed }: ChangeLog, file: string): Promise<void> => moveFile(file, processed);
+export const markProcessed = ({ processed }: ChangeLog, file: string): Promise<void> => files.moveFile(file, processed);
 
 /** Whether the newest batch of the chain lies among those that were applied. */
 export async function isNewestProcessed(log: ChangeLog): Promise<boolean> {
@@ -193,8 +186,8 @@ export async function setAsideChangeLog(root: string, table: string): Promise<st
     await rename(path.join(root, table), aside);
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined;
-    throw explainFileError(error, root);
+    throw files.explainFileError(error, root);
   }
-  await flushFolder(root);
+  await files.flushFolder(root);
   return aside;
 }

@@ -1,12 +1,5 @@
 import path from 'node:path';
-import {
-  batchFiles,
-  isPublished,
-  markProcessed,
-  readBatch,
-  type BatchDocument,
-  type ChangeLog,
-} from '../change-log/chain.js';
+import * as changeLog from '../change-log/chain.js';
 import { tryLock, unlock, whileLocked } from '../base/advisory-lock.js';
 import { assertUnlocked } from '../base/locked-table.js';
 import { flushFolder } from '../base/durable-file.js';
@@ -103,7 +96,7 @@ export async function loadDry(warehouse: Transaction, settings: Settings, table:
 async function loadPending(loading: Applying & Loading, total: Total): Promise<void> {
   const { warehouse, settings, log, history } = loading;
   await assertLedgerIsThere(warehouse, log);
-  const files = await batchFiles(log);
+  const files = await changeLog.batchFiles(log);
   const strange = await strangeFiles(log);
   if (strange.length > 0)
     logger.warn(
@@ -127,7 +120,7 @@ async function loadPending(loading: Applying & Loading, total: Total): Promise<v
       const applied = await applyDocument(loading, document);
       failpoint('committed');
       if (compressing !== undefined) {
-        await timed('move', () => markProcessed(log, file));
+        await timed('move', () => changeLog.markProcessed(log, file));
         compressing.add(path.basename(file));
       }
       noteApplied(log, total, document, applied);
@@ -141,18 +134,23 @@ async function loadPending(loading: Applying & Loading, total: Total): Promise<v
 }
 
 /** Reads a batch that was published; undefined where it has no checkpoint, or another loader has applied and moved it. */
-async function readPublished(log: ChangeLog, file: string): Promise<BatchDocument | undefined> {
+async function readPublished(log: changeLog.ChangeLog, file: string): Promise<changeLog.BatchDocument | undefined> {
   failpoint('read batch');
   // A file that is gone was moved by another loader, which has applied it.
-  const document = await timed('read', () => readBatch(file)).catch(tolerateGone);
-  if (document === undefined || (await isPublished(log, document.head))) return document;
+  const document = await timed('read', () => changeLog.readBatch(file)).catch(tolerateGone);
+  if (document === undefined || (await changeLog.isPublished(log, document.head))) return document;
   const name = path.basename(file);
   logger.info({ table: log.table }, `leaving ${name} alone: it has no checkpoint, so it is not published`);
   return undefined;
 }
 
 /** Says it in the words of the original. A batch that Tidemark wrote holds each row once, as its snapshot showed it; other documents may not. */
-function noteApplied({ table }: ChangeLog, total: Total, { file, head }: BatchDocument, applied: ApplyResult): void {
+function noteApplied(
+  { table }: changeLog.ChangeLog,
+  total: Total,
+  { file, head }: changeLog.BatchDocument,
+  applied: ApplyResult,
+): void {
   const name = path.basename(file);
   if (applied.already_applied) {
     logger.info({ table }, `Skipping already processed file: ${name}`);

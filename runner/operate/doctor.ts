@@ -131,14 +131,14 @@ async function examineTables(
 ): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const mapping of mappings) {
-    const subject = `table ${mapping.dimension_name}`;
+    const subject = subjectOf(mapping);
     try {
       const looked = whileReading(source, mapping, async () => {
         const described = await describeTable(source, mapping);
         const health = await tableHealth(source, described, mapping);
         const found = [
-          ...examineTable(subject, mapping, described, health),
-          ...(await examineLog(subject, source, settings, mapping, health)),
+          ...examineTable(mapping, described, health),
+          ...(await examineLog(source, settings, mapping, health)),
         ];
         return found.length === 0 ? [ok(subject, `${described.relation} can be extracted`)] : found;
       });
@@ -165,15 +165,13 @@ function sayDeletes(mappings: readonly DimensionMapping[]): Finding[] {
   return said.length === 0 ? [] : [ok('deletes', `found ${said.join('; ')}`)];
 }
 
+const subjectOf = ({ dimension_name }: DimensionMapping): string => `table ${dimension_name}`;
+
 /** Whether its rows can be read, and found quickly, and what of them extraction cannot see or tell. */
-function examineTable(
-  subject: string,
-  { columns, source_time_zone: zone }: DimensionMapping,
-  { relation, ...table }: SourceTable,
-  health: TableHealth | undefined,
-): Finding[] {
-  const effective = columns.find(({ role }) => role === 'effective time')?.source ?? '';
-  const { findings, warn, fail } = notesOn(subject);
+function examineTable(mapping: DimensionMapping, { relation, ...table }: SourceTable, health?: TableHealth): Finding[] {
+  const zone = mapping.source_time_zone;
+  const effective = mapping.columns.find(({ role }) => role === 'effective time')?.source ?? '';
+  const { findings, warn, fail } = notesOn(subjectOf(mapping));
   fail(
     health?.is_hidden === true,
     `a policy of row-level security of ${relation} applies to the role of DB_USER`,
@@ -204,7 +202,6 @@ function examineTable(
 
 /** What the change log tells of a table: whether its source is still the same, and whether updates touch their time. */
 async function examineLog(
-  subject: string,
   source: Database,
   settings: Settings,
   mapping: DimensionMapping,
@@ -215,7 +212,7 @@ async function examineLog(
   );
   const newest = known.sort((one, other) => (one.extracted_at < other.extracted_at ? -1 : 1)).at(-1);
   if (newest === undefined) return [];
-  const { findings, warn, fail } = notesOn(subject);
+  const { findings, warn, fail } = notesOn(subjectOf(mapping));
   const isSame = isSameServer(await readIdentity(source), newest);
   fail(
     !isSame,

@@ -74,7 +74,8 @@ function shared(make: () => Promise<Answer>): () => Promise<Answer> {
 const ANSWER_SECONDS = 4;
 
 async function readiness({ warehouse }: Settings): Promise<Answer> {
-  const { fault } = await askedOf(warehouse, 'readiness', dimensionMappings, ANSWER_SECONDS);
+  const asked = askedOf(warehouse, 'readiness', dimensionMappings, ANSWER_SECONDS);
+  const { fault } = await asked.catch(() => ({ fault: 'the warehouse cannot be asked' }));
   return fault === null ? { status: 200, body: 'ready\n' } : { status: 503, body: `not ready: ${fault}\n` };
 }
 

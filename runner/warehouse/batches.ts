@@ -43,13 +43,10 @@ export async function applyBatch(warehouse: Warehouse, batch: string): Promise<A
   return applyParts(warehouse, parts.metadata, parts.changes);
 }
 
-const newestOfChain = rows<NewestBatch, [table: string, shard: string]>(
-  'newest_batch(p_dimension_name => $1, p_shard => $2)',
-);
-
 /** The newest batch of a chain in the ledger; undefined where nothing was loaded. */
-export const newestBatch = async (warehouse: Warehouse, table: string, shard = ''): Promise<NewestBatch | undefined> =>
-  (await newestOfChain(warehouse, table, shard))[0];
+export const newestBatch = row<NewestBatch | undefined, [table: string, shard?: string]>(
+  "newest_batch(p_dimension_name => $1, p_shard => coalesce($2, ''))",
+);
 
 /**
  * Lets the commits of a session wait for the disk where the server does not ask for it: a batch that a crash took out of the ledger again

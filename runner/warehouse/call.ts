@@ -26,8 +26,8 @@ export function rows<Row extends object, G extends unknown[] = [table: string]>(
 }
 
 /** One that returns one row. */
-export function row<Row extends object, G extends unknown[] = [table: string]>(call: string): Ask<G, Row> {
-  const ask = rows<Row, G>(call);
+export function row<Row extends object | undefined, G extends unknown[] = [table: string]>(call: string): Ask<G, Row> {
+  const ask = rows<object, G>(call);
   return async (...given) => (await ask(...given))[0] as Row;
 }
 

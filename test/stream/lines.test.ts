@@ -18,8 +18,11 @@ afterAll(async () => {
 });
 
 const BOUNDS = {
-  ...{ floor: null, high_watermark: null, margin_seconds: 0, own_floor: 'infinity' },
-  ...{ from_transaction: null, before_transaction: null, snapshot: null },
+  ...{ floor: 'infinity', snapshot: '3:3:' },
+  sweep: {
+    ...{ from_floor: null, from_high_watermark: null, from_transaction: null },
+    before_transaction: '9223372036854775807',
+  },
 };
 
 /** Change lines without what a reader adds of its own. */
@@ -30,8 +33,7 @@ async function polled(table: string, columns: readonly string[], source = databa
   const described = await describeTable(source, mappingOf(table, columns, ['id']));
   const place = { isDated: false, after: null };
   const limits = { rows: 100_000, bytes: 100_000_000, known_rows: NO_KNOWN_ROWS };
-  const bounds = { ...BOUNDS, before_transaction: '9223372036854775807', snapshot: '3:3:' };
-  const { lines } = await readPage(source, described, bounds, place, limits, null);
+  const { lines } = await readPage(source, described, BOUNDS, place, limits, null);
   return rowsOf(lines ?? '');
 }
 

@@ -9,7 +9,10 @@ import { noteRemovedFiles } from '../warehouse/functions.js';
 import { type Settled, settledBatches } from '../warehouse/batches.js';
 
 /** The files of one chain that were removed, or would be. */
-export type PrunedFiles = Readonly<Record<'batch_files' | 'checkpoints', number>>;
+export interface PrunedFiles {
+  readonly batch_files: number;
+  readonly checkpoints: number;
+}
 
 /** What retention has to do with the ledger of a chain. */
 export interface RetentionLedger {

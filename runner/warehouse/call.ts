@@ -40,5 +40,7 @@ export function value<T, G extends unknown[] = [table: string]>(call: string): A
 /** One that returns nothing. */
 export function action<G extends unknown[] = [table: string]>(call: string): Ask<G, void> {
   const ask = rows<object, G>(call);
-  return async (...given) => void (await ask(...given));
+  return async (...given) => {
+    await ask(...given);
+  };
 }

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { loadSettings, type Settings } from '../runner/base/settings.js';
 import { connect, withDatabase, type Database } from '../runner/base/database.js';
-import { createCluster, startCluster, stopCluster } from '../runner/embedded/servers.js';
+import { createCluster, startCluster, stopCluster } from '../runner/embedded/cluster.js';
 import { DEMO_SOURCE, migrateWarehouse, runMigrations } from '../runner/warehouse/migrate.js';
 
 /** Where the bench runs: databases of its own, a change log of its own. */

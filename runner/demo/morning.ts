@@ -16,6 +16,9 @@ import { loadTables } from '../load/tables.js';
 /** What is written to the source, what to say when it is there already, the file of sql/demo that writes it, and the sample orders that it places. */
 type Moment = readonly [title: string, already: string, file: string, orders?: readonly string[]];
 
+/** Takes one line of output at a time. */
+type Say = (line: string) => void;
+
 const SHOP: Moment = [
   '08:00  the shop has three customers and three products',
   'they are already there',
@@ -30,11 +33,10 @@ const MORNING: readonly Moment[] = [
 /**
  * Makes the demo source and replays one morning of orders, extracting and loading after each moment, then proves the result.
  * Safe to repeat: what is already there is said and left alone.
- * @param say takes one line of output at a time
  * @returns whether every check passed
  * @throws TidemarkError if the source holds tables that the demo did not make; nothing is written then
  */
-export async function runDemo(settings: Settings, say: (line: string) => void): Promise<boolean> {
+export async function runDemo(settings: Settings, say: Say): Promise<boolean> {
   return withDatabase(settings.source, 'demo', async (lock) => {
     // Two at once take turns: the second finds the morning replayed.
     await lock`select pg_advisory_lock(hashtextextended('tidemark.demo', 0))`;
@@ -42,7 +44,7 @@ export async function runDemo(settings: Settings, say: (line: string) => void): 
   });
 }
 
-async function replayMorning(settings: Settings, say: (line: string) => void): Promise<boolean> {
+async function replayMorning(settings: Settings, say: Say): Promise<boolean> {
   await makeDemoSource(settings.source, say);
   await registerDemoTables(settings, say);
   await happen(settings, SHOP, say);
@@ -72,11 +74,7 @@ async function replayMorning(settings: Settings, say: (line: string) => void): P
 }
 
 /** A file counts the rows that it writes: none where they are there already. */
-async function happen(
-  settings: Settings,
-  [title, already, file, orders]: Moment,
-  say: (line: string) => void,
-): Promise<void> {
+async function happen(settings: Settings, [title, already, file, orders]: Moment, say: Say): Promise<void> {
   const sample = await readFile(path.join(PACKAGE_ROOT, 'sample_data', 'source_orders.csv'), 'utf8');
   const { count } = await withDatabase(settings.source, 'demo', (source) =>
     source.file(path.join(PACKAGE_ROOT, 'sql', 'demo', file), orders === undefined ? [] : [sample, orders]),
@@ -93,7 +91,7 @@ async function extractAndLoad(settings: Settings, tables: readonly string[]) {
 }
 
 /** Creates the demo schema in an empty database, or brings the one it made to the present. */
-async function makeDemoSource(settings: DatabaseSettings, say: (line: string) => void): Promise<void> {
+async function makeDemoSource(settings: DatabaseSettings, say: Say): Promise<void> {
   await withDatabase(settings, 'demo', async (source) => {
     const [state] = await source<{ foreign_tables: string[] | null }[]>`
       select array_agg(format('%I.%I', n.nspname, c.relname) order by 1) as foreign_tables
@@ -117,7 +115,7 @@ async function makeDemoSource(settings: DatabaseSettings, say: (line: string) =>
 }
 
 /** Registers the demo's tables where no migration of the project does so: one that Tidemark is installed in begins without any. */
-async function registerDemoTables({ warehouse, dimensions_dir: folder }: Settings, say: (line: string) => void) {
+async function registerDemoTables({ warehouse, dimensions_dir: folder }: Settings, say: Say) {
   const written: string[] = [];
   const registered = (await registeringFiles(folder)).map(({ dimension }) => dimension);
   for (const [number, table] of ['orders', 'customers', 'products'].entries()) {
@@ -131,7 +129,7 @@ async function registerDemoTables({ warehouse, dimensions_dir: folder }: Setting
   say(`warehouse: registered the demo tables by ${written.map(shownPath).join(', ')}`);
 }
 
-async function sayHistory(warehouse: Database, say: (line: string) => void): Promise<void> {
+async function sayHistory(warehouse: Database, say: Say): Promise<void> {
   const versions = await warehouse<Record<string, unknown>[]>`
     select h.surrogate_key, h.order_key, h.customer_id, h.order_status, h.valid_from, h.valid_to, h.is_current, h.cdc_operation
     from public.dim_orders_history as h

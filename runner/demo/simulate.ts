@@ -27,13 +27,10 @@ interface OrderCounts {
   readonly updated: number;
 }
 
-/** Changes of customers and products, besides those of orders. */
-interface ShopCounts {
+export interface SimulateResult extends OrderCounts {
+  /** Changes of customers and products, besides those of orders. */
   readonly customers: number;
   readonly products: number;
-}
-
-export interface SimulateResult extends OrderCounts, ShopCounts {
   readonly transactions: number;
   readonly seconds: number;
   readonly seed: number;
@@ -119,7 +116,7 @@ async function changeOrders(
 }
 
 /** One customer and one product for every round of changes of orders that was completed since `before`. */
-async function changeShop(source: Database, seed: number, before: number, now: number): Promise<ShopCounts> {
+async function changeShop(source: Database, seed: number, before: number, now: number) {
   const [first, last] = [Math.floor(before / ROUND_CHANGES) + 1, Math.floor(now / ROUND_CHANGES)];
   if (last < first) return { customers: 0, products: 0 };
   const customers = await source.file(file('change_customers.sql'), [seed, first, last]);

@@ -77,27 +77,23 @@ export async function accountFor(folder: string): Promise<Account | undefined> {
 }
 
 async function findServerUser(): Promise<Account | undefined> {
-  const [uid, gid] = await Promise.all(['-u', '-g'].map((what) => runAs(undefined, 'id', [what, SERVER_USER])));
-  if (uid?.code !== 0 || gid?.code !== 0) return undefined;
-  return { name: SERVER_USER, uid: Number(uid.stdout), gid: Number(gid.stdout) };
+  const { stdout } = await runAs(undefined, 'id', [SERVER_USER]);
+  const [, uid, gid] = /^uid=([0-9]+).* gid=([0-9]+)/.exec(stdout) ?? [];
+  return uid === undefined ? undefined : { name: SERVER_USER, uid: Number(uid), gid: Number(gid) };
 }
 
 async function createServerUser(): Promise<Account> {
-  const complaints: string[] = [];
   // The second where a group of that name is there already.
-  for (const group of ['--user-group', `--gid=${SERVER_USER}`]) {
-    complaints.push(
-      await runAs(undefined, 'useradd', [...USER_OPTIONS, group, SERVER_USER]).then(({ stderr }) => stderr, String),
-    );
-    const created = await findServerUser();
-    if (created === undefined) continue;
-    logger.info(`created OS user ${SERVER_USER}: PostgreSQL does not run as root`);
-    return created;
-  }
-  throw new TidemarkError(`PostgreSQL does not run as root, and OS user ${SERVER_USER} cannot be created`, {
-    detail: complaints.map((complaint) => complaint.trim()).join('; '),
-    hint: `create the user by hand (useradd --system ${SERVER_USER}), or run the command as an ordinary user`,
-  });
+  const script = `useradd "$@" --user-group ${SERVER_USER} || useradd "$@" --gid=${SERVER_USER} ${SERVER_USER}`;
+  const { stderr } = await runAs(undefined, '/bin/sh', ['-c', script, 'sh', ...USER_OPTIONS]);
+  const created = await findServerUser();
+  if (created === undefined)
+    throw new TidemarkError(`PostgreSQL does not run as root, and OS user ${SERVER_USER} cannot be created`, {
+      detail: stderr.trim().replaceAll('\n', '; '),
+      hint: `create the user by hand (useradd --system ${SERVER_USER}), or run the command as an ordinary user`,
+    });
+  logger.info(`created OS user ${SERVER_USER}: PostgreSQL does not run as root`);
+  return created;
 }
 
 /**

@@ -206,9 +206,10 @@ async function endServer(folder: string, pid: number, signal: NodeJS.Signals): P
   }
 }
 
-type OrNull<T> = { readonly [N in keyof T]: T[N] | null };
-
-export interface ClusterStatus extends OrNull<Omit<Postmaster, 'state'>> {
+export interface ClusterStatus {
+  readonly pid: number | null;
+  readonly port: number | null;
+  readonly since: string | null;
   /** `missing`: the folder holds no cluster yet. */
   readonly state: 'missing' | 'stopped' | Postmaster['state'];
   /** As the server prints it while it runs (18.4), else the release the data is for (18). */

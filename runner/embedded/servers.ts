@@ -24,8 +24,6 @@ import {
   type ClusterStatus,
 } from './cluster.js';
 
-export { clusterStatus, createCluster, startCluster, stopCluster, type ClusterStart } from './cluster.js';
-
 /** One of the two servers: what runs, and where its data is. */
 export interface ServerStatus extends Omit<ClusterStatus, 'state' | 'port'> {
   readonly role: DatabaseSettings['role'];
@@ -66,9 +64,7 @@ export async function startServers(settings: Settings): Promise<ServerStatus[]> 
 }
 
 async function bringUp(base: string, ends: readonly DatabaseSettings[]): Promise<void> {
-  const looks = await Promise.all(
-    ends.map(async (end) => ({ end, folder: folderOf(base, end), found: await clusterStatus(folderOf(base, end)) })),
-  );
+  const looks = await Promise.all(ends.map((end) => lookAt(end, folderOf(base, end))));
   for (const look of looks) assertSamePort(look);
   // One that is on its way up or down is waited for: its port is taken by itself.
   await assertPortsFree(looks.filter(({ found }) => found.pid === null).map(({ end }) => end));
@@ -77,11 +73,8 @@ async function bringUp(base: string, ends: readonly DatabaseSettings[]): Promise
 }
 
 /** An end, and what is in its data folder. */
-interface Look {
-  readonly end: DatabaseSettings;
-  readonly folder: string;
-  readonly found: ClusterStatus;
-}
+const lookAt = async (end: DatabaseSettings, folder: string) => ({ end, folder, found: await clusterStatus(folder) });
+type Look = Awaited<ReturnType<typeof lookAt>>;
 
 /** @throws TidemarkError when neither end is this machine's business. */
 function localEnds({ source, warehouse }: Settings): DatabaseSettings[] {

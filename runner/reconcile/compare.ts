@@ -25,7 +25,7 @@ export interface Comparison {
   readonly source_rows: number;
   readonly current_versions: number;
   readonly differences: readonly Difference[];
-  /** Keys whose rows kept changing while they were looked at. */
+  /** Keys whose rows kept changing while they were looked at: nothing can be said of them. */
   readonly unsettled: number;
   /** Which part of the rows in buckets that differ was looked at: less than 1 where more keys differ than one run looks at. */
   readonly part_looked_at: number;

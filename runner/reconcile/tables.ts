@@ -38,18 +38,13 @@ export interface ReconcileSelection extends Selection {
   readonly limits?: CompareLimits;
 }
 
-export interface ReconcileResult {
+export interface ReconcileResult extends Omit<Comparison, 'part_looked_at'> {
   readonly table: string;
-  readonly source_rows: number;
-  readonly current_versions: number;
   readonly missing: number;
   readonly extra: number;
   readonly different: number;
-  /** Keys whose rows kept changing while they were looked at: nothing can be said of them. */
-  readonly unsettled: number;
   /** Changes that were written to the change log and loaded. */
   readonly repaired: number;
-  readonly differences: readonly Difference[];
 }
 
 /** Compares the selected tables with their histories, and repairs what differs if told to. A table that fails stops no other. */

@@ -28,23 +28,9 @@ export interface AddedTable {
   readonly file: string | null;
   /** The text of a new one. */
   readonly migration: string | null;
-  readonly how: HowCaptured | null;
+  readonly how: ReturnType<typeof howCaptured> | null;
   /** Why there is no new one. */
   readonly error: TidemarkError | undefined;
-}
-
-/** What was decided about a table, by names of the source. */
-interface HowCaptured {
-  readonly key: readonly string[];
-  /** A column, or "capture": when a change was read. */
-  readonly effective_time: string;
-  readonly deletes: string;
-  readonly capture: string;
-  readonly untracked: readonly string[];
-  readonly ignored: readonly string[];
-  /** What was guessed, and what a reader should know. */
-  readonly remarks: readonly string[];
-  readonly columns: Registration['columns'];
 }
 
 export interface AddedTables {
@@ -103,17 +89,20 @@ async function added(settings: Settings, proposal: Proposal, isDry: boolean): Pr
   return { table, dimension: registration.name, state: 'new', file, migration, how, error: undefined };
 }
 
-function howCaptured({ columns, effective_time, deletes, options, remarks }: Registration): HowCaptured {
+/** What was decided about a table, by names of the source. */
+function howCaptured({ columns, effective_time, deletes, options, remarks }: Registration) {
   const of = (role: string) => columns.filter((column) => column.role === role).map(({ source }) => source);
   const values = deletes.deleted_values === undefined ? '' : ` = ${deletes.deleted_values.join(', ')}`;
   const mark = deletes.deleted_column === undefined ? '' : ` (${deletes.deleted_column}${values})`;
   return {
     key: of('business key'),
+    /** A column, or "capture": when a change was read. */
     effective_time,
     deletes: `${deletes.deletes ?? 'none'}${mark}`,
     capture: 'poll',
     untracked: of('untracked'),
     ignored: options.ignore,
+    /** What was guessed, and what a reader should know. */
     remarks,
     columns,
   };

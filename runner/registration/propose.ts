@@ -81,7 +81,11 @@ export async function proposeRegistrations(
         const taken = proposals.flatMap((each) => ('registration' in each ? each.registration.name : []));
         const name = chooseName(table, options, ground, taken);
         const returns = assertNameFree(name, ground, replaces);
-        if (options.name === undefined && there !== undefined) throw isThere(table, there);
+        if (options.name === undefined && there !== undefined)
+          throw new TidemarkError(`${shownName(table)} is registered already, as ${there.dimension}`, {
+            detail: there.waiting && `${there.waiting.migration}.sql, which has not run yet`,
+            hint: 'to register it once more give another name with --name',
+          });
         const planned = planRegistration(asWarehouseHolds(described, ground.types), { ...options, name });
         await assertValuesFit(source, described, [planned.deletes]);
         await assertRowsApart(settings.source, planned);
@@ -164,12 +168,6 @@ function standing(table: TableName, { files, mappings, applied }: Ground): Stand
   return waiting === undefined ? undefined : { dimension: waiting.dimension, waiting };
 }
 
-const isThere = (table: TableName, { dimension, waiting }: Standing) =>
-  new TidemarkError(`${shownName(table)} is registered already, as ${dimension}`, {
-    detail: waiting === undefined ? undefined : `${waiting.migration}.sql, which has not run yet`,
-    hint: 'to register it once more give another name with --name',
-  });
-
 /**
  * The file of a table's registration that is to be written anew; undefined where there is none.
  * @throws TidemarkError where it has run, or nobody can say whether it has
@@ -185,8 +183,8 @@ function replacedFile(table: TableName, { name }: RegistrationOptions, ground: G
       },
     );
   const waiting = own.filter(({ migration }) => !applied.includes(migration));
-  const [found, another] = waiting.length > 1 ? waiting.filter(({ dimension }) => dimension === name) : waiting;
-  const isUnclear = another !== undefined || (found === undefined && waiting.length > 1);
+  const meant = waiting.length > 1 ? waiting.filter(({ dimension }) => dimension === name) : waiting;
+  const [found] = meant;
   const ran = mappings.find(isSame(table));
   if (waiting.length === 0 && ran !== undefined)
     throw new TidemarkError(
@@ -196,7 +194,7 @@ function replacedFile(table: TableName, { name }: RegistrationOptions, ground: G
       },
     );
   const isShared = files.filter(({ file }) => file === found?.file).length > 1;
-  if (isUnclear || isShared)
+  if ((waiting.length > 0 && meant.length !== 1) || isShared)
     throw new TidemarkError(
       `what to replace for ${shownName(table)} is not clear: ${isShared ? 'its file registers other tables too' : 'several files register it'}`,
       {
@@ -293,23 +291,14 @@ async function assertValuesFit(source: Database, table: CatalogTable, deletes: r
   }
 }
 
-function followerOf(
-  mappings: readonly DimensionMapping[],
-  name: TableName,
-  dimension: string | undefined,
-): DimensionMapping {
-  const found = mappings.filter(
-    ({ source_schema, source_table, dimension_name }) =>
-      source_schema === name.schema &&
-      source_table === name.table &&
-      (dimension === undefined || dimension === dimension_name),
-  );
-  const [only] = found;
-  if (only !== undefined && found.length === 1) return only;
-  if (found.length > 1)
+function followerOf(mappings: readonly DimensionMapping[], name: TableName, dimension?: string): DimensionMapping {
+  const followers = mappings.filter(isSame(name));
+  const [only, another] = followers.filter((each) => each.dimension_name === (dimension ?? each.dimension_name));
+  if (another !== undefined)
     throw new UsageError(`several dimensions follow ${shownName(name)}`, {
-      hint: `say which with --name: ${found.map(({ dimension_name }) => dimension_name).join(', ')}`,
+      hint: `say which with --name: ${followers.map(({ dimension_name }) => dimension_name).join(', ')}`,
     });
+  if (only !== undefined) return only;
   throw new UsageError(
     `no dimension follows ${shownName(name)}${dimension === undefined ? '' : ` under the name ${dimension}`}`,
     { hint: 'leave out --update to register it; npx tidemark table list shows what is registered' },

@@ -2,7 +2,7 @@ import path from 'node:path';
 import { batchFiles, changeLogOf, setAsideChangeLog } from '../change-log/chain.js';
 import { rememberMappings } from '../change-log/known-mappings.js';
 import type { Settings } from '../base/settings.js';
-import { withDatabase } from '../base/database.js';
+import { withDatabase, type Database } from '../base/database.js';
 import { dimensionList, dimensionMappings, pauseDimension, removeDimension } from '../warehouse/functions.js';
 import { batchNameOf } from '../batch/name.js';
 import { selectTables } from '../run/each-table.js';
@@ -11,16 +11,16 @@ import { selectTables } from '../run/each-table.js';
 export const listTables = (settings: Settings): ReturnType<typeof dimensionList> =>
   withDatabase(settings.warehouse, 'table', dimensionList);
 
-/**
- * Pauses a table, or lets it go on.
- * @throws UsageError if no table of that name is registered
- */
-export async function pauseTable(settings: Settings, table: string, isPaused: boolean): Promise<void> {
-  await withDatabase(settings.warehouse, 'table', async (warehouse) => {
+/** Works on a table in the warehouse. @throws UsageError if none of that name is registered */
+const withTable = <T>(settings: Settings, table: string, work: (warehouse: Database) => Promise<T>): Promise<T> =>
+  withDatabase(settings.warehouse, 'table', async (warehouse) => {
     selectTables(await dimensionMappings(warehouse), [table]);
-    await pauseDimension(warehouse, table, isPaused);
+    return work(warehouse);
   });
-}
+
+/** Pauses a table, or lets it go on. @throws UsageError if no table of that name is registered */
+export const pauseTable = (settings: Settings, table: string, isPaused: boolean): Promise<void> =>
+  withTable(settings, table, (warehouse) => pauseDimension(warehouse, table, isPaused));
 
 export interface RemovedTable {
   readonly table: string;
@@ -37,20 +37,18 @@ export interface RemovedTable {
  * a table registered under this one later begins a chain of its own.
  * @throws UsageError if no table of that name is registered; TidemarkError where something else depends on a history to be dropped
  */
-export async function removeTable(settings: Settings, table: string, dropHistory: boolean): Promise<RemovedTable> {
-  return withDatabase(settings.warehouse, 'table', async (warehouse) => {
-    selectTables(await dimensionMappings(warehouse), [table]);
-    const historyTable = await removeDimension(warehouse, table, dropHistory);
-    await rememberMappings(settings.cdc_log_dir, await dimensionMappings(warehouse));
-    const changeLog = await setAsideChangeLog(settings.cdc_log_dir, table);
-    const waiting =
-      changeLog === undefined ? [] : await batchFiles(changeLogOf(settings.cdc_log_dir, path.basename(changeLog)));
+export const removeTable = (settings: Settings, table: string, dropHistory: boolean): Promise<RemovedTable> =>
+  withTable(settings, table, async (warehouse) => {
+    const history_table = await removeDimension(warehouse, table, dropHistory);
+    const { cdc_log_dir: folder } = settings;
+    await rememberMappings(folder, await dimensionMappings(warehouse));
+    const change_log = await setAsideChangeLog(folder, table);
+    const waiting = change_log === undefined ? [] : await batchFiles(changeLogOf(folder, path.basename(change_log)));
     return {
       table,
-      history_table: historyTable,
+      history_table,
       is_history_dropped: dropHistory,
-      change_log: changeLog,
+      change_log,
       pending_batches: waiting.map(batchNameOf),
     };
   });
-}

@@ -116,14 +116,13 @@ function renderComments(registration: Registration): string {
   return `comment on table ${history} is ${quoteText(table.comment === null ? about : `${about} ${table.comment}`)};\n${onColumns.join('')}`;
 }
 
-/** The view of current versions. The as-of functions are written by the registration. */
+/** The view of current versions, which shows all columns. The as-of functions are written by the registration. */
+const currentView = (create: string, current: string, history: string) =>
+  `${create} ${current} as\nselect *\nfrom ${history}\nwhere is_current;\n`;
+
 function renderReaders({ name }: Registration): string {
   const { history, current } = relationsOf(name);
-  return `create view ${current} as
-select *
-from ${history}
-where is_current;
-
+  return `${currentView('create view', current, history)}
 comment on view ${current} is 'The version in force of every row that exists.';
 `;
 }
@@ -208,7 +207,10 @@ export function renderUpdate(
     ...renderIgnored(name, update.ignored),
     ...(current !== undefined && update.added.length > 0
       ? [
-          `-- The view of current versions shows all columns.\ncreate or replace view ${current} as\nselect *\nfrom ${history}\nwhere is_current;\n`,
+          step(
+            'The view of current versions shows all columns.',
+            currentView('create or replace view', current, history),
+          ),
         ]
       : []),
   ];

@@ -88,16 +88,15 @@ export async function claimService(settings: Settings, service: Service, runId: 
   const folder = settings.run_dir;
   await makeRunFolder(folder);
   const { pid } = process;
-  const identity = (await processIdentity(pid)) ?? '';
   const known = await findService(folder, service);
-  if (known?.identity === identity && known.pid === pid) return known;
+  if (known?.is_alive === true && known.pid === pid) return known;
   return withLock(path.join(folder, '.register'), async () => {
     const holder = await findService(folder, service);
     if (holder?.is_alive === true)
       throw new HeldError(`the ${service} is already running (process ${String(holder.pid)}, since ${holder.since})`, {
         hint: 'see "npx tidemark status"; "npx tidemark stop" ends it',
       });
-    const since = new Date().toISOString();
+    const [identity, since] = [(await processIdentity(pid)) ?? '', new Date().toISOString()];
     const record = { service, pid, identity, since, run_id: runId, ...namesOf(settings) };
     await writeJson(folder, recordFile(service), record);
     return record;

@@ -23,15 +23,8 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { PROJECT_ROOT, loadSettings, type DatabaseSettings, type Settings } from '../../runner/base/settings.js';
 import { withDatabase } from '../../runner/base/database.js';
-import {
-  clusterStatus,
-  createCluster,
-  serverStatuses,
-  startCluster,
-  startServers,
-  stopCluster,
-  stopServers,
-} from '../../runner/embedded/servers.js';
+import { clusterStatus, createCluster, startCluster, stopCluster } from '../../runner/embedded/cluster.js';
+import { serverStatuses, startServers, stopServers } from '../../runner/embedded/servers.js';
 
 const isRoot = process.getuid?.() === 0;
 const SYSTEM_FOLDER = '/var/lib/tidemark';

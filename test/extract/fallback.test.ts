@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connect } from '../../runner/base/database.js';
-import { createCluster, startCluster, stopCluster } from '../../runner/embedded/servers.js';
+import { createCluster, startCluster, stopCluster } from '../../runner/embedded/cluster.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { captured, createThings, extractThings } from '../support/extraction.js';

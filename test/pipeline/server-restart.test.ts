@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { loadSettings, type Settings } from '../../runner/base/settings.js';
 import { connect, isPassing, type Database } from '../../runner/base/database.js';
-import { createCluster, startCluster, stopCluster } from '../../runner/embedded/servers.js';
+import { createCluster, startCluster, stopCluster } from '../../runner/embedded/cluster.js';
 import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { runCli, startCli } from '../support/cli.js';

@@ -3,7 +3,7 @@ import { chmod, chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { accountFor } from '../../runner/embedded/account.js';
-import { createCluster, startCluster, stopCluster } from '../../runner/embedded/servers.js';
+import { createCluster, startCluster, stopCluster } from '../../runner/embedded/cluster.js';
 import { FAST, freePort, testedPackage } from './servers.js';
 
 /** Whether openssl is there to make certificates; says so if not. */

@@ -24,6 +24,7 @@ const COMMANDS_BY_TASK: Readonly<Record<string, Readonly<Record<string, string>>
     stop: 'End the services that run in the background: each finishes what it has in hand',
     restart: 'Stop the services and start again what was running',
     extract: 'Write what changed in the source since the watermark to the change log',
+    'stream [action]': "Write what is committed at the source to the change log, from the source's own log",
     load: 'Apply the pending batches of the change log to history',
   },
   'To look': {

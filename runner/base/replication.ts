@@ -22,7 +22,7 @@ export interface ReplicationStart {
 }
 
 export interface ReplicationHandlers {
-  /** Each message of the plugin by itself; its bytes are only whole until the handler returns. */
+  /** Each message of the plugin by itself. */
   readonly onMessage: (message: Buffer) => void;
   /** All that was committed before this place has been sent. */
   readonly onKeepalive: (end: Lsn) => void;
@@ -30,6 +30,8 @@ export interface ReplicationHandlers {
 
 /** A session that receives from a slot, until it is closed or fails. */
 export interface Replication {
+  /** Lets messages come; none does before. */
+  readonly deliver: (handlers: ReplicationHandlers) => void;
   /** Tells the server what is durable here: the slot never goes back behind it. It is told again from time to time. */
   readonly confirm: (position: Lsn) => void;
   readonly pause: () => void;
@@ -52,7 +54,6 @@ type Copying = NodeJS.ReadWriteStream & { readonly destroyed: boolean };
 export async function startReplication(
   settings: DatabaseSettings,
   { slot, publication, from }: ReplicationStart,
-  handlers: ReplicationHandlers,
 ): Promise<Replication> {
   const session = connectToLog(settings, 'stream');
   const options = `proto_version '1', publication_names ${quoteText(quoted(publication))}`;
@@ -60,19 +61,14 @@ export async function startReplication(
     const stream: unknown = await session
       .unsafe(`START_REPLICATION SLOT ${quoted(slot)} LOGICAL ${lsnText(from)} (${options})`)
       .writable();
-    return receive(stream as Copying, from, handlers, () => session.end({ timeout: 0 }));
+    return receive(stream as Copying, from, () => session.end({ timeout: 0 }));
   } catch (error) {
     await session.end({ timeout: 0 });
     throw error;
   }
 }
 
-function receive(
-  stream: Copying,
-  from: Lsn,
-  { onMessage, onKeepalive }: ReplicationHandlers,
-  end: () => Promise<void>,
-): Replication {
+function receive(stream: Copying, from: Lsn, end: () => Promise<void>): Replication {
   let confirmed = from;
   const say = () => {
     if (stream.writable) stream.write(statusOf(confirmed));
@@ -87,13 +83,15 @@ function receive(
   });
   failed.catch(() => undefined);
   // Never by iterating: what waits in the stream would come as one message.
-  stream.on('data', (data: Buffer) => {
-    if (data[0] === WAL_DATA) onMessage(data.subarray(WAL_DATA_HEADER));
-    else if (data[0] === KEEPALIVE) {
-      onKeepalive(data.readBigUInt64BE(1));
-      if (data[KEEPALIVE_ASKS] === 1) say();
-    }
-  });
+  const deliver = ({ onMessage, onKeepalive }: ReplicationHandlers) => {
+    stream.on('data', (data: Buffer) => {
+      if (data[0] === WAL_DATA) onMessage(data.subarray(WAL_DATA_HEADER));
+      else if (data[0] === KEEPALIVE) {
+        onKeepalive(data.readBigUInt64BE(1));
+        if (data[KEEPALIVE_ASKS] === 1) say();
+      }
+    });
+  };
   const close = async () => {
     clearInterval(timer);
     stream.removeAllListeners('data').resume();
@@ -105,7 +103,7 @@ function receive(
     confirmed = position;
     say();
   };
-  return { confirm, pause: () => stream.pause(), resume: () => stream.resume(), failed, close };
+  return { deliver, confirm, pause: () => stream.pause(), resume: () => stream.resume(), failed, close };
 }
 
 const [WAL_DATA, WAL_DATA_HEADER, KEEPALIVE, KEEPALIVE_ASKS, STATUS] = [0x77, 25, 0x6b, 17, 0x72];

@@ -40,6 +40,13 @@ const folder = (fallback: string) => {
 const choice = <const T extends readonly [string, ...string[]]>(values: T, fallback: T[number]) =>
   z.enum(values, `one of ${values.join(', ')}`).default(fallback as never);
 
+/** Of a replication slot, or a publication; of the database's name where it is not given. */
+const nameOfSlot = () =>
+  z
+    .string()
+    .regex(/^[a-z0-9_]{1,63}$/, 'up to 63 lower-case letters, digits and underscores')
+    .optional();
+
 /** How long to keep something; 0 is for ever. */
 const days = () => integer(0, 0, 36_500).transform((value) => (value === 0 ? undefined : value));
 
@@ -100,6 +107,14 @@ const PIPELINE = {
   MAX_DELETE_PERCENT: integer(5, 0, 100),
   /** So many may be closed whatever part they are: in a small table one row is many percent. */
   MAX_DELETE_ROWS: integer(20, 0, 2_000_000_000),
+  STREAM_SLOT: nameOfSlot(),
+  STREAM_PUBLICATION: nameOfSlot(),
+  /** In milliseconds. */
+  STREAM_FLUSH_MS: integer(20, 0, 60_000),
+  STREAM_HEARTBEAT_SECONDS: integer(60, 1, DAY),
+  STREAM_ON_TRUNCATE: choice(['apply', 'stop'], 'apply'),
+  /** Names, parted by commas. */
+  STREAM_EXCLUDE_ORIGINS: z.string().default(''),
   CDC_LOG_DIR: folder('data/cdc_logs'),
   LOG_DIR: folder('logs'),
   LOG_ROTATE_BYTES: integer(10 * 1024 * 1024, 10_000, 10_000_000_000),

@@ -55,6 +55,29 @@ const textsByName = z.custom<Readonly<Record<string, string>>>(
   'an object of texts',
 );
 
+/** What a batch was read from, where that is the write-ahead log of its source. Positions are LSNs as PostgreSQL prints them. */
+const logSchema = z.object({
+  slot: z.string(),
+  /** The end of the commit before it, and of its last one. */
+  from: z.string(),
+  to: z.string(),
+  /** How many transactions it holds of this table. */
+  commits: z.number().int(),
+  /** The time of the commit that ends at `to`, or of one after it of which nothing was published; later than that of every commit before it. */
+  last_commit_time: z.string(),
+  /** The commit within which it ends, and how many changes of the table have been written of that; null where it ends with a commit. */
+  inside: z.object({ commit: z.string(), changes: z.number().int() }).nullable(),
+  /** The snapshot of the sweep it goes on from: of transactions that it shows, and which were committed before `until`, nothing is taken. */
+  after: z.object({ snapshot: z.string(), until: z.string() }).nullable(),
+  /** How many lines leave out values that were not sent. */
+  unchanged: z.number().int(),
+  /** What marks a deleted row, where rows are marked: the load makes DELETEs of them. */
+  soft: z.object({ column: z.string(), values: z.array(z.string()).nullable() }).optional(),
+  /** Between these positions changes were lost with their slot. */
+  gap: z.object({ from: z.string(), to: z.string() }).nullable(),
+});
+export type LogPlace = z.infer<typeof logSchema>;
+
 /** batch_metadata of a batch file, and the whole of a checkpoint (a quiet poll has no batch: batch_id and checksum are null). */
 export const batchMetadataSchema = z.object({
   batch_id: z.string().regex(BATCH_NAME).nullable(),
@@ -65,6 +88,8 @@ export const batchMetadataSchema = z.object({
   shard_layout: shardLayoutSchema.nullable().default(null),
   sequence: z.number().int().min(1),
   extracted_at: z.string(),
+  /** 2 where a loader that does not know it would misread the batch. */
+  format: z.literal(2).optional(),
   change_count: z.number().int().min(0),
   /** High watermark of the batch before (its time); null for the first. */
   watermark: z.string().nullable(),
@@ -94,6 +119,7 @@ export const batchMetadataSchema = z.object({
   previous_checksum: z.string().nullable(),
   /** SHA-256 of the change lines. */
   checksum: z.string().nullable(),
+  log: logSchema.nullish(),
 });
 export type BatchMetadata = z.infer<typeof batchMetadataSchema>;
 

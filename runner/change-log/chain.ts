@@ -77,8 +77,8 @@ export async function readCheckpoint(log: ChangeLog, sequence: number): Promise<
 }
 
 /** Checksum of change lines, as they stand in the file; the same as tidemark.batch_checksum. */
-export function checksumOf(lines: string): string {
-  return createHash('sha256').update(lines, 'utf8').update('\n').digest('hex');
+export function checksumOf(lines: string | Buffer): string {
+  return createHash('sha256').update(lines).update('\n').digest('hex');
 }
 
 /** Whether a batch belongs to the log: its checkpoint names it, or it came from outside and has no sequence. */

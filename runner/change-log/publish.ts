@@ -19,10 +19,14 @@ import { FRAME } from '../batch/document.js';
 export async function publishBatch(
   log: ChangeLog,
   metadata: BatchMetadata & { batch_id: string },
-  lines: string,
+  lines: string | Buffer,
 ): Promise<string> {
   const name = `${metadata.batch_id}.json`;
-  const content = `${FRAME.begin}${JSON.stringify(metadata, null, 2)}${FRAME.middle}${lines}${FRAME.end}`;
+  const head = `${FRAME.begin}${JSON.stringify(metadata, null, 2)}${FRAME.middle}`;
+  const content =
+    typeof lines === 'string'
+      ? `${head}${lines}${FRAME.end}`
+      : Buffer.concat([Buffer.from(head), lines, Buffer.from(FRAME.end)]);
   await publishFile(log.folder, name, content);
   try {
     await publishCheckpoint(log, metadata);
@@ -47,7 +51,7 @@ const PUT_BACK_TRIES = 10;
  * The writer and the one that took it for dead may both put the batch back; its content is the same. Whoever tidies up meanwhile takes
  * the temporary file away: then once more, because the checkpoint stands and nobody else has the batch.
  */
-async function putBack(log: ChangeLog, name: string, content: string): Promise<void> {
+async function putBack(log: ChangeLog, name: string, content: string | Buffer): Promise<void> {
   for (let left = PUT_BACK_TRIES; left > 0; left -= 1) {
     try {
       await publishFile(log.folder, name, content);

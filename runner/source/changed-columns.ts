@@ -10,7 +10,7 @@ import type { DimensionMapping } from '../batch/mapping.js';
 /** Warns, once, of columns that the source has and history does not, with the command that adds them. */
 export function warnOfUnmapped(
   { dimension_name: table, source_schema, source_table, ignored_columns }: DimensionMapping,
-  { unmapped_columns }: SourceTable,
+  { unmapped_columns }: Pick<SourceTable, 'unmapped_columns'>,
 ): void {
   const columns = unmapped_columns.filter((column) => !ignored_columns.includes(column));
   if (columns.length === 0) return;
@@ -42,7 +42,7 @@ export const fitOf = (
 export async function assertFits(
   source: Database,
   mapping: DimensionMapping,
-  described: SourceTable,
+  described: Pick<SourceTable, 'column_types' | 'columns_fingerprint'>,
   newest: BatchMetadata | undefined,
 ): Promise<void> {
   if (newest?.column_types === undefined || newest.columns_fingerprint === described.columns_fingerprint) return;

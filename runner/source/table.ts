@@ -57,14 +57,14 @@ export interface SourceTable {
   readonly may_move: boolean;
 }
 
-type Columns = Pick<SourceTable, 'columns' | 'columns_fingerprint' | 'column_types' | 'history_columns'>;
+export type Columns = Pick<SourceTable, 'columns' | 'columns_fingerprint' | 'column_types' | 'history_columns'>;
 
 /**
  * What a batch says of the columns that its changes have, whoever writes it: for batch_metadata, which checks it.
  * @param unfilled history columns whose values are still to be read in every row
  */
 export const columnsOfBatch = (
-  { columns, columns_fingerprint, column_types, history_columns }: SourceTable,
+  { columns, columns_fingerprint, column_types, history_columns }: Columns,
   unfilled: readonly string[],
 ): Columns & { readonly unfilled_columns: readonly string[] } => ({
   ...{ columns, columns_fingerprint, column_types, history_columns },
@@ -75,7 +75,10 @@ export const columnsOfBatch = (
  * The history columns that were added to the mapping since a batch was written, or before it, and were not filled yet: rows that nobody
  * touched since may have values there. By their names in history, which a rename at the source leaves alone.
  */
-export function unfilledColumns({ history_columns }: SourceTable, before: BatchMetadata | undefined): string[] {
+export function unfilledColumns(
+  { history_columns }: Pick<SourceTable, 'history_columns'>,
+  before: BatchMetadata | undefined,
+): string[] {
   if (before === undefined) return [];
   const { columns, history_columns: mapped, unfilled_columns: unfilled } = before;
   const isNew = ([source, history]: readonly [string, string]) =>

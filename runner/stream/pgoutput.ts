@@ -9,7 +9,7 @@ import type { Lsn } from '../base/replication.js';
 export const NULL = -1;
 export const UNCHANGED = -2;
 
-/** A row. It is only whole until the next message comes: its bytes are those of the message. */
+/** A row: its bytes are those of the message. */
 export interface Tuple {
   readonly bytes: Buffer;
   /** Where each value begins, and how long it is (NULL, UNCHANGED). */

@@ -1,4 +1,11 @@
 import type { Database } from '../../runner/base/database.js';
+import type { BatchMetadata, LogPlace } from '../../runner/batch/metadata.js';
+import { batchFiles, newestCheckpoint, openChangeLog, readBatch } from '../../runner/change-log/chain.js';
+import { extractTables } from '../../runner/extract/tables.js';
+import { slotOf } from '../../runner/stream/position.js';
+import { beginFollowing } from '../../runner/stream/start.js';
+import { streamTables, type StreamResult } from '../../runner/stream/stream.js';
+import type { TestPipeline } from './databases.js';
 import { dimensionMappingSchema, type DimensionMapping } from '../../runner/batch/mapping.js';
 import { parseMessage, type Message } from '../../runner/stream/pgoutput.js';
 
@@ -35,3 +42,60 @@ export const mappingOf = (table: string, columns: readonly string[], keys: reado
       ...{ source: name, history: name, role: keys.includes(name) ? 'business key' : 'tracked' },
     })),
   });
+
+/** Hands tables over to the log, of which nothing changes meanwhile: publication, slot, and where each goes on. */
+export async function captureFromLog(pipeline: TestPipeline, ...tables: string[]): Promise<void> {
+  const { source, settings } = pipeline;
+  await extractTables({ settings, tables });
+  const { slot, publication } = slotOf(settings);
+  await source.unsafe(
+    `create publication ${publication} for table ${tables.join(', ')} with (publish_via_partition_root = true)`,
+  );
+  const [made] = await source<
+    { lsn: string }[]
+  >`select lsn::text from pg_create_logical_replication_slot(${slot}, 'pgoutput')`;
+  for (const table of tables) {
+    const log = await openChangeLog(settings.cdc_log_dir, table);
+    const newest = await newestCheckpoint(log);
+    if (newest === undefined) throw new Error('it was not extracted');
+    await beginFollowing(log, newest, { slot, to: made?.lsn ?? '', after: null, gap: null });
+    await pipeline.warehouse`select tidemark.declare_capture(p_dimension_name => ${table}, p_capture => 'log')`;
+  }
+}
+
+/** Reads the log once, as far as the source has come. */
+export const stream = (
+  { settings }: Pick<TestPipeline, 'settings'>,
+  overrides: Partial<TestPipeline['settings']> = {},
+): Promise<StreamResult> =>
+  streamTables({ settings: { ...settings, ...overrides }, signal: new AbortController().signal, isEndless: false });
+
+/** A batch as it stands in its file. */
+export interface LoggedBatch {
+  readonly batch_metadata: BatchMetadata & { readonly log: LogPlace };
+  readonly changes: readonly Readonly<Record<string, unknown>>[];
+}
+
+/** Batches of a table that wait to be loaded, oldest first; of them those that came from the log. */
+export async function loggedBatches(pipeline: TestPipeline, table: string): Promise<LoggedBatch[]> {
+  const files = await batchFiles(await openChangeLog(pipeline.settings.cdc_log_dir, table));
+  const batches = await Promise.all(files.map(async (file) => JSON.parse((await readBatch(file)).text) as LoggedBatch));
+  return batches.filter(({ batch_metadata: { log } }) => log as unknown);
+}
+
+/** A change without its times. */
+export const rowOf = (change: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> =>
+  Object.fromEntries(Object.entries(change).filter(([name]) => !['cdc_timestamp', 'extracted_at'].includes(name)));
+
+/** The changes in them, shortly: INSERT 1 one. */
+export const changesIn = (batches: readonly LoggedBatch[]): string[] =>
+  batches.flatMap(({ changes }) =>
+    changes
+      .map(rowOf)
+      .map(({ operation_type, ...row }) =>
+        [
+          operation_type,
+          ...Object.values(row).map((value) => (typeof value === 'object' ? JSON.stringify(value) : value)),
+        ].join(' '),
+      ),
+  );

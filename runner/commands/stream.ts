@@ -1,0 +1,180 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { withDatabase, withLink, type Link } from '../base/database.js';
+import { TidemarkError, describeError, withOutcome } from '../base/errors.js';
+import { logger } from '../base/logger.js';
+import { loadSettings, type Settings } from '../base/settings.js';
+import { counted, formatRows } from '../base/text-table.js';
+import { openChangeLog } from '../change-log/chain.js';
+import { loadChain } from '../load/chain.js';
+import { loadTables } from '../load/tables.js';
+import { selectTables } from '../run/each-table.js';
+import { runRounds } from '../run/rounds.js';
+import { applySetup, dropSlot, setupStatements, streamStatus, type StreamStatus } from '../stream/setup.js';
+import type { Round } from '../stream/reader.js';
+import { isLogged, streamTables, type StreamResult } from '../stream/stream.js';
+import { dimensionMappings } from '../warehouse/functions.js';
+import { TABLE_OPTION, defineCommand, flag, type Print } from './command.js';
+
+/** So many rounds may wait to be loaded before the next one waits for them. */
+const MOST_ROUNDS = 2;
+
+/**
+ * Loads what rounds bring, in this process, at once, and first what waits. A load that fails is tried again, and holds up no reader.
+ * @param ended raised when no round follows
+ */
+function newLoader(settings: Settings, ended: AbortSignal) {
+  const waiting = new Set<string>();
+  let [rounds, wake, free]: [number, () => void, () => void] = [0, () => undefined, () => undefined];
+  const settle = () => {
+    rounds = 0;
+    free();
+  };
+  ended.addEventListener('abort', () => {
+    settle();
+    wake();
+  });
+  const onRound = async ({ tables }: Round) => {
+    for (const table of tables) waiting.add(table);
+    rounds += 1;
+    wake();
+    if (rounds >= MOST_ROUNDS && !ended.aborted)
+      await new Promise<void>((resolve) => {
+        free = resolve;
+      });
+  };
+  const loadWaiting = async (link: Link) => {
+    for (const table of [...waiting]) {
+      waiting.delete(table);
+      await loadChain(link, { settings, log: await openChangeLog(settings.cdc_log_dir, table) });
+    }
+    settle();
+  };
+  const loadAlways = async (link: Link) => {
+    // After a failure as at the beginning: whatever waits.
+    for (const mapping of await dimensionMappings(link.database()))
+      if (isLogged(mapping)) waiting.add(mapping.dimension_name);
+    while (!ended.aborted) {
+      const woken = new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+      if (waiting.size === 0) await woken;
+      await loadWaiting(link);
+    }
+  };
+  const work = async (): Promise<void> => {
+    while (!ended.aborted)
+      await withLink(settings.warehouse, 'load', loadAlways).catch(async (error: unknown) => {
+        logger.error(describeError(error, false));
+        settle();
+        await sleep(settings.cdc_extraction_interval_seconds * 1000, undefined, { signal: ended }).catch(
+          () => undefined,
+        );
+      });
+  };
+  return { onRound, work };
+}
+
+const mappingsOf = (settings: Settings) => withDatabase(settings.warehouse, 'stream', dimensionMappings);
+const onSource = <T>(settings: Settings, work: Parameters<typeof withDatabase<T>>[2]) =>
+  withDatabase(settings.source, 'stream', work);
+
+async function run(settings: Settings, watch: boolean, load: boolean, print: Print): Promise<void> {
+  const rounds = {
+    interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
+    boundSeconds: settings.shutdown_timeout_seconds,
+  };
+  await runRounds(rounds, async (signal) => {
+    const ended = new AbortController();
+    const loader = watch && load ? newLoader(settings, ended.signal) : undefined;
+    const loading = loader?.work();
+    const result = await streamTables({ settings, signal, isEndless: watch, onRound: loader?.onRound }).finally(() => {
+      ended.abort();
+      return loading;
+    });
+    if (load) {
+      const tables = (await mappingsOf(settings)).filter(isLogged).map(({ dimension_name: name }) => name);
+      await loadTables({ settings, tables });
+    }
+    const error = failureOf(result);
+    print(
+      result,
+      `${counted(result.changes, 'change')} in ${counted(result.rounds, 'round')}, read up to ${result.to ?? 'where it was'}`,
+      error,
+    );
+    if (error !== undefined && !watch) throw error;
+  });
+}
+
+function failureOf(result: StreamResult): TidemarkError | undefined {
+  const failures = Object.entries(result.stopped).map(([table, reason]) => ({
+    table,
+    error: new TidemarkError(reason),
+  }));
+  if (failures.length === 0) return undefined;
+  const error = new TidemarkError(`not captured any more: ${failures.map(({ table }) => table).join(', ')}`, {
+    detail: failures.map(({ table, error: { message } }) => `${table}: ${message}`).join('; '),
+    hint: 'the others go on; hand it over anew: npx tidemark table capture <name> log',
+  });
+  return withOutcome(error, { result, failures });
+}
+
+function formatStatus({ tables, published, ...state }: StreamStatus): string {
+  const lines = Object.entries(state).map(([name, value]) => `${name.padEnd(18)} ${String(value ?? '')}`);
+  return [
+    ...lines,
+    `${'published'.padEnd(18)} ${published?.join(', ') ?? 'no publication'}`,
+    tables.length === 0 ? 'no table was read yet' : formatRows(tables),
+  ].join('\n');
+}
+
+export const command = defineCommand(
+  {
+    examples: {
+      'stream setup --apply': 'Make publication and replication slot at the source',
+      'stream --load': 'Read up to now, and make history of it',
+      'stream --watch --load': 'The same for ever, each commit at once',
+    },
+    positionals: {
+      action: {
+        type: 'string',
+        choices: ['run', 'setup', 'status', 'drop'],
+        default: 'run',
+        describe:
+          'setup: print the statements for the source; status: show the slot and how far it was read; drop: remove both',
+      },
+    },
+    options: {
+      watch: flag('run: go on until interrupted'),
+      load: flag('run: also load each round at once, in the same process'),
+      table: { ...TABLE_OPTION, describe: 'setup: these besides those that are captured from the log' },
+      apply: flag('setup: run the statements'),
+    },
+  },
+  async ({ action, watch = false, load = false, apply = false, table: tables = [] }, print) => {
+    const settings = loadSettings();
+    if (action === 'run') return run(settings, watch, load, print);
+    if (action === 'status') {
+      const status = await onSource(settings, (source) => streamStatus(source, settings));
+      print(status, formatStatus(status));
+    } else if (action === 'drop') {
+      const dropped = await onSource(settings, (source) => dropSlot(source, settings));
+      print({ dropped }, dropped.length === 0 ? 'there is nothing to drop' : `dropped: ${dropped.join(', ')}`);
+    } else {
+      const all = await mappingsOf(settings);
+      const wanted = new Set(tables.length === 0 ? [] : selectTables(all, tables));
+      const statements = await onSource(settings, async (source) => {
+        const needed = await setupStatements(
+          source,
+          settings,
+          all.filter((mapping) => isLogged(mapping) || wanted.has(mapping)),
+        );
+        if (apply) await applySetup(source, needed);
+        return needed;
+      });
+      print(
+        { statements, applied: apply },
+        statements.length === 0 ? 'all is there' : statements.map((each) => `${each};`).join('\n'),
+      );
+    }
+  },
+);

@@ -1,0 +1,234 @@
+import { isDeepStrictEqual } from 'node:util';
+import { isAway, type Database } from '../base/database.js';
+import { TidemarkError, allDone, describeError } from '../base/errors.js';
+import { failpoint } from '../base/failpoint.js';
+import { logger } from '../base/logger.js';
+import { lsnText, type Lsn } from '../base/replication.js';
+import type { Settings } from '../base/settings.js';
+import { noteTable, timed } from '../run/measurements.js';
+import type { SourceIdentity } from '../source/server.js';
+import { describeRelation } from './layout.js';
+import { parseMessage, type Message, type Relation } from './pgoutput.js';
+import { isoOf, writePosition } from './position.js';
+import {
+  addChange,
+  endTransaction,
+  isNews,
+  publishPart,
+  stopTable,
+  takePart,
+  type Change,
+  type FollowedTable,
+  type OpenTransaction,
+  type Part,
+} from './table.js';
+
+/** What a reader of the log goes on from. */
+export interface ReaderStart {
+  readonly settings: Settings;
+  readonly source: Database;
+  readonly identity: SourceIdentity;
+  readonly slot: string;
+  readonly tables: readonly FollowedTable[];
+  readonly from: Lsn;
+  /** Of the last commit before, in microseconds since 1970. */
+  readonly lastTime: bigint;
+}
+
+/** A round that was published. */
+export interface Round {
+  /** The tables that have a new batch. */
+  readonly tables: readonly string[];
+  readonly changes: number;
+  readonly to: string;
+  readonly last_commit_time: string;
+}
+
+/** Without a setting of its own a batch holds so many changes at most. */
+const MOST_CHANGES = 10_000;
+
+/** Makes rounds of batches of what the log says: one round ends at the same place in the log for all tables. */
+export class LogReader {
+  /** The end of the last transaction that was read, and of the last one that is durable. */
+  read: Lsn;
+  durable: Lsn;
+  /** Whether so much has gathered that no more is to be read. */
+  isFull = false;
+  private gathered = 0;
+  private time: bigint;
+  private open: OpenTransaction | undefined;
+  private publishing: Promise<unknown> = Promise.resolve();
+  private readonly domains = new Map<number, string>();
+  private readonly byOid = new Map<number, FollowedTable>();
+  /** The tables that the open transaction has written to. */
+  private readonly touched = new Set<FollowedTable>();
+  private readonly most: number;
+  private readonly excluded: readonly string[];
+
+  constructor(private readonly start: ReaderStart) {
+    const { batch_size, batch_size_max, stream_exclude_origins } = start.settings;
+    [this.read, this.durable, this.time] = [start.from, start.from, start.lastTime];
+    this.most = batch_size_max ?? Math.max(batch_size, MOST_CHANGES);
+    this.excluded = stream_exclude_origins.split(',').map((name) => name.trim());
+  }
+
+  get hasWhole(): boolean {
+    return this.start.tables.some(({ whole: { count } }) => count > 0);
+  }
+
+  /** All that was committed before this place has come. */
+  keepUp(end: Lsn): void {
+    if (this.open === undefined && end > this.read) this.read = end;
+  }
+
+  /** Takes a message; where it returns a promise, none may follow before that resolves. */
+  take(bytes: Buffer): Promise<void> | undefined {
+    const message = parseMessage(bytes);
+    if (message.kind === 'relation') return this.takeRelation(message);
+    if ('row' in message || 'old' in message || message.kind === 'truncate')
+      return this.takeChange(message, bytes.length);
+    this.takeOther(message);
+    return undefined;
+  }
+
+  /** Takes a table out, by name; the others go on. */
+  stop(table: FollowedTable, error: TidemarkError): void {
+    stopTable(table, lsnText(this.open?.commit ?? this.read), error.message);
+    logger.error({ table: table.mapping.dimension_name }, describeError(error, false));
+    noteTable(table.mapping.dimension_name, describeError(error, false));
+  }
+
+  /**
+   * Publishes what has gathered of whole transactions; where there is nothing of any, and `isForced`, what there is of the open one. After a
+   * failure nothing follows: what it had in hand is read again by the next session.
+   */
+  publish(isForced = false): Promise<Round | undefined> {
+    const next = this.publishing.then(() => this.publishNow(isForced));
+    this.publishing = next;
+    next.catch(() => undefined);
+    return next;
+  }
+
+  private cut(isForced: boolean): Part[] {
+    const { open, touched } = this;
+    const whole = this.start.tables.filter(({ whole: { count } }) => count > 0);
+    if (whole.length > 0 || !isForced || open === undefined) return whole.map((table) => takePart(table));
+    return [...touched]
+      .filter(({ lines }) => lines.count > 0)
+      .map((table) => takePart(table, { commit: lsnText(open.commit), changes: table.changes }));
+  }
+
+  private async publishNow(isForced: boolean): Promise<Round | undefined> {
+    const { slot, identity, settings, tables } = this.start;
+    const [parts, to] = [this.cut(isForced), this.read];
+    if (parts.length === 0 && to === this.durable) return undefined;
+    const last_commit_time = isoOf(this.time);
+    const ends = { slot, from: lsnText(this.durable), to: lsnText(to), last_commit_time };
+    failpoint('stream round');
+    await timed('publish', () => allDone(parts.map((part) => publishPart(part, ends, identity))));
+    failpoint('stream published');
+    const known = tables.map(
+      ({ mapping, newest: { sequence }, publication, stopped }) =>
+        [mapping.dimension_name, { sequence, publication, stopped }] as const,
+    );
+    const position = { slot, ...identity, to: ends.to, last_commit_time, tables: Object.fromEntries(known) };
+    await writePosition(settings.cdc_log_dir, position);
+    failpoint('stream position');
+    this.durable = to;
+    this.gathered = tables.reduce((sum, { lines }) => sum + lines.length, 0);
+    this.isFull = this.gathered >= settings.batch_max_bytes || tables.some(({ lines }) => lines.count >= this.most);
+    const changes = parts.reduce((sum, { count }) => sum + count, 0);
+    return { to: ends.to, last_commit_time, changes, tables: parts.map(({ table }) => table.mapping.dimension_name) };
+  }
+
+  private async flush(): Promise<void> {
+    while (this.start.tables.some(({ lines }) => lines.count > 0)) await this.publish(true);
+  }
+
+  private takeRelation(relation: Relation): Promise<void> | undefined {
+    const { tables, source } = this.start;
+    const following = tables.filter(({ stopped }) => stopped === null);
+    const moved = following.find((each) => each.newest.relation_oid === String(relation.oid) && !isOf(each, relation));
+    if (moved !== undefined) this.stop(moved, wasRenamed(moved, relation));
+    const table = following.find((each) => isOf(each, relation));
+    if (table === undefined) return undefined;
+    this.byOid.set(relation.oid, table);
+    if (isDeepStrictEqual(table.layout?.relation, relation)) return undefined;
+    const describe = async () => {
+      if (table.lines.count > 0) await this.flush();
+      table.layout = await describeRelation(source, table.mapping, relation, this.domains, table.newest);
+    };
+    return describe().catch((error: unknown) => {
+      if (!(error instanceof TidemarkError) || isAway(error)) throw error;
+      this.stop(table, error);
+    });
+  }
+
+  private takeChange(change: Change, bytes: number): Promise<void> | undefined {
+    const { open: transaction } = this;
+    if (transaction === undefined) throw new Error('pgoutput sent a change outside of a transaction');
+    if (change.kind === 'truncate') return this.takeTruncate(change, transaction);
+    const table = this.byOid.get(change.oid);
+    if (table === undefined || !isNews(table, transaction)) return undefined;
+    // A row that would make too much of it travels alone.
+    if (table.lines.count > 0 && table.lines.length + bytes > this.start.settings.batch_max_bytes)
+      return this.flush().then(() => {
+        this.add(table, transaction, change);
+      });
+    this.add(table, transaction, change);
+    return undefined;
+  }
+
+  private add(table: FollowedTable, transaction: OpenTransaction, change: Change): void {
+    const before = table.lines.length;
+    addChange(table, transaction, change);
+    this.touched.add(table);
+    this.gathered += table.lines.length - before;
+    this.isFull ||= this.gathered >= this.start.settings.batch_max_bytes || table.lines.count >= this.most;
+  }
+
+  private async takeTruncate(
+    change: Extract<Change, { kind: 'truncate' }>,
+    transaction: OpenTransaction,
+  ): Promise<void> {
+    const emptied = change.oids.flatMap((oid) => this.byOid.get(oid) ?? []).filter((each) => isNews(each, transaction));
+    if (this.start.settings.stream_on_truncate === 'stop')
+      for (const table of emptied) this.stop(table, wasTruncated(table));
+    const applied = emptied.filter(({ stopped }) => stopped === null);
+    if (applied.length === 0) return;
+    await this.flush();
+    for (const table of applied) this.add(table, transaction, change);
+    await this.flush();
+  }
+
+  private takeOther(message: Exclude<Message, Change | Relation>): void {
+    const { time, open } = this;
+    if (message.kind === 'begin') {
+      const { lsn: commit, xid, time: own } = message;
+      this.open = { commit, xid, time: own > time ? own : time + 1n, isExcluded: false };
+    } else if (message.kind === 'origin') {
+      if (open !== undefined) open.isExcluded = this.excluded.includes(message.name);
+    } else if (message.kind === 'type') {
+      if (message.schema === 'pg_catalog') this.domains.set(message.oid, message.name);
+    } else if (message.kind === 'commit') {
+      for (const table of this.touched) endTransaction(table);
+      this.touched.clear();
+      [this.read, this.time, this.open] = [message.end, open?.time ?? time, undefined];
+    }
+  }
+}
+
+const isOf = ({ mapping }: FollowedTable, { schema, table }: Relation): boolean =>
+  mapping.source_schema === schema && mapping.source_table === table;
+
+const wasRenamed = ({ mapping }: FollowedTable, { schema, table }: Relation): TidemarkError =>
+  new TidemarkError(`source table ${mapping.source_schema}.${mapping.source_table} is called ${schema}.${table} now`, {
+    detail: `table=${mapping.dimension_name}`,
+    hint: `write the migration that follows: npx tidemark add --update ${mapping.source_schema}.${mapping.source_table} --source ${schema}.${table}`,
+  });
+
+const wasTruncated = ({ mapping }: FollowedTable): TidemarkError =>
+  new TidemarkError(`source table ${mapping.source_schema}.${mapping.source_table} was truncated`, {
+    detail: `table=${mapping.dimension_name}`,
+    hint: 'STREAM_ON_TRUNCATE is stop: see whether it was meant',
+  });

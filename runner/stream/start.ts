@@ -1,0 +1,158 @@
+import type { Database } from '../base/database.js';
+import { TidemarkError, describeError } from '../base/errors.js';
+import { logger } from '../base/logger.js';
+import { lsnOf, lsnText, type Lsn } from '../base/replication.js';
+import type { Settings } from '../base/settings.js';
+import type { DimensionMapping } from '../batch/mapping.js';
+import { batchMetadataSchema, chainHead, type BatchMetadata, type LogPlace } from '../batch/metadata.js';
+import {
+  checkpointSequences,
+  newestCheckpoint,
+  openChangeLog,
+  readCheckpoint,
+  type ChangeLog,
+} from '../change-log/chain.js';
+import { publishCheckpoint, removeUnpublished } from '../change-log/publish.js';
+import { noteTable } from '../run/measurements.js';
+import { isSameServer, readIdentity } from '../source/server.js';
+import { ensurePositionFolder, isoOf, microsOf, readPosition, slotOf, type Position } from './position.js';
+import type { ReaderStart } from './reader.js';
+import { assertServes, entryOf, noPublication, publishedTables, readSlot } from './slot.js';
+import { followTable, stopTable, type FollowedTable } from './table.js';
+
+/** Where a reader goes on: from its own files, never from what the server thinks. */
+
+/**
+ * Notes that a table is followed in the log from a place on: what was committed before, its chain has. That is the end of a hand-off.
+ * @param newest its newest checkpoint, of the sweep that is gone on from
+ * @throws AlreadyPublishedError if somebody else has written to the chain
+ */
+export async function beginFollowing(
+  log: ChangeLog,
+  newest: BatchMetadata,
+  start: Pick<LogPlace, 'slot' | 'to' | 'after' | 'gap'>,
+): Promise<BatchMetadata> {
+  const { batch_id: previous_batch_id, checksum: previous_checksum } = chainHead(newest);
+  const metadata = batchMetadataSchema.parse({
+    ...newest,
+    ...{ batch_id: null, checksum: null, change_count: 0, sequence: newest.sequence + 1 },
+    ...{ previous_batch_id, previous_checksum },
+    log: { ...start, from: start.to, commits: 0, last_commit_time: newest.extracted_at, inside: null, unchanged: 0 },
+  });
+  await publishCheckpoint(log, metadata);
+  return metadata;
+}
+
+/** Where the chain of a table stands in the log of a slot; undefined where it was never handed over to it. A repair in between says nothing of it. */
+export async function placeInLog(log: ChangeLog, newest: BatchMetadata, slot: string): Promise<LogPlace | undefined> {
+  if (newest.log != null) return newest.log.slot === slot ? newest.log : undefined;
+  for (const sequence of (await checkpointSequences(log)).reverse()) {
+    const place = (await readCheckpoint(log, sequence))?.log;
+    if (place != null) return place.slot === slot ? place : undefined;
+  }
+  return undefined;
+}
+
+/** What is known of all tables before one is looked at. */
+interface Known {
+  readonly settings: Settings;
+  readonly slot: string;
+  readonly confirmed: Lsn;
+  readonly position: Position | undefined;
+  readonly published: ReadonlyMap<string, string>;
+}
+
+/**
+ * Opens the chains of tables that are captured from the log, and finds where to go on. A table of which something is not in the log any more is
+ * stopped, by name; the others go on.
+ * @param ledger the newest batch of each table that was loaded: it counts where the change log is behind
+ * @throws TidemarkError if the slot cannot serve, or is of another server
+ */
+export async function openTables(
+  source: Database,
+  settings: Settings,
+  mappings: readonly DimensionMapping[],
+  ledger: ReadonlyMap<string, BatchMetadata | undefined>,
+): Promise<ReaderStart & { readonly publication: string }> {
+  const { slot, publication } = slotOf(settings);
+  const state = await readSlot(source, slot);
+  assertServes(slot, state, settings.source.database);
+  const published = await publishedTables(source, publication);
+  if (published === undefined) throw noPublication(publication);
+  const identity = await readIdentity(source);
+  const position = await readPosition(settings.cdc_log_dir, slot);
+  if (position !== undefined && !isSameServer(identity, position))
+    throw new TidemarkError('the source is not the server that the log was read from', {
+      detail: `slot=${slot} server/database/timeline: expected ${position.system_identifier}/${position.database_oid}/${String(position.timeline)}, found ${identity.system_identifier}/${identity.database_oid}/${String(identity.timeline)}`,
+      hint: 'see that DB_HOST, DB_PORT and DB_NAME are right; after a failover or a restore hand each table over anew: npx tidemark table capture <name> log',
+    });
+  await ensurePositionFolder(settings.cdc_log_dir, slot);
+  const known = { settings, slot, confirmed: lsnOf(state.confirmed ?? '0/0'), position, published };
+  const tables: FollowedTable[] = [];
+  for (const mapping of mappings) {
+    const table = await openTable(known, mapping, ledger.get(mapping.dimension_name));
+    if (table !== undefined) tables.push(table);
+  }
+  const following = tables.filter(({ stopped }) => stopped === null);
+  const first = following.reduce<FollowedTable | undefined>(
+    (least, each) => (least !== undefined && least.to <= each.to ? least : each),
+    undefined,
+  );
+  const from = first?.to ?? (position === undefined ? known.confirmed : lsnOf(position.to));
+  // Times follow from each other in the log: those of what is read once more come out as they were.
+  const lastTime = microsOf(first?.lastCommitTime ?? position?.last_commit_time ?? isoOf(0n));
+  return { settings, source, identity, slot, publication, tables, from, lastTime };
+}
+
+async function openTable(
+  { settings, slot, confirmed, position, published }: Known,
+  mapping: DimensionMapping,
+  inLedger: BatchMetadata | undefined,
+): Promise<FollowedTable | undefined> {
+  const { dimension_name: name } = mapping;
+  const log = await openChangeLog(settings.cdc_log_dir, name);
+  const checkpoint = await newestCheckpoint(log);
+  await removeUnpublished(log, checkpoint);
+  const newest = (inLedger?.sequence ?? 0) > (checkpoint?.sequence ?? 0) ? inLedger : checkpoint;
+  const place = newest && (await placeInLog(log, newest, slot));
+  const hint = `hand it over: npx tidemark table capture ${name} log`;
+  if (newest === undefined || place === undefined) {
+    say(
+      name,
+      new TidemarkError(`${name} was never handed over to the log`, { detail: `table=${name} slot=${slot}`, hint }),
+    );
+    return undefined;
+  }
+  const before = position?.tables[name];
+  const covered = before !== undefined && before.sequence <= newest.sequence && position !== undefined;
+  const last = covered && lsnOf(position.to) > lsnOf(place.to) ? position : place;
+  const to = lsnOf(last.to);
+  const entry = entryOf(published, mapping, newest);
+  const table = followTable(
+    { mapping, log, newest, publication: entry ?? '', to, lastCommitTime: last.last_commit_time },
+    place,
+  );
+  const stop = (at: string, reason: string) => {
+    stopTable(table, at, reason);
+    say(name, new TidemarkError(reason, { detail: `table=${name} slot=${slot} since=${at}`, hint }));
+  };
+  const stopped = before?.stopped;
+  if (stopped != null && lsnOf(place.to) <= lsnOf(stopped.at)) stop(stopped.at, stopped.reason);
+  else if (entry === undefined) stop(lsnText(to), `${name} is not in the publication any more`);
+  else if (before !== undefined && stopped == null && before.publication !== entry)
+    stop(
+      lsnText(to),
+      `${name} was taken out of the publication and put back: what was committed in between is not in the log`,
+    );
+  else if (confirmed > to)
+    stop(
+      lsnText(to),
+      `changes of ${name} between ${lsnText(to)} and ${lsnText(confirmed)} are not in the log any more`,
+    );
+  return table;
+}
+
+function say(table: string, error: TidemarkError): void {
+  logger.error({ table }, describeError(error, false));
+  noteTable(table, describeError(error, false));
+}

@@ -1,0 +1,292 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
+import { tryLock, unlock, whileLocked } from '../base/advisory-lock.js';
+import { AlreadyPublishedError } from '../base/durable-file.js';
+import { isAway, withDatabase, withLink, type Database, type Link } from '../base/database.js';
+import { HeldError, TidemarkError } from '../base/errors.js';
+import { failpoint } from '../base/failpoint.js';
+import { logger } from '../base/logger.js';
+import { lsnOf, startReplication, type Lsn, type Replication, type ReplicationStart } from '../base/replication.js';
+import type { Settings } from '../base/settings.js';
+import type { DimensionMapping } from '../batch/mapping.js';
+import type { BatchMetadata } from '../batch/metadata.js';
+import { rememberMappings, rememberedMappings } from '../change-log/known-mappings.js';
+import { retrying } from '../run/retry.js';
+import { newestInLedger } from '../warehouse/batches.js';
+import { dimensionMappings } from '../warehouse/functions.js';
+import { LogReader, type ReaderStart, type Round } from './reader.js';
+import { entryOf, explainStartError, noPublication, publishedTables } from './slot.js';
+import { slotOf } from './position.js';
+import { openTables } from './start.js';
+
+/** A reader of the log at work: sessions, one after the other, each from where the files say that the one before has come. */
+
+export interface Streaming {
+  readonly settings: Settings;
+  readonly signal: AbortSignal;
+  /** False reads as far as the source has come now, and ends. */
+  readonly isEndless: boolean;
+  /** Told of each round that was published; while it has not resolved, the next round waits. */
+  readonly onRound?: ((round: Round) => Promise<void>) | undefined;
+}
+
+export interface StreamResult {
+  rounds: number;
+  changes: number;
+  /** What was committed before is in the change log. */
+  to: string | null;
+  /** Tables of which nothing is taken any more, and why. */
+  stopped: Record<string, string>;
+}
+
+/** Which tables are captured from the log. */
+export const isLogged = ({ capture }: Pick<DimensionMapping, 'capture'>): boolean => capture !== 'poll';
+
+const MOST_RACES = 5;
+
+/**
+ * Reads the log of the source into the change log of each table that is captured from it.
+ * @returns what was done; undefined where the mappings have changed meanwhile, so that it is to be called again
+ * @throws HeldError if another reader is at work; TidemarkError that says what is wrong with the slot
+ */
+export async function streamTables(streaming: Streaming): Promise<StreamResult> {
+  const total: StreamResult = { rounds: 0, changes: 0, to: null, stopped: {} };
+  const { settings, signal } = streaming;
+  await withLink(settings.source, 'stream', (link) =>
+    retrying('log', link, signal, async () => {
+      for (let races = 0; ; races += 1)
+        try {
+          if ((await runSession(streaming, link, total)) === 'ended') return;
+        } catch (error) {
+          if (!(error instanceof AlreadyPublishedError) || races >= MOST_RACES) throw error;
+          logger.info('another writer was quicker: reading again from its checkpoint');
+        }
+    }),
+  );
+  return total;
+}
+
+/** The tables to follow, and the newest batch of each in the ledger. Without the warehouse, as they were remembered. */
+async function askWarehouse(settings: Settings) {
+  const ledger = new Map<string, BatchMetadata | undefined>();
+  try {
+    return await withDatabase(settings.warehouse, 'stream', async (warehouse) => {
+      const all = await dimensionMappings(warehouse);
+      await rememberMappings(settings.cdc_log_dir, all);
+      const mappings = all.filter(isLogged);
+      for (const { dimension_name: name } of mappings) ledger.set(name, await newestInLedger(warehouse, name));
+      return { mappings, ledger };
+    });
+  } catch (error) {
+    const mappings = isAway(error) ? await rememberedMappings(settings.cdc_log_dir) : undefined;
+    if (mappings === undefined) throw error;
+    logger.warn(`${(error as Error).message}: the log is read with the mappings it last gave`);
+    return { mappings: mappings.filter(isLogged), ledger };
+  }
+}
+
+/** How far the source has come: all that is committed by now is before it, and on its disk. */
+async function positionNow(source: Database): Promise<Lsn> {
+  const [row] = await source<{ lsn: string }[]>`select pg_logical_emit_message(true, 'tidemark', '')::text as lsn`;
+  return lsnOf(row?.lsn ?? '');
+}
+
+/** The lock at the source that each session of a reader shares. Who hands a table over takes it alone: then no reader passes the place it begins at. */
+export const lockOf = (slot: string): string => `tidemark.stream ${slot}`;
+
+async function runSession(streaming: Streaming, link: Link, total: StreamResult): Promise<'ended' | 'again'> {
+  const source = link.database();
+  const lock = lockOf(slotOf(streaming.settings).slot);
+  const holder = await tryLock(source, lock, true);
+  if (holder !== undefined)
+    throw new HeldError(`a table is being handed over to the log: ${holder}`, {
+      hint: 'try again when that has ended',
+    });
+  return whileLocked(
+    () => unlock(source, lock, true),
+    () => followLog(streaming, source, total),
+  );
+}
+
+async function followLog(streaming: Streaming, source: Database, total: StreamResult): Promise<'ended' | 'again'> {
+  const { settings, signal } = streaming;
+  const { mappings, ledger } = await askWarehouse(settings);
+  if (mappings.length === 0)
+    throw new TidemarkError('no table is captured from the log', {
+      hint: 'hand one over: npx tidemark table capture <name> log',
+    });
+  const start = await openTables(source, settings, mappings, ledger);
+  const reader = new LogReader(start);
+  const until = streaming.isEndless ? undefined : await positionNow(source);
+  const replication = await startWhenFree(settings, start, signal);
+  const session = new Session(streaming, reader, replication, total);
+  const beat = newHeartbeat(start, reader, source, async () => {
+    const now = await askWarehouse(settings);
+    if (!isDeepStrictEqual(now.mappings, mappings)) session.end();
+  });
+  const timer = setInterval(() => {
+    beat().catch(session.fail);
+  }, settings.stream_heartbeat_seconds * 1000);
+  signal.addEventListener('abort', session.end);
+  try {
+    await session.run(until);
+  } finally {
+    signal.removeEventListener('abort', session.end);
+    clearInterval(timer);
+    await replication.close();
+    await session.settle();
+    for (const { mapping, stopped } of start.tables)
+      if (stopped !== null) total.stopped[mapping.dimension_name] = stopped.reason;
+  }
+  return signal.aborted || !streaming.isEndless ? 'ended' : 'again';
+}
+
+const LONGEST_WAIT_MS = 3_000;
+const PAUSE_MS = 100;
+
+/** A reader that was killed a moment ago may still hold the slot. */
+async function startWhenFree(
+  settings: Settings,
+  start: ReaderStart & ReplicationStart,
+  signal: AbortSignal,
+): Promise<Replication> {
+  for (const deadline = performance.now() + LONGEST_WAIT_MS; ; )
+    try {
+      return await startReplication(settings.source, start);
+    } catch (error) {
+      const explained = explainStartError(error, start.slot, start.publication);
+      if (!(explained instanceof HeldError) || performance.now() > deadline || signal.aborted) throw explained;
+      await sleep(PAUSE_MS);
+    }
+}
+
+/** How long the end of a quiet log may be known here alone. */
+const QUIET_MS = 5_000;
+
+/** Lets messages come, and publishes round after round of what they say. */
+class Session {
+  private isEnding = false;
+  private fault: { readonly error: unknown } | undefined;
+  private gate: Promise<void> | undefined;
+  private ring: () => void = () => undefined;
+
+  constructor(
+    private readonly streaming: Streaming,
+    private readonly reader: LogReader,
+    private readonly replication: Replication,
+    private readonly total: StreamResult,
+  ) {
+    replication.failed.catch(this.fail);
+  }
+
+  readonly fail = (error: unknown): void => {
+    this.fault ??= { error };
+    this.ring();
+  };
+
+  readonly end = (): void => {
+    this.isEnding = true;
+    this.ring();
+  };
+
+  /** What is being written must have ended before the tables are opened anew. */
+  async settle(): Promise<void> {
+    await this.gate?.catch(() => undefined);
+  }
+
+  /** @param until where it ends; undefined where it does not */
+  async run(until: Lsn | undefined): Promise<void> {
+    const { reader } = this;
+    const hasCome = () => until !== undefined && reader.read >= until && this.gate === undefined;
+    const isDone = () => this.isEnding || this.fault !== undefined || hasCome();
+    const onKeepalive = (end: Lsn) => {
+      reader.keepUp(end);
+      if (isDone()) this.ring();
+    };
+    this.replication.deliver({ onMessage: this.guarded(this.onMessage), onKeepalive: this.guarded(onKeepalive) });
+    for (let last = -Infinity; !isDone(); ) {
+      await this.pause(QUIET_MS, () => reader.isFull || reader.hasWhole || isDone());
+      const left = last + this.streaming.settings.stream_flush_ms - performance.now();
+      await this.pause(left, () => reader.isFull || isDone());
+      last = performance.now();
+      await this.publish();
+    }
+    await this.publish();
+  }
+
+  /** Until so long has passed, or something is so. */
+  private async pause(ms: number, isOver: () => boolean): Promise<void> {
+    for (const deadline = performance.now() + ms; !isOver() && performance.now() < deadline; )
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, deadline - performance.now());
+        this.ring = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+  }
+
+  private guarded<T>(work: (given: T) => void): (given: T) => void {
+    return (given) => {
+      try {
+        work(given);
+      } catch (error) {
+        this.fail(error);
+      }
+    };
+  }
+
+  private readonly onMessage = (message: Buffer): void => {
+    const { reader } = this;
+    this.gate = reader.take(message)?.then(() => {
+      this.gate = undefined;
+      this.resume();
+    });
+    this.gate?.catch(this.fail);
+    if (this.gate !== undefined || reader.isFull) this.replication.pause();
+    if (reader.isFull || reader.hasWhole) this.ring();
+  };
+
+  private resume(): void {
+    if (this.gate === undefined && !this.reader.isFull) this.replication.resume();
+  }
+
+  private async publish(): Promise<void> {
+    if (this.fault !== undefined) throw this.fault.error as Error;
+    const round = await this.reader.publish(this.reader.isFull);
+    if (round === undefined) return;
+    this.replication.confirm(this.reader.durable);
+    failpoint('stream confirmed');
+    this.total.rounds += round.tables.length === 0 ? 0 : 1;
+    this.total.changes += round.changes;
+    this.total.to = round.to;
+    this.resume();
+    await this.streaming.onRound?.(round);
+  }
+}
+
+/** Writes to a quiet source, and looks whether the publication still holds each table. */
+function newHeartbeat(
+  { tables, publication }: ReaderStart & { readonly publication: string },
+  reader: LogReader,
+  source: Database,
+  look: () => Promise<void>,
+): () => Promise<void> {
+  let seen = reader.read;
+  return async () => {
+    if (reader.read === seen) await positionNow(source);
+    seen = reader.read;
+    const published = await publishedTables(source, publication);
+    if (published === undefined) throw noPublication(publication);
+    for (const table of tables) {
+      const { dimension_name: name } = table.mapping;
+      if (table.stopped !== null || entryOf(published, table.mapping, table.newest) === table.publication) continue;
+      const error = new TidemarkError(`${name} is not in the publication any more`, {
+        detail: `table=${name} publication=${publication}`,
+        hint: `hand it over anew: npx tidemark table capture ${name} log`,
+      });
+      reader.stop(table, error);
+    }
+    await look();
+  };
+}

@@ -94,8 +94,15 @@ export function connect(
 /** A server that hears nothing for so long ends the session and lets the slot go, as when this machine is gone. */
 const SENDER_TIMEOUT_MS = 30_000;
 
-/** A session that speaks the replication protocol, for replication.ts: it takes simple statements alone. */
-export const connectToLog = (settings: DatabaseSettings, application: string): Database =>
+/**
+ * A session that speaks the replication protocol, for replication.ts: it takes simple statements alone.
+ * @param encoding SQL_ASCII takes values as they are, where the server could not turn them into UTF8
+ */
+export const connectToLog = (
+  settings: DatabaseSettings,
+  application: string,
+  encoding: 'UTF8' | 'SQL_ASCII',
+): Database =>
   postgres({
     ...endpointOf(settings),
     max: 1,
@@ -106,6 +113,7 @@ export const connectToLog = (settings: DatabaseSettings, application: string): D
     connection: {
       application_name: `tidemark ${application}`,
       ...SESSION,
+      client_encoding: encoding,
       replication: 'database',
       wal_sender_timeout: SENDER_TIMEOUT_MS,
     },

@@ -19,6 +19,7 @@ export interface ReplicationStart {
   readonly publication: string;
   /** Where to begin; what the slot has confirmed already is never sent again, whatever is asked for. */
   readonly from: Lsn;
+  readonly encoding: 'UTF8' | 'SQL_ASCII';
 }
 
 export interface ReplicationHandlers {
@@ -53,9 +54,9 @@ type Copying = NodeJS.ReadWriteStream & { readonly destroyed: boolean };
  */
 export async function startReplication(
   settings: DatabaseSettings,
-  { slot, publication, from }: ReplicationStart,
+  { slot, publication, from, encoding }: ReplicationStart,
 ): Promise<Replication> {
-  const session = connectToLog(settings, 'stream');
+  const session = connectToLog(settings, 'stream', encoding);
   const options = `proto_version '1', publication_names ${quoteText(quoted(publication))}`;
   try {
     const stream: unknown = await session

@@ -43,11 +43,14 @@ function newLoader(settings: Settings, ended: AbortSignal) {
       });
   };
   const loadWaiting = async (link: Link) => {
+    const faults: unknown[] = [];
     for (const table of [...waiting]) {
       waiting.delete(table);
-      await loadChain(link, { settings, log: await openChangeLog(settings.cdc_log_dir, table) });
+      const load = async () => loadChain(link, { settings, log: await openChangeLog(settings.cdc_log_dir, table) });
+      await load().catch((error: unknown) => faults.push(error));
     }
     settle();
+    if (faults.length > 0) throw faults[0];
   };
   const loadAlways = async (link: Link) => {
     // After a failure as at the beginning: whatever waits.

@@ -4,6 +4,7 @@ import { quoteName } from '../base/sql-text.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import type { BatchMetadata } from '../batch/metadata.js';
 import { assertFits, warnOfUnmapped } from '../source/changed-columns.js';
+import { nameTypes } from '../source/log.js';
 import type { Columns } from '../source/table.js';
 import { labelOf, printOf, type LineColumn } from './lines.js';
 import type { Relation } from './pgoutput.js';
@@ -15,6 +16,7 @@ export interface Layout {
   readonly keys: readonly LineColumn[];
   /** The column that is the effective time; undefined where the commit is. */
   readonly effective: LineColumn | undefined;
+  readonly mayBeUnreadable: boolean;
   /** What a batch says of its columns. */
   readonly described: Columns;
 }
@@ -57,37 +59,19 @@ export async function describeRelation(
   warnOfUnmapped(mapping, {
     unmapped_columns: relation.columns.map(({ name }) => name).filter((name) => !mapped.has(name)),
   });
+  const { may_be_unreadable: mayBeUnreadable, ...types } = await nameTypes(
+    source,
+    columns.map(({ name, place }) => ({ name, ...relation.columns[place] })),
+  );
+  const mappedTo = mapping.columns.filter(({ role }) => !role.endsWith(' time'));
   const described = {
+    ...types,
     columns: columns.map(({ name }) => name),
-    history_columns: Object.fromEntries(
-      mapping.columns.filter(({ role }) => !role.endsWith(' time')).map(({ source: name, history }) => [name, history]),
-    ),
-    ...(await nameTypes(
-      source,
-      columns.map(({ name, place }) => ({ name, ...relation.columns[place] })),
-    )),
+    history_columns: Object.fromEntries(mappedTo.map(({ source: name, history }) => [name, history])),
   };
   await assertFits(source, mapping, described, newest);
   const time = mapping.columns.find(({ role }) => role === 'effective time')?.source;
-  return { relation, columns, keys, effective: columns.find(({ name }) => name === time), described };
-}
-
-/** The types as SQL names them, and an imprint of them: as sql/source/describe_table.sql has it for a poll. */
-async function nameTypes(
-  source: Database,
-  columns: readonly object[],
-): Promise<Pick<Columns, 'columns_fingerprint' | 'column_types'>> {
-  const [named] = await source<Pick<Columns, 'columns_fingerprint' | 'column_types'>[]>`
-    select encode(sha256(convert_to(string_agg(format('%I %s', c.name, c.type), ', ' order by c.ordinal), 'UTF8')), 'hex')
-        as columns_fingerprint,
-      json_object_agg(c.name, c.type order by c.ordinal) as column_types
-    from (
-      select m.name, format_type(m.type, m.modifier) as type, m.ordinal
-      from rows from (json_to_recordset(${JSON.stringify(columns)}::text::json) as (name text, type oid, modifier integer))
-        with ordinality as m (name, type, modifier, ordinal)
-    ) as c`;
-  if (named === undefined) throw new Error('no row');
-  return named;
+  return { relation, columns, keys, effective: columns.find(({ name }) => name === time), mayBeUnreadable, described };
 }
 
 function assertComplete(

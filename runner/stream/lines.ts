@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { NULL, UNCHANGED, type Tuple } from './pgoutput.js';
 
 /**
@@ -92,9 +93,13 @@ function room(lines: Lines, bytes: number): void {
   lines.bytes = larger;
 }
 
+/** To copy so little byte by byte takes less time than to have it copied. */
+const SHORT = 64;
+
 function append(lines: Lines, bytes: Buffer, start = 0, end = bytes.length): void {
   room(lines, end - start);
-  bytes.copy(lines.bytes, lines.length, start, end);
+  if (end - start > SHORT) bytes.copy(lines.bytes, lines.length, start, end);
+  else for (let at = start, to = lines.length; at < end; at += 1, to += 1) lines.bytes[to] = bytes[at] ?? 0;
   lines.length += end - start;
 }
 
@@ -110,16 +115,28 @@ function appendByte(lines: Lines, byte: number): void {
 }
 
 function appendText(lines: Lines, bytes: Buffer, start: number, end: number): void {
-  appendByte(lines, QUOTE);
+  room(lines, end - start + 2);
+  let { length } = lines;
+  const isShort = end - start <= SHORT;
+  lines.bytes[length] = QUOTE;
+  length += 1;
   let plain = start;
   for (let at = start; at < end; at += 1) {
-    const escape = ESCAPES[bytes[at] ?? 0];
-    if (escape === undefined) continue;
-    append(lines, bytes, plain, at);
+    const byte = bytes[at] ?? 0;
+    const escape = byte <= BACKSLASH ? ESCAPES[byte] : undefined;
+    if (escape === undefined) {
+      if (isShort) lines.bytes[length++] = byte;
+      continue;
+    }
+    lines.length = length;
+    if (!isShort) append(lines, bytes, plain, at);
     append(lines, escape);
+    room(lines, end - at + 1);
+    ({ length } = lines);
     plain = at + 1;
   }
-  append(lines, bytes, plain, end);
+  lines.length = length;
+  if (!isShort) append(lines, bytes, plain, end);
   appendByte(lines, QUOTE);
 }
 
@@ -175,7 +192,20 @@ export interface ChangeOf {
   readonly at: string;
   /** The column that is its effective time; undefined where that is its capture time too. */
   readonly effective?: LineColumn | undefined;
+  /** Whether the source takes any bytes (SQL_ASCII), so that they are to be looked at. */
+  readonly mayBeUnreadable?: boolean | undefined;
 }
+
+const valueOf = ({ bytes, starts, lengths }: Tuple, place: number): Buffer => {
+  const start = starts[place] ?? 0;
+  return bytes.subarray(start, start + Math.max(0, lengths[place] ?? 0));
+};
+
+/** As encode(..., 'escape') has it. */
+const escaped = (bytes: Buffer): string =>
+  [...bytes]
+    .map((byte) => (byte === BACKSLASH ? '\\\\' : byte < 0x80 ? String.fromCharCode(byte) : `\\${byte.toString(8)}`))
+    .join('');
 
 /**
  * Adds the line of one change.
@@ -187,7 +217,7 @@ export interface ChangeOf {
  */
 export function addLine(
   lines: Lines,
-  { operation, at, effective }: ChangeOf,
+  { operation, at, effective, mayBeUnreadable = false }: ChangeOf,
   columns: readonly LineColumn[],
   row?: Tuple,
   old?: Tuple,
@@ -198,12 +228,20 @@ export function addLine(
   appendByte(lines, 0x7b);
   const from = ({ place, isIdentity }: LineColumn, tuple: Tuple) =>
     tuple.lengths[place] === UNCHANGED && isIdentity && old !== undefined ? old : tuple;
-  if (row !== undefined) appendMembers(lines, columns, (column) => from(column, row));
-  appendString(lines, `"operation_type":"${operation}","cdc_timestamp":`);
+  const isHidden = (column: LineColumn) =>
+    mayBeUnreadable && row !== undefined && !isUtf8(valueOf(from(column, row), column.place));
+  const hidden = columns.filter(isHidden);
+  const shown = hidden.length === 0 ? columns : columns.filter((column) => !isHidden(column));
+  if (row !== undefined) appendMembers(lines, shown, (column) => from(column, row));
+  appendString(lines, `"operation_type":"${hidden.length === 0 ? operation : 'UNREADABLE'}","cdc_timestamp":`);
   const hasTime = row !== undefined && effective !== undefined && (row.lengths[effective.place] ?? NULL) >= 0;
   if (hasTime) appendValue(lines, effective.print, row, effective.place);
   else appendString(lines, at);
   appendString(lines, `,"extracted_at":${at}`);
+  if (row !== undefined && hidden.length > 0) {
+    const values = hidden.map((column) => [column.name, escaped(valueOf(from(column, row), column.place))]);
+    appendString(lines, `,"unreadable":${JSON.stringify(Object.fromEntries(values))}`);
+  }
   const unchanged = row === undefined ? [] : columns.filter((column) => isUnchanged(from(column, row), column));
   if (unchanged.length > 0) {
     appendString(lines, `,"unchanged":${JSON.stringify(unchanged.map(({ name }) => name))}`);
@@ -225,10 +263,6 @@ const isUnchanged = ({ lengths }: Tuple, { place }: LineColumn): boolean => leng
 export function isSameKey(columns: readonly LineColumn[], one: Tuple, other: Tuple): boolean {
   return columns.every((column) => {
     if (!column.isKey || isUnchanged(one, column) || isUnchanged(other, column)) return true;
-    const [a, b] = [one, other].map(({ bytes, starts, lengths }) => {
-      const start = starts[column.place] ?? 0;
-      return bytes.subarray(start, start + Math.max(0, lengths[column.place] ?? 0));
-    });
-    return a !== undefined && b !== undefined && a.equals(b);
+    return valueOf(one, column.place).equals(valueOf(other, column.place));
   });
 }

@@ -58,7 +58,7 @@ const POSTGRES_EPOCH = 946_684_800_000_000n;
 
 const unknown = (what: string) => new Error(`pgoutput sent a ${what}, which its protocol 1 does not have`);
 
-/** Reads one part of a message after the other. */
+/** Reads one part of a message after the other, from behind its letter. */
 function readerOf(bytes: Buffer) {
   let at = 1;
   const byte = () => bytes.readUInt8((at += 1) - 1);
@@ -76,27 +76,52 @@ function readerOf(bytes: Buffer) {
   };
   /** Schema pg_catalog is sent as nothing. */
   const schema = () => text() || 'pg_catalog';
-  const tuple = (): Tuple => {
-    const [starts, lengths]: [number[], number[]] = [[], []];
-    for (let left = int16(); left > 0; left -= 1) {
-      const kind = letter();
-      if (!'tnu'.includes(kind)) throw unknown(`value of kind ${kind}`);
-      const length = kind === 't' ? int32() : kind === 'n' ? NULL : UNCHANGED;
-      starts.push(at);
-      lengths.push(length);
-      at += Math.max(0, length);
-    }
-    return { bytes, starts, lengths };
-  };
-  return { byte, int16, int32, oid, lsn, time, letter, text, schema, tuple };
+  return { byte, int16, int32, oid, lsn, time, letter, text, schema };
+}
+
+/** Where a change has its table's number, and where its first tuple begins, behind the letter that says which. */
+const [OID, FIRST_TUPLE] = [1, 6];
+const [TEXT, IS_NULL, IS_UNCHANGED, NEW_ROW] = ['t', 'n', 'u', 'N'].map((letter) => letter.charCodeAt(0));
+
+/** Reads a tuple. Most of what comes is tuples: these are read without detours. */
+function tupleAt(bytes: Buffer, place: number): Tuple & { readonly end: number } {
+  const count = bytes.readUInt16BE(place);
+  const [starts, lengths] = [new Array<number>(count), new Array<number>(count)];
+  let at = place + 2;
+  for (let column = 0; column < count; column += 1) {
+    const kind = bytes[at];
+    at += 1;
+    let length = kind === IS_NULL ? NULL : UNCHANGED;
+    if (kind === TEXT) {
+      length = bytes.readInt32BE(at);
+      at += 4;
+    } else if (kind !== IS_NULL && kind !== IS_UNCHANGED)
+      throw unknown(`value of kind ${String.fromCharCode(kind ?? 0)}`);
+    starts[column] = at;
+    lengths[column] = length;
+    if (length > 0) at += length;
+  }
+  return { bytes, starts, lengths, end: at };
 }
 
 const times = <T>(count: number, read: () => T): T[] => Array.from({ length: count }, read);
 
 /** Reads one message. @throws Error for one that protocol 1 does not have */
 export function parseMessage(bytes: Buffer): Message {
-  const { byte, int16, int32, oid, lsn, time, letter, text, schema, tuple } = readerOf(bytes);
-  const kind = bytes.toString('latin1', 0, 1);
+  const kind = String.fromCharCode(bytes[0] ?? 0);
+  if (kind === 'I') return { kind: 'insert', oid: bytes.readUInt32BE(OID), row: tupleAt(bytes, FIRST_TUPLE) };
+  if (kind === 'D') return { kind: 'delete', oid: bytes.readUInt32BE(OID), old: tupleAt(bytes, FIRST_TUPLE) };
+  if (kind === 'U') {
+    const first = tupleAt(bytes, FIRST_TUPLE);
+    const hasOld = bytes[FIRST_TUPLE - 1] !== NEW_ROW;
+    const row = hasOld ? tupleAt(bytes, first.end + 1) : first;
+    return { kind: 'update', oid: bytes.readUInt32BE(OID), old: hasOld ? first : undefined, row };
+  }
+  return parseOther(kind, bytes);
+}
+
+function parseOther(kind: string, bytes: Buffer): Message {
+  const { byte, int16, int32, oid, lsn, time, letter, text, schema } = readerOf(bytes);
   switch (kind) {
     case 'B':
       return { kind: 'begin', lsn: lsn(), time: time(), xid: oid() };
@@ -112,22 +137,6 @@ export function parseMessage(bytes: Buffer): Message {
       };
     case 'Y':
       return { kind: 'type', oid: oid(), schema: schema(), name: text() };
-    case 'I': {
-      const of = oid();
-      byte();
-      return { kind: 'insert', oid: of, row: tuple() };
-    }
-    case 'U': {
-      const of = oid();
-      const old = letter() === 'N' ? undefined : tuple();
-      if (old !== undefined) byte();
-      return { kind: 'update', oid: of, old, row: tuple() };
-    }
-    case 'D': {
-      const of = oid();
-      byte();
-      return { kind: 'delete', oid: of, old: tuple() };
-    }
     case 'T': {
       const count = int32();
       byte();

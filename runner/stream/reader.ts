@@ -57,7 +57,7 @@ export class LogReader {
   private gathered = 0;
   private time: bigint;
   private open: OpenTransaction | undefined;
-  private publishing: Promise<unknown> = Promise.resolve();
+  private publishing: Promise<void> = Promise.resolve();
   private readonly domains = new Map<number, string>();
   private readonly byOid = new Map<number, FollowedTable>();
   /** The tables that the open transaction has written to. */
@@ -65,7 +65,11 @@ export class LogReader {
   private readonly most: number;
   private readonly excluded: readonly string[];
 
-  constructor(private readonly start: ReaderStart) {
+  /** @param onRound told of each round that is durable, whoever asked for it */
+  constructor(
+    private readonly start: ReaderStart,
+    private readonly onRound: (round: Round) => void,
+  ) {
     const { batch_size, batch_size_max, stream_exclude_origins } = start.settings;
     [this.read, this.durable, this.time] = [start.from, start.from, start.lastTime];
     this.most = batch_size_max ?? Math.max(batch_size, MOST_CHANGES);
@@ -102,7 +106,7 @@ export class LogReader {
    * Publishes what has gathered of whole transactions; where there is nothing of any, and `isForced`, what there is of the open one. After a
    * failure nothing follows: what it had in hand is read again by the next session.
    */
-  publish(isForced = false): Promise<Round | undefined> {
+  publish(isForced = false): Promise<void> {
     const next = this.publishing.then(() => this.publishNow(isForced));
     this.publishing = next;
     next.catch(() => undefined);
@@ -118,10 +122,10 @@ export class LogReader {
       .map((table) => takePart(table, { commit: lsnText(open.commit), changes: table.changes }));
   }
 
-  private async publishNow(isForced: boolean): Promise<Round | undefined> {
+  private async publishNow(isForced: boolean): Promise<void> {
     const { slot, identity, settings, tables } = this.start;
     const [parts, to] = [this.cut(isForced), this.read];
-    if (parts.length === 0 && to === this.durable) return undefined;
+    if (parts.length === 0 && to === this.durable) return;
     const last_commit_time = isoOf(this.time);
     const ends = { slot, from: lsnText(this.durable), to: lsnText(to), last_commit_time };
     failpoint('stream round');
@@ -138,7 +142,8 @@ export class LogReader {
     this.gathered = tables.reduce((sum, { lines }) => sum + lines.length, 0);
     this.isFull = this.gathered >= settings.batch_max_bytes || tables.some(({ lines }) => lines.count >= this.most);
     const changes = parts.reduce((sum, { count }) => sum + count, 0);
-    return { to: ends.to, last_commit_time, changes, tables: parts.map(({ table }) => table.mapping.dimension_name) };
+    const written = parts.map(({ table }) => table.mapping.dimension_name);
+    this.onRound({ to: ends.to, last_commit_time, changes, tables: written });
   }
 
   private async flush(): Promise<void> {

@@ -1,7 +1,7 @@
 import type { Database } from '../base/database.js';
 import { TidemarkError, describeError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import { lsnOf, lsnText, type Lsn } from '../base/replication.js';
+import { lsnOf, lsnText, type Lsn, type ReplicationStart } from '../base/replication.js';
 import type { Settings } from '../base/settings.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import { batchMetadataSchema, chainHead, type BatchMetadata, type LogPlace } from '../batch/metadata.js';
@@ -14,10 +14,11 @@ import {
 } from '../change-log/chain.js';
 import { publishCheckpoint, removeUnpublished } from '../change-log/publish.js';
 import { noteTable } from '../run/measurements.js';
+import { readPublication, readSlot, type Publication } from '../source/log.js';
 import { isSameServer, readIdentity } from '../source/server.js';
 import { ensurePositionFolder, isoOf, microsOf, readPosition, slotOf, type Position } from './position.js';
 import type { ReaderStart } from './reader.js';
-import { assertServes, entryOf, noPublication, publishedTables, readSlot } from './slot.js';
+import { assertServes, entryOf, noPublication } from './slot.js';
 import { followTable, stopTable, type FollowedTable } from './table.js';
 
 /** Where a reader goes on: from its own files, never from what the server thinks. */
@@ -59,7 +60,7 @@ interface Known {
   readonly slot: string;
   readonly confirmed: Lsn;
   readonly position: Position | undefined;
-  readonly published: ReadonlyMap<string, string>;
+  readonly published: Publication;
 }
 
 /**
@@ -73,11 +74,11 @@ export async function openTables(
   settings: Settings,
   mappings: readonly DimensionMapping[],
   ledger: ReadonlyMap<string, BatchMetadata | undefined>,
-): Promise<ReaderStart & { readonly publication: string }> {
+): Promise<ReaderStart & ReplicationStart> {
   const { slot, publication } = slotOf(settings);
   const state = await readSlot(source, slot);
   assertServes(slot, state, settings.source.database);
-  const published = await publishedTables(source, publication);
+  const published = await readPublication(source, publication);
   if (published === undefined) throw noPublication(publication);
   const identity = await readIdentity(source);
   const position = await readPosition(settings.cdc_log_dir, slot);
@@ -101,7 +102,7 @@ export async function openTables(
   const from = first?.to ?? (position === undefined ? known.confirmed : lsnOf(position.to));
   // Times follow from each other in the log: those of what is read once more come out as they were.
   const lastTime = microsOf(first?.lastCommitTime ?? position?.last_commit_time ?? isoOf(0n));
-  return { settings, source, identity, slot, publication, tables, from, lastTime };
+  return { settings, source, identity, slot, publication, encoding: state.encoding, tables, from, lastTime };
 }
 
 async function openTable(

@@ -13,9 +13,10 @@ import type { BatchMetadata } from '../batch/metadata.js';
 import { rememberMappings, rememberedMappings } from '../change-log/known-mappings.js';
 import { retrying } from '../run/retry.js';
 import { newestInLedger } from '../warehouse/batches.js';
+import { readPublication } from '../source/log.js';
 import { dimensionMappings } from '../warehouse/functions.js';
 import { LogReader, type ReaderStart, type Round } from './reader.js';
-import { entryOf, explainStartError, noPublication, publishedTables } from './slot.js';
+import { entryOf, explainStartError, noPublication } from './slot.js';
 import { slotOf } from './position.js';
 import { openTables } from './start.js';
 
@@ -116,10 +117,10 @@ async function followLog(streaming: Streaming, source: Database, total: StreamRe
       hint: 'hand one over: npx tidemark table capture <name> log',
     });
   const start = await openTables(source, settings, mappings, ledger);
-  const reader = new LogReader(start);
   const until = streaming.isEndless ? undefined : await positionNow(source);
   const replication = await startWhenFree(settings, start, signal);
-  const session = new Session(streaming, reader, replication, total);
+  const session = new Session(streaming, start, replication, total);
+  const { reader } = session;
   const beat = newHeartbeat(start, reader, source, async () => {
     const now = await askWarehouse(settings);
     if (!isDeepStrictEqual(now.mappings, mappings)) session.end();
@@ -168,14 +169,18 @@ class Session {
   private isEnding = false;
   private fault: { readonly error: unknown } | undefined;
   private gate: Promise<void> | undefined;
+  /** Rounds that are durable, and of which nobody was told yet. */
+  private untold: Round | undefined;
+  readonly reader: LogReader;
   private ring: () => void = () => undefined;
 
   constructor(
     private readonly streaming: Streaming,
-    private readonly reader: LogReader,
+    start: ReaderStart,
     private readonly replication: Replication,
     private readonly total: StreamResult,
   ) {
+    this.reader = new LogReader(start, this.noteRound);
     replication.failed.catch(this.fail);
   }
 
@@ -205,7 +210,8 @@ class Session {
     };
     this.replication.deliver({ onMessage: this.guarded(this.onMessage), onKeepalive: this.guarded(onKeepalive) });
     for (let last = -Infinity; !isDone(); ) {
-      await this.pause(QUIET_MS, () => reader.isFull || reader.hasWhole || isDone());
+      const hasWork = () => reader.isFull || reader.hasWhole || this.untold !== undefined || isDone();
+      await this.pause(QUIET_MS, hasWork);
       const left = last + this.streaming.settings.stream_flush_ms - performance.now();
       await this.pause(left, () => reader.isFull || isDone());
       last = performance.now();
@@ -241,6 +247,7 @@ class Session {
     this.gate = reader.take(message)?.then(() => {
       this.gate = undefined;
       this.resume();
+      this.ring();
     });
     this.gate?.catch(this.fail);
     if (this.gate !== undefined || reader.isFull) this.replication.pause();
@@ -251,17 +258,23 @@ class Session {
     if (this.gate === undefined && !this.reader.isFull) this.replication.resume();
   }
 
-  private async publish(): Promise<void> {
-    if (this.fault !== undefined) throw this.fault.error as Error;
-    const round = await this.reader.publish(this.reader.isFull);
-    if (round === undefined) return;
+  private readonly noteRound = (round: Round): void => {
     this.replication.confirm(this.reader.durable);
     failpoint('stream confirmed');
-    this.total.rounds += round.tables.length === 0 ? 0 : 1;
-    this.total.changes += round.changes;
-    this.total.to = round.to;
+    const { total, untold } = this;
+    total.rounds += round.tables.length === 0 ? 0 : 1;
+    total.changes += round.changes;
+    total.to = round.to;
+    this.untold = { ...round, tables: [...new Set([...(untold?.tables ?? []), ...round.tables])] };
+  };
+
+  private async publish(): Promise<void> {
+    if (this.fault !== undefined) throw this.fault.error as Error;
+    await this.reader.publish(this.reader.isFull);
     this.resume();
-    await this.streaming.onRound?.(round);
+    const { untold } = this;
+    this.untold = undefined;
+    if (untold !== undefined) await this.streaming.onRound?.(untold);
   }
 }
 
@@ -276,7 +289,7 @@ function newHeartbeat(
   return async () => {
     if (reader.read === seen) await positionNow(source);
     seen = reader.read;
-    const published = await publishedTables(source, publication);
+    const published = await readPublication(source, publication);
     if (published === undefined) throw noPublication(publication);
     for (const table of tables) {
       const { dimension_name: name } = table.mapping;

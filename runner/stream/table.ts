@@ -93,7 +93,8 @@ export function addChange(table: FollowedTable, transaction: OpenTransaction, ch
     table.atText = `"${isoOf(table.at)}"`;
     table.hasLines = true;
   }
-  const of = (operation: ChangeOf['operation']): ChangeOf => ({ operation, at: table.atText });
+  const mayBeUnreadable = layout?.mayBeUnreadable;
+  const of = (operation: ChangeOf['operation']): ChangeOf => ({ operation, at: table.atText, mayBeUnreadable });
   if (change.kind === 'truncate' || layout === undefined) {
     addLine(lines, of('TRUNCATE'), []);
     return;

@@ -26,15 +26,21 @@ const BOUNDS = {
 };
 
 /** Change lines without what a reader adds of its own. */
-const rowsOf = (lines: string) => lines.split(',\n').map((line) => line.replace(/,"operation_type".*$/, '}'));
+const rowsOf = (lines: string, isWhole: boolean) =>
+  lines.split(',\n').map((line) => (isWhole ? line : line.replace(/,"operation_type".*$/, '}')));
 
 /** All rows of a table as a poll prints them, in the order of its key. */
-async function polled(table: string, columns: readonly string[], source = database.sql): Promise<string[]> {
+async function polled(
+  table: string,
+  columns: readonly string[],
+  source = database.sql,
+  isWhole = false,
+): Promise<string[]> {
   const described = await describeTable(source, mappingOf(table, columns, ['id']));
   const place = { isDated: false, after: null };
   const limits = { rows: 100_000, bytes: 100_000_000, known_rows: NO_KNOWN_ROWS };
   const { lines } = await readPage(source, described, BOUNDS, place, limits, null);
-  return rowsOf(lines ?? '');
+  return rowsOf(lines ?? '', isWhole);
 }
 
 /** The members of two lines of the kinds that differ, with their types. */
@@ -46,16 +52,17 @@ const differing = (one: string, other = '') => {
 const AT = '"2026-02-01T09:00:00+00:00"';
 
 /** What rows were inserted, as the log prints them. */
-function logged(messages: readonly Message[], columns: readonly string[]): string[] {
+function logged(messages: readonly Message[], columns: readonly string[], isWhole = false): string[] {
   const lines = noLines(1);
   const domains = new Map<number, string>();
   let layout: LineColumn[] = [];
   for (const message of messages) {
     if (message.kind === 'type' && message.schema === 'pg_catalog') domains.set(message.oid, message.name);
     if (message.kind === 'relation') layout = lineColumnsOf(mappingOf('any', columns, ['id']), message, domains);
-    if (message.kind === 'insert') addLine(lines, { operation: 'INSERT', at: AT }, layout, message.row);
+    if (message.kind === 'insert')
+      addLine(lines, { operation: 'UPDATE', at: AT, mayBeUnreadable: isWhole }, layout, message.row);
   }
-  return rowsOf(lines.bytes.toString('utf8', 0, lines.length));
+  return rowsOf(lines.bytes.toString('utf8', 0, lines.length), isWhole);
 }
 
 describe('a row is the same bytes, read by a poll and from the log,', () => {
@@ -144,6 +151,35 @@ describe('a row is the same bytes, read by a poll and from the log,', () => {
       }),
       { numRuns: 30 },
     );
+  });
+
+  it('where it is no valid UTF-8, which is said of it', async () => {
+    const name = `${database.settings.database}_ascii`;
+    await database.sql.unsafe(`create database ${name} template template0 encoding 'SQL_ASCII' locale 'C'`);
+    const ascii = connect({ ...database.settings, database: name }, 'test');
+    await ascii`create table texts (id integer primary key, t text, u text)`;
+    const slot = await createSlot(ascii, 'texts');
+    await ascii.unsafe(
+      `insert into texts values (1, convert_from('\\xff5c22'::bytea, 'SQL_ASCII'), 'a'), (2, convert_from('\\xc3a9'::bytea, 'SQL_ASCII'), 'b')`,
+    );
+    const names = ['id', 't', 'u'];
+    const whole = (lines: readonly string[]) =>
+      lines.map(
+        (line) => JSON.parse(line.replace(/"cdc_timestamp":.*?"extracted_at":"[^"]*"/, '"times":0')) as unknown,
+      );
+    await ascii`set client_encoding = 'SQL_ASCII'`;
+    const fromLog = whole(logged(await slot.read(), names, true));
+    await ascii`set client_encoding = 'UTF8'`;
+    expect(fromLog).toEqual(whole(await polled('texts', names, ascii, true)));
+    expect(fromLog[0]).toEqual({
+      id: 1,
+      u: 'a',
+      operation_type: 'UNREADABLE',
+      times: 0,
+      unreadable: { t: '\\377\\\\"' },
+    });
+    await ascii.end();
+    await database.sql.unsafe(`drop database ${name} with (force)`);
   });
 
   it('in a database that is not in UTF-8', async () => {

@@ -1,0 +1,12 @@
+-- The tables of a publication ($1), each with the number of the entry that makes it one of them: its own, that of its schema, or that of
+-- the publication. A table that was taken out and put back has another one. One row without a table where it has none; no row where there
+-- is no publication.
+select t.schemaname || '.' || t.tablename as name, c.oid::text as oid, coalesce(r.oid, s.oid, p.oid)::text as entry,
+    p.pubviaroot as is_via_root
+from pg_catalog.pg_publication as p
+left join pg_catalog.pg_publication_tables as t on t.pubname = p.pubname
+left join pg_catalog.pg_namespace as n on n.nspname = t.schemaname
+left join pg_catalog.pg_class as c on c.relnamespace = n.oid and c.relname = t.tablename
+left join pg_catalog.pg_publication_rel as r on r.prpubid = p.oid and r.prrelid = c.oid
+left join pg_catalog.pg_publication_namespace as s on s.pnpubid = p.oid and s.pnnspid = n.oid
+where p.pubname = $1::text;

@@ -9,7 +9,8 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 -- Applies a batch document of a dimension to its scratch dimension (tidemark.open_replay), by apply_batch itself.
--- Returns whether it did: a document that the ledger does not know is left out, unless p_may_be_unknown.
+-- Returns whether it did: a document that the ledger does not know is left out, unless p_may_be_unknown, and so is a batch of the log
+-- where the one before it was left out.
 -- Errors: TM003 where the ledger knows the batch with other content; what apply_batch raises.
 declare
     v_metadata json := p_batch -> 'batch_metadata';
@@ -30,6 +31,14 @@ begin
                 'dimension=%s batch=%s checksum: ledger=%s found=%s', p_dimension_name, v_metadata ->> 'batch_id', v_known, v_found
             ),
             hint = 'restore the file of that name from a backup; the ledger keeps the checksum of what was applied';
+    end if;
+
+    if json_typeof(v_metadata -> 'log') = 'object' and v_metadata ->> 'previous_batch_id' is not null and not exists (
+        select
+        from tidemark.batches as b
+        where b.dimension_name = tidemark._replay_name(p_dimension_name) and b.batch_id = v_metadata ->> 'previous_batch_id'
+    ) then
+        return false;
     end if;
 
     -- One that the ledger does not know may be of a wider source than history has seen. The scratch history is the caller's own.

@@ -121,9 +121,8 @@ begin
     ),
     in_order as (
         select c.*, row_number() over by_key as __place, coalesce(c.__stored_from = c.__anchor_from, false) as __is_anchor,
-            coalesce(
-                c.__is_logged and lead(c.__is_logged) over by_key and lead(c.__captured_at) over by_key = c.__captured_at, false
-            ) as __is_superseded,
+            coalesce(c.__is_logged and lead(case when c.__is_logged then c.__captured_at end) over by_key = c.__captured_at, false)
+                as __is_superseded,
             c.__anchor_from is null or bool_or(c.__stored_from = c.__anchor_from) over by_key is true as __is_in_slice,
             coalesce(bool_or(c.__origin <> 'new') over (by_key rows between 1 following and unbounded following), false)
                 as __is_followed

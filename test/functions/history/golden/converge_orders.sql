@@ -115,9 +115,8 @@ begin
     ),
     in_order as (
         select c.*, row_number() over by_key as _place, coalesce(c._stored_from = c._anchor_from, false) as _is_anchor,
-            coalesce(
-                c._is_logged and lead(c._is_logged) over by_key and lead(c._captured_at) over by_key = c._captured_at, false
-            ) as _is_superseded,
+            coalesce(c._is_logged and lead(case when c._is_logged then c._captured_at end) over by_key = c._captured_at, false)
+                as _is_superseded,
             c._anchor_from is null or bool_or(c._stored_from = c._anchor_from) over by_key is true as _is_in_slice,
             coalesce(bool_or(c._origin <> 'new') over (by_key rows between 1 following and unbounded following), false)
                 as _is_followed

@@ -138,6 +138,20 @@ const DRILLS: readonly Drill[] = [
     outOf: "update tidemark.alert_rules set threshold = 0.8 where rule_name = 'Connections Nearly Used Up'",
   },
   {
+    rule: 'Slot Falls Behind',
+    severity: 'warning',
+    subject: 's',
+    into: "select tidemark.note_slot('s', 'extended', '0/1', 60, 60, 40)",
+    outOf: "select tidemark.note_slot('s', 'reserved', '0/1', 40, 40, 60)",
+  },
+  {
+    rule: 'Slot Lost',
+    severity: 'critical',
+    subject: 's: states of rows are lost from 2026-02-01 09:00:00+00 on',
+    into: "select tidemark.note_slot('s', 'lost', null, null, null, null, '2026-02-01 09:00+00')",
+    outOf: "select tidemark.forget_slot('s')",
+  },
+  {
     rule: 'Pipeline Stopped',
     severity: 'info',
     subject: 'load',

@@ -27,6 +27,12 @@ begin
 
     update tidemark.dimensions as d
     set capture = p_capture,
+        commit_times_from = case
+            when p_capture <> 'poll' then greatest(
+                d.commit_times_from,
+                (select max(b.greatest_captured_at) from tidemark.batches as b where b.dimension_name = p_dimension_name)
+            )
+        end,
         deletes = case
             when p_capture = 'poll' and d.deletes = 'log' then 'reconcile'
             when p_capture <> 'poll' and d.deletes <> 'soft' then 'log'

@@ -40,8 +40,8 @@ as $$
 #variable_conflict use_column
 declare
     v_captured_at timestamptz := tidemark._capture_time(p_change, p_batch.extracted_at);
-    v_key record;
-    v_deletes json [] := '{}';
+    v_delete json;
+    v_deletes json [] := '{}'::json [];
     v_result record;
     v_is_done boolean := false;
     v_keys refcursor;
@@ -68,10 +68,10 @@ begin
     )
     using p_batch.truncated_at, v_captured_at, v_captured_at >= p_in_order_since - interval '1 microsecond';
     while not v_is_done loop
-        fetch v_keys into v_key;
+        fetch v_keys into v_delete;
         v_is_done := not found;
         if not v_is_done then
-            v_deletes := v_deletes || v_key.change;
+            v_deletes := v_deletes || v_delete;
         end if;
         if cardinality(v_deletes) = 10000 or (v_is_done and cardinality(v_deletes) > 0) then
             select * into v_result
@@ -85,7 +85,7 @@ begin
             corrected_versions := corrected_versions + v_result.corrected_versions;
             late_changes := late_changes + v_result.late_changes;
             truncated_keys := truncated_keys + cardinality(v_deletes);
-            v_deletes := '{}';
+            v_deletes := '{}'::json [];
         end if;
     end loop;
     close v_keys;

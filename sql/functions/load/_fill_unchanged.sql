@@ -36,11 +36,7 @@ begin
         order by w.place
     loop
         v_changes[v_line.place] := case
-            when v_line.place_before is null or (
-                (v_states[v_line.place] ->> 'batch_id') = p_batch.batch_id
-                and (v_states[v_line.place] ->> 'line')::integer > p_lines[v_line.place_before]
-            )
-                then tidemark._with_kept_values(v_changes[v_line.place], v_states[v_line.place])
+            when v_line.place_before is null then tidemark._with_kept_values(v_changes[v_line.place], v_states[v_line.place])
             else tidemark._with_kept_values(v_changes[v_line.place], json_build_object('change', v_changes[v_line.place_before]))
         end;
     end loop;
@@ -121,22 +117,20 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- The last change that history has of each key of p_wanted (tidemark._kept_values) before the place of the change that asks for it, in
--- capture order: an array of {"place", "batch_id", "line", "change", "first_values", "columns"}, without those that history does not know.
+-- capture order: an array of {"place", "change", "first_values", "columns"}, without those that history does not know.
 -- change has its values by source column, first_values those that a version said first in its untracked columns; columns are those
 -- that the change had, null where it says them itself. A DELETE by key alone is passed over. A key that cannot be read is not known.
--- Asked only for what no other change of the batch says; where p_batch is in the ledger already, as its rejected changes are tried again,
--- for all.
+-- Only where none of the changes that are applied comes before (place_before).
 declare
     v_states json;
 begin
     if json_array_length(p_wanted) = 0 then
-        return '[]';
+        return '[]'::json;
     end if;
     execute tidemark._laid_out(
         $query$
         select json_agg(json_build_object(
-            'place', w.place, 'batch_id', l.batch_id, 'line', l.line,
-            'change', l.change, 'first_values', l.first_values, 'columns', l.columns
+            'place', w.place, 'change', l.change, 'first_values', l.first_values, 'columns', l.columns
         ))
         from json_to_recordset($1) as w (
             place integer, place_before integer, line integer, captured_at timestamptz, key json, printed_key text
@@ -195,11 +189,11 @@ begin
             order by s.captured_at desc, s.sequence desc, s.batch_id collate "C" desc, s.line desc
             limit 1
         ) as l
-        where $5 or w.place_before is null
+        where w.place_before is null
         $query$,
         tidemark._column_lists(p_batch.dimension_name)
     )
-    into v_states using p_wanted, p_batch.extracted_at, p_batch.sequence, p_batch.batch_id, p_batch.applied_at is not null;
+    into v_states using p_wanted, p_batch.extracted_at, p_batch.sequence, p_batch.batch_id;
     return coalesce(v_states, '[]');
 exception
     when data_exception then

@@ -101,6 +101,7 @@ begin
     v_batch.rejected_changes := v_result.rejected_changes;
     v_batch.applied_at := clock_timestamp();
     insert into tidemark.batches select v_batch.*;
+    perform tidemark._note_commit_times(v_batch);
     perform tidemark._settle_rejected(v_batch.dimension_name, v_batch.shard, v_batch.batch_id, v_read.changes);
 
     return query
@@ -497,6 +498,27 @@ where c.dimension_name = p_dimension_name
     and c.column_role in ('tracked', 'untracked')
     and not c.may_be_missing
     and c.source_column <> all (p_columns);
+$$;
+
+create or replace function tidemark._note_commit_times(
+    p_batch tidemark.batches
+)
+returns void
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- Remembers of a table that is captured from the log that a batch brought changes with other times than those of their commits: it was
+-- polled (a hand-off, a repair), or commits from before the hand-off took the time after it (tidemark.consistent_until).
+update tidemark.dimensions as d
+set commit_times_from = p_batch.greatest_captured_at
+where d.dimension_name = p_batch.dimension_name and d.capture <> 'poll'
+    and (d.commit_times_from < p_batch.greatest_captured_at) is not false
+    and (
+        not p_batch.is_logged
+        or coalesce(json_typeof(p_batch.metadata #> '{log,after}'), 'null') <> 'null'
+        or p_batch.greatest_captured_at > (p_batch.metadata #>> '{log,last_commit_time}')::timestamptz
+    );
 $$;
 
 create or replace function tidemark._in_order_since(

@@ -134,6 +134,15 @@ union all
 select 'Connections Nearly Used Up', null, c.connection_pool_utilization, p_now, null
 from tidemark.connection_kpis() as c
 union all
+select 'Slot Falls Behind', null, s.slot_retained_share, s.reported_at, s.slot
+from tidemark.slot_kpis(p_now) as s
+union all
+select 'Slot Lost', null, 1, coalesce(s.gap_from, s.reported_at), concat(
+        s.slot, ': states of rows are lost from ', coalesce(s.gap_from, s.reported_at), coalesce(' to ' || s.gap_to::text, ' on')
+    )
+from tidemark.slot_kpis(p_now) as s
+where s.wal_status = 'lost' or (s.gap_from is not null and coalesce(s.gap_to, p_now) > p_now - p_window)
+union all
 select 'Pipeline Stopped', null, 1, r.end_time at time zone 'UTC', r.pipeline_name
 from (values ('extract'), ('load')) as part (pipeline_name)
 cross join lateral (

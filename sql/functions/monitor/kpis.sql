@@ -45,7 +45,10 @@ with applied as materialized (
         offset 0
     ) as b
     cross join lateral (
-        select tidemark.effective_time(b.metadata #>> '{high_watermark,time}', d.source_time_zone) as effective_time
+        select coalesce(
+            tidemark.effective_time(b.metadata #>> '{log,last_commit_time}', 'UTC'),
+            tidemark.effective_time(b.metadata #>> '{high_watermark,time}', d.source_time_zone)
+        ) as effective_time
     ) as e
 ),
 measured as (

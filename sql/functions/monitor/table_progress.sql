@@ -20,8 +20,10 @@ as $$
 -- history is known to hold everything: of the last poll where no batch waits, else of the newest batch that was applied (where none ever
 -- was, of the registration). A table that is extracted by shards was polled when the last of its shards was; of one that has not been
 -- polled at all nobody knows.
+-- A table that is captured from the log is not polled: where nothing of it waits, history holds everything up to where its slot is loaded.
 -- A dimension that is paused has no row: nothing is expected of it.
--- Extraction is expected while a run of "extract --watch" is under way, or was the last one and did not end on purpose.
+-- Extraction is expected while a run of "extract --watch" is under way, or was the last one and did not end on purpose; of the log, once it
+-- was followed.
 with recent as materialized (
     select r.id, r.pipeline_name, r.updated_at, r.performance_metrics as metrics
     from public.pipeline_metadata as r
@@ -71,7 +73,7 @@ select
     d.dimension_name, p.polled_at, w.batches, b.extracted_at, b.applied_at,
     case when k.known_until > p_now then 0 else extract(epoch from p_now - k.known_until)::double precision end,
     e.interval_seconds,
-    e.interval_seconds is not null
+    case when d.capture = 'poll' then e.interval_seconds is not null else s.loaded_until is not null end
 from tidemark.dimensions as d
 left join polled as p on p.dimension_name = d.dimension_name
 left join pending as w on w.dimension_name = d.dimension_name
@@ -83,10 +85,17 @@ left join lateral (
     order by n.applied_at desc
     limit 1
 ) as b on true
+left join lateral (
+    select greatest(n.last_commit_time, n.complete_at) as loaded_until
+    from tidemark.stream_positions as n
+    where d.capture <> 'poll' and d.dimension_name = any (n.tables)
+    order by 1 desc nulls last
+    limit 1
+) as s on true
 cross join lateral (
     select case
         when coalesce(w.batches, 0) = 0 and p.is_sharded then coalesce(p.polled_at, d.registered_at)
-        when coalesce(w.batches, 0) = 0 then greatest(p.polled_at, b.extracted_at)
+        when coalesce(w.batches, 0) = 0 then greatest(p.polled_at, b.extracted_at, s.loaded_until)
         else coalesce(b.extracted_at, d.registered_at)
     end as known_until
 ) as k

@@ -20,12 +20,9 @@ where b.dimension_name = p_dimension_name
     and (
         p_after_batch_id is null
         or (b.extracted_at, coalesce(b.sequence, 9223372036854775807), b.batch_id) > (
-            p_after_extracted_at,
-            coalesce(
-                (select max(a.sequence) from tidemark.batches as a where a.dimension_name = p_dimension_name and a.batch_id = p_after_batch_id),
-                9223372036854775807
-            ),
-            p_after_batch_id
+            select p_after_extracted_at, coalesce(max(a.sequence), 9223372036854775807), p_after_batch_id
+            from tidemark.batches as a
+            where a.dimension_name = p_dimension_name and a.batch_id = p_after_batch_id
         )
     )
     and not exists (

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Database, Transaction } from '../../../runner/base/database.js';
+import { registerDimension } from '../../support/dimensions.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import {
   absorbed,
@@ -223,6 +224,35 @@ describe('a value that did not change', () => {
     });
   });
 
+  test('of an untracked column is what it was then, whatever is shown now', async () => {
+    await rolledBack(sql, async (transaction) => {
+      await registerDimension(transaction as unknown as Database, 'noted', 'noted', [
+        { source: 'id', type: 'integer', role: 'business key' },
+        { source: 'a', type: 'text', role: 'tracked' },
+        { source: 'u', type: 'text', role: 'untracked' },
+      ]);
+      const document = (name: string, minute: string, line: Change, metadata: Change = {}) =>
+        batch(name, minute, [{ id: 1, operation_type: 'UPDATE', ...line }], {
+          table: 'noted',
+          columns: ['id', 'a', 'u'],
+          ...metadata,
+        });
+      const ofLog = (sequence: number) => ({ sequence, log: { unchanged: 2 - sequence } });
+      await loadAll(
+        transaction,
+        document('l1', '09:02', { a: 'y', unchanged: ['u'] }, ofLog(1)),
+        document('l2', '09:03', { a: 'x', u: 'q' }, { ...ofLog(2), previous_batch_id: 'l1' }),
+        document('late', '09:01', { a: 'x', u: 'p' }),
+      );
+      await transaction`select * from tidemark.retry_rejected(p_dimension_name => 'noted')`;
+      expect(await transaction`select a, u from dim_noted_history order by valid_from`).toEqual([
+        { a: 'x', u: 'p' },
+        { a: 'y', u: 'p' },
+        { a: 'x', u: 'q' },
+      ]);
+    });
+  });
+
   test('of a column that was renamed since is told by its present name', async () => {
     const documents = [logged(1, [change(1, 'A', '09:00')]), logged(2, [kept(1, 9, '09:01')])];
     await rolledBack(sql, async (transaction) => {
@@ -300,12 +330,17 @@ describe('a truncation', () => {
       logged(1, [change(1, 'A', '09:00'), change(2, 'A', '09:00')]),
       logged(2, [change(1, 'B', '09:01'), change(3, 'A', '09:01')]),
       logged(3, [truncation('09:01')]),
-      logged(4, [change(1, 'C', '09:01')]),
+      logged(4, [change(1, 'C', '09:01'), change(9, 'A', '09:01')]),
     );
     expect(await versions(sql)).toEqual([
       '1 A [09:00, 09:01) INSERT',
       '1 C [09:01, ) UPDATE',
       '2 A [09:00, 09:01) INSERT',
+      '9 A [09:01, ) INSERT',
+    ]);
+    // What the transaction wrote after it is not noted for it.
+    expect(await sql`select truncated_keys from tidemark.batches where batch_id = 'l3'`).toEqual([
+      { truncated_keys: 3 },
     ]);
   });
 
@@ -348,5 +383,25 @@ describe('a row that is marked as deleted', () => {
       logged(2, [change(1, 'gone', '09:01')], { log: soft }),
     );
     expect(await versions(sql)).toEqual(['1 A [09:00, 09:01) INSERT']);
+  });
+});
+
+test('a replay leaves out what follows a batch of the log that is lost, and goes on where it is found', async () => {
+  const documents = [1, 2, 3].map((n) => logged(n, [change(1, `S${String(n)}`, `09:0${String(n)}`)]));
+  await loadAll(sql, ...documents);
+  await rolledBack(sql, async (transaction) => {
+    await transaction`select tidemark.open_replay('orders', true)`;
+    const replayed = async (index: number) => {
+      const [row] = await transaction<[{ done: boolean }]>`
+        select tidemark.replay_batch('orders', ${documents[index] ?? ''}::text::json, false) as done`;
+      return row.done;
+    };
+    expect([await replayed(0), await replayed(2), await replayed(1), await replayed(2)]).toEqual([
+      true,
+      false,
+      true,
+      true,
+    ]);
+    expect([...(await transaction`select * from tidemark.compare_replay('orders', 5)`)]).toEqual([]);
   });
 });

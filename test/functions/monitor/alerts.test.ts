@@ -259,6 +259,39 @@ describe('an alert is on above its threshold, and off again at it', () => {
     expect(alert).toMatchObject({ rule_name: 'Connections Nearly Used Up', severity: 'warning' });
   });
 
+  test('Slot Falls Behind, by what the source may keep for it', async () => {
+    const note = (retained: number, safe: number | null) =>
+      `select tidemark.note_slot('s', 'extended', '0/1', 1, ${String(retained)}, ${String(safe)});`;
+    expect(await alertsAfter(note(51, 49))).toMatchObject([{ rule_name: 'Slot Falls Behind', subject: 's' }]);
+    const [alert] = await alertsAfter(note(6 * 2 ** 30, null));
+    expect(alert).toMatchObject({
+      rule_name: 'Slot Falls Behind',
+      severity: 'warning',
+      condition: 'slot_retained_share > 0.5',
+      measured: 0.6,
+    });
+    expect(await alertsAfter(note(50, 50) + note(5 * 2 ** 30, null))).toEqual([]);
+  });
+
+  test('Slot Lost, from when to when, while it is and for a window after', async () => {
+    const note = (status: string, from: string, to: string) =>
+      `select tidemark.note_slot('s', '${status}', null, null, null, null, ${from}, ${to});`;
+    const [lost] = await alertsAfter(note('lost', "'2026-02-01 09:00+00'", 'null'));
+    expect(lost).toMatchObject({
+      rule_name: 'Slot Lost',
+      severity: 'critical',
+      since: '2026-02-01 09:00:00+00',
+      subject: 's: states of rows are lost from 2026-02-01 09:00:00+00 on',
+    });
+    const replaced = note('reserved', "'2026-02-01 09:00+00'", "'2026-02-01 11:30+00'");
+    expect(await alertsAfter(replaced)).toMatchObject([
+      { subject: 's: states of rows are lost from 2026-02-01 09:00:00+00 to 2026-02-01 11:30:00+00' },
+    ]);
+    expect(names(await alertsAfter(replaced + note('reserved', 'null', 'null')))).toEqual(['Slot Lost']);
+    expect(await alertsAfter(note('reserved', "'2026-02-01 09:00+00'", "'2026-02-01 10:30+00'"))).toEqual([]);
+    expect(await alertsAfter(`${replaced} select tidemark.forget_slot('s');`)).toEqual([]);
+  });
+
   test('Pipeline Stopped, for information, until something runs again', async () => {
     const stopped = run('load', { interval_seconds: 10 }, 'succeeded');
     const [alert] = await alertsAfter(stopped);

@@ -509,7 +509,8 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 -- Remembers of a table that is captured from the log that a batch brought changes with other times than those of their commits: it was
--- polled (a hand-off, a repair), or commits from before the hand-off took the time after it (tidemark.consistent_until).
+-- polled (a hand-off, a repair), or commits from before the hand-off took the time after it (tidemark.consistent_until). A batch that ends
+-- within a transaction does not know the time of its commit.
 update tidemark.dimensions as d
 set commit_times_from = p_batch.greatest_captured_at
 where d.dimension_name = p_batch.dimension_name and d.capture <> 'poll'
@@ -517,7 +518,10 @@ where d.dimension_name = p_batch.dimension_name and d.capture <> 'poll'
     and (
         not p_batch.is_logged
         or coalesce(json_typeof(p_batch.metadata #> '{log,after}'), 'null') <> 'null'
-        or p_batch.greatest_captured_at > (p_batch.metadata #>> '{log,last_commit_time}')::timestamptz
+        or (
+            coalesce(json_typeof(p_batch.metadata #> '{log,inside}'), 'null') = 'null'
+            and p_batch.greatest_captured_at > (p_batch.metadata #>> '{log,last_commit_time}')::timestamptz
+        )
     );
 $$;
 

@@ -85,8 +85,12 @@ describe('several histories are complete together', () => {
     expect(await until(['accounts'])).toMatchObject({ from: '09:04', until: '09:05:00.000000' });
     await apply(sql, document('l4', '09:06', { ...ofLog(4, '09:06'), previous_batch_id: 'l3' }));
     expect(await until(['accounts'])).toMatchObject({ from: '09:04', until: '09:05:00.000000' });
+    // Of a transaction that goes on in the next batch.
+    const inside = { ...(ofLog(5, '09:06').log as Change), inside: { commit: '0/9', changes: 1 } };
+    await apply(sql, document('l5', '09:08', { sequence: 5, log: inside, previous_batch_id: 'l4' }));
+    expect(await until(['accounts'])).toMatchObject({ from: '09:04' });
     // A repair has another time than the commits that it replaces.
-    await apply(sql, document('r5', '09:07', { sequence: 5 }));
+    await apply(sql, document('r6', '09:09', { sequence: 6 }));
     expect(await until(['accounts'])).toMatchObject({ until: null });
   });
 

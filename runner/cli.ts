@@ -20,7 +20,7 @@ const COMMANDS_BY_TASK: Readonly<Record<string, Readonly<Record<string, string>>
     'table <action> [name]': 'List the registered tables; pause one, let it go on, or remove it',
   },
   'To run': {
-    start: 'Run extractor, loader and reconciler in the background; start again what has died',
+    start: 'Run extractor, streamer, loader and reconciler, those that are needed, in the background; start again what has died',
     stop: 'End the services that run in the background: each finishes what it has in hand',
     restart: 'Stop the services and start again what was running',
     extract: 'Write what changed in the source since the watermark to the change log',

@@ -39,6 +39,9 @@ export const dimensionMappingSchema = z.object({
 });
 export type DimensionMapping = z.infer<typeof dimensionMappingSchema>;
 
+/** Whether a table is captured from the write-ahead log, and no poll reads it. */
+export const isLogged = ({ capture }: Pick<DimensionMapping, 'capture'>): boolean => capture !== 'poll';
+
 /** Whether the reconciler is to find the deletes of a table. Those of the log it is not, also where a column marks others. */
 export const isReconciled = ({ deletes, capture }: Pick<DimensionMapping, 'deletes' | 'capture'>): boolean =>
   deletes === 'reconcile' || (deletes === 'soft' && capture === 'poll');

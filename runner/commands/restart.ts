@@ -5,7 +5,10 @@ import { SERVICES, type BaseService } from '../services/record.js';
 import { defineCommand } from './command.js';
 
 export const command = defineCommand(
-  { epilogue: 'Where nothing was running, extractor and loader are started. Extractors of shards run on.' },
+  {
+    epilogue:
+      'Where nothing was running, what "tidemark start" starts is started. Which of extractor, streamer and reconciler run is seen anew. Extractors of shards run on.',
+  },
   async (_, print) => {
     const settings = loadSettings();
     const running = (await serviceStatuses(settings))

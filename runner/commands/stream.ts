@@ -4,16 +4,17 @@ import { TidemarkError, describeError, withOutcome } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { loadSettings, type Settings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
+import { isLogged } from '../batch/mapping.js';
 import { openChangeLog } from '../change-log/chain.js';
 import { loadChain } from '../load/chain.js';
 import { loadTables } from '../load/tables.js';
 import { selectTables } from '../run/each-table.js';
-import { runRounds } from '../run/rounds.js';
+import { runPart } from '../services/run.js';
 import { applySetup, dropSlot, setupStatements, streamStatus, type StreamStatus } from '../stream/setup.js';
 import type { Round } from '../stream/reader.js';
-import { isLogged, streamTables, type StreamResult } from '../stream/stream.js';
+import { streamTables, type StreamResult } from '../stream/stream.js';
 import { dimensionMappings } from '../warehouse/functions.js';
-import { TABLE_OPTION, defineCommand, flag, type Print } from './command.js';
+import { TABLE_OPTION, defineCommand, flag, serviceOption, type Print } from './command.js';
 
 /** So many rounds may wait to be loaded before the next one waits for them. */
 const MOST_ROUNDS = 2;
@@ -81,31 +82,55 @@ const mappingsOf = (settings: Settings) => withDatabase(settings.warehouse, 'str
 const onSource = <T>(settings: Settings, work: Parameters<typeof withDatabase<T>>[2]) =>
   withDatabase(settings.source, 'stream', work);
 
-async function run(settings: Settings, watch: boolean, load: boolean, print: Print): Promise<void> {
-  const rounds = {
-    interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
-    boundSeconds: settings.shutdown_timeout_seconds,
-  };
-  await runRounds(rounds, async (signal) => {
-    const ended = new AbortController();
-    const loader = watch && load ? newLoader(settings, ended.signal) : undefined;
-    const loading = loader?.work();
-    const result = await streamTables({ settings, signal, isEndless: watch, onRound: loader?.onRound }).finally(() => {
-      ended.abort();
-      return loading;
-    });
-    if (load) {
-      const tables = (await mappingsOf(settings)).filter(isLogged).map(({ dimension_name: name }) => name);
-      await loadTables({ settings, tables });
-    }
-    const error = failureOf(result);
-    print(
-      result,
-      `${counted(result.changes, 'change')} in ${counted(result.rounds, 'round')}, read up to ${result.to ?? 'where it was'}`,
-      error,
-    );
-    if (error !== undefined && !watch) throw error;
-  });
+const wordsOf = ({ changes, rounds, to }: StreamResult) =>
+  `${counted(changes, 'change')} in ${counted(rounds, 'round')}, read up to ${to ?? 'where it was'}`;
+
+interface Asked {
+  readonly watch: boolean;
+  readonly load: boolean;
+  readonly service: boolean;
+}
+
+const run = (settings: Settings, { watch, load, service }: Asked, print: Print): Promise<void> =>
+  runPart<StreamResult>(
+    settings,
+    {
+      name: 'stream',
+      service: service ? 'streamer' : undefined,
+      greeting: 'Starting reader of the log',
+      interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
+    },
+    async (signal, tell) => {
+      if (!watch) return [await readOnce(settings, load, signal)];
+      const ended = new AbortController();
+      const loader = load ? newLoader(settings, ended.signal) : undefined;
+      const loading = loader?.work();
+      const onRound = async (round: Round) => {
+        tell({ changes: round.changes });
+        await loader?.onRound(round);
+      };
+      const result = await streamTables({ settings, signal, isEndless: true, onRound }).finally(() => {
+        ended.abort();
+        return loading;
+      });
+      if (result.to !== null) logger.info(wordsOf(result));
+      // Each round has been told.
+      return [];
+    },
+    (results, error) => {
+      for (const result of results) print(result, wordsOf(result), error);
+    },
+  );
+
+async function readOnce(settings: Settings, load: boolean, signal: AbortSignal): Promise<StreamResult> {
+  const result = await streamTables({ settings, signal, isEndless: false });
+  if (load) {
+    const tables = (await mappingsOf(settings)).filter(isLogged).map(({ dimension_name: name }) => name);
+    await loadTables({ settings, tables });
+  }
+  const error = failureOf(result);
+  if (error !== undefined) throw error;
+  return result;
 }
 
 function failureOf(result: StreamResult): TidemarkError | undefined {
@@ -118,7 +143,7 @@ function failureOf(result: StreamResult): TidemarkError | undefined {
     detail: failures.map(({ table, error: { message } }) => `${table}: ${message}`).join('; '),
     hint: 'the others go on; hand it over anew: npx tidemark table capture <name> log',
   });
-  return withOutcome(error, { result, failures });
+  return withOutcome(error, { result: [result], failures });
 }
 
 function formatStatus({ tables, published, ...state }: StreamStatus): string {
@@ -148,14 +173,15 @@ export const command = defineCommand(
     },
     options: {
       watch: flag('run: go on until interrupted'),
+      service: serviceOption('streamer'),
       load: flag('run: also load each round at once, in the same process'),
       table: { ...TABLE_OPTION, describe: 'setup: these besides those that are captured from the log' },
       apply: flag('setup: run the statements'),
     },
   },
-  async ({ action, watch = false, load = false, apply = false, table: tables = [] }, print) => {
+  async ({ action, watch = false, load = false, service = false, apply = false, table: tables = [] }, print) => {
     const settings = loadSettings();
-    if (action === 'run') return run(settings, watch, load, print);
+    if (action === 'run') return run(settings, { watch, load, service }, print);
     if (action === 'status') {
       const status = await onSource(settings, (source) => streamStatus(source, settings));
       print(status, formatStatus(status));

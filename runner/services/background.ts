@@ -9,7 +9,7 @@ import { withLock } from '../base/lock-file.js';
 import { logger } from '../base/logger.js';
 import { processIdentity, signalProcess } from '../base/process.js';
 import { PACKAGE_ROOT, PROJECT_ROOT, type DatabaseSettings, type Settings } from '../base/settings.js';
-import { isReconciled, type DimensionMapping } from '../batch/mapping.js';
+import { isLogged, isReconciled, type DimensionMapping } from '../batch/mapping.js';
 import { rememberedMappings } from '../change-log/known-mappings.js';
 import { serverStatuses, startServers } from '../embedded/servers.js';
 import { requireDemoSource } from '../source/server.js';
@@ -17,6 +17,7 @@ import { describeTable } from '../source/table.js';
 import { dimensionMappings } from '../warehouse/functions.js';
 import { ensureLogFolder, logFileName } from './logs.js';
 import {
+  SERVICES,
   assertSamePipeline,
   findService,
   knownServices,
@@ -41,11 +42,12 @@ export interface ServiceStatus extends Partial<Omit<RunState, 'run_id'>> {
   readonly log_file: string;
 }
 
-const COMMANDS: Readonly<Record<BaseService, string>> = {
-  simulator: 'simulate',
-  extractor: 'extract',
-  loader: 'load',
-  reconciler: 'reconcile',
+const COMMANDS: Readonly<Record<BaseService, readonly string[]>> = {
+  simulator: ['simulate'],
+  extractor: ['extract'],
+  streamer: ['stream', '--load'],
+  loader: ['load'],
+  reconciler: ['reconcile'],
 };
 const START_SECONDS = 30;
 /** Beyond its own bound a service gets this long to end before it is killed, in seconds. */
@@ -53,7 +55,7 @@ const GRACE_SECONDS = 5;
 const POLL_MS = 50;
 const MOST_OUTPUT_BYTES = 1024 * 1024;
 
-/** How every service stands; changes nothing. The reconciler, which not every pipeline needs, is left out where it has never run. */
+/** How every service stands; changes nothing. Those that not every pipeline needs are left out where they have never run. */
 export async function serviceStatuses(settings: Settings): Promise<ServiceStatus[]> {
   const names = await knownServices(settings.run_dir);
   const statuses = await Promise.all(names.map((service) => serviceStatus(settings, service)));
@@ -62,7 +64,8 @@ export async function serviceStatuses(settings: Settings): Promise<ServiceStatus
 
 async function serviceStatus(settings: Settings, service: Service): Promise<ServiceStatus | undefined> {
   const [found, state] = [await findService(settings.run_dir, service), await readState(settings.run_dir, service)];
-  if (service === 'reconciler' && found === undefined && state === undefined) return undefined;
+  if ((service === 'reconciler' || service === 'streamer') && found === undefined && state === undefined)
+    return undefined;
   const { pid = null, since = null, run_id = null, is_alive } = found ?? {};
   const known = found === undefined ? { ...state, table_errors: {} } : state?.run_id === run_id ? state : {};
   const standing = is_alive === undefined ? 'stopped' : is_alive ? 'running' : 'died';
@@ -71,19 +74,30 @@ async function serviceStatus(settings: Settings, service: Service): Promise<Serv
 
 /**
  * Starts services in the background: brings up the embedded servers that were made here and are down, sees that both ends can be used, and
- * starts what does not run. Two at once take turns. With the extractor goes the reconciler, where a table's deletes are to be found.
+ * starts what does not run. Two at once take turns. What stands for capture is what the registered tables need of it.
  * @throws TidemarkError if an end cannot be used, or a service does not come up
  */
 export async function startPipeline(settings: Settings, services: readonly BaseService[]): Promise<void> {
   await inTurn(settings, async () => {
     await bringUpServers(settings);
     const mappings = await assertReady(settings, services);
-    const needsReconciler = services.includes('extractor') && mappings.some(isReconciled);
-    const others = services.filter((service) => service !== 'reconciler');
-    const started = needsReconciler ? [...others, 'reconciler' as const] : others;
     await ensureLogFolder(settings);
-    await allDone(started.map((service) => startUnlessRunning(settings, service)));
+    await allDone(neededOf(services, mappings).map((service) => startUnlessRunning(settings, service)));
   });
+}
+
+/**
+ * With the extractor or the streamer, whichever of both the tables need, and the reconciler where their deletes are to be found. The log of a
+ * table that is paused is read all the same: the source would keep it.
+ */
+function neededOf(services: readonly BaseService[], mappings: readonly DimensionMapping[]): BaseService[] {
+  const captures = services.includes('extractor') || services.includes('streamer');
+  const isNeeded: Partial<Record<BaseService, boolean>> = {
+    extractor: captures && (mappings.length === 0 || !mappings.every(isLogged)),
+    streamer: captures && mappings.some(isLogged),
+    reconciler: captures && mappings.some((mapping) => !mapping.is_paused && isReconciled(mapping)),
+  };
+  return SERVICES.filter((service) => isNeeded[service] ?? services.includes(service));
 }
 
 async function inTurn<T>({ run_dir }: Settings, work: () => Promise<T>): Promise<T> {
@@ -94,24 +108,24 @@ async function inTurn<T>({ run_dir }: Settings, work: () => Promise<T>): Promise
 /**
  * Sees that the services can do their work: both ends are there, the warehouse is migrated, the source has a table to extract, and is the demo
  * where the simulator is to write to it.
- * @returns the mappings of the tables that are not paused
+ * @returns the mappings of the tables
  * @throws TidemarkError or UsageError that says what is wrong
  */
 export async function assertReady(settings: Settings, services: readonly Service[]): Promise<DimensionMapping[]> {
   const known =
     (await assertUsable(settings, settings.warehouse, dimensionMappings)) ??
     (await rememberedMappings(settings.cdc_log_dir));
-  const mappings = known?.filter(({ is_paused }) => !is_paused) ?? [];
+  const described = known?.filter(({ is_paused }) => !is_paused) ?? [];
   await assertUsable(settings, settings.source, async (source) => {
     if (services.includes('simulator')) await requireDemoSource(source);
     const failures: unknown[] = [];
-    for (const mapping of mappings)
+    for (const mapping of described)
       await describeTable(source, mapping).catch((error: unknown) => failures.push(error));
     // One table that is not as it must be stops no other.
-    if (failures.length > 0 && failures.length === mappings.length) throw failures[0];
+    if (failures.length > 0 && failures.length === described.length) throw failures[0];
     for (const failure of failures) logger.warn(describeError(failure, false));
   });
-  return mappings;
+  return known ?? [];
 }
 
 async function bringUpServers(settings: Settings): Promise<void> {
@@ -155,7 +169,7 @@ async function startUnlessRunning(settings: Settings, service: BaseService): Pro
   const size = (await stat(file).catch(tolerateGone))?.size ?? 0;
   const output = await open(file, size > MOST_OUTPUT_BYTES ? 'w' : 'a', 0o600);
   try {
-    const command = [path.join(PACKAGE_ROOT, 'dist', 'cli.js'), COMMANDS[service], '--watch', '--service'];
+    const command = [path.join(PACKAGE_ROOT, 'dist', 'cli.js'), ...COMMANDS[service], '--watch', '--service'];
     const stdio = ['ignore', output.fd, output.fd] as const;
     const child = spawn(process.execPath, command, { cwd: PROJECT_ROOT, detached: true, stdio: [...stdio] });
     child.unref();

@@ -14,7 +14,7 @@ import { claimService, newState, releaseService, writeState, type RunState, type
 /** One execution of a part of the pipeline, and its row of pipeline_metadata. */
 export interface NewRun {
   readonly id: string;
-  readonly name: 'extract' | 'load' | 'reconcile' | 'simulate';
+  readonly name: 'extract' | 'stream' | 'load' | 'reconcile' | 'simulate';
   /** How a run ends that threw nothing. */
   readonly endsAs: () => 'succeeded' | 'interrupted';
   /** The shard it extracts; undefined for whole tables. */
@@ -28,6 +28,8 @@ export interface NewRun {
 /** How long a warehouse that does not answer may keep a run from its work, in seconds. */
 const ANSWER_SECONDS = 5;
 const LOST_SESSION_MS = 1000;
+/** How often a round that has no end is noted. */
+const TOLD_MS = 2000;
 
 type Recorder = ReturnType<typeof newRecorder>;
 
@@ -38,7 +40,7 @@ type Recorder = ReturnType<typeof newRecorder>;
 export async function asRun<T>(
   settings: Settings,
   asked: NewRun,
-  work: (run: Pick<Recorder, 'round'>) => Promise<T>,
+  work: (run: Pick<Recorder, 'round' | 'tell'>) => Promise<T>,
 ): Promise<T> {
   const lost = { is: false };
   const session = connect(settings.warehouse, `${asked.name} run`, 1, ANSWER_SECONDS, () => {
@@ -53,6 +55,7 @@ export async function asRun<T>(
     if (lost.is) void recorder.note();
     lost.is = false;
   }, LOST_SESSION_MS).unref();
+  const telling = setInterval(() => void recorder.noteTold(), TOLD_MS).unref();
   try {
     await recorder.note();
     const result = await work(recorder);
@@ -63,6 +66,7 @@ export async function asRun<T>(
     throw error;
   } finally {
     clearInterval(watch);
+    clearInterval(telling);
     await session.end({ timeout: 1 });
   }
 }
@@ -86,7 +90,7 @@ function newRecorder(session: Database, asked: NewRun, resources: () => object) 
       seconds: secondsSince(began),
     };
   };
-  const tell = async () => {
+  const report = async () => {
     if (!isKnown || !(await continueRun(session, id, metrics())))
       await startRun(session, name, id, secondsSince(began), metrics());
     isKnown = true;
@@ -94,7 +98,7 @@ function newRecorder(session: Database, asked: NewRun, resources: () => object) 
   let pending: Promise<void> | undefined;
   const note = async () => {
     await noteState?.({ ...state, table_errors: tableErrors() });
-    pending ??= tell().finally(() => (pending = undefined));
+    pending ??= report().finally(() => (pending = undefined));
     await tolerant(pending);
   };
   /** Does one round of the work and notes what its results count: their numbers by name, added up; or why it failed, which it throws on. */
@@ -123,7 +127,24 @@ function newRecorder(session: Database, asked: NewRun, resources: () => object) 
     const hasOnlyFailed = state.rounds > 0 && state.failed_rounds === state.rounds;
     await tolerant(finishRun(session, id, hasOnlyFailed ? 'failed' : status, metrics()));
   };
-  return { round, note, end };
+  return { round, note, end, ...newTeller(state, totals, note) };
+}
+
+/** For a round that has no end: what it has done by now counts as one that has ended, and another that has begun. */
+function newTeller(state: RunState, totals: Record<string, number>, note: () => Promise<void>) {
+  let isTold = false;
+  const tell = (result: object) => {
+    addUp(totals, [result]);
+    state.rounds += 1;
+    state.last_success_at = state.last_round_at = new Date().toISOString();
+    isTold = true;
+  };
+  const noteTold = async () => {
+    if (!isTold) return;
+    isTold = false;
+    await note();
+  };
+  return { tell, noteTold };
 }
 
 /** Adds the numbers of results to the totals, by name. */
@@ -153,14 +174,14 @@ export interface Part extends Pick<NewRun, 'name' | 'shard' | 'interval'> {
 
 /**
  * Runs a part of the pipeline, once or for ever, in the foreground or as a service; one run of pipeline_metadata either way.
- * @param round does one round and returns what it counted
+ * @param round does one round and returns what it counted; one that has no end tells it from time to time
  * @param say tells a person the results of a round, with the error where some tables failed; a service logs them
  * @throws TidemarkError if it is to be a service and one is registered that lives
  */
 export async function runPart<T extends object>(
   settings: Settings,
   part: Part,
-  round: (signal: AbortSignal) => Promise<readonly T[]>,
+  round: (signal: AbortSignal, tell: (result: object) => void) => Promise<readonly T[]>,
   say: (results: readonly T[], error?: unknown) => void,
 ): Promise<void> {
   const id = randomUUID();
@@ -173,7 +194,7 @@ export async function runPart<T extends object>(
       wasInterrupted = await runRounds(bounds, async (signal) => {
         await service?.stayRegistered();
         await sayAll(
-          run.round(() => round(signal)),
+          run.round(() => round(signal, run.tell)),
           say,
         );
       });

@@ -8,7 +8,7 @@ import { failpoint } from '../base/failpoint.js';
 import { logger } from '../base/logger.js';
 import { lsnOf, startReplication, type Lsn, type Replication, type ReplicationStart } from '../base/replication.js';
 import type { Settings } from '../base/settings.js';
-import type { DimensionMapping } from '../batch/mapping.js';
+import { isLogged } from '../batch/mapping.js';
 import type { BatchMetadata } from '../batch/metadata.js';
 import { rememberMappings, rememberedMappings } from '../change-log/known-mappings.js';
 import { retrying } from '../run/retry.js';
@@ -39,9 +39,6 @@ export interface StreamResult {
   /** Tables of which nothing is taken any more, and why. */
   stopped: Record<string, string>;
 }
-
-/** Which tables are captured from the log. */
-export const isLogged = ({ capture }: Pick<DimensionMapping, 'capture'>): boolean => capture !== 'poll';
 
 const MOST_RACES = 5;
 
@@ -112,6 +109,7 @@ async function runSession(streaming: Streaming, link: Link, total: StreamResult)
 async function followLog(streaming: Streaming, source: Database, total: StreamResult): Promise<'ended' | 'again'> {
   const { settings, signal } = streaming;
   const { mappings, ledger } = await askWarehouse(settings);
+  if (mappings.length === 0 && streaming.isEndless) return 'ended';
   if (mappings.length === 0)
     throw new TidemarkError('no table is captured from the log', {
       hint: 'hand one over: npx tidemark table capture <name> log',

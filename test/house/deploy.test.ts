@@ -72,7 +72,7 @@ test('units of systemd run commands that are there, under a user of their own, a
   const commands = units.map(
     (name) => /^ExecStart=\/usr\/bin\/node dist\/cli\.js (.*)$/m.exec(read('systemd', name))?.[1],
   );
-  expect(commands).toEqual(['extract --watch', 'load --watch', 'serve', 'prune', 'reconcile --watch']);
+  expect(commands).toEqual(['extract --watch', 'load --watch', 'serve', 'prune', 'reconcile --watch', 'stream --watch --load']);
   expect(read('systemd', 'tidemark-prune.timer')).toMatch(/^OnCalendar=/m);
   for (const name of units) expect(read('systemd', name), name).toMatch(/^MemoryMax=[\s\S]*^CPUQuota=/m);
   for (const name of units) expect(read('systemd', name)).toMatch(/^User=tidemark$/m);
@@ -123,6 +123,7 @@ test('docker-compose.yml runs commands that are there, each part a service with 
   expect(parts.map(([name, { command }]) => [name, command?.join(' ')])).toEqual([
     ['migrate', 'migrate'],
     ['extractor', 'extract --watch'],
+    ['streamer', 'stream --watch --load'],
     ['loader', 'load --watch'],
     ['reconciler', 'reconcile --watch'],
     ['metrics', 'serve'],
@@ -154,7 +155,7 @@ test('every setting reaches the containers, but for those that are their own', (
   const { services } = parse(readFileSync(path.join(PROJECT_ROOT, 'docker-compose.yml'), 'utf8'), { merge: true }) as {
     services: Record<string, ComposeService>;
   };
-  for (const part of ['migrate', 'extractor', 'loader', 'reconciler', 'metrics'])
+  for (const part of ['migrate', 'extractor', 'streamer', 'loader', 'reconciler', 'metrics'])
     expect(
       SETTING_NAMES.filter((name) => !OWN_IN_A_CONTAINER.test(name) && !(name in (services[part]?.environment ?? {}))),
       part,
@@ -170,7 +171,7 @@ test("beside databases of one's own the same parts run, as carefully, and one se
         }
       ).services,
   ) as [Record<string, ComposeService>, Record<string, ComposeService>];
-  expect(Object.keys(own)).toEqual(['extractor', 'loader', 'reconciler', 'metrics']);
+  expect(Object.keys(own)).toEqual(['extractor', 'streamer', 'loader', 'reconciler', 'metrics']);
   const careful = [
     'command',
     'restart',

@@ -3,9 +3,16 @@ import { logger } from '../base/logger.js';
 import { loadSettings, shownPath } from '../base/settings.js';
 import { formatRows } from '../base/text-table.js';
 import { writeDimensionFile } from '../registration/files.js';
-import type { RegistrationOptions } from '../registration/options.js';
+import { CAPTURES, type RegistrationOptions } from '../registration/options.js';
 import type { Registration } from '../registration/plan.js';
-import { addTables, describeTables, standingOf, type AddedTable, type AddedTables } from '../registration/many.js';
+import {
+  addTables,
+  describeTables,
+  standingOf,
+  thenHandOver,
+  type AddedTable,
+  type AddedTables,
+} from '../registration/many.js';
 import { proposeUpdate } from '../registration/propose.js';
 import { parseTableName } from '../source/catalog.js';
 import { defineCommand, flag, text, texts, type Print } from './command.js';
@@ -23,7 +30,7 @@ const formatRegistration = (all: Registration['columns']) =>
 
 /** How deletes are found, for people. */
 const sayDeletes = (deletes: string) =>
-  `deletes: ${deletes}${deletes === 'none' ? ', but for "reconcile --repair"' : '. The reconciler, which "start" runs, looks every RECONCILE_INTERVAL_SECONDS'}`;
+  `deletes: ${deletes}${deletes === 'none' ? ', but for "reconcile --repair"' : deletes === 'log' ? '' : '. The reconciler, which "start" runs, looks every RECONCILE_INTERVAL_SECONDS'}`;
 
 /** What is said of one table and of no other. */
 const OF_ONE_TABLE = [
@@ -46,6 +53,7 @@ export const command = defineCommand(
   {
     examples: {
       'add --schema public --exclude audit_log': 'Every table of a schema but one',
+      'add public.orders --capture log': 'Read it from the write-ahead log: every state and every delete',
       'add public.users --untracked seen': 'A new value there makes no version',
       'add public.users --ignore password': 'It stays out of history, and needs no right',
       'add public.items --deleted-column gone_at': 'Rows that have a value there are deleted',
@@ -64,8 +72,14 @@ export const command = defineCommand(
       exclude: texts('Leave these tables out: names or patterns'),
       name: text('Name of the dimension; that of the table by default'),
       key: texts('Columns of the business key; the primary key by default, or all of a table that has none'),
+      capture: {
+        type: 'string',
+        choices: CAPTURES,
+        describe:
+          'How it is read: by polling, which is the default, from the write-ahead log of the source, or both: from the log, and compared by sweeps',
+      },
       'effective-time': text(
-        'Column that says when a row changed; last_updated, updatedAt, modifieddate, ... by default, or else "capture": when its change was read',
+        'Column that says when a row changed; last_updated, updatedAt, modifieddate, ... by default, or else "capture": when its change was read. From the log "commit": when its change was committed, by default',
       ),
       'insert-time': text('Column that says when a row was made, or "none"; created_at, ... by default'),
       track: texts('Only these are tracked, the others overwritten in place'),
@@ -80,9 +94,9 @@ export const command = defineCommand(
       },
       deletes: {
         type: 'string',
-        choices: ['none', 'reconcile', 'soft'],
+        choices: ['none', 'reconcile', 'soft', 'log'],
         describe:
-          'How deletes at the source are found: soft (a column marks them) where one is called deleted_at, is_deleted, ..., else reconcile',
+          'How deletes at the source are found: soft (a column marks them) where one is called deleted_at, is_deleted, ..., else reconcile, or log with --capture log',
       },
       'deleted-column': text('Deletes are soft, and this column marks them; deleted_at, is_deleted, ... by default'),
       'deleted-values': texts('Its values that mean deleted; by default true for a boolean, else anything but null'),
@@ -117,6 +131,10 @@ export const command = defineCommand(
         hint: 'add the others first; what one of them needs is then said with --replace, before its migration has run',
       });
     if (given.update === true) {
+      if (given.capture !== undefined)
+        throw new UsageError('--update cannot change --capture', {
+          hint: `npx tidemark table capture <name> ${given.capture}`,
+        });
       const settled = SETTLED.find((option) => given[option] !== undefined);
       if (settled !== undefined)
         throw new UsageError(`--update cannot change --${settled}`, {
@@ -142,8 +160,11 @@ export const command = defineCommand(
       ...{ time_zone: given.timeZone ?? 'UTC', change_order: given.changeOrder ?? 'capture' },
       no_overlap: given.overlap === false,
       with_children: given.withChildren === true,
+      capture: given.capture,
     };
     const found = await addTables(settings, asked, options, { isDry: dryRun, replace });
+    if (given.capture === undefined && found.writes_log && found.tables.some(({ how }) => how !== null))
+      logger.info('the source could serve its log too: --capture log has every state and every delete');
     const [only] = found.tables;
     if (!isOne || only === undefined) reportTables(found, dryRun, print);
     else reportTable(only, one !== undefined || replace, dryRun, print);
@@ -160,7 +181,11 @@ function reportTable({ error, ...table }: AddedTable, isTold: boolean, isDry: bo
   for (const remark of how?.remarks ?? []) logger.warn(remark);
   if (how === null || migration === null) print(table, `${table.table}: ${standingOf(table, isDry)}, and left alone`);
   else if (file === null) print(table, migration.trimEnd());
-  else print(table, `${formatRegistration(how.columns)}\n\n${sayDeletes(how.deletes)}\n\n${written(file)}`);
+  else
+    print(
+      table,
+      `${formatRegistration(how.columns)}\n\n${sayDeletes(how.deletes)}\n\n${written(file)}${thenHandOver([table])}`,
+    );
 }
 
 /** Says what became of each. @throws TidemarkError that names those that cannot be added */

@@ -133,7 +133,7 @@ export const command = defineCommand(
     const everything = { names: [], schemas: [], exclude: [] };
     const proposed: AddedTables = isReadable
       ? await addTables(loaded, everything, NOTHING_SAID, { isDry: true, replace: false })
-      : { tables: [], left_out: [] };
+      : { tables: [], left_out: [], writes_log: false };
     const next = nextCommands(loaded, findings, proposed);
     const written = Object.keys(settings);
     const words = [

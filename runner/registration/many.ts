@@ -4,8 +4,9 @@ import { type TidemarkError, UsageError, whereAndNext } from '../base/errors.js'
 import type { Settings } from '../base/settings.js';
 import { formatRows } from '../base/text-table.js';
 import { listTables, parseTableName, shownName } from '../source/catalog.js';
+import { writesLog } from '../source/log.js';
 import { writeDimensionFile } from './files.js';
-import type { RegistrationOptions } from './options.js';
+import { isLogged, type RegistrationOptions } from './options.js';
 import type { Registration } from './plan.js';
 import { proposeRegistrations, type Proposal } from './propose.js';
 
@@ -37,6 +38,8 @@ export interface AddedTables {
   readonly tables: readonly AddedTable[];
   /** What was matched and is not to be registered by itself, and why. */
   readonly left_out: readonly { readonly table: string; readonly reason: string }[];
+  /** Whether the source writes a log from which changes can be read. */
+  readonly writes_log: boolean;
 }
 
 /**
@@ -52,7 +55,10 @@ export async function addTables(
 ): Promise<AddedTables> {
   const asked = [...names.map((name) => parseTableName(name)), ...schemas.map((schema) => ({ schema, table: '*' }))];
   const excluded = exclude.map((name) => parseTableName(name, '*'));
-  const found = await withDatabase(settings.source, 'add', async (source) => listTables(source, asked, excluded));
+  const { found, writes_log } = await withDatabase(settings.source, 'add', async (source) => ({
+    found: await listTables(source, asked, excluded),
+    writes_log: await writesLog(source),
+  }));
   const chosen = found.filter(({ state }) => state === 'chosen');
   const proposals = chosen.length === 0 ? [] : await proposeRegistrations(settings, chosen, options, replace);
   const tables: AddedTable[] = [];
@@ -63,6 +69,7 @@ export async function addTables(
     left_out: found.flatMap((table) =>
       table.reason === null ? [] : [{ table: shownName(table), reason: table.reason }],
     ),
+    writes_log,
   };
 }
 
@@ -96,10 +103,10 @@ function howCaptured({ columns, effective_time, deletes, options, remarks }: Reg
   const mark = deletes.deleted_column === undefined ? '' : ` (${deletes.deleted_column}${values})`;
   return {
     key: of('business key'),
-    /** A column, or "capture": when a change was read. */
+    /** A column, "capture": when a change was read, or "commit": when it was committed. */
     effective_time,
     deletes: `${deletes.deletes ?? 'none'}${mark}`,
-    capture: 'poll',
+    capture: options.capture ?? 'poll',
     untracked: of('untracked'),
     ignored: options.ignore,
     /** What was guessed, and what a reader should know. */
@@ -128,6 +135,15 @@ const once = (all: AddedTables['left_out'], say: (tables: readonly string[], rea
       reason,
     ),
   );
+
+/** The step after the migration, for those that are to be read from the log. */
+export function thenHandOver(tables: readonly Omit<AddedTable, 'error'>[]): string {
+  const logged = tables.filter(({ how }) => isLogged({ capture: how?.capture }));
+  const calls = logged.map(
+    ({ dimension, how }) => `npx tidemark table capture ${String(dimension)} ${String(how?.capture)}`,
+  );
+  return calls.length === 0 ? '' : `, and to begin with the log: ${calls.join('; ')}`;
+}
 
 /** What was decided about each table, in one table; below it what was guessed, what cannot be added and what to do, and what was left out. */
 export function describeTables({ tables, left_out: leftOut }: AddedTables, isDry: boolean): string {
@@ -158,6 +174,8 @@ export function describeTables({ tables, left_out: leftOut }: AddedTables, isDry
     ...once(leftOut, (of, reason) => {
       return `left out: ${of.slice(0, 5).join(', ')}${of.length > 5 ? ` and ${String(of.length - 5)} more` : ''}: ${reason}`;
     }),
-    ...(isWritten ? ['next: read the files, edit them, commit them, then run: npx tidemark migrate'] : []),
+    ...(isWritten
+      ? [`next: read the files, edit them, commit them, then run: npx tidemark migrate${thenHandOver(tables)}`]
+      : []),
   ].join('\n');
 }

@@ -6,20 +6,26 @@ export interface ColumnOptions {
   readonly ignore: readonly string[];
   /** Names of history by those of the source. */
   readonly rename: ReadonlyMap<string, string>;
-  /** How deletes at the source are found; where it is not said, soft where a column is named, or marks them by its name, else reconcile. */
-  readonly deletes?: 'none' | 'reconcile' | 'soft' | undefined;
+  /** How deletes at the source are found; where it is not said, soft where a column is named, or marks them by its name, else reconcile, or log. */
+  readonly deletes?: 'none' | 'reconcile' | 'soft' | 'log' | undefined;
   /** The column that marks deleted rows. */
   readonly deleted_column?: string | undefined;
   /** Its values that mean deleted; any but null where none is given, true for a boolean. */
   readonly deleted_values?: readonly string[] | undefined;
 }
 
+/** How a table is read: by polling, from the log of the source, or both: from the log, and compared by sweeps. */
+export const CAPTURES = ['poll', 'log', 'both'] as const;
+type Capture = (typeof CAPTURES)[number];
+
 /** What a user says about a table that is to be registered. */
 export interface RegistrationOptions extends ColumnOptions {
+  /** poll where it is not said. */
+  readonly capture?: Capture | undefined;
   readonly name?: string | undefined;
   /** Columns of the business key; the primary key where empty. */
   readonly key: readonly string[];
-  /** "capture" for that of the capture. */
+  /** "capture" for that of the capture; of the log that is "commit", which is what it has where nothing is said. */
   readonly effective_time?: string | undefined;
   /** "none" for a table that does not say when a row was made. */
   readonly insert_time?: string | undefined;
@@ -30,6 +36,9 @@ export interface RegistrationOptions extends ColumnOptions {
   /** Rows of tables that inherit from it are read with its own. */
   readonly with_children?: boolean | undefined;
 }
+
+/** Whether it is to be read from the log. */
+export const isLogged = ({ capture = 'poll' }: Pick<RegistrationOptions, 'capture'>): boolean => capture !== 'poll';
 
 /** Of a table of which nothing is said. */
 export const NOTHING_SAID: RegistrationOptions = {

@@ -8,8 +8,8 @@ import {
   shownName,
 } from '../source/catalog.js';
 import { OWN_COLUMNS, historyNames, plainName } from './names.js';
-import type { ColumnOptions, RegistrationOptions } from './options.js';
-import { CAPTURE, planRoles } from './roles.js';
+import { isLogged, type ColumnOptions, type RegistrationOptions } from './options.js';
+import { CAPTURE, COMMIT, isOwnTime, planRoles } from './roles.js';
 
 /** A source column and what becomes of it. */
 export interface RegisteredColumn {
@@ -28,7 +28,7 @@ export interface Registration {
   readonly name: string;
   readonly table: CatalogTable;
   readonly columns: readonly RegisteredColumn[];
-  /** The column that is the effective time; "capture" where none is. */
+  /** The column that is the effective time; "capture" where none is, or "commit" of one that is read from the log. */
   readonly effective_time: string;
   readonly time_type: 'timestamp' | 'timestamptz';
   readonly options: RegistrationOptions;
@@ -56,11 +56,12 @@ export function planRegistration(table: CatalogTable, options: RegistrationOptio
     ...[...options.key, ...options.track, ...options.untracked, ...options.ignore, ...options.rename.keys()],
     ...[effective_time, insert_time]
       .filter((name) => name !== undefined)
-      .filter((name) => ![CAPTURE, 'none'].includes(name)),
+      .filter((name) => name !== 'none' && !isOwnTime(name, isLogged(options))),
   ]);
   const name = dimensionName(table, options);
   const { key, key_is_asserted, effective, times, remarks } = planRoles(table, options);
   const captured = table.columns.filter((column) => !options.ignore.includes(column.name));
+  if (isLogged(options)) assertLogTells(table, options, captured, key_is_asserted);
   assertNamesFree(captured);
   const stored = captured.filter((column) => key.includes(column.name) || !times.includes(column.name));
   assertHistoryHolds(table, stored.length);
@@ -84,13 +85,47 @@ export function planRegistration(table: CatalogTable, options: RegistrationOptio
     table,
     columns,
     returns: false,
-    effective_time: effective?.name ?? CAPTURE,
+    effective_time: effective?.name ?? (isLogged(options) ? COMMIT : CAPTURE),
     time_type: effective?.time_type ?? 'timestamptz',
     options,
     key_is_asserted,
     remarks: [...table.remarks, ...remarks, ...sayUngranted(table, captured)],
     deletes: planDeletes(table, usualDeletes(table, options), options.ignore, columns),
   };
+}
+
+/**
+ * What only its catalog says of a table that is to be read from the log; whether it can be published is asked of the source.
+ * @throws TidemarkError, UsageError where the log does not say what history needs
+ */
+function assertLogTells(
+  table: CatalogTable,
+  options: RegistrationOptions,
+  captured: readonly CatalogColumn[],
+  isKeyAsserted: boolean,
+): void {
+  const { change_order, deletes, with_children } = options;
+  const [said] = [
+    ...(change_order === 'capture' ? [] : [`--change-order ${change_order}`]),
+    ...(deletes === 'none' || deletes === 'reconcile' ? [`--deletes ${deletes}`] : []),
+    ...(with_children === true ? ['--with-children'] : []),
+  ];
+  if (said !== undefined)
+    throw new UsageError(`${said} does not go with capture from the log`, {
+      hint: 'the log has every change and every delete of the table itself, in order: leave it out, or leave out --capture',
+    });
+  if (isKeyAsserted && ['r', 'p'].includes(table.kind))
+    throw new TidemarkError(
+      `the log does not tell the rows of ${shownName(table)} apart: it has no key that it keeps unique`,
+      {
+        hint: 'give it a primary key, or leave it to polling',
+      },
+    );
+  const generated = captured.filter(({ is_generated }) => is_generated).map(({ name }) => name);
+  if (generated.length > 0)
+    throw new TidemarkError(`the log does not hold generated columns of ${shownName(table)}: ${generated.join(', ')}`, {
+      hint: `leave them out: --ignore ${generated.join(' ')}; or leave the table to polling`,
+    });
 }
 
 /** A column may be granted later, or to another role than the one that asks. */
@@ -196,8 +231,8 @@ const markOf = ({ columns }: CatalogTable, fits: (column: CatalogColumn) => bool
     columns.filter((column) => plainName(column.name).replaceAll('_', '') === wanted && fits(column)),
   )[0]?.name;
 
-/** What a table is registered with where nothing is said of its deletes: a mark whose meaning is certain, else the reconciler. */
-function usualDeletes(table: CatalogTable, said: ColumnOptions): ColumnOptions {
+/** What a table is registered with where nothing is said of its deletes: a mark whose meaning is certain, else the log that is read, or the reconciler. */
+function usualDeletes(table: CatalogTable, said: RegistrationOptions): ColumnOptions {
   const { deletes, deleted_column, deleted_values, ignore } = said;
   if (deletes !== undefined || deleted_column !== undefined || deleted_values !== undefined) return said;
   const mark = markOf(
@@ -205,7 +240,8 @@ function usualDeletes(table: CatalogTable, said: ColumnOptions): ColumnOptions {
     ({ name, type, time_type, is_not_null }) =>
       !ignore.includes(name) && (type === 'boolean' || (!is_not_null && (time_type !== null || type === 'date'))),
   );
-  return mark === undefined ? { ...said, deletes: 'reconcile' } : { ...said, deletes: 'soft', deleted_column: mark };
+  if (mark === undefined) return { ...said, deletes: isLogged(said) ? 'log' : 'reconcile' };
+  return { ...said, deletes: 'soft', deleted_column: mark };
 }
 
 /**

@@ -5,7 +5,7 @@ import { TidemarkError, UsageError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { tableArgument } from '../base/sql-text.js';
 import { asWarehouseHolds, dimensionName, planRegistration, type Deletes, type Registration } from './plan.js';
-import type { RegistrationOptions, UpdateOptions } from './options.js';
+import { isLogged, type RegistrationOptions, type UpdateOptions } from './options.js';
 import { relationsOf, renderRegistration, renderUpdate } from './write.js';
 import { findDrift, isEmpty, type MappingUpdate } from './follow.js';
 import {
@@ -22,6 +22,7 @@ import { relationsThere, typesThere } from '../warehouse/dimensions.js';
 import { appliedDimensions } from '../warehouse/migrate.js';
 import { dimensionMappingSchema, type DimensionMapping } from '../batch/mapping.js';
 import { impatient, whileReading } from '../source/locked.js';
+import { WAL_LEVEL, assertPublishable, writesLog } from '../source/log.js';
 import { assertKeysUnique, describeTable, misfit } from '../source/table.js';
 
 /** A migration that is not written yet. */
@@ -88,10 +89,12 @@ export async function proposeRegistrations(
           });
         const planned = planRegistration(asWarehouseHolds(described, ground.types), { ...options, name });
         await assertValuesFit(source, described, [planned.deletes]);
+        if (isLogged(options)) await assertPublishable(source, [{ ...namesOf(table), columns: planned.columns }]);
         await assertRowsApart(settings.source, planned);
         const isOwn = options.name !== undefined || name === dimensionName(table, options);
         const renamed = `${shownName(table)} is called ${name} here: another table has the shorter name`;
-        return { ...planned, returns, replaces, remarks: [...planned.remarks, ...(isOwn ? [] : [renamed])] };
+        const remarks = [...planned.remarks, ...(isOwn ? [] : [renamed]), ...(await remarkOnLog(source, options))];
+        return { ...planned, returns, replaces, remarks };
       };
       try {
         const { replaces, ...registration } = await plan();
@@ -105,6 +108,14 @@ export async function proposeRegistrations(
     return proposals;
   });
 }
+
+const namesOf = ({ schema, table }: TableName) => ({ source_schema: schema, source_table: table });
+
+/** The registration can wait for a restart of the source; the hand-over cannot. */
+const remarkOnLog = async (source: Database, options: RegistrationOptions): Promise<string[]> =>
+  !isLogged(options) || (await writesLog(source))
+    ? []
+    : [`the source does not write what it takes to read its log: ${WAL_LEVEL}, before the table is handed over`];
 
 /** What is there already, where tables are to be registered. */
 type Ground = Awaited<ReturnType<typeof survey>>;

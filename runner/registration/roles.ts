@@ -1,9 +1,11 @@
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { type CatalogColumn, type CatalogTable, shownName } from '../source/catalog.js';
-import type { RegistrationOptions } from './options.js';
+import { isLogged, type RegistrationOptions } from './options.js';
 
 /** Of an effective time: that of the capture, where no column says when a row changed. */
 export const CAPTURE = 'capture';
+/** Of one that is read from the log: that of the commit. */
+export const COMMIT = 'commit';
 
 /** What tells the rows of a table apart, and what dates them. */
 interface Roles {
@@ -130,13 +132,18 @@ const MADE = RegExp(`${OF_ROW}(created?|creation|inserted?|insertion)${MOMENT}`)
 const says = (pattern: RegExp | undefined, { name }: CatalogColumn): boolean =>
   pattern?.test(name.toLowerCase().replaceAll(/[^a-z0-9]/g, '')) === true;
 
-function effectiveTime(table: CatalogTable, { effective_time: asked, insert_time, ignore }: RegistrationOptions) {
+/** Whether an effective time is said to be none of a column. */
+export const isOwnTime = (asked: string, fromLog: boolean): boolean =>
+  asked === CAPTURE || (fromLog && asked === COMMIT);
+
+function effectiveTime(table: CatalogTable, options: RegistrationOptions) {
+  const { effective_time: asked, insert_time, ignore } = options;
   const usable = table.columns.filter(({ name, time_type }) => time_type !== null && !ignore.includes(name));
   const named = CHANGED.map((pattern) => usable.filter((column) => says(pattern, column)));
   const likely = [...new Set(named.flat())];
-  const effective = asked === undefined ? likely[0] : usable.find(({ name }) => name === asked);
+  const effective = asked === undefined && !isLogged(options) ? likely[0] : usable.find(({ name }) => name === asked);
   if (effective === undefined) {
-    if (asked !== undefined && asked !== CAPTURE)
+    if (asked !== undefined && !isOwnTime(asked, isLogged(options)))
       throw new TidemarkError(
         `column ${asked} of ${shownName(table)} is no timestamp: it cannot be the effective time`,
         {
@@ -147,7 +154,10 @@ function effectiveTime(table: CatalogTable, { effective_time: asked, insert_time
       throw new UsageError('--insert-time goes with an effective time that is a column', {
         hint: 'leave it out: the column is kept as any other',
       });
-    return { effective, remarksFor: () => [captureRemark(table, asked === undefined, ignore)] };
+    return {
+      effective,
+      remarksFor: () => (isLogged(options) ? [] : [captureRemark(table, asked === undefined, ignore)]),
+    };
   }
   const isGuessed = asked === undefined && (likely.length > 1 || named.at(-1)?.length === named.flat().length);
   const remarksFor = (key: readonly string[]) =>
@@ -158,6 +168,7 @@ function effectiveTime(table: CatalogTable, { effective_time: asked, insert_time
         ['r', 'p'].includes(table.kind) &&
         `${effective.name} may be null: a row without it takes the time of its capture`,
       key.includes(effective.name) &&
+        !isLogged(options) &&
         `${effective.name} is part of the key, so that no update sets it: full sweeps find updates of older rows`,
     ].filter((remark) => remark !== false);
   return { effective, remarksFor };

@@ -4,7 +4,7 @@ import { type CatalogTable, shownName } from '../source/catalog.js';
 import type { MappingUpdate } from './follow.js';
 import { IDENTITY, versionColumns, type HistoryColumn } from './names.js';
 import type { RegisteredColumn, Registration } from './plan.js';
-import { CAPTURE } from './roles.js';
+import { isLogged } from './options.js';
 
 /** The value of an argument; what is SQL already says so. */
 type Argument = string | boolean | readonly string[] | { readonly sql: string } | undefined;
@@ -136,10 +136,11 @@ const renderCall = ({ name, table, columns, options, deletes, effective_time, ke
     change_order: options.change_order === 'capture' ? undefined : options.change_order,
     source_time_zone: options.time_zone === 'UTC' ? undefined : options.time_zone,
     no_overlap: options.no_overlap || undefined,
-    effective_time: effective_time === CAPTURE ? CAPTURE : undefined,
+    effective_time: columns.some(({ role }) => role === 'effective time') ? undefined : effective_time,
     ...(deletes.deletes === 'none' ? {} : deletes),
     with_children: options.with_children === true ? true : undefined,
     key_is_asserted: key_is_asserted || undefined,
+    capture: isLogged(options) ? options.capture : undefined,
   });
 
 const WIDEST = 30;

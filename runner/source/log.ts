@@ -1,9 +1,18 @@
 import type { Database } from '../base/database.js';
+import { TidemarkError } from '../base/errors.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import { one, runFile } from './file.js';
 import type { Columns } from './table.js';
 
 /** What is asked of a source about its log. */
+
+export const WAL_LEVEL = 'on the source: alter system set wal_level = logical, then restart the server';
+
+/** Whether the source writes a log from which changes can be read. */
+export async function writesLog(source: Database): Promise<boolean> {
+  const found = await source`select where current_setting('wal_level') = 'logical' and not pg_is_in_recovery()`;
+  return found.length > 0;
+}
 
 /** A row of sql/source/read_slot.sql. */
 export interface SlotState {
@@ -53,24 +62,44 @@ export async function readPublication(source: Database, publication: string): Pr
 }
 
 /** A row of sql/source/describe_publication.sql. */
-export interface PublishableTable {
+interface PublishableTable {
   readonly name: string;
   readonly only: string;
-  readonly fault: 'missing' | 'kind' | 'unlogged' | 'identity' | 'key' | null;
+  readonly fault: keyof typeof FAULTS | null;
   readonly remedy: string | null;
 }
 
-/** Whether these tables can be published. */
-export const describePublication = (
+const FAULTS = {
+  missing: 'does not exist',
+  kind: 'is no table, so that the log does not know it',
+  unlogged: 'is not in the log, because it is unlogged or temporary',
+  identity: 'has no replica identity: once it is published, updates and deletes of the application would fail',
+  key: 'has a replica identity without its business key, so that the log does not say which row was deleted',
+};
+
+/**
+ * An update or delete of a table that is published without a replica identity fails, in the application.
+ * @returns the tables, each as people and as a publication name it
+ * @throws TidemarkError about the first that cannot be published, or must not
+ */
+export async function assertPublishable(
   source: Database,
-  mappings: readonly DimensionMapping[],
-): PromiseLike<PublishableTable[]> => {
+  mappings: readonly (Pick<DimensionMapping, 'source_schema' | 'source_table'> & {
+    readonly columns: readonly { readonly source: string; readonly role: string }[];
+  })[],
+): Promise<PublishableTable[]> {
   const wanted = mappings.map(({ source_schema: schema, source_table: name, columns }) => ({
     ...{ schema, name },
     keys: columns.filter(({ role }) => role === 'business key').map(({ source: key }) => key),
   }));
-  return runFile<PublishableTable>(source, 'describe_publication', [JSON.stringify(wanted)]);
-};
+  const tables = await runFile<PublishableTable>(source, 'describe_publication', [JSON.stringify(wanted)]);
+  for (const { name, fault, remedy } of tables)
+    if (fault !== null)
+      throw new TidemarkError(`source table ${name} ${FAULTS[fault]}`, {
+        hint: remedy === null ? 'leave it to polling' : `on the source: ${remedy}; or leave it to polling`,
+      });
+  return tables;
+}
 
 /** A row of sql/source/name_types.sql. */
 type NamedTypes = Pick<Columns, 'columns_fingerprint' | 'column_types'> & { readonly may_be_unreadable: boolean };

@@ -4,26 +4,10 @@ import { HeldError, TidemarkError, hasCode } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
 import { quoteText, quoted } from '../base/sql-text.js';
 import type { DimensionMapping } from '../batch/mapping.js';
-import {
-  describePublication,
-  readPublication,
-  readSlot,
-  type PublishableTable,
-  type SlotState,
-} from '../source/log.js';
+import { WAL_LEVEL, assertPublishable, readPublication, readSlot, type SlotState } from '../source/log.js';
 import { positionFile, readPosition, slotOf } from './position.js';
-import { WAL_LEVEL } from './slot.js';
 
 /** What the source needs before its log can be read, and what becomes of it again. */
-
-/** An update or delete of a table that is published without a replica identity fails, in the application. */
-const FAULTS: Readonly<Record<Exclude<PublishableTable['fault'], null>, string>> = {
-  missing: 'does not exist',
-  kind: 'is no table, so that the log does not know it',
-  unlogged: 'is not in the log, because it is unlogged or temporary',
-  identity: 'has no replica identity: once it is published, updates and deletes of the application would fail',
-  key: 'has a replica identity without its business key, so that the log does not say which row was deleted',
-};
 
 /**
  * The statements that make the publication, then the slot, or what of them is missing: in this order, because changes that were committed
@@ -44,12 +28,7 @@ export async function setupStatements(
       detail: `wal_level=${String(server?.wal_level)}`,
       hint: WAL_LEVEL,
     });
-  const tables = await describePublication(source, mappings);
-  for (const { name, fault, remedy } of tables)
-    if (fault !== null)
-      throw new TidemarkError(`source table ${name} ${FAULTS[fault]}`, {
-        hint: remedy === null ? 'leave it to polling' : `on the source: ${remedy}; or leave it to polling`,
-      });
+  const tables = await assertPublishable(source, mappings);
   const [found, state] = [await readPublication(source, publication), await readSlot(source, slot)];
   if (state !== undefined && found === undefined)
     throw new TidemarkError(`the source has the replication slot ${slot}, but not its publication ${publication}`, {

@@ -1,7 +1,7 @@
 import { HeldError, TidemarkError, hasCode } from '../base/errors.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import type { BatchMetadata } from '../batch/metadata.js';
-import type { Publication, SlotState } from '../source/log.js';
+import { WAL_LEVEL, type Publication, type SlotState } from '../source/log.js';
 
 /** The replication slot and the publication at the source: what they are, and what the server says when they do not serve. */
 
@@ -70,5 +70,3 @@ export function explainStartError(error: unknown, slot: string, publication: str
     );
   return error;
 }
-
-export const WAL_LEVEL = 'on the source: alter system set wal_level = logical, then restart the server';

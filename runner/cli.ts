@@ -17,7 +17,8 @@ const COMMANDS_BY_TASK: Readonly<Record<string, Readonly<Record<string, string>>
   'Your tables': {
     'add [sources..]': 'Write the migrations that register source tables, from their catalog',
     'migrate [action]': 'Bring the warehouse to the present: migrations, functions, registered dimensions',
-    'table <action> [name]': 'List the registered tables; pause one, let it go on, or remove it',
+    'table <action> [name] [capture]':
+      'List the registered tables; pause one, let it go on, read it from the log or by polling, or remove it',
   },
   'To run': {
     start: 'Run extractor, streamer, loader and reconciler, those that are needed, in the background; start again what has died',

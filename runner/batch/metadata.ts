@@ -73,6 +73,8 @@ const logSchema = z.object({
   unchanged: z.number().int(),
   /** What marks a deleted row, where rows are marked: the load makes DELETEs of them. */
   soft: z.object({ column: z.string(), values: z.array(z.string()).nullable() }).optional(),
+  /** The entry of the publication that it was read through: another one was made anew, and what was committed in between was not sent. */
+  entry: z.string().nullable().default(null),
   /** Between these positions changes were lost with their slot. */
   gap: z.object({ from: z.string(), to: z.string() }).nullable(),
 });

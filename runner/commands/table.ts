@@ -1,3 +1,5 @@
+import { captureTable, type Captured } from '../operate/capture.js';
+import { onInterrupt } from '../run/rounds.js';
 import { UsageError } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
@@ -22,24 +24,45 @@ function reportRemoved(removed: RemovedTable): string {
   ].join('\n');
 }
 
+function reportCaptured({ table, capture, is_changed, changes, gap }: Captured): string {
+  if (capture === 'poll')
+    return is_changed
+      ? `${table} is polled from now on: its next extraction reads every row, and what history has already is absorbed`
+      : `${table} is polled already`;
+  if (!is_changed) return `${table} is read from the log already: npx tidemark stream`;
+  return [
+    `${table} is read from the log from now on, after ${counted(changes, 'change')} by polling: npx tidemark stream --watch --load`,
+    `what was deleted before is found by comparison: npx tidemark reconcile --table ${table} --repair`,
+    ...(gap === null
+      ? []
+      : [`states of rows between ${gap.from} and ${gap.to} of the log are lost; the last of each was read`]),
+  ].join('\n');
+}
+
 export const command = defineCommand(
   {
     examples: {
       'table list': 'What is registered',
       'table pause orders': 'Leave orders alone, until "table resume orders"',
+      'table capture orders log': 'Read orders from the write-ahead log from now on',
     },
     positionals: {
       action: {
         type: 'string',
-        choices: ['list', 'pause', 'resume', 'remove'],
+        choices: ['list', 'pause', 'resume', 'capture', 'remove'],
         demandOption: true,
         describe: 'remove keeps the history, unless told otherwise',
       },
       name: { type: 'string', describe: 'The table, by the name of its dimension' },
+      capture: {
+        type: 'string',
+        choices: ['poll', 'log', 'both'],
+        describe: 'capture: by polling, from the log, or from the log with comparisons as a proof',
+      },
     },
     options: { 'drop-history': flag('remove: drop the history table too, with its current view and as-of functions') },
   },
-  async ({ action, name, dropHistory = false }, print) => {
+  async ({ action, name, capture, dropHistory = false }, print) => {
     const settings = loadSettings();
     if (dropHistory && action !== 'remove')
       throw new UsageError('--drop-history goes with remove only', { hint: 'see "tidemark table --help"' });
@@ -50,6 +73,16 @@ export const command = defineCommand(
     }
     if (name === undefined)
       throw new UsageError(`${action} needs the name of a table`, { hint: 'npx tidemark table list shows them' });
+    if (action === 'capture') {
+      if (capture === undefined)
+        throw new UsageError('capture needs to be told how: poll, log or both', {
+          hint: `npx tidemark table capture ${name} log`,
+        });
+      const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);
+      const captured = await captureTable(settings, name, capture, signal).finally(release);
+      print(captured, reportCaptured(captured));
+      return;
+    }
     if (action === 'remove') {
       const removed = await removeTable(settings, name, dropHistory);
       print(removed, reportRemoved(removed));

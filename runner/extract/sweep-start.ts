@@ -1,6 +1,6 @@
 import type { Settings } from '../base/settings.js';
 import type { BatchMetadata, Horizon } from '../batch/metadata.js';
-import type { Database } from '../base/database.js';
+import type { Database, Transaction } from '../base/database.js';
 import { failpoint } from '../base/failpoint.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { chainName, type Shard } from '../batch/shard.js';
@@ -80,8 +80,35 @@ export async function beginSweep(
   };
 }
 
+/**
+ * Begins the last sweep of a table before it is read from the log: all that no sweep has read yet, whatever its time, in the snapshot of a
+ * transaction.
+ * @param newest where it continues from; undefined to read every row
+ */
+export async function beginInSnapshot(
+  session: Transaction,
+  { is_timeless }: SourceTable,
+  newest: BatchMetadata | undefined,
+): Promise<SweepStart> {
+  const horizon = await readHorizon(session, undefined);
+  const beginning = await readBeginning(session, newest?.snapshot ?? null, undefined);
+  const { snapshot, from_transaction, before_transaction } = beginning;
+  return {
+    floor: horizon.floor,
+    horizon,
+    snapshot,
+    full_sweep: { snapshot, clock: horizon.clock },
+    place: { isDated: !is_timeless, after: null },
+    sweep: {
+      ...{ is_full: true, from_floor: null, from_high_watermark: null, counters: null },
+      ...{ from_transaction, before_transaction },
+    },
+  };
+}
+
+/** What was read from the log in between says nothing of what the next sweep has to read. */
 const readsAll = ({ full, described }: SweepSubject, newest: BatchMetadata | undefined): boolean =>
-  full || (newest !== undefined && !isSameRelation(described, newest));
+  full || (newest !== undefined && (newest.log != null || !isSameRelation(described, newest)));
 
 /**
  * Where PostgreSQL's counters of a table without an effective time stand still, nothing was written to it; and it has an interval of its own.

@@ -1,6 +1,7 @@
 import { startSizing } from './batch-size.js';
 import { checksumOf, type ChangeLog } from '../change-log/chain.js';
-import { batchId, batchMetadataSchema, chainHead, type BatchMetadata } from '../batch/metadata.js';
+import { batchId, batchMetadataSchema, chainHead, type BatchMetadata, type LogPlace } from '../batch/metadata.js';
+import type { Transaction } from '../base/database.js';
 import { failpoint } from '../base/failpoint.js';
 import { logger } from '../base/logger.js';
 import { timed } from '../run/measurements.js';
@@ -8,16 +9,17 @@ import { knownRows } from './known-rows.js';
 import { limitRate } from './rate-limit.js';
 import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
 import { chainName } from '../batch/shard.js';
-import { awaitFlush, type SourceIdentity } from '../source/server.js';
+import { awaitFlush, readInsertPosition, type SourceIdentity } from '../source/server.js';
 import {
   assertKeysUnique,
   columnsOfBatch,
+  inSnapshot,
   readPage,
   unfilledColumns,
   type Page,
   type PagePlace,
 } from '../source/table.js';
-import { beginSweep, resumeSweep, type SweepStart, type SweepSubject } from './sweep-start.js';
+import { beginInSnapshot, beginSweep, resumeSweep, type SweepStart, type SweepSubject } from './sweep-start.js';
 
 /** What a sweep of one table works with. */
 export interface Sweeper extends SweepSubject {
@@ -60,8 +62,53 @@ export async function sweep(
 ): Promise<void> {
   const start = resumes && newest !== undefined ? resumeSweep(newest) : await beginSweep(sweeper, newest);
   if (start === undefined) return;
+  if (start.sweep.is_full && !resumes) await assertKeysUnique(sweeper.source, sweeper.table, sweeper.described);
+  await sweepPages(sweeper, sweeper.source, start, newest, total);
+}
+
+/**
+ * Notes that the log is read on from where a last sweep ends. `after`: the snapshot of that sweep, and a place of the log that was reached when
+ * it had been taken.
+ */
+export type HandOver = (
+  log: ChangeLog,
+  newest: BatchMetadata,
+  after: NonNullable<LogPlace['after']>,
+) => Promise<unknown>;
+
+/**
+ * The last sweep of a table before it is read from the log: what no sweep has read yet, all in one snapshot.
+ * @param continues the checkpoint it goes on from; undefined to read every row
+ * @throws AlreadyPublishedError if another writer was quicker; what was published before stands
+ */
+export async function sweepForLog(
+  sweeper: Sweeper,
+  handOver: HandOver,
+  newest: BatchMetadata | undefined,
+  continues: BatchMetadata | undefined,
+  total: Published,
+): Promise<void> {
+  await assertKeysUnique(sweeper.source, sweeper.table, sweeper.described);
+  const read = await inSnapshot(sweeper.source, sweeper.described, async (session) => {
+    const start = await beginInSnapshot(session, sweeper.described, continues);
+    const until = await readInsertPosition(session);
+    failpoint('last snapshot');
+    const before = await sweepPages({ ...sweeper, signal: undefined }, session, start, newest, total);
+    return { before, after: { snapshot: start.snapshot, until } };
+  });
+  failpoint('last sweep');
+  if (read.before !== undefined) await handOver(sweeper.log, read.before, read.after);
+}
+
+/** @returns the newest checkpoint now */
+async function sweepPages(
+  sweeper: Sweeper,
+  source: Transaction,
+  start: SweepStart,
+  newest: BatchMetadata | undefined,
+  total: Published,
+): Promise<BatchMetadata | undefined> {
   const { is_full, from_transaction } = start.sweep;
-  if (is_full && !resumes) await assertKeysUnique(sweeper.source, sweeper.table, sweeper.described);
   const chain = chainName(sweeper.log.table, sweeper.log.shard);
   const size = startSizing(sweeper.settings, chain, sweeper.batchCeiling);
   // All that --full reads is to be written again.
@@ -78,14 +125,14 @@ export async function sweep(
     const notBefore = later(before?.extracted_at ?? null, sweeper.notBefore ?? null);
     const { batch_max_bytes: bytes, watermark_advance_seconds: margin_seconds } = sweeper.settings;
     const limits = { rows: size.rows(), bytes, margin_seconds, known_rows: known.now() };
-    const page = await timed('read', () => readPage(sweeper.source, sweeper.described, start, here, limits, notBefore));
+    const page = await timed('read', () => readPage(source, sweeper.described, start, here, limits, notBefore));
     const next = nextPlace(sweeper, start, place, page);
     const read = { page, place, isLast: next === undefined };
     size.read(page);
     repeats += page.rows_read - page.change_count;
     if (page.lines !== null) {
       if (page.newest_writer === null || BigInt(page.newest_writer) >= safeBefore)
-        safeBefore = BigInt(await awaitFlush(sweeper.source));
+        safeBefore = BigInt(await awaitFlush(source));
       failpoint('flushed');
       before = await publish(sweeper, start, read, before);
       total.batches += 1;
@@ -99,6 +146,7 @@ export async function sweep(
     place = next;
     if (place !== undefined) await keepRate(page.rows_read);
   }
+  return before;
 }
 
 /** Of two instants of one zone (ISO 8601) the later one. */

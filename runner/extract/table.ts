@@ -14,7 +14,7 @@ import { whileReading } from '../source/locked.js';
 import { awaitExtraction, unlockExtraction } from '../source/lock.js';
 import { describeShard } from '../source/shard.js';
 import { describeTable, unfilledColumns, type SourceTable, type TablePart } from '../source/table.js';
-import { sweep, type Published, type Sweeper } from './sweep.js';
+import { sweep, sweepForLog, type HandOver, type Published, type Sweeper } from './sweep.js';
 import { isSameRelation } from './sweep-start.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
@@ -34,10 +34,12 @@ interface Extraction extends Omit<Sweeper, 'source' | 'table' | 'described' | 'f
   readonly mapping: DimensionMapping;
   /** Metadata of the newest batch in the ledger: it counts where the change log is behind; 'unknown' while the warehouse is away. */
   readonly ledger: BatchMetadata | 'unknown' | undefined;
+  /** Hands the table over to the log, after a last sweep. */
+  readonly handOver?: HandOver | undefined;
 }
 
 type Extractor = Omit<Sweeper, 'fills'> &
-  Pick<Extraction, 'ledger' | 'mapping'> & { readonly part: TablePart | undefined };
+  Pick<Extraction, 'ledger' | 'mapping' | 'handOver'> & { readonly part: TablePart | undefined };
 
 const MOST_RACES = 5;
 
@@ -94,6 +96,10 @@ async function sweepUntilDone(sweeper: Extractor, total: Published): Promise<Ext
   for (let finished = false; !finished; ) {
     try {
       const newest = await newestKnown(sweeper);
+      if (sweeper.handOver !== undefined && newest?.sweep.complete !== false) {
+        await sweepLast(sweeper, sweeper.handOver, newest, total);
+        break;
+      }
       if (!sweeper.full) assertSameServer(sweeper, newest);
       const resumes = newest?.sweep.complete === false && !sweeper.full && isSameRelation(sweeper.described, newest);
       const fills = resumes ? newest.sweep.fills : unfilledColumns(sweeper.described, newest);
@@ -112,6 +118,24 @@ async function sweepUntilDone(sweeper: Extractor, total: Published): Promise<Ext
     ...total,
     watermark: newest?.high_watermark?.time ?? null,
   };
+}
+
+/** What another server, another relation, or times alone tell nothing of is read whole. */
+async function sweepLast(
+  sweeper: Extractor,
+  handOver: HandOver,
+  newest: BatchMetadata | undefined,
+  total: Published,
+): Promise<void> {
+  const { described, identity } = sweeper;
+  const fills = unfilledColumns(described, newest);
+  const goesOn =
+    newest !== undefined &&
+    fills.length === 0 &&
+    newest.sweep.before_transaction !== null &&
+    isSameServer(identity, newest) &&
+    isSameRelation(described, newest);
+  await sweepForLog({ ...sweeper, fills }, handOver, newest, goesOn ? newest : undefined, total);
 }
 
 /** The table with queries that find, besides what changed, every value of these columns, which history does not have yet. */

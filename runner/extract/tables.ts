@@ -2,8 +2,10 @@ import { sizeLimits } from './batch-size.js';
 import { rememberMappings, rememberedMappings } from '../change-log/known-mappings.js';
 import type { Settings } from '../base/settings.js';
 import { isAway, withDatabase, withLink, type Database, type Link } from '../base/database.js';
+import type { HandOver } from './sweep.js';
 import { extractTable, type ExtractResult } from './table.js';
 import * as layouts from './shard-layout.js';
+import { UsageError } from '../base/errors.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { within } from '../base/timeout.js';
 import { startProgress } from '../run/progress.js';
@@ -25,6 +27,8 @@ export interface ExtractSelection extends Selection {
   readonly maxRowsPerSecond?: number | undefined;
   /** The shard of each table; without it tables that are extracted by shards are left alone. */
   readonly shard?: AskedShard;
+  /** Hands these tables over to the log, after a last sweep. */
+  readonly handOver?: HandOver | undefined;
   /** True for a process that extracts again and again. */
   readonly isWatching?: boolean | undefined;
   /** Kept by a process that extracts again and again. */
@@ -79,7 +83,7 @@ const nameOf = (shard: AskedShard): string => (typeof shard === 'object' ? shard
 async function extractWith(selection: ExtractSelection, { mappings, ledger }: Knowledge): Promise<ExtractResult[]> {
   const { settings, signal, full = false, isWatching, maxRowsPerSecond } = selection;
   const shard = typeof selection.shard === 'object' ? selection.shard : undefined;
-  const tables = await withoutSharded(selection, selectUnpaused(mappings, selection.tables), ledger);
+  const tables = await withoutSharded(selection, withoutLogged(selection, mappings), ledger);
   const extract = async (link: Link, mapping: DimensionMapping) => {
     const table = mapping.dimension_name;
     const state = await layouts.tableState(settings, table, ledger?.get(table)?.chains ?? []);
@@ -91,6 +95,7 @@ async function extractWith(selection: ExtractSelection, { mappings, ledger }: Kn
         ledger: ledger === undefined ? 'unknown' : ledger.get(table)?.newest,
         notBefore: layouts.othersSince(state, shard),
         batchCeiling: ledger?.get(table)?.batch_ceiling,
+        handOver: selection.handOver,
         onPage: progress.advance,
         onEstimate: progress.expect,
       });
@@ -108,6 +113,18 @@ async function extractWith(selection: ExtractSelection, { mappings, ledger }: Kn
       patienceOf(settings.source, selection),
     ),
   );
+}
+
+/** Tables that are read from the log are the business of its reader. @throws UsageError if one was named */
+function withoutLogged({ tables, handOver }: ExtractSelection, mappings: readonly DimensionMapping[]) {
+  const selected = selectUnpaused(mappings, tables);
+  const logged = handOver === undefined ? selected.filter(({ capture }) => capture !== 'poll') : [];
+  const [named] = tables.length > 0 ? logged : [];
+  if (named !== undefined)
+    throw new UsageError(`${named.dimension_name} is read from the log`, {
+      hint: `npx tidemark stream; or go back to polling: npx tidemark table capture ${named.dimension_name} poll`,
+    });
+  return selected.filter((mapping) => !logged.includes(mapping));
 }
 
 /** Where no shard is named, tables that are extracted by shards are the business of other extractors. @throws UsageError if one was named */

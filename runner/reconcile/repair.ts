@@ -2,6 +2,7 @@ import { checksumOf, type ChangeLog } from '../change-log/chain.js';
 import { chunks, type Comparing, type Comparison, type Difference } from './compare.js';
 import type { Settings } from '../base/settings.js';
 import { batchId, batchMetadataSchema, chainHead, type BatchMetadata } from '../batch/metadata.js';
+import { failpoint } from '../base/failpoint.js';
 import { AlreadyPublishedError } from '../base/durable-file.js';
 import { TidemarkError } from '../base/errors.js';
 import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
@@ -10,6 +11,7 @@ import { compareAtSource, type Deletions } from '../source/comparison.js';
 import { one } from '../source/file.js';
 import { awaitFlush, type SourceIdentity } from '../source/server.js';
 import { NO_KNOWN_ROWS, columnsOfBatch, readKeyedPage, unfilledColumns } from '../source/table.js';
+import { comparisonStates } from '../warehouse/functions.js';
 import { sizeLimits } from '../extract/batch-size.js';
 import type { SweepStart } from '../extract/sweep-start.js';
 
@@ -18,8 +20,12 @@ export interface Repairing extends Comparing {
   readonly log: ChangeLog;
   readonly identity: SourceIdentity;
   readonly newest: () => Promise<BatchMetadata | undefined>;
+  /** Loads what has been published. */
+  readonly load: () => Promise<unknown>;
   /** How the table is cut: a repair is of the whole table all the same, in the chain of the whole table. */
   readonly layout: ShardLayout | null;
+  /** Whether the table is read from the log, which a repair must not be ahead of. */
+  readonly isLogged: boolean;
   /** Where extraction goes on, if the source is another server than before; read before the comparison. */
   readonly restart: SweepStart | undefined;
 }
@@ -87,10 +93,12 @@ export async function publishRestart(repairing: Repairing, clock: string): Promi
 }
 
 /** A batch that would be too large is published in halves; a single row travels alone. */
-async function publishSmall(repairing: Repairing, keys: readonly string[], read: Reader): Promise<number> {
+async function publishSmall(repairing: Repairing, wanted: readonly string[], read: Reader): Promise<number> {
+  let keys = wanted;
   for (let races = 0; ; races += 1) {
-    const newest = await repairing.newest();
-    const { lines, change_count, extracted_at, has_more } = await read(keys, newest?.extracted_at ?? null);
+    const stored = repairing.isLogged ? await statesOf(repairing, keys) : undefined;
+    const before = await repairing.newest();
+    const { lines, change_count, extracted_at, has_more } = await read(keys, before?.extracted_at ?? null);
     if (lines === null || extracted_at === null) return 0;
     if (has_more) {
       const middle = Math.ceil(keys.length / 2);
@@ -100,6 +108,15 @@ async function publishSmall(repairing: Repairing, keys: readonly string[], read:
       );
     }
     await awaitFlush(repairing.source);
+    failpoint('repair read');
+    const place = stored === undefined ? { newest: before, changed: [] } : await passByLog(repairing, stored);
+    const { newest, changed } = place;
+    if (changed.length > 0) {
+      if (races >= MOST_RACES) return 0;
+      keys = keys.filter((key) => !changed.includes(key));
+      if (keys.length === 0) return 0;
+      continue;
+    }
     try {
       await publishBatch(repairing.log, metadataOf(repairing, newest, lines, change_count, extracted_at), lines);
       return change_count;
@@ -107,6 +124,28 @@ async function publishSmall(repairing: Repairing, keys: readonly string[], read:
       if (!(error instanceof AlreadyPublishedError) || races >= MOST_RACES) throw error;
     }
   }
+}
+
+/** The rows of some keys as history has them, by the key; of one that it does not have, nothing. */
+async function statesOf({ warehouse, table }: Repairing, keys: readonly string[]): Promise<Map<string, string>> {
+  const found = await comparisonStates(warehouse, table, keys);
+  const states = new Map(keys.map((key): [string, string] => [key, '']));
+  for (const { key, content } of found) states.set(key, content);
+  return states;
+}
+
+/**
+ * A repair that was read must not come before what the log brings of the same rows: so the log passes by what it shows first. What it changed
+ * meanwhile is left out: that is compared again by the next reconcile.
+ * @param stored the rows as history had them before the repair was read
+ * @returns the checkpoint after which the repair may come, if nothing else does; and the keys that have changed
+ */
+async function passByLog(repairing: Repairing, stored: ReadonlyMap<string, string>) {
+  await repairing.catchUp();
+  const newest = await repairing.newest();
+  await repairing.load();
+  const now = await statesOf(repairing, [...stored.keys()]);
+  return { newest, changed: [...stored.keys()].filter((key) => now.get(key) !== stored.get(key)) };
 }
 
 /** A repair leaves the watermark where it is: extraction goes on as if there had been none, or where a restart begins. */
@@ -140,6 +179,7 @@ function metadataOf(
   const metadata = batchMetadataSchema.parse({
     ...newest,
     ...watermark,
+    ...{ log: null, format: undefined },
     table: repairing.table,
     shard: repairing.log.shard === '' ? null : repairing.log.shard,
     shard_layout: repairing.layout,

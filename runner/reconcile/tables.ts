@@ -18,6 +18,7 @@ import { assertFewDeletes, publishRepairs, publishRestart, type Repairing } from
 import { retrying } from '../run/retry.js';
 import { describeComparison } from '../source/comparison.js';
 import { shardsOf } from '../batch/shard.js';
+import { catchUpWithLog, isLogged } from '../stream/stream.js';
 import { lockExtraction, unlockExtraction } from '../source/lock.js';
 import { impatient, whileReading } from '../source/locked.js';
 import { isSameServer, readIdentity } from '../source/server.js';
@@ -158,15 +159,19 @@ async function prepare(
     limits,
     layout: state.present ?? null,
     queries: await describeComparison(source, described, mapping, columns),
+    isLogged: isLogged(mapping),
     restart: isRestart
       ? await beginSweep({ source, settings, table, described, full: true, fills: [] }, undefined)
       : undefined,
     catchUp: async () => {
       const shards = state.present == null ? ['whole' as const] : shardsOf(state.present);
+      if (isLogged(mapping)) await catchUpWithLog(settings, source, signal);
       // Another server cannot be extracted from before it is reconciled; what was captured before is loaded.
-      for (const shard of isRestart ? [] : shards) await waitForOthers(table, () => extractTables({ ...alone, shard }));
+      for (const shard of isRestart || isLogged(mapping) ? [] : shards)
+        await waitForOthers(table, () => extractTables({ ...alone, shard }));
       await loadTables(alone);
     },
+    load: () => loadTables(alone),
   };
 }
 

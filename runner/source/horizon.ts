@@ -1,4 +1,4 @@
-import type { Database } from '../base/database.js';
+import type { Database, Transaction } from '../base/database.js';
 import type { BatchMetadata, Horizon } from '../batch/metadata.js';
 import { one, runFile } from './file.js';
 
@@ -34,7 +34,7 @@ const LISTED_AFTER = 10;
  * @param before the poll before: what is prepared now and was not then counts from its floor; undefined where there was none
  */
 export async function readHorizon(
-  source: Database,
+  source: Transaction,
   before: EarlierPoll | undefined,
   listedAfter = LISTED_AFTER,
 ): Promise<HorizonReading> {
@@ -60,14 +60,14 @@ export async function readHorizon(
 type Sessions = Pick<HorizonReading, 'floor_of_rest' | 'blind_sessions'> & { readonly open_transactions: string };
 
 /** The source's clock; that of its newest change on a standby, which lies behind its primary. */
-export async function readClock(source: Database): Promise<string> {
+export async function readClock(source: Transaction): Promise<string> {
   const rows = await source<{ clock: string }[]>`
     select to_json(least(clock_timestamp(), case when pg_is_in_recovery() then pg_last_xact_replay_timestamp() end)) #>> '{}' as clock`;
   return one(rows).clock;
 }
 
 /** The snapshot a sweep begins with: it comes after the floor, and before the second look. */
-export async function readSnapshot(source: Database): Promise<string> {
+export async function readSnapshot(source: Transaction): Promise<string> {
   return one(await source<{ snapshot: string }[]>`select pg_current_snapshot()::text as snapshot`).snapshot;
 }
 
@@ -77,7 +77,7 @@ export async function readSnapshot(source: Database): Promise<string> {
  * @param before the poll before, whose transactions hold the floor down once they have ended; undefined to read from the beginning of time
  */
 export async function readBeginning(
-  source: Database,
+  source: Transaction,
   continues: string | null,
   before: EarlierPoll | undefined,
 ): Promise<BeginningOfSweep> {
@@ -95,7 +95,7 @@ export async function readBeginning(
 }
 
 /** Names of the sessions that two looks in a row found in the same transaction as then, as a JSON array. */
-async function lookTwice(source: Database, open: string): Promise<string> {
+async function lookTwice(source: Transaction, open: string): Promise<string> {
   const look = async (found: string | null): Promise<string> => {
     await source`select pg_stat_clear_snapshot()`;
     return one(await runFile<{ who: string }>(source, 'second_look', [open, found])).who;

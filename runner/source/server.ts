@@ -1,11 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Database } from '../base/database.js';
+import type { Database, Transaction } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import type { BatchMetadata } from '../batch/metadata.js';
-import { one } from './file.js';
+import { one, runFile } from './file.js';
 
 /** Which database the source is. Another identity means a restored or failed-over server, or another database. */
 export type SourceIdentity = Pick<BatchMetadata, 'system_identifier' | 'database_oid' | 'timeline'>;
+
+/** Where the source writes its log now: the commit records of what is committed later lie behind it. */
+export async function readInsertPosition(source: Transaction): Promise<string> {
+  return one(await source<{ position: string }[]>`select pg_current_wal_insert_lsn()::text as position`).position;
+}
 
 /** Reads the identity of the source server; the timeline is null on a standby. */
 export async function readIdentity(source: Database): Promise<SourceIdentity> {
@@ -42,6 +47,27 @@ export async function requireDemoSource(source: Database): Promise<void> {
   });
 }
 
+const LOOK_MS = 100;
+
+/**
+ * Waits until every transaction that is open now has ended: only then is all visible whose commit record lies before a place that was reached.
+ * @param onWait told whom it waits for, whenever those have changed
+ */
+export async function awaitOpenTransactions(
+  source: Database,
+  onWait: (who: readonly string[]) => void,
+  signal?: AbortSignal,
+): Promise<void> {
+  const [now] = await source<{ snapshot: string }[]>`select pg_current_snapshot()::text as snapshot`;
+  for (let said = ''; ; await sleep(LOOK_MS, undefined, { signal })) {
+    const open = await runFile<{ who: string }>(source, 'await_transactions', [now?.snapshot ?? null]);
+    if (open.length === 0) return;
+    const who = open.map((each) => each.who);
+    if (said !== who.join()) onWait(who);
+    said = who.join();
+  }
+}
+
 const PAUSE_MS = 5;
 
 /**
@@ -50,7 +76,7 @@ const PAUSE_MS = 5;
  * A standby has only what its primary flushed.
  * @returns a transaction number (decimal): what all older ones wrote is safe now
  */
-export async function awaitFlush(source: Database): Promise<string> {
+export async function awaitFlush(source: Transaction): Promise<string> {
   const rows = await source<{ inserted: string | null; safe_before: string; longest_ms: number }[]>`
     select
       case when not pg_is_in_recovery() then pg_current_wal_insert_lsn()::text end as inserted,
@@ -63,7 +89,7 @@ export async function awaitFlush(source: Database): Promise<string> {
   return safe_before;
 }
 
-async function isFlushed(source: Database, position: string): Promise<boolean> {
+async function isFlushed(source: Transaction, position: string): Promise<boolean> {
   const [row] = await source`select pg_current_wal_flush_lsn() >= ${position}::pg_lsn as is_flushed`;
   return row?.is_flushed === true;
 }

@@ -232,7 +232,7 @@ export const keyFault = (table: string, { relation, repeated_keys }: SourceTable
  * Reads one page of a sweep in a snapshot of its own. `notBefore` keeps extracted_at from running backwards with the server's clock.
  */
 export async function readPage(
-  source: Database,
+  source: Transaction,
   table: SourceTable,
   sweep: SweepBounds,
   place: PagePlace,
@@ -260,7 +260,7 @@ export async function readKeyedPage(
 }
 
 async function readLines(
-  source: Database,
+  source: Transaction,
   table: SourceTable,
   query: string,
   bounds: SweepBounds | undefined,
@@ -294,13 +294,15 @@ async function readLines(
  * Reads the table in one snapshot. A rewrite or TRUNCATE that is committed after the snapshot, and before the table is locked, would show it
  * empty: so it is locked first. Reading alone locks it too late. Where this role may not lock it, its files are looked at before the
  * snapshot and after what was read, which keeps them as they are from then on: if they are others now, it is read again.
+ * @param source or a transaction that this was called in before: then it reads on in that snapshot
  */
 export async function inSnapshot<T>(
-  source: Database,
+  source: Transaction,
   table: SourceTable,
   read: Parameters<typeof inTransaction<T>>[2],
   turn?: string,
 ): Promise<T> {
+  if (!isDatabase(source)) return read(source, () => Promise.resolve());
   const filesOf = async (database: Pick<Database, 'file'>) =>
     table.is_lockable ? '' : one(await runFile<{ files: string }>(database, 'read_files', [table.relation_oid])).files;
   for (;;) {
@@ -313,6 +315,8 @@ export async function inSnapshot<T>(
     if (before === after) return found;
   }
 }
+
+const isDatabase = (source: Transaction): source is Database => 'begin' in source;
 
 /** PostgreSQL's codes for a text that is no value of a type, or a type that cannot be compared. */
 const MISFIT = /^(22|23|42883)/;

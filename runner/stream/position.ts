@@ -1,3 +1,4 @@
+import { readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { ensurePrivateFolder, flushFolder, readPrivateFile, replaceFile } from '../base/durable-file.js';
@@ -86,4 +87,35 @@ export function isVisible(snapshot: string, xid: number): boolean {
   // The number that is nearest to the snapshot's next one.
   const number = next + BigInt.asIntN(32, BigInt(xid) - BigInt.asUintN(32, next));
   return number < BigInt(xmin) || (number < next && !open.split(',').includes(String(number)));
+}
+
+const HOLDS = 'holds';
+
+/**
+ * While a table is handed over to the log, the reader of the slot confirms nothing, so that the server keeps what that table will go on from.
+ * @returns ends that: then the reader takes the table in
+ */
+export async function holdSlot(root: string, slot: string, table: string): Promise<() => Promise<void>> {
+  await ensurePositionFolder(root, slot);
+  const folder = path.join(folderOf(root, slot), HOLDS);
+  await ensurePrivateFolder(folder);
+  await replaceFile(folder, table, '');
+  return () => rm(path.join(folder, table), { force: true });
+}
+
+/** The tables that are being handed over, and what tells whether that has changed. */
+export interface Holds {
+  readonly tables: readonly string[];
+  readonly mark: string;
+}
+
+export async function readHolds(root: string, slot: string): Promise<Holds> {
+  const folder = path.join(folderOf(root, slot), HOLDS);
+  try {
+    const { mtimeMs } = await stat(folder);
+    return { tables: await readdir(folder), mark: String(mtimeMs) };
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return { tables: [], mark: '' };
+    throw error;
+  }
 }

@@ -48,6 +48,20 @@ export async function setupStatements(
   ].filter((statement) => statement !== false);
 }
 
+/** Takes a table out of the publication, where it is in it. */
+export async function unpublish(
+  source: Database,
+  settings: Settings,
+  { source_schema, source_table }: DimensionMapping,
+): Promise<void> {
+  const { publication } = slotOf(settings);
+  const found = await readPublication(source, publication);
+  if (found?.entries.has(`${source_schema}.${source_table}`) === true)
+    await source.unsafe(
+      `alter publication ${quoted(publication)} drop table ${quoted(source_schema)}.${quoted(source_table)}`,
+    );
+}
+
 /** Runs them. A slot waits for every transaction that is open when it is made. */
 export async function applySetup(source: Database, statements: readonly string[]): Promise<void> {
   try {

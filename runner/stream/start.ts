@@ -31,7 +31,7 @@ import { followTable, stopTable, type FollowedTable } from './table.js';
 export async function beginFollowing(
   log: ChangeLog,
   newest: BatchMetadata,
-  start: Pick<LogPlace, 'slot' | 'to' | 'after' | 'gap'>,
+  start: Pick<LogPlace, 'slot' | 'to' | 'after' | 'gap'> & Partial<Pick<LogPlace, 'entry'>>,
 ): Promise<BatchMetadata> {
   const { batch_id: previous_batch_id, checksum: previous_checksum } = chainHead(newest);
   const metadata = batchMetadataSchema.parse({
@@ -125,7 +125,7 @@ async function openTable(
     return undefined;
   }
   const before = position?.tables[name];
-  const covered = before !== undefined && before.sequence <= newest.sequence && position !== undefined;
+  const covered = before?.stopped === null && before.sequence <= newest.sequence && position !== undefined;
   const last = covered && lsnOf(position.to) > lsnOf(place.to) ? position : place;
   const to = lsnOf(last.to);
   const entry = entryOf(published, mapping, newest);
@@ -140,7 +140,7 @@ async function openTable(
   const stopped = before?.stopped;
   if (stopped != null && lsnOf(place.to) <= lsnOf(stopped.at)) stop(stopped.at, stopped.reason);
   else if (entry === undefined) stop(lsnText(to), `${name} is not in the publication any more`);
-  else if (before !== undefined && stopped == null && before.publication !== entry)
+  else if (stopped == null && (place.entry ?? before?.publication ?? entry) !== entry)
     stop(
       lsnText(to),
       `${name} was taken out of the publication and put back: what was committed in between is not in the log`,

@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { tryLock, unlock, whileLocked } from '../base/advisory-lock.js';
 import { AlreadyPublishedError } from '../base/durable-file.js';
 import { isAway, withDatabase, withLink, type Database, type Link } from '../base/database.js';
 import { HeldError, TidemarkError } from '../base/errors.js';
@@ -13,11 +12,11 @@ import type { BatchMetadata } from '../batch/metadata.js';
 import { rememberMappings, rememberedMappings } from '../change-log/known-mappings.js';
 import { retrying } from '../run/retry.js';
 import { newestInLedger } from '../warehouse/batches.js';
-import { readPublication } from '../source/log.js';
+import { readPublication, readSlot } from '../source/log.js';
 import { dimensionMappings } from '../warehouse/functions.js';
 import { LogReader, type ReaderStart, type Round } from './reader.js';
 import { entryOf, explainStartError, noPublication } from './slot.js';
-import { slotOf } from './position.js';
+import { readHolds, readPosition, slotOf, type Holds } from './position.js';
 import { openTables } from './start.js';
 
 /** A reader of the log at work: sessions, one after the other, each from where the files say that the one before has come. */
@@ -83,41 +82,53 @@ async function askWarehouse(settings: Settings) {
   }
 }
 
+/**
+ * Waits until the change log has all that is committed by now: the reader at work comes to it, or else it is read here.
+ * @throws TidemarkError if it cannot be read
+ */
+export async function catchUpWithLog(settings: Settings, source: Database, signal = NEVER): Promise<void> {
+  const { slot } = slotOf(settings);
+  const now = await positionNow(source);
+  const hasCome = async () => {
+    const position = await readPosition(settings.cdc_log_dir, slot);
+    return position !== undefined && lsnOf(position.to) >= now;
+  };
+  while (!(await hasCome())) {
+    const isRead = (await readSlot(source, slot))?.active_pid != null;
+    if (!isRead)
+      try {
+        await streamTables({ settings, signal, isEndless: false });
+        return;
+      } catch (error) {
+        if (!(error instanceof HeldError)) throw error;
+      }
+    await sleep(PAUSE_MS, undefined, { signal });
+  }
+}
+
+const NEVER = new AbortController().signal;
+
 /** How far the source has come: all that is committed by now is before it, and on its disk. */
 async function positionNow(source: Database): Promise<Lsn> {
   const [row] = await source<{ lsn: string }[]>`select pg_logical_emit_message(true, 'tidemark', '')::text as lsn`;
   return lsnOf(row?.lsn ?? '');
 }
 
-/** The lock at the source that each session of a reader shares. Who hands a table over takes it alone: then no reader passes the place it begins at. */
-export const lockOf = (slot: string): string => `tidemark.stream ${slot}`;
-
 async function runSession(streaming: Streaming, link: Link, total: StreamResult): Promise<'ended' | 'again'> {
-  const source = link.database();
-  const lock = lockOf(slotOf(streaming.settings).slot);
-  const holder = await tryLock(source, lock, true);
-  if (holder !== undefined)
-    throw new HeldError(`a table is being handed over to the log: ${holder}`, {
-      hint: 'try again when that has ended',
-    });
-  return whileLocked(
-    () => unlock(source, lock, true),
-    () => followLog(streaming, source, total),
-  );
-}
-
-async function followLog(streaming: Streaming, source: Database, total: StreamResult): Promise<'ended' | 'again'> {
   const { settings, signal } = streaming;
+  const source = link.database();
   const { mappings, ledger } = await askWarehouse(settings);
   if (mappings.length === 0 && streaming.isEndless) return 'ended';
   if (mappings.length === 0)
     throw new TidemarkError('no table is captured from the log', {
       hint: 'hand one over: npx tidemark table capture <name> log',
     });
+  const { slot } = slotOf(settings);
+  const held = await readHolds(settings.cdc_log_dir, slot);
   const start = await openTables(source, settings, mappings, ledger);
   const until = streaming.isEndless ? undefined : await positionNow(source);
   const replication = await startWhenFree(settings, start, signal);
-  const session = new Session(streaming, start, replication, total);
+  const session = new Session(streaming, held, start, replication, total);
   const { reader } = session;
   const beat = newHeartbeat(start, reader, source, async () => {
     const now = await askWarehouse(settings);
@@ -126,12 +137,20 @@ async function followLog(streaming: Streaming, source: Database, total: StreamRe
   const timer = setInterval(() => {
     beat().catch(session.fail);
   }, settings.stream_heartbeat_seconds * 1000);
+  const lookForHandOver = async () => {
+    const { tables, mark } = await readHolds(settings.cdc_log_dir, slot);
+    if (tables.length === 0 && mark !== held.mark) session.end();
+  };
+  const handOvers = setInterval(() => {
+    lookForHandOver().catch(session.fail);
+  }, HAND_OVER_MS);
   signal.addEventListener('abort', session.end);
   try {
     await session.run(until);
   } finally {
     signal.removeEventListener('abort', session.end);
     clearInterval(timer);
+    clearInterval(handOvers);
     await replication.close();
     await session.settle();
     for (const { mapping, stopped } of start.tables)
@@ -159,6 +178,9 @@ async function startWhenFree(
     }
 }
 
+/** How soon a reader takes a table in that was handed over to it. */
+const HAND_OVER_MS = 500;
+
 /** How long the end of a quiet log may be known here alone. */
 const QUIET_MS = 5_000;
 
@@ -171,9 +193,11 @@ class Session {
   private untold: Round | undefined;
   readonly reader: LogReader;
   private ring: () => void = () => undefined;
+  private confirming: Promise<void> | undefined;
 
   constructor(
     private readonly streaming: Streaming,
+    private readonly held: Holds,
     start: ReaderStart,
     private readonly replication: Replication,
     private readonly total: StreamResult,
@@ -195,6 +219,7 @@ class Session {
   /** What is being written must have ended before the tables are opened anew. */
   async settle(): Promise<void> {
     await this.gate?.catch(() => undefined);
+    await this.confirming;
   }
 
   /** @param until where it ends; undefined where it does not */
@@ -216,6 +241,7 @@ class Session {
       await this.publish();
     }
     await this.publish();
+    await this.confirming;
   }
 
   /** Until so long has passed, or something is so. */
@@ -252,12 +278,22 @@ class Session {
     if (reader.isFull || reader.hasWhole) this.ring();
   };
 
+  /**
+   * Nothing is confirmed while a table is handed over, nor after that before this session has ended and the table is taken in. The place is older
+   * than the look: what is handed over later goes on from behind it.
+   */
+  private async confirm(durable: Lsn): Promise<void> {
+    const { settings } = this.streaming;
+    const { tables, mark } = await readHolds(settings.cdc_log_dir, slotOf(settings).slot);
+    if (tables.length === 0 && mark === this.held.mark) this.replication.confirm(durable);
+  }
+
   private resume(): void {
     if (this.gate === undefined && !this.reader.isFull) this.replication.resume();
   }
 
   private readonly noteRound = (round: Round): void => {
-    this.replication.confirm(this.reader.durable);
+    this.confirming = this.confirm(this.reader.durable).catch(this.fail);
     failpoint('stream confirmed');
     const { total, untold } = this;
     total.rounds += round.tables.length === 0 ? 0 : 1;

@@ -184,7 +184,7 @@ export async function publishPart(part: Part, ends: RoundEnds, identity: SourceI
     checksum: checksumOf(bytes),
     log: {
       ...ends,
-      ...{ commits, inside, unchanged, gap: null },
+      ...{ commits, inside, unchanged, gap: null, entry: table.publication },
       ...(mapping.deletes === 'soft' && { soft }),
       after: after !== null && lsnOf(ends.to) < lsnOf(after.until) ? after : null,
     },

@@ -21,6 +21,11 @@ export const pauseDimension = action<[table: string, isPaused: boolean]>(
   'pause_dimension(p_dimension_name => $1, p_is_paused => $2)',
 );
 
+/** Notes how a table is read: poll, log, or both. */
+export const declareCapture = action<[table: string, capture: string]>(
+  'declare_capture(p_dimension_name => $1, p_capture => $2)',
+);
+
 /** Takes a dimension out, its history too where asked. Returns the name of the history table. */
 export const removeDimension = value<string, [table: string, dropHistory: boolean]>(
   'remove_dimension(p_dimension_name => $1, p_drop_history => $2)',

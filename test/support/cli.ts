@@ -25,6 +25,7 @@ export interface RunningCli {
   /** Resolves when stdout matches, or the command has ended. */
   readonly printed: (pattern: RegExp) => Promise<unknown>;
   readonly kill: (signal: NodeJS.Signals) => void;
+  readonly pid: number;
 }
 
 /** Starts a command and leaves it running. */
@@ -59,6 +60,7 @@ export function startCli(args: readonly string[], env: Readonly<Record<string, s
   return {
     ended,
     printed,
+    pid: child.pid ?? 0,
     stderr: () => stderr,
     kill: (signal) => {
       child.kill(signal);

@@ -1,0 +1,150 @@
+import { withDatabase } from '../base/database.js';
+import { TidemarkError } from '../base/errors.js';
+import { logger } from '../base/logger.js';
+import { lsnOf } from '../base/replication.js';
+import type { Settings } from '../base/settings.js';
+import type { DimensionMapping } from '../batch/mapping.js';
+import type { BatchMetadata, LogPlace } from '../batch/metadata.js';
+import { newestCheckpoint, openChangeLog, type ChangeLog } from '../change-log/chain.js';
+import { openChains } from '../change-log/inspect.js';
+import { extractTables } from '../extract/tables.js';
+import { selectTables } from '../run/each-table.js';
+import { readPublication, readSlot } from '../source/log.js';
+import { awaitOpenTransactions, readInsertPosition } from '../source/server.js';
+import { holdSlot, readPosition, slotOf } from '../stream/position.js';
+import { applySetup, setupStatements, unpublish } from '../stream/setup.js';
+import { beginFollowing, placeInLog } from '../stream/start.js';
+import { declareCapture, dimensionMappings } from '../warehouse/functions.js';
+
+/**
+ * Hands a table over from polling to the log, and back. It is one procedure, whether it is the first table, one that is added later, or one whose
+ * slot was lost:
+ *
+ * 1. publication, then slot, so that no change is left out; a reader at work goes on, but gives up no log (`holdSlot`);
+ * 2. a place C of the log; then every transaction ends that was open when C was reached, for a commit record precedes what it makes visible;
+ * 3. one last sweep, in a single snapshot S, of all that no sweep has read;
+ * 4. the checkpoint of the hand-over: the log is read from C on, without the transactions that S shows.
+ *
+ * A transaction that S shows was read by a sweep, and is left out; one that S does not show commits after C, and is in the log: each is there once.
+ */
+
+export interface Captured {
+  readonly table: string;
+  readonly capture: Capture;
+  /** False where nothing had to be done. */
+  readonly is_changed: boolean;
+  /** Changes that sweeps read before the log. */
+  readonly changes: number;
+  /** Between these positions states of rows were lost; what they came to was read, and what was deleted is found by reconcile. */
+  readonly gap: LogPlace['gap'];
+}
+
+export type Capture = 'poll' | 'log' | 'both';
+
+/**
+ * @param capture poll, log, or both: the log, and comparisons as a proof
+ * @throws UsageError if no such table is registered; TidemarkError if the source cannot serve its log, or publishing would break its application
+ */
+export async function captureTable(
+  settings: Settings,
+  table: string,
+  capture: Capture,
+  signal?: AbortSignal,
+): Promise<Captured> {
+  const [mapping] = await mappingsOf(settings, table);
+  if (mapping === undefined) throw new Error(`${table} is not registered`);
+  if (capture === 'poll') return backToPolling(settings, mapping);
+  const before = mapping.capture === 'poll' ? undefined : await placeBefore(settings, table);
+  if (before?.is_followed === true) {
+    if (mapping.capture !== capture) await declare(settings, table, capture);
+    return { table, capture, is_changed: mapping.capture !== capture, changes: 0, gap: null };
+  }
+  await assertWhole(settings, table);
+  await withDatabase(settings.source, 'capture', async (source) => {
+    await applySetup(source, await setupStatements(source, settings, [mapping]));
+  });
+  let changes = 0;
+  if (mapping.capture === 'poll') {
+    // What can be read before takes no part in the last sweep, which holds one snapshot for as long as it takes.
+    for (const swept of await extractTables({ settings, tables: [table], signal })) changes += swept.changes;
+    await declare(settings, table, capture);
+  }
+  const handed = await handOver(settings, mapping, before?.place, signal);
+  return { table, capture, is_changed: true, changes: changes + handed.changes, gap: handed.gap };
+}
+
+const mappingsOf = (settings: Settings, table: string): Promise<readonly DimensionMapping[]> =>
+  withDatabase(settings.warehouse, 'capture', async (warehouse) =>
+    selectTables(await dimensionMappings(warehouse), [table]),
+  );
+
+const declare = (settings: Settings, table: string, capture: Capture): Promise<void> =>
+  withDatabase(settings.warehouse, 'capture', (warehouse) => declareCapture(warehouse, table, capture));
+
+/** Where the chain of a table stood in the log, and whether the reader can go on from there. */
+async function placeBefore(
+  settings: Settings,
+  table: string,
+): Promise<{ place: LogPlace; is_followed: boolean } | undefined> {
+  const { slot, publication } = slotOf(settings);
+  const log = await openChangeLog(settings.cdc_log_dir, table);
+  const newest = await newestCheckpoint(log);
+  const place = newest && (await placeInLog(log, newest, slot));
+  if (place === undefined) return undefined;
+  const position = await readPosition(settings.cdc_log_dir, slot);
+  const known = position?.tables[table];
+  const state = await withDatabase(settings.source, 'capture', (source) => readSlot(source, slot));
+  const reached = [place.to, ...(position !== undefined && known?.stopped == null ? [position.to] : [])].map(lsnOf);
+  const isThere = state?.confirmed != null && state.wal_status !== 'lost' && publication !== '';
+  const isStopped = known?.stopped != null && lsnOf(place.to) <= lsnOf(known.stopped.at);
+  return { place, is_followed: isThere && !isStopped && reached.some((to) => to >= lsnOf(state.confirmed ?? '0/0')) };
+}
+
+/** A table that is cut into shards has several chains; the log goes on from one. */
+async function assertWhole(settings: Settings, table: string): Promise<void> {
+  const shards = (await openChains(settings.cdc_log_dir, table).catch(() => [])).filter(({ shard }) => shard !== '');
+  if (shards.length === 0) return;
+  throw new TidemarkError(`${table} is extracted by shards, and the log is one whole`, {
+    detail: `table=${table} shards=${shards.map(({ shard }) => shard).join(', ')}`,
+    hint: `load them all, then extract it once as one: npx tidemark load, npx tidemark extract ${table}; then hand it over`,
+  });
+}
+
+async function handOver(
+  settings: Settings,
+  mapping: DimensionMapping,
+  before: LogPlace | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Pick<Captured, 'changes' | 'gap'>> {
+  const { slot, publication } = slotOf(settings);
+  const { dimension_name: table } = mapping;
+  const release = await holdSlot(settings.cdc_log_dir, slot, table);
+  try {
+    const { from, entry } = await withDatabase(settings.source, 'capture', async (source) => {
+      const position = await readInsertPosition(source);
+      const say = (who: readonly string[]) => {
+        logger.info({ table, transactions: who }, 'waiting for the transactions that are open to end');
+      };
+      await awaitOpenTransactions(source, say, signal);
+      const { source_schema, source_table } = mapping;
+      const published = await readPublication(source, publication);
+      return { from: position, entry: published?.entries.get(`${source_schema}.${source_table}`) ?? null };
+    });
+    const gap = before === undefined ? null : { from: before.to, to: from };
+    const begin = (log: ChangeLog, newest: BatchMetadata, after: NonNullable<LogPlace['after']>) =>
+      beginFollowing(log, newest, { slot, to: from, after, gap, entry });
+    const swept = await extractTables({ settings, tables: [table], handOver: begin, signal });
+    return { changes: swept.reduce((sum, { changes }) => sum + changes, 0), gap };
+  } finally {
+    await release();
+  }
+}
+
+/** The next sweep reads every row again: what the log brought already is absorbed. The publication gives the table up, if this user may. */
+async function backToPolling(settings: Settings, mapping: DimensionMapping): Promise<Captured> {
+  const { dimension_name: table, capture } = mapping;
+  if (capture === 'poll') return { table, capture: 'poll', is_changed: false, changes: 0, gap: null };
+  await declare(settings, table, 'poll');
+  await withDatabase(settings.source, 'capture', (source) => unpublish(source, settings, mapping));
+  return { table, capture: 'poll', is_changed: true, changes: 0, gap: null };
+}

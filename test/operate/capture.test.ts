@@ -1,0 +1,252 @@
+import { readFile } from 'node:fs/promises';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { captureTable } from '../../runner/operate/capture.js';
+import { extractTables } from '../../runner/extract/tables.js';
+import { loadTables } from '../../runner/load/tables.js';
+import { reconcileTables } from '../../runner/reconcile/tables.js';
+import { slotOf } from '../../runner/stream/position.js';
+import { streamTables } from '../../runner/stream/stream.js';
+import { runChecks } from '../../runner/warehouse/checks.js';
+import { runCli, startCli } from '../support/cli.js';
+import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
+import { stream } from '../support/log.js';
+import { until } from '../support/wait.js';
+
+const COLUMNS: readonly TestColumn[] = [
+  { source: 'id', type: 'integer', role: 'business key' },
+  { source: 'state', type: 'text', role: 'tracked' },
+];
+
+let pipeline: TestPipeline;
+beforeEach(async () => {
+  pipeline = await createPipeline();
+  for (const table of ['things', 'others']) {
+    await createSourceTable(pipeline.source, table, COLUMNS);
+    await registerDimension(pipeline.warehouse, table, table, COLUMNS);
+  }
+});
+afterEach(async () => {
+  const { slot, publication } = slotOf(pipeline.settings);
+  await until(async () => {
+    const rows = await pipeline.source`select from pg_replication_slots where slot_name = ${slot} and active`;
+    return rows.length === 0;
+  });
+  await pipeline.source`select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = ${slot}`;
+  await pipeline.source.unsafe(`drop publication if exists ${publication}`);
+  await pipeline.drop();
+});
+
+const capture = (table: string, how: 'poll' | 'log' | 'both' = 'log') => captureTable(pipeline.settings, table, how);
+const load = () => loadTables({ settings: pipeline.settings, tables: [] });
+
+/** The states of a key in history, in their order, with when each begins where asked. */
+async function states(table: string, key: number): Promise<string[]> {
+  const rows = await pipeline.warehouse.unsafe<{ state: string; is_current: boolean }[]>(
+    `select state, is_current from dim_${table}_history where id = ${String(key)} order by valid_from`,
+  );
+  return rows.map(({ state, is_current }) => (is_current ? `${state} (now)` : state));
+}
+
+/** Writes numbered states of a key, a transaction each, also into a table of their own, until told to stop. */
+function write(table: string, key: number) {
+  let [goesOn, number] = [true, 0];
+  const work = (async () => {
+    while (goesOn) {
+      number += 1;
+      await pipeline.source.begin(async (sql) => {
+        await sql`insert into ${sql(table)} values (${key}, ${String(number)}) on conflict (id) do update set state = excluded.state`;
+        await sql`insert into written values (${table}, ${key}, ${String(number)})`;
+      });
+    }
+  })();
+  return {
+    count: () => number,
+    stop: async () => {
+      goesOn = false;
+      await work;
+    },
+  };
+}
+
+describe('a table goes over to the log', () => {
+  it('under load: of each key the state it had is there once, and every state that was committed later', async () => {
+    await pipeline.source`create table written (source text, key integer, state text)`;
+    const writers = [1, 2, 3].map((key) => write('things', key));
+    await until(() => Promise.resolve(writers.every(({ count }) => count() > 5)));
+    await extractTables({ settings: pipeline.settings, tables: ['things'] });
+    const { gap, is_changed } = await capture('things');
+    expect({ gap, is_changed }).toEqual({ gap: null, is_changed: true });
+    const seen = writers.map(({ count }) => count());
+    await until(() => Promise.resolve(writers.every(({ count }, index) => count() > (seen[index] ?? 0) + 5)));
+    for (const { stop } of writers) await stop();
+    await stream(pipeline);
+    await load();
+    for (const [index, { count }] of writers.entries()) {
+      const found = (await states('things', index + 1)).map((state) => Number.parseInt(state, 10));
+      // In order, none twice; and since the hand-over none is missing.
+      expect(found).toEqual([...new Set(found)].sort((one, other) => one - other));
+      const since = seen[index] ?? 0;
+      expect(found.filter((number) => number > since)).toEqual(
+        Array.from({ length: count() - since }, (_, each) => since + each + 1),
+      );
+    }
+    expect(
+      (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).every(({ violations }) => violations === 0),
+    ).toBe(true);
+  });
+
+  it('with a key that changes many times before the last sweep reads it, and no state of that comes twice or late', async () => {
+    await pipeline.source`insert into things values (1, 'a')`;
+    const { slot, publication } = slotOf(pipeline.settings);
+    await pipeline.source.unsafe(
+      `create publication ${publication} for table things with (publish_via_partition_root = true)`,
+    );
+    await pipeline.source`select pg_create_logical_replication_slot(${slot}, 'pgoutput')`;
+    // The hand-over has its place in the log, and waits for this one.
+    const open = await pipeline.source.reserve();
+    await open`begin`;
+    await open`insert into others values (9, 'open')`;
+    const handed = capture('things');
+    await until(async () => (await waiting()).length > 0);
+    for (const state of ['b', 'c', 'd']) await pipeline.source`update things set state = ${state} where id = 1`;
+    await open`commit`;
+    open.release();
+    await handed;
+    await pipeline.source`update things set state = 'e' where id = 1`;
+    await stream(pipeline);
+    await load();
+    expect(await states('things', 1)).toEqual(['a', 'd', 'e (now)']);
+  });
+
+  it('while a reader is at work on another: it takes the table in, and loses nothing of it', async () => {
+    await capture('others');
+    const ending = new AbortController();
+    const reading = streamTables({ settings: pipeline.settings, signal: ending.signal, isEndless: true });
+    await pipeline.source`insert into others values (1, 'a')`;
+    await capture('things');
+    await pipeline.source`insert into things values (1, 'a')`;
+    await pipeline.source`update things set state = 'b' where id = 1`;
+    await pipeline.source`insert into others values (2, 'a')`;
+    await until(async () => {
+      await load();
+      return (await states('things', 1)).length === 2 && (await states('others', 2)).length === 1;
+    });
+    ending.abort();
+    await reading;
+    expect(await states('things', 1)).toEqual(['a', 'b (now)']);
+  });
+
+  it('again where its slot was lost: no last state and no delete is lost, and it is said what is', async () => {
+    await pipeline.source`insert into things values (1, 'a'), (2, 'a')`;
+    await capture('things');
+    await stream(pipeline);
+    const { slot } = slotOf(pipeline.settings);
+    await pipeline.source`select pg_drop_replication_slot(${slot})`;
+    await pipeline.source`update things set state = 'b' where id = 1`;
+    await pipeline.source`update things set state = 'c' where id = 1`;
+    await pipeline.source`delete from things where id = 2`;
+    await expect(stream(pipeline)).rejects.toThrow(`the source has no replication slot ${slot}`);
+    const { gap } = await capture('things');
+    expect(gap).not.toBeNull();
+    await pipeline.source`update things set state = 'd' where id = 1`;
+    await stream(pipeline);
+    await load();
+    expect(await states('things', 1)).toEqual(['a', 'c', 'd (now)']);
+    expect(await states('things', 2)).toEqual(['a (now)']);
+    await reconcileTables({ settings: pipeline.settings, tables: ['things'], repair: true, allowDeletes: true });
+    await load();
+    expect(await states('things', 2)).toEqual(['a']);
+  });
+
+  it('and back to polling: what is written from then on is polled, and nothing is there twice', async () => {
+    await pipeline.source`insert into things values (1, 'a')`;
+    await capture('things');
+    await pipeline.source`update things set state = 'b' where id = 1`;
+    await stream(pipeline);
+    await capture('things', 'poll');
+    await pipeline.source`update things set state = 'c' where id = 1`;
+    await extractTables({ settings: pipeline.settings, tables: [] });
+    await load();
+    expect(await states('things', 1)).toEqual(['a', 'b', 'c (now)']);
+    const { publication } = slotOf(pipeline.settings);
+    expect(await pipeline.source`select from pg_publication_tables where pubname = ${publication}`).toEqual([]);
+    await capture('things');
+    await pipeline.source`update things set state = 'd' where id = 1`;
+    await stream(pipeline);
+    await load();
+    expect(await states('things', 1)).toEqual(['a', 'b', 'c', 'd (now)']);
+  });
+
+  it('where a repair waits for the log to come to what it has read: what the log brings later is not older', async () => {
+    await pipeline.source`insert into things values (1, 'a'), (2, 'a'), (3, 'a')`;
+    await capture('things');
+    await stream(pipeline);
+    await load();
+    // Somebody has lost what the log had brought: history lacks a row, and another state.
+    await pipeline.warehouse`delete from dim_things_history where id in (2, 3)`;
+    await pipeline.source`update things set state = 'b' where id = 1`;
+    await pipeline.source`update things set state = 'c' where id = 1`;
+    await pipeline.source`update things set state = 'b' where id = 3`;
+    const [repaired] = await reconcileTables({
+      settings: pipeline.settings,
+      tables: ['things'],
+      repair: true,
+      allowDeletes: false,
+    });
+    expect(repaired).toMatchObject({ missing: 1, repaired: 1 });
+    expect(await states('things', 1)).toEqual(['a', 'b', 'c (now)']);
+    expect(await states('things', 2)).toEqual(['a (now)']);
+    expect(await states('things', 3)).toEqual(['b (now)']);
+    await pipeline.source`update things set state = 'd' where id = 1`;
+    await stream(pipeline);
+    await load();
+    expect(await states('things', 1)).toEqual(['a', 'b', 'c', 'd (now)']);
+  });
+
+  it('where a key changes while its repair is read: it is left to the log', async () => {
+    await pipeline.source`insert into things values (1, 'a')`;
+    await capture('things');
+    await stream(pipeline);
+    await load();
+    await pipeline.warehouse`delete from dim_things_history where id = 1`;
+    const env = { ...pipeline.env, NODE_ENV: 'test', TIDEMARK_FAILPOINT: 'repair read:1:stop' };
+    const repairing = startCli(['reconcile', '--table', 'things', '--repair'], env);
+    await until(async () => (await readFile(`/proc/${String(repairing.pid)}/stat`, 'utf8')).includes(') T '));
+    await pipeline.source`update things set state = 'b' where id = 1`;
+    await pipeline.source`update things set state = 'c' where id = 1`;
+    repairing.kill('SIGCONT');
+    await repairing.ended;
+    expect(await states('things', 1)).toEqual(['b', 'c (now)']);
+  });
+
+  it('not where publishing it would break its application: it stays as it was, and the statement is said that helps', async () => {
+    await pipeline.source`alter table things drop constraint things_pkey`;
+    const { code, stderr } = await runCli(['table', 'capture', 'things', 'log'], pipeline.env);
+    expect(code).toBe(1);
+    expect(stderr).toContain('updates and deletes of the application would fail');
+    expect(stderr).toContain('alter table things replica identity full');
+    expect(await pipeline.warehouse`select capture from tidemark.dimensions where dimension_name = 'things'`).toEqual([
+      { capture: 'poll' },
+    ]);
+    await pipeline.source`insert into things values (1, 'a')`;
+    await pipeline.source`update things set state = 'b' where id = 1`;
+  });
+
+  it('by a command that says what is next; extract says that it is no longer its business', async () => {
+    await pipeline.source`insert into things values (1, 'a')`;
+    const { stdout, stderr } = await runCli(['table', 'capture', 'things', 'log'], pipeline.env);
+    expect(stderr + stdout).toContain('things is read from the log from now on, after 1 change by polling');
+    expect((await runCli(['table', 'capture', 'things', 'log'], pipeline.env)).stdout).toContain('already');
+    expect((await runCli(['extract', '--table', 'things'], pipeline.env)).stderr).toContain(
+      'things is read from the log',
+    );
+    expect((await runCli(['stream', '--load'], pipeline.env)).code).toBe(0);
+    expect(await states('things', 1)).toEqual(['a (now)']);
+  });
+});
+
+/** Sessions that wait for a transaction to end as the hand-over does: it looks again and again. */
+const waiting = () =>
+  pipeline.source`select from pg_stat_activity where application_name = 'tidemark capture' and datname = current_database()
+    and query like '%pg_snapshot_xip%'`;

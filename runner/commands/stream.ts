@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { withDatabase, withLink, type Link } from '../base/database.js';
+import { withDatabase, withLink, type Database, type Link } from '../base/database.js';
 import { TidemarkError, describeError, withOutcome } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { loadSettings, type Settings } from '../base/settings.js';
@@ -13,11 +13,17 @@ import { runPart } from '../services/run.js';
 import { applySetup, dropSlot, setupStatements, streamStatus, type StreamStatus } from '../stream/setup.js';
 import type { Round } from '../stream/reader.js';
 import { streamTables, type StreamResult } from '../stream/stream.js';
-import { dimensionMappings } from '../warehouse/functions.js';
+import { dimensionMappings, noteStreamPosition } from '../warehouse/functions.js';
 import { TABLE_OPTION, defineCommand, flag, serviceOption, type Print } from './command.js';
 
 /** So many rounds may wait to be loaded before the next one waits for them. */
 const MOST_ROUNDS = 2;
+
+/** All that was read up to the end of a round is in history. */
+const noteLoaded = async (warehouse: Database, round: Round | undefined): Promise<void> => {
+  if (round !== undefined)
+    await noteStreamPosition(warehouse, round.slot, round.to, round.last_commit_time, round.followed);
+};
 
 /**
  * Loads what rounds bring, in this process, at once, and first what waits. A load that fails is tried again, and holds up no reader.
@@ -26,6 +32,7 @@ const MOST_ROUNDS = 2;
 function newLoader(settings: Settings, ended: AbortSignal) {
   const waiting = new Set<string>();
   let [rounds, wake, free]: [number, () => void, () => void] = [0, () => undefined, () => undefined];
+  let newest: Round | undefined;
   const settle = () => {
     rounds = 0;
     free();
@@ -34,8 +41,9 @@ function newLoader(settings: Settings, ended: AbortSignal) {
     settle();
     wake();
   });
-  const onRound = async ({ tables }: Round) => {
-    for (const table of tables) waiting.add(table);
+  const onRound = async (round: Round) => {
+    newest = round;
+    for (const table of round.tables) waiting.add(table);
     rounds += 1;
     wake();
     if (rounds >= MOST_ROUNDS && !ended.aborted)
@@ -44,7 +52,7 @@ function newLoader(settings: Settings, ended: AbortSignal) {
       });
   };
   const loadWaiting = async (link: Link) => {
-    const faults: unknown[] = [];
+    const [faults, round]: [unknown[], Round | undefined] = [[], newest];
     for (const table of [...waiting]) {
       waiting.delete(table);
       const load = async () => loadChain(link, { settings, log: await openChangeLog(settings.cdc_log_dir, table) });
@@ -52,6 +60,7 @@ function newLoader(settings: Settings, ended: AbortSignal) {
     }
     settle();
     if (faults.length > 0) throw faults[0];
+    await noteLoaded(link.database(), round);
   };
   const loadAlways = async (link: Link) => {
     // After a failure as at the beginning: whatever waits.
@@ -123,10 +132,16 @@ const run = (settings: Settings, { watch, load, service }: Asked, print: Print):
   );
 
 async function readOnce(settings: Settings, load: boolean, signal: AbortSignal): Promise<StreamResult> {
-  const result = await streamTables({ settings, signal, isEndless: false });
+  let last: Round | undefined;
+  const onRound = (round: Round) => {
+    last = round;
+    return Promise.resolve();
+  };
+  const result = await streamTables({ settings, signal, isEndless: false, onRound });
   if (load) {
     const tables = (await mappingsOf(settings)).filter(isLogged).map(({ dimension_name: name }) => name);
     await loadTables({ settings, tables });
+    await withDatabase(settings.warehouse, 'load', (warehouse) => noteLoaded(warehouse, last));
   }
   const error = failureOf(result);
   if (error !== undefined) throw error;

@@ -40,6 +40,9 @@ export interface Round {
   /** The tables that have a new batch. */
   readonly tables: readonly string[];
   readonly changes: number;
+  readonly slot: string;
+  /** Every table that was read up to there. */
+  readonly followed: readonly string[];
   readonly to: string;
   readonly last_commit_time: string;
 }
@@ -143,7 +146,8 @@ export class LogReader {
     this.isFull = this.gathered >= settings.batch_max_bytes || tables.some(({ lines }) => lines.count >= this.most);
     const changes = parts.reduce((sum, { count }) => sum + count, 0);
     const written = parts.map(({ table }) => table.mapping.dimension_name);
-    this.onRound({ to: ends.to, last_commit_time, changes, tables: written });
+    const followed = known.filter(([, { stopped }]) => stopped === null).map(([name]) => name);
+    this.onRound({ slot, to: ends.to, last_commit_time, changes, tables: written, followed });
   }
 
   private async flush(): Promise<void> {

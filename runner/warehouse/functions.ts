@@ -182,6 +182,11 @@ export const lineage = rows<VersionLineage, [table: string, key: readonly string
   'lineage(p_dimension_name => $1, p_key => $2::text[])',
 );
 
+/** Notes that these tables of a slot are loaded up to a position in the log, and when the last transaction before it was committed. */
+export const noteStreamPosition = action<
+  [slot: string, position: string, lastCommitTime: string, tables: readonly string[]]
+>('note_stream_position(p_slot => $1, p_position => $2, p_last_commit_time => $3, p_tables => $4)');
+
 /** Notes how checks ended, so that a violation is an alert. */
 export const noteChecks = action<[results: readonly object[]]>(
   'note_checks(p_results => $1::text::json, p_now => clock_timestamp())',

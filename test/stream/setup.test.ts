@@ -101,6 +101,12 @@ describe('tidemark stream', () => {
     await pipeline.source`update things set state = 'two'`;
     await pipeline.source`update things set state = 'three'`;
     await until(async () => (await states()).length === 3);
+    await until(async () => {
+      const [moment] = await pipeline.warehouse<{ holds: boolean }[]>`
+        select consistent_until >= (select max(valid_from) from dim_things_history) as holds
+        from tidemark.consistent_until('{things}')`;
+      return moment?.holds;
+    });
     const status = await runCli(['stream', 'status', '--json'], pipeline.env);
     expect(JSON.parse(status.stdout)).toMatchObject({
       ...{ is_there: true, plugin: 'pgoutput', published: ['public.things'] },

@@ -199,9 +199,10 @@ const nameOf = (index: number) => `l${String(100 + index)}`;
 const stamp = (time: Instant) => `${iso(time)}${typeof time === 'string' ? '' : 'Z'}`;
 
 /** The documents of the log, in the order of their chain. */
-export const loggedDocumentsOf = (scenario: LoggedScenario, table: string): string[] =>
-  batchesOf(scenario).map((lines, index) =>
-    batch(
+export function loggedDocumentsOf(scenario: LoggedScenario, table: string): string[] {
+  let previous: string | null = null;
+  return batchesOf(scenario).map((lines, index) => {
+    const document = batch(
       nameOf(index),
       iso(lines.at(-1)?.captured ?? NINE),
       lines.map((line) => ({
@@ -215,10 +216,14 @@ export const loggedDocumentsOf = (scenario: LoggedScenario, table: string): stri
         sequence: index + 1,
         columns: ['id', 'a', 'b', 'u', 'w', 'touched'],
         previous_batch_id: index === 0 ? null : nameOf(index - 1),
-        log: { slot: 's', unchanged: lines.filter(({ document }) => 'unchanged' in document).length },
+        previous_checksum: previous,
+        log: { slot: 's', unchanged: lines.filter(({ document: line }) => 'unchanged' in line).length },
       },
-    ),
-  );
+    );
+    previous = (JSON.parse(document) as { batch_metadata: { checksum: string } }).batch_metadata.checksum;
+    return document;
+  });
+}
 
 const capturedOf = (poll: ToldPoll) => NINE + 10_500_000n + BigInt(poll.after) * 1_000_000n;
 

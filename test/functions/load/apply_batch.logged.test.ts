@@ -298,6 +298,18 @@ describe('a truncation', () => {
     ]);
   });
 
+  test('of more keys than are taken at a time gives each of them a line', async () => {
+    const keys = Array.from({ length: 20_001 }, (_, id) => change(id, 'A', '09:00'));
+    await loadAll(sql, logged(1, keys));
+    expect(await apply(sql, logged(2, [truncation('09:02')]))).toEqual(
+      applied({ closed_versions: 20_001, absorbed_changes: 20_001 }),
+    );
+    expect(
+      await sql`select count(distinct change_line) as lines, max(change_line) as last from tidemark.absorbed_changes`,
+    ).toEqual([{ lines: '20001', last: 20_001 }]);
+    expect(await sql`select from dim_orders_history where is_current`).toEqual([]);
+  });
+
   test('ends what was captured before it and is loaded after it, and nothing that was captured later', async () => {
     await loadAll(sql, logged(1, [change(1, 'A', '09:00')]), logged(2, [truncation('09:02')]));
     await loadAll(sql, batch('late', '09:01', [change(7, 'A', '09:00')], { columns: COLUMNS }));

@@ -18,7 +18,7 @@ import { assertFewDeletes, publishRepairs, publishRestart, type Repairing } from
 import { retrying } from '../run/retry.js';
 import { describeComparison } from '../source/comparison.js';
 import { shardsOf } from '../batch/shard.js';
-import { catchUpWithLog, isLogged } from '../stream/stream.js';
+import { catchUpWithLog } from '../stream/stream.js';
 import { lockExtraction, unlockExtraction } from '../source/lock.js';
 import { impatient, whileReading } from '../source/locked.js';
 import { isSameServer, readIdentity } from '../source/server.js';
@@ -26,7 +26,7 @@ import { assertKeysUnique, describeTable } from '../source/table.js';
 import { beginSweep } from '../extract/sweep-start.js';
 import { eachTable, patienceOf, selectUnpaused, type Selection } from '../run/each-table.js';
 import { loadTables } from '../load/tables.js';
-import { isReconciled, type DimensionMapping } from '../batch/mapping.js';
+import { isLogged, isReconciled, type DimensionMapping } from '../batch/mapping.js';
 
 export interface ReconcileSelection extends Selection {
   /** Writes the differences to the change log, and loads them. 'declared': only for tables whose deletes are to be found. */

@@ -5,6 +5,7 @@ import { counted } from '../base/text-table.js';
 import type { LoadResult } from '../load/chain.js';
 import { dryRunTables, formatDryRun } from '../load/dry-run.js';
 import { formatRetry, retryTables, type RetryReport } from '../load/rejected.js';
+import { notingHowFar } from '../operate/loaded.js';
 import { loadTables } from '../load/tables.js';
 import { runPart } from '../services/run.js';
 import { TABLE_OPTION, defineCommand, flag, logEach, number, numberOf, printAll, serviceOption } from './command.js';
@@ -97,7 +98,8 @@ export const command = defineCommand(
         interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
       },
       async (signal) => {
-        const loading = loadTables({ settings, tables, parallel, signal, lockPatience: watch ? 0 : undefined });
+        const load = () => loadTables({ settings, tables, parallel, signal, lockPatience: watch ? 0 : undefined });
+        const loading = tables.length === 0 ? notingHowFar(settings, load) : load();
         if (!retryRejected) return loading;
         const both = await loadAndRetry(loading, () => retryTables({ settings, tables }));
         ({ retried } = both);

@@ -17,7 +17,7 @@ import { loadTables } from '../load/tables.js';
 type Moment = readonly [title: string, already: string, file: string, orders?: readonly string[]];
 
 /** Takes one line of output at a time. */
-type Say = (line: string) => void;
+export type Say = (line: string) => void;
 
 const SHOP: Moment = [
   '08:00  the shop has three customers and three products',
@@ -37,12 +37,15 @@ const MORNING: readonly Moment[] = [
  * @throws TidemarkError if the source holds tables that the demo did not make; nothing is written then
  */
 export async function runDemo(settings: Settings, say: Say): Promise<boolean> {
-  return withDatabase(settings.source, 'demo', async (lock) => {
-    // Two at once take turns: the second finds the morning replayed.
-    await lock`select pg_advisory_lock(hashtextextended('tidemark.demo', 0))`;
-    return replayMorning(settings, say);
-  });
+  return inTurn(settings, () => replayMorning(settings, say));
 }
+
+/** Works on the source of the demo. Two at once take turns: the second finds what the first has done. */
+export const inTurn = <T>({ source: settings }: Settings, work: (source: Database) => Promise<T>): Promise<T> =>
+  withDatabase(settings, 'demo', async (source) => {
+    await source`select pg_advisory_lock(hashtextextended('tidemark.demo', 0))`;
+    return work(source);
+  });
 
 async function replayMorning(settings: Settings, say: Say): Promise<boolean> {
   await makeDemoSource(settings.source, say);
@@ -66,11 +69,17 @@ async function replayMorning(settings: Settings, say: Say): Promise<boolean> {
       );
   }
   return withDatabase(settings.warehouse, 'demo', async (warehouse) => {
-    const results = await runChecks(warehouse, []);
-    say(`\n${formatChecks(results)}`);
+    const passed = await sayChecks(warehouse, say);
     await sayHistory(warehouse, say);
-    return results.every(({ violations }) => violations === 0);
+    return passed;
   });
+}
+
+/** @returns whether every check passed */
+export async function sayChecks(warehouse: Database, say: Say): Promise<boolean> {
+  const results = await runChecks(warehouse, []);
+  say(`\n${formatChecks(results)}`);
+  return results.every(({ violations }) => violations === 0);
 }
 
 /** A file counts the rows that it writes: none where they are there already. */

@@ -46,6 +46,16 @@ export interface Replication {
 const STATUS_MS = 5_000;
 const CLOSE_SECONDS = 2;
 
+/** Opens such a session and ends it. @throws what the server says, unexplained */
+export async function tryReplication(settings: DatabaseSettings): Promise<void> {
+  const session = connectToLog(settings, 'doctor', 'UTF8');
+  try {
+    await session.unsafe('IDENTIFY_SYSTEM');
+  } finally {
+    await session.end({ timeout: 0 });
+  }
+}
+
 type Copying = NodeJS.ReadWriteStream & { readonly destroyed: boolean };
 
 /**

@@ -1,6 +1,7 @@
 import { EXIT } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
-import { examine, type Finding } from '../operate/doctor.js';
+import { examine } from '../operate/doctor.js';
+import type { Finding } from '../operate/finding.js';
 import { defineCommand } from './command.js';
 
 const MARKS = { ok: 'ok     ', warning: 'warning', error: 'ERROR  ' } as const;

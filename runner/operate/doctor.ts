@@ -3,7 +3,8 @@ import { inspectChains } from '../change-log/inspect.js';
 import { ensurePrivateFolder } from '../base/durable-file.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { explainDatabaseError, withDatabase, type Database } from '../base/database.js';
-import { TidemarkError } from '../base/errors.js';
+import { failure, notesOn, ok, type Finding } from './finding.js';
+import { examineStream, type TableLook } from './log-health.js';
 import { migrationStatus } from '../warehouse/migrate.js';
 import { tableHealth, untouchedRows, type TableHealth } from '../source/health.js';
 import { missingRight, readHorizon } from '../source/horizon.js';
@@ -11,39 +12,12 @@ import { impatient, whileReading } from '../source/locked.js';
 import { isSameServer, readIdentity } from '../source/server.js';
 import { describeTable, type SourceTable } from '../source/table.js';
 import { dimensionMappings } from '../warehouse/functions.js';
-import type { DimensionMapping } from '../batch/mapping.js';
-
-export interface Finding {
-  readonly status: 'ok' | 'warning' | 'error';
-  /** What was looked at: a database, a table, the change log. */
-  readonly subject: string;
-  readonly message: string;
-  /** What to do; undefined where all is well. */
-  readonly remedy?: string | undefined;
-}
+import { isLogged, type DimensionMapping } from '../batch/mapping.js';
 
 const OLDEST_VERSION = 150_000;
 const LARGEST_CLOCK_DIFFERENCE_SECONDS = 1;
 const OLD_TRANSACTION_SECONDS = 300;
 const LEAST_FREE_BYTES = 1024 ** 3;
-
-const ok = (subject: string, message: string): Finding => ({ status: 'ok', subject, message });
-
-const failure = (subject: string, error: unknown): Finding => ({
-  status: 'error',
-  subject,
-  message: error instanceof Error ? error.message : String(error),
-  remedy: error instanceof TidemarkError ? error.hint : undefined,
-});
-
-/** Collects what is found about a subject: a finding of either kind is noted if it is so. */
-function notesOn(subject: string) {
-  const findings: Finding[] = [];
-  const noting = (status: Finding['status']) => (isSo: boolean, message: string, remedy: string) => {
-    if (isSo) findings.push({ status, subject, message, remedy });
-  };
-  return { findings, warn: noting('warning'), fail: noting('error') };
-}
 
 /** Looks at everything a run needs, and changes no data. What cannot be looked at because something else failed is left out. */
 export async function examine(settings: Settings): Promise<Finding[]> {
@@ -54,11 +28,15 @@ export async function examine(settings: Settings): Promise<Finding[]> {
       if (found.every(({ status }) => status !== 'error')) mappings.push(...(await dimensionMappings(warehouse)));
       return found;
     })),
-    ...(await examineDatabase(settings.source, async (source) => [
-      ...(await examineRights(source, settings)),
-      ...(await examineTables(source, settings, mappings)),
-      ...sayDeletes(mappings),
-    ])),
+    ...(await examineDatabase(settings.source, async (source) => {
+      const { findings, lookAt } = await examineStream(source, settings, mappings);
+      return [
+        ...(await examineRights(source, settings)),
+        ...findings,
+        ...(await examineTables(source, settings, mappings, lookAt)),
+        ...sayDeletes(mappings),
+      ];
+    })),
     ...(await examineClocks(settings)),
     ...(await examineDisk(settings)),
   ];
@@ -128,6 +106,7 @@ async function examineTables(
   source: Database,
   settings: Settings,
   mappings: readonly DimensionMapping[],
+  lookInLog: TableLook,
 ): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const mapping of mappings) {
@@ -139,6 +118,7 @@ async function examineTables(
         const found = [
           ...examineTable(mapping, described, health),
           ...(await examineLog(source, settings, mapping, health)),
+          ...(await lookInLog(mapping)),
         ];
         return found.length === 0 ? [ok(subject, `${described.relation} can be extracted`)] : found;
       });
@@ -171,6 +151,7 @@ const subjectOf = ({ dimension_name }: DimensionMapping): string => `table ${dim
 function examineTable(mapping: DimensionMapping, { relation, ...table }: SourceTable, health?: TableHealth): Finding[] {
   const zone = mapping.source_time_zone;
   const effective = mapping.columns.find(({ role }) => role === 'effective time')?.source ?? '';
+  const isPolled = !isLogged(mapping);
   const { findings, warn, fail } = notesOn(subjectOf(mapping));
   fail(
     health?.is_hidden === true,
@@ -178,12 +159,12 @@ function examineTable(mapping: DimensionMapping, { relation, ...table }: SourceT
     'rows that it hides cannot be extracted. As a superuser of the source: alter role <role> bypassrls',
   );
   warn(
-    table.fallback !== null,
+    table.fallback !== null && isPolled,
     `${table.fallback ?? ''}: read ${table.is_timeless ? 'whole' : 'by times alone'}, with repeats`,
     'grant what it lacks, register the table behind it, or extract from the primary',
   );
   warn(
-    table.fallback === null && !table.has_serving_index,
+    table.fallback === null && !table.has_serving_index && isPolled,
     'no index serves extraction: each page reads the whole table',
     `on the source: ${table.index_statement}`,
   );
@@ -217,9 +198,11 @@ async function examineLog(
   fail(
     !isSame,
     'the source is not the database this change log was extracted from',
-    'after a restore or failover: npx tidemark reconcile --repair',
+    isLogged(mapping)
+      ? `after a restore or failover hand it over anew: npx tidemark table capture ${mapping.dimension_name} log`
+      : 'after a restore or failover: npx tidemark reconcile --repair',
   );
-  if (!isSame || newest.full_sweep === null || health === undefined) return findings;
+  if (!isSame || isLogged(mapping) || newest.full_sweep === null || health === undefined) return findings;
   const untouched = await untouchedRows(source, health, newest.full_sweep);
   warn(
     untouched > 0,

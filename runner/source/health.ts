@@ -1,6 +1,6 @@
 import type { Database } from '../base/database.js';
 import type { DimensionMapping } from '../batch/mapping.js';
-import { runFile } from './file.js';
+import { one, runFile } from './file.js';
 import type { SourceTable } from './table.js';
 
 /** What "doctor" looks at in a source table. */
@@ -39,6 +39,19 @@ export async function untouchedRows(
   const [row] = await source.unsafe<{ untouched: number }[]>(untouched, [since.snapshot, since.clock]);
   return row?.untouched ?? 0;
 }
+
+/** A row of sql/source/describe_log.sql. */
+export interface LogHealth {
+  readonly wal_level: string;
+  readonly most_slots: number;
+  readonly has_free_slot: boolean;
+  readonly is_limited: boolean;
+  readonly is_whole: boolean | null;
+  readonly narrowed: string | null;
+}
+
+export const logHealth = async (source: Database, slot: string, publication: string): Promise<LogHealth> =>
+  one(await runFile<LogHealth>(source, 'describe_log', [slot, publication]));
 
 /** The statements that make the role which may read the registered tables of a source and nothing else. */
 export async function sourceGrants(

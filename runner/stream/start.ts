@@ -124,33 +124,52 @@ async function openTable(
     );
     return undefined;
   }
+  const { to, lastCommitTime, publication, fault } = standOf(
+    { confirmed, position, published },
+    mapping,
+    newest,
+    place,
+  );
+  const table = followTable({ mapping, log, newest, publication, to, lastCommitTime }, place);
+  if (fault === null) return table;
+  const { at, reason } = fault;
+  stopTable(table, at, reason);
+  say(name, new TidemarkError(reason, { detail: `table=${name} slot=${slot} since=${at}`, hint }));
+  return table;
+}
+
+interface Stand {
+  readonly to: Lsn;
+  readonly lastCommitTime: string;
+  readonly publication: string;
+  readonly fault: { readonly at: string; readonly reason: string } | null;
+}
+
+/** How far a table has come in the log, and where and why it cannot go on, if so. */
+export function standOf(
+  { confirmed, position, published }: Pick<Known, 'confirmed' | 'position' | 'published'>,
+  mapping: DimensionMapping,
+  newest: BatchMetadata,
+  place: LogPlace,
+): Stand {
+  const { dimension_name: name } = mapping;
   const before = position?.tables[name];
   const covered = before?.stopped === null && before.sequence <= newest.sequence && position !== undefined;
   const last = covered && lsnOf(position.to) > lsnOf(place.to) ? position : place;
   const to = lsnOf(last.to);
   const entry = entryOf(published, mapping, newest);
-  const table = followTable(
-    { mapping, log, newest, publication: entry ?? '', to, lastCommitTime: last.last_commit_time },
-    place,
-  );
-  const stop = (at: string, reason: string) => {
-    stopTable(table, at, reason);
-    say(name, new TidemarkError(reason, { detail: `table=${name} slot=${slot} since=${at}`, hint }));
-  };
   const stopped = before?.stopped;
-  if (stopped != null && lsnOf(place.to) <= lsnOf(stopped.at)) stop(stopped.at, stopped.reason);
-  else if (entry === undefined) stop(lsnText(to), `${name} is not in the publication any more`);
-  else if (stopped == null && (place.entry ?? before?.publication ?? entry) !== entry)
-    stop(
-      lsnText(to),
-      `${name} was taken out of the publication and put back: what was committed in between is not in the log`,
-    );
-  else if (confirmed > to)
-    stop(
-      lsnText(to),
-      `changes of ${name} between ${lsnText(to)} and ${lsnText(confirmed)} are not in the log any more`,
-    );
-  return table;
+  const reason =
+    entry === undefined
+      ? `${name} is not in the publication any more`
+      : stopped == null && (place.entry ?? before?.publication ?? entry) !== entry
+        ? `${name} was taken out of the publication and put back: what was committed in between is not in the log`
+        : confirmed > to
+          ? `changes of ${name} between ${lsnText(to)} and ${lsnText(confirmed)} are not in the log any more`
+          : null;
+  const isStopped = stopped != null && lsnOf(place.to) <= lsnOf(stopped.at);
+  const fault = isStopped ? stopped : reason === null ? null : { at: lsnText(to), reason };
+  return { to, lastCommitTime: last.last_commit_time, publication: entry ?? '', fault };
 }
 
 function say(table: string, error: TidemarkError): void {

@@ -1,0 +1,167 @@
+import type { Database } from '../base/database.js';
+import { TidemarkError, hasCode } from '../base/errors.js';
+import { lsnOf, lsnText, tryReplication } from '../base/replication.js';
+import type { Settings } from '../base/settings.js';
+import { quoted } from '../base/sql-text.js';
+import { isLogged, type DimensionMapping } from '../batch/mapping.js';
+import { changeLogOf } from '../change-log/chain.js';
+import { inspectChains } from '../change-log/inspect.js';
+import { logHealth, type LogHealth } from '../source/health.js';
+import {
+  WAL_LEVEL,
+  assertPublishable,
+  readPublication,
+  readSlot,
+  type Publication,
+  type SlotState,
+} from '../source/log.js';
+import { readPosition, slotOf } from '../stream/position.js';
+import { assertServes, explainStartError, noPublication } from '../stream/slot.js';
+import { placeInLog, standOf } from '../stream/start.js';
+import { failure, notesOn, ok, type Finding } from './finding.js';
+
+/** What "doctor" finds where a table is captured from the write-ahead log of the source. */
+
+/** What there is to say of a table that is captured so; nothing of others. */
+export type TableLook = (mapping: DimensionMapping) => Promise<Finding[]>;
+
+interface SourceLog {
+  readonly slot: string;
+  readonly publication: string;
+  readonly health: LogHealth;
+  readonly state: SlotState | undefined;
+  readonly published: Publication | undefined;
+}
+
+const NO_SENDER = new TidemarkError('the source has no session free that would send its log', {
+  hint: 'on the source: raise max_wal_senders and restart it, or end a reader that nobody needs',
+});
+
+const LARGEST_SHARE = 0.5;
+const FIRST_NAMES = 5;
+
+/** Looks at the server, the slot and the publication; tables are looked at one by one. */
+export async function examineStream(
+  source: Database,
+  settings: Settings,
+  mappings: readonly DimensionMapping[],
+): Promise<{ readonly findings: Finding[]; readonly lookAt: TableLook }> {
+  const logged = mappings.filter(isLogged);
+  const nothing = { lookAt: () => Promise.resolve([]) };
+  if (logged.length === 0) return { ...nothing, findings: [] };
+  const { slot, publication } = slotOf(settings);
+  const health = await logHealth(source, slot, publication);
+  const { findings, warn, fail } = notesOn('log');
+  fail(
+    health.wal_level !== 'logical',
+    `the source does not write what it takes to read its log: wal_level is ${health.wal_level}`,
+    WAL_LEVEL,
+  );
+  if (health.wal_level !== 'logical') return { ...nothing, findings };
+  await tryReplication(settings.source).catch((error: unknown) =>
+    findings.push(failure('log', hasCode(error, '53300') ? NO_SENDER : explainStartError(error, slot, publication))),
+  );
+  warn(
+    !health.is_limited,
+    'nothing limits how much log the source keeps for a slot: while no reader confirms, its disk fills up',
+    "on the source: alter system set max_slot_wal_keep_size = '<size>', then select pg_reload_conf(); a slot that is lost for it is handed over anew",
+  );
+  const state = await readSlot(source, slot);
+  const published = await readPublication(source, publication);
+  const log = { slot, publication, health, state, published };
+  findings.push(...examineSlot(settings, log), ...examinePublication(log, logged));
+  return {
+    findings: findings.length > 0 ? findings : [ok('log', `slot ${slot} serves, ${sizesOf(state)}`)],
+    lookAt: async (mapping) => (isLogged(mapping) ? examineLogged(source, settings, log, mapping) : []),
+  };
+}
+
+const megabytes = (bytes: string | null | undefined) => `${(Number(bytes ?? 0) / 1024 ** 2).toFixed(1)} MiB`;
+
+const sizesOf = (state: SlotState | undefined): string =>
+  `${megabytes(state?.retained_bytes)} are kept for it, ${megabytes(state?.unconfirmed_bytes)} are not confirmed`;
+
+function examineSlot(settings: Settings, { slot, health, state }: SourceLog): Finding[] {
+  const { findings, warn, fail } = notesOn('log');
+  const hasRoom = state !== undefined || health.has_free_slot;
+  fail(
+    !hasRoom,
+    `the source has no replication slot ${slot}, and none is free: max_replication_slots is ${String(health.most_slots)}`,
+    'on the source: raise max_replication_slots and restart it, or drop a slot that nobody reads',
+  );
+  try {
+    if (hasRoom) assertServes(slot, state, settings.source.database);
+  } catch (error) {
+    return [failure('log', error)];
+  }
+  const [retained, safe] = [Number(state?.retained_bytes ?? 0), state?.safe_bytes ?? null];
+  warn(
+    safe !== null && retained / (retained + Math.max(0, Number(safe))) >= LARGEST_SHARE,
+    `slot ${slot} may be lost: ${sizesOf(state)}, and ${megabytes(safe)} more are all that the source allows`,
+    state?.active_pid == null
+      ? 'no reader is at work: npx tidemark start, or npx tidemark stream --watch --load; or raise max_slot_wal_keep_size on the source'
+      : 'see why its reader does not come on: npx tidemark logs streamer; or raise max_slot_wal_keep_size on the source',
+  );
+  return findings;
+}
+
+function examinePublication(
+  { publication, health, state, published }: SourceLog,
+  logged: readonly DimensionMapping[],
+): Finding[] {
+  // Without a slot both are to be made.
+  if (published === undefined) return state === undefined ? [] : [failure('log', noPublication(publication))];
+  const { findings, warn, fail } = notesOn('log');
+  const known = new Set(logged.map(({ source_schema: schema, source_table: table }) => `${schema}.${table}`));
+  const strange = [...published.entries.keys()].filter((name) => !known.has(name));
+  const named = strange.slice(0, FIRST_NAMES).map((name) => name.split('.').map(quoted).join('.'));
+  const handOver = 'then hand each table over anew: npx tidemark table capture <name> log';
+  fail(
+    !published.is_via_root,
+    `publication ${publication} sends partitions by their own names`,
+    `on the source: alter publication ${quoted(publication)} set (publish_via_partition_root = true)`,
+  );
+  fail(
+    health.is_whole === false,
+    `publication ${publication} leaves kinds of changes out: what it has left out is not sent any more`,
+    `on the source: alter publication ${quoted(publication)} set (publish = 'insert, update, delete, truncate'); ${handOver}`,
+  );
+  fail(
+    health.narrowed !== null,
+    `publication ${publication} sends some rows or columns only of ${health.narrowed ?? ''}`,
+    `on the source: alter publication ${quoted(publication)} drop table ${health.narrowed ?? ''}; ${handOver}`,
+  );
+  warn(
+    strange.length > 0,
+    `publication ${publication} has tables that are not captured from the log: ${named.join(', ')}${strange.length > named.length ? `, and ${String(strange.length - named.length)} more` : ''}`,
+    `the source sends them for nothing, and one without a replica identity refuses updates: alter publication ${quoted(publication)} drop table <table>`,
+  );
+  return findings;
+}
+
+/** Whether a table can be published, and its chain goes on in what the slot still has. */
+async function examineLogged(
+  source: Database,
+  settings: Settings,
+  { slot, state, published }: SourceLog,
+  mapping: DimensionMapping,
+): Promise<Finding[]> {
+  const { dimension_name: name } = mapping;
+  const subject = `table ${name}`;
+  const { findings, fail } = notesOn(subject);
+  await assertPublishable(source, [mapping]).catch((error: unknown) => findings.push(failure(subject, error)));
+  // That is said once.
+  if (published === undefined || state === undefined) return findings;
+  const remedy = `hand it over: npx tidemark table capture ${name} log`;
+  const newest = (await inspectChains(settings.cdc_log_dir, name)).find(({ shard }) => shard === '')?.newest;
+  const place = newest && (await placeInLog(changeLogOf(settings.cdc_log_dir, name), newest, slot));
+  fail(place === undefined, `${name} was never handed over to the log`, remedy);
+  if (newest === undefined || place === undefined) return findings;
+  const position = await readPosition(settings.cdc_log_dir, slot);
+  const known = { confirmed: lsnOf(state.confirmed ?? '0/0'), position, published };
+  const { to, lastCommitTime, fault } = standOf(known, mapping, newest, place);
+  fail(fault !== null, `nothing of it is read from ${fault?.at ?? ''} on: ${fault?.reason ?? ''}`, remedy);
+  return findings.length > 0
+    ? findings
+    : [ok(subject, `it is read from the log, up to ${lsnText(to)}, committed by ${lastCommitTime}`)];
+}

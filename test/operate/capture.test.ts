@@ -204,6 +204,39 @@ describe('a table goes over to the log', () => {
     expect(await states('things', 1)).toEqual(['a', 'b', 'c', 'd (now)']);
   });
 
+  it('killed at whatever step, and begun again: each state that was committed is there once', async () => {
+    await pipeline.source`insert into things values (1, '0')`;
+    const steps = ['page:1', 'link:1', 'link:2', 'last snapshot:1', 'last sweep:1'];
+    let number = 0;
+    const change = async () => {
+      number += 1;
+      await pipeline.source`update things set state = ${String(number)} where id = 1`;
+    };
+    let killed = 0;
+    for (const step of steps) {
+      await change();
+      const env = { ...pipeline.env, NODE_ENV: 'test', TIDEMARK_FAILPOINT: `${step}:kill` };
+      const { code } = await runCli(['table', 'capture', 'things', 'log'], env);
+      if (code === null) killed += 1;
+      await change();
+    }
+    expect(killed).toBe(steps.length);
+    await capture('things');
+    await change();
+    await stream(pipeline);
+    await load();
+    const found = (await states('things', 1)).map((state) => Number.parseInt(state, 10));
+    expect(found).toEqual([...new Set(found)].sort((one, other) => one - other));
+    expect(found.at(-1)).toBe(number);
+    const compared = await reconcileTables({
+      settings: pipeline.settings,
+      tables: ['things'],
+      repair: false,
+      allowDeletes: false,
+    });
+    expect(compared).toMatchObject([{ missing: 0, extra: 0, different: 0 }]);
+  });
+
   it('where a key changes while its repair is read: it is left to the log', async () => {
     await pipeline.source`insert into things values (1, 'a')`;
     await capture('things');

@@ -16,7 +16,8 @@ export const command = defineCommand(
     },
     epilogue:
       'tidemark_reader reads the registered tables of the source; in the warehouse tidemark_owner migrates, tidemark_loader runs the pipeline and cannot\n' +
-      'write history but through tidemark.apply_batch, tidemark_analyst reads. They are made without passwords: give them some (\\password in psql). Repeat it after "migrate".',
+      'write history but through tidemark.apply_batch, tidemark_analyst reads. Where a table is captured from the\n' +
+      'log, tidemark_reader has REPLICATION, and the publication is made, which takes a superuser or the owner of the tables. They are made without passwords: give them some (\\password in psql). Repeat it after "migrate".',
   },
   async ({ apply = false, prefix = 'tidemark' }, print) => {
     const grants = await grantRoles(loadSettings(), prefix, apply);

@@ -1,9 +1,12 @@
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { withDatabase, type Database } from '../base/database.js';
 import { inTransaction } from '../base/transaction.js';
-import { UsageError } from '../base/errors.js';
+import { TidemarkError, UsageError, describeError } from '../base/errors.js';
+import { logger } from '../base/logger.js';
+import { isLogged, type DimensionMapping } from '../batch/mapping.js';
 import { dimensionMappings, grantStatements } from '../warehouse/functions.js';
 import { sourceGrants } from '../source/health.js';
+import { setupStatements } from '../stream/setup.js';
 
 /** The statements of one end, and whether they were run. */
 type Grants = Awaited<ReturnType<typeof grantsOf>>;
@@ -23,11 +26,27 @@ export async function grantRoles(settings: Settings, prefix: string, apply: bool
     );
   const mappings = await withDatabase(settings.warehouse, 'grants', dimensionMappings);
   return [
-    await grantsOf(settings.source, apply, (source) => sourceGrants(source, `${prefix}_reader`, mappings)),
+    await grantsOf(settings.source, apply, async (source) => [
+      ...(await sourceGrants(source, `${prefix}_reader`, mappings)),
+      ...(await publicationOf(source, settings, mappings.filter(isLogged))),
+    ]),
     await grantsOf(settings.warehouse, apply, async (warehouse) =>
       (await grantStatements(warehouse, prefix)).map(({ grant_statements }) => grant_statements),
     ),
   ];
+}
+
+/** What the reader cannot make of what it takes to read the log; the slot it can. */
+async function publicationOf(source: Database, settings: Settings, logged: readonly DimensionMapping[]) {
+  if (logged.length === 0) return [];
+  try {
+    const statements = await setupStatements(source, settings, logged);
+    return statements.filter((statement) => statement.includes(' publication '));
+  } catch (error) {
+    if (!(error instanceof TidemarkError)) throw error;
+    logger.warn(describeError(error, false));
+    return [];
+  }
 }
 
 async function grantsOf(end: DatabaseSettings, apply: boolean, ask: (database: Database) => Promise<string[]>) {

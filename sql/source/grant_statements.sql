@@ -1,9 +1,15 @@
 -- The statements that make the least-privilege role of a source, in the order in which they are to run; safe to repeat.
--- $1 its name; $2 the registered tables, a JSON array of {"source_schema", "source_table", "ignored_columns"}. Tables that are not there
+-- $1 its name; $2 the registered tables, a JSON array of {"source_schema", "source_table", "ignored_columns", "capture"}. It may read the log
+-- of the server where one of them is captured from it, and not otherwise. Tables that are not there
 -- are left out, and so are ignored columns: they need no right.
 -- Of a role that was there already it takes back what makes it mighty, and every right to write. What it may read stays, because the
 -- tables may be those of another warehouse.
-with registered as (
+with log as (
+    select case when bool_or(r.capture <> 'poll') then 'replication' else 'noreplication' end as attribute,
+        coalesce(bool_or(r.capture <> 'poll'), false) as is_read
+    from json_to_recordset($2::text::json) as r (capture text)
+),
+registered as (
     select format('%I', n.nspname) as schema_name, format('%I.%I', n.nspname, c.relname) as table_name, (
         select format(' (%s%s)', string_agg(quote_ident(a.attname), ', ' order by a.attnum) filter (where not l.is_left_out),
             case when c.relkind in ('r', 'p') then ', xmin, tableoid' end)
@@ -33,12 +39,14 @@ writable as (
         and a.privilege_type in ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER')
 ),
 statement (step, line) as (
-    select 1, format('create role %I login nosuperuser nocreatedb nocreaterole noreplication nobypassrls', $1::text)
+    select 1, format('create role %I login nosuperuser nocreatedb nocreaterole %s nobypassrls', $1::text, l.attribute)
+    from log as l
     where not exists (select from pg_catalog.pg_roles as p where p.rolname = $1::text)
     union all
-    select 1, format('alter role %I nosuperuser nocreatedb nocreaterole noreplication', $1::text)
+    select 1, format('alter role %I nosuperuser nocreatedb nocreaterole %s', $1::text, l.attribute)
     from pg_catalog.pg_roles as p
-    where p.rolname = $1::text and (p.rolsuper or p.rolcreatedb or p.rolcreaterole or p.rolreplication)
+    cross join log as l
+    where p.rolname = $1::text and (p.rolsuper or p.rolcreatedb or p.rolcreaterole or p.rolreplication <> l.is_read)
     union all
     -- By whom it was granted is said: from 16 on a revoke takes back only what its own role granted, and warns at most.
     select distinct 1, format('revoke %I from %I%s cascade', g.rolname, p.rolname, ' granted by ' || pg_catalog.quote_ident(b.rolname))

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadSettings } from '../../runner/base/settings.js';
 import { connect, type Database } from '../../runner/base/database.js';
 import { grantRoles } from '../../runner/operate/grants.js';
+import { slotOf } from '../../runner/stream/position.js';
 import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
 import { renderMetrics } from '../../runner/operate/metrics.js';
 import { apply, batch, change } from '../support/batches.js';
@@ -387,4 +388,28 @@ describe('tidemark grants', () => {
       expect(await runCli(['grants', '--prefix', bad], pipeline.env)).toMatchObject({ code: 2, stdout: '' });
     },
   );
+});
+
+test('where a table is captured from the log the reader may read it, and makes the slot; the publication is made for it', async () => {
+  const capture = (how: string) =>
+    pipeline.warehouse`select tidemark.declare_capture(p_dimension_name => 'products', p_capture => ${how})`;
+  const grants = () => runCli(['grants', '--apply', '--prefix', prefix], pipeline.env);
+  const { slot, publication } = slotOf(pipeline.settings);
+  await capture('log');
+  const { stdout } = await grants();
+  expect(stdout).toContain(`alter role ${READER} nosuperuser nocreatedb nocreaterole replication;`);
+  expect(stdout).toContain(`create publication "${publication}" for table only public.products with`);
+  expect(stdout).not.toContain('pg_create_logical_replication_slot');
+  expect((await grants()).stdout).not.toMatch(/ replication| publication/);
+  expect(await as({}, 'stream', 'setup', '--apply')).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining(`pg_create_logical_replication_slot('${slot}'`) as string,
+  });
+  expect(await outcome(reader, "select pg_logical_emit_message(true, 'tidemark', '')")).toBe('ok');
+  const doctor = await as({}, 'doctor');
+  expect(doctor.stdout).not.toContain('does not let this user read its log');
+  expect(doctor.stdout).toContain('products was never handed over to the log');
+  await pipeline.source`select pg_drop_replication_slot(${slot})`;
+  await capture('poll');
+  expect((await grants()).stdout).toContain(`alter role ${READER} nosuperuser nocreatedb nocreaterole noreplication;`);
 });

@@ -13,7 +13,7 @@ export const command = defineCommand(
   {
     options: { watch: flag('Refresh every two seconds until interrupted') },
     epilogue:
-      'state: running, stopped, or died (it was not stopped, and its process is gone: "tidemark start" starts it again).\nlag_seconds: since the source was last read to its end. Times are UTC.',
+      'state: running, stopped, or died (it was not stopped, and its process is gone: "tidemark start" starts it again).\nlag_seconds: since the source was last read to its end; of a table that is captured from the log, since the last commit that was read. Times are UTC.',
   },
   async ({ watch, json }, print) => {
     const settings = loadSettings();

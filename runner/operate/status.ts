@@ -5,12 +5,14 @@ import type { Database } from '../base/database.js';
 import { tableState } from '../extract/shard-layout.js';
 import * as functions from '../warehouse/functions.js';
 import { within } from '../base/timeout.js';
+import { isLogged } from '../batch/mapping.js';
+import { readPosition, slotOf, type Position } from '../stream/position.js';
 import { askedOf, type Answer } from './asked.js';
 import { serviceStatuses, type ServiceStatus } from '../services/background.js';
 import { shardsOf } from '../batch/shard.js';
 import { formatRows } from '../base/text-table.js';
 
-export type TableStatus = Awaited<ReturnType<typeof tableStatus>>;
+export type TableStatus = Awaited<ReturnType<typeof tableStatus>> & ReturnType<typeof logStatus>;
 type ShardStatus = ReturnType<typeof shardStatus>;
 
 /** How the whole pipeline stands. */
@@ -37,6 +39,7 @@ export async function pipelineStatus(settings: Settings): Promise<PipelineStatus
   const warehouse = await inTime(settings.warehouse, async (database) => ({
     runs: await functions.liveRuns(database),
     alerts: await functions.alerts(database),
+    mappings: await functions.dimensionMappings(database),
   }));
   // By itself, because it reads every history: one that is large, or locked, must not hide what runs and which alerts are on.
   const counted: Answer<functions.DimensionStatus[]> =
@@ -44,12 +47,16 @@ export async function pipelineStatus(settings: Settings): Promise<PipelineStatus
   const fault = warehouse.fault ?? (counted.fault === null ? null : `versions are not counted: ${counted.fault}`);
   const runs = warehouse.answer?.runs ?? [];
   const own = services.flatMap(({ state, run_id }) => (state === 'running' && run_id !== null ? [run_id] : []));
-  const registered = counted.answer ?? (await rememberedMappings(settings.cdc_log_dir)) ?? [];
+  const mappings = warehouse.answer?.mappings ?? (await rememberedMappings(settings.cdc_log_dir)) ?? [];
+  const registered = counted.answer ?? mappings;
+  const read = await readPosition(settings.cdc_log_dir, slotOf(settings).slot).catch(() => undefined);
   const names = registered.map((each) => each.dimension_name);
   const polled = lastPoll(services, runs);
   const statusOf = (table: string) => {
     const dimension = counted.answer?.find((each) => each.dimension_name === table);
-    return tableStatus(settings, table, dimension, polled, errorOf(services, runs, table));
+    const capture = mappings.find((each) => each.dimension_name === table)?.capture ?? 'poll';
+    const status = tableStatus(settings, table, dimension, polled, errorOf(services, runs, table));
+    return status.then((each) => ({ ...each, ...logStatus(each, capture, read) }));
   };
   return {
     services,
@@ -96,6 +103,23 @@ async function tableStatus(
     /** How deletes at the source are found: soft, reconcile or none. */
     deletes: dimension?.deletes ?? null,
     last_error: error,
+  };
+}
+
+/** How a table is captured; of one that is captured from the log when what was read last was committed, and why nothing of it is read, if so. */
+function logStatus(status: Awaited<ReturnType<typeof tableStatus>>, capture: string, read: Position | undefined) {
+  const { watermark, lag_seconds, last_error, table } = status;
+  if (!isLogged({ capture })) return { capture, watermark, lag_seconds, last_error };
+  const stopped = read?.tables[table]?.stopped;
+  const committed = read?.tables[table] === undefined || stopped != null ? null : read.last_commit_time;
+  return {
+    capture,
+    watermark: committed,
+    lag_seconds: committed === null ? null : Math.max(0, Math.round((Date.now() - Date.parse(committed)) / 1000)),
+    last_error:
+      stopped == null
+        ? last_error
+        : `not read from ${stopped.at} of the log on: ${stopped.reason}; hand it over: npx tidemark table capture ${table} log`,
   };
 }
 

@@ -1,6 +1,6 @@
 -- The statements that make the least-privilege role of a source, in the order in which they are to run; safe to repeat.
--- $1 its name; $2 the registered tables, a JSON array of {"source_schema", "source_table", "ignored_columns", "capture"}. It may read the log
--- of the server where one of them is captured from it, and not otherwise. Tables that are not there
+-- $1 its name; $2 the registered tables, a JSON array of {"source_schema", "source_table", "ignored_columns", "capture"}. It may read
+-- the log of the server where one of them is captured from it, and not otherwise. Tables that are not there
 -- are left out, and so are ignored columns: they need no right.
 -- Of a role that was there already it takes back what makes it mighty, and every right to write. What it may read stays, because the
 -- tables may be those of another warehouse.

@@ -207,6 +207,17 @@ const escaped = (bytes: Buffer): string =>
     .map((byte) => (byte === BACKSLASH ? '\\\\' : byte < 0x80 ? String.fromCharCode(byte) : `\\${byte.toString(8)}`))
     .join('');
 
+const NONE: readonly LineColumn[] = [];
+
+let times = { of: '', bytes: Buffer.alloc(0) };
+
+/** What lines of one transaction end with, and most of the lines that follow each other. */
+function timesOf(operation: string, at: string): Buffer {
+  const of = `"operation_type":"${operation}","cdc_timestamp":${at}`;
+  if (times.of !== of) times = { of, bytes: Buffer.from(`${of},"extracted_at":${at}`) };
+  return times.bytes;
+}
+
 /**
  * Adds the line of one change.
  * @param columns of the row that go into it, in this order
@@ -230,19 +241,22 @@ export function addLine(
     tuple.lengths[place] === UNCHANGED && isIdentity && old !== undefined ? old : tuple;
   const isHidden = (column: LineColumn) =>
     mayBeUnreadable && row !== undefined && !isUtf8(valueOf(from(column, row), column.place));
-  const hidden = columns.filter(isHidden);
+  const hidden = mayBeUnreadable ? columns.filter(isHidden) : NONE;
   const shown = hidden.length === 0 ? columns : columns.filter((column) => !isHidden(column));
   if (row !== undefined) appendMembers(lines, shown, (column) => from(column, row));
-  appendString(lines, `"operation_type":"${hidden.length === 0 ? operation : 'UNREADABLE'}","cdc_timestamp":`);
-  const hasTime = row !== undefined && effective !== undefined && (row.lengths[effective.place] ?? NULL) >= 0;
-  if (hasTime) appendValue(lines, effective.print, row, effective.place);
-  else appendString(lines, at);
-  appendString(lines, `,"extracted_at":${at}`);
+  const said = hidden.length === 0 ? operation : 'UNREADABLE';
+  if (row !== undefined && effective !== undefined && (row.lengths[effective.place] ?? NULL) >= 0) {
+    appendString(lines, `"operation_type":"${said}","cdc_timestamp":`);
+    appendValue(lines, effective.print, row, effective.place);
+    appendString(lines, `,"extracted_at":${at}`);
+  } else append(lines, timesOf(said, at));
   if (row !== undefined && hidden.length > 0) {
     const values = hidden.map((column) => [column.name, escaped(valueOf(from(column, row), column.place))]);
     appendString(lines, `,"unreadable":${JSON.stringify(Object.fromEntries(values))}`);
   }
-  const unchanged = row === undefined ? [] : columns.filter((column) => isUnchanged(from(column, row), column));
+  const unchanged = row?.lengths.includes(UNCHANGED)
+    ? columns.filter((column) => isUnchanged(from(column, row), column))
+    : NONE;
   if (unchanged.length > 0) {
     appendString(lines, `,"unchanged":${JSON.stringify(unchanged.map(({ name }) => name))}`);
     if (moved && old !== undefined) {

@@ -2,7 +2,8 @@ import { readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { ensurePrivateFolder, flushFolder, readPrivateFile, replaceFile } from '../base/durable-file.js';
-import { hasCode, TidemarkError } from '../base/errors.js';
+import { HeldError, TidemarkError, hasCode } from '../base/errors.js';
+import { lsnOf, lsnText, type Lsn } from '../base/replication.js';
 import type { Settings } from '../base/settings.js';
 
 /** How far the reader of a slot has come, for all its tables: data/cdc_logs/.stream/<slot>/position.json. Tables that were quiet have no other. */
@@ -56,11 +57,21 @@ export async function readPosition(root: string, slot: string): Promise<Position
   }
 }
 
-export async function writePosition(root: string, position: Position): Promise<void> {
-  const folder = folderOf(root, position.slot);
-  await replaceFile(folder, NAME, `${JSON.stringify(position, null, 2)}\n`);
+/**
+ * @param known what the file said when this reader began
+ * @throws HeldError if another reader has gone on meanwhile, as one does that took this one for dead
+ */
+export async function writePosition(root: string, position: Position, known: Lsn): Promise<void> {
+  const { slot, to } = position;
+  const before = lsnOf((await readPosition(root, slot))?.to ?? '0/0');
+  if (before > known && before > lsnOf(to))
+    throw new HeldError(`another reader of the log has gone on: ${lsnText(before)}`, {
+      detail: `slot=${slot} here=${to}`,
+      hint: 'one reader is enough: stop the other one, or leave it to that',
+    });
+  await replaceFile(folderOf(root, slot), NAME, `${JSON.stringify(position, null, 2)}\n`);
   // The server is told of it, and never sends again what came before.
-  await flushFolder(folder);
+  await flushFolder(folderOf(root, slot));
 }
 
 export async function ensurePositionFolder(root: string, slot: string): Promise<void> {

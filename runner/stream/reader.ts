@@ -31,6 +31,8 @@ export interface ReaderStart {
   readonly slot: string;
   readonly tables: readonly FollowedTable[];
   readonly from: Lsn;
+  /** What the file of positions says; later than `from` where a table has to go back. */
+  readonly known: Lsn;
   /** Of the last commit before, in microseconds since 1970. */
   readonly lastTime: bigint;
 }
@@ -58,6 +60,8 @@ export class LogReader {
   /** Whether so much has gathered that no more is to be read. */
   isFull = false;
   private gathered = 0;
+  /** What the file of positions says, unless somebody else writes it. */
+  private known: Lsn;
   private time: bigint;
   private open: OpenTransaction | undefined;
   private publishing: Promise<void> = Promise.resolve();
@@ -74,7 +78,7 @@ export class LogReader {
     private readonly onRound: (round: Round) => void,
   ) {
     const { batch_size, batch_size_max, stream_exclude_origins } = start.settings;
-    [this.read, this.durable, this.time] = [start.from, start.from, start.lastTime];
+    [this.read, this.durable, this.time, this.known] = [start.from, start.from, start.lastTime, start.known];
     this.most = batch_size_max ?? Math.max(batch_size, MOST_CHANGES);
     this.excluded = stream_exclude_origins.split(',').map((name) => name.trim());
   }
@@ -139,7 +143,8 @@ export class LogReader {
         [mapping.dimension_name, { sequence, publication, stopped }] as const,
     );
     const position = { slot, ...identity, to: ends.to, last_commit_time, tables: Object.fromEntries(known) };
-    await writePosition(settings.cdc_log_dir, position);
+    await writePosition(settings.cdc_log_dir, position, this.known);
+    this.known = to;
     failpoint('stream position');
     this.durable = to;
     this.gathered = tables.reduce((sum, { lines }) => sum + lines.length, 0);

@@ -102,7 +102,11 @@ export async function openTables(
   const from = first?.to ?? (position === undefined ? known.confirmed : lsnOf(position.to));
   // Times follow from each other in the log: those of what is read once more come out as they were.
   const lastTime = microsOf(first?.lastCommitTime ?? position?.last_commit_time ?? isoOf(0n));
-  return { settings, source, identity, slot, publication, encoding: state.encoding, tables, from, lastTime };
+  const noted = lsnOf(position?.to ?? '0/0');
+  return {
+    ...{ settings, source, identity, slot, publication, encoding: state.encoding },
+    ...{ tables, from, lastTime, known: noted },
+  };
 }
 
 async function openTable(

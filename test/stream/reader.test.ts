@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { lsnOf } from '../../runner/base/replication.js';
 import { newestCheckpoint, openChangeLog } from '../../runner/change-log/chain.js';
-import { readPosition, slotOf } from '../../runner/stream/position.js';
+import { readPosition, slotOf, writePosition } from '../../runner/stream/position.js';
 import { beginFollowing } from '../../runner/stream/start.js';
 import { streamTables } from '../../runner/stream/stream.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
@@ -338,6 +338,17 @@ describe('the session of the reader', () => {
     await until(async () => (await changes()).length === 2);
     await stop();
     expect(await changes()).toEqual(['INSERT 1 one', 'INSERT 2 two']);
+  });
+
+  it('is alone: one that was taken for dead, and finds that another has gone on, ends', async () => {
+    const { ended } = running();
+    await until(async () => (await reader()) !== undefined);
+    await transaction(`insert into things values (1, 'one')`);
+    const noted = await until(async () => ((await changes()).length === 1 ? position() : undefined));
+    await writePosition(pipeline.settings.cdc_log_dir, { ...noted, to: 'FF/0' }, lsnOf('FF/0'));
+    await transaction(`insert into things values (2, 'two')`);
+    await expect(ended).rejects.toThrow('another reader of the log has gone on: FF/0');
+    expect((await position())?.to).toBe('FF/0');
   });
 
   it('is alone: another reader is told who holds the slot', async () => {

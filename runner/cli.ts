@@ -21,7 +21,8 @@ const COMMANDS_BY_TASK: Readonly<Record<string, Readonly<Record<string, string>>
       'List the registered tables; pause one, let it go on, read it from the log or by polling, or remove it',
   },
   'To run': {
-    start: 'Run extractor, streamer, loader and reconciler, those that are needed, in the background; start again what has died',
+    start:
+      'Run extractor, streamer, loader and reconciler, those that are needed, in the background; start again what has died',
     stop: 'End the services that run in the background: each finishes what it has in hand',
     restart: 'Stop the services and start again what was running',
     extract: 'Write what changed in the source since the watermark to the change log',

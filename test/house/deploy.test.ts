@@ -72,7 +72,14 @@ test('units of systemd run commands that are there, under a user of their own, a
   const commands = units.map(
     (name) => /^ExecStart=\/usr\/bin\/node dist\/cli\.js (.*)$/m.exec(read('systemd', name))?.[1],
   );
-  expect(commands).toEqual(['extract --watch', 'load --watch', 'serve', 'prune', 'reconcile --watch', 'stream --watch --load']);
+  expect(commands).toEqual([
+    'extract --watch',
+    'load --watch',
+    'serve',
+    'prune',
+    'reconcile --watch',
+    'stream --watch --load',
+  ]);
   expect(read('systemd', 'tidemark-prune.timer')).toMatch(/^OnCalendar=/m);
   for (const name of units) expect(read('systemd', name), name).toMatch(/^MemoryMax=[\s\S]*^CPUQuota=/m);
   for (const name of units) expect(read('systemd', name)).toMatch(/^User=tidemark$/m);

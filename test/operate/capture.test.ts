@@ -266,6 +266,13 @@ describe('a table goes over to the log', () => {
     await pipeline.source`update things set state = 'b' where id = 1`;
   });
 
+  it('not where the source lets two rows have one key, of which the log would not say which was deleted', async () => {
+    await pipeline.warehouse`update tidemark.dimensions set key_is_asserted = true where dimension_name = 'things'`;
+    await expect(capture('things')).rejects.toThrow('the log does not tell its rows apart');
+    const { slot } = slotOf(pipeline.settings);
+    expect(await pipeline.source`select from pg_replication_slots where slot_name = ${slot}`).toEqual([]);
+  });
+
   it('by a command that says what is next; extract says that it is no longer its business', async () => {
     await pipeline.source`insert into things values (1, 'a')`;
     const { stdout, stderr } = await runCli(['table', 'capture', 'things', 'log'], pipeline.env);

@@ -11,9 +11,10 @@ import { loadTables } from '../load/tables.js';
 import { selectTables } from '../run/each-table.js';
 import { runPart } from '../services/run.js';
 import { applySetup, dropSlot, setupStatements, streamStatus, type StreamStatus } from '../stream/setup.js';
+import { slotOf } from '../stream/position.js';
 import type { Round } from '../stream/reader.js';
 import { streamTables, type StreamResult } from '../stream/stream.js';
-import { dimensionMappings, noteStreamPosition } from '../warehouse/functions.js';
+import { dimensionMappings, forgetSlot, noteStreamPosition } from '../warehouse/functions.js';
 import { TABLE_OPTION, defineCommand, flag, serviceOption, type Print } from './command.js';
 
 /** So many rounds may wait to be loaded before the next one waits for them. */
@@ -202,6 +203,7 @@ export const command = defineCommand(
       print(status, formatStatus(status));
     } else if (action === 'drop') {
       const dropped = await onSource(settings, (source) => dropSlot(source, settings));
+      await withDatabase(settings.warehouse, 'stream', (warehouse) => forgetSlot(warehouse, slotOf(settings).slot));
       print({ dropped }, dropped.length === 0 ? 'there is nothing to drop' : `dropped: ${dropped.join(', ')}`);
     } else {
       const all = await mappingsOf(settings);

@@ -10,10 +10,11 @@ import { openChains } from '../change-log/inspect.js';
 import { extractTables } from '../extract/tables.js';
 import { selectTables } from '../run/each-table.js';
 import { readPublication, readSlot } from '../source/log.js';
-import { awaitOpenTransactions, readInsertPosition } from '../source/server.js';
+import { awaitOpenTransactions, readIdentity, readInsertPosition } from '../source/server.js';
 import { holdSlot, readPosition, slotOf } from '../stream/position.js';
 import { applySetup, setupStatements, unpublish } from '../stream/setup.js';
-import { beginFollowing, placeInLog } from '../stream/start.js';
+import { beginFollowing, placeInLog, standOf } from '../stream/start.js';
+import { reportSlot } from '../stream/stream.js';
 import { declareCapture, dimensionMappings } from '../warehouse/functions.js';
 
 /**
@@ -54,7 +55,7 @@ export async function captureTable(
   const [mapping] = await mappingsOf(settings, table);
   if (mapping === undefined) throw new Error(`${table} is not registered`);
   if (capture === 'poll') return backToPolling(settings, mapping);
-  const before = mapping.capture === 'poll' ? undefined : await placeBefore(settings, table);
+  const before = mapping.capture === 'poll' ? undefined : await placeBefore(settings, mapping);
   if (before?.is_followed === true) {
     if (mapping.capture !== capture) await declare(settings, table, capture);
     return { table, capture, is_changed: mapping.capture !== capture, changes: 0, gap: null };
@@ -85,20 +86,22 @@ const declare = (settings: Settings, table: string, capture: Capture): Promise<v
 /** Where the chain of a table stood in the log, and whether the reader can go on from there. */
 async function placeBefore(
   settings: Settings,
-  table: string,
+  mapping: DimensionMapping,
 ): Promise<{ place: LogPlace; is_followed: boolean } | undefined> {
   const { slot, publication } = slotOf(settings);
+  const { dimension_name: table } = mapping;
   const log = await openChangeLog(settings.cdc_log_dir, table);
   const newest = await newestCheckpoint(log);
   const place = newest && (await placeInLog(log, newest, slot));
-  if (place === undefined) return undefined;
+  if (newest === undefined || place === undefined) return undefined;
   const position = await readPosition(settings.cdc_log_dir, slot);
-  const known = position?.tables[table];
-  const state = await withDatabase(settings.source, 'capture', (source) => readSlot(source, slot));
-  const reached = [place.to, ...(position !== undefined && known?.stopped == null ? [position.to] : [])].map(lsnOf);
-  const isThere = state?.confirmed != null && state.wal_status !== 'lost' && publication !== '';
-  const isStopped = known?.stopped != null && lsnOf(place.to) <= lsnOf(known.stopped.at);
-  return { place, is_followed: isThere && !isStopped && reached.some((to) => to >= lsnOf(state.confirmed ?? '0/0')) };
+  const is_followed = await withDatabase(settings.source, 'capture', async (source) => {
+    const [state, published] = [await readSlot(source, slot), await readPublication(source, publication)];
+    if (state?.confirmed == null || state.wal_status === 'lost' || published === undefined) return false;
+    const known = { confirmed: lsnOf(state.confirmed), position, published, identity: await readIdentity(source) };
+    return standOf(known, mapping, newest, place).fault === null;
+  });
+  return { place, is_followed };
 }
 
 /** What the log says of a row names its key: where two rows may have one, a delete of the one would end the other. */
@@ -146,6 +149,10 @@ async function handOver(
     const begin = (log: ChangeLog, newest: BatchMetadata, after: NonNullable<LogPlace['after']>) =>
       beginFollowing(log, newest, { slot, to: from, after, gap, entry });
     const swept = await extractTables({ settings, tables: [table], handOver: begin, signal });
+    if (before !== undefined) {
+      const lost = { from: before.last_commit_time, to: new Date().toISOString() };
+      await withDatabase(settings.source, 'capture', (source) => reportSlot(settings, source, lost));
+    }
     return { changes: swept.reduce((sum, { changes }) => sum + changes, 0), gap };
   } finally {
     await release();

@@ -15,6 +15,7 @@ import {
   type Publication,
   type SlotState,
 } from '../source/log.js';
+import { readIdentity } from '../source/server.js';
 import { readPosition, slotOf } from '../stream/position.js';
 import { assertServes, explainStartError, noPublication } from '../stream/slot.js';
 import { placeInLog, standOf } from '../stream/start.js';
@@ -158,7 +159,8 @@ async function examineLogged(
   fail(place === undefined, `${name} was never handed over to the log`, remedy);
   if (newest === undefined || place === undefined) return findings;
   const position = await readPosition(settings.cdc_log_dir, slot);
-  const known = { confirmed: lsnOf(state.confirmed ?? '0/0'), position, published };
+  const identity = await readIdentity(source);
+  const known = { confirmed: lsnOf(state.confirmed ?? '0/0'), position, published, identity };
   const { to, lastCommitTime, fault } = standOf(known, mapping, newest, place);
   fail(fault !== null, `nothing of it is read from ${fault?.at ?? ''} on: ${fault?.reason ?? ''}`, remedy);
   return findings.length > 0

@@ -15,7 +15,7 @@ import {
 import { publishCheckpoint, removeUnpublished } from '../change-log/publish.js';
 import { noteTable } from '../run/measurements.js';
 import { readPublication, readSlot, type Publication } from '../source/log.js';
-import { isSameServer, readIdentity } from '../source/server.js';
+import { isSameServer, readIdentity, type SourceIdentity } from '../source/server.js';
 import { ensurePositionFolder, isoOf, microsOf, readPosition, slotOf, type Position } from './position.js';
 import type { ReaderStart } from './reader.js';
 import { assertServes, entryOf, noPublication } from './slot.js';
@@ -61,6 +61,7 @@ interface Known {
   readonly confirmed: Lsn;
   readonly position: Position | undefined;
   readonly published: Publication;
+  readonly identity: SourceIdentity;
 }
 
 /**
@@ -81,14 +82,11 @@ export async function openTables(
   const published = await readPublication(source, publication);
   if (published === undefined) throw noPublication(publication);
   const identity = await readIdentity(source);
-  const position = await readPosition(settings.cdc_log_dir, slot);
-  if (position !== undefined && !isSameServer(identity, position))
-    throw new TidemarkError('the source is not the server that the log was read from', {
-      detail: `slot=${slot} server/database/timeline: expected ${position.system_identifier}/${position.database_oid}/${String(position.timeline)}, found ${identity.system_identifier}/${identity.database_oid}/${String(identity.timeline)}`,
-      hint: 'see that DB_HOST, DB_PORT and DB_NAME are right; after a failover or a restore hand each table over anew: npx tidemark table capture <name> log',
-    });
+  const noted = await readPosition(settings.cdc_log_dir, slot);
+  // Positions of another server mean nothing here; of each table it is said.
+  const position = noted !== undefined && isSameServer(identity, noted) ? noted : undefined;
   await ensurePositionFolder(settings.cdc_log_dir, slot);
-  const known = { settings, slot, confirmed: lsnOf(state.confirmed ?? '0/0'), position, published };
+  const known = { settings, slot, confirmed: lsnOf(state.confirmed ?? '0/0'), position, published, identity };
   const tables: FollowedTable[] = [];
   for (const mapping of mappings) {
     const table = await openTable(known, mapping, ledger.get(mapping.dimension_name));
@@ -102,15 +100,14 @@ export async function openTables(
   const from = first?.to ?? (position === undefined ? known.confirmed : lsnOf(position.to));
   // Times follow from each other in the log: those of what is read once more come out as they were.
   const lastTime = microsOf(first?.lastCommitTime ?? position?.last_commit_time ?? isoOf(0n));
-  const noted = lsnOf(position?.to ?? '0/0');
   return {
     ...{ settings, source, identity, slot, publication, encoding: state.encoding },
-    ...{ tables, from, lastTime, known: noted },
+    ...{ tables, from, lastTime, known: lsnOf(position?.to ?? '0/0') },
   };
 }
 
 async function openTable(
-  { settings, slot, confirmed, position, published }: Known,
+  { settings, slot, ...known }: Known,
   mapping: DimensionMapping,
   inLedger: BatchMetadata | undefined,
 ): Promise<FollowedTable | undefined> {
@@ -128,12 +125,7 @@ async function openTable(
     );
     return undefined;
   }
-  const { to, lastCommitTime, publication, fault } = standOf(
-    { confirmed, position, published },
-    mapping,
-    newest,
-    place,
-  );
+  const { to, lastCommitTime, publication, fault } = standOf(known, mapping, newest, place);
   const table = followTable({ mapping, log, newest, publication, to, lastCommitTime }, place);
   if (fault === null) return table;
   const { at, reason } = fault;
@@ -151,7 +143,7 @@ interface Stand {
 
 /** How far a table has come in the log, and where and why it cannot go on, if so. */
 export function standOf(
-  { confirmed, position, published }: Pick<Known, 'confirmed' | 'position' | 'published'>,
+  { confirmed, position, published, identity }: Omit<Known, 'settings' | 'slot'>,
   mapping: DimensionMapping,
   newest: BatchMetadata,
   place: LogPlace,
@@ -163,8 +155,10 @@ export function standOf(
   const to = lsnOf(last.to);
   const entry = entryOf(published, mapping, newest);
   const stopped = before?.stopped;
-  const reason =
-    entry === undefined
+  const isElsewhere = !isSameServer(identity, newest);
+  const reason = isElsewhere
+    ? `the source is not the server that the log of ${name} was read from: it was failed over, or restored, or DB_HOST, DB_PORT or DB_NAME are wrong`
+    : entry === undefined
       ? `${name} is not in the publication any more`
       : stopped == null && (place.entry ?? before?.publication ?? entry) !== entry
         ? `${name} was taken out of the publication and put back: what was committed in between is not in the log`

@@ -13,7 +13,7 @@ import { rememberMappings, rememberedMappings } from '../change-log/known-mappin
 import { retrying } from '../run/retry.js';
 import { newestInLedger } from '../warehouse/batches.js';
 import { readPublication, readSlot } from '../source/log.js';
-import { dimensionMappings } from '../warehouse/functions.js';
+import { dimensionMappings, noteSlot } from '../warehouse/functions.js';
 import { LogReader, type ReaderStart, type Round } from './reader.js';
 import { entryOf, explainStartError, noPublication } from './slot.js';
 import { readHolds, readPosition, slotOf, type Holds } from './position.js';
@@ -114,6 +114,40 @@ async function positionNow(source: Database): Promise<Lsn> {
   return lsnOf(row?.lsn ?? '');
 }
 
+/**
+ * Tells the warehouse how the slot stands, for indicators and alerts; one that is away hears of it later.
+ * @param gap between which moments states of rows were lost with a slot that another has replaced
+ */
+export async function reportSlot(
+  settings: Settings,
+  source: Database,
+  gap?: { readonly from: string; readonly to: string },
+): Promise<void> {
+  const { slot } = slotOf(settings);
+  const state = await readSlot(source, slot);
+  const position = await readPosition(settings.cdc_log_dir, slot);
+  if (state === undefined && position === undefined) return;
+  const isLost = state === undefined || state.wal_status === 'lost';
+  const { confirmed, unconfirmed_bytes, retained_bytes, safe_bytes } = state ?? {};
+  const report = (warehouse: Database) =>
+    noteSlot(
+      warehouse,
+      ...([
+        slot,
+        isLost ? 'lost' : state.wal_status,
+        confirmed,
+        unconfirmed_bytes,
+        retained_bytes,
+        safe_bytes,
+      ] as const),
+      gap?.from ?? (isLost ? position?.last_commit_time : undefined),
+      gap?.to,
+    );
+  await withDatabase(settings.warehouse, 'stream', report).catch((error: unknown) => {
+    if (!isAway(error)) throw error;
+  });
+}
+
 async function runSession(streaming: Streaming, link: Link, total: StreamResult): Promise<'ended' | 'again'> {
   const { settings, signal } = streaming;
   const source = link.database();
@@ -123,6 +157,7 @@ async function runSession(streaming: Streaming, link: Link, total: StreamResult)
     throw new TidemarkError('no table is captured from the log', {
       hint: 'hand one over: npx tidemark table capture <name> log',
     });
+  await reportSlot(settings, source);
   const { slot } = slotOf(settings);
   const held = await readHolds(settings.cdc_log_dir, slot);
   const start = await openTables(source, settings, mappings, ledger);
@@ -131,6 +166,7 @@ async function runSession(streaming: Streaming, link: Link, total: StreamResult)
   const session = new Session(streaming, held, start, replication, total);
   const { reader } = session;
   const beat = newHeartbeat(start, reader, source, async () => {
+    await reportSlot(settings, source);
     const now = await askWarehouse(settings);
     if (!isDeepStrictEqual(now.mappings, mappings)) session.end();
   });

@@ -187,6 +187,20 @@ export const noteStreamPosition = action<
   [slot: string, position: string, lastCommitTime: string, tables: readonly string[]]
 >('note_stream_position(p_slot => $1, p_position => $2, p_last_commit_time => $3, p_tables => $4)');
 
+/** Notes how a slot stands at the source, and between which moments states of rows were lost with it. */
+export const noteSlot = action<
+  [
+    ...[slot: string, walStatus: string | null, confirmed?: string | null],
+    ...[unconfirmed?: string | null, retained?: string | null, safe?: string | null],
+    ...[gapFrom?: string, gapTo?: string],
+  ]
+>(`note_slot(
+  p_slot => $1, p_wal_status => $2, p_confirmed_position => $3, p_unconfirmed_bytes => $4, p_retained_bytes => $5, p_safe_bytes => $6,
+  p_gap_from => $7, p_gap_to => $8)`);
+
+/** Forgets a slot that was dropped on purpose. */
+export const forgetSlot = action<[slot: string]>('forget_slot(p_slot => $1)');
+
 /** Notes how checks ended, so that a violation is an alert. */
 export const noteChecks = action<[results: readonly object[]]>(
   'note_checks(p_results => $1::text::json, p_now => clock_timestamp())',

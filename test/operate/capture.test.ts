@@ -1,10 +1,12 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, readdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { captureTable } from '../../runner/operate/capture.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { loadTables } from '../../runner/load/tables.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
-import { slotOf } from '../../runner/stream/position.js';
+import { changeLogOf } from '../../runner/change-log/chain.js';
+import { positionFile, slotOf } from '../../runner/stream/position.js';
 import { streamTables } from '../../runner/stream/stream.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { runCli, startCli } from '../support/cli.js';
@@ -147,8 +149,15 @@ describe('a table goes over to the log', () => {
     await pipeline.source`update things set state = 'c' where id = 1`;
     await pipeline.source`delete from things where id = 2`;
     await expect(stream(pipeline)).rejects.toThrow(`the source has no replication slot ${slot}`);
+    const alerts = () => pipeline.warehouse`select subject from tidemark.alerts where rule_name = 'Slot Lost'`;
+    expect(await alerts()).toEqual([
+      { subject: expect.stringMatching(/^tidemark_.+: states of rows are lost from .+ on$/) as string },
+    ]);
     const { gap } = await capture('things');
     expect(gap).not.toBeNull();
+    expect(await alerts()).toEqual([
+      { subject: expect.stringMatching(/: states of rows are lost from .+ to .+$/) as string },
+    ]);
     await pipeline.source`update things set state = 'd' where id = 1`;
     await stream(pipeline);
     await load();
@@ -157,6 +166,27 @@ describe('a table goes over to the log', () => {
     await reconcileTables({ settings: pipeline.settings, tables: ['things'], repair: true, allowDeletes: true });
     await load();
     expect(await states('things', 2)).toEqual(['a']);
+  });
+
+  it('again where the source is another server, as after a failover: until then nothing of it is taken', async () => {
+    await pipeline.source`insert into things values (1, 'a')`;
+    await capture('things');
+    await pipeline.source`update things set state = 'b' where id = 1`;
+    await stream(pipeline);
+    // As if what was read until now had been another timeline's.
+    const { cdc_log_dir: root } = pipeline.settings;
+    const { checkpoints } = changeLogOf(root, 'things');
+    const files = (await readdir(checkpoints)).map((name) => path.join(checkpoints, name));
+    for (const file of [...files, positionFile(root, slotOf(pipeline.settings).slot)])
+      await writeFile(file, (await readFile(file, 'utf8')).replace('"timeline": 1', '"timeline": 77'));
+    await pipeline.source`update things set state = 'c' where id = 1`;
+    const { stopped } = await stream(pipeline);
+    expect(stopped.things).toContain('the source is not the server that the log of things was read from');
+    expect((await capture('things')).gap).not.toBeNull();
+    await pipeline.source`update things set state = 'd' where id = 1`;
+    expect((await stream(pipeline)).stopped).toEqual({});
+    await load();
+    expect(await states('things', 1)).toEqual(['a', 'b', 'c', 'd (now)']);
   });
 
   it('and back to polling: what is written from then on is polled, and nothing is there twice', async () => {

@@ -17,12 +17,10 @@ const COMMANDS_BY_TASK: Readonly<Record<string, Readonly<Record<string, string>>
   'Your tables': {
     'add [sources..]': 'Write the migrations that register source tables, from their catalog',
     'migrate [action]': 'Bring the warehouse to the present: migrations, functions, registered dimensions',
-    'table <action> [name] [capture]':
-      'List the registered tables; pause one, let it go on, read it from the log or by polling, or remove it',
+    'table <action> [name] [capture]': 'List the registered tables; pause one, read it from the log, or remove it',
   },
   'To run': {
-    start:
-      'Run extractor, streamer, loader and reconciler, those that are needed, in the background; start again what has died',
+    start: 'Run what is needed in the background; start again what has died',
     stop: 'End the services that run in the background: each finishes what it has in hand',
     restart: 'Stop the services and start again what was running',
     extract: 'Write what changed in the source since the watermark to the change log',

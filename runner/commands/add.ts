@@ -53,7 +53,7 @@ export const command = defineCommand(
   {
     examples: {
       'add --schema public --exclude audit_log': 'Every table of a schema but one',
-      'add public.orders --capture log': 'Read it from the write-ahead log: every state and every delete',
+      'add public.orders --capture log': 'Read it from the log: every state',
       'add public.users --untracked seen': 'A new value there makes no version',
       'add public.users --ignore password': 'It stays out of history, and needs no right',
       'add public.items --deleted-column gone_at': 'Rows that have a value there are deleted',

@@ -15,7 +15,7 @@ const RUNS_ONCE = readdirSync('test', { recursive: true, encoding: 'utf8' })
   .filter((file) => readFileSync(file, 'utf8').startsWith('// Runs once'));
 
 const LONGEST =
-  /\/(adoption|background|cli|history\.property|least-privilege|replay|soft-deletes|docs|servers)\.test\.ts$/;
+  /\/(adoption|background|cli|crash|history\.property|least-privilege|replay|soft-deletes|docs|servers)\.test\.ts$/;
 
 /** What takes longest begins first, so that the run does not end with one worker at work. */
 class LongestFirst extends BaseSequencer {

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { until } from '../support/wait.js';
 
-/** What `make test` does, on one small file: interrupted when its server has been started. */
+/** What `make test` does, on one file that takes its time: interrupted when its server has been started. */
 
 let folder: string;
 beforeAll(async () => {
@@ -29,16 +29,26 @@ const servers = () =>
 
 /** A run that has started its server, in a group of processes of its own, as at a terminal. */
 async function startRun(): Promise<{ run: ChildProcess; ended: Promise<unknown> }> {
-  const args = ['node_modules/tsx/dist/cli.mjs', 'test/support/run.ts', 'test/functions/load/batch_checksum.test.ts'];
+  const args = [
+    'node_modules/tsx/dist/cli.mjs',
+    'test/support/run.ts',
+    'test/functions/history/history.property.test.ts',
+  ];
   const run = spawn(process.execPath, args, {
     cwd: PROJECT_ROOT,
     detached: true,
-    stdio: 'ignore',
+    stdio: ['ignore', 'pipe', 'pipe'],
     env: { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: folder },
   });
+  let said = '';
+  for (const output of [run.stdout, run.stderr]) output.on('data', (chunk: Buffer) => (said += chunk.toString()));
   const ended = once(run, 'close');
+  const hasEnded = ended.then(() => {
+    throw new Error(`the run ended before its server was seen: ${said}`);
+  });
+  hasEnded.catch(() => undefined);
   const hasServer = (name: string) => existsSync(path.join(folder, name, 'postgres-18', 'worker-1.port'));
-  await until(async () => (await left()).some(hasServer));
+  await Promise.race([until(async () => (await left()).some(hasServer)), hasEnded]);
   return { run, ended };
 }
 

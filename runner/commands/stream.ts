@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { withDatabase, withLink, type Database, type Link } from '../base/database.js';
+import { withDatabase, withLink, type Link } from '../base/database.js';
 import { TidemarkError, describeError, withOutcome } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { loadSettings, type Settings } from '../base/settings.js';
@@ -8,6 +8,7 @@ import { isLogged } from '../batch/mapping.js';
 import { openChangeLog } from '../change-log/chain.js';
 import { loadChain } from '../load/chain.js';
 import { loadTables } from '../load/tables.js';
+import { notingHowFar } from '../operate/loaded.js';
 import { selectTables } from '../run/each-table.js';
 import { runPart } from '../services/run.js';
 import { applySetup, dropSlot, setupStatements, streamStatus, type StreamStatus } from '../stream/setup.js';
@@ -19,12 +20,6 @@ import { TABLE_OPTION, defineCommand, flag, serviceOption, type Print } from './
 
 /** So many rounds may wait to be loaded before the next one waits for them. */
 const MOST_ROUNDS = 2;
-
-/** All that was read up to the end of a round is in history. */
-const noteLoaded = async (warehouse: Database, round: Round | undefined): Promise<void> => {
-  if (round !== undefined)
-    await noteStreamPosition(warehouse, round.slot, round.to, round.last_commit_time, round.followed);
-};
 
 /**
  * Loads what rounds bring, in this process, at once, and first what waits. A load that fails is tried again, and holds up no reader.
@@ -61,7 +56,9 @@ function newLoader(settings: Settings, ended: AbortSignal) {
     }
     settle();
     if (faults.length > 0) throw faults[0];
-    await noteLoaded(link.database(), round);
+    // All that was read up to the end of the round is in history.
+    if (round !== undefined)
+      await noteStreamPosition(link.database(), round.slot, round.to, round.last_commit_time, round.followed);
   };
   const loadAlways = async (link: Link) => {
     // After a failure as at the beginning: whatever waits.
@@ -133,16 +130,10 @@ const run = (settings: Settings, { watch, load, service }: Asked, print: Print):
   );
 
 async function readOnce(settings: Settings, load: boolean, signal: AbortSignal): Promise<StreamResult> {
-  let last: Round | undefined;
-  const onRound = (round: Round) => {
-    last = round;
-    return Promise.resolve();
-  };
-  const result = await streamTables({ settings, signal, isEndless: false, onRound });
+  const result = await streamTables({ settings, signal, isEndless: false });
   if (load) {
     const tables = (await mappingsOf(settings)).filter(isLogged).map(({ dimension_name: name }) => name);
-    await loadTables({ settings, tables });
-    await withDatabase(settings.warehouse, 'load', (warehouse) => noteLoaded(warehouse, last));
+    await notingHowFar(settings, () => loadTables({ settings, tables }));
   }
   const error = failureOf(result);
   if (error !== undefined) throw error;

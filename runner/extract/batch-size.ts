@@ -1,9 +1,7 @@
 import type { Settings } from '../base/settings.js';
 import { logger } from '../base/logger.js';
 import { noteNumber } from '../run/measurements.js';
-
-/** Between what the size of a batch moves, and how long a batch may take and still count as quick. */
-export type SizeLimits = Readonly<Record<'least' | 'most' | 'target_seconds', number>>;
+import { sizeLimits, type SizeLimits } from '../run/size-limits.js';
 
 /** How many changes the batches of one table hold, as measured time has it. */
 export interface BatchSize {
@@ -26,18 +24,6 @@ const LEAST_ASKED = 20;
 export function nextBatchSize(size: number, seconds: number, { least, most, target_seconds }: SizeLimits): number {
   const factor = seconds < target_seconds ? 2 : seconds < SLOW * target_seconds ? 1 : 0.5;
   return Math.max(least, Math.min(most, Math.floor(size * factor)));
-}
-
-/** What the settings name no BATCH_SIZE_MAX for grows as far as this. */
-const MOST_BY_DEFAULT = 10_000;
-
-/** The limits that the settings name. A BATCH_SIZE_MAX of BATCH_SIZE fixes the size, where BATCH_SIZE_MIN is not below it. */
-export function sizeLimits({ batch_size, batch_size_min, batch_size_max, batch_target_seconds }: Settings): SizeLimits {
-  return {
-    least: batch_size_min ?? batch_size,
-    most: batch_size_max ?? Math.max(MOST_BY_DEFAULT, batch_size),
-    target_seconds: batch_target_seconds,
-  };
 }
 
 /** `fitting`: most rows to ask for, as rows of this table are large; no limit where none was met. */

@@ -1,4 +1,3 @@
-import { sizeLimits } from './batch-size.js';
 import { rememberMappings, rememberedMappings } from '../change-log/known-mappings.js';
 import type { Settings } from '../base/settings.js';
 import { isAway, withDatabase, withLink, type Database, type Link } from '../base/database.js';
@@ -9,6 +8,7 @@ import { UsageError } from '../base/errors.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { within } from '../base/timeout.js';
 import { startProgress } from '../run/progress.js';
+import { sizeLimits } from '../run/size-limits.js';
 import { eachTable, patienceOf, selectUnpaused, type Selection } from '../run/each-table.js';
 import { chainName, type AskedShard } from '../batch/shard.js';
 import { impatient } from '../source/locked.js';

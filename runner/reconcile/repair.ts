@@ -12,7 +12,7 @@ import { one } from '../source/file.js';
 import { awaitFlush, type SourceIdentity } from '../source/server.js';
 import { NO_KNOWN_ROWS, columnsOfBatch, readKeyedPage, unfilledColumns } from '../source/table.js';
 import { comparisonStates } from '../warehouse/functions.js';
-import { sizeLimits } from '../extract/batch-size.js';
+import { sizeLimits } from '../run/size-limits.js';
 import type { SweepStart } from '../extract/sweep-start.js';
 
 export interface Repairing extends Comparing {
@@ -20,12 +20,12 @@ export interface Repairing extends Comparing {
   readonly log: ChangeLog;
   readonly identity: SourceIdentity;
   readonly newest: () => Promise<BatchMetadata | undefined>;
+  /** Waits until the log of the source is read as far as it is now, which a repair must not be ahead of; undefined for a table that is polled. */
+  readonly readLog: (() => Promise<void>) | undefined;
   /** Loads what has been published. */
   readonly load: () => Promise<unknown>;
   /** How the table is cut: a repair is of the whole table all the same, in the chain of the whole table. */
   readonly layout: ShardLayout | null;
-  /** Whether the table is read from the log, which a repair must not be ahead of. */
-  readonly isLogged: boolean;
   /** Where extraction goes on, if the source is another server than before; read before the comparison. */
   readonly restart: SweepStart | undefined;
 }
@@ -96,7 +96,7 @@ export async function publishRestart(repairing: Repairing, clock: string): Promi
 async function publishSmall(repairing: Repairing, wanted: readonly string[], read: Reader): Promise<number> {
   let keys = wanted;
   for (let races = 0; ; races += 1) {
-    const stored = repairing.isLogged ? await statesOf(repairing, keys) : undefined;
+    const stored = repairing.readLog && (await statesOf(repairing, keys));
     const before = await repairing.newest();
     const { lines, change_count, extracted_at, has_more } = await read(keys, before?.extracted_at ?? null);
     if (lines === null || extracted_at === null) return 0;
@@ -141,7 +141,7 @@ async function statesOf({ warehouse, table }: Repairing, keys: readonly string[]
  * @returns the checkpoint after which the repair may come, if nothing else does; and the keys that have changed
  */
 async function passByLog(repairing: Repairing, stored: ReadonlyMap<string, string>) {
-  await repairing.catchUp();
+  await repairing.readLog?.();
   const newest = await repairing.newest();
   await repairing.load();
   const now = await statesOf(repairing, [...stored.keys()]);

@@ -147,6 +147,8 @@ async function prepare(
       `the source is another server than the one of ${known.extracted_at}: after the repair extraction goes on from here`,
     );
   const alone = { settings, tables: [table], signal, lockPatience: 0 };
+  const load = () => loadTables(alone);
+  const readLog = isLogged(mapping) ? () => catchUpWithLog(settings, source, signal) : undefined;
   return {
     source,
     warehouse,
@@ -159,19 +161,19 @@ async function prepare(
     limits,
     layout: state.present ?? null,
     queries: await describeComparison(source, described, mapping, columns),
-    isLogged: isLogged(mapping),
     restart: isRestart
       ? await beginSweep({ source, settings, table, described, full: true, fills: [] }, undefined)
       : undefined,
     catchUp: async () => {
       const shards = state.present == null ? ['whole' as const] : shardsOf(state.present);
-      if (isLogged(mapping)) await catchUpWithLog(settings, source, signal);
+      await readLog?.();
       // Another server cannot be extracted from before it is reconciled; what was captured before is loaded.
-      for (const shard of isRestart || isLogged(mapping) ? [] : shards)
+      for (const shard of isRestart || readLog !== undefined ? [] : shards)
         await waitForOthers(table, () => extractTables({ ...alone, shard }));
-      await loadTables(alone);
+      await load();
     },
-    load: () => loadTables(alone),
+    readLog,
+    load,
   };
 }
 

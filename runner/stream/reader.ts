@@ -1,11 +1,11 @@
 import { isDeepStrictEqual } from 'node:util';
 import { isAway, type Database } from '../base/database.js';
-import { TidemarkError, allDone, describeError } from '../base/errors.js';
+import { TidemarkError, allDone } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
-import { logger } from '../base/logger.js';
 import { lsnText, type Lsn } from '../base/replication.js';
 import type { Settings } from '../base/settings.js';
-import { noteTable, timed } from '../run/measurements.js';
+import { timed } from '../run/measurements.js';
+import { sizeLimits } from '../run/size-limits.js';
 import type { SourceIdentity } from '../source/server.js';
 import { describeRelation } from './layout.js';
 import { parseMessage, type Message, type Relation } from './pgoutput.js';
@@ -15,6 +15,7 @@ import {
   endTransaction,
   isNews,
   publishPart,
+  sayStopped,
   stopTable,
   takePart,
   type Change,
@@ -49,9 +50,6 @@ export interface Round {
   readonly last_commit_time: string;
 }
 
-/** Without a setting of its own a batch holds so many changes at most. */
-const MOST_CHANGES = 10_000;
-
 /** Makes rounds of batches of what the log says: one round ends at the same place in the log for all tables. */
 export class LogReader {
   /** The end of the last transaction that was read, and of the last one that is durable. */
@@ -77,9 +75,9 @@ export class LogReader {
     private readonly start: ReaderStart,
     private readonly onRound: (round: Round) => void,
   ) {
-    const { batch_size, batch_size_max, stream_exclude_origins } = start.settings;
+    const { stream_exclude_origins } = start.settings;
     [this.read, this.durable, this.time, this.known] = [start.from, start.from, start.lastTime, start.known];
-    this.most = batch_size_max ?? Math.max(batch_size, MOST_CHANGES);
+    this.most = sizeLimits(start.settings).most;
     this.excluded = stream_exclude_origins.split(',').map((name) => name.trim());
   }
 
@@ -105,8 +103,7 @@ export class LogReader {
   /** Takes a table out, by name; the others go on. */
   stop(table: FollowedTable, error: TidemarkError): void {
     stopTable(table, lsnText(this.open?.commit ?? this.read), error.message);
-    logger.error({ table: table.mapping.dimension_name }, describeError(error, false));
-    noteTable(table.mapping.dimension_name, describeError(error, false));
+    sayStopped(table.mapping.dimension_name, error);
   }
 
   /**

@@ -34,6 +34,8 @@ export const entryOf = (
   { relation_oid }: BatchMetadata,
 ): string | undefined => entries.get(`${source_schema}.${source_table}`) ?? byOid.get(String(relation_oid));
 
+export const unpublished = (table: string): string => `${table} is not in the publication any more`;
+
 export const noPublication = (publication: string): TidemarkError =>
   new TidemarkError(`the source has no publication ${publication}`, {
     hint: `what was committed without it is not in the log: npx tidemark stream drop, npx tidemark stream setup --apply, ${AGAIN}`,

@@ -1,6 +1,5 @@
 import type { Database } from '../base/database.js';
-import { TidemarkError, describeError } from '../base/errors.js';
-import { logger } from '../base/logger.js';
+import { TidemarkError } from '../base/errors.js';
 import { lsnOf, lsnText, type Lsn, type ReplicationStart } from '../base/replication.js';
 import type { Settings } from '../base/settings.js';
 import type { DimensionMapping } from '../batch/mapping.js';
@@ -13,13 +12,12 @@ import {
   type ChangeLog,
 } from '../change-log/chain.js';
 import { publishCheckpoint, removeUnpublished } from '../change-log/publish.js';
-import { noteTable } from '../run/measurements.js';
 import { readPublication, readSlot, type Publication } from '../source/log.js';
 import { isSameServer, readIdentity, type SourceIdentity } from '../source/server.js';
 import { ensurePositionFolder, isoOf, microsOf, readPosition, slotOf, type Position } from './position.js';
 import type { ReaderStart } from './reader.js';
-import { assertServes, entryOf, noPublication } from './slot.js';
-import { followTable, stopTable, type FollowedTable } from './table.js';
+import { assertServes, entryOf, noPublication, unpublished } from './slot.js';
+import { followTable, sayStopped, stopTable, type FollowedTable } from './table.js';
 
 /** Where a reader goes on: from its own files, never from what the server thinks. */
 
@@ -119,7 +117,7 @@ async function openTable(
   const place = newest && (await placeInLog(log, newest, slot));
   const hint = `hand it over: npx tidemark table capture ${name} log`;
   if (newest === undefined || place === undefined) {
-    say(
+    sayStopped(
       name,
       new TidemarkError(`${name} was never handed over to the log`, { detail: `table=${name} slot=${slot}`, hint }),
     );
@@ -130,7 +128,7 @@ async function openTable(
   if (fault === null) return table;
   const { at, reason } = fault;
   stopTable(table, at, reason);
-  say(name, new TidemarkError(reason, { detail: `table=${name} slot=${slot} since=${at}`, hint }));
+  sayStopped(name, new TidemarkError(reason, { detail: `table=${name} slot=${slot} since=${at}`, hint }));
   return table;
 }
 
@@ -159,7 +157,7 @@ export function standOf(
   const reason = isElsewhere
     ? `the source is not the server that the log of ${name} was read from: it was failed over, or restored, or DB_HOST, DB_PORT or DB_NAME are wrong`
     : entry === undefined
-      ? `${name} is not in the publication any more`
+      ? unpublished(name)
       : stopped == null && (place.entry ?? before?.publication ?? entry) !== entry
         ? `${name} was taken out of the publication and put back: what was committed in between is not in the log`
         : confirmed > to
@@ -168,9 +166,4 @@ export function standOf(
   const isStopped = stopped != null && lsnOf(place.to) <= lsnOf(stopped.at);
   const fault = isStopped ? stopped : reason === null ? null : { at: lsnText(to), reason };
   return { to, lastCommitTime: last.last_commit_time, publication: entry ?? '', fault };
-}
-
-function say(table: string, error: TidemarkError): void {
-  logger.error({ table }, describeError(error, false));
-  noteTable(table, describeError(error, false));
 }

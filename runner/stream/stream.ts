@@ -15,7 +15,7 @@ import { newestInLedger } from '../warehouse/batches.js';
 import { readPublication, readSlot } from '../source/log.js';
 import { dimensionMappings, noteSlot } from '../warehouse/functions.js';
 import { LogReader, type ReaderStart, type Round } from './reader.js';
-import { entryOf, explainStartError, noPublication } from './slot.js';
+import { entryOf, explainStartError, noPublication, unpublished } from './slot.js';
 import { readHolds, readPosition, slotOf, type Holds } from './position.js';
 import { openTables } from './start.js';
 
@@ -364,7 +364,7 @@ function newHeartbeat(
     for (const table of tables) {
       const { dimension_name: name } = table.mapping;
       if (table.stopped !== null || entryOf(published, table.mapping, table.newest) === table.publication) continue;
-      const error = new TidemarkError(`${name} is not in the publication any more`, {
+      const error = new TidemarkError(unpublished(name), {
         detail: `table=${name} publication=${publication}`,
         hint: `hand it over anew: npx tidemark table capture ${name} log`,
       });

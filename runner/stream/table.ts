@@ -1,8 +1,11 @@
+import { describeError, type TidemarkError } from '../base/errors.js';
+import { logger } from '../base/logger.js';
 import { lsnOf, type Lsn } from '../base/replication.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import { batchId, batchMetadataSchema, chainHead, type BatchMetadata, type LogPlace } from '../batch/metadata.js';
 import { checksumOf, type ChangeLog } from '../change-log/chain.js';
 import { publishBatch } from '../change-log/publish.js';
+import { noteTable } from '../run/measurements.js';
 import type { SourceIdentity } from '../source/server.js';
 import { columnsOfBatch, unfilledColumns } from '../source/table.js';
 import type { Layout } from './layout.js';
@@ -130,6 +133,13 @@ export function stopTable(table: FollowedTable, at: string, reason: string): voi
   table.unchanged = table.whole.unchanged;
   table.lines.length = table.whole.length;
   table.lines.count = table.whole.count;
+}
+
+/** Says of a table that nothing of it is taken: now, and to those who ask how it fares. */
+export function sayStopped(table: string, error: TidemarkError): void {
+  const said = describeError(error, false);
+  logger.error({ table }, said);
+  noteTable(table, said);
 }
 
 /** What becomes one batch. */

@@ -36,7 +36,13 @@ routine as (
         p.provolatile <> 'v' as only_reads, p.prosecdef as is_definer
     from pg_proc as p
     where p.pronamespace = 'tidemark'::regnamespace
-        or p.prorettype in (select c.reltype from pg_class as c join tidemark.dimensions as d on d.history_relation = c.oid)
+        -- Those beside a history, which take or return its rows.
+        or p.oid in (
+            select x.objid
+            from tidemark.dimensions as d
+            join pg_class as c on c.oid = d.history_relation
+            join pg_depend as x on x.refclassid = 'pg_type'::regclass and x.refobjid = c.reltype and x.classid = 'pg_proc'::regclass
+        )
 ),
 kind_of_type as (
     select format('%I.%I', n.nspname, t.typname) as name

@@ -8,7 +8,7 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 -- Takes a dimension out: its mapping, its ledger, what comparisons found and the changes kept aside. The history table stays, as a table
--- like any other, unless p_drop_history: then it goes, with its current view and as-of functions, if nothing else depends on it.
+-- like any other, unless p_drop_history: then it goes, with its current view and the functions beside it, if nothing else depends on it.
 -- Waits for a loader of the dimension to end its batch; locks the list of dimensions. Returns the name of the history table.
 -- Errors: TM002 unknown dimension; TM013 something of somebody else depends on the history, and nothing is changed.
 declare

@@ -8,7 +8,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Writes the two functions that make the history of a dimension, from its mapping and its history table as they are now:
 -- tidemark.apply_<dimension> for a batch in order, tidemark.converge_<dimension> for any other. "\sf tidemark.apply_orders" shows one.
--- Also writes its as-of functions, where they are missing (tidemark._create_as_of).
+-- Also writes the functions that answer from its history, as <history>_as_of (tidemark._create_time_travel).
 -- Registration, every change of a mapping and migrate call it; call it after the history table was altered by hand.
 -- Safe to repeat: it returns whether anything was written. Where it writes, it waits for a loader of the dimension to end its batch.
 -- Errors: TM002 unknown dimension; TM007 the history table is not there, or lacks a column that the mapping names.
@@ -72,7 +72,7 @@ begin
         end if;
     end loop;
 
-    perform tidemark._create_as_of(p_dimension_name);
+    perform tidemark._create_time_travel(p_dimension_name);
     v_fingerprint := tidemark._history_fingerprint(p_dimension_name);
     update tidemark.dimensions as d
     set compiled_from = v_fingerprint

@@ -1,0 +1,163 @@
+create or replace function tidemark._create_time_travel(
+    p_dimension_name text
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- Writes the functions that answer from a history beside its table (tidemark._time_travel_functions lists them). Whoever may read the
+-- history may call them: they run with the rights of their caller. One that somebody else wrote is left as it is.
+-- Safe to repeat: it writes what is not there, or says or returns something else.
+-- Errors: 2BP01 a function returns other columns now, and something depends on it as it was.
+declare
+    v_function record;
+    v_signature text;
+begin
+    for v_function in
+        select f.*, p.oid is not null and pg_get_function_result(p.oid) <> f.returned as returns_other
+        from tidemark._time_travel_functions(p_dimension_name) as f
+        left join pg_proc as p on p.oid = to_regprocedure(format('%s(%s)', f.name, f.argument_types))
+        where p.oid is null or (
+            p.prosrc like '%Written by tidemark.compile_dimension.%'
+            and (p.prosrc <> f.body or pg_get_function_result(p.oid) <> f.returned)
+        )
+    loop
+        v_signature := format('%s(%s)', v_function.name, v_function.argument_types);
+        if v_function.returns_other then
+            execute format('drop function %s', v_signature);
+        end if;
+        execute format(
+            'create or replace function %s(%s) returns %s %s as %L',
+            v_function.name, v_function.arguments, v_function.returned, v_function.attributes, v_function.body
+        );
+        execute format('grant execute on function %s to public', v_signature);
+        perform tidemark._comment_from_header(v_signature::regprocedure);
+    end loop;
+end;
+$$;
+
+create or replace function tidemark._time_travel_functions(
+    p_dimension_name text
+)
+returns table (
+    name text,
+    arguments text,
+    argument_types text,
+    returned text,
+    attributes text,
+    body text
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+-- The functions that belong beside the history of a dimension, each for an instant (timestamptz) and for a time without zone (timestamp),
+-- which is read in the zone of the source, as a history without zone is. None for a temporary table, or where a name would be too long.
+-- Those in SQL carry no "set" clause, so that the planner looks inside; what they return is said as PostgreSQL says it.
+-- Their texts are laid out by tidemark._laid_out with the parts of tidemark._time_travel_parts.
+select
+    format('%I.%I', n.nspname, h.relname || f.ending),
+    array_to_string(f.arguments, format(' %s, ', t.time_type)) || ' ' || t.time_type,
+    array_to_string(array_fill(t.time_type, array[cardinality(f.arguments)]), ', '),
+    f.returned, f.attributes, tidemark._laid_out(f.text, l.parts)
+from tidemark.dimensions as d
+join pg_class as h on h.oid = d.history_relation and h.relpersistence <> 't'
+join pg_namespace as n on n.oid = h.relnamespace
+cross join (values ('timestamptz'), ('timestamp')) as t (time_type)
+cross join lateral (select tidemark._time_travel_parts(p_dimension_name, t.time_type::regtype) as parts) as l
+cross join lateral (
+    values
+    ('_as_of', array['p_moment'], format('SETOF %s', d.history_relation), 'language sql stable parallel safe', tidemark._as_of_text())
+) as f (ending, arguments, returned, attributes, text)
+where d.dimension_name = p_dimension_name and octet_length(h.relname || f.ending) <= 63;
+$$;
+
+create or replace function tidemark._time_travel_parts(
+    p_dimension_name text,
+    p_time_type regtype
+)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+-- What differs from history to history in the texts of tidemark._time_travel_functions, for arguments of that type.
+-- An argument p_moment is {moment} as the history holds times, and {moment_instant} as a timestamptz; by its number where a column of the
+-- history has its name. Names of Tidemark's own begin with a mark (own) that no column of the history begins with: _, or more of them.
+with history as (
+    select d.*, d.history_relation::text as name, a.atttypid as time_type,
+        (
+            select '_' || coalesce(max(substring(o.attname from '^_+')), '')
+            from pg_attribute as o
+            where o.attrelid = d.history_relation and not o.attisdropped
+        ) as own
+    from tidemark.dimensions as d
+    join pg_attribute as a on a.attrelid = d.history_relation and a.attname = 'valid_from'
+    where d.dimension_name = p_dimension_name
+),
+arguments as (
+    select jsonb_object_agg(p.name, p.expression) as parts
+    from history as h
+    cross join (values ('moment', 1), ('from', 1), ('to', 2), ('valid', 1), ('known', 2)) as g (name, number)
+    cross join lateral (
+        select case
+            when exists (
+                select from pg_attribute as o where o.attrelid = h.history_relation and o.attname = 'p_' || g.name
+            ) then format('$%s', g.number)
+            else 'p_' || g.name
+        end as given
+    ) as w
+    cross join lateral (
+        select w.given, format('%s at time zone %L', w.given, h.source_time_zone) as other
+    ) as m
+    cross join lateral (
+        values
+        (g.name, case when h.time_type = p_time_type then m.given else m.other end),
+        (g.name || '_instant', case when p_time_type = 'timestamptz'::regtype then m.given else m.other end)
+    ) as p (name, expression)
+)
+select a.parts || jsonb_build_object(
+    'own', h.own,
+    'dimension', quote_literal(h.dimension_name),
+    'history', h.name,
+    -- In a header, after the moments.
+    'zone', case p_time_type when 'timestamp'::regtype then format(' (%s)', h.source_time_zone) else '' end
+)
+from history as h
+cross join arguments as a;
+$$;
+
+create or replace function tidemark._drop_companions(
+    p_history_relation regclass
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- Drops what a registration made beside a history table: the view of current versions, and the functions that answer from it.
+-- Errors: 2BP01 something else depends on one of them.
+declare
+    v_companion text;
+begin
+    for v_companion in
+        select format('view %s', c.oid::regclass)
+        from pg_class as h
+        join pg_class as c on c.relnamespace = h.relnamespace and c.relkind = 'v'
+            and c.relname = regexp_replace(h.relname, '_history$', '') || '_current'
+        where h.oid = p_history_relation
+        union all
+        select distinct format('function %s', p.oid::regprocedure)
+        from pg_class as h
+        join pg_depend as x on x.refclassid = 'pg_type'::regclass and x.refobjid = h.reltype and x.classid = 'pg_proc'::regclass
+        join pg_proc as p on p.oid = x.objid and p.pronamespace = h.relnamespace
+        where h.oid = p_history_relation
+            and (p.proname = h.relname || '_as_of' or p.prosrc like '%Written by tidemark.compile_dimension.%')
+    loop
+        execute 'drop ' || v_companion;
+    end loop;
+end;
+$$;

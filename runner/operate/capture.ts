@@ -60,7 +60,7 @@ export async function captureTable(
     if (mapping.capture !== capture) await declare(settings, table, capture);
     return { table, capture, is_changed: mapping.capture !== capture, changes: 0, gap: null };
   }
-  assertTellsRowsApart(mapping);
+  assertAlone(mapping);
   await assertWhole(settings, table);
   await withDatabase(settings.source, 'capture', async (source) => {
     await applySetup(source, await setupStatements(source, settings, [mapping]));
@@ -104,15 +104,13 @@ async function placeBefore(
   return { place, is_followed };
 }
 
-/** What the log says of a row names its key: where two rows may have one, a delete of the one would end the other. */
-function assertTellsRowsApart({ dimension_name: table, key_is_asserted, with_children }: DimensionMapping): void {
-  if (!key_is_asserted && !with_children) return;
-  throw new TidemarkError(
-    with_children
-      ? `${table} is read with the tables that inherit from it, which the log has by themselves`
-      : `the source does not keep the key of ${table} unique, so that the log does not tell its rows apart`,
-    { detail: `table=${table}`, hint: 'leave it to polling' },
-  );
+/** Whether rows of its own can be told apart is asked of the source, where it is published. */
+function assertAlone({ dimension_name: table, with_children }: DimensionMapping): void {
+  if (!with_children) return;
+  throw new TidemarkError(`${table} is read with the tables that inherit from it, which the log has by themselves`, {
+    detail: `table=${table}`,
+    hint: 'leave it to polling',
+  });
 }
 
 /** A table that is cut into shards has several chains; the log goes on from one. */

@@ -41,8 +41,9 @@ export interface Registration {
   readonly remarks: readonly string[];
 }
 
-/** Names that a batch file uses for itself. */
-const BATCH_COLUMNS = ['operation_type', 'cdc_timestamp', 'extracted_at'];
+/** Names that a batch file, or the query that reads a page of it (sql/source/describe_table.sql), uses for itself. */
+const BATCH_COLUMNS =
+  /^(operation_type|cdc_timestamp|extracted_at|tidemark_(written_by|relation|bytes_before|key|line|is_read))$/;
 /** The longest name whose history, and its function of the longest name, PostgreSQL need not cut. */
 const LONGEST_NAME = 63 - 'dim__history_as_of'.length;
 
@@ -204,7 +205,7 @@ function assertHistoryHolds(table: CatalogTable, columns: number): void {
 }
 
 function assertNamesFree(columns: readonly CatalogColumn[]): void {
-  const taken = columns.find((column) => BATCH_COLUMNS.includes(column.name));
+  const taken = columns.find((column) => BATCH_COLUMNS.test(column.name));
   if (taken === undefined) return;
   throw new TidemarkError(`source column ${taken.name} has a name that batch files use for themselves`, {
     hint: `leave it out with --ignore ${taken.name}; or give it another name at the source, or in a view there that is registered instead`,

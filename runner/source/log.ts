@@ -73,6 +73,10 @@ const FAULTS = {
   missing: 'does not exist',
   kind: 'is no table, so that the log does not know it',
   unlogged: 'is not in the log, because it is unlogged or temporary',
+  taken: 'has a column called unchanged or unchanged_of, names that lines of the log use for themselves',
+  generated: 'has generated columns among those that are captured, which the log does not hold',
+  apart:
+    'may have two rows of one business key at a time, which the log does not tell apart: no constraint forbids it at every moment, as one does that is not deferrable',
   identity: 'has no replica identity: once it is published, updates and deletes of the application would fail',
   key: 'has a replica identity without its business key, so that the log does not say which row was deleted',
 };
@@ -91,6 +95,7 @@ export async function assertPublishable(
   const wanted = mappings.map(({ source_schema: schema, source_table: name, columns }) => ({
     ...{ schema, name },
     keys: columns.filter(({ role }) => role === 'business key').map(({ source: key }) => key),
+    columns: columns.map(({ source: column }) => column),
   }));
   const tables = await runFile<PublishableTable>(source, 'describe_publication', [JSON.stringify(wanted)]);
   for (const { name, fault, remedy } of tables)

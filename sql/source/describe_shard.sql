@@ -27,7 +27,15 @@ mapped as (
     cross join relation as r
     left join pg_catalog.pg_attribute as a on a.attrelid = r.oid and a.attname = m.source and not a.attisdropped
     left join pg_catalog.pg_type as y on y.oid = a.atttypid
-    cross join lateral (select coalesce(nullif(y.typbasetype, 0), y.oid) as type_id) as b
+    cross join lateral (
+        -- A domain may be over a domain.
+        with recursive step (type_id, depth) as (
+            select y.oid, 0
+            union all
+            select d.typbasetype, s.depth + 1 from step as s join pg_catalog.pg_type as d on d.oid = s.type_id and d.typtype = 'd'
+        )
+        select s.type_id as type_id from step as s order by s.depth desc limit 1
+    ) as b
     where m.role = 'business key'
 ),
 cut_column as (

@@ -51,11 +51,20 @@ present as (
         a.attname::text as name, a.attnum, a.attnotnull, has_column_privilege(a.attrelid, a.attnum, 'select') as is_granted,
         pg_catalog.format_type(a.atttypid, a.atttypmod) as type,
         pg_catalog.format_type(a.atttypid, -1) as bare_type,
-        coalesce(nullif(t.typbasetype, 0), t.oid)::regtype as base_type,
+        b.base_type,
         t.typlen = -1 and t.oid <> 'numeric'::regtype
             and not (t.oid in ('varchar'::regtype, 'bpchar'::regtype) and a.atttypmod between 0 and 1004) as is_wide
     from pg_catalog.pg_attribute as a
     join pg_catalog.pg_type as t on t.oid = a.atttypid
+    cross join lateral (
+        -- A domain may be over a domain.
+        with recursive step (type_id, depth) as (
+            select t.oid, 0
+            union all
+            select d.typbasetype, s.depth + 1 from step as s join pg_catalog.pg_type as d on d.oid = s.type_id and d.typtype = 'd'
+        )
+        select s.type_id::regtype as base_type from step as s order by s.depth desc limit 1
+    ) as b
     where a.attrelid = (select r.oid from relation as r) and a.attnum > 0 and not a.attisdropped
 ),
 mapped as (

@@ -66,6 +66,7 @@ function logged(messages: readonly Message[], columns: readonly string[], isWhol
 }
 
 describe('a row is the same bytes, read by a poll and from the log,', () => {
+  const bare = (type: string) => type.replace(/\(.*/, '');
   const DOMAINS = ['integer', 'boolean', 'timestamptz', 'char(4)', 'numeric(8,2)', 'text'];
   const KINDS = [
     ...NASTY_KINDS,
@@ -83,13 +84,40 @@ describe('a row is the same bytes, read by a poll and from the log,', () => {
     ['d_char', "'a'", "''"] as const,
     ['d_numeric', '1.10', "'NaN'"] as const,
     ['d_text', "' a'"] as const,
+    ['dd_timestamptz', "'0001-01-01 00:00+00 BC'", "'-infinity'"] as const,
+    ['dd_text', "' a'"] as const,
+    ['dd_integer', '7', '-1'] as const,
+    ['dd_boolean', 'true', 'false'] as const,
+    ['dd_char', "'a'", "''"] as const,
+    ['dd_numeric', '1.10', "'NaN'"] as const,
+    ['dd_integer[]', "'{1,NULL}'", "'[0:0]={7}'"] as const,
+    ['d_char[]', `array['a', '']`] as const,
+    ['pair', "row(1, 'a')", "row(null, '')"] as const,
+    ['d_pair', "row(7, ' b')"] as const,
+    ['oid', '4294967295', '0'] as const,
+    ['xid8', "'18446744073709551615'"] as const,
+    ['tid', "'(1,2)'"] as const,
+    ['tsquery', `'''a b'' & !c:*'`] as const,
+    ['macaddr8', "'08:00:2b:01:02:03:04:05'"] as const,
+    ['jsonpath', `'$.a[*] ? (@ > 1)'`] as const,
+    ['box[]', "'{(1,1),(0,0);(2,2),(1,1)}'"] as const,
+    ['polygon', "'((0,0),(1e-30,-0))'"] as const,
+    ['inet[]', "'{10.0.0.1,::1/64}'"] as const,
+    ['timestamp(0)', "'2026-02-01 09:00:00.6'"] as const,
+    ['interval day to second(2)', "'1 day 02:03:04.567'"] as const,
+    ['mine.int4', "'(1)'"] as const,
   ];
   const columns = ['id', ...KINDS.map((_, index) => `c${String(index)} "so"`)];
   const quote = (name: string) => `"${name.replaceAll('"', '""')}"`;
   let slot: TestSlot;
   beforeAll(async () => {
     await database.sql.unsafe(OWN_TYPES);
-    for (const type of DOMAINS) await database.sql.unsafe(`create domain d_${type.replace(/\(.*/, '')} as ${type}`);
+    for (const type of DOMAINS) {
+      await database.sql.unsafe(`create domain d_${bare(type)} as ${type}`);
+      await database.sql.unsafe(`create domain dd_${bare(type)} as d_${bare(type)}`);
+    }
+    await database.sql.unsafe(`create type pair as (x dd_integer, y d_char); create domain d_pair as pair;
+      create schema mine; create type mine.int4 as (int4 integer)`);
     const declared = KINDS.map(([type], index) => `${quote(columns[index + 1] ?? '')} ${type}`);
     await database.sql.unsafe(`create table kinds (id integer primary key, ${declared.join(', ')})`);
     slot = await createSlot(database.sql, 'kinds');
@@ -150,6 +178,66 @@ describe('a row is the same bytes, read by a poll and from the log,', () => {
         expect(logged(await slot.read(), names)).toEqual(await polled('random', names));
       }),
       { numRuns: 30 },
+    );
+  });
+
+  it('whatever its dates, intervals, ranges, documents, and types of its own', async () => {
+    const number = `((random() - 0.5) * 10 ^ (random() * 12 - 4)::integer)`;
+    const text = `translate(md5(random()::text), '0123456789', E' ",\\\\(){}<\n')`;
+    const moment = `timestamptz '2000-01-01 00:00+00' + (random() - 0.4) * 1e6 * interval '1 day'`;
+    const RANDOM: Readonly<Record<string, string>> = {
+      numeric: `case when random() < 0.1 then 'NaN' else ${number}::numeric end`,
+      'numeric(30,5)': `${number}::numeric`,
+      money: `(${number})::numeric::money`,
+      oid: '(random() * 4e9)::bigint::oid',
+      pg_lsn: `'0/0'::pg_lsn + (random() * 1e15)::numeric(20)`,
+      date: `(${moment})::date - (random() * 1e6)::integer`,
+      timestamptz: `${moment} - (random() * 3000) * interval '1 year'`,
+      timestamp: `(${moment})::timestamp(0)`,
+      time: `(${moment})::time`,
+      timetz: `((${moment})::time::text || case when random() < 0.5 then '+05:30' else '-15:59' end)::timetz`,
+      interval: `make_interval((${number})::integer % 1000, (random() * 100)::integer - 50, 0, (random() * 9)::integer - 4, 0, 0, random() * 100)`,
+      'bit(9)': '((random() * 511)::integer)::bit(9)',
+      'bit varying': `(((random() * 511)::integer)::bit(9)::text)::varbit`,
+      '"char"': 'chr(1 + (random() * 126)::integer)::"char"',
+      name: `left(${text}, 20)::name`,
+      'char(9)': `left(${text}, (random() * 9)::integer)`,
+      d_char: `left(${text}, (random() * 4)::integer)`,
+      dd_numeric: `(random() * 1000)::numeric`,
+      dd_timestamptz: moment,
+      mood: `(enum_range(null::mood))[1 + (random() * 2)::integer]`,
+      spot: `row(${number}::numeric, ${text})::spot`,
+      'spot[]': `array[row(null, ${text})::spot, null]`,
+      'text[]': `array[${text}, null, '']`,
+      jsonb: `jsonb_build_object(${text}, ${number}, 'a', array[${text}])`,
+      json: `json_build_object(${text}, ${number}, 'a', array[${text}])`,
+      xml: `xmlelement(name "a", xmlattributes(${text} as b), ${text})`,
+      numrange: `numrange(least(0, ${number}::numeric), case when random() < 0.5 then 1e9 end, '[]')`,
+      tstzrange: `tstzrange(null, ${moment})`,
+      int8multirange: `int8multirange(int8range(0, 1 + (random() * 100)::bigint), int8range(200, null))`,
+      inet: `'0.0.0.0'::inet + (random() * 4e9)::bigint`,
+      point: `point(${number}, ${number})`,
+      bytea: `decode(md5(random()::text), 'hex')`,
+      uuid: 'gen_random_uuid()',
+      tsvector: `to_tsvector('simple', ${text})`,
+    };
+    const types = Object.keys(RANDOM);
+    const names = ['id', ...types.map((_, place) => `c${String(place)} "so"`)];
+    await database.sql.unsafe(
+      `create table many (id integer primary key, ${types.map((type, place) => `${quote(names[place + 1] ?? '')} ${type}`).join(', ')})`,
+    );
+    await database.sql.unsafe(`alter publication ${slot.slot} add table many`);
+    await slot.read();
+    const values = Object.values(RANDOM).map((value) => `case when random() < 0.9 then ${value} end`);
+    await fc.assert(
+      fc.asyncProperty(fc.double({ min: -1, max: 1, noNaN: true }), async (seed) => {
+        await database.sql.unsafe(`truncate many; select setseed(${String(seed)});
+          insert into many select g, ${values.join(', ')} from generate_series(1, 50) as g`);
+        const [fromLog, fromPoll] = [logged(await slot.read(), names), await polled('many', names)];
+        for (const [row, line] of fromLog.entries()) expect(differing(line, fromPoll[row])).toEqual([]);
+        expect(fromLog).toHaveLength(50);
+      }),
+      { numRuns: 5 },
     );
   });
 

@@ -10,7 +10,7 @@ as $$
 -- Says how the source table of a dimension is read: poll, log (from the write-ahead log), or both: the log, with full sweeps as a proof.
 -- Deletes are found in the log where it is read, and by reconcile once it no longer is; soft stays soft. Safe to repeat.
 -- This only notes it: "tidemark table capture" hands the table over from one reader to the other, and calls this.
--- Errors: TM002 unknown dimension; TM007 its changes are not ordered by capture, as those of the log are.
+-- Errors: TM002 unknown dimension; TM007 its changes are not ordered by capture, as those of the log are, or its mapping does not fit.
 begin
     perform tidemark._assert_dimension_known(p_dimension_name);
     perform tidemark._lock_dimension(p_dimension_name, '');
@@ -39,5 +39,9 @@ begin
             else d.deletes
         end
     where d.dimension_name = p_dimension_name;
+
+    if p_capture <> 'poll' then
+        perform tidemark._assert_dimension_fits(p_dimension_name);
+    end if;
 end;
 $$;

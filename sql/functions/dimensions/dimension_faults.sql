@@ -13,7 +13,7 @@ as $$
 -- there, equal keys print alike, and the table defends itself: unique indexes for one current version and one version a time, and
 -- two checks. Read by tidemark._assert_dimension_fits, and by the check that finds a history that has lost its defences since.
 with dimension as (
-    select d.history_relation, d.effective_time from tidemark.dimensions as d where d.dimension_name = p_dimension_name
+    select d.history_relation, d.effective_time, d.capture from tidemark.dimensions as d where d.dimension_name = p_dimension_name
 ),
 mapping as (
     select c.* from tidemark.dimension_columns as c where c.dimension_name = p_dimension_name
@@ -83,6 +83,11 @@ faults (place, fault) as (
     union all
     select 5, format('source column %s has a name that batch files use for themselves', m.source_column)
     from mapping as m where m.source_column in ('operation_type', 'cdc_timestamp', 'extracted_at')
+    union all
+    select 5, format('source column %s has a name that lines of the log use for themselves', m.source_column)
+    from dimension as d
+    cross join mapping as m
+    where d.capture <> 'poll' and m.source_column in ('unchanged', 'unchanged_of')
     union all
     select 6, format('history table %s has no column %s', d.history_relation, n.history_column)
     from dimension as d cross join needed as n where n.history_column not in (select p.history_column from present as p)

@@ -1,0 +1,111 @@
+// Runs once
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Settings } from '../../runner/base/settings.js';
+import { extractTables } from '../../runner/extract/tables.js';
+import { loadTables } from '../../runner/load/tables.js';
+import { captureTable } from '../../runner/operate/capture.js';
+import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { stream } from '../support/log.js';
+import { propose, register, withDimensionsFolder } from '../support/registered.js';
+
+let pipeline: TestPipeline;
+let settings: Settings;
+beforeAll(async () => {
+  pipeline = await createPipeline();
+  settings = await withDimensionsFolder(pipeline);
+});
+afterAll(async () => {
+  await pipeline.source`select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = current_database()`;
+  await pipeline.drop();
+});
+
+const source = (...statements: string[]) => pipeline.source.unsafe(statements.join(';\n'));
+const hint = (text: string) => expect.objectContaining({ hint: expect.stringContaining(text) as string }) as Error;
+/** What history has of a table, a version a line, in the order of keys and times. */
+const history = async (table: string, columns: string) =>
+  (
+    await pipeline.warehouse.unsafe<{ line: string }[]>(
+      `select concat_ws(' ', ${columns}, case when is_current then 'now' end) as line from dim_${table}_history order by 1, valid_from`,
+    )
+  ).map(({ line }) => line);
+
+/** Registers a table for the log and hands it over. */
+async function follow(table: string): Promise<void> {
+  await register(settings, table, { capture: 'log', deletes: undefined });
+  await captureTable(settings, table, 'log');
+}
+
+async function readAndLoad(table: string): Promise<Record<string, string>> {
+  const { stopped } = await stream(pipeline);
+  await loadTables({ settings, tables: [table] });
+  return stopped;
+}
+
+describe('columns called as lines call members of their own', () => {
+  const COLUMNS = `id integer primary key, unchanged boolean, unchanged_of jsonb, unreadable text[], commit integer, log text, changes json,
+    batch_metadata text, sequence integer, line integer, t text, r text, c text, tidemark_slot text`;
+
+  it('are kept of a table that is polled, each value as it is', async () => {
+    await source(`create table members (${COLUMNS})`);
+    await source(
+      `insert into members values (1, true, '["big"]', '{"a"}', 7, 'x', '{"b": 1}', 'm', 3, 4, 't', 'r', 'c', 'k')`,
+    );
+    await register(settings, 'members');
+    for (const unchanged of [null, false]) {
+      await extractTables({ settings, tables: ['members'] });
+      await loadTables({ settings, tables: ['members'] });
+      await pipeline.source`update members set unchanged = ${unchanged}, unreadable = '{}'`;
+    }
+    expect(
+      await history(
+        'members',
+        `unchanged, unchanged_of, unreadable, "commit", log, changes, batch_metadata, sequence, line, t, r, c, tidemark_slot`,
+      ),
+    ).toEqual([`["big"] {} 7 x {"b": 1} m 3 4 t r c k now`, `t ["big"] {a} 7 x {"b": 1} m 3 4 t r c k`]);
+    const rejected = await pipeline.warehouse`select from tidemark.rejected_changes`;
+    expect(rejected).toHaveLength(0);
+  });
+
+  it('are refused by name for the log, which says with them what it leaves out: when it is added, handed over, and later', async () => {
+    const said = 'source table public.members has a column called unchanged or unchanged_of';
+    const added = propose(settings, 'members', { capture: 'log', deletes: undefined, name: 'again' });
+    await expect(added).rejects.toThrow(said);
+    await expect(captureTable(settings, 'members', 'log')).rejects.toThrow(said);
+    await expect(captureTable(settings, 'members', 'log')).rejects.toEqual(hint('leave it to polling'));
+    expect(await pipeline.source`select from pg_publication`).toEqual([]);
+    const [{ capture } = { capture: '' }] = await pipeline.warehouse<{ capture: string }[]>`
+      select capture from tidemark.dimensions where dimension_name = 'members'`;
+    expect(capture).toBe('poll');
+    await expect(
+      pipeline.warehouse`select tidemark.declare_capture(p_dimension_name => 'members', p_capture => 'log')`,
+    ).rejects.toThrow('source column unchanged has a name that lines of the log use for themselves');
+  });
+
+  it.each(['operation_type', 'cdc_timestamp', 'extracted_at', 'tidemark_key'])(
+    'are refused for either way: %s',
+    async (name) => {
+      await source(`create table has_${name} (id integer primary key, ${name} text)`);
+      for (const capture of ['poll', 'log'] as const)
+        await expect(
+          propose(settings, `has_${name}`, { capture, deletes: capture === 'log' ? undefined : 'none' }),
+        ).rejects.toEqual(hint(`leave it out with --ignore ${name}`));
+    },
+  );
+});
+
+describe('keys that change within a transaction', () => {
+  it('pass on from row to row, change places, and come back: each row ends under its last key, and one that came back has not moved', async () => {
+    await source(
+      `create table passed (id integer primary key, who text); insert into passed values (1, 'a'), (2, 'b'), (3, 'c')`,
+    );
+    await follow('passed');
+    const move = (from: number, to: number) => `update passed set id = ${String(to)} where id = ${String(from)}`;
+    await source(move(3, 4), move(2, 3), move(1, 2));
+    await source(move(2, -1), move(4, 2), move(-1, 4));
+    await source(move(3, 9), move(9, 3));
+    await readAndLoad('passed');
+    expect(await history('passed', 'passed_key, who')).toEqual([
+      ...['1 a', '2 a', '2 b', '2 c now', '3 b now', '3 c', '4 a now', '4 c'],
+    ]);
+  });
+});

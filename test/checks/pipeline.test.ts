@@ -165,7 +165,7 @@ test('an empty warehouse passes every check', async () => {
     await findAfter(
       warehouse,
       'pipeline',
-      'truncate tidemark.batches, tidemark.absorbed_changes, tidemark.rejected_changes, public.dim_orders_history, public.pipeline_metadata',
+      'truncate tidemark.batches, public.dim_orders_history, public.pipeline_metadata cascade',
     ),
   ).toEqual({});
 });

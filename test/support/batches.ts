@@ -129,8 +129,8 @@ export async function everything(sql: Database | Transaction): Promise<unknown[]
 export async function empty(sql: Database): Promise<void> {
   const histories = await sql<{ history: string }[]>`select history_relation::text as history from tidemark.dimensions`;
   await sql.unsafe(`
-    truncate tidemark.batches, tidemark.absorbed_changes, tidemark.rejected_changes, tidemark.first_values, public.pipeline_metadata,
-      ${histories.map(({ history }) => history).join(', ')} restart identity;
+    truncate tidemark.batches, tidemark.first_values, public.pipeline_metadata,
+      ${histories.map(({ history }) => history).join(', ')} restart identity cascade;
     update tidemark.dimension_columns set may_be_missing = false where may_be_missing`);
 }
 

@@ -10,7 +10,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Follows a column that was renamed at the source: the mapping, and what is kept aside by source column, take the new name.
 -- The history column keeps its own, and batches from before the rename still load (tidemark._with_present_names).
--- Run once, from a migration. Rewrites the absorbed and rejected changes of the dimension.
+-- Run once, from a migration. Rewrites the absorbed, rejected and retracted changes of the dimension.
 -- Errors: TM007 where the mapping has no such column, or has the new name already.
 begin
     perform tidemark._lock_dimension(p_dimension_name, '');
@@ -52,6 +52,10 @@ begin
     where a.dimension_name = p_dimension_name;
 
     update tidemark.rejected_changes as r
+    set change = tidemark._rename_members(r.change, array[p_from], array[p_to])
+    where r.dimension_name = p_dimension_name and json_typeof(r.change) = 'object';
+
+    update tidemark.retracted_changes as r
     set change = tidemark._rename_members(r.change, array[p_from], array[p_to])
     where r.dimension_name = p_dimension_name and json_typeof(r.change) = 'object';
 

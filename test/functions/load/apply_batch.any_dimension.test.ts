@@ -234,9 +234,7 @@ beforeAll(async () => {
       p_history_relation => ${HISTORY}::regclass, p_columns => ${JSON.stringify(MAPPING)}::text::json)`;
 });
 beforeEach(async () => {
-  await sql.unsafe(
-    `truncate tidemark.batches, tidemark.absorbed_changes, tidemark.rejected_changes, public.dim_orders_history, ${HISTORY} restart identity`,
-  );
+  await sql.unsafe(`truncate tidemark.batches, public.dim_orders_history, ${HISTORY} restart identity cascade`);
 });
 afterAll(async () => {
   await warehouse.drop();
@@ -444,7 +442,7 @@ test('the settings of the session change neither what is equal nor how it is kep
     'extra_float_digits = -15',
     "bytea_output = 'escape'",
   ]) {
-    await sql.unsafe(`truncate tidemark.batches, tidemark.absorbed_changes, tidemark.rejected_changes, ${HISTORY}`);
+    await sql.unsafe(`truncate tidemark.batches, ${HISTORY} cascade`);
     await rolledBack(sql, async (transaction) => {
       await transaction.unsafe(`set local ${setting}`);
       await apply(transaction, document);

@@ -17,7 +17,7 @@ const foldersIn = async (folder: string): Promise<string[]> =>
   (await readdir(folder, { withFileTypes: true })).filter((entry) => entry.isDirectory()).map(({ name }) => name);
 
 /** The shards of a table that have a change log here, those of layouts of the past too. */
-async function loggedShards(root: string, table: string): Promise<string[]> {
+export async function loggedShards(root: string, table: string): Promise<string[]> {
   const names = await foldersIn(path.join(root, table, chain.SHARDS)).catch((error: unknown) => {
     if (hasCode(error, 'ENOENT', 'ENOTDIR')) return [];
     throw error;

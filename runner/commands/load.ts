@@ -1,11 +1,12 @@
 import { describeError, outcomeOf, withOutcome } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import { loadSettings } from '../base/settings.js';
+import { loadSettings, type Settings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
+import { ChangeLogWatch } from '../change-log/watch.js';
 import type { LoadResult } from '../load/chain.js';
 import { dryRunTables, formatDryRun } from '../load/dry-run.js';
 import { formatRetry, retryTables, type RetryReport } from '../load/rejected.js';
-import { notingHowFar } from '../operate/loaded.js';
+import { loadedByReaders, notingHowFar } from '../operate/loaded.js';
 import { loadTables } from '../load/tables.js';
 import { runPart } from '../services/run.js';
 import { TABLE_OPTION, defineCommand, flag, logEach, number, numberOf, printAll, serviceOption } from './command.js';
@@ -54,6 +55,25 @@ async function loadAndRetry(loading: Promise<readonly LoadResult[]>, retry: () =
   return { loaded, retried, error: faults[0] && withOutcome(faults[0], { result: loaded, failures }) };
 }
 
+/** Loads what has come where the change log was seen to change, and everything when it is time. What fails waits for that, too. */
+async function loadWatching(
+  settings: Settings,
+  watching: ChangeLogWatch,
+  tables: readonly string[],
+  load: (only?: ReadonlySet<string>) => Promise<readonly LoadResult[]>,
+): Promise<readonly LoadResult[]> {
+  const fresh = watching.take();
+  try {
+    if (fresh !== undefined) return await load(fresh);
+    const elsewhere = await loadedByReaders(settings);
+    await watching.follow((name) => !elsewhere.has(name) && (tables.length === 0 || tables.includes(name)));
+    return await load();
+  } catch (error) {
+    watching.leave(outcomeOf(error)?.failures.flatMap(({ table }) => table ?? []));
+    throw error;
+  }
+}
+
 export const command = defineCommand(
   {
     examples: {
@@ -67,7 +87,9 @@ export const command = defineCommand(
         ...number('How many tables and shards to load at once, each over a connection of its own'),
         default: 1,
       },
-      watch: flag('Go on until interrupted, every CDC_EXTRACTION_INTERVAL_SECONDS'),
+      watch: flag(
+        'Go on until interrupted: at once where a batch is published, and every CDC_EXTRACTION_INTERVAL_SECONDS',
+      ),
       service: serviceOption('loader'),
       'retry-rejected': {
         ...flag('Then try the changes again that were set aside because they could not be applied'),
@@ -89,6 +111,9 @@ export const command = defineCommand(
       return;
     }
     let retried: readonly RetryReport[] = [];
+    const watching = watch
+      ? new ChangeLogWatch(settings.cdc_log_dir, settings.cdc_extraction_interval_seconds * 1000)
+      : undefined;
     await runPart(
       settings,
       {
@@ -96,10 +121,16 @@ export const command = defineCommand(
         service: service ? 'loader' : undefined,
         greeting: 'Starting SCD Type 2 Loader',
         interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
+        wait: watching && ((signal) => watching.wait(signal)),
       },
       async (signal) => {
-        const load = () => loadTables({ settings, tables, parallel, signal, lockPatience: watch ? 0 : undefined });
-        const loading = tables.length === 0 ? notingHowFar(settings, load) : load();
+        const load = (only?: ReadonlySet<string>) => {
+          const some = () =>
+            loadTables({ settings, tables, only, parallel, signal, lockPatience: watch ? 0 : undefined });
+          return tables.length === 0 && only === undefined ? notingHowFar(settings, some) : some();
+        };
+        if (watching !== undefined) return loadWatching(settings, watching, tables, load);
+        const loading = load();
         if (!retryRejected) return loading;
         const both = await loadAndRetry(loading, () => retryTables({ settings, tables }));
         ({ retried } = both);
@@ -112,6 +143,6 @@ export const command = defineCommand(
             const words = [...reportLoaded(loaded), ...reportRetried(retried)].join('\n');
             print(retryRejected ? { loaded, retried } : loaded, words, error);
           },
-    );
+    ).finally(() => watching?.leave());
   },
 );

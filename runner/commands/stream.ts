@@ -1,89 +1,20 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { withDatabase, withLink, type Link } from '../base/database.js';
-import { TidemarkError, describeError, withOutcome } from '../base/errors.js';
+import { withDatabase } from '../base/database.js';
+import { TidemarkError, withOutcome } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { loadSettings, type Settings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { isLogged } from '../batch/mapping.js';
-import { openChangeLog } from '../change-log/chain.js';
-import { loadChain } from '../load/chain.js';
 import { loadTables } from '../load/tables.js';
 import { notingHowFar } from '../operate/loaded.js';
+import { RoundLoader } from '../operate/round-loader.js';
 import { selectTables } from '../run/each-table.js';
 import { runPart } from '../services/run.js';
 import { applySetup, dropSlot, setupStatements, streamStatus, type StreamStatus } from '../stream/setup.js';
 import { slotOf } from '../stream/position.js';
 import type { Round } from '../stream/reader.js';
-import { streamTables, type StreamResult } from '../stream/stream.js';
-import { dimensionMappings, forgetSlot, noteStreamPosition } from '../warehouse/functions.js';
+import { awaitHandOver, streamTables, type StreamResult } from '../stream/stream.js';
+import { dimensionMappings, forgetSlot } from '../warehouse/functions.js';
 import { TABLE_OPTION, defineCommand, flag, serviceOption, type Print } from './command.js';
-
-/** So many rounds may wait to be loaded before the next one waits for them. */
-const MOST_ROUNDS = 2;
-
-/**
- * Loads what rounds bring, in this process, at once, and first what waits. A load that fails is tried again, and holds up no reader.
- * @param ended raised when no round follows
- */
-function newLoader(settings: Settings, ended: AbortSignal) {
-  const waiting = new Set<string>();
-  let [rounds, wake, free]: [number, () => void, () => void] = [0, () => undefined, () => undefined];
-  let newest: Round | undefined;
-  const settle = () => {
-    rounds = 0;
-    free();
-  };
-  ended.addEventListener('abort', () => {
-    settle();
-    wake();
-  });
-  const onRound = async (round: Round) => {
-    newest = round;
-    for (const table of round.tables) waiting.add(table);
-    rounds += 1;
-    wake();
-    if (rounds >= MOST_ROUNDS && !ended.aborted)
-      await new Promise<void>((resolve) => {
-        free = resolve;
-      });
-  };
-  const loadWaiting = async (link: Link) => {
-    const [faults, round]: [unknown[], Round | undefined] = [[], newest];
-    for (const table of [...waiting]) {
-      waiting.delete(table);
-      const load = async () => loadChain(link, { settings, log: await openChangeLog(settings.cdc_log_dir, table) });
-      await load().catch((error: unknown) => faults.push(error));
-    }
-    settle();
-    if (faults.length > 0) throw faults[0];
-    // All that was read up to the end of the round is in history.
-    if (round !== undefined)
-      await noteStreamPosition(link.database(), round.slot, round.to, round.last_commit_time, round.followed);
-  };
-  const loadAlways = async (link: Link) => {
-    // After a failure as at the beginning: whatever waits.
-    for (const mapping of await dimensionMappings(link.database()))
-      if (isLogged(mapping)) waiting.add(mapping.dimension_name);
-    while (!ended.aborted) {
-      const woken = new Promise<void>((resolve) => {
-        wake = resolve;
-      });
-      if (waiting.size === 0) await woken;
-      await loadWaiting(link);
-    }
-  };
-  const work = async (): Promise<void> => {
-    while (!ended.aborted)
-      await withLink(settings.warehouse, 'load', loadAlways).catch(async (error: unknown) => {
-        logger.error(describeError(error, false));
-        settle();
-        await sleep(settings.cdc_extraction_interval_seconds * 1000, undefined, { signal: ended }).catch(
-          () => undefined,
-        );
-      });
-  };
-  return { onRound, work };
-}
 
 const mappingsOf = (settings: Settings) => withDatabase(settings.warehouse, 'stream', dimensionMappings);
 const onSource = <T>(settings: Settings, work: Parameters<typeof withDatabase<T>>[2]) =>
@@ -106,15 +37,16 @@ const run = (settings: Settings, { watch, load, service }: Asked, print: Print):
       service: service ? 'streamer' : undefined,
       greeting: 'Starting reader of the log',
       interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
+      wait: (signal) => awaitHandOver(settings, settings.cdc_extraction_interval_seconds, signal),
     },
     async (signal, tell) => {
       if (!watch) return [await readOnce(settings, load, signal)];
       const ended = new AbortController();
-      const loader = load ? newLoader(settings, ended.signal) : undefined;
+      const loader = load ? new RoundLoader(settings, ended.signal) : undefined;
       const loading = loader?.work();
       const onRound = async (round: Round) => {
         tell({ changes: round.changes });
-        await loader?.onRound(round);
+        await loader?.take(round);
       };
       const result = await streamTables({ settings, signal, isEndless: true, onRound }).finally(() => {
         ended.abort();
@@ -132,8 +64,8 @@ const run = (settings: Settings, { watch, load, service }: Asked, print: Print):
 async function readOnce(settings: Settings, load: boolean, signal: AbortSignal): Promise<StreamResult> {
   const result = await streamTables({ settings, signal, isEndless: false });
   if (load) {
-    const tables = (await mappingsOf(settings)).filter(isLogged).map(({ dimension_name: name }) => name);
-    await notingHowFar(settings, () => loadTables({ settings, tables }));
+    const logged = (await mappingsOf(settings)).filter(isLogged).map(({ dimension_name: name }) => name);
+    await notingHowFar(settings, () => loadTables({ settings, tables: [], only: new Set(logged) }));
   }
   const error = failureOf(result);
   if (error !== undefined) throw error;

@@ -23,6 +23,8 @@ import { dimensionMappings, historySummary } from '../warehouse/functions.js';
 export interface LoadSelection extends Selection {
   /** How many chains, of whichever tables, are loaded at once, each over a connection of its own; 1 by default. */
   readonly parallel?: number | undefined;
+  /** Of the selected tables only these, if they are registered and not paused. */
+  readonly only?: ReadonlySet<string> | undefined;
 }
 
 /**
@@ -31,10 +33,13 @@ export interface LoadSelection extends Selection {
  * @returns one result a table, its shards added up
  */
 export async function loadTables(selection: LoadSelection): Promise<LoadResult[]> {
-  const { settings, tables, signal, parallel = 1 } = selection;
-  const selected = await withDatabase(settings.warehouse, 'load', async (warehouse) =>
-    selectUnpaused(await dimensionMappings(warehouse), tables),
-  );
+  const { settings, tables, signal, only, parallel = 1 } = selection;
+  const selected = await withDatabase(settings.warehouse, 'load', async (warehouse) => {
+    const all = await dimensionMappings(warehouse);
+    return only === undefined
+      ? selectUnpaused(all, tables)
+      : all.filter(({ dimension_name: name, is_paused }) => only.has(name) && !is_paused);
+  });
   const names = selected.map(({ dimension_name: name }) => name);
   const outcomes: TableResult<LoadResult>[] = [];
   const { stages, waiting } = await planOf(settings, names, outcomes);

@@ -62,6 +62,8 @@ export interface Rounds {
   readonly interval: number | undefined;
   /** How long the round in hand may go on after a signal, in seconds. */
   readonly boundSeconds: number;
+  /** Waits in place of the interval. */
+  readonly wait?: ((signal: AbortSignal) => Promise<unknown>) | undefined;
 }
 
 /**
@@ -70,7 +72,7 @@ export interface Rounds {
  * @returns whether a single run was interrupted, so that it may have left something to do
  */
 export async function runRounds(
-  { interval, boundSeconds }: Rounds,
+  { interval, boundSeconds, wait = (signal) => sleep((interval ?? 0) * 1000, undefined, { signal }) }: Rounds,
   round: (signal: AbortSignal) => Promise<void>,
 ): Promise<boolean> {
   const { signal, release } = onInterrupt(boundSeconds);
@@ -81,7 +83,7 @@ export async function runRounds(
     }
     while (!signal.aborted) {
       await round(signal).catch(tolerate);
-      await sleep(interval * 1000, undefined, { signal }).catch(() => undefined);
+      await wait(signal).catch(() => undefined);
     }
     return false;
   } finally {

@@ -6,7 +6,7 @@ import { logger, setLogContext, setLogLevel, setLogSink } from '../base/logger.j
 import { withoutSecrets, type Settings } from '../base/settings.js';
 import { within } from '../base/timeout.js';
 import { measurements, measureResources, resetMeasurements, rounded, tableErrors } from '../run/measurements.js';
-import { onGiveUp, runRounds, sayInterrupted } from '../run/rounds.js';
+import { onGiveUp, runRounds, sayInterrupted, type Rounds } from '../run/rounds.js';
 import { continueRun, finishRun, startRun } from '../warehouse/functions.js';
 import { ensureLogFolder, openLogFile } from './logs.js';
 import { claimService, newState, releaseService, writeState, type RunState, type Service } from './record.js';
@@ -170,6 +170,8 @@ export interface Part extends Pick<NewRun, 'name' | 'shard' | 'interval'> {
   readonly service: Service | undefined;
   /** The line its log begins with. */
   readonly greeting: string;
+  /** Waits for the next round in place of the interval. */
+  readonly wait?: Rounds['wait'];
 }
 
 /**
@@ -190,7 +192,8 @@ export async function runPart<T extends object>(
   const endsAs = () => (wasInterrupted ? 'interrupted' : 'succeeded');
   try {
     const hasRest = await asRun(settings, { ...part, id, endsAs, noteState: service?.noteState }, async (run) => {
-      const bounds = { interval: part.interval, boundSeconds: settings.shutdown_timeout_seconds };
+      const { interval, wait } = part;
+      const bounds = { interval, wait, boundSeconds: settings.shutdown_timeout_seconds };
       wasInterrupted = await runRounds(bounds, async (signal) => {
         await service?.stayRegistered();
         await sayAll(

@@ -217,6 +217,18 @@ async function startWhenFree(
 /** How soon a reader takes a table in that was handed over to it. */
 const HAND_OVER_MS = 500;
 
+/** Waits so many seconds, or until a table was handed over, for a reader that has none, or could not begin. */
+export async function awaitHandOver(settings: Settings, seconds: number, signal: AbortSignal): Promise<void> {
+  const { slot } = slotOf(settings);
+  const deadline = performance.now() + seconds * 1000;
+  const { mark } = await readHolds(settings.cdc_log_dir, slot);
+  for (let left = seconds * 1000; left > 0; left = deadline - performance.now()) {
+    await sleep(Math.min(left, HAND_OVER_MS), undefined, { signal });
+    const now = await readHolds(settings.cdc_log_dir, slot);
+    if (now.tables.length === 0 && now.mark !== mark) return;
+  }
+}
+
 /** How long the end of a quiet log may be known here alone. */
 const QUIET_MS = 5_000;
 

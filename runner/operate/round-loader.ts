@@ -1,0 +1,124 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { withLink, type Link } from '../base/database.js';
+import { describeError } from '../base/errors.js';
+import { logger } from '../base/logger.js';
+import type { Settings } from '../base/settings.js';
+import { isLogged } from '../batch/mapping.js';
+import { openChangeLog } from '../change-log/chain.js';
+import { countPending } from '../change-log/inspect.js';
+import { loadChain } from '../load/chain.js';
+import { noteNumber } from '../run/measurements.js';
+import type { Round } from '../stream/reader.js';
+import { dimensionMappings, noteStreamPosition } from '../warehouse/functions.js';
+
+/** So many rounds may wait to be loaded before the next one waits for them. */
+const MOST_ROUNDS = 2;
+
+/** How long it may take until it is seen that a table was paused, or goes on. */
+const LOOK_MS = 1000;
+
+/**
+ * Loads what rounds of a reader of the log bring, in its process, at once, and first what waits; of tables that are paused nothing. A load that
+ * fails is tried again, and holds up no reader.
+ */
+export class RoundLoader {
+  private readonly waiting = new Set<string>();
+  private unpaused: ReadonlySet<string> = new Set();
+  private looked = -Infinity;
+  private rounds = 0;
+  private newest: Round | undefined;
+  private noted: Round | undefined;
+  private wake: () => void = () => undefined;
+  private free: () => void = () => undefined;
+
+  /** @param ended raised when no round follows */
+  constructor(
+    private readonly settings: Settings,
+    private readonly ended: AbortSignal,
+  ) {
+    ended.addEventListener('abort', () => {
+      this.settle();
+      this.wake();
+    });
+  }
+
+  /** Takes a round; resolves when there is room for the next one. */
+  async take(round: Round): Promise<void> {
+    this.newest = round;
+    for (const table of round.tables) this.waiting.add(table);
+    this.rounds += 1;
+    this.wake();
+    if (this.rounds >= MOST_ROUNDS && !this.ended.aborted)
+      await new Promise<void>((resolve) => {
+        this.free = resolve;
+      });
+  }
+
+  /** Loads until no round follows. */
+  async work(): Promise<void> {
+    const { settings, ended } = this;
+    while (!ended.aborted)
+      await withLink(settings.warehouse, 'load', (link) => this.loadAlways(link)).catch(async (error: unknown) => {
+        logger.error(describeError(error, false));
+        this.settle();
+        await sleep(settings.cdc_extraction_interval_seconds * 1000, undefined, { signal: ended }).catch(
+          () => undefined,
+        );
+      });
+  }
+
+  private settle(): void {
+    this.rounds = 0;
+    this.free();
+  }
+
+  private get isIdle(): boolean {
+    return this.newest === this.noted && ![...this.waiting].some((name) => this.unpaused.has(name));
+  }
+
+  private async loadAlways(link: Link): Promise<void> {
+    // After a failure as at the beginning: whatever waits.
+    [this.unpaused, this.looked] = [new Set(), -Infinity];
+    await this.loadWaiting(link);
+    while (!this.ended.aborted) {
+      const woken = new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+      if (this.isIdle) await woken;
+      await this.loadWaiting(link);
+    }
+  }
+
+  /** Of a table that was not loaded until now there may be more than rounds have told. */
+  private async look(link: Link): Promise<void> {
+    if (performance.now() < this.looked + LOOK_MS) return;
+    const logged = (await dimensionMappings(link.database())).filter(isLogged);
+    const names = logged.flatMap(({ dimension_name: name, is_paused }) => (is_paused ? [] : name));
+    for (const name of names) if (!this.unpaused.has(name)) this.waiting.add(name);
+    [this.unpaused, this.looked] = [new Set(names), performance.now()];
+  }
+
+  private async loadWaiting(link: Link): Promise<void> {
+    const { settings, newest: round } = this;
+    const faults: unknown[] = [];
+    await this.look(link);
+    for (const table of [...this.waiting].filter((name) => this.unpaused.has(name))) {
+      this.waiting.delete(table);
+      try {
+        await loadChain(link, { settings, log: await openChangeLog(settings.cdc_log_dir, table) });
+        noteNumber('pending_batches', table, 0);
+      } catch (error) {
+        faults.push(error);
+        await countPending(settings, table);
+      }
+    }
+    this.settle();
+    if (faults.length > 0) throw faults[0];
+    this.noted = round;
+    if (round === undefined) return;
+    // All that was read up to the end of the round is in history.
+    const { slot, to, last_commit_time, followed } = round;
+    const loaded = followed.filter((name) => this.unpaused.has(name));
+    await noteStreamPosition(link.database(), slot, to, last_commit_time, loaded);
+  }
+}

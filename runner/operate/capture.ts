@@ -1,6 +1,5 @@
 import { withDatabase } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
-import { logger } from '../base/logger.js';
 import { lsnOf } from '../base/replication.js';
 import type { Settings } from '../base/settings.js';
 import type { DimensionMapping } from '../batch/mapping.js';
@@ -135,10 +134,7 @@ async function handOver(
   try {
     const { from, entry } = await withDatabase(settings.source, 'capture', async (source) => {
       const position = await readInsertPosition(source);
-      const say = (who: readonly string[]) => {
-        logger.info({ table, transactions: who }, 'waiting for the transactions that are open to end');
-      };
-      await awaitOpenTransactions(source, say, signal);
+      await awaitOpenTransactions(source, table, signal);
       const { source_schema, source_table } = mapping;
       const published = await readPublication(source, publication);
       return { from: position, entry: published?.entries.get(`${source_schema}.${source_table}`) ?? null };

@@ -9,7 +9,7 @@ import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
 import type { ShardLayout } from '../batch/shard.js';
 import { compareAtSource, type Deletions } from '../source/comparison.js';
 import { one } from '../source/file.js';
-import { awaitFlush, type SourceIdentity } from '../source/server.js';
+import { awaitFlush, awaitOpenTransactions, type SourceIdentity } from '../source/server.js';
 import { NO_KNOWN_ROWS, columnsOfBatch, readKeyedPage, unfilledColumns } from '../source/table.js';
 import { comparisonStates } from '../warehouse/functions.js';
 import { sizeLimits } from '../run/size-limits.js';
@@ -17,6 +17,7 @@ import type { SweepStart } from '../extract/sweep-start.js';
 
 export interface Repairing extends Comparing {
   readonly settings: Settings;
+  readonly signal: AbortSignal | undefined;
   readonly log: ChangeLog;
   readonly identity: SourceIdentity;
   readonly newest: () => Promise<BatchMetadata | undefined>;
@@ -97,6 +98,8 @@ async function publishSmall(repairing: Repairing, wanted: readonly string[], rea
   let keys = wanted;
   for (let races = 0; ; races += 1) {
     const stored = repairing.readLog && (await statesOf(repairing, keys));
+    // The log may have brought what nobody sees yet at the source: an older row would come after it.
+    if (stored !== undefined) await awaitOpenTransactions(repairing.source, repairing.table, repairing.signal);
     const before = await repairing.newest();
     const { lines, change_count, extracted_at, has_more } = await read(keys, before?.extracted_at ?? null);
     if (lines === null || extracted_at === null) return 0;

@@ -155,6 +155,7 @@ async function prepare(
     table,
     described,
     settings,
+    signal,
     log,
     identity,
     newest,

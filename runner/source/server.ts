@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database, Transaction } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
+import { logger } from '../base/logger.js';
 import type { BatchMetadata } from '../batch/metadata.js';
 import { one, runFile } from './file.js';
 
@@ -50,20 +51,18 @@ export async function requireDemoSource(source: Database): Promise<void> {
 const LOOK_MS = 100;
 
 /**
- * Waits until every transaction that is open now has ended: only then is all visible whose commit record lies before a place that was reached.
- * @param onWait told whom it waits for, whenever those have changed
+ * Waits until every transaction that is open now has ended, and says for whom: only then is all visible whose commit record lies before a place
+ * that was reached.
  */
-export async function awaitOpenTransactions(
-  source: Database,
-  onWait: (who: readonly string[]) => void,
-  signal?: AbortSignal,
-): Promise<void> {
-  const [now] = await source<{ snapshot: string }[]>`select pg_current_snapshot()::text as snapshot`;
+export async function awaitOpenTransactions(source: Database, table: string, signal?: AbortSignal): Promise<void> {
+  // A number of its own, greater than theirs: a snapshot may end before that of the newest one, as if it were still to come.
+  const [own] = await source<{ xid: string }[]>`select pg_current_xact_id()::text as xid`;
   for (let said = ''; ; await sleep(LOOK_MS, undefined, { signal })) {
-    const open = await runFile<{ who: string }>(source, 'await_transactions', [now?.snapshot ?? null]);
+    const open = await runFile<{ who: string }>(source, 'await_transactions', [own?.xid ?? null]);
     if (open.length === 0) return;
     const who = open.map((each) => each.who);
-    if (said !== who.join()) onWait(who);
+    if (said !== who.join())
+      logger.info({ table, transactions: who }, 'waiting for the transactions that are open to end');
     said = who.join();
   }
 }

@@ -1,5 +1,5 @@
--- Whom a table that is handed over to the log still waits for: one row a transaction that was open when a snapshot was taken, and is still;
--- none when all have ended. $1 the snapshot (the text of a pg_snapshot).
+-- Whom a hand-over to the log, or a repair, still waits for: one row a transaction that was open when another one got its number, and is
+-- still; none when all have ended. $1 that number (xid8), of a transaction that has ended: so a snapshot has all of those before it.
 -- A transaction of which nothing can be seen (of another database, or without the right) is named by its number.
 select x.xid::text as transaction,
     coalesce(
@@ -18,6 +18,6 @@ select x.xid::text as transaction,
 from (select pg_current_snapshot() as now) as s
 cross join lateral (
     select o.xid from pg_snapshot_xip(s.now) as o (xid)
-    where o.xid < pg_snapshot_xmax($1::text::pg_snapshot)
+    where o.xid < $1::text::xid8
 ) as x (xid)
 order by x.xid;

@@ -328,4 +328,4 @@ describe('a table goes over to the log', () => {
 /** Sessions that wait for a transaction to end as the hand-over does: it looks again and again. */
 const waiting = () =>
   pipeline.source`select from pg_stat_activity where application_name = 'tidemark capture' and datname = current_database()
-    and query like '%pg_snapshot_xip%'`;
+    and query like '-- Whom a hand-over to the log%'`;

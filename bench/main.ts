@@ -20,6 +20,7 @@ import {
   type Figure,
 } from './scenarios.js';
 import { openBench, type Bench } from './server.js';
+import { STREAM_SERVER, streamAtRate } from './stream.js';
 
 const say = (() => {
   const began = performance.now();
@@ -27,6 +28,8 @@ const say = (() => {
     process.stderr.write(`${((performance.now() - began) / 1000).toFixed(0).padStart(5)} s  ${line}\n`);
   };
 })();
+
+const SCALES = { changes: manyChanges, versions: manyVersions, stream: streamAtRate };
 
 interface Options {
   readonly size: keyof typeof SIZES;
@@ -53,7 +56,7 @@ async function options(): Promise<Options> {
       type: 'string',
       requiresArg: true,
       describe:
-        'Instead: changes=10M through extract and load, or a history of versions=50M; other numbers, with K or M, as well',
+        'Instead: changes=10M through extract and load, a history of versions=50M, or stream=10K changes a second from the log; other numbers, with K or M, as well',
     })
     .option('given', {
       type: 'boolean',
@@ -72,7 +75,13 @@ async function options(): Promise<Options> {
       requiresArg: true,
       describe: 'Also measure the cost against batch size and history size, and write a page with all of it drawn',
     })
-    .check(({ scale }) => scale === undefined || parseScale(scale) !== undefined || 'scale is changes=N or versions=N')
+    .check(({ scale, given }) => {
+      if (scale === undefined) return true;
+      const asked = parseScale(scale);
+      if (asked?.what === 'stream' && given)
+        return 'stream=N looks at the processes of its server: it takes one of its own';
+      return asked !== undefined || 'scale is changes=N, versions=N or stream=N';
+    })
     .strict()
     .parseAsync()
     .then((given) => ({ ...given, size: given.quick === true ? ('quick' as const) : given.size }));
@@ -92,9 +101,15 @@ async function measureTargets(bench: Bench, { size, html }: Options): Promise<{ 
 async function main(): Promise<void> {
   const given = await options();
   setLogLevel('WARNING');
-  const bench = await openBench(given.given, given.guard ? 2500 : 10_000);
+  const scale = parseScale(given.scale ?? '');
+  const bench = await openBench(
+    given.given,
+    given.guard ? 2500 : 10_000,
+    scale?.what === 'stream' ? STREAM_SERVER : {},
+  );
   const machine = {
     cores: os.cpus().length,
+    load: Number(os.loadavg()[0]?.toFixed(1)),
     model: os.cpus()[0]?.model ?? '',
     memory_gib: Math.round(os.totalmem() / 2 ** 30),
     node: process.version,
@@ -117,9 +132,8 @@ async function main(): Promise<void> {
       process.exitCode = slower.length === 0 ? 0 : 1;
       return;
     }
-    const scale = parseScale(given.scale ?? '');
     if (scale !== undefined) {
-      const found = await (scale.what === 'changes' ? manyChanges : manyVersions)(bench, scale.count, say);
+      const found = await SCALES[scale.what](bench, scale.count, say);
       print(found, formatScale(found));
       return;
     }

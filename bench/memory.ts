@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, type SpawnOptions } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
@@ -9,7 +9,7 @@ import type { Figure, Size } from './scenarios.js';
 import { addOrders, type Bench } from './server.js';
 
 /** What the runner may need whatever waits for it, in megabytes. */
-const MOST_MEGABYTES = 150;
+export const MOST_MEGABYTES = 150;
 
 /** Loaded before a command: when it ends it tells, on a channel of its own, the most memory it has had, in kilobytes. */
 const TELL_MOST_MEMORY = `
@@ -27,29 +27,32 @@ const endOf = (prefix: string, { host, port, database, user, password }: Databas
   [`${prefix}PASSWORD`]: password,
 });
 
+/** A command as a user would run it, with more of the environment; it tells its memory on channel 3. */
+export function commandOf(
+  settings: Settings,
+  args: readonly string[],
+  more: Record<string, string> = {},
+): [string, string[], SpawnOptions] {
+  const env = {
+    PATH: process.env.PATH,
+    ENV_FILE: '/dev/null',
+    LOG_LEVEL: 'WARNING',
+    ...endOf('DB_', settings.source),
+    ...endOf('WAREHOUSE_DB_', settings.warehouse),
+    CDC_LOG_DIR: settings.cdc_log_dir,
+    LOG_DIR: settings.log_dir,
+    TIDEMARK_DATA_DIR: settings.run_dir,
+    ...more,
+  };
+  const whole = ['--import', TELL, path.join(PROJECT_ROOT, 'dist', 'cli.js'), ...args];
+  return [process.execPath, whole, { env, stdio: ['ignore', 'ignore', 'pipe', 'pipe'] }];
+}
+
 /** Runs a command as a user would; it must be built. Returns the most memory it has had, in megabytes. */
 export async function mostMemoryOf(command: 'extract' | 'load', settings: Settings): Promise<number> {
   const size = String(settings.batch_size);
-  const child = spawn(
-    process.execPath,
-    ['--import', TELL, path.join(PROJECT_ROOT, 'dist', 'cli.js'), command, '--table', 'orders'],
-    {
-      env: {
-        PATH: process.env.PATH,
-        ENV_FILE: '/dev/null',
-        LOG_LEVEL: 'WARNING',
-        ...endOf('DB_', settings.source),
-        ...endOf('WAREHOUSE_DB_', settings.warehouse),
-        BATCH_SIZE: size,
-        BATCH_SIZE_MIN: size,
-        BATCH_SIZE_MAX: size,
-        CDC_LOG_DIR: settings.cdc_log_dir,
-        LOG_DIR: settings.log_dir,
-        TIDEMARK_DATA_DIR: settings.run_dir,
-      },
-      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
-    },
-  );
+  const sizes = { BATCH_SIZE: size, BATCH_SIZE_MIN: size, BATCH_SIZE_MAX: size };
+  const child = spawn(...commandOf(settings, [command, '--table', 'orders'], sizes));
   const [faults, kilobytes] = [child.stdio[2], child.stdio[3]].map((stream) => text(stream as Readable));
   const [code] = (await once(child, 'close')) as [number | null];
   if (code !== 0) throw new Error(`tidemark ${command} ended with ${String(code)}: ${(await faults) ?? ''}`);

@@ -18,10 +18,10 @@ export interface Scale {
   readonly plans: readonly { readonly name: string; readonly plan: string }[];
 }
 
-/** What is many: "changes=10M" or "versions=50M"; K and M are thousands and millions. Undefined where it is neither. */
-export function parseScale(text: string): { what: 'changes' | 'versions'; count: number } | undefined {
-  const [, what, digits, unit] = /^(changes|versions)=([0-9]+)([KM]?)$/.exec(text) ?? [];
-  if (what !== 'changes' && what !== 'versions') return undefined;
+/** What is many: "changes=10M", "versions=50M" or "stream=10K"; K and M are thousands and millions. Undefined where it is none of them. */
+export function parseScale(text: string): { what: 'changes' | 'versions' | 'stream'; count: number } | undefined {
+  const [, what, digits, unit] = /^(changes|versions|stream)=([0-9]+)([KM]?)$/.exec(text) ?? [];
+  if (what !== 'changes' && what !== 'versions' && what !== 'stream') return undefined;
   return { what, count: Number(digits) * ({ K: 1e3, M: 1e6 }[unit ?? ''] ?? 1) };
 }
 

@@ -23,12 +23,17 @@ const DATABASES = { source: 'tidemark_bench_source', warehouse: 'tidemark_bench_
 /**
  * Makes the bench's databases: on an embedded server of its own with full durability, or on the servers of the settings.
  * @param given uses the servers that DB_* and WAREHOUSE_DB_* name; databases tidemark_bench_* are made there, and dropped at the end
+ * @param server more settings of the embedded server
  */
-export async function openBench(given: boolean, batchSize: number): Promise<Bench> {
+export async function openBench(
+  given: boolean,
+  batchSize: number,
+  server: Readonly<Record<string, string>> = {},
+): Promise<Bench> {
   const folder = await mkdtemp(path.join(tmpdir(), 'tidemark-bench-'));
   await chmod(folder, 0o711);
   const cluster = path.join(folder, 'cluster');
-  const base = given ? loadSettings() : loadSettings(await startServer(cluster), folder);
+  const base = given ? loadSettings() : loadSettings(await startServer(cluster, server), folder);
   const settings: Settings = {
     ...base,
     source: { ...base.source, database: DATABASES.source },
@@ -68,7 +73,7 @@ export async function addOrders({ source }: Bench, count: number): Promise<void>
   await source`vacuum analyze public.orders`;
 }
 
-async function startServer(folder: string): Promise<Record<string, string>> {
+async function startServer(folder: string, server: Readonly<Record<string, string>>): Promise<Record<string, string>> {
   const listener = createServer();
   await once(listener.listen(0, '127.0.0.1'), 'listening');
   const { port } = listener.address() as AddressInfo;
@@ -78,7 +83,7 @@ async function startServer(folder: string): Promise<Record<string, string>> {
   await startCluster({
     folder,
     port,
-    settings: { shared_buffers: '1GB', max_wal_size: '8GB', checkpoint_timeout: '30min', work_mem: '32MB' },
+    settings: { shared_buffers: '1GB', max_wal_size: '8GB', checkpoint_timeout: '30min', work_mem: '32MB', ...server },
   });
   return {
     ENV_FILE: '/dev/null',

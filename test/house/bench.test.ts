@@ -71,6 +71,7 @@ test.each([
   ['changes=10M', { what: 'changes', count: 10_000_000 }],
   ['versions=200K', { what: 'versions', count: 200_000 }],
   ['versions=7', { what: 'versions', count: 7 }],
+  ['stream=10K', { what: 'stream', count: 10_000 }],
   ['rows=1M', undefined],
   ['changes=1G', undefined],
 ])('a scale is given as %s', (text, meant) => {

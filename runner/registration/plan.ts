@@ -45,7 +45,7 @@ export interface Registration {
 const BATCH_COLUMNS =
   /^(operation_type|cdc_timestamp|extracted_at|tidemark_(written_by|relation|bytes_before|key|line|is_read))$/;
 /** The longest name whose history, and its function of the longest name, PostgreSQL need not cut. */
-const LONGEST_NAME = 63 - 'dim__history_as_of'.length;
+const LONGEST_NAME = 63 - 'dim__history_as_known'.length;
 
 /**
  * Decides what becomes of each column of a source table, from its catalog and what the user said.

@@ -37,7 +37,13 @@ function sentBy(example: string): string {
 function linesOf(rows: RowList<Record<string, string | number | boolean | null>[]>): string[] {
   const names = rows.columns.map(({ name }) => name);
   const shown = (value: string | number | boolean | null | undefined) =>
-    typeof value === 'boolean' ? (value ? 't' : 'f') : String(value ?? '');
+    typeof value === 'boolean'
+      ? value
+        ? 't'
+        : 'f'
+      : Array.isArray(value)
+        ? `{${value.join(',')}}`
+        : String(value ?? '');
   return [names.join(' | '), ...rows.map((row) => names.map((name) => shown(row[name])).join(' | '))];
 }
 

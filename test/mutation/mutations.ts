@@ -287,4 +287,26 @@ export const MUTATIONS: readonly Mutation[] = [
     " and d.change_order = 'capture'",
     '',
   ]),
+  mutation('diff: a version in force at both moments is no difference', '_diff_text', [' and h.valid_to <= {to}', '']),
+  mutation('diff: after the second moment nothing counts', '_diff_text', [
+    '\n        and (h.valid_to > {to} or h.valid_to is null)',
+    '',
+  ]),
+  mutation('diff: the first moment itself belongs to before', '_diff_text', [
+    'h.valid_from > {from}',
+    'h.valid_from >= {from}',
+  ]),
+  mutation('diff: what is as it was is none', '_diff_text', ["is distinct from '{}'", 'is distinct from null']),
+  mutation('changes: only a version without a gap before it continues a life', '_changes_text', [
+    ' and _before.valid_to = _after.valid_from',
+    ' and _before.valid_to <= _after.valid_from',
+  ]),
+  mutation('changes: what happens at the second moment is among them', '_changes_text', [
+    '_before.valid_to <= {to}',
+    '_before.valid_to < {to}',
+  ]),
+  mutation('changes: a version that another one follows ends no life', '_changes_text', [
+    ' and _after.valid_from is null',
+    '',
+  ]),
 ];

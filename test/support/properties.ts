@@ -7,6 +7,7 @@ import { PROJECT_ROOT, type DatabaseSettings } from '../../runner/base/settings.
 import { connect, type Database, type Transaction } from '../../runner/base/database.js';
 import { registerDimension, type TestColumn } from './dimensions.js';
 import { apply, compile, empty, rolledBack } from './batches.js';
+import { wrongChanges, wrongDifferences } from './between-moments.js';
 import type { ChangeOrder } from './oracle.js';
 import {
   BAD,
@@ -225,6 +226,16 @@ async function survivesRaces({ sql, settings, table, order }: Subject, scenario:
   }
 }
 
+/** Between some moments of what became of it. */
+async function tellsWhatChanged({ sql, table }: Subject, scenario: Scenario): Promise<void> {
+  await rolledBack(sql, async (transaction) => {
+    await load(transaction, scenario, table);
+    const compared = { history: `public.dim_${table}_history`, keys: ['id', 'part'], columns: ['a', 'b', 'u', 'w'] };
+    expect(await wrongDifferences(transaction, compared)).toEqual([]);
+    expect(await wrongChanges(transaction, compared)).toEqual([]);
+  });
+}
+
 export const PROPERTIES: readonly Property[] = [
   {
     name: 'equals the fold of all changes, in whatever order batches are loaded and however often',
@@ -282,6 +293,12 @@ export const PROPERTIES: readonly Property[] = [
     options: {},
     share: 15,
     holds: survivesRaces,
+  },
+  {
+    name: 'tells between two moments what as-of shows at both, and every version and end of a life',
+    options: {},
+    share: 20,
+    holds: tellsWhatChanged,
   },
   ...withOwnTimes([
     ['equals the fold of all changes, in whatever order batches are loaded', {}, 40, equalsTheFold],

@@ -5,6 +5,7 @@ returns void
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
 as $$
 -- Writes the functions that answer from a history beside its table (tidemark._time_travel_functions lists them). Whoever may read the
 -- history may call them: they run with the rights of their caller. One that somebody else wrote is left as it is.
@@ -69,7 +70,9 @@ cross join (values ('timestamptz'), ('timestamp')) as t (time_type)
 cross join lateral (select tidemark._time_travel_parts(p_dimension_name, t.time_type::regtype) as parts) as l
 cross join lateral (
     values
-    ('_as_of', array['p_moment'], format('SETOF %s', d.history_relation), 'language sql stable parallel safe', tidemark._as_of_text())
+    ('_as_of', array['p_moment'], format('SETOF %s', d.history_relation), 'language sql stable parallel safe', tidemark._as_of_text()),
+    ('_diff', array['p_from', 'p_to'], l.parts ->> 'returns_diff', 'language sql stable parallel safe', tidemark._diff_text()),
+    ('_changes', array['p_from', 'p_to'], l.parts ->> 'returns_changes', 'language sql stable parallel safe', tidemark._changes_text())
 ) as f (ending, arguments, returned, attributes, text)
 where d.dimension_name = p_dimension_name and octet_length(h.relname || f.ending) <= 63;
 $$;
@@ -87,6 +90,7 @@ as $$
 -- What differs from history to history in the texts of tidemark._time_travel_functions, for arguments of that type.
 -- An argument p_moment is {moment} as the history holds times, and {moment_instant} as a timestamptz; by its number where a column of the
 -- history has its name. Names of Tidemark's own begin with a mark (own) that no column of the history begins with: _, or more of them.
+-- A column of the key that is called as one that a function adds has that mark before its name in what the function returns.
 with history as (
     select d.*, d.history_relation::text as name, a.atttypid as time_type,
         (
@@ -118,16 +122,82 @@ arguments as (
         (g.name, case when h.time_type = p_time_type then m.given else m.other end),
         (g.name || '_instant', case when p_time_type = 'timestamptz'::regtype then m.given else m.other end)
     ) as p (name, expression)
+),
+columns as (
+    select e.ordinal, e.history_column as name, e.column_role = 'business key' as is_key, n.before, n.after,
+        -- The type that its values are compared in: the planner takes a key apart only where it is returned in that.
+        case when t.compared_type = format_type(a.atttypid, null) then '' else '::' || t.compared_type end as cast_to,
+        substr(e.compare_history, length(format('h.%I', e.history_column)) + 1) as compared_as,
+        case
+            -- Printed as in a session whose zone is UTC, which is how it was written.
+            when t.compared_type = 'timestamp with time zone'
+                then format('(to_json(%s at time zone ''UTC'') #>> ''{}'') || ''+00:00''', n.before)
+            else tidemark._key_member(a.atttypid, n.before)
+        end as printed,
+        format(
+            '%I %s',
+            case when e.history_column = any (array[
+                'p_from', 'p_to', 'what', 'happened_at', 'changed', 'before', 'after', 'applied_at'
+            ]) then h.own || e.history_column else e.history_column end,
+            t.compared_type
+        ) as returned
+    from history as h
+    cross join tidemark._column_expressions(p_dimension_name) as e
+    cross join lateral (
+        select format('%sbefore.%I', h.own, e.history_column) as before, format('%safter.%I', h.own, e.history_column) as after
+    ) as n
+    join pg_attribute as a on a.attrelid = h.history_relation and a.attname = e.history_column
+    cross join lateral (
+        select case u.type when 'character varying' then 'text' else u.type end as compared_type
+        from tidemark._undomained_type(a.atttypid, null) as u (type)
+    ) as t
+),
+lists as (
+    select jsonb_object_agg(l.name, l.items) as parts
+    from (
+        select l.name, coalesce(jsonb_agg(l.item order by c.ordinal) filter (where l.is_in), '[]') as items
+        from columns as c
+        cross join lateral (
+            values
+            ('joined_keys', c.is_key, format('coalesce(%1$s%2$s, %3$s%2$s)', c.before, c.cast_to, c.after)),
+            ('before_keys', c.is_key, c.before || c.cast_to),
+            ('after_keys', c.is_key, c.after || c.cast_to),
+            ('same_key', c.is_key, format('%s = %s', c.before, c.after)),
+            ('printed_key', c.is_key, format('%L, %s', c.name, c.printed)),
+            ('returned_keys', c.is_key, c.returned),
+            ('differences', not c.is_key, format(
+                'case when %1$s%2$s is distinct from %3$s%2$s then %4$L end', c.before, c.compared_as, c.after, c.name
+            ))
+        ) as l (name, is_in, item)
+        group by l.name
+    ) as l
 )
-select a.parts || jsonb_build_object(
+select a.parts || l.parts || jsonb_build_object(
     'own', h.own,
     'dimension', quote_literal(h.dimension_name),
     'history', h.name,
+    'as_of', translate(c.relname, e'\n\r', '  ') || '_as_of',
+    'changes', translate(c.relname, e'\n\r', '  ') || '_changes',
+    'at_utc', case h.time_type when 'timestamp'::regtype then ' at time zone ''UTC''' else '' end,
     -- In a header, after the moments.
-    'zone', case p_time_type when 'timestamp'::regtype then format(' (%s)', h.source_time_zone) else '' end
+    'zone', case p_time_type when 'timestamp'::regtype then format(' (%s)', h.source_time_zone) else '' end,
+    'returns_diff', format(
+        'TABLE(%1$s, what text, changed text[], before %2$s, after %2$s)', r.keys, h.name
+    ),
+    'returns_changes', format(
+        'TABLE(%1$s, what text, happened_at %2$s, changed text[], batch_id text, change_line integer, captured_at %3$s, applied_at %3$s,'
+        ' before %4$s, after %4$s)',
+        r.keys, format_type(h.time_type, null), format_type('timestamptz'::regtype, null), h.name
+    )
 )
 from history as h
-cross join arguments as a;
+join pg_class as c on c.oid = h.history_relation
+cross join arguments as a
+cross join lists as l
+cross join lateral (
+    select string_agg(k.item, ', ' order by k.place) as keys
+    from jsonb_array_elements_text(l.parts -> 'returned_keys') with ordinality as k (item, place)
+) as r;
 $$;
 
 create or replace function tidemark._drop_companions(

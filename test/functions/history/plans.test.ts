@@ -5,7 +5,7 @@ import { PROJECT_ROOT } from '../../../runner/base/settings.js';
 import { connect, type Database } from '../../../runner/base/database.js';
 import { logger } from '../../../runner/base/logger.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
-import { apply, batch, change, deletion, rolledBack } from '../../support/batches.js';
+import { apply, batch, change, deletion, rolledBack, type TestTransaction } from '../../support/batches.js';
 
 /** The cost of a batch grows with the batch, never with the history: the statements themselves are explained, on a history that is large beside them. */
 
@@ -156,6 +156,8 @@ test('a session that filled an empty table, known to be empty, looks versions up
 const shown = (name: string): Promise<string> =>
   readFile(path.join(PROJECT_ROOT, 'sql', 'queries', `${name}.sql`), 'utf8');
 
+const BETWEEN = "('2026-02-01 09:05', '2026-02-01 09:15')";
+
 const [OF_ONE_KEY, CURRENT, BY_SURROGATE_KEY] = [
   'dim_orders_history_one_version_a_time',
   'dim_orders_history_one_current_version',
@@ -195,6 +197,42 @@ test.each<[string, string | Promise<string>, string, number]>([
   );
   expect(used.filter((node) => ['Seq Scan', 'Sort', 'Function Scan'].includes(node['Node Type']))).toEqual([]);
   expect(used[0]?.['Actual Rows']).toBe(rows);
+});
+
+/** How a query reads what is large. */
+async function scansOf(transaction: Database | TestTransaction, query: string): Promise<Node[]> {
+  const [plan] = await transaction.unsafe<[{ 'QUERY PLAN': [{ Plan: Node }] }]>(
+    `explain (analyze, timing off, format json) ${query}`,
+  );
+  return nodes(plan['QUERY PLAN'][0].Plan).filter((node) =>
+    ['dim_orders_history', 'absorbed_changes'].includes(node['Relation Name'] ?? ''),
+  );
+}
+
+test('what changed of an order between two moments is looked up by key, and so is the delete that ended it', async () => {
+  await rolledBack(sql, async (transaction) => {
+    await apply(
+      transaction,
+      batch(
+        'gone',
+        '09:40',
+        Array.from({ length: KEYS / 2 }, (_, id) => deletion(id, '09:30')),
+      ),
+    );
+    await transaction`analyze`;
+    const difference = await scansOf(
+      transaction,
+      `select * from public.dim_orders_history_diff${BETWEEN} where order_key = 7`,
+    );
+    const changes = await scansOf(
+      transaction,
+      "select * from public.dim_orders_history_changes('-infinity', 'infinity') where order_key = 7",
+    );
+    expect([...difference, ...changes].filter((node) => node['Node Type'] === 'Seq Scan')).toEqual([]);
+    expect(difference.map((node) => node['Actual Rows'])).toEqual([1, 1]);
+    expect(Math.max(...changes.map((node) => node['Actual Rows'] ?? 0))).toBeLessThan(4);
+    expect(changes.find((node) => node['Relation Name'] === 'absorbed_changes')?.['Actual Rows']).toBe(1);
+  });
 });
 
 test.each(['change_frequency', 'current_orders'])('%s reads the history once', async (name) => {

@@ -169,7 +169,7 @@ describe('tidemark.compile_dimension', () => {
       await transaction`alter table dim_orders_history rename to "Orders' %s"`;
       await transaction`select tidemark.compile_dimension('orders')`;
       const rows = await transaction`select order_status from "Orders' %s_as_of"(timestamp '2026-02-01 09:30')`;
-      await transaction.unsafe(`alter table "Orders' %s" rename to ${'x'.repeat(58)}`);
+      await transaction.unsafe(`alter table "Orders' %s" rename to ${'x'.repeat(59)}`);
       await transaction`select tidemark.compile_dimension('orders')`;
       return { rows, long: await transaction`select 1 from pg_proc where proname like 'xxx%'` };
     });

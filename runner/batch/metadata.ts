@@ -75,8 +75,8 @@ const logSchema = z.object({
   soft: z.object({ column: z.string(), values: z.array(z.string()).nullable() }).optional(),
   /** The entry of the publication that it was read through: another one was made anew, and what was committed in between was not sent. */
   entry: z.string().nullable().default(null),
-  /** Between these positions changes were lost with their slot. */
-  gap: z.object({ from: z.string(), to: z.string() }).nullable(),
+  /** Between these positions changes were lost with their slot: those that were committed between these moments. */
+  gap: z.object({ from: z.string(), to: z.string(), since: z.string(), until: z.string() }).nullable(),
 });
 export type LogPlace = z.infer<typeof logSchema>;
 

@@ -1,14 +1,25 @@
-import { captureTable, type Captured } from '../operate/capture.js';
+import { captureTable, removeCaptured, type Captured, type LeftAtSource } from '../operate/capture.js';
 import { onInterrupt } from '../run/rounds.js';
 import { UsageError } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
-import { listTables, pauseTable, removeTable, type RemovedTable } from '../registration/registered.js';
+import { listTables, pauseTable } from '../registration/registered.js';
 import { defineCommand, flag } from './command.js';
 
 const SHOWN_BATCHES = 5;
 
-function reportRemoved(removed: RemovedTable): string {
+const reportLeft = ({ statement, slot }: LeftAtSource = {}): string[] => [
+  ...(statement === undefined
+    ? []
+    : [`the source still publishes it; there, as the owner of the publication: ${statement}`]),
+  ...(slot === undefined
+    ? []
+    : [
+        `no table is read from the log any more, and the source keeps its log for slot ${slot}: npx tidemark stream drop`,
+      ]),
+];
+
+function reportRemoved(removed: Awaited<ReturnType<typeof removeCaptured>>): string {
   const { table, history_table, is_history_dropped, change_log, pending_batches: pending } = removed;
   const more = pending.length > SHOWN_BATCHES ? ` and ${String(pending.length - SHOWN_BATCHES)} more` : '';
   return [
@@ -19,23 +30,28 @@ function reportRemoved(removed: RemovedTable): string {
       : [
           `${counted(pending.length, 'batch')} in it ${pending.length === 1 ? 'was' : 'were'} never loaded, history lacks them: ${pending.slice(0, SHOWN_BATCHES).join(', ')}${more}`,
         ]),
+    ...reportLeft(removed.left),
     `the migration that registered ${table} stays: for other warehouses write one after it that selects tidemark.remove_dimension`,
     `to register it again: npx tidemark add${is_history_dropped ? '' : '; its history must make room first, add says how'}`,
   ].join('\n');
 }
 
-function reportCaptured({ table, capture, is_changed, changes, gap }: Captured): string {
+function reportCaptured({ table, capture, is_changed, changes, gap, left }: Captured): string {
+  if (capture === 'poll' && !is_changed) return `${table} is polled already`;
   if (capture === 'poll')
-    return is_changed
-      ? `${table} is polled from now on: its next extraction reads every row, and what history has already is absorbed`
-      : `${table} is polled already`;
+    return [
+      `${table} is polled from now on: its next extraction reads every row, and what history has already is absorbed`,
+      ...reportLeft(left),
+    ].join('\n');
   if (!is_changed) return `${table} is read from the log already: npx tidemark stream`;
   return [
     `${table} is read from the log from now on, after ${counted(changes, 'change')} by polling: npx tidemark stream --watch --load`,
     `what was deleted before is found by comparison: npx tidemark reconcile --table ${table} --repair`,
     ...(gap === null
       ? []
-      : [`states of rows between ${gap.from} and ${gap.to} of the log are lost; the last of each was read`]),
+      : [
+          `states of rows from ${gap.since} to ${gap.until} are lost (${gap.from} to ${gap.to} of the log); the last of each was read`,
+        ]),
   ].join('\n');
 }
 
@@ -84,7 +100,7 @@ export const command = defineCommand(
       return;
     }
     if (action === 'remove') {
-      const removed = await removeTable(settings, name, dropHistory);
+      const removed = await removeCaptured(settings, name, dropHistory);
       print(removed, reportRemoved(removed));
       return;
     }

@@ -1,18 +1,20 @@
 import { withDatabase } from '../base/database.js';
-import { TidemarkError } from '../base/errors.js';
-import { lsnOf } from '../base/replication.js';
+import { TidemarkError, describeError } from '../base/errors.js';
+import { logger } from '../base/logger.js';
+import { lsnText } from '../base/replication.js';
 import type { Settings } from '../base/settings.js';
-import type { DimensionMapping } from '../batch/mapping.js';
+import { isLogged, type DimensionMapping } from '../batch/mapping.js';
 import type { BatchMetadata, LogPlace } from '../batch/metadata.js';
 import { newestCheckpoint, openChangeLog, type ChangeLog } from '../change-log/chain.js';
 import { openChains } from '../change-log/inspect.js';
 import { extractTables } from '../extract/tables.js';
+import { removeTable, type RemovedTable } from '../registration/registered.js';
 import { selectTables } from '../run/each-table.js';
-import { readPublication, readSlot } from '../source/log.js';
-import { awaitOpenTransactions, readIdentity, readInsertPosition } from '../source/server.js';
-import { holdSlot, readPosition, slotOf } from '../stream/position.js';
-import { applySetup, setupStatements, unpublish } from '../stream/setup.js';
-import { beginFollowing, placeInLog, standOf } from '../stream/start.js';
+import { readPublication } from '../source/log.js';
+import { awaitOpenTransactions, readInsertPosition } from '../source/server.js';
+import { holdSlot, slotOf } from '../stream/position.js';
+import { applySetup, setupStatements, unpublish, unpublishStatement } from '../stream/setup.js';
+import { beginFollowing, placeInLog, readKnownLog, standOf, type Stand } from '../stream/start.js';
 import { reportSlot } from '../stream/stream.js';
 import { declareCapture, dimensionMappings } from '../warehouse/functions.js';
 
@@ -37,6 +39,8 @@ export interface Captured {
   readonly changes: number;
   /** Between these positions states of rows were lost; what they came to was read, and what was deleted is found by reconcile. */
   readonly gap: LogPlace['gap'];
+  /** Of a table that went back to polling. */
+  readonly left?: LeftAtSource;
 }
 
 export type Capture = 'poll' | 'log' | 'both';
@@ -54,8 +58,8 @@ export async function captureTable(
   const [mapping] = await mappingsOf(settings, table);
   if (mapping === undefined) throw new Error(`${table} is not registered`);
   if (capture === 'poll') return backToPolling(settings, mapping);
-  const before = mapping.capture === 'poll' ? undefined : await placeBefore(settings, mapping);
-  if (before?.is_followed === true) {
+  const before = mapping.capture === 'poll' ? undefined : await standBefore(settings, mapping);
+  if (before?.fault === null) {
     if (mapping.capture !== capture) await declare(settings, table, capture);
     return { table, capture, is_changed: mapping.capture !== capture, changes: 0, gap: null };
   }
@@ -70,7 +74,7 @@ export async function captureTable(
     for (const swept of await extractTables({ settings, tables: [table], signal })) changes += swept.changes;
     await declare(settings, table, capture);
   }
-  const handed = await handOver(settings, mapping, before?.place, signal);
+  const handed = await handOver(settings, mapping, before, signal);
   return { table, capture, is_changed: true, changes: changes + handed.changes, gap: handed.gap };
 }
 
@@ -82,25 +86,14 @@ const mappingsOf = (settings: Settings, table: string): Promise<readonly Dimensi
 const declare = (settings: Settings, table: string, capture: Capture): Promise<void> =>
   withDatabase(settings.warehouse, 'capture', (warehouse) => declareCapture(warehouse, table, capture));
 
-/** Where the chain of a table stood in the log, and whether the reader can go on from there. */
-async function placeBefore(
-  settings: Settings,
-  mapping: DimensionMapping,
-): Promise<{ place: LogPlace; is_followed: boolean } | undefined> {
-  const { slot, publication } = slotOf(settings);
-  const { dimension_name: table } = mapping;
-  const log = await openChangeLog(settings.cdc_log_dir, table);
+/** How far the chain of a table has come in the log, and why the reader cannot go on from there, if so; undefined where it was never followed. */
+async function standBefore(settings: Settings, mapping: DimensionMapping): Promise<Stand | undefined> {
+  const log = await openChangeLog(settings.cdc_log_dir, mapping.dimension_name);
   const newest = await newestCheckpoint(log);
-  const place = newest && (await placeInLog(log, newest, slot));
+  const place = newest && (await placeInLog(log, newest, slotOf(settings).slot));
   if (newest === undefined || place === undefined) return undefined;
-  const position = await readPosition(settings.cdc_log_dir, slot);
-  const is_followed = await withDatabase(settings.source, 'capture', async (source) => {
-    const [state, published] = [await readSlot(source, slot), await readPublication(source, publication)];
-    if (state?.confirmed == null || state.wal_status === 'lost' || published === undefined) return false;
-    const known = { confirmed: lsnOf(state.confirmed), position, published, identity: await readIdentity(source) };
-    return standOf(known, mapping, newest, place).fault === null;
-  });
-  return { place, is_followed };
+  const known = await withDatabase(settings.source, 'capture', (source) => readKnownLog(source, settings));
+  return standOf(known, mapping, newest, place);
 }
 
 /** Whether rows of its own can be told apart is asked of the source, where it is published. */
@@ -125,7 +118,7 @@ async function assertWhole(settings: Settings, table: string): Promise<void> {
 async function handOver(
   settings: Settings,
   mapping: DimensionMapping,
-  before: LogPlace | undefined,
+  before: Stand | undefined,
   signal: AbortSignal | undefined,
 ): Promise<Pick<Captured, 'changes' | 'gap'>> {
   const { slot, publication } = slotOf(settings);
@@ -139,25 +132,65 @@ async function handOver(
       const published = await readPublication(source, publication);
       return { from: position, entry: published?.entries.get(`${source_schema}.${source_table}`) ?? null };
     });
-    const gap = before === undefined ? null : { from: before.to, to: from };
-    const begin = (log: ChangeLog, newest: BatchMetadata, after: NonNullable<LogPlace['after']>) =>
-      beginFollowing(log, newest, { slot, to: from, after, gap, entry });
+    const lost: { gap: LogPlace['gap'] } = { gap: null };
+    const begin = (log: ChangeLog, newest: BatchMetadata, after: NonNullable<LogPlace['after']>) => {
+      if (before !== undefined)
+        lost.gap = { from: lsnText(before.to), to: from, since: before.lastCommitTime, until: newest.extracted_at };
+      return beginFollowing(log, newest, { slot, to: from, after, entry, ...lost });
+    };
     const swept = await extractTables({ settings, tables: [table], handOver: begin, signal });
-    if (before !== undefined) {
-      const lost = { from: before.last_commit_time, to: new Date().toISOString() };
-      await withDatabase(settings.source, 'capture', (source) => reportSlot(settings, source, lost));
-    }
+    const { gap } = lost;
+    if (gap !== null)
+      await withDatabase(settings.source, 'capture', (source) =>
+        reportSlot(settings, source, { from: gap.since, to: gap.until }),
+      );
     return { changes: swept.reduce((sum, { changes }) => sum + changes, 0), gap };
   } finally {
     await release();
   }
 }
 
-/** The next sweep reads every row again: what the log brought already is absorbed. The publication gives the table up, if this user may. */
+/** The next sweep reads every row again: what the log brought already is absorbed. */
 async function backToPolling(settings: Settings, mapping: DimensionMapping): Promise<Captured> {
   const { dimension_name: table, capture } = mapping;
-  if (capture === 'poll') return { table, capture: 'poll', is_changed: false, changes: 0, gap: null };
+  const polled = { table, capture: 'poll', changes: 0, gap: null } as const;
+  if (capture === 'poll') return { ...polled, is_changed: false };
   await declare(settings, table, 'poll');
-  await withDatabase(settings.source, 'capture', (source) => unpublish(source, settings, mapping));
-  return { table, capture: 'poll', is_changed: true, changes: 0, gap: null };
+  return { ...polled, is_changed: true, left: await leaveLog(settings, mapping) };
+}
+
+/** What is left at the source of a table that is not read from its log any more, for whoever may remove it. */
+export interface LeftAtSource {
+  /** Takes the table out of the publication. */
+  readonly statement?: string;
+  /** The slot, where no table is read through it any more. */
+  readonly slot?: string;
+}
+
+/** The reader lets go of the table at once, and the publication gives it up, if this user may. */
+async function leaveLog(settings: Settings, mapping: DimensionMapping): Promise<LeftAtSource> {
+  const { slot } = slotOf(settings);
+  const release = await holdSlot(settings.cdc_log_dir, slot, mapping.dimension_name);
+  await release();
+  const mappings = await withDatabase(settings.warehouse, 'capture', dimensionMappings);
+  const left: { statement?: string; slot?: string } = mappings.some(isLogged) ? {} : { slot };
+  try {
+    await withDatabase(settings.source, 'capture', (source) => unpublish(source, settings, mapping));
+  } catch (error) {
+    logger.warn({ table: mapping.dimension_name }, `the publication keeps it: ${describeError(error, false)}`);
+    left.statement = unpublishStatement(settings, mapping);
+  }
+  return left;
+}
+
+/** Takes a table out of Tidemark, and out of what is read from the log. @throws as removeTable does */
+export async function removeCaptured(
+  settings: Settings,
+  table: string,
+  dropHistory: boolean,
+): Promise<RemovedTable & { readonly left?: LeftAtSource }> {
+  const [mapping] = await mappingsOf(settings, table);
+  const removed = await removeTable(settings, table, dropHistory);
+  if (mapping === undefined || !isLogged(mapping)) return removed;
+  return { ...removed, left: await leaveLog(settings, mapping) };
 }

@@ -1,24 +1,16 @@
 import type { Database } from '../base/database.js';
 import { TidemarkError, hasCode } from '../base/errors.js';
-import { lsnOf, lsnText, tryReplication } from '../base/replication.js';
+import { lsnText, tryReplication } from '../base/replication.js';
 import type { Settings } from '../base/settings.js';
 import { quoted } from '../base/sql-text.js';
 import { isLogged, type DimensionMapping } from '../batch/mapping.js';
 import { changeLogOf } from '../change-log/chain.js';
 import { inspectChains } from '../change-log/inspect.js';
 import { logHealth, type LogHealth } from '../source/health.js';
-import {
-  WAL_LEVEL,
-  assertPublishable,
-  readPublication,
-  readSlot,
-  type Publication,
-  type SlotState,
-} from '../source/log.js';
-import { readIdentity } from '../source/server.js';
-import { readPosition, slotOf } from '../stream/position.js';
+import { WAL_LEVEL, assertPublishable, type SlotState } from '../source/log.js';
+import { readHolds, slotOf } from '../stream/position.js';
 import { assertServes, explainStartError, noPublication } from '../stream/slot.js';
-import { placeInLog, standOf } from '../stream/start.js';
+import { placeInLog, readKnownLog, standOf, type KnownLog } from '../stream/start.js';
 import { failure, notesOn, ok, type Finding } from './finding.js';
 
 /** What "doctor" finds where a table is captured from the write-ahead log of the source. */
@@ -26,12 +18,8 @@ import { failure, notesOn, ok, type Finding } from './finding.js';
 /** What there is to say of a table that is captured so; nothing of others. */
 export type TableLook = (mapping: DimensionMapping) => Promise<Finding[]>;
 
-interface SourceLog {
-  readonly slot: string;
-  readonly publication: string;
+interface SourceLog extends KnownLog {
   readonly health: LogHealth;
-  readonly state: SlotState | undefined;
-  readonly published: Publication | undefined;
 }
 
 const NO_SENDER = new TidemarkError('the source has no session free that would send its log', {
@@ -67,12 +55,10 @@ export async function examineStream(
     'nothing limits how much log the source keeps for a slot: while no reader confirms, its disk fills up',
     "on the source: alter system set max_slot_wal_keep_size = '<size>', then select pg_reload_conf(); a slot that is lost for it is handed over anew",
   );
-  const state = await readSlot(source, slot);
-  const published = await readPublication(source, publication);
-  const log = { slot, publication, health, state, published };
-  findings.push(...examineSlot(settings, log), ...examinePublication(log, logged));
+  const log = { ...(await readKnownLog(source, settings)), health };
+  findings.push(...(await examineSlot(settings, log)), ...examinePublication(log, logged));
   return {
-    findings: findings.length > 0 ? findings : [ok('log', `slot ${slot} serves, ${sizesOf(state)}`)],
+    findings: findings.length > 0 ? findings : [ok('log', `slot ${slot} serves, ${sizesOf(log.state)}`)],
     lookAt: async (mapping) => (isLogged(mapping) ? examineLogged(source, settings, log, mapping) : []),
   };
 }
@@ -82,7 +68,7 @@ const megabytes = (bytes: string | null | undefined) => `${(Number(bytes ?? 0) /
 const sizesOf = (state: SlotState | undefined): string =>
   `${megabytes(state?.retained_bytes)} are kept for it, ${megabytes(state?.unconfirmed_bytes)} are not confirmed`;
 
-function examineSlot(settings: Settings, { slot, health, state }: SourceLog): Finding[] {
+async function examineSlot(settings: Settings, { slot, health, state }: SourceLog): Promise<Finding[]> {
   const { findings, warn, fail } = notesOn('log');
   const hasRoom = state !== undefined || health.has_free_slot;
   fail(
@@ -95,6 +81,12 @@ function examineSlot(settings: Settings, { slot, health, state }: SourceLog): Fi
   } catch (error) {
     return [failure('log', error)];
   }
+  const { tables: held } = await readHolds(settings.cdc_log_dir, slot);
+  warn(
+    held.length > 0,
+    `nothing is confirmed to the source while a table is handed over: ${held.join(', ')}`,
+    `if no hand-over is at work it was killed: npx tidemark table capture ${held[0] ?? ''} log`,
+  );
   const [retained, safe] = [Number(state?.retained_bytes ?? 0), state?.safe_bytes ?? null];
   warn(
     safe !== null && retained / (retained + Math.max(0, Number(safe))) >= LARGEST_SHARE,
@@ -144,7 +136,7 @@ function examinePublication(
 async function examineLogged(
   source: Database,
   settings: Settings,
-  { slot, state, published }: SourceLog,
+  log: SourceLog,
   mapping: DimensionMapping,
 ): Promise<Finding[]> {
   const { dimension_name: name } = mapping;
@@ -152,16 +144,13 @@ async function examineLogged(
   const { findings, fail } = notesOn(subject);
   await assertPublishable(source, [mapping]).catch((error: unknown) => findings.push(failure(subject, error)));
   // That is said once.
-  if (published === undefined || state === undefined) return findings;
+  if (log.published === undefined || log.state === undefined) return findings;
   const remedy = `hand it over: npx tidemark table capture ${name} log`;
   const newest = (await inspectChains(settings.cdc_log_dir, name)).find(({ shard }) => shard === '')?.newest;
-  const place = newest && (await placeInLog(changeLogOf(settings.cdc_log_dir, name), newest, slot));
+  const place = newest && (await placeInLog(changeLogOf(settings.cdc_log_dir, name), newest, log.slot));
   fail(place === undefined, `${name} was never handed over to the log`, remedy);
   if (newest === undefined || place === undefined) return findings;
-  const position = await readPosition(settings.cdc_log_dir, slot);
-  const identity = await readIdentity(source);
-  const known = { confirmed: lsnOf(state.confirmed ?? '0/0'), position, published, identity };
-  const { to, lastCommitTime, fault } = standOf(known, mapping, newest, place);
+  const { to, lastCommitTime, fault } = standOf(log, mapping, newest, place);
   fail(fault !== null, `nothing of it is read from ${fault?.at ?? ''} on: ${fault?.reason ?? ''}`, remedy);
   return findings.length > 0
     ? findings

@@ -9,9 +9,11 @@ import { positionFile, readPosition, slotOf } from './position.js';
 
 /** What the source needs before its log can be read, and what becomes of it again. */
 
+const dropStatement = (slot: string) => `select pg_drop_replication_slot(${quoteText(slot)})`;
+
 /**
  * The statements that make the publication, then the slot, or what of them is missing: in this order, because changes that were committed
- * without the publication are never sent.
+ * without the publication are never sent. A slot that is lost serves nobody any more, and is made anew.
  * @param mappings the tables that are to be published
  * @throws TidemarkError if the server does not write such a log, or publishing a table would break its application
  */
@@ -30,7 +32,8 @@ export async function setupStatements(
     });
   const tables = await assertPublishable(source, mappings);
   const [found, state] = [await readPublication(source, publication), await readSlot(source, slot)];
-  if (state !== undefined && found === undefined)
+  const isLost = state?.wal_status === 'lost';
+  if (state !== undefined && !isLost && found === undefined)
     throw new TidemarkError(`the source has the replication slot ${slot}, but not its publication ${publication}`, {
       detail: 'what was committed without the publication is never sent',
       hint: 'drop the slot, then set it up again: npx tidemark stream drop',
@@ -40,26 +43,26 @@ export async function setupStatements(
   const viaRoot = '(publish_via_partition_root = true)';
   const failover = server.version >= 170_000 ? ', failover => true' : '';
   return [
+    isLost && dropStatement(slot),
     found === undefined && `create publication ${name}${list && ` for ${list}`} with ${viaRoot}`,
     found?.is_via_root === false && `alter publication ${name} set ${viaRoot}`,
     found !== undefined && list !== '' && `alter publication ${name} add ${list}`,
-    state === undefined &&
+    (state === undefined || isLost) &&
       `select lsn from pg_create_logical_replication_slot(${quoteText(slot)}, 'pgoutput'${failover})`,
   ].filter((statement) => statement !== false);
 }
 
-/** Takes a table out of the publication, where it is in it. */
-export async function unpublish(
-  source: Database,
-  settings: Settings,
-  { source_schema, source_table }: DimensionMapping,
-): Promise<void> {
+/** Takes a table out of the publication. */
+export function unpublishStatement(settings: Settings, { source_schema, source_table }: DimensionMapping): string {
   const { publication } = slotOf(settings);
-  const found = await readPublication(source, publication);
-  if (found?.entries.has(`${source_schema}.${source_table}`) === true)
-    await source.unsafe(
-      `alter publication ${quoted(publication)} drop table ${quoted(source_schema)}.${quoted(source_table)}`,
-    );
+  return `alter publication ${quoted(publication)} drop table ${quoted(source_schema)}.${quoted(source_table)}`;
+}
+
+/** Takes a table out of the publication, where it is in it. */
+export async function unpublish(source: Database, settings: Settings, mapping: DimensionMapping): Promise<void> {
+  const found = await readPublication(source, slotOf(settings).publication);
+  if (found?.entries.has(`${mapping.source_schema}.${mapping.source_table}`) === true)
+    await source.unsafe(unpublishStatement(settings, mapping));
 }
 
 /** Runs them. A slot waits for every transaction that is open when it is made. */
@@ -88,7 +91,7 @@ export async function dropSlot(source: Database, settings: Settings): Promise<st
     throw new HeldError(`a reader holds the replication slot ${slot}: process ${String(state.active_pid)}`, {
       hint: 'stop it first',
     });
-  if (state !== undefined) await source`select pg_drop_replication_slot(${slot})`;
+  if (state !== undefined) await source.unsafe(dropStatement(slot));
   const found = await readPublication(source, publication);
   if (found !== undefined) await source.unsafe(`drop publication ${quoted(publication)}`);
   await rm(positionFile(settings.cdc_log_dir, slot), { force: true });

@@ -6,6 +6,8 @@ import { WAL_LEVEL, type Publication, type SlotState } from '../source/log.js';
 /** The replication slot and the publication at the source: what they are, and what the server says when they do not serve. */
 
 const AGAIN = 'and hand each table over to it: npx tidemark table capture <name> log';
+const ANEW =
+  'hand each table over, which makes it anew; changes since then come by comparison: npx tidemark table capture <name> log';
 
 /** @throws TidemarkError that says what is wrong with a slot, and what to do */
 export function assertServes(slot: string, state: SlotState | undefined, database: string): asserts state is SlotState {
@@ -13,7 +15,7 @@ export function assertServes(slot: string, state: SlotState | undefined, databas
   if (state === undefined)
     throw new TidemarkError(`the source has no replication slot ${slot}`, {
       detail,
-      hint: `make it: npx tidemark stream setup --apply, ${AGAIN}`,
+      hint: ANEW,
     });
   if (state.plugin !== 'pgoutput' || state.database !== database || state.has_two_phases)
     throw new TidemarkError(
@@ -23,7 +25,7 @@ export function assertServes(slot: string, state: SlotState | undefined, databas
   if (state.wal_status === 'lost')
     throw new TidemarkError(`the replication slot ${slot} is lost: the server has given up the log that it needs`, {
       detail,
-      hint: `changes since then come by comparison: npx tidemark stream drop, npx tidemark stream setup --apply, ${AGAIN}`,
+      hint: ANEW,
     });
 }
 
@@ -65,10 +67,6 @@ export function explainStartError(error: unknown, slot: string, publication: str
     );
   if (hasCode(error, '55000') && error.message.includes('wal_level'))
     return known('the source does not write what it takes to read its log', WAL_LEVEL);
-  if (hasCode(error, '55000'))
-    return known(
-      `the replication slot ${slot} is lost`,
-      `npx tidemark stream drop, npx tidemark stream setup --apply, ${AGAIN}`,
-    );
+  if (hasCode(error, '55000')) return known(`the replication slot ${slot} is lost`, ANEW);
   return error;
 }

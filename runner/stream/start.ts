@@ -12,7 +12,7 @@ import {
   type ChangeLog,
 } from '../change-log/chain.js';
 import { publishCheckpoint, removeUnpublished } from '../change-log/publish.js';
-import { readPublication, readSlot, type Publication } from '../source/log.js';
+import { readPublication, readSlot, type Publication, type SlotState } from '../source/log.js';
 import { isSameServer, readIdentity, type SourceIdentity } from '../source/server.js';
 import { ensurePositionFolder, isoOf, microsOf, readPosition, slotOf, type Position } from './position.js';
 import type { ReaderStart } from './reader.js';
@@ -53,13 +53,25 @@ export async function placeInLog(log: ChangeLog, newest: BatchMetadata, slot: st
 }
 
 /** What is known of all tables before one is looked at. */
-interface Known {
-  readonly settings: Settings;
+export interface KnownLog {
   readonly slot: string;
-  readonly confirmed: Lsn;
-  readonly position: Position | undefined;
-  readonly published: Publication;
+  readonly publication: string;
+  readonly state: SlotState | undefined;
+  readonly published: Publication | undefined;
   readonly identity: SourceIdentity;
+  /** How far the reader had come, on this server. */
+  readonly position: Position | undefined;
+}
+
+export async function readKnownLog(source: Database, settings: Settings): Promise<KnownLog> {
+  const { slot, publication } = slotOf(settings);
+  const state = await readSlot(source, slot);
+  const published = await readPublication(source, publication);
+  const identity = await readIdentity(source);
+  const noted = await readPosition(settings.cdc_log_dir, slot);
+  // Positions of another server mean nothing here; of each table it is said.
+  const position = noted !== undefined && isSameServer(identity, noted) ? noted : undefined;
+  return { slot, publication, state, published, identity, position };
 }
 
 /**
@@ -74,20 +86,14 @@ export async function openTables(
   mappings: readonly DimensionMapping[],
   ledger: ReadonlyMap<string, BatchMetadata | undefined>,
 ): Promise<ReaderStart & ReplicationStart> {
-  const { slot, publication } = slotOf(settings);
-  const state = await readSlot(source, slot);
+  const known = await readKnownLog(source, settings);
+  const { slot, publication, state, position, identity } = known;
   assertServes(slot, state, settings.source.database);
-  const published = await readPublication(source, publication);
-  if (published === undefined) throw noPublication(publication);
-  const identity = await readIdentity(source);
-  const noted = await readPosition(settings.cdc_log_dir, slot);
-  // Positions of another server mean nothing here; of each table it is said.
-  const position = noted !== undefined && isSameServer(identity, noted) ? noted : undefined;
+  if (known.published === undefined) throw noPublication(publication);
   await ensurePositionFolder(settings.cdc_log_dir, slot);
-  const known = { settings, slot, confirmed: lsnOf(state.confirmed ?? '0/0'), position, published, identity };
   const tables: FollowedTable[] = [];
   for (const mapping of mappings) {
-    const table = await openTable(known, mapping, ledger.get(mapping.dimension_name));
+    const table = await openTable(settings, known, mapping, ledger.get(mapping.dimension_name));
     if (table !== undefined) tables.push(table);
   }
   const following = tables.filter(({ stopped }) => stopped === null);
@@ -95,7 +101,7 @@ export async function openTables(
     (least, each) => (least !== undefined && least.to <= each.to ? least : each),
     undefined,
   );
-  const from = first?.to ?? (position === undefined ? known.confirmed : lsnOf(position.to));
+  const from = first?.to ?? lsnOf(position?.to ?? state.confirmed ?? '0/0');
   // Times follow from each other in the log: those of what is read once more come out as they were.
   const lastTime = microsOf(first?.lastCommitTime ?? position?.last_commit_time ?? isoOf(0n));
   return {
@@ -105,11 +111,13 @@ export async function openTables(
 }
 
 async function openTable(
-  { settings, slot, ...known }: Known,
+  settings: Settings,
+  known: KnownLog,
   mapping: DimensionMapping,
   inLedger: BatchMetadata | undefined,
 ): Promise<FollowedTable | undefined> {
   const { dimension_name: name } = mapping;
+  const { slot } = known;
   const log = await openChangeLog(settings.cdc_log_dir, name);
   const checkpoint = await newestCheckpoint(log);
   await removeUnpublished(log, checkpoint);
@@ -132,7 +140,7 @@ async function openTable(
   return table;
 }
 
-interface Stand {
+export interface Stand {
   readonly to: Lsn;
   readonly lastCommitTime: string;
   readonly publication: string;
@@ -141,7 +149,7 @@ interface Stand {
 
 /** How far a table has come in the log, and where and why it cannot go on, if so. */
 export function standOf(
-  { confirmed, position, published, identity }: Omit<Known, 'settings' | 'slot'>,
+  { slot, state, position, published, identity }: KnownLog,
   mapping: DimensionMapping,
   newest: BatchMetadata,
   place: LogPlace,
@@ -151,18 +159,22 @@ export function standOf(
   const covered = before?.stopped === null && before.sequence <= newest.sequence && position !== undefined;
   const last = covered && lsnOf(position.to) > lsnOf(place.to) ? position : place;
   const to = lsnOf(last.to);
-  const entry = entryOf(published, mapping, newest);
+  const entry = published && entryOf(published, mapping, newest);
+  const isLost = state?.confirmed == null || state.wal_status === 'lost';
+  const confirmed = isLost ? to : lsnOf(state.confirmed);
   const stopped = before?.stopped;
   const isElsewhere = !isSameServer(identity, newest);
   const reason = isElsewhere
     ? `the source is not the server that the log of ${name} was read from: it was failed over, or restored, or DB_HOST, DB_PORT or DB_NAME are wrong`
-    : entry === undefined
-      ? unpublished(name)
-      : stopped == null && (place.entry ?? before?.publication ?? entry) !== entry
-        ? `${name} was taken out of the publication and put back: what was committed in between is not in the log`
-        : confirmed > to
-          ? `changes of ${name} between ${lsnText(to)} and ${lsnText(confirmed)} are not in the log any more`
-          : null;
+    : isLost
+      ? `the replication slot ${slot} is lost`
+      : entry === undefined
+        ? unpublished(name)
+        : stopped == null && (place.entry ?? before?.publication ?? entry) !== entry
+          ? `${name} was taken out of the publication and put back: what was committed in between is not in the log`
+          : confirmed > to
+            ? `changes of ${name} between ${lsnText(to)} and ${lsnText(confirmed)} are not in the log any more`
+            : null;
   const isStopped = stopped != null && lsnOf(place.to) <= lsnOf(stopped.at);
   const fault = isStopped ? stopped : reason === null ? null : { at: lsnText(to), reason };
   return { to, lastCommitTime: last.last_commit_time, publication: entry ?? '', fault };

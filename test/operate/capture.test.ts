@@ -5,7 +5,7 @@ import { captureTable } from '../../runner/operate/capture.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { loadTables } from '../../runner/load/tables.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
-import { changeLogOf } from '../../runner/change-log/chain.js';
+import { changeLogOf, newestCheckpoint } from '../../runner/change-log/chain.js';
 import { positionFile, slotOf } from '../../runner/stream/position.js';
 import { streamTables } from '../../runner/stream/stream.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
@@ -139,25 +139,55 @@ describe('a table goes over to the log', () => {
     expect(await states('things', 1)).toEqual(['a', 'b (now)']);
   });
 
-  it('again where its slot was lost: no last state and no delete is lost, and it is said what is', async () => {
+  const drop = async (slot: string) => {
+    await pipeline.source`select pg_drop_replication_slot(${slot})`;
+  };
+  /** The server gives it up at a checkpoint, because it would keep more than it may. */
+  const invalidate = async (slot: string) => {
+    const { source } = pipeline;
+    await source`alter system set max_slot_wal_keep_size = '1MB'`;
+    await source`select pg_reload_conf()`;
+    await until(async () => {
+      await source`select pg_logical_emit_message(true, 'noise', ''), pg_switch_wal()`;
+      await source`checkpoint`;
+      const [row] = await source`select wal_status from pg_replication_slots where slot_name = ${slot}`;
+      return row?.wal_status === 'lost';
+    });
+    await source`alter system reset max_slot_wal_keep_size`;
+    await source`select pg_reload_conf()`;
+  };
+
+  it.each([
+    ['was dropped', drop, 'the source has no replication slot'],
+    ['was given up by the server', invalidate, 'is lost: the server has given up the log that it needs'],
+  ])('again where its slot %s: no last state and no delete is lost, and it is said what is', async (_, lose, said) => {
     await pipeline.source`insert into things values (1, 'a'), (2, 'a')`;
     await capture('things');
+    await pipeline.source`insert into things values (3, 'a')`;
     await stream(pipeline);
     const { slot } = slotOf(pipeline.settings);
-    await pipeline.source`select pg_drop_replication_slot(${slot})`;
+    await lose(slot);
     await pipeline.source`update things set state = 'b' where id = 1`;
     await pipeline.source`update things set state = 'c' where id = 1`;
     await pipeline.source`delete from things where id = 2`;
-    await expect(stream(pipeline)).rejects.toThrow(`the source has no replication slot ${slot}`);
+    await expect(stream(pipeline)).rejects.toThrow(said);
     const alerts = () => pipeline.warehouse`select subject from tidemark.alerts where rule_name = 'Slot Lost'`;
     expect(await alerts()).toEqual([
       { subject: expect.stringMatching(/^tidemark_.+: states of rows are lost from .+ on$/) as string },
     ]);
     const { gap } = await capture('things');
-    expect(gap).not.toBeNull();
     expect(await alerts()).toEqual([
       { subject: expect.stringMatching(/: states of rows are lost from .+ to .+$/) as string },
     ]);
+    const { stdout } = await runCli(['status'], pipeline.env);
+    expect(stdout).toMatch(/Slot Lost .*: states of rows are lost from .+ to /);
+    // The checkpoint says it for good: from the last commit that was read, to the sweep that read on.
+    const newest = await newestCheckpoint(changeLogOf(pipeline.settings.cdc_log_dir, 'things'));
+    expect(newest?.log?.gap).toEqual(gap);
+    const [last] = await pipeline.warehouse`
+      select gap_from = ${gap?.since ?? ''} and gap_to = ${gap?.until ?? ''} and gap_from < gap_to as is_told
+      from tidemark.stream_positions`;
+    expect(last).toEqual({ is_told: true });
     await pipeline.source`update things set state = 'd' where id = 1`;
     await stream(pipeline);
     await load();
@@ -206,6 +236,43 @@ describe('a table goes over to the log', () => {
     await stream(pipeline);
     await load();
     expect(await states('things', 1)).toEqual(['a', 'b', 'c', 'd (now)']);
+  });
+
+  it('and out of it under a reader at work: it lets go at once, and what is left at the source is said', async () => {
+    await capture('things');
+    await capture('others');
+    const ending = new AbortController();
+    const reading = streamTables({ settings: pipeline.settings, signal: ending.signal, isEndless: true });
+    const published = async () =>
+      (
+        await pipeline.source<
+          { tablename: string }[]
+        >`select tablename from pg_publication_tables where pubname = ${publication}`
+      ).map(({ tablename }) => tablename);
+    const { slot, publication } = slotOf(pipeline.settings);
+    const removed = await runCli(['table', 'remove', 'others'], pipeline.env);
+    expect(removed.stdout).not.toContain('stream drop');
+    expect(await published()).toEqual(['things']);
+    await pipeline.source`insert into others values (1, 'a')`;
+    await pipeline.source`insert into things values (1, 'a')`;
+    await until(async () => {
+      await load();
+      return (await states('things', 1)).length === 1;
+    });
+    // Whoever may not alter the publication is told what is to be run.
+    const role = `r${slot.slice(-12)}`;
+    await pipeline.source.unsafe(`create role ${role} login password 'r'`);
+    const source = { ...pipeline.settings.source, user: role, password: 'r' };
+    const back = await captureTable({ ...pipeline.settings, source }, 'things', 'poll');
+    await pipeline.source.unsafe(`drop role ${role}`);
+    expect(back.left).toEqual({ slot, statement: `alter publication "${publication}" drop table "public"."things"` });
+    await pipeline.source.unsafe(back.left?.statement ?? '');
+    expect(await published()).toEqual([]);
+    // Without a table the reader ends its session by itself, and nobody holds the slot.
+    await reading;
+    const dropped = await runCli(['stream', 'drop'], pipeline.env);
+    expect(dropped.stdout).toBe(`dropped: replication slot ${slot}, publication ${publication}\n`);
+    expect(await pipeline.warehouse`select from tidemark.alerts where rule_name like 'Slot%'`).toEqual([]);
   });
 
   it('where a repair waits for the log to come to what it has read: what the log brings later is not older', async () => {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { examine } from '../../runner/operate/doctor.js';
-import { slotOf } from '../../runner/stream/position.js';
+import { holdSlot, slotOf } from '../../runner/stream/position.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { captureFromLog, stream } from '../support/log.js';
@@ -46,10 +46,15 @@ const bad = async (overrides: Partial<TestPipeline['settings']> = {}) =>
 const dropSlot = () => source(`select pg_drop_replication_slot('${slot}')`);
 
 describe('doctor, where a table is captured from the log', () => {
-  it('finds nothing to mend where all is well, and says how far each table was read', async () => {
+  it('finds nothing to mend where all is well, but a hand-over that was killed, and says how far each table was read', async () => {
     await set('max_slot_wal_keep_size', '1GB');
     await source(`insert into things values (1, 'one')`);
     await stream(pipeline);
+    const release = await holdSlot(pipeline.settings.cdc_log_dir, slot, 'things');
+    expect(await bad()).toEqual([
+      ['warning', 'log', text('while a table is handed over: things'), text('npx tidemark table capture things log')],
+    ]);
+    await release();
     const findings = await found();
     expect(findings.filter(({ status }) => status !== 'ok')).toEqual([]);
     expect(findings.filter(({ subject }) => ['log', 'table things'].includes(subject))).toMatchObject([
@@ -87,7 +92,7 @@ describe('doctor, where a table is captured from the log', () => {
       'error',
       'log',
       `the source has no replication slot ${slot}`,
-      text('npx tidemark stream setup --apply'),
+      text('npx tidemark table capture <name> log'),
     ]);
     const [most] = await pipeline.source<
       { n: number }[]
@@ -118,8 +123,10 @@ describe('doctor, where a table is captured from the log', () => {
       await source('select pg_switch_wal()');
       await source('checkpoint');
     }
+    const remedy = text('npx tidemark table capture');
     expect(await bad()).toEqual([
-      ['error', 'log', text(`the replication slot ${slot} is lost`), text('npx tidemark stream drop')],
+      ['error', 'log', text(`the replication slot ${slot} is lost`), remedy],
+      ['error', 'table things', text('nothing of it is read from '), remedy],
     ]);
   });
 

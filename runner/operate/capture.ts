@@ -167,13 +167,14 @@ export interface LeftAtSource {
   readonly slot?: string;
 }
 
-/** The reader lets go of the table at once, and the publication gives it up, if this user may. */
+/** The reader lets go of the table at once; the publication gives it up, if this user may, and no other history of it is read from the log. */
 async function leaveLog(settings: Settings, mapping: DimensionMapping): Promise<LeftAtSource> {
   const { slot } = slotOf(settings);
   const release = await holdSlot(settings.cdc_log_dir, slot, mapping.dimension_name);
   await release();
-  const mappings = await withDatabase(settings.warehouse, 'capture', dimensionMappings);
-  const left: { statement?: string; slot?: string } = mappings.some(isLogged) ? {} : { slot };
+  const logged = (await withDatabase(settings.warehouse, 'capture', dimensionMappings)).filter(isLogged);
+  const left: { statement?: string; slot?: string } = logged.length > 0 ? {} : { slot };
+  if (logged.some((other) => isOfOneSource(other, mapping))) return left;
   try {
     await withDatabase(settings.source, 'capture', (source) => unpublish(source, settings, mapping));
   } catch (error) {
@@ -182,6 +183,9 @@ async function leaveLog(settings: Settings, mapping: DimensionMapping): Promise<
   }
   return left;
 }
+
+const isOfOneSource = (one: DimensionMapping, other: DimensionMapping): boolean =>
+  one.source_schema === other.source_schema && one.source_table === other.source_table;
 
 /** Takes a table out of Tidemark, and out of what is read from the log. @throws as removeTable does */
 export async function removeCaptured(

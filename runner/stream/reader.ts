@@ -64,7 +64,8 @@ export class LogReader {
   private open: OpenTransaction | undefined;
   private publishing: Promise<void> = Promise.resolve();
   private readonly domains = new Map<number, string>();
-  private readonly byOid = new Map<number, FollowedTable>();
+  /** A table of the source may have several histories. */
+  private readonly byOid = new Map<number, readonly FollowedTable[]>();
   /** The tables that the open transaction has written to. */
   private readonly touched = new Set<FollowedTable>();
   private readonly most: number;
@@ -123,7 +124,7 @@ export class LogReader {
     if (whole.length > 0 || !isForced || open === undefined) return whole.map((table) => takePart(table));
     return [...touched]
       .filter(({ lines }) => lines.count > 0)
-      .map((table) => takePart(table, { commit: lsnText(open.commit), changes: table.changes }));
+      .map((table) => takePart(table, { commit: lsnText(open.commit), changes: table.lastTaken }));
   }
 
   private async publishNow(isForced: boolean): Promise<void> {
@@ -159,34 +160,40 @@ export class LogReader {
   private takeRelation(relation: Relation): Promise<void> | undefined {
     const { tables, source } = this.start;
     const following = tables.filter(({ stopped }) => stopped === null);
-    const moved = following.find((each) => each.newest.relation_oid === String(relation.oid) && !isOf(each, relation));
-    if (moved !== undefined) this.stop(moved, wasRenamed(moved, relation));
-    const table = following.find((each) => isOf(each, relation));
-    if (table === undefined) return undefined;
-    this.byOid.set(relation.oid, table);
-    if (isDeepStrictEqual(table.layout?.relation, relation)) return undefined;
-    const describe = async () => {
-      if (table.lines.count > 0) await this.flush();
-      table.layout = await describeRelation(source, table.mapping, relation, this.domains, table.newest);
-    };
-    return describe().catch((error: unknown) => {
-      if (!(error instanceof TidemarkError) || isAway(error)) throw error;
-      this.stop(table, error);
-    });
+    const moved = following.filter(
+      (each) => each.newest.relation_oid === String(relation.oid) && !isOf(each, relation),
+    );
+    for (const table of moved) this.stop(table, wasRenamed(table, relation));
+    const named = following.filter((each) => isOf(each, relation));
+    if (named.length === 0) return undefined;
+    this.byOid.set(relation.oid, named);
+    const altered = named.filter(({ layout }) => !isDeepStrictEqual(layout?.relation, relation));
+    return altered.length === 0 ? undefined : this.describe(altered, relation, source);
+  }
+
+  private async describe(tables: readonly FollowedTable[], relation: Relation, source: Database): Promise<void> {
+    if (tables.some(({ lines }) => lines.count > 0)) await this.flush();
+    for (const table of tables)
+      try {
+        table.layout = await describeRelation(source, table.mapping, relation, this.domains, table.newest);
+      } catch (error) {
+        if (!(error instanceof TidemarkError) || isAway(error)) throw error;
+        this.stop(table, error);
+      }
   }
 
   private takeChange(change: Change, bytes: number): Promise<void> | undefined {
     const { open: transaction } = this;
     if (transaction === undefined) throw new Error('pgoutput sent a change outside of a transaction');
     if (change.kind === 'truncate') return this.takeTruncate(change, transaction);
-    const table = this.byOid.get(change.oid);
-    if (table === undefined || !isNews(table, transaction)) return undefined;
+    const tables = this.byOid.get(change.oid)?.filter((each) => isNews(each, transaction)) ?? [];
+    const add = () => {
+      for (const table of tables) this.add(table, transaction, change);
+    };
     // A row that would make too much of it travels alone.
-    if (table.lines.count > 0 && table.lines.length + bytes > this.start.settings.batch_max_bytes)
-      return this.flush().then(() => {
-        this.add(table, transaction, change);
-      });
-    this.add(table, transaction, change);
+    const most = this.start.settings.batch_max_bytes;
+    if (tables.some(({ lines }) => lines.count > 0 && lines.length + bytes > most)) return this.flush().then(add);
+    add();
     return undefined;
   }
 

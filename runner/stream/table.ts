@@ -55,9 +55,10 @@ export interface FollowedTable {
   /** Capture time of the newest line, and the same in JSON. */
   at: bigint;
   atText: string;
-  /** The transaction that wrote last, how many of its changes have come, and whether one of them was taken. */
+  /** The transaction that wrote last, how many of its changes have come, the last of them that is in the lines, and whether one was taken. */
   transaction: OpenTransaction | undefined;
   changes: number;
+  lastTaken: number;
   hasLines: boolean;
 }
 
@@ -68,7 +69,7 @@ export function followTable(
 ): FollowedTable {
   const none = { stopped: null, layout: undefined, whole: NOTHING, unchanged: 0, atText: '', transaction: undefined };
   const at = microsOf(given.newest.extracted_at);
-  return { ...given, ...none, inside, after, lines: noLines(), at, changes: 0, hasLines: false };
+  return { ...given, ...none, inside, after, lines: noLines(), at, changes: 0, lastTaken: 0, hasLines: false };
 }
 
 export type Change = Extract<Message, { kind: 'insert' | 'update' | 'delete' | 'truncate' }>;
@@ -90,6 +91,7 @@ export function isNews(table: FollowedTable, transaction: OpenTransaction): bool
 /** Adds the lines of a change. All of a transaction have one capture time, which is later than that of what is in the chain. */
 export function addChange(table: FollowedTable, transaction: OpenTransaction, change: Change): void {
   const { lines, layout, inside } = table;
+  table.lastTaken = table.changes;
   if (!table.hasLines) {
     const goesOn = inside !== null && lsnOf(inside.commit) === transaction.commit;
     if (!goesOn) table.at = transaction.time > table.at ? transaction.time : table.at + 1n;

@@ -5,10 +5,14 @@ import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { lsnOf } from '../../runner/base/replication.js';
 import { withLock } from '../../runner/base/lock-file.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { createPipeline } from '../support/databases.js';
+import { createSourceTable, registerDimension } from '../support/dimensions.js';
+import { captureFromLog, stream } from '../support/log.js';
 import { loadTables } from '../../runner/load/tables.js';
+import { readPosition, slotOf } from '../../runner/stream/position.js';
 
 const disk = mkdtempSync(path.join(tmpdir(), 'tidemark-disk-'));
 
@@ -57,6 +61,42 @@ describe.skipIf(!isMounted)('a full disk', () => {
     expect(
       await pipeline.warehouse`select count(*) as versions, count(distinct order_key) as keys from dim_orders_history`,
     ).toEqual([{ versions: '400', keys: '400' }]);
+    await pipeline.drop();
+  });
+
+  it('stops the reader of the log likewise: nothing is confirmed that is not there, and nothing is lost once there is room', async () => {
+    const pipeline = await createPipeline({
+      CDC_LOG_DIR: path.join(disk, 'logged'),
+      BATCH_SIZE: '50',
+      BATCH_SIZE_MAX: '50',
+    });
+    await createSourceTable(pipeline.source, 'things', [{ source: 'id', type: 'integer', role: 'business key' }]);
+    await registerDimension(pipeline.warehouse, 'things', 'things', [
+      { source: 'id', type: 'integer', role: 'business key' },
+    ]);
+    await captureFromLog(pipeline, 'things');
+    await stream(pipeline);
+    const ballast = path.join(disk, 'ballast');
+    await rm(path.join(disk, 'cdc_logs'), { recursive: true });
+    await writeFile(ballast, Buffer.alloc(128 * 1024));
+    // One transaction that is written in parts, and others after it.
+    await pipeline.source`insert into things select generate_series(1, 400)`;
+    for (let id = 401; id <= 420; id += 1) await pipeline.source`insert into things values (${id})`;
+    await expect(stream(pipeline)).rejects.toMatchObject({
+      message: 'the disk of the change log is full',
+      hint: expect.stringContaining('free some room') as string,
+    });
+    const { cdc_log_dir: root } = pipeline.settings;
+    const { slot } = slotOf(pipeline.settings);
+    const [state] = await pipeline.source<{ confirmed: string }[]>`
+      select confirmed_flush_lsn::text as confirmed from pg_replication_slots where slot_name = ${slot}`;
+    expect(lsnOf(state?.confirmed ?? '')).toBeLessThanOrEqual(lsnOf((await readPosition(root, slot))?.to ?? ''));
+    await rm(ballast);
+    await stream(pipeline);
+    await loadTables({ settings: pipeline.settings, tables: ['things'] });
+    expect(
+      await pipeline.warehouse`select count(*) as versions, count(distinct id) as keys from dim_things_history`,
+    ).toEqual([{ versions: '420', keys: '420' }]);
     await pipeline.drop();
   });
 

@@ -5,24 +5,34 @@ import { hideBin } from 'yargs/helpers';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
 
 /** `npm run soak -- --minutes 30`: the tests that print what they tried and lost, for as long as that. */
-const { minutes } = await yargs(hideBin(process.argv))
+const { minutes, log } = await yargs(hideBin(process.argv))
   .scriptName('npm run soak --')
   .usage(
     '$0 [options]\n\nRuns the pipeline under faults for a while: kills, cut connections, long transactions, calls that fail. Prints what it tried and lost.',
   )
   .option('minutes', { type: 'number', requiresArg: true, default: 10, describe: 'About how long, from 2' })
+  .option('log', {
+    type: 'boolean',
+    default: false,
+    describe: 'Only capture from the log, and a transaction of two million rows',
+  })
   .check(({ minutes: given }) => given >= 2 || '--minutes is at least 2')
   .strict()
   .parseAsync();
 
-/** Half of the time for the whole pipeline, a quarter for extraction alone, a quarter for crashes, which take every step once whatever the time. */
+const seconds = (share: number) => String(Math.round(minutes * 60 * share));
+/** A part of the time for the whole pipeline, for extraction alone, for crashes, which take every step once whatever the time, and for the log. */
 const env = {
   ...process.env,
-  SOAK_SECONDS: String(Math.round((minutes * 60) / 2)),
-  CHAOS_SECONDS: String(Math.round((minutes * 60) / 4)),
-  CRASH_SECONDS: String(Math.round((minutes * 60) / 4)),
+  SOAK_SECONDS: seconds(0.4),
+  CHAOS_SECONDS: seconds(0.2),
+  CRASH_SECONDS: seconds(0.2),
+  LOG_CHAOS_SECONDS: seconds(log ? 1 : 0.2),
+  ...(log && { LOG_LARGE_ROWS: '2000000' }),
 };
-const tests = ['soak', 'chaos', 'crash'].map((name) => path.join('test', 'pipeline', `${name}.test.ts`));
+const ofLog = ['stream/chaos', 'stream/large'];
+const all = ['pipeline/soak', 'pipeline/chaos', 'pipeline/crash', 'stream/chaos'];
+const tests = (log ? ofLog : all).map((name) => path.join('test', `${name}.test.ts`));
 const limit = ['--testTimeout', String(minutes * 60_000 + 600_000)];
 spawn(
   process.execPath,

@@ -17,7 +17,7 @@ import { loadTables } from '../runner/load/tables.js';
 
 /** Forgets all history. */
 export async function empty(warehouse: Database): Promise<void> {
-  await warehouse`truncate tidemark.batches, tidemark.absorbed_changes, tidemark.rejected_changes, public.dim_orders_history restart identity`;
+  await warehouse`truncate tidemark.batches, public.dim_orders_history restart identity cascade`;
 }
 
 /** Forgets the change log too, where a chain that goes on would not fit an empty ledger, and the orders of scenarios before, which would be read again. */

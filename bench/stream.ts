@@ -309,6 +309,13 @@ async function missedStates(
 
 const sumOf = (micros: Readonly<Record<string, number>>) => Object.values(micros).reduce((sum, each) => sum + each, 0);
 
+/** How many changes a batch of what was measured had. */
+async function changesABatch({ warehouse }: Bench): Promise<number> {
+  const [row] = await warehouse<{ mean: number }[]>`
+    select avg(b.change_count)::float8 as mean from tidemark.batches as b where b.dimension_name = 'orders' and b.is_logged`;
+  return row?.mean ?? Number.NaN;
+}
+
 function figuresOf(rate: number, log: Measured, native: Measured, megabytes: number): Scaled[] {
   const isFast = rate >= TARGETS.fast;
   const atRate = (most: number, isTarget: boolean) => (isTarget ? `ms, at most ${String(most)}` : 'ms');
@@ -363,6 +370,7 @@ export async function streamAtRate(bench: Bench, rate: number, say: Say): Promis
     const reader = startReader(bench.settings);
     say(`capture from the log at ${String(rate)} changes a second`);
     const log = await measureLog(bench, writers.write, reader);
+    const batch = await changesABatch(bench);
     say('states that polling and the log miss');
     const states = await missedStates(bench, writers.write);
     const megabytes = await reader.end();
@@ -371,6 +379,7 @@ export async function streamAtRate(bench: Bench, rate: number, say: Say): Promis
     const hot = 'states of rows that change every other second';
     const figures = [
       ...figuresOf(rate, log, native, megabytes),
+      { name: 'log: changes a batch', value: batch, unit: 'changes' },
       { name: `${hot}: committed`, value: states.committed, unit: 'states' },
       { name: `${hot}: missed by the log`, value: states.by_log, unit: 'states, none' },
       { name: `${hot}: missed by polling`, value: states.by_poll, unit: 'states' },

@@ -126,7 +126,7 @@ create procedure bench.fill_history(p_keys bigint, p_states integer)
 language plpgsql
 as $$
 begin
-    truncate tidemark.batches, tidemark.absorbed_changes, tidemark.rejected_changes, public.dim_orders_history restart identity;
+    truncate tidemark.batches, public.dim_orders_history restart identity cascade;
     insert into tidemark.batches (
         dimension_name, batch_id, extracted_at, least_captured_at, greatest_captured_at, change_count, checksum, metadata, inserted_versions, closed_versions, absorbed_changes,
         apply_started_at, applied_at

@@ -90,18 +90,19 @@ export async function flushFolder(folder: string): Promise<void> {
 }
 
 /**
- * Moves a file into another folder of the same disk, without replacing anything there; a repeat after a crash is harmless.
- * The new name is flushed before the old one goes. A file that is gone was moved by somebody else.
+ * Moves files of one folder into another one of the same disk, without replacing anything there. The new names are flushed before the old ones go;
+ * these may be there again after a crash, and a repeat is harmless. A file that is gone was moved by somebody else.
  */
-export async function moveFile(from: string, toFolder: string): Promise<void> {
+export async function moveFiles(files: readonly string[], toFolder: string): Promise<void> {
   try {
-    if (!(await linkInto(from, path.join(toFolder, path.basename(from))))) return;
+    const linked: string[] = [];
+    for (const file of files) if (await linkInto(file, path.join(toFolder, path.basename(file)))) linked.push(file);
+    if (linked.length === 0) return;
     failpoint('move flush');
     await flushFolder(toFolder);
     failpoint('move unlink');
-    await unlink(from).catch(tolerateGone);
+    for (const file of linked) await unlink(file).catch(tolerateGone);
     failpoint('moved');
-    await flushFolder(path.dirname(from));
   } catch (error) {
     throw explainFileError(error, toFolder);
   }
@@ -150,8 +151,8 @@ export async function compressFile(file: string): Promise<void> {
     if (!(error instanceof AlreadyPublishedError)) throw error;
     if (!(await readPrivateBytes(file + COMPRESSED)).equals(bytes)) throw otherContent(file + COMPRESSED);
   }
+  // After a crash it may be there again, and is compressed again.
   await unlink(file);
-  await flushFolder(folder);
 }
 
 /** Reads a regular file as text; a compressed one is unpacked. A symbolic link is refused. */

@@ -96,11 +96,16 @@ export async function findBatch(log: chain.ChangeLog, batchName: string): Promis
   return (await chain.readBatch(file).catch(tolerateGone)) ?? findBatch(log, batchName);
 }
 
-/**
- * Looks after applied batches while others are being applied. What goes wrong here is said and tried again by the next run: no load fails for it.
- * @returns `add` compresses one more, by its file name, after those before it; `finish` waits for the rest, then compresses what an earlier run left
- */
-export function startCompressing(log: chain.ChangeLog): { add: (name: string) => void; finish: () => Promise<void> } {
+/** Compresses applied batches, one after the other. */
+export interface Compressing {
+  /** One more, by its file name. */
+  readonly add: (name: string) => void;
+  /** Waits for the rest, then compresses what an earlier run left. */
+  readonly finish: () => Promise<void>;
+}
+
+/** Looks after applied batches while others are being applied. What goes wrong here is said and tried again by the next run: no load fails for it. */
+export function startCompressing(log: chain.ChangeLog): Compressing {
   let work = Promise.resolve();
   const then = (step: () => Promise<void>) => {
     work = work.then(step).catch((error: unknown) => {

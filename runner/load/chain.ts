@@ -17,7 +17,7 @@ import { chainName } from '../batch/shard.js';
 import { counted } from '../base/text-table.js';
 import { type ApplyResult, commitToDisk } from '../warehouse/batches.js';
 import { batchNameOf } from '../batch/name.js';
-import { startCompressing } from '../change-log/applied.js';
+import { startCompressing, type Compressing } from '../change-log/applied.js';
 
 /** What the warehouse counts of a batch that it applied. */
 const COUNTED = [
@@ -45,6 +45,19 @@ export interface Loading extends Omit<Applying, 'warehouse'> {
   readonly onBatch?: ((count: 1) => void) | undefined;
   /** Ends the run after the batch in hand. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Given by a loader that has loaded the whole chain through this session and comes again at once: then only what waits is looked at. What else
+   * may be wrong with a chain, and what crashes have left of it, the next whole load sees.
+   */
+  readonly again?: Again | undefined;
+}
+
+/** What a loader keeps from load to load of a chain. */
+export interface Again {
+  /** Batch files whose names are known to survive a crash. */
+  readonly flushed: ReadonlySet<string>;
+  /** Nobody waits for it here. */
+  readonly compressing: Compressing;
 }
 
 /** What was done in all chains of a table, of those of all; nothing where there is none. */
@@ -69,7 +82,13 @@ export async function loadChain(link: Link, loading: Loading): Promise<LoadResul
   const { log, signal } = loading;
   const total = { ...sumOf(log.table, []) };
   const chain = chainName(log.table, log.shard);
-  await retrying(chain, link, signal, () => loadOnce({ ...loading, warehouse: link.database() }, chain, total));
+  let { again } = loading;
+  await retrying(chain, link, signal, () => {
+    const once = { ...loading, again, warehouse: link.database() };
+    // After a fault the session is another one.
+    again = undefined;
+    return once.again === undefined ? loadOnce(once, chain, total) : loadPending(once, total);
+  });
   return total;
 }
 
@@ -94,43 +113,60 @@ export async function loadDry(warehouse: Transaction, settings: Settings, table:
 }
 
 async function loadPending(loading: Applying & Loading, total: Total): Promise<void> {
-  const { warehouse, settings, log, history } = loading;
-  await assertLedgerIsThere(warehouse, log);
+  const { warehouse, settings, log, again } = loading;
+  if (again === undefined) await lookAround(warehouse, log);
   const files = await changeLog.batchFiles(log);
+  // What is about to be applied must survive a crash of the machine that the warehouse survives.
+  if (!files.every((file) => again?.flushed.has(file)))
+    for (const folder of [log.folder, log.checkpoints]) await flushFolder(folder);
+  // A dry run moves no file.
+  const compressing = again?.compressing ?? ('begin' in warehouse ? startCompressing(log) : undefined);
+  try {
+    await applyFiles(loading, files, compressing, total);
+  } finally {
+    if (again === undefined) await compressing?.finish();
+  }
+  if (again !== undefined) return;
+  await assertNothingIsMissing(warehouse, log);
+  if ('begin' in warehouse) await pruneNowAndThen(warehouse, settings, log);
+}
+
+/** What may be wrong with a chain as a whole. */
+async function lookAround(warehouse: Applying['warehouse'], log: changeLog.ChangeLog): Promise<void> {
+  await assertLedgerIsThere(warehouse, log);
   const strange = await strangeFiles(log);
   if (strange.length > 0)
     logger.warn(
       { table: log.table, files: strange },
       'the change log holds files that are no batches: the name of a batch is changes_<time>.json',
     );
-  // What is about to be applied must survive a crash of the machine that the warehouse survives.
-  for (const folder of [log.folder, log.checkpoints]) await flushFolder(folder);
-  // A dry run moves no file.
-  const compressing = 'begin' in warehouse ? startCompressing(log) : undefined;
+}
+
+async function applyFiles(
+  loading: Applying & Loading,
+  files: readonly string[],
+  compressing: Compressing | undefined,
+  total: Total,
+): Promise<void> {
+  const { warehouse, log, history } = loading;
   let looked = -Infinity;
-  try {
-    for (const file of files) {
-      if (loading.signal?.aborted === true) break;
-      if (history !== undefined && performance.now() > looked + LOOK_MS) {
-        await assertUnlocked(warehouse, { table: log.table, relation: history, use: 'write' });
-        looked = performance.now();
-      }
-      const document = await readPublished(log, file);
-      if (document === undefined) continue;
-      const applied = await applyDocument(loading, document);
-      failpoint('committed');
-      if (compressing !== undefined) {
-        await timed('move', () => changeLog.markProcessed(log, file));
-        compressing.add(path.basename(file));
-      }
-      noteApplied(log, total, document, applied);
-      loading.onBatch?.(1);
+  for (const file of files) {
+    if (loading.signal?.aborted === true) break;
+    if (history !== undefined && performance.now() > looked + LOOK_MS) {
+      await assertUnlocked(warehouse, { table: log.table, relation: history, use: 'write' });
+      looked = performance.now();
     }
-  } finally {
-    await compressing?.finish();
+    const document = await readPublished(log, file);
+    if (document === undefined) continue;
+    const applied = await applyDocument(loading, document);
+    failpoint('committed');
+    if (compressing !== undefined) {
+      await timed('move', () => changeLog.markProcessed(log, file));
+      compressing.add(path.basename(file));
+    }
+    noteApplied(log, total, document, applied);
+    loading.onBatch?.(1);
   }
-  await assertNothingIsMissing(warehouse, log);
-  if ('begin' in warehouse) await pruneNowAndThen(warehouse, settings, log);
 }
 
 /** Reads a batch that was published; undefined where it has no checkpoint, or another loader has applied and moved it. */

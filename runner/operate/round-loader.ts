@@ -4,7 +4,8 @@ import { describeError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import type { Settings } from '../base/settings.js';
 import { isLogged } from '../batch/mapping.js';
-import { openChangeLog } from '../change-log/chain.js';
+import { startCompressing, type Compressing } from '../change-log/applied.js';
+import { openChangeLog, type ChangeLog } from '../change-log/chain.js';
 import { countPending } from '../change-log/inspect.js';
 import { loadChain } from '../load/chain.js';
 import { noteNumber } from '../run/measurements.js';
@@ -17,12 +18,25 @@ const MOST_ROUNDS = 2;
 /** How long it may take until it is seen that a table was paused, or goes on. */
 const LOOK_MS = 1000;
 
+/** How long it may take until a chain is loaded as a whole again. */
+const LOOK_AROUND_MS = 60_000;
+
+interface Known {
+  readonly log: ChangeLog;
+  readonly compressing: Compressing;
+  readonly looked: number;
+}
+
 /**
  * Loads what rounds of a reader of the log bring, in its process, at once, and first what waits; of tables that are paused nothing. A load that
  * fails is tried again, and holds up no reader.
  */
 export class RoundLoader {
   private readonly waiting = new Set<string>();
+  /** Files of rounds that were not loaded yet. */
+  private readonly flushed = new Set<string>();
+  /** The chains that were loaded whole a while ago, through the session in hand. */
+  private readonly known = new Map<string, Known>();
   private unpaused: ReadonlySet<string> = new Set();
   private looked = -Infinity;
   private rounds = 0;
@@ -46,6 +60,7 @@ export class RoundLoader {
   async take(round: Round): Promise<void> {
     this.newest = round;
     for (const table of round.tables) this.waiting.add(table);
+    for (const file of round.files) this.flushed.add(file);
     this.rounds += 1;
     this.wake();
     if (this.rounds >= MOST_ROUNDS && !this.ended.aborted)
@@ -65,6 +80,7 @@ export class RoundLoader {
           () => undefined,
         );
       });
+    for (const { compressing } of this.known.values()) await compressing.finish();
   }
 
   private settle(): void {
@@ -79,6 +95,7 @@ export class RoundLoader {
   private async loadAlways(link: Link): Promise<void> {
     // After a failure as at the beginning: whatever waits.
     [this.unpaused, this.looked] = [new Set(), -Infinity];
+    this.known.clear();
     await this.loadWaiting(link);
     while (!this.ended.aborted) {
       const woken = new Promise<void>((resolve) => {
@@ -98,20 +115,34 @@ export class RoundLoader {
     [this.unpaused, this.looked] = [new Set(names), performance.now()];
   }
 
+  /** What may be wrong with a chain besides what waits is looked at from time to time. */
+  private async load(link: Link, table: string): Promise<void> {
+    const { settings, flushed, known } = this;
+    const before = known.get(table);
+    const isWhole = before === undefined || performance.now() >= before.looked + LOOK_AROUND_MS;
+    if (isWhole) await before?.compressing.finish();
+    const log = before?.log ?? (await openChangeLog(settings.cdc_log_dir, table));
+    const compressing = before?.compressing ?? startCompressing(log);
+    await loadChain(link, { settings, log, again: isWhole ? undefined : { flushed, compressing } });
+    if (isWhole) known.set(table, { log, compressing, looked: performance.now() });
+  }
+
   private async loadWaiting(link: Link): Promise<void> {
     const { settings, newest: round } = this;
-    const faults: unknown[] = [];
+    const [faults, told]: [unknown[], string[]] = [[], [...this.flushed]];
     await this.look(link);
     for (const table of [...this.waiting].filter((name) => this.unpaused.has(name))) {
       this.waiting.delete(table);
       try {
-        await loadChain(link, { settings, log: await openChangeLog(settings.cdc_log_dir, table) });
+        await this.load(link, table);
         noteNumber('pending_batches', table, 0);
       } catch (error) {
         faults.push(error);
+        this.known.delete(table);
         await countPending(settings, table);
       }
     }
+    for (const file of told) this.flushed.delete(file);
     this.settle();
     if (faults.length > 0) throw faults[0];
     this.noted = round;

@@ -22,6 +22,7 @@ import {
   type FollowedTable,
   type OpenTransaction,
   type Part,
+  type RoundEnds,
 } from './table.js';
 
 /** What a reader of the log goes on from. */
@@ -40,8 +41,9 @@ export interface ReaderStart {
 
 /** A round that was published. */
 export interface Round {
-  /** The tables that have a new batch. */
+  /** The tables that have a new batch, and the files of these. */
   readonly tables: readonly string[];
+  readonly files: readonly string[];
   readonly changes: number;
   readonly slot: string;
   /** Every table that was read up to there. */
@@ -50,14 +52,22 @@ export interface Round {
   readonly last_commit_time: string;
 }
 
+/**
+ * So often the position is noted, and the server told: batches say themselves how far their tables are. Whoever goes on from a position leaves out
+ * what each table has.
+ */
+export const NOTE_MS = 250;
+
 /** Makes rounds of batches of what the log says: one round ends at the same place in the log for all tables. */
 export class LogReader {
-  /** The end of the last transaction that was read, and of the last one that is durable. */
+  /** The end of the last transaction that was read; of the last one that is durable; and of the last one that the file of positions has. */
   read: Lsn;
   durable: Lsn;
+  noted: Lsn;
   /** Whether so much has gathered that no more is to be read. */
   isFull = false;
   private gathered = 0;
+  private notedAt = -Infinity;
   /** What the file of positions says, unless somebody else writes it. */
   private known: Lsn;
   private time: bigint;
@@ -77,7 +87,13 @@ export class LogReader {
     private readonly onRound: (round: Round) => void,
   ) {
     const { stream_exclude_origins } = start.settings;
-    [this.read, this.durable, this.time, this.known] = [start.from, start.from, start.lastTime, start.known];
+    [this.read, this.durable, this.noted, this.time, this.known] = [
+      start.from,
+      start.from,
+      start.from,
+      start.lastTime,
+      start.known,
+    ];
     this.most = sizeLimits(start.settings).most;
     this.excluded = stream_exclude_origins.split(',').map((name) => name.trim());
   }
@@ -109,10 +125,10 @@ export class LogReader {
 
   /**
    * Publishes what has gathered of whole transactions; where there is nothing of any, and `isForced`, what there is of the open one. After a
-   * failure nothing follows: what it had in hand is read again by the next session.
+   * failure nothing follows: what it had in hand is read again by the next session. Where it is the last the position is noted in any case.
    */
-  publish(isForced = false): Promise<void> {
-    const next = this.publishing.then(() => this.publishNow(isForced));
+  publish(isForced = false, isLast = false): Promise<void> {
+    const next = this.publishing.then(() => this.publishNow(isForced, isLast));
     this.publishing = next;
     next.catch(() => undefined);
     return next;
@@ -127,30 +143,39 @@ export class LogReader {
       .map((table) => takePart(table, { commit: lsnText(open.commit), changes: table.lastTaken }));
   }
 
-  private async publishNow(isForced: boolean): Promise<void> {
-    const { slot, identity, settings, tables } = this.start;
-    const [parts, to] = [this.cut(isForced), this.read];
-    if (parts.length === 0 && to === this.durable) return;
-    const last_commit_time = isoOf(this.time);
+  private async publishNow(isForced: boolean, isLast: boolean): Promise<void> {
+    const { slot, identity, tables } = this.start;
+    const [parts, to, last_commit_time] = [this.cut(isForced), this.read, isoOf(this.time)];
+    const isDue = isLast || performance.now() >= this.notedAt + NOTE_MS;
+    if (parts.length === 0 && (to === this.noted || !isDue)) return;
     const ends = { slot, from: lsnText(this.durable), to: lsnText(to), last_commit_time };
     failpoint('stream round');
-    await timed('publish', () => allDone(parts.map((part) => publishPart(part, ends, identity))));
+    const files: string[] = [];
+    const publishOne = async (part: Part) => files.push(await publishPart(part, ends, identity));
+    await timed('publish', () => allDone(parts.map(publishOne)));
     failpoint('stream published');
+    this.durable = to;
+    if (isDue) await this.note(ends);
+    this.gathered = tables.reduce((sum, { lines }) => sum + lines.length, 0);
+    this.isFull =
+      this.gathered >= this.start.settings.batch_max_bytes || tables.some(({ lines }) => lines.count >= this.most);
+    const changes = parts.reduce((sum, { count }) => sum + count, 0);
+    const written = parts.map(({ table }) => table.mapping.dimension_name);
+    const followed = tables.flatMap(({ mapping, stopped }) => (stopped === null ? mapping.dimension_name : []));
+    this.onRound({ slot, to: ends.to, last_commit_time, changes, tables: written, files, followed });
+  }
+
+  /** Batches say themselves how far their tables are. */
+  private async note({ to, last_commit_time }: RoundEnds): Promise<void> {
+    const { slot, identity, settings, tables } = this.start;
     const known = tables.map(
       ({ mapping, newest: { sequence }, publication, stopped }) =>
         [mapping.dimension_name, { sequence, publication, stopped }] as const,
     );
-    const position = { slot, ...identity, to: ends.to, last_commit_time, tables: Object.fromEntries(known) };
+    const position = { slot, ...identity, to, last_commit_time, tables: Object.fromEntries(known) };
     await writePosition(settings.cdc_log_dir, position, this.known);
-    this.known = to;
+    [this.known, this.noted, this.notedAt] = [this.durable, this.durable, performance.now()];
     failpoint('stream position');
-    this.durable = to;
-    this.gathered = tables.reduce((sum, { lines }) => sum + lines.length, 0);
-    this.isFull = this.gathered >= settings.batch_max_bytes || tables.some(({ lines }) => lines.count >= this.most);
-    const changes = parts.reduce((sum, { count }) => sum + count, 0);
-    const written = parts.map(({ table }) => table.mapping.dimension_name);
-    const followed = known.filter(([, { stopped }]) => stopped === null).map(([name]) => name);
-    this.onRound({ slot, to: ends.to, last_commit_time, changes, tables: written, followed });
   }
 
   private async flush(): Promise<void> {

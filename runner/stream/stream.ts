@@ -14,7 +14,7 @@ import { retrying } from '../run/retry.js';
 import { newestInLedger } from '../warehouse/batches.js';
 import { readPublication, readSlot } from '../source/log.js';
 import { dimensionMappings, noteSlot } from '../warehouse/functions.js';
-import { LogReader, type ReaderStart, type Round } from './reader.js';
+import { LogReader, NOTE_MS, type ReaderStart, type Round } from './reader.js';
 import { entryOf, explainStartError, noPublication, unpublished } from './slot.js';
 import { readHolds, readPosition, slotOf, type Holds } from './position.js';
 import { openTables } from './start.js';
@@ -282,13 +282,13 @@ class Session {
     this.replication.deliver({ onMessage: this.guarded(this.onMessage), onKeepalive: this.guarded(onKeepalive) });
     for (let last = -Infinity; !isDone(); ) {
       const hasWork = () => reader.isFull || reader.hasWhole || this.untold !== undefined || isDone();
-      await this.pause(QUIET_MS, hasWork);
+      await this.pause(reader.noted === reader.durable ? QUIET_MS : NOTE_MS, hasWork);
       const left = last + this.streaming.settings.stream_flush_ms - performance.now();
       await this.pause(left, () => reader.isFull || isDone());
       last = performance.now();
       await this.publish();
     }
-    await this.publish();
+    await this.publish(true);
     await this.confirming;
   }
 
@@ -341,18 +341,19 @@ class Session {
   }
 
   private readonly noteRound = (round: Round): void => {
-    this.confirming = this.confirm(this.reader.durable).catch(this.fail);
+    const { total, untold, reader } = this;
+    if (reader.noted === reader.durable) this.confirming = this.confirm(reader.noted).catch(this.fail);
     failpoint('stream confirmed');
-    const { total, untold } = this;
     total.rounds += round.tables.length === 0 ? 0 : 1;
     total.changes += round.changes;
     total.to = round.to;
-    this.untold = { ...round, tables: [...new Set([...(untold?.tables ?? []), ...round.tables])] };
+    const tables = [...new Set([...(untold?.tables ?? []), ...round.tables])];
+    this.untold = { ...round, tables, files: [...(untold?.files ?? []), ...round.files] };
   };
 
-  private async publish(): Promise<void> {
+  private async publish(isLast = false): Promise<void> {
     if (this.fault !== undefined) throw this.fault.error as Error;
-    await this.reader.publish(this.reader.isFull);
+    await this.reader.publish(this.reader.isFull, isLast);
     this.resume();
     const { untold } = this;
     this.untold = undefined;

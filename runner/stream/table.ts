@@ -171,9 +171,10 @@ export interface RoundEnds {
 
 /**
  * Publishes a batch of one table. What a sweep left in its metadata stays, so that polling can go on from there.
+ * @returns its file
  * @throws AlreadyPublishedError if somebody else has written to the chain
  */
-export async function publishPart(part: Part, ends: RoundEnds, identity: SourceIdentity): Promise<void> {
+export async function publishPart(part: Part, ends: RoundEnds, identity: SourceIdentity): Promise<string> {
   const { table, bytes, layout, inside, commits, unchanged } = part;
   const { newest: before, after, mapping } = table;
   const soft = { column: mapping.deleted_column, values: mapping.deleted_values };
@@ -202,6 +203,7 @@ export async function publishPart(part: Part, ends: RoundEnds, identity: SourceI
     },
   });
   const batch = { ...metadata, batch_id: batchId(extracted_at, before, '') };
-  await publishBatch(table.log, batch, bytes);
+  const file = await publishBatch(table.log, batch, bytes);
   table.newest = batch;
+  return file;
 }

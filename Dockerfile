@@ -23,6 +23,7 @@ COPY --from=build /app/dist ./dist
 COPY package.json LICENSE ./
 COPY migrations ./migrations
 COPY sql ./sql
+COPY runner/console/assets ./runner/console/assets
 COPY sample_data/source_orders.csv ./sample_data/
 COPY deploy/docker/healthcheck.mjs ./deploy/docker/
 RUN install --directory --owner=node --group=node --mode=0700 /var/lib/tidemark

@@ -28,6 +28,7 @@ const COMMANDS_BY_TASK: Readonly<Record<string, Readonly<Record<string, string>>
     load: 'Apply the pending batches of the change log to history',
   },
   'To look': {
+    console: 'Open pages in a browser: tables as of any moment, how a key came to be so, what changed, what waits',
     status: 'Show what runs, how far each table is, and what went wrong; changes nothing',
     'logs [service...]': "Show the last lines of the services' logs",
     report: 'Write a report: how much history, what changes most, where versions came from',

@@ -72,6 +72,10 @@ const ENDS = {
   ...endOf('DB_', 5434, 'operational_db'),
   ...endOf('WAREHOUSE_DB_', 5433, 'warehouse_db'),
   PGPASSFILE: z.string().optional(),
+  /** Who the console reads the warehouse as. */
+  CONSOLE_DB_USER: z.string().optional(),
+  CONSOLE_DB_PASSWORD: z.string().optional(),
+  CONSOLE_DB_PASSWORD_FILE: z.string().optional(),
   CONNECTION_TIMEOUT_SECONDS: integer(15, 1, 600),
   STATEMENT_TIMEOUT_SECONDS: integer(0, 0, DAY),
   LOCK_TIMEOUT_SECONDS: integer(0, 0, DAY),
@@ -122,6 +126,12 @@ const PIPELINE = {
   SHUTDOWN_TIMEOUT_SECONDS: integer(30, 1, 3600),
   METRICS_HOST: text('127.0.0.1'),
   METRICS_PORT: integer(9464, 0, 65_535),
+  CONSOLE_HOST: text('127.0.0.1'),
+  CONSOLE_PORT: integer(9465, 0, 65_535),
+  CONSOLE_TOKEN_FILE: z.string().optional(),
+  /** Whether lines of batch files are shown to who asks from another machine. */
+  CONSOLE_SHOW_LINES: choice(['local', 'all', 'none'], 'local'),
+  CONSOLE_EXPORT_ROWS: integer(100_000, 1, 100_000_000),
   TIDEMARK_RUN_DIR: folder('data/run'),
   CDC_LOG_RETENTION_DAYS: days(),
   ABSORBED_RETENTION_DAYS: days(),
@@ -182,6 +192,8 @@ type NameOf<N extends string> = N extends `TIDEMARK_${infer Rest}` ? Lowercase<R
 export type Settings = { readonly [N in keyof typeof PIPELINE as NameOf<N>]: Environment[N] } & {
   readonly source: DatabaseSettings;
   readonly warehouse: DatabaseSettings;
+  /** The warehouse as the console reads it, where CONSOLE_DB_USER says as whom. */
+  readonly console: DatabaseSettings | undefined;
   /** False when data_dir is the default, which root may have to place elsewhere. */
   readonly data_dir_is_set: boolean;
 };
@@ -189,7 +201,8 @@ export type Settings = { readonly [N in keyof typeof PIPELINE as NameOf<N>]: Env
 /** The settings as a log may show them: without passwords. */
 export function withoutSecrets(settings: Settings): Record<string, unknown> {
   const hide = (end: DatabaseSettings) => ({ ...end, password: end.password === '' ? '' : '***' });
-  return { ...settings, source: hide(settings.source), warehouse: hide(settings.warehouse) };
+  const { source, warehouse, console } = settings;
+  return { ...settings, source: hide(source), warehouse: hide(warehouse), console: console && hide(console) };
 }
 
 /**
@@ -217,6 +230,10 @@ export function loadSettings(environment: NodeJS.ProcessEnv = process.env, folde
     ...(Object.fromEntries(pipeline) as { [N in keyof typeof PIPELINE as NameOf<N>]: Environment[N] }),
     source: databaseSettings('source', 'DB_', env),
     warehouse: databaseSettings('warehouse', 'WAREHOUSE_DB_', env),
+    console:
+      env.CONSOLE_DB_USER === undefined
+        ? undefined
+        : databaseSettings('warehouse', 'WAREHOUSE_DB_', env, 'CONSOLE_DB_'),
     data_dir_is_set: given.TIDEMARK_DATA_DIR !== undefined,
   };
 }
@@ -259,22 +276,28 @@ function assertSizesFit({ BATCH_SIZE, BATCH_SIZE_MIN, BATCH_SIZE_MAX }: Environm
     );
 }
 
-function databaseSettings(role: DatabaseSettings['role'], prefix: Prefix, env: Environment): DatabaseSettings {
+/** @param as whose user and password it takes, where they are not those of the end itself */
+function databaseSettings(
+  role: DatabaseSettings['role'],
+  prefix: Prefix,
+  env: Environment,
+  as: Prefix | 'CONSOLE_DB_' = prefix,
+): DatabaseSettings {
   const end = {
     host: env[`${prefix}HOST`],
     port: env[`${prefix}PORT`],
     database: env[`${prefix}NAME`],
-    user: env[`${prefix}USER`],
+    user: env[`${as}USER`] ?? '',
   };
-  const [password, passwordFile] = [env[`${prefix}PASSWORD`], env[`${prefix}PASSWORD_FILE`]];
+  const [password, passwordFile] = [env[`${as}PASSWORD`], env[`${as}PASSWORD_FILE`]];
   if (password !== undefined && passwordFile !== undefined)
-    throw new UsageError(`${prefix}PASSWORD and ${prefix}PASSWORD_FILE are both set`, {
+    throw new UsageError(`${as}PASSWORD and ${as}PASSWORD_FILE are both set`, {
       hint: 'leave out one of the two',
     });
   const inFile = () =>
     passwordFile === undefined
       ? env.PGPASSFILE && passwordFor(Object.values(end).map(String), env.PGPASSFILE)
-      : passwordIn(`${prefix}PASSWORD_FILE`, passwordFile);
+      : passwordIn(`${as}PASSWORD_FILE`, passwordFile);
   return {
     ...end,
     role,

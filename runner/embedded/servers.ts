@@ -3,11 +3,12 @@ import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readdir, readFile, readlink } from 'node:fs/promises';
-import { createServer, isIPv4 } from 'node:net';
+import { createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isAway, withDatabase } from '../base/database.js';
 import { TidemarkError, UsageError, allDone, hasCode } from '../base/errors.js';
+import { isLocal } from '../base/http.js';
 import { withLock } from '../base/lock-file.js';
 import { logger } from '../base/logger.js';
 import { lookAtProcess, processIds } from '../base/process.js';
@@ -211,11 +212,6 @@ async function placeData(settings: Settings): Promise<string> {
 
 const nearestExisting = (folder: string): string =>
   existsSync(folder) ? folder : nearestExisting(path.dirname(folder));
-
-/** True for a host that can only be this machine; others are a user's own servers. */
-export function isLocal(host: string): boolean {
-  return host.toLowerCase() === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
-}
 
 /**
  * Tries the ports of servers that are about to be started by binding them, all of them before anything is started.

@@ -1,21 +1,11 @@
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Settings } from '../base/settings.js';
-import { TidemarkError, describeError, hasCode } from '../base/errors.js';
+import { describeError } from '../base/errors.js';
+import { FOREIGN, asksLocally, isLocal, listenAt, type Listening } from '../base/http.js';
 import { logger } from '../base/logger.js';
-import { isLocal } from '../embedded/servers.js';
 import { askedOf } from './asked.js';
 import { METRICS_TYPE, renderMetrics } from './metrics.js';
 import { dimensionMappings } from '../warehouse/functions.js';
-
-/** A server of metrics that listens. */
-export interface MetricsServer {
-  /** Where it is, for a browser. */
-  readonly url: string;
-  /** Ends it; answers under way are finished. */
-  readonly close: () => Promise<unknown>;
-}
 
 interface Answer {
   readonly status: number;
@@ -27,28 +17,15 @@ interface Answer {
  * Serves /metrics (Prometheus), /healthz (this process is alive) and /readyz (the warehouse answers and is migrated), and nothing else.
  * @throws TidemarkError if the address cannot be had
  */
-export async function serveMetrics(settings: Settings): Promise<MetricsServer> {
+export async function serveMetrics(settings: Settings): Promise<Listening> {
   const routes = routesOf(settings);
-  const { metrics_host: host, metrics_port: wanted } = settings;
-  const limits = { requestTimeout: 10_000, headersTimeout: 10_000, maxHeaderSize: 8192 };
-  const server = createServer(limits, (request, response) => {
+  const { metrics_host: host, metrics_port: port } = settings;
+  const what = { name: 'the metrics', hint: 'set METRICS_HOST and METRICS_PORT to an address that is free' };
+  return listenAt(host, port, what, (request, response) => {
     void answer(request, routes, isLocal(host)).then((found) => {
       send(request, response, found);
     });
   });
-  server.maxConnections = 100;
-  await once(server.listen(wanted, host), 'listening').catch((error: unknown) => {
-    const reason = hasCode(error, 'EADDRINUSE') ? 'another program listens there' : (error as Error).message;
-    throw new TidemarkError(`the metrics cannot be served at ${host}:${String(wanted)}: ${reason}`, {
-      cause: error,
-      hint: 'set METRICS_HOST and METRICS_PORT to an address that is free',
-    });
-  });
-  const { address, port, family } = server.address() as AddressInfo;
-  return {
-    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${String(port)}`,
-    close: () => once(server.close(), 'close'),
-  };
 }
 
 type Routes = ReadonlyMap<string, () => Promise<Answer>>;
@@ -82,8 +59,7 @@ async function readiness({ warehouse }: Settings): Promise<Answer> {
 async function answer(request: IncomingMessage, routes: Routes, guarded: boolean): Promise<Answer> {
   const [path = ''] = (request.url ?? '').split('?');
   const route = routes.get(path);
-  if (guarded && !isLocal(hostOf(request)))
-    return { status: 403, body: 'this server is for its own machine: ask it by localhost\n' };
+  if (guarded && !asksLocally(request)) return { status: 403, body: FOREIGN };
   if (route === undefined) return { status: 404, body: `there is ${[...routes.keys()].join(', ')}\n` };
   if (request.method !== 'GET' && request.method !== 'HEAD') return { status: 405, body: 'GET only\n' };
   try {
@@ -108,7 +84,3 @@ function send(
   });
   response.end(request.method === 'HEAD' ? undefined : body);
 }
-
-/** The host a client believes it talks to: a page elsewhere that resolves its own name to this machine gives itself away by it. */
-const hostOf = (request: IncomingMessage): string =>
-  (request.headers.host ?? '').replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');

@@ -102,7 +102,7 @@ function foldersThatAreRead(): string[] {
 
 test('the image copies what the runner reads, runs as nobody special, and has a health check', () => {
   const image = readFileSync(path.join(PROJECT_ROOT, 'Dockerfile'), 'utf8');
-  expect(foldersThatAreRead()).toEqual(['dist', 'migrations', 'sample_data', 'sql']);
+  expect(foldersThatAreRead()).toEqual(['dist', 'migrations', 'runner', 'sample_data', 'sql']);
   for (const part of [...foldersThatAreRead(), 'package.json'])
     expect(image).toMatch(new RegExp(`^COPY .*\\b${part}\\b`, 'm'));
   const admitted = readFileSync(path.join(PROJECT_ROOT, '.dockerignore'), 'utf8');
@@ -156,7 +156,7 @@ test('docker-compose.yml runs commands that are there, each part a service with 
 
 /** What the containers have their own of, or reach in other ways. */
 const OWN_IN_A_CONTAINER =
-  /^(DB|WAREHOUSE_DB)_(SSL\w+|PASSWORD_FILE)$|_DIR$|^LOG_ROTATE_|^(PGPASSFILE|METRICS_HOST|METRICS_PORT|ENV_FILE)$/;
+  /^(DB|WAREHOUSE_DB)_(SSL\w+|PASSWORD_FILE)$|_DIR$|^LOG_ROTATE_|^(PGPASSFILE|METRICS_HOST|METRICS_PORT|ENV_FILE)$|^CONSOLE_/;
 
 test('every setting reaches the containers, but for those that are their own', () => {
   const { services } = parse(readFileSync(path.join(PROJECT_ROOT, 'docker-compose.yml'), 'utf8'), { merge: true }) as {

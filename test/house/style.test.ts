@@ -37,7 +37,7 @@ const ROOMS: readonly (readonly string[])[] = [
   ['cli'],
   ['commands'],
   ['demo'],
-  ['operate', 'reconcile'],
+  ['operate', 'console', 'reconcile'],
   ['registration', 'services', 'extract', 'stream', 'load'],
   ['embedded'],
   ['change-log'],

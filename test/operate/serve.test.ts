@@ -6,14 +6,15 @@ import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
-import { serveMetrics, type MetricsServer } from '../../runner/operate/serve.js';
+import type { Listening } from '../../runner/base/http.js';
+import { serveMetrics } from '../../runner/operate/serve.js';
 import { cleanEnvironment, runCli } from '../support/cli.js';
 import { createEmptyDatabase, createPipeline, type TestPipeline } from '../support/databases.js';
 import { empty } from '../support/batches.js';
 import { until } from '../support/wait.js';
 
 let pipeline: TestPipeline;
-let server: MetricsServer;
+let server: Listening;
 beforeAll(async () => {
   pipeline = await createPipeline({ METRICS_PORT: '0' });
   server = await serveMetrics(pipeline.settings);

@@ -1,0 +1,128 @@
+/** Text that is HTML already. What is not of this kind is escaped, wherever it comes from. */
+export interface Raw {
+  readonly raw: string;
+}
+export type Piece = Raw | string | number | null | undefined | false | readonly Piece[];
+
+/** What turns the direction of text, and has no picture. */
+export const TURNS = /[\u202A-\u202E\u2066-\u2069\u200E\u200F]/g;
+
+const ESCAPES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
+
+const rendered = (piece: Piece): string => {
+  if (piece === null || piece === undefined || piece === false) return '';
+  if (typeof piece === 'string' || typeof piece === 'number')
+    return String(piece)
+      .replace(/[&<>"']/g, (mark) => ESCAPES[mark] ?? '')
+      .replace(TURNS, (mark) => `&#${String(mark.charCodeAt(0))};`);
+  return 'raw' in piece ? piece.raw : piece.map(rendered).join('');
+};
+
+/** HTML with whatever stands in it escaped, also within the quotes of an attribute. */
+export const html = (strings: TemplateStringsArray, ...pieces: readonly Piece[]): Raw => ({
+  raw: strings.map((text, place) => text + rendered(pieces[place])).join(''),
+});
+
+/** The most characters of a value that a list shows, and that a page of one row shows. */
+const SHORT = 120;
+export const LONG = 4000;
+
+/** Text with its control characters made visible: their pictures stand in their order from U+2400 on; what turns text has none. */
+export const visible = (text: string): string =>
+  text
+    .replace(/[\0-\x08\x0B-\x1F]/g, (mark) => String.fromCharCode(0x2400 + mark.charCodeAt(0)))
+    .replace(TURNS, '\uFFFD');
+
+/**
+ * A value of a row: its text, apart from what is around it whatever direction it is written in, control characters made visible, cut where it is
+ * long.
+ */
+export function value(text: string | null | undefined, most = SHORT): Raw {
+  if (text === null || text === undefined) return html`<span class="null">null</span>`;
+  if (text === '') return html`<span class="null">empty</span>`;
+  const cut = text.length > most ? text.slice(0, most).replace(/[\uD800-\uDBFF]$/, '') : text;
+  const rest = text.length - cut.length;
+  return html`<bdi>${visible(cut)}</bdi>${rest > 0 && html`<span class="more"> … ${count(rest)} more</span>`}`;
+}
+
+/** A whole number with its thousands apart. */
+export const count = (number: number | string): string => String(number).replace(/\B(?=(\d{3})+$)/g, ',');
+
+/** A moment as the server prints it in UTC, with or without zone. */
+export const time = (moment: string | null | undefined): Raw =>
+  moment === null || moment === undefined
+    ? html`<span class="null">–</span>`
+    : html`<time datetime="${moment.replace(' ', 'T').replace(/\+00$/, 'Z')}">${plain(moment)}</time>`;
+
+/** The text of a moment, as a URL and a form have it. */
+export const plain = (moment: string): string => moment.replace(/\+00$/, '');
+
+/** A duration that is given in seconds, short. */
+export function duration(seconds: number | null): string {
+  if (seconds === null) return '–';
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${String(Math.round(seconds))} s`;
+  if (seconds < 7200) return `${String(Math.round(seconds / 60))} min`;
+  if (seconds < 172_800) return `${String(Math.round(seconds / 3600))} h`;
+  return `${count(Math.round(seconds / 86_400))} d`;
+}
+
+/** An address with its parameters; one that is undefined is left out, of a list each is a parameter of its own. */
+export function link(
+  path: string,
+  query: Readonly<Record<string, string | readonly string[] | undefined>> = {},
+): string {
+  const search = new URLSearchParams();
+  for (const [name, given] of Object.entries(query))
+    for (const each of given === undefined ? [] : [given].flat()) search.append(name, each);
+  return search.size === 0 ? path : `${path}?${search.toString()}`;
+}
+
+/** The address of a table's page; a name of a table is a plain one. */
+export const tableLink = (table: string, page = '', query: Parameters<typeof link>[1] = {}): string =>
+  link(`/t/${encodeURIComponent(table)}${page}`, query);
+
+export interface Column {
+  readonly label: Piece;
+  /** A number stands to the right; a time is not broken. */
+  readonly kind?: 'number' | 'time' | undefined;
+}
+
+/** How values of a type stand. */
+export const kindOf = (type: string): Column['kind'] =>
+  /^(smallint|integer|bigint|numeric|real|double)/.test(type)
+    ? 'number'
+    : /^(time|date)/.test(type)
+      ? 'time'
+      : undefined;
+
+/** A table of HTML, which scrolls by itself where it is too wide. */
+export function table(caption: string, columns: readonly Column[], rows: readonly (readonly Piece[])[]): Raw {
+  const kind = (place: number) => columns[place]?.kind !== undefined && html` class="${columns[place].kind}"`;
+  return html`<div class="scroll" role="region" aria-label="${caption}" tabindex="0">
+    <table>
+      <caption class="hidden">
+        ${caption}
+      </caption>
+      <thead>
+        <tr>
+          ${columns.map(({ label }, place) => html`<th scope="col" ${kind(place)}>${label}</th>`)}
+        </tr>
+      </thead>
+      <tbody>
+        ${rows.map(
+          (cells) =>
+            html`<tr>
+              ${cells.map((cell, place) => html`<td${kind(place)}>${cell}</td>`)}
+            </tr> `,
+        )}
+      </tbody>
+    </table>
+  </div>`;
+}

@@ -1,0 +1,216 @@
+import type { Settings } from '../base/settings.js';
+import { TidemarkError } from '../base/errors.js';
+import { browseColumns, moments, type BrowseColumn } from '../warehouse/functions.js';
+import { count, html, link, plain, tableLink, time, type Raw } from './html.js';
+import type { Session } from './session.js';
+
+/** What a page is asked for. */
+export interface Asked {
+  readonly settings: Settings;
+  readonly path: string;
+  /** The table in the path; empty where it is of none. */
+  readonly table: string;
+  readonly query: URLSearchParams;
+  readonly session: Session;
+  /** Whether it comes from this machine. */
+  readonly isLocal: boolean;
+  /** What stands in the forms of actions, where they are allowed. */
+  readonly token: string | undefined;
+}
+
+export interface Page {
+  readonly title: string;
+  readonly body: Raw;
+  /** The moment it looks at, where that is not now. */
+  readonly past?: string | null;
+  /** Whether a script asks for it again every few seconds. */
+  readonly isLive?: boolean;
+}
+
+export type Row = readonly (string | null)[];
+
+/** What of a page is a list: all of it can be had as CSV and JSON. */
+export interface Listing {
+  readonly columns: readonly string[];
+  /** The next rows after a place, which is what the part before gave as its next. */
+  readonly read: (after: readonly string[] | null, limit: number) => Promise<{ rows: Row[]; next: string[] | null }>;
+}
+
+/** A list that is read at once. */
+export const wholeListing = (columns: readonly string[], rows: () => Promise<Row[]>): Listing => ({
+  columns,
+  read: async () => ({ rows: await rows(), next: null }),
+});
+
+/** A fault of who asks: what is said, and what next. */
+export class PageError extends TidemarkError {
+  readonly status: number;
+
+  constructor(status: number, message: string, hint: string) {
+    super(message, { hint });
+    this.status = status;
+  }
+}
+
+/** A parameter that was given and is not empty. */
+export const given = (query: URLSearchParams, name: string): string | undefined =>
+  [query.get(name)].find((text) => text !== null && text !== '') ?? undefined;
+
+/** Moments of the address as the server reads them. @throws PageError for one that is none */
+export async function momentsOf(asked: Asked, ...names: readonly string[]): Promise<(string | null)[]> {
+  const texts = names.map((name) => (name === 'now' ? name : (given(asked.query, name) ?? '')));
+  return moments(asked.session.warehouse, texts).catch((error: unknown) => {
+    throw isDataFault(error)
+      ? new PageError(
+          400,
+          `${names.join(', ')}: that is no moment`,
+          'write it as 2026-02-01 09:05, in UTC, or as -5 minutes',
+        )
+      : error;
+  });
+}
+
+/** Class 22, data exception: the text is no value of its type. */
+export const isDataFault = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && String(error.code).startsWith('22');
+
+/** The columns of a history, those of its key apart. */
+export interface Columns {
+  readonly keys: readonly BrowseColumn[];
+  readonly values: readonly BrowseColumn[];
+}
+
+/** @throws PageError where the reader may not read the key */
+export async function columnsOf({ session, table }: Asked): Promise<Columns> {
+  const columns = await browseColumns(session.warehouse, table);
+  const keys = columns.filter(({ column_role: role }) => role === 'business key');
+  if (keys.some((key) => !key.is_readable))
+    throw new PageError(
+      403,
+      `${session.reader.role} may not read the key of ${table}`,
+      'without it no page of the table can be shown; npx tidemark grants gives the analyst what it needs',
+    );
+  return { keys, values: columns.filter((column) => !keys.includes(column)) };
+}
+
+const ROOMS: readonly (readonly [label: string, path: string, key: string])[] = [
+  ['Overview', '/', 'o'],
+  ['Batches', '/batches', 'b'],
+  ['Work list', '/work', 'w'],
+];
+
+/** What stands above the pages of a table. */
+export const tabs = ({ table, path, query }: Asked): Raw => {
+  const as_of = given(query, 'as_of');
+  const pages = [
+    ['Rows', '', { as_of }],
+    ['What changed', '/diff', { to: as_of }],
+    ['Schema', '/schema', {}],
+  ] as const;
+  return html`<nav class="tabs" aria-label="${table}">
+    <a class="name" href="${tableLink(table)}">${table}</a>${pages.map(
+      ([label, page, kept]) =>
+        html`<a href="${tableLink(table, page, kept)}" ${path === tableLink(table, page) && html` aria-current="page"`}
+          >${label}</a
+        >`,
+    )}<a href="${link('/batches', { table })}">Batches</a>
+  </nav>`;
+};
+
+/** A page as a whole document. */
+export function document(page: Page, asked: Asked, tables: readonly string[]): Raw {
+  const { path, table, session, query } = asked;
+  const { reader, statements } = session;
+  const here = path === '/' ? '/index' : path;
+  const twin = (ending: string) => `${here}${ending}${query.size === 0 ? '' : `?${query.toString()}`}`;
+  const present = new URLSearchParams([...query].filter(([name]) => name !== 'as_of' && name !== 'after'));
+  return html`<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${page.title} · Tidemark</title><link rel="stylesheet" href="/console.css"><link rel="icon" href="/icon.svg">
+<script type="module" src="/console.js"></script></head>
+<body${page.past != null && html` class="past"`}${page.isLive === true && html` data-live="5"`}>
+<a class="skip" href="#main">To the content</a>
+<header><a class="mark" href="/"><img src="/icon.svg" alt="" width="20" height="20">Tidemark</a>
+<nav aria-label="Console">${ROOMS.map(([label, to, key]) => html`<a href="${to}" data-go="${key}" ${path === to && html` aria-current="page"`}>${label}</a>`)}</nav>
+<form class="find" action="/find" role="search"><select name="table" aria-label="Table">${tables.map((name) => html`<option${name === table && html` selected`}>${name}</option>`)}</select><input name="k" aria-label="Key" placeholder="find a key" autocomplete="off" required data-find><button>Find</button></form></header>
+${reader.isOwn && html`<p class="banner" role="note">This console reads as <b>${reader.role}</b>, who may do more than read: nothing is written by these pages, but set CONSOLE_DB_USER, or make the roles by <code>npx tidemark grants --apply</code>.</p>`}
+<main id="main" tabindex="-1"><div id="live">
+${table !== '' && tabs(asked)}
+${
+  page.past != null &&
+  html`<p class="past-banner" role="status" aria-live="polite">
+    <span>${table} as of <b>${time(page.past)}</b> UTC</span> <a href="${path}?${present.toString()}">back to now</a>
+  </p>`
+}
+${page.body}
+<footer><span class="twins"><a href="${twin('.csv')}" data-export>CSV</a> <a href="${twin('.json')}">JSON</a></span>
+<details class="sql"><summary>Show SQL</summary><pre tabindex="0">set timezone = 'UTC';
+${reader.isOwn ? '' : `set role ${reader.role};\n`}${statements.join('\n')}</pre></details>
+<span class="who">as ${reader.role} · all times UTC · <kbd>?</kbd> keys</span></footer>
+</div></main></body></html>
+`;
+}
+
+/** The address of this page with some of its parameters replaced. */
+export function here({ path, query }: Asked, changed: Readonly<Record<string, string | undefined>>): string {
+  const next = new URLSearchParams([...query].filter(([name]) => !(name in changed)));
+  for (const [name, text] of Object.entries(changed)) if (text !== undefined) next.append(name, text);
+  return next.size === 0 ? path : `${path}?${next.toString()}`;
+}
+
+/** Parameters of the address but for some, as hidden fields of a form. */
+export const hidden = (query: URLSearchParams, ...without: readonly string[]): Raw =>
+  html`${[...query]
+    .filter(([name]) => !without.includes(name))
+    .map(([name, text]) => html`<input type="hidden" name="${name}" value="${text}" />`)}`;
+
+/** The form by which a moment is chosen, and its slider where there is a script; `stops` are moments it rests at, else it goes from end to end. */
+export function momentForm(
+  asked: Asked,
+  moment: string | null,
+  range: { readonly from: string; readonly to: string; readonly stops?: readonly string[] } | undefined,
+  neighbours: { readonly previous?: string | undefined; readonly next?: string | undefined },
+): Raw {
+  const step = (to: string | undefined, label: string, mark: string, key: string) =>
+    to === undefined
+      ? html`<span class="step" aria-hidden="true">${mark}</span>`
+      : html`<a
+          class="step"
+          href="${here(asked, { as_of: plain(to), after: undefined })}"
+          aria-label="${label}"
+          data-key="${key}"
+          >${mark}</a
+        >`;
+  return html`<form class="moment" action="${asked.path}">
+    ${hidden(asked.query, 'as_of', 'after')} ${step(neighbours.previous, 'previous change', '◀', '[')}
+    ${range !== undefined &&
+    html`<input
+      type="range"
+      hidden
+      data-slider
+      aria-label="As of"
+      min="0"
+      max="${range.stops === undefined ? 1000 : range.stops.length - 1}"
+      data-from="${range.from}"
+      data-to="${range.to}"
+      data-at="${moment ?? range.to}"
+      data-stops="${range.stops?.join('|')}"
+    />`}
+    ${step(neighbours.next, 'next change', '▶', ']')}
+    <label
+      >as of
+      <input
+        name="as_of"
+        value="${moment === null ? '' : plain(moment)}"
+        placeholder="now, or 2026-02-01 09:05"
+        size="27"
+        autocomplete="off"
+    /></label>
+    <input type="datetime-local" step="1" aria-label="As of, by a calendar" data-picker hidden />
+    <button>Go</button>
+  </form>`;
+}
+
+/** "3 versions", "1 version". */
+export const counted = (number: number | string, noun: string): string =>
+  `${count(number)} ${noun}${Number(number) === 1 ? '' : 's'}`;

@@ -1,0 +1,246 @@
+import { keyMarks, keyVersions, moments, asOfPage, type KeyVersion } from '../../warehouse/functions.js';
+import { LONG, html, plain, tableLink, time, value, visible, type Raw } from '../html.js';
+import {
+  PageError,
+  columnsOf,
+  counted,
+  given,
+  here,
+  isDataFault,
+  momentForm,
+  momentsOf,
+  wholeListing,
+  type Asked,
+  type Columns,
+  type Listing,
+  type Page,
+} from '../page.js';
+import { lifeline } from '../svg.js';
+import { MASKED } from './table.js';
+
+const VERSIONS = 100;
+const MARKS = 200;
+
+type Marks = Awaited<ReturnType<typeof keyMarks>>;
+
+/** Says so where the text is no value of a key column's type, or there are too few or too many of them. */
+function explained(error: unknown, { table, query }: Asked, { keys }: Columns): unknown {
+  const isKeyFault = error instanceof Error && 'code' in error && error.code === 'TM020';
+  if (!isKeyFault && !isDataFault(error)) return error;
+  const columns = keys.map(({ column_name: name, type_name: type }) => `${name} (${type})`).join(', ');
+  return new PageError(
+    400,
+    `that is no key of ${table}: ${String(query.getAll('k').length)} given`,
+    `its key is ${columns}: one k= for each`,
+  );
+}
+
+async function versionsOf(asked: Asked, columns: Columns, before: string | null, limit: number): Promise<KeyVersion[]> {
+  const key = asked.query.getAll('k');
+  return keyVersions(asked.session.warehouse, asked.table, key, before, limit).catch((error: unknown) => {
+    throw explained(error, asked, columns);
+  });
+}
+
+/** One key: how it came to be so, as a drawing and version by version, and where each came from. */
+export async function keyPage(asked: Asked): Promise<Page> {
+  const { table, query, session } = asked;
+  const [columns, key] = [await columnsOf(asked), query.getAll('k')];
+  const [moment = null, before = null, now = null] = await momentsOf(asked, 'as_of', 'before', 'now');
+  const found = await versionsOf(asked, columns, before, VERSIONS + 1);
+  const versions = found.slice(-VERSIONS);
+  if (versions.length === 0) throw await unknownKey(asked, key);
+  const marks = await keyMarks(session.warehouse, table, key, MARKS);
+  const at = moment ?? now ?? '';
+  const starts = versions.map((version) => version.valid_from);
+  const chosen = versions.find(({ valid_from: from, valid_to: to }) => from <= at && (to === null || at < to));
+  const name = key.join(', ');
+  const neighbours = {
+    previous: starts.filter((each) => each < (moment ?? starts.at(-1) ?? '')).at(-1),
+    next: moment === null ? undefined : starts.find((each) => each > moment),
+  };
+  const [first = '', last = ''] = [starts[0], starts.at(-1)];
+  const body = html`<h1>
+      ${table} <span class="key">${value(name)}</span>
+      <small
+        >${counted(versions.length, 'version')}${found.length > VERSIONS && '+'}${marks.length > 0 &&
+        html` · ${counted(marks.length, 'mark')}`}${chosen === undefined &&
+        html` · <span class="bad">not there ${moment === null ? 'now' : 'then'}</span>`}</small
+      >
+    </h1>
+    ${momentForm(asked, moment, { from: first, to: last, stops: starts }, neighbours)}
+    ${drawing(asked, versions, marks, at, moment)}
+    ${found.length > VERSIONS &&
+    html`<p class="pager"><a href="${here(asked, { before: plain(first) })}">◂ older versions</a></p>`}
+    <ol class="versions" reversed>
+      ${[...versions].reverse().map((version) => card(asked, columns, version, versions, version === chosen))}
+    </ol>
+    ${marks.length > 0 && marksList(asked, marks)}`;
+  return { title: `${table} ${visible(name)}`, body, past: moment };
+}
+
+/** An error that names the keys beside one that has no history. */
+async function unknownKey(asked: Asked, key: readonly string[]): Promise<PageError> {
+  const { session, table } = asked;
+  const [now = null] = await moments(session.warehouse, ['now']);
+  const next = await asOfPage(session.warehouse, table, null, key, {}, 2).catch(() => []);
+  const near = next.map((row) => row.business_key.join(', '));
+  return new PageError(
+    404,
+    `${table} has no history of that key`,
+    `${near.length === 0 ? `no current key comes after it` : `the next keys are ${near.join(' and ')}`}; looked at ${plain(now ?? '')}`,
+  );
+}
+
+/** Milliseconds, and parts of them. */
+const ms = (moment: string): number =>
+  Date.parse(`${moment.slice(0, 19).replace(' ', 'T')}Z`) + 1000 * Number(/\.\d+/.exec(moment)?.[0] ?? 0);
+
+/** As a place in a drawing in which all that lies between two of these moments is as wide. */
+function stepped(bounds: readonly number[]): (at: number) => number {
+  const sorted = [...new Set(bounds)].sort((a, b) => a - b);
+  return (at) => {
+    const next = sorted.findIndex((bound) => bound > at);
+    const [from, to] = [sorted[next - 1], sorted[next]];
+    if (from === undefined || to === undefined) return next === 0 ? 0 : sorted.length - 1;
+    return next - 1 + (at - from) / (to - from);
+  };
+}
+
+function drawing(asked: Asked, versions: readonly KeyVersion[], marks: Marks, at: string, moment: string | null): Raw {
+  const end = Math.max(ms(at), ...versions.map(({ valid_from: from, valid_to: to }) => ms(to ?? from) + 1));
+  const lives = versions.map(({ valid_from: from, valid_to: to }) => [ms(from), to === null ? end : ms(to)] as const);
+  // To scale, short versions of a long life could not be seen.
+  const isSeen = Math.min(...lives.map(([from, to]) => to - from)) > (end - (lives[0]?.[0] ?? 0)) / 200;
+  const isStepped = (asked.query.get('scale') ?? (isSeen ? 'time' : 'steps')) === 'steps';
+  const place = isStepped ? stepped(lives.flat()) : (each: number) => each;
+  const spans = versions.map(({ valid_from: from, valid_to: to, surrogate_key: id }, index) => ({
+    label: `version ${String(index + 1)}, from ${plain(from)}${to === null ? ', in force' : ` to ${plain(to)}`}`,
+    href: `#v${id}`,
+    from: place(lives[index]?.[0] ?? 0),
+    to: place(lives[index]?.[1] ?? 0),
+    isChosen: from <= at && (to === null || at < to),
+  }));
+  const drawnMarks = marks.map((mark) => ({
+    at: place(ms(mark.marked_at)),
+    kind: mark.kind === 'rejected' ? ('rejected' as const) : ('other' as const),
+    label: `${mark.kind}, ${plain(mark.marked_at)}`,
+  }));
+  const name = `Versions of ${asked.table} ${visible(asked.query.getAll('k').join(', '))}`;
+  const [other, label] = isStepped ? ['time', 'to scale'] : ['steps', 'one step a version'];
+  return html`<figure>
+    ${lifeline(spans, drawnMarks, moment === null ? undefined : place(ms(moment)), name)}
+    <figcaption>
+      <span>${time(versions[0]?.valid_from)}</span>
+      <span
+        >${isStepped ? 'one step a version' : 'to scale'} ·
+        <a href="${here(asked, { scale: other })}">${label}</a>${marks.length > 0 &&
+        ' · ◇ opened none  ✕ rejected'}</span
+      >
+      <span>${versions.at(-1)?.valid_to == null ? 'now' : time(versions.at(-1)?.valid_to)}</span>
+    </figcaption>
+  </figure>`;
+}
+
+function card(
+  asked: Asked,
+  { values }: Columns,
+  version: KeyVersion,
+  all: readonly KeyVersion[],
+  isChosen: boolean,
+): Raw {
+  const place = all.indexOf(version);
+  const before = all[place - 1];
+  const isBorn = version.cdc_operation === 'INSERT';
+  const cells = values.map((column, index) => {
+    const isChanged = !isBorn && version.changed?.includes(column.column_name) === true;
+    const [now, then] = [version.shown_values[index], before?.shown_values[index]];
+    const shown = !column.is_readable
+      ? MASKED
+      : isChanged && before !== undefined
+        ? html`<del>${value(then, LONG)}</del> → <ins>${value(now, LONG)}</ins>`
+        : value(now, LONG);
+    return html`<div${isChanged && html` class="changed"`}><dt>${column.column_name}</dt><dd>${shown}</dd></div>`;
+  });
+  const { table } = asked;
+  const from = tableLink(table, '/line', { batch: version.batch_id, line: String(version.change_line) });
+  return html`<li
+    id="v${version.surrogate_key}"
+    tabindex="-1"
+    data-row${isChosen && html` class="chosen"`}
+    value="${place + 1}"
+  >
+    <h2>
+      <span class="number">v${place + 1}</span> ${time(version.valid_from)} →
+      ${version.valid_to === null ? 'now' : time(version.valid_to)}
+      <span class="tag">${version.cdc_operation === 'INSERT' ? 'created' : 'updated'}</span>${isChosen &&
+      html` <span class="tag accent">in force</span>`}
+    </h2>
+    <dl>${cells}</dl>
+    <p class="source">
+      from <a href="${from}">${version.batch_id} line ${version.change_line}</a> · captured ${time(version.captured_at)}
+      · applied
+      ${time(version.applied_at)}${before !== undefined &&
+      html` ·
+        <a
+          href="${tableLink(table, '/diff', { from: plain(before.valid_from), to: plain(version.valid_from) })}"
+          data-diff
+          >what else changed</a
+        >`}
+    </p>
+  </li>`;
+}
+
+const marksList = ({ table }: Asked, marks: Marks): Raw =>
+  html`<section>
+    <h2>Changes that opened no version</h2>
+    <ul class="marks">
+      ${marks.map(
+        (mark) =>
+          html`<li>
+            <span class="${mark.kind === 'rejected' ? 'bad' : 'quiet'}"
+              >${mark.kind === 'rejected' ? '✕' : '◇'} ${mark.kind}</span
+            >
+            ${time(mark.marked_at)} ·
+            <a href="${tableLink(table, '/line', { batch: mark.batch_id, line: String(mark.change_line) })}"
+              >${mark.batch_id} line ${mark.change_line}</a
+            >
+          </li>`,
+      )}
+    </ul>
+  </section>`;
+
+/** The versions of a key, from the oldest on. */
+export async function keyList(asked: Asked): Promise<Listing> {
+  const columns = await columnsOf(asked);
+  const readable = columns.values.map(({ is_readable: may }) => may);
+  const names = columns.values.filter((_, place) => readable[place]).map(({ column_name: name }) => name);
+  return wholeListing(
+    [
+      'surrogate_key',
+      'valid_from',
+      'valid_to',
+      'cdc_operation',
+      ...names,
+      'changed',
+      'batch_id',
+      'change_line',
+      'captured_at',
+      'applied_at',
+    ],
+    async () =>
+      (await versionsOf(asked, columns, null, asked.settings.console_export_rows)).map((its) => [
+        ...[its.surrogate_key, its.valid_from, its.valid_to, its.cdc_operation],
+        ...its.shown_values.filter((_, place) => readable[place]),
+        ...[its.changed?.join(', ') ?? null, its.batch_id, String(its.change_line), its.captured_at, its.applied_at],
+      ]),
+  );
+}
+
+/** Where the search of the header leads: only a key of several columns is parted at its commas. */
+export async function findRedirect(asked: Asked): Promise<string> {
+  const table = given(asked.query, 'table') ?? '';
+  const { keys } = await columnsOf({ ...asked, table });
+  const key = given(asked.query, 'k') ?? '';
+  return tableLink(table, '/key', { k: keys.length === 1 ? key : key.split(/,\s*/) });
+}

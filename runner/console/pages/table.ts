@@ -1,0 +1,215 @@
+import { hasCode } from '../../base/errors.js';
+import { asOfPage, changeHistogram, type Bucket, type RowAsOf } from '../../warehouse/functions.js';
+import {
+  count,
+  html,
+  kindOf,
+  plain,
+  table,
+  tableLink,
+  time,
+  value,
+  type Column,
+  type Piece,
+  type Raw,
+} from '../html.js';
+import {
+  PageError,
+  columnsOf,
+  counted,
+  given,
+  here,
+  hidden,
+  isDataFault,
+  momentForm,
+  momentsOf,
+  type Asked,
+  type Columns,
+  type Listing,
+  type Page,
+} from '../page.js';
+import { histogram } from '../svg.js';
+
+const ROWS = 50;
+const BUCKETS = 60;
+/** How the parameter of a filter begins, so that no column can be mistaken for another parameter. */
+const FILTER = 'f.';
+const IS_NULL = 'is null';
+
+/** The filters of the address, by column; null is what is null. */
+function filtersOf(query: URLSearchParams): Record<string, string | null> {
+  const entries = [...query].filter(([name]) => name.startsWith(FILTER));
+  return Object.fromEntries(entries.map(([name, text]) => [name.slice(FILTER.length), text === IS_NULL ? null : text]));
+}
+
+/** Rows as of a moment. @throws PageError where a filter cannot be answered */
+async function rowsOf(
+  asked: Asked,
+  moment: string | null,
+  after: readonly string[] | null,
+  limit: number,
+): Promise<RowAsOf[]> {
+  const { table: name, session, query } = asked;
+  return asOfPage(session.warehouse, name, moment, after, filtersOf(query), limit).catch((error: unknown) => {
+    if (hasCode(error, '42703'))
+      throw new PageError(400, `${name} has no column of that name to filter by`, 'the columns are those of its rows');
+    if (isDataFault(error))
+      throw new PageError(
+        400,
+        'a filter, or the place to go on from, is no value of its column',
+        `back to ${name}: ${tableLink(name)}`,
+      );
+    throw error;
+  });
+}
+
+/** Where a form without script left a filter apart from its column, the address it means. */
+export function tableRedirect(asked: Asked): string | undefined {
+  const [column, equals] = [given(asked.query, 'column'), asked.query.get('equals')];
+  if (column === undefined || equals === null) return undefined;
+  return here(asked, { column: undefined, equals: undefined, after: undefined, [FILTER + column]: equals });
+}
+
+/** A table as it is, or was at a moment: filters, a page of rows in the order of the key, when it changed. */
+export async function tablePage(asked: Asked): Promise<Page> {
+  const { query, table: name } = asked;
+  const columns = await columnsOf(asked);
+  const [moment = null, from = null, to = null, now] = await momentsOf(asked, 'as_of', 'from', 'to', 'now');
+  const after = query.getAll('after');
+  const found = await rowsOf(asked, moment, after.length === 0 ? null : after, ROWS + 1);
+  const buckets = await changeHistogram(asked.session.warehouse, name, from, to ?? now ?? '', BUCKETS);
+  const rows = found.slice(0, ROWS);
+  const at = moment ?? now ?? '';
+  const began = rows.map((row) => row.valid_from).filter((each) => each < at);
+  const ended = rows.flatMap((row) => (row.valid_to !== null && row.valid_to > at ? row.valid_to : []));
+  const [first, last] = [buckets[0], buckets.at(-1)];
+  const range = first === undefined || last === undefined ? undefined : { from: first.starts_at, to: last.ends_at };
+  const body = html`<h1 class="hidden">${name}${moment !== null && html` as of ${plain(moment)} UTC`}</h1>
+    ${momentForm(asked, moment, range, { previous: began.sort().at(-1), next: ended.sort()[0] })}
+    ${histogramOf(asked, buckets, at, from !== null || to !== null)} ${filterForm(asked, columns)}
+    ${rows.length === 0
+      ? html`<p class="empty">
+          ${after.length > 0
+            ? 'There are no more rows.'
+            : query.size > 0
+              ? 'No row was there then, or none fits the filters.'
+              : 'This history has no current row.'}
+        </p>`
+      : html`${rowsTable(asked, columns, rows)}
+          <p class="pager">
+            <span>${counted(rows.length, 'row')}</span>${found.length > ROWS &&
+            html` <a rel="next" href="${nextLink(asked, rows)}">next ▸</a>`}
+          </p>`}`;
+  return { title: name, body, past: moment };
+}
+
+function nextLink(asked: Asked, rows: readonly RowAsOf[]): string {
+  const next = new URLSearchParams([...asked.query].filter(([each]) => each !== 'after'));
+  for (const part of rows.at(-1)?.business_key ?? []) next.append('after', part);
+  return `${asked.path}?${next.toString()}`;
+}
+
+function histogramOf(asked: Asked, buckets: readonly Bucket[], at: string, isZoomed: boolean): Raw {
+  if (buckets.length === 0)
+    return html`<p class="empty">
+      When it changed cannot be drawn: the history is large, and was never analysed. <code>analyze</code> it.
+    </p>`;
+  const isChosen = ({ starts_at, ends_at }: Bucket) => starts_at < at && at <= ends_at;
+  const chosen = buckets.findIndex(isChosen);
+  const drawn = buckets.map((bucket) => ({
+    figure: Number(bucket.changes),
+    label: `${bucket.is_exact ? '' : 'about '}${count(bucket.changes)} versions began from ${plain(bucket.starts_at)} to ${plain(bucket.ends_at)}`,
+    href: here(asked, { as_of: plain(bucket.ends_at), after: undefined }),
+    isChosen: isChosen(bucket),
+  }));
+  const [around, beyond] = [buckets[Math.max(0, chosen - 1)], buckets[Math.min(buckets.length - 1, chosen + 1)]];
+  const zoom = { from: plain(around?.starts_at ?? ''), to: plain(beyond?.ends_at ?? '') };
+  return html`<figure>
+    ${histogram(drawn, 'Versions that began, over time')}
+    <figcaption>
+      <span>${time(buckets[0]?.starts_at.replace(/\.\d+/, ''))}</span
+      ><span
+        >versions that
+        began${buckets[0]?.is_exact === false && ', about'}${chosen >= 0 &&
+        html` · <a href="${here(asked, zoom)}">closer</a>`}${isZoomed &&
+        html` · <a href="${here(asked, { from: undefined, to: undefined })}">whole history</a>`}</span
+      ><span>${time(buckets.at(-1)?.ends_at.replace(/\.\d+/, ''))}</span>
+    </figcaption>
+  </figure>`;
+}
+
+function filterForm(asked: Asked, { keys, values }: Columns): Raw {
+  const filters = Object.entries(filtersOf(asked.query));
+  const free = [...keys, ...values].filter(
+    ({ column_name: name, is_readable: may }) => may && !filters.some(([each]) => each === name),
+  );
+  return html`<form class="filters" action="${asked.path}">
+    ${hidden(asked.query, 'after', 'column', 'equals')}
+    ${filters.map(
+      ([name, text]) =>
+        html`<span class="chip"
+          >${name} ${text === null ? IS_NULL : html`= ${value(text, 40)}`}
+          <a
+            href="${here(asked, { [FILTER + name]: undefined, after: undefined })}"
+            aria-label="without the filter on ${name}"
+            >×</a
+          ></span
+        >`,
+    )}
+    <label
+      >where
+      <select name="column">
+        ${free.map(({ column_name: name }) => html`<option>${name}</option>`)}
+      </select></label
+    >
+    <label>is <input name="equals" size="16" placeholder="value, or: is null" autocomplete="off" /></label
+    ><button>Filter</button>
+  </form>`;
+}
+
+function rowsTable(asked: Asked, { keys, values }: Columns, rows: readonly RowAsOf[]): Raw {
+  const as_of = given(asked.query, 'as_of');
+  const head = ({ column_name: name, meaning, is_readable: may }: Columns['values'][number]): Column['label'] =>
+    html`<span title="${may ? meaning : 'not yours to see'}">${name}</span>`;
+  const columns = [...keys, ...values].map(
+    (column): Column => ({ label: head(column), kind: kindOf(column.type_name) }),
+  );
+  return table(
+    `Rows of ${asked.table}`,
+    [...columns, { label: 'in force since' }, { label: 'until' }],
+    rows.map((row): Piece[] => [
+      ...row.business_key.map(
+        (part) =>
+          html`<a href="${tableLink(asked.table, '/key', { k: row.business_key, as_of })}" data-row>${value(part)}</a>`,
+      ),
+      ...values.map(({ is_readable: may }, place) => (may ? value(row.shown_values[place]) : MASKED)),
+      time(row.valid_from),
+      row.valid_to === null ? html`<span class="null">now</span>` : time(row.valid_to),
+    ]),
+  );
+}
+
+/** What stands for a value that the reader may not read. */
+export const MASKED = html`<span class="null" title="not yours to see">•••</span>`;
+
+/** All rows as of the moment, filters included. */
+export async function tableList(asked: Asked): Promise<Listing> {
+  const { keys, values } = await columnsOf(asked);
+  const [moment = null] = await momentsOf(asked, 'as_of');
+  const readable = values.map(({ is_readable: may }) => may);
+  return {
+    columns: [...keys, ...values.filter((_, place) => readable[place])]
+      .map(({ column_name: name }) => name)
+      .concat('valid_from', 'valid_to'),
+    read: async (after, limit) => {
+      const found = await rowsOf(asked, moment, after, limit);
+      const rows = found.map((row) => [
+        ...row.business_key,
+        ...row.shown_values.filter((_, place) => readable[place]),
+        row.valid_from,
+        row.valid_to,
+      ]);
+      return { rows, next: found.length < limit ? null : [...(found.at(-1)?.business_key ?? [])] };
+    },
+  };
+}

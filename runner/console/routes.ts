@@ -1,0 +1,39 @@
+import type { Asked, Listing, Page } from './page.js';
+import { findRedirect, keyList, keyPage } from './pages/key.js';
+import { overviewList, overviewPage } from './pages/overview.js';
+import { tableList, tablePage, tableRedirect } from './pages/table.js';
+
+export interface Route {
+  readonly name: string;
+  readonly page: (asked: Asked) => Promise<Page>;
+  readonly list: (asked: Asked) => Promise<Listing> | Listing;
+  /** Where else it leads, if anywhere. */
+  readonly redirect?: (asked: Asked) => string | undefined | Promise<string | undefined>;
+}
+
+const overview: Route = { name: '/', page: overviewPage, list: overviewList };
+
+/** Pages of the whole, by their path. */
+const ROUTES: Readonly<Record<string, Route>> = {
+  '/': overview,
+  '/find': { ...overview, name: '/find', redirect: findRedirect },
+};
+
+/** Pages of a table, by what follows its name. */
+const OF_TABLE: Readonly<Record<string, Route>> = {
+  '': { name: '/t/…', page: tablePage, list: tableList, redirect: tableRedirect },
+  '/key': { name: '/t/…/key', page: keyPage, list: keyList },
+};
+
+/** Every route, and an example of its path for a table. */
+export const paths = (table: string): string[] => [
+  ...Object.keys(ROUTES),
+  ...Object.keys(OF_TABLE).map((page) => `/t/${table}${page}`),
+];
+
+/** The page of a path, and the table that it names; a name is one of the warehouse only once somebody has looked. */
+export function routeOf(path: string): { readonly route: Route; readonly table: string } | undefined {
+  const [, table = '', page = ''] = /^\/t\/([A-Za-z_]\w*)(\/\w+)?$/.exec(path) ?? [];
+  const route = table === '' ? ROUTES[path] : OF_TABLE[page];
+  return route === undefined || !(path in ROUTES || table !== '') ? undefined : { route, table };
+}

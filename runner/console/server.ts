@@ -1,0 +1,196 @@
+import { readFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import path from 'node:path';
+import { explainDatabaseError, isAway } from '../base/database.js';
+import { TidemarkError, UsageError, describeError, hasCode } from '../base/errors.js';
+import { FOREIGN, asksLocally, isLocal, listenAt, type Listening } from '../base/http.js';
+import { logger } from '../base/logger.js';
+import { PACKAGE_ROOT, type Settings } from '../base/settings.js';
+import { dimensionMappings } from '../warehouse/functions.js';
+import { formatOf, writeList } from './export.js';
+import { html, value, type Raw } from './html.js';
+import { PageError, document, type Asked, type Page } from './page.js';
+import { routeOf } from './routes.js';
+import { STATEMENT_SECONDS, reading } from './session.js';
+
+/** Scripts and styles are files of this server and nothing else; nothing may frame it, and its forms post to itself. */
+const HEADERS = {
+  'content-security-policy':
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+  'cache-control': 'no-store',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+} as const;
+
+const asset = (name: string, type: string) => ({
+  type,
+  text: readFileSync(path.join(PACKAGE_ROOT, 'runner', 'console', 'assets', name)),
+});
+
+/**
+ * Serves the console: pages of what the warehouse holds, which cannot write.
+ * @throws TidemarkError if the address cannot be had; UsageError for one beyond this machine without a token
+ */
+export async function serveConsole(settings: Settings): Promise<Listening> {
+  const { console_host: host, console_port: port } = settings;
+  if (!isLocal(host) && settings.console_token_file === undefined)
+    throw new UsageError(`CONSOLE_HOST is ${host}, which others can reach, and CONSOLE_TOKEN_FILE is not set`, {
+      hint: 'name a file with a token that who looks must give, or set CONSOLE_HOST to 127.0.0.1',
+    });
+  const assets = new Map([
+    ['/console.css', asset('console.css', 'text/css; charset=utf-8')],
+    ['/console.js', asset('console.js', 'text/javascript; charset=utf-8')],
+    ['/icon.svg', asset('icon.svg', 'image/svg+xml')],
+  ]);
+  const what = { name: 'the console', hint: 'set CONSOLE_PORT, or give --port, one that is free' };
+  return listenAt(host, port, what, (request, response) => {
+    const file = assets.get(request.url ?? '');
+    const isForeign = isLocal(host) && !asksLocally(request);
+    const answered =
+      isForeign || !isRead(request)
+        ? Promise.resolve(refuse(response, isForeign))
+        : file === undefined
+          ? answer(settings, request, response)
+          : Promise.resolve(response.writeHead(200, { ...HEADERS, 'content-type': file.type }).end(file.text));
+    answered.catch((error: unknown) => {
+      logger.error(describeError(error, logger.isLevelEnabled('debug')));
+      response.destroy();
+    });
+  });
+}
+
+const isRead = ({ method }: IncomingMessage): boolean => method === 'GET' || method === 'HEAD';
+
+function refuse(response: ServerResponse, isForeign: boolean): void {
+  const [status, text] = isForeign ? [403, FOREIGN] : [405, 'GET only\n'];
+  response.writeHead(status, {
+    ...HEADERS,
+    'content-type': 'text/plain; charset=utf-8',
+    ...(isForeign ? {} : { allow: 'GET, HEAD' }),
+  });
+  response.end(text);
+}
+
+async function answer(settings: Settings, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const url = new URL(request.url ?? '/', 'http://console');
+  const { path: asIs, format } = formatOf(url.pathname);
+  const found = routeOf(asIs === '/index' ? '/' : asIs);
+  // A name of a table is part of the path; keys and filters are not, and are in no log.
+  const began = performance.now();
+  try {
+    if (found === undefined) throw new PageError(404, 'there is no such page', 'the overview leads to those there are');
+    const { route, table } = found;
+    await reading(settings, async (session) => {
+      const tables = (await dimensionMappings(session.warehouse)).map(({ dimension_name: name }) => name);
+      if (table !== '' && !tables.includes(table)) throw unknownTable(table, tables);
+      const asked: Asked = {
+        settings,
+        path: asIs === '/index' ? '/' : asIs,
+        table,
+        query: url.searchParams,
+        session,
+        isLocal: isLocal(request.socket.remoteAddress?.replace('::ffff:', '') ?? ''),
+        token: undefined,
+      };
+      const to = await route.redirect?.(asked);
+      if (to !== undefined) response.writeHead(303, { ...HEADERS, location: to }).end();
+      else if (format === undefined) send(request, response, 200, document(await route.page(asked), asked, tables));
+      else
+        await writeList(
+          response,
+          format,
+          await route.list(asked),
+          settings.console_export_rows,
+          HEADERS,
+          (error) => faultOf(error, settings).title,
+        );
+    });
+    logger.debug({ page: route.name, ms: Math.round(performance.now() - began) }, 'served');
+  } catch (error) {
+    if (response.headersSent) throw error;
+    const fault = faultOf(error, settings);
+    if (fault.status >= 400 && !(error instanceof PageError)) logger.debug(String(error));
+    if (fault.status >= 500)
+      logger.error(
+        describeError(
+          explainDatabaseError(error, settings.console ?? settings.warehouse),
+          logger.isLevelEnabled('debug'),
+        ),
+      );
+    if (format === undefined) send(request, response, fault.status, plainPage(fault));
+    else
+      response
+        .writeHead(fault.status, { ...HEADERS, 'content-type': 'text/plain; charset=utf-8' })
+        .end(`${fault.title}: ${fault.hint}\n`);
+  }
+}
+
+function send(request: IncomingMessage, response: ServerResponse, status: number, { raw }: Raw): void {
+  response.writeHead(status, {
+    ...HEADERS,
+    'content-type': 'text/html; charset=utf-8',
+    'content-length': Buffer.byteLength(raw),
+  });
+  response.end(request.method === 'HEAD' ? undefined : raw);
+}
+
+const unknownTable = (table: string, tables: readonly string[]): PageError =>
+  new PageError(
+    404,
+    `there is no table ${table.slice(0, 63)}`,
+    tables.length === 0 ? 'none is registered: npx tidemark add' : `there is ${tables.join(', ')}`,
+  );
+
+interface Fault {
+  readonly status: number;
+  readonly title: string;
+  readonly hint: string;
+}
+
+/** What is said of an error: never what the server said, in which values may stand. */
+function faultOf(error: unknown, settings: Settings): Fault {
+  if (error instanceof PageError) return { status: error.status, title: error.message, hint: error.hint ?? '' };
+  if (hasCode(error, '57014'))
+    return {
+      status: 504,
+      title: `this takes longer than ${String(STATEMENT_SECONDS)} seconds`,
+      hint: 'narrow it: a shorter time, fewer filters, or a filter on the key. An index on the column that is filtered by helps; for moments, those of npx tidemark add --browse',
+    };
+  if (hasCode(error, '42501'))
+    return {
+      status: 403,
+      title: 'the role that reads for this console has no right to this',
+      hint: 'npx tidemark grants --apply gives the analyst what it needs',
+    };
+  const explained = explainDatabaseError(error, settings.console ?? settings.warehouse);
+  if (explained instanceof TidemarkError && (isAway(error) || isAway(explained)))
+    return { status: 503, title: explained.message, hint: explained.hint ?? '' };
+  if (explained instanceof TidemarkError && hasCode(error, '42P01', '3F000', '42883'))
+    return { status: 503, title: 'the warehouse is not what this release expects', hint: 'npx tidemark migrate' };
+  return { status: 500, title: 'this could not be told', hint: 'the log of the console says why' };
+}
+
+/** A page that needs no warehouse. */
+const plainPage = ({ title, hint }: Fault, before: Raw = html``): Raw =>
+  html`<!doctype html>
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <title>${title} · Tidemark</title>
+        <link rel="stylesheet" href="/console.css" />
+        <link rel="icon" href="/icon.svg" />
+      </head>
+      <body>
+        <header>
+          <a class="mark" href="/"><img src="/icon.svg" alt="" width="20" height="20" />Tidemark</a>
+        </header>
+        <main id="main">
+          <h1>${value(title, 300)}</h1>
+          <p class="lead">${value(hint, 500)}</p>
+          <p><a href="/">Overview</a></p>
+          ${before}
+        </main>
+      </body>
+    </html> `;
+export type { Page };

@@ -1,0 +1,242 @@
+// Runs once: no version of PostgreSQL changes it.
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { request, type IncomingMessage } from 'node:http';
+import { createServer } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Listening } from '../../runner/base/http.js';
+import { connect } from '../../runner/base/database.js';
+import type { Settings } from '../../runner/base/settings.js';
+import { paths } from '../../runner/console/routes.js';
+import { serveConsole } from '../../runner/console/server.js';
+import { grantRoles } from '../../runner/operate/grants.js';
+import { apply, batch, change } from '../support/batches.js';
+import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { registerDimension } from '../support/dimensions.js';
+import { WITH_ROLES } from '../support/roles.js';
+import { until } from '../support/wait.js';
+
+const prefix = `look_${randomBytes(4).toString('hex')}`;
+const analyst = `${prefix}_analyst`;
+
+/** What may stand in a row, and must never be more than text. */
+const HOSTILE = [
+  '<script>alert(1)</script>',
+  '"><img src=x onerror=alert(1)>',
+  '\u202Egnp.exe',
+  "'; drop table x; --",
+  'a%2Fb%00?#&k=9',
+];
+
+let pipeline: TestPipeline;
+let server: Listening;
+beforeAll(async () => {
+  pipeline = await createPipeline({ CONSOLE_PORT: '0' });
+  const { warehouse } = pipeline;
+  await apply(
+    warehouse,
+    batch('b1', '09:30', [
+      change(1, 'pending', '09:00'),
+      change(1, 'confirmed', '09:10'),
+      change(2, 'pending', '09:20'),
+    ]),
+  );
+  await registerDimension(warehouse, 'notes', 'notes', [
+    { source: 'id', type: 'text', role: 'business key' },
+    { source: 'note', type: 'text', role: 'tracked' },
+    { source: 'changed', type: 'timestamptz', role: 'effective time' },
+  ]);
+  const note = (id: string, text: string | null) => ({
+    ...{
+      id,
+      note: text,
+      changed: '2026-02-01T09:00:00Z',
+      operation_type: 'UPDATE',
+      cdc_timestamp: '2026-02-01T09:00:00Z',
+    },
+  });
+  const notes = [
+    ...HOSTILE.map((text) => note(text, text)),
+    note('large', 'x'.repeat(1_000_000)),
+    note('none', null),
+    note('formula', '=1+1'),
+  ];
+  await apply(warehouse, batch('n1', '2026-02-01T10:00:00', notes, { table: 'notes' }));
+  if (!WITH_ROLES) await grantRoles(pipeline.settings, prefix, true);
+  server = await serveConsole(pipeline.settings);
+});
+afterAll(async () => {
+  await server.close();
+  const { warehouse } = pipeline;
+  if (!WITH_ROLES)
+    for (const role of ['reader', 'owner', 'loader', 'analyst']) {
+      await warehouse.unsafe(`reassign owned by ${prefix}_${role} to current_user; drop owned by ${prefix}_${role}`);
+      if (role !== 'reader') await warehouse.unsafe(`drop role ${prefix}_${role}`);
+    }
+  await pipeline.drop();
+});
+
+interface Reply {
+  readonly status: number;
+  readonly body: string;
+  readonly headers: IncomingMessage['headers'];
+}
+
+async function ask(path: string, options: { method?: string; host?: string; of?: Listening } = {}): Promise<Reply> {
+  const { method = 'GET', host, of = server } = options;
+  const asked = request(`${of.url}${path}`, { method, headers: host === undefined ? {} : { host } }).end();
+  const [reply] = (await once(asked, 'response')) as [IncomingMessage];
+  let body = '';
+  for await (const chunk of reply) body += String(chunk);
+  return { status: reply.statusCode ?? 0, body, headers: reply.headers };
+}
+
+/** A console with other settings, for as long as `work` lasts. */
+async function withConsole<T>(changed: Partial<Settings>, work: (of: Listening) => Promise<T>): Promise<T> {
+  const of = await serveConsole({ ...pipeline.settings, ...changed });
+  return work(of).finally(() => of.close());
+}
+
+/** The first page of notes, whose keys are hostile. */
+const key = (text: string) => `/t/notes/key?k=${encodeURIComponent(text)}`;
+
+describe('the server', () => {
+  test('answers to this machine alone, reads alone, and lets pages load nothing from elsewhere', async () => {
+    expect(await ask('/', { host: 'tidemark.example.com' })).toMatchObject({ status: 403 });
+    for (const method of ['POST', 'PUT', 'DELETE'])
+      expect(await ask('/', { method })).toMatchObject({ status: 405, headers: { allow: 'GET, HEAD' } });
+    expect(await ask('/t/orders', { method: 'HEAD' })).toMatchObject({ status: 200, body: '' });
+    const { headers, body } = await ask('/t/orders');
+    expect(headers['content-security-policy']).toContain("default-src 'none'");
+    expect(headers).toMatchObject({
+      'cache-control': 'no-store',
+      'referrer-policy': 'no-referrer',
+      'x-content-type-options': 'nosniff',
+    });
+    expect(body).not.toMatch(/https?:\/\/| style=| on\w+=|<script(?! type="module" src="\/console\.js")/);
+  });
+
+  test('says what is wrong with an address, and what next, with the status for it', async () => {
+    for (const [path, status, said] of [
+      ['/nothing', 404, 'there is no such page'],
+      ['/t/nothing', 404, 'there is'],
+      ['/t/orders/key?k=99', 404, 'no history of that key'],
+      ['/t/orders/key?k=1&k=2', 400, 'order_key (integer)'],
+      ["/t/orders/key?k=1'%20or%201=1", 400, 'order_key (integer)'],
+      ['/t/orders?as_of=soon', 400, '2026-02-01 09:05'],
+      ['/t/orders?f.nothing=1', 400, 'no column of that name'],
+      ['/t/orders?f.quantity=x', 400, 'no value of its column'],
+      ['/t/orders?after=x', 400, 'no value of its column'],
+      ['/t/orders.csv?as_of=soon', 400, '2026-02-01 09:05'],
+    ] as const) {
+      const reply = await ask(path);
+      expect([path, reply.status]).toEqual([path, status]);
+      expect(reply.body).toContain(said);
+      expect(reply.body).not.toMatch(/at .*\.js|invalid input syntax/);
+    }
+  });
+
+  test('refuses a port that is taken, and an address that others reach without a token', async () => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as { port: number };
+    await expect(serveConsole({ ...pipeline.settings, console_port: port })).rejects.toThrow(
+      'the console cannot be served at',
+    );
+    other.close();
+    await expect(serveConsole({ ...pipeline.settings, console_host: '0.0.0.0' })).rejects.toThrow(
+      'CONSOLE_TOKEN_FILE is not set',
+    );
+  });
+
+  test('says that the warehouse is away', async () => {
+    const warehouse = { ...pipeline.settings.warehouse, port: 1 };
+    const { status, body } = await withConsole({ warehouse }, (of) => ask('/t/orders', { of }));
+    expect([status, body]).toEqual([503, expect.stringContaining('the warehouse database does not answer')]);
+  });
+});
+
+describe('a session', () => {
+  test('that ends while a page waits is said, and so is one that takes too long; the next page is served', async () => {
+    const blocker = connect(pipeline.admin.warehouse, 'blocker');
+    const { warehouse } = pipeline;
+    await blocker.unsafe('begin; lock table public.dim_orders_history in access exclusive mode');
+    const cut = ask('/t/orders');
+    const [session] = await until(async () => {
+      const found = await warehouse<{ pid: number }[]>`
+        select pid from pg_stat_activity where application_name = 'tidemark console' and wait_event_type = 'Lock' and datname = current_database()`;
+      return found.length > 0 ? found : undefined;
+    });
+    await warehouse`select pg_terminate_backend(${session?.pid ?? 0})`;
+    expect(await cut).toMatchObject({ status: 503, body: expect.stringContaining('ended the connection') as string });
+    expect(await ask('/t/orders')).toMatchObject({ status: 504, body: expect.stringContaining('narrow it') as string });
+    await blocker.unsafe('rollback');
+    await blocker.end();
+    expect(await ask('/t/orders')).toMatchObject({ status: 200 });
+  });
+});
+
+describe('values', () => {
+  test.each(HOSTILE)('are text, whatever they are: %s', async (text) => {
+    for (const path of ['/t/notes', key(text), `/t/notes?f.note=${encodeURIComponent(text)}`]) {
+      const { status, body } = await ask(path);
+      expect(status).toBe(200);
+      expect(body.replaceAll(/ value="[^"]*"/g, '')).not.toMatch(/<script>alert|<img src=x|\u202E|&#8238;/);
+    }
+    const { body } = await ask(`/t/notes/key.json?k=${encodeURIComponent(text)}`);
+    expect((JSON.parse(body) as { rows: { note: string }[] }).rows[0]?.note).toBe(text);
+  });
+
+  test('are cut where they are long, and told from none', async () => {
+    const { body } = await ask('/t/notes');
+    expect(body.length).toBeLessThan(100_000);
+    expect(body).toContain('999,880 more');
+    expect(body).toContain('<span class="null">null</span>');
+  });
+});
+
+describe('exports', () => {
+  test('have what the page lists, whole, and no formula for a spreadsheet', async () => {
+    const { body, headers } = await ask('/t/notes.csv?f.id=formula');
+    expect(headers['content-type']).toBe('text/csv; charset=utf-8');
+    expect(body).toBe("id,note,valid_from,valid_to\r\nformula,'=1+1,2026-02-01 09:00:00+00,\r\n");
+    const { rows } = JSON.parse((await ask('/t/orders.json?as_of=2026-02-01+09:05')).body) as { rows: object[] };
+    expect(rows).toMatchObject([{ order_key: '1', order_status: 'pending', valid_to: '2026-02-01 09:10:00+00' }]);
+    expect((await ask('/index.csv')).body).toMatch(/^dimension_name,.*\r\n/);
+  });
+
+  test('end at CONSOLE_EXPORT_ROWS, and say so', async () => {
+    const { body } = await withConsole({ console_export_rows: 1 }, (of) => ask('/t/orders.json', { of }));
+    expect(JSON.parse(body)).toMatchObject({
+      rows: [{ order_key: '1' }],
+      incomplete: 'it ends at 1 rows (CONSOLE_EXPORT_ROWS)',
+    });
+  });
+});
+
+describe.skipIf(WITH_ROLES)('who reads', () => {
+  test('is the analyst where there is one, and every page can be read as it', async () => {
+    for (const path of paths('orders')) {
+      const { status, body } = await ask(`${path}?table=orders&k=1`);
+      expect([path, status < 400]).toEqual([path, true]);
+      if (status === 200) expect(body).toContain(`as ${analyst} `);
+    }
+  });
+
+  test('is said where it may do more than read', async () => {
+    await pipeline.warehouse.unsafe(`revoke select on tidemark.batches from ${analyst}`);
+    const { body } = await ask('/t/orders/key?k=1');
+    await pipeline.warehouse.unsafe(`grant select on tidemark.batches to ${analyst}`);
+    expect(body).toContain('who may do more than read');
+  });
+
+  test('is not shown a table whose key it may not read', async () => {
+    const { warehouse } = pipeline;
+    await warehouse.unsafe(
+      `revoke select on public.dim_notes_history from ${analyst}; grant select (note, valid_from, valid_to, is_current) on public.dim_notes_history to ${analyst}`,
+    );
+    const { status, body } = await ask('/t/notes');
+    await warehouse.unsafe(`grant select on public.dim_notes_history to ${analyst}`);
+    expect([status, body]).toEqual([403, expect.stringContaining('may not read the key of notes')]);
+  });
+});

@@ -1,0 +1,195 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  asOfPage,
+  browseColumns,
+  changeHistogram,
+  keyMarks,
+  keyVersions,
+  moments,
+  overview,
+} from '../../../runner/warehouse/functions.js';
+import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
+import { registerDimension } from '../../support/dimensions.js';
+import { apply, batch, change, deletion, rolledBack } from '../../support/batches.js';
+
+/**
+ * What the pages of the console ask: tidemark.as_of_page, tidemark.browse_columns, tidemark.key_versions, tidemark.key_marks,
+ * tidemark.change_histogram, tidemark.overview, tidemark.moments; tidemark.reading_role is in test/console/server.test.ts.
+ */
+
+let warehouse: TestDatabase;
+beforeAll(async () => {
+  warehouse = await createWarehouseDatabase();
+  const { sql } = warehouse;
+  await apply(
+    sql,
+    batch('b1', '09:30', [
+      change(1, 'A', '09:00'),
+      change(1, 'B', '09:10'),
+      change(2, 'A', '09:05'),
+      change(3, 'A', '09:20'),
+    ]),
+  );
+  const second = [change(1, 'B', '09:40'), deletion(2, '09:45'), change(3, 'A', '09:50', { quantity: 'many' })];
+  await apply(sql, batch('b2', '10:00', second, { sequence: 2 }));
+  await apply(sql, batch('b3', '11:00', [change(2, 'A', '10:30')], { sequence: 3 }));
+  await registerDimension(sql, 'seats', 'seats', [
+    { source: 'hall', type: 'varchar(3)', role: 'business key' },
+    { source: 'seat', type: 'numeric', role: 'business key' },
+    { source: 'guest', type: 'text', role: 'tracked' },
+    { source: 'wishes', type: 'json', role: 'untracked' },
+    { source: 'changed', type: 'timestamptz', role: 'effective time' },
+  ]);
+  const seat = (hall: string, number: number, guest: string | null) => ({
+    ...{ hall, seat: number, guest, wishes: '{"tea": 1}', changed: '2026-02-01T09:00:00Z' },
+    ...{ operation_type: 'UPDATE', cdc_timestamp: '2026-02-01T09:00:00Z' },
+  });
+  const seats = [seat('it"', 1, '<b>'), seat("o'", 10, null), seat("o'", 9, 'NULL')];
+  await apply(sql, batch('s1', '2026-02-01T10:00:00', seats, { table: 'seats' }));
+});
+afterAll(async () => {
+  await warehouse.drop();
+});
+
+/** Keys of a page, and the status of each. */
+const page = async (moment: string | null, after: string[] | null = null, filters = {}, limit = 10) =>
+  (await asOfPage(warehouse.sql, 'orders', moment, after, filters, limit)).map(
+    ({ business_key: key, shown_values: values }) => `${key.join('/')} ${String(values[5])}`,
+  );
+const browsing = () =>
+  warehouse.sql.unsafe(
+    'create index orders_began on public.dim_orders_history (valid_from); create index orders_ended on public.dim_orders_history (valid_to) where valid_to is not null',
+  );
+
+describe('a page of a table as of a moment', () => {
+  test('has the rows that were there then, in the order of the key', async () => {
+    expect(await page('2026-02-01 09:05+00')).toEqual(['1 A', '2 A']);
+    expect(await page('2026-02-01 09:10+00')).toEqual(['1 B', '2 A']);
+    expect(await page('2026-02-01 10:00+00')).toEqual(['1 B', '3 A']);
+    expect(await page('2026-01-01 00:00+00')).toEqual([]);
+    expect(await page(null)).toEqual(['1 B', '2 A', '3 A']);
+  });
+
+  test('goes on after a key, and ends at its limit', async () => {
+    expect(await page(null, null, {}, 2)).toEqual(['1 B', '2 A']);
+    expect(await page(null, ['2'], {}, 2)).toEqual(['3 A']);
+    expect(await page('2026-02-01 09:25+00', ['1'], {}, 1)).toEqual(['2 A']);
+  });
+
+  test('is filtered by values, and by null', async () => {
+    expect(await page(null, null, { order_status: 'A', quantity: '2' })).toEqual(['2 A', '3 A']);
+    expect(await page(null, null, { order_status: null })).toEqual([]);
+    await expect(page(null, null, { quantity: 'x' })).rejects.toMatchObject({ code: '22P02' });
+    await expect(page(null, null, { valid_from: 'x' })).rejects.toMatchObject({ code: '42703' });
+  });
+
+  test('is the same where few versions are from before the moment, which are sorted then', async () => {
+    const moments = ['2026-02-01 09:05+00', '2026-02-01 09:45+00', '2027-01-01 00:00+00'];
+    const walked = await Promise.all(moments.map((moment) => page(moment, ['0'], { order_status: 'A' }, 2)));
+    await browsing();
+    expect(await Promise.all(moments.map((moment) => page(moment, ['0'], { order_status: 'A' }, 2)))).toEqual(walked);
+    await warehouse.sql.unsafe('drop index public.orders_began; drop index public.orders_ended');
+  });
+
+  test('takes a key of several columns, of whatever type, and tells null from the text "NULL"', async () => {
+    const seats = await asOfPage(warehouse.sql, 'seats', null, ["o'", '2'], {}, 10);
+    expect(seats.map(({ business_key: key, shown_values: [guest] }) => [...key, guest])).toEqual([
+      ["o'", '9', 'NULL'],
+      ["o'", '10', null],
+    ]);
+    expect(await asOfPage(warehouse.sql, 'seats', null, null, { wishes: '{"tea": 1}', hall: 'it"' }, 10)).toHaveLength(
+      1,
+    );
+    await expect(asOfPage(warehouse.sql, 'seats', null, ["o'"], {}, 10)).rejects.toMatchObject({ code: 'TM020' });
+    // A text that is too long is no key that is cut.
+    expect(await keyVersions(warehouse.sql, 'seats', ['it"x', '1'], null, 10)).toEqual([]);
+  });
+});
+
+describe('one key', () => {
+  test('has its versions from the oldest on, and what changed in each', async () => {
+    const versions = await keyVersions(warehouse.sql, 'orders', ['1'], null, 10);
+    expect(
+      versions.map(({ valid_from: from, changed, batch_id: id, change_line: line }) => [from, changed, id, line]),
+    ).toEqual([
+      ['2026-02-01 09:00:00+00', null, 'b1', 1],
+      ['2026-02-01 09:10:00+00', ['order_status'], 'b1', 2],
+    ]);
+    const [newest] = await keyVersions(warehouse.sql, 'orders', ['1'], null, 1);
+    expect(newest?.changed).toEqual(['order_status']);
+    const [first] = await keyVersions(warehouse.sql, 'orders', ['1'], '2026-02-01 09:10+00', 10);
+    expect(first?.valid_to).toBe('2026-02-01 09:10:00+00');
+  });
+
+  test('has marks for the changes that opened none', async () => {
+    const marksOf = async (key: string) =>
+      (await keyMarks(warehouse.sql, 'orders', [key], 10)).map(
+        ({ kind, batch_id: id, change_line: line }) => `${kind} ${id}:${String(line)}`,
+      );
+    expect(await marksOf('1')).toEqual(['unchanged b2:1']);
+    expect(await marksOf('2')).toEqual(['delete b2:2']);
+    expect(await marksOf('3')).toEqual(['rejected b2:3']);
+  });
+});
+
+describe('when a table changed', () => {
+  test('is counted exactly where the history is small', async () => {
+    const parts = await changeHistogram(warehouse.sql, 'orders', '2026-02-01 09:00+00', '2026-02-01 09:30+00', 3);
+    expect(parts.map(({ changes, is_exact: exact }) => [changes, exact])).toEqual([
+      ['2', true],
+      ['1', true],
+      ['1', true],
+    ]);
+    const [first] = await changeHistogram(warehouse.sql, 'orders', null, '2026-02-01 12:00+00', 60);
+    expect(first?.starts_at).toBe('2026-02-01 09:00:00+00');
+    expect(await changeHistogram(warehouse.sql, 'orders', null, '2026-01-01 00:00+00', 60)).toEqual([]);
+  });
+});
+
+test('the overview has the ledger of the window in parts, and reads no history', async () => {
+  const { sql } = warehouse;
+  await sql`analyze public.dim_orders_history`;
+  const rows = await overview(sql, '1 hour', 12);
+  const orders = rows.find(({ dimension_name: name }) => name === 'orders');
+  expect(orders).toMatchObject({
+    changes: '8',
+    rejected_changes: '1',
+    versions_estimate: '5',
+    current_estimate: '3',
+    last_batch: 'b3',
+  });
+  expect(orders?.series.map(Number).reduce((sum, each) => sum + each, 0)).toBe(8);
+  const [before, after] = await rolledBack(sql, async (transaction) => {
+    const scans = () => transaction`
+      select sum(pg_stat_get_xact_numscans(c.oid))::text as scans
+      from pg_class as c
+      where c.oid = any (select history_relation from tidemark.dimensions)
+        or c.oid in (select indexrelid from pg_index where indrelid = any (select history_relation from tidemark.dimensions))`;
+    return [await scans(), (await overview(transaction, '1 hour', 12)).length > 0 && (await scans())];
+  });
+  expect(after).toEqual(before);
+});
+
+test('moments are read as people write them', async () => {
+  const [plain, zoned, empty, then, now] = await moments(warehouse.sql, [
+    '2026-02-01 09:05',
+    '2026-02-01T09:05+02',
+    '',
+    '-5 minutes',
+    'now',
+  ]);
+  expect([plain, zoned, empty]).toEqual(['2026-02-01 09:05:00+00', '2026-02-01 07:05:00+00', null]);
+  expect(Date.parse(now ?? '') - Date.parse(then ?? '')).toBe(300_000);
+  await expect(moments(warehouse.sql, ['soon'])).rejects.toMatchObject({ code: '22007' });
+});
+
+test('the columns that are shown are those of the key, then the others, with what the reader may read', async () => {
+  const columns = await browseColumns(warehouse.sql, 'seats');
+  expect(columns.map(({ column_name: name, type_name: type, is_readable: may }) => [name, type, may])).toEqual([
+    ['hall', 'character varying(3)', true],
+    ['seat', 'numeric', true],
+    ['guest', 'text', true],
+    ['wishes', 'json', true],
+  ]);
+  await expect(browseColumns(warehouse.sql, 'nothing')).rejects.toMatchObject({ code: 'TM002' });
+});

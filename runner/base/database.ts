@@ -274,6 +274,11 @@ export function explainDatabaseError(error: unknown, settings: DatabaseSettings,
       `the ${role} database does not answer at ${settings.host}:${String(settings.port)}`,
       `start it with "npx tidemark db start", or set ${prefix}HOST and ${prefix}PORT`,
     );
+  if (hasCode(error, '08P01') && error.message.includes('startup parameter'))
+    return because(
+      `what answers for the ${role} database is a pooler that takes no settings of a session: ${error.message}`,
+      `give ${prefix}HOST and ${prefix}PORT of the server itself, not of a pooler`,
+    );
   if (hasCode(error, '28P01', '28000'))
     return because(`the ${role} database refuses user ${settings.user}`, `set ${prefix}USER and ${prefix}PASSWORD`);
   if (hasCode(error, '3D000'))

@@ -46,14 +46,29 @@ export interface Replication {
 const STATUS_MS = 5_000;
 const CLOSE_SECONDS = 2;
 
-/** Opens such a session and ends it. @throws what the server says, unexplained */
-export async function tryReplication(settings: DatabaseSettings): Promise<void> {
+/** Opens such a session, asks one thing and ends it. @throws what the server says, unexplained */
+async function askSender<T extends object>(settings: DatabaseSettings, command: string): Promise<readonly T[]> {
   const session = connectToLog(settings, 'doctor', 'UTF8');
   try {
-    await session.unsafe('IDENTIFY_SYSTEM');
+    return await session.unsafe<T[]>(command);
   } finally {
     await session.end({ timeout: 0 });
   }
+}
+
+/** Opens such a session and ends it. @throws what the server says, unexplained */
+export const tryReplication = (settings: DatabaseSettings): Promise<unknown> => askSender(settings, 'IDENTIFY_SYSTEM');
+
+/** Where timelines of the server's past were left for the next one, by a failover or a restore: what came before is part of the present one. */
+export type Forks = ReadonlyMap<number, Lsn>;
+
+/** @param timeline the present one. @throws what the server says, unexplained */
+export async function readForks(settings: DatabaseSettings, timeline: number): Promise<Forks> {
+  // The first one has no past.
+  const history =
+    timeline > 1 ? await askSender<{ content: string }>(settings, `TIMELINE_HISTORY ${String(timeline)}`) : [];
+  const lines = [...(history[0]?.content ?? '').matchAll(/^(\d+)\t([0-9A-F]+\/[0-9A-F]+)/gm)];
+  return new Map(lines.map(([, left = '', at = '']) => [Number(left), lsnOf(at)]));
 }
 
 type Copying = NodeJS.ReadWriteStream & { readonly destroyed: boolean };

@@ -194,15 +194,15 @@ async function examineLog(
   const newest = known.sort((one, other) => (one.extracted_at < other.extracted_at ? -1 : 1)).at(-1);
   if (newest === undefined) return [];
   const { findings, warn, fail } = notesOn(subjectOf(mapping));
+  // Of those in the log it is asked where that was read to.
+  if (isLogged(mapping)) return findings;
   const isSame = isSameServer(await readIdentity(source), newest);
   fail(
     !isSame,
     'the source is not the database this change log was extracted from',
-    isLogged(mapping)
-      ? `after a restore or failover hand it over anew: npx tidemark table capture ${mapping.dimension_name} log`
-      : 'after a restore or failover: npx tidemark reconcile --repair',
+    'after a restore or failover: npx tidemark reconcile --repair',
   );
-  if (!isSame || isLogged(mapping) || newest.full_sweep === null || health === undefined) return findings;
+  if (!isSame || newest.full_sweep === null || health === undefined) return findings;
   const untouched = await untouchedRows(source, health, newest.full_sweep);
   warn(
     untouched > 0,

@@ -46,12 +46,10 @@ export interface LogHealth {
   readonly most_slots: number;
   readonly has_free_slot: boolean;
   readonly is_limited: boolean;
-  readonly is_whole: boolean | null;
-  readonly narrowed: string | null;
 }
 
-export const logHealth = async (source: Database, slot: string, publication: string): Promise<LogHealth> =>
-  one(await runFile<LogHealth>(source, 'describe_log', [slot, publication]));
+export const logHealth = async (source: Database, slot: string): Promise<LogHealth> =>
+  one(await runFile<LogHealth>(source, 'describe_log', [slot]));
 
 /** The statements that make the role which may read the registered tables of a source and nothing else. */
 export async function sourceGrants(

@@ -21,6 +21,7 @@ export interface SlotState {
   readonly database: string;
   /** The session that reads from it, now. */
   readonly active_pid: number | null;
+  readonly held_by: string | null;
   /** Nothing that was committed before is sent again. */
   readonly confirmed: string | null;
   /** lost: the server has given up the log that it needs. */
@@ -42,15 +43,20 @@ export interface Publication {
   /** The same by the number of the table, which a rename leaves alone. */
   readonly byOid: ReadonlyMap<string, string>;
   readonly is_via_root: boolean;
+  /** False where a kind of change is left out. */
+  readonly is_whole: boolean;
+  /** Tables of which some rows or columns alone are sent. */
+  readonly narrow: ReadonlySet<string>;
 }
 
 /** undefined where there is no such publication. */
 export async function readPublication(source: Database, publication: string): Promise<Publication | undefined> {
-  const rows = await runFile<{ name: string | null; oid: string; entry: string; is_via_root: boolean }>(
-    source,
-    'read_publication',
-    [publication],
-  );
+  const rows = await runFile<
+    { name: string | null; oid: string; entry: string; is_narrow: boolean } & Pick<
+      Publication,
+      'is_via_root' | 'is_whole'
+    >
+  >(source, 'read_publication', [publication]);
   const [first] = rows;
   if (first === undefined) return undefined;
   const tables = rows.filter((row): row is typeof row & { name: string } => row.name !== null);
@@ -58,6 +64,8 @@ export async function readPublication(source: Database, publication: string): Pr
     entries: new Map(tables.map(({ name, entry }) => [name, entry])),
     byOid: new Map(tables.map(({ oid, entry }) => [oid, entry])),
     is_via_root: first.is_via_root,
+    is_whole: first.is_whole,
+    narrow: new Set(tables.filter(({ is_narrow }) => is_narrow).map(({ name }) => name)),
   };
 }
 

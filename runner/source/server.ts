@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database, Transaction } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
+import type { Forks, Lsn } from '../base/replication.js';
 import type { BatchMetadata } from '../batch/metadata.js';
 import { one, runFile } from './file.js';
 
@@ -33,6 +34,15 @@ export function isSameServer(identity: SourceIdentity, newest: SourceIdentity): 
     sameTimeline
   );
 }
+
+/** Up to where the log of another server is that of this one: all of it where it is the same; none where this was not promoted from it. */
+export function sharedUpTo(identity: SourceIdentity, forks: Forks, earlier: SourceIdentity): Lsn {
+  if (isSameServer(identity, earlier)) return LAST;
+  const isOfOne = isSameServer({ ...identity, timeline: null }, earlier);
+  return isOfOne ? (forks.get(earlier.timeline ?? 0) ?? 0n) : 0n;
+}
+
+const LAST: Lsn = 2n ** 64n - 1n;
 
 /** The ledger alone is no proof: it also exists where the demo's first migration failed on a table of somebody else's. */
 export async function requireDemoSource(source: Database): Promise<void> {

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import type { Database } from '../base/database.js';
-import { HeldError, TidemarkError, hasCode } from '../base/errors.js';
+import { HeldError, TidemarkError } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
 import { quoteText, quoted } from '../base/sql-text.js';
 import type { DimensionMapping } from '../batch/mapping.js';
@@ -23,8 +23,13 @@ export async function setupStatements(
   mappings: readonly DimensionMapping[],
 ): Promise<string[]> {
   const { slot, publication } = slotOf(settings);
-  const [server] = await source<{ wal_level: string; version: number }[]>`
-    select current_setting('wal_level') as wal_level, current_setting('server_version_num')::integer as version`;
+  const [server] = await source<{ wal_level: string; version: number; is_standby: boolean }[]>`
+    select current_setting('wal_level') as wal_level, current_setting('server_version_num')::integer as version,
+      pg_is_in_recovery() as is_standby`;
+  if (server?.is_standby === true)
+    throw new TidemarkError('the source is a standby: publication and slot are made at its primary, and read there', {
+      hint: 'set DB_HOST and DB_PORT to the primary; or leave its tables to polling',
+    });
   if (server?.wal_level !== 'logical')
     throw new TidemarkError('the source does not write what it takes to read its log', {
       detail: `wal_level=${String(server?.wal_level)}`,
@@ -39,13 +44,17 @@ export async function setupStatements(
       hint: 'drop the slot, then set it up again: npx tidemark stream drop',
     });
   const missing = tables.filter(({ name }) => found?.entries.has(name) !== true).map(({ only }) => only);
+  const narrow = tables.filter(({ name }) => found?.narrow.has(name) === true).map(({ only }) => only);
   const [name, list] = [quoted(publication), missing.length === 0 ? '' : `table ${missing.join(', ')}`];
-  const viaRoot = '(publish_via_partition_root = true)';
+  const viaRoot = 'publish_via_partition_root = true';
   const failover = server.version >= 170_000 ? ', failover => true' : '';
   return [
     isLost && dropStatement(slot),
-    found === undefined && `create publication ${name}${list && ` for ${list}`} with ${viaRoot}`,
-    found?.is_via_root === false && `alter publication ${name} set ${viaRoot}`,
+    found === undefined && `create publication ${name}${list && ` for ${list}`} with (${viaRoot})`,
+    found !== undefined &&
+      !(found.is_via_root && found.is_whole) &&
+      `alter publication ${name} set (publish = 'insert, update, delete, truncate', ${viaRoot})`,
+    ...narrow.flatMap((table) => ['drop', 'add'].map((verb) => `alter publication ${name} ${verb} table ${table}`)),
     found !== undefined && list !== '' && `alter publication ${name} add ${list}`,
     (state === undefined || isLost) &&
       `select lsn from pg_create_logical_replication_slot(${quoteText(slot)}, 'pgoutput'${failover})`,
@@ -65,30 +74,36 @@ export async function unpublish(source: Database, settings: Settings, mapping: D
     await source.unsafe(unpublishStatement(settings, mapping));
 }
 
+const HINTS: Readonly<Record<string, string>> = {
+  '42501': 'as a superuser there: what "npx tidemark grants" and "npx tidemark stream setup" print',
+  '53400': 'on the source: raise max_replication_slots and restart it, or drop a slot that nobody reads',
+  '57014': 'a slot waits for the transactions that are open: let them end, then run it again',
+};
+
 /** Runs them. A slot waits for every transaction that is open when it is made. */
 export async function applySetup(source: Database, statements: readonly string[]): Promise<void> {
-  try {
-    for (const statement of statements) await source.unsafe(statement);
-  } catch (error) {
-    if (!hasCode(error, '57014', '53400')) throw error;
-    const open = await source<{ pid: number; application_name: string }[]>`
-      select pid, application_name from pg_stat_activity where backend_xid is not null and pid <> pg_backend_pid() order by xact_start`;
-    throw new TidemarkError((error as Error).message, {
-      detail: `open transactions: ${open.map(({ pid, application_name: who }) => `process ${String(pid)} (${who})`).join(', ') || 'none'}`,
-      hint: hasCode(error, '53400')
-        ? 'on the source: raise max_replication_slots and restart it, or drop a slot that nobody reads'
-        : 'a slot waits for the transactions that are open: let them end, then run it again',
-      cause: error,
-    });
-  }
+  for (const statement of statements)
+    try {
+      await source.unsafe(statement);
+    } catch (error) {
+      const { code = '', message } = error as Error & { readonly code?: string };
+      if (HINTS[code] === undefined) throw error;
+      const open = await source<{ pid: number; application_name: string }[]>`
+        select pid, application_name from pg_stat_activity where backend_xid is not null and pid <> pg_backend_pid() order by xact_start`;
+      throw new TidemarkError(`what it takes to read the log cannot be made: ${message}`, {
+        detail: `${statement}; open transactions: ${open.map(({ pid, application_name: who }) => `process ${String(pid)} (${who})`).join(', ') || 'none'}`,
+        hint: HINTS[code],
+        cause: error,
+      });
+    }
 }
 
 /** Drops the slot and the publication, so that the source keeps no log for it. @returns what was there */
 export async function dropSlot(source: Database, settings: Settings): Promise<string[]> {
   const { slot, publication } = slotOf(settings);
   const state = await readSlot(source, slot);
-  if (state?.active_pid != null)
-    throw new HeldError(`a reader holds the replication slot ${slot}: process ${String(state.active_pid)}`, {
+  if (state?.held_by != null)
+    throw new HeldError(`a reader holds the replication slot ${slot}: ${state.held_by}`, {
       hint: 'stop it first',
     });
   if (state !== undefined) await source.unsafe(dropStatement(slot));

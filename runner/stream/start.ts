@@ -1,6 +1,7 @@
 import type { Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
-import { lsnOf, lsnText, type Lsn, type ReplicationStart } from '../base/replication.js';
+import { logger } from '../base/logger.js';
+import { lsnOf, lsnText, readForks, type Forks, type Lsn, type ReplicationStart } from '../base/replication.js';
 import type { Settings } from '../base/settings.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import { batchMetadataSchema, chainHead, type BatchMetadata, type LogPlace } from '../batch/metadata.js';
@@ -13,10 +14,10 @@ import {
 } from '../change-log/chain.js';
 import { publishCheckpoint, removeUnpublished } from '../change-log/publish.js';
 import { readPublication, readSlot, type Publication, type SlotState } from '../source/log.js';
-import { isSameServer, readIdentity, type SourceIdentity } from '../source/server.js';
+import { isSameServer, readIdentity, sharedUpTo, type SourceIdentity } from '../source/server.js';
 import { ensurePositionFolder, isoOf, microsOf, readPosition, slotOf, type Position } from './position.js';
 import type { ReaderStart } from './reader.js';
-import { assertServes, entryOf, noPublication, unpublished } from './slot.js';
+import { assertServes, entryOf, noPublication, unsent, wasAltered } from './slot.js';
 import { followTable, sayStopped, stopTable, type FollowedTable } from './table.js';
 
 /** Where a reader goes on: from its own files, never from what the server thinks. */
@@ -31,12 +32,22 @@ export async function beginFollowing(
   newest: BatchMetadata,
   start: Pick<LogPlace, 'slot' | 'to' | 'after' | 'gap'> & Partial<Pick<LogPlace, 'entry'>>,
 ): Promise<BatchMetadata> {
+  const place = { ...start, from: start.to, last_commit_time: newest.extracted_at, inside: null };
+  return notePlace(log, newest, { log: place });
+}
+
+/** A checkpoint that says where a chain stands, and of which server. */
+async function notePlace(
+  log: ChangeLog,
+  newest: BatchMetadata,
+  said: Partial<SourceIdentity> & { readonly log: Partial<LogPlace> },
+): Promise<BatchMetadata> {
   const { batch_id: previous_batch_id, checksum: previous_checksum } = chainHead(newest);
   const metadata = batchMetadataSchema.parse({
     ...newest,
     ...{ batch_id: null, checksum: null, change_count: 0, sequence: newest.sequence + 1 },
     ...{ previous_batch_id, previous_checksum },
-    log: { ...start, from: start.to, commits: 0, last_commit_time: newest.extracted_at, inside: null, unchanged: 0 },
+    ...{ ...said, log: { ...said.log, commits: 0, unchanged: 0 } },
   });
   await publishCheckpoint(log, metadata);
   return metadata;
@@ -59,8 +70,12 @@ export interface KnownLog {
   readonly state: SlotState | undefined;
   readonly published: Publication | undefined;
   readonly identity: SourceIdentity;
+  /** Where timelines of the past of this server were left. */
+  readonly forks: Forks;
   /** How far the reader had come, on this server. */
   readonly position: Position | undefined;
+  /** What the file of positions says, whichever server it is of. */
+  readonly noted: Lsn;
 }
 
 export async function readKnownLog(source: Database, settings: Settings): Promise<KnownLog> {
@@ -69,9 +84,11 @@ export async function readKnownLog(source: Database, settings: Settings): Promis
   const published = await readPublication(source, publication);
   const identity = await readIdentity(source);
   const noted = await readPosition(settings.cdc_log_dir, slot);
-  // Positions of another server mean nothing here; of each table it is said.
-  const position = noted !== undefined && isSameServer(identity, noted) ? noted : undefined;
-  return { slot, publication, state, published, identity, position };
+  const forks = await readForks(settings.source, identity.timeline ?? 1);
+  const shared = noted === undefined ? 0n : sharedUpTo(identity, forks, noted);
+  // What another server wrote after it was left is not in this log: of each table it is said.
+  const position = noted && shared > 0n ? { ...noted, to: lsnText(least(lsnOf(noted.to), shared)) } : undefined;
+  return { slot, publication, state, published, identity, forks, position, noted: lsnOf(noted?.to ?? '0/0') };
 }
 
 /**
@@ -106,7 +123,7 @@ export async function openTables(
   const lastTime = microsOf(first?.lastCommitTime ?? position?.last_commit_time ?? isoOf(0n));
   return {
     ...{ settings, source, identity, slot, publication, encoding: state.encoding },
-    ...{ tables, from, lastTime, known: lsnOf(position?.to ?? '0/0') },
+    ...{ tables, from, lastTime, known: known.noted },
   };
 }
 
@@ -131,14 +148,19 @@ async function openTable(
     );
     return undefined;
   }
-  const { to, lastCommitTime, publication, fault } = standOf(known, mapping, newest, place);
-  const table = followTable({ mapping, log, newest, publication, to, lastCommitTime }, place);
+  const { fault, ...stand } = standOf(known, mapping, newest, place);
+  const hasMoved = fault === null && !isSameServer(known.identity, newest);
+  if (hasMoved) logger.info({ table: name }, 'the source was failed over: its log goes on where it was read to');
+  const noted = hasMoved ? await notePlace(log, newest, { ...known.identity, log: place }) : newest;
+  const table = followTable({ mapping, log, newest: noted, ...stand }, place);
   if (fault === null) return table;
   const { at, reason } = fault;
   stopTable(table, at, reason);
   sayStopped(name, new TidemarkError(reason, { detail: `table=${name} slot=${slot} since=${at}`, hint }));
   return table;
 }
+
+const least = (one: Lsn, other: Lsn): Lsn => (one < other ? one : other);
 
 export interface Stand {
   readonly to: Lsn;
@@ -149,7 +171,7 @@ export interface Stand {
 
 /** How far a table has come in the log, and where and why it cannot go on, if so. */
 export function standOf(
-  { slot, state, position, published, identity }: KnownLog,
+  { slot, state, position, published, identity, forks }: KnownLog,
   mapping: DimensionMapping,
   newest: BatchMetadata,
   place: LogPlace,
@@ -163,19 +185,21 @@ export function standOf(
   const isLost = state?.confirmed == null || state.wal_status === 'lost';
   const confirmed = isLost ? to : lsnOf(state.confirmed);
   const stopped = before?.stopped;
-  const isElsewhere = !isSameServer(identity, newest);
+  // A part of a transaction, and a snapshot that leaves some out, must be of the past of this server too.
+  const read = [to, lsnOf(place.after?.until ?? last.to), place.inside === null ? to : lsnOf(place.inside.commit) + 1n];
+  const shared = sharedUpTo(identity, forks, newest);
+  const isElsewhere = read.some((each) => each > shared);
   const reason = isElsewhere
     ? `the source is not the server that the log of ${name} was read from: it was failed over, or restored, or DB_HOST, DB_PORT or DB_NAME are wrong`
     : isLost
       ? `the replication slot ${slot} is lost`
-      : entry === undefined
-        ? unpublished(name)
-        : stopped == null && (place.entry ?? before?.publication ?? entry) !== entry
-          ? `${name} was taken out of the publication and put back: what was committed in between is not in the log`
+      : (unsent(published, mapping, newest) ??
+        (stopped == null && (place.entry ?? before?.publication ?? entry) !== entry
+          ? wasAltered(name)
           : confirmed > to
             ? `changes of ${name} between ${lsnText(to)} and ${lsnText(confirmed)} are not in the log any more`
-            : null;
+            : null));
   const isStopped = stopped != null && lsnOf(place.to) <= lsnOf(stopped.at);
-  const fault = isStopped ? stopped : reason === null ? null : { at: lsnText(to), reason };
+  const fault = isStopped ? stopped : reason === null ? null : { at: lsnText(least(to, shared)), reason };
   return { to, lastCommitTime: last.last_commit_time, publication: entry ?? '', fault };
 }

@@ -13,9 +13,10 @@ import { rememberMappings, rememberedMappings } from '../change-log/known-mappin
 import { retrying } from '../run/retry.js';
 import { newestInLedger } from '../warehouse/batches.js';
 import { readPublication, readSlot } from '../source/log.js';
+import { isSameServer, readIdentity } from '../source/server.js';
 import { dimensionMappings, noteSlot } from '../warehouse/functions.js';
 import { LogReader, NOTE_MS, type ReaderStart, type Round } from './reader.js';
-import { entryOf, explainStartError, noPublication, unpublished } from './slot.js';
+import { entryOf, explainStartError, noPublication, unsent, wasAltered } from './slot.js';
 import { readHolds, readPosition, slotOf, type Holds } from './position.js';
 import { openTables } from './start.js';
 
@@ -89,9 +90,10 @@ async function askWarehouse(settings: Settings) {
 export async function catchUpWithLog(settings: Settings, source: Database, signal = NEVER): Promise<void> {
   const { slot } = slotOf(settings);
   const now = await positionNow(source);
+  const identity = await readIdentity(source);
   const hasCome = async () => {
     const position = await readPosition(settings.cdc_log_dir, slot);
-    return position !== undefined && lsnOf(position.to) >= now;
+    return position !== undefined && isSameServer(identity, position) && lsnOf(position.to) >= now;
   };
   while (!(await hasCome())) {
     const isRead = (await readSlot(source, slot))?.active_pid != null;
@@ -208,8 +210,11 @@ async function startWhenFree(
     try {
       return await startReplication(settings.source, start);
     } catch (error) {
-      const explained = explainStartError(error, start.slot, start.publication);
-      if (!(explained instanceof HeldError) || performance.now() > deadline || signal.aborted) throw explained;
+      const { slot, publication, source } = start;
+      const explained = explainStartError(error, slot, publication);
+      if (!(explained instanceof HeldError)) throw explained;
+      if (performance.now() > deadline || signal.aborted)
+        throw explainStartError(error, slot, publication, (await readSlot(source, slot))?.held_by);
       await sleep(PAUSE_MS);
     }
 }
@@ -376,8 +381,10 @@ function newHeartbeat(
     if (published === undefined) throw noPublication(publication);
     for (const table of tables) {
       const { dimension_name: name } = table.mapping;
-      if (table.stopped !== null || entryOf(published, table.mapping, table.newest) === table.publication) continue;
-      const error = new TidemarkError(unpublished(name), {
+      const isSame = entryOf(published, table.mapping, table.newest) === table.publication;
+      const fault = unsent(published, table.mapping, table.newest) ?? (isSame ? null : wasAltered(name));
+      if (table.stopped !== null || fault === null) continue;
+      const error = new TidemarkError(fault, {
         detail: `table=${name} publication=${publication}`,
         hint: `hand it over anew: npx tidemark table capture ${name} log`,
       });

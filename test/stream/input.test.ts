@@ -4,9 +4,12 @@ import type { Settings } from '../../runner/base/settings.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { loadTables } from '../../runner/load/tables.js';
 import { captureTable } from '../../runner/operate/capture.js';
+import { readPosition, slotOf } from '../../runner/stream/position.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { streamTables } from '../../runner/stream/stream.js';
 import { stream } from '../support/log.js';
 import { propose, register, withDimensionsFolder } from '../support/registered.js';
+import { until } from '../support/wait.js';
 
 let pipeline: TestPipeline;
 let settings: Settings;
@@ -107,5 +110,52 @@ describe('keys that change within a transaction', () => {
     expect(await history('passed', 'passed_key, who')).toEqual([
       ...['1 a', '2 a', '2 b', '2 c now', '3 b now', '3 c', '4 a now', '4 c'],
     ]);
+  });
+});
+
+describe('the publication', () => {
+  it('stops the tables whose changes it does not all send, also where it was put right meanwhile, and is mended by the hand-over', async () => {
+    await source(`create table sent (id integer primary key, state text); insert into sent values (1, 'a')`);
+    await follow('sent');
+    const { publication } = slotOf(settings);
+    const states = ['b', 'c', 'd', 'e'].values();
+    const change = () => source(`update sent set state = '${states.next().value ?? ''}'`);
+    const reasonOf = async () => (await stream(pipeline)).stopped.sent;
+    await source(`alter publication ${publication} set (publish = 'insert')`);
+    await change();
+    await source(`alter publication ${publication} set (publish = 'insert, update, delete, truncate')`);
+    expect(await reasonOf()).toContain('was taken out of the publication and put back, or that was altered');
+    for (const altered of [
+      "set (publish = 'delete')",
+      'set table sent (id), passed',
+      'set table sent where (id > 1), passed',
+    ]) {
+      await captureTable(settings, 'sent', 'log');
+      await change();
+      expect(await reasonOf()).toBeUndefined();
+      await source(`alter publication ${publication} ${altered}`);
+      expect(await reasonOf()).toBe('the publication sends some kinds of changes, rows or columns of sent only');
+    }
+    await loadTables({ settings, tables: ['sent'] });
+    expect(await history('sent', 'state')).toEqual(['a', 'b', 'c', 'd', 'e now']);
+  });
+
+  it('stops them while a reader is at work, too', async () => {
+    await captureTable(settings, 'sent', 'log');
+    await captureTable(settings, 'passed', 'log');
+    const ending = new AbortController();
+    const reading = streamTables({
+      ...{ settings: { ...settings, stream_heartbeat_seconds: 0.1 }, signal: ending.signal, isEndless: true },
+    });
+    const { slot, publication } = slotOf(settings);
+    await until(async () => (await pipeline.source`select from pg_replication_slots where active`).length > 0);
+    await source(`alter publication ${publication} set table only passed, only sent where (id > 1)`);
+    await until(async () => {
+      await source('update passed set who = who || who where id = 2');
+      const position = await readPosition(settings.cdc_log_dir, slot);
+      return position?.tables.sent?.stopped;
+    });
+    ending.abort();
+    await reading;
   });
 });

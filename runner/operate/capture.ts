@@ -15,7 +15,7 @@ import { awaitOpenTransactions, readInsertPosition } from '../source/server.js';
 import { holdSlot, slotOf } from '../stream/position.js';
 import { applySetup, setupStatements, unpublish, unpublishStatement } from '../stream/setup.js';
 import { beginFollowing, placeInLog, readKnownLog, standOf, type Stand } from '../stream/start.js';
-import { reportSlot } from '../stream/stream.js';
+import { catchUpWithLog, reportSlot } from '../stream/stream.js';
 import { declareCapture, dimensionMappings } from '../warehouse/functions.js';
 
 /**
@@ -57,7 +57,7 @@ export async function captureTable(
 ): Promise<Captured> {
   const [mapping] = await mappingsOf(settings, table);
   if (mapping === undefined) throw new Error(`${table} is not registered`);
-  if (capture === 'poll') return backToPolling(settings, mapping);
+  if (capture === 'poll') return backToPolling(settings, mapping, signal);
   const before = mapping.capture === 'poll' ? undefined : await standBefore(settings, mapping);
   if (before?.fault === null) {
     if (mapping.capture !== capture) await declare(settings, table, capture);
@@ -150,11 +150,24 @@ async function handOver(
   }
 }
 
-/** The next sweep reads every row again: what the log brought already is absorbed. */
-async function backToPolling(settings: Settings, mapping: DimensionMapping): Promise<Captured> {
+/**
+ * What was committed until now is read from the log first, where that can be: polling would find no delete, and no state in between. The next
+ * sweep reads every row again: what the log brought already is absorbed.
+ */
+async function backToPolling(
+  settings: Settings,
+  mapping: DimensionMapping,
+  signal: AbortSignal | undefined,
+): Promise<Captured> {
   const { dimension_name: table, capture } = mapping;
   const polled = { table, capture: 'poll', changes: 0, gap: null } as const;
   if (capture === 'poll') return { ...polled, is_changed: false };
+  await withDatabase(settings.source, 'capture', (source) => catchUpWithLog(settings, source, signal)).catch(
+    (error: unknown) => {
+      if (signal?.aborted === true) throw error;
+      logger.warn({ table }, `the log is not read to its end: ${describeError(error, false)}`);
+    },
+  );
   await declare(settings, table, 'poll');
   return { ...polled, is_changed: true, left: await leaveLog(settings, mapping) };
 }

@@ -69,7 +69,7 @@ describe('a transaction that is written in parts', () => {
         truncate things;
         insert into things select g, repeat('y', 3000) from generate_series(4, 5) as g`);
       wanted.push(...['TRUNCATE', '1', '2', '3', 'TRUNCATE', '4', '5']);
-      process.env.TIDEMARK_FAILPOINT = `stream position:${String(ordinal)}:ENOSPC`;
+      process.env.TIDEMARK_FAILPOINT = `stream published:${String(ordinal)}:ENOSPC`;
       const overrides = { batch_max_bytes: 7000 };
       await stream(pipeline, overrides).catch(() => undefined);
       isReached = timesReached() >= ordinal;

@@ -168,7 +168,7 @@ const KINDS: Readonly<Record<string, (writer: Writer) => string[]>> = {
   },
   truncated: ({ table }) => {
     const all = ALL(table);
-    const alone = `set local lock_timeout = '0.3s'; lock table turns in exclusive mode; lock table ${table}`;
+    const alone = `set local lock_timeout = '1s'; lock table turns in exclusive mode; lock table ${table}`;
     const [begin = '', ...rest] = transaction(table, all, `truncate ${table}`, write(table, 1));
     return [...atOnce([begin.replace('begin; ', `begin; ${alone}; `), ...rest]), 'pause 2'];
   },

@@ -9,7 +9,7 @@ import { TABLE_OPTION, defineCommand, flag, serviceOption } from './command.js';
 const SHOWN = 20;
 
 function summary(result: ReconcileResult): string {
-  const { table, missing, extra, different, unsettled, repaired, differences } = result;
+  const { table, missing, extra, different, retracted, unsettled, repaired, differences } = result;
   const counts = `${counted(result.source_rows, 'row')} at the source, ${counted(result.current_versions, 'current version')}`;
   const found =
     differences.length === 0
@@ -17,13 +17,20 @@ function summary(result: ReconcileResult): string {
         ? 'no differences'
         : 'not as many rows as versions: what is under way was not waited for, look again'
       : `${String(missing)} missing, ${String(extra)} extra, ${String(different)} different`;
-  return `${table}: ${found} (${counts})${unsettled === 0 ? '' : `, ${counted(unsettled, 'key')} kept changing`}${repaired === 0 ? '' : `, ${counted(repaired, 'change')} repaired`}`;
+  return `${table}: ${found} (${counts})${retracted === 0 ? '' : `, ${String(retracted)} more by retracted batches`}${unsettled === 0 ? '' : `, ${counted(unsettled, 'key')} kept changing`}${repaired === 0 ? '' : `, ${counted(repaired, 'change')} repaired`}`;
 }
 
 function report(result: ReconcileResult): string {
   const { differences } = result;
   const lines = [summary(result)];
-  if (differences.length > 0) lines.push(formatRows(differences.slice(0, SHOWN)));
+  const columns = [
+    'key',
+    'kind',
+    'source',
+    'history',
+    ...(differences.some((one) => one.retracted) ? ['retracted'] : []),
+  ];
+  if (differences.length > 0) lines.push(formatRows(differences.slice(0, SHOWN), columns));
   if (differences.length > SHOWN) lines.push(`and ${String(differences.length - SHOWN)} more: --json shows all`);
   return lines.join('\n');
 }
@@ -42,6 +49,7 @@ export const command = defineCommand(
     options: {
       table: TABLE_OPTION,
       repair: flag('Write the differences to the change log and load them: repairs are history too'),
+      'include-retracted': flag('Repair also what differs because a batch was retracted: left alone otherwise'),
       'allow-deletes': flag('Let the repair close more versions than MAX_DELETE_PERCENT and MAX_DELETE_ROWS'),
       watch: flag(
         'Go on until interrupted, every RECONCILE_INTERVAL_SECONDS: repairs the tables whose deletes are to be found, and compares others that --table names',
@@ -49,8 +57,13 @@ export const command = defineCommand(
       service: serviceOption('reconciler'),
     },
   },
-  async ({ table: tables = [], repair = false, allowDeletes = false, watch = false, service = false }, print) => {
-    if (allowDeletes && !repair) throw new UsageError('--allow-deletes is for a repair', { hint: 'add --repair' });
+  async ({ table: tables = [], repair = false, watch = false, service = false, ...given }, print) => {
+    const { allowDeletes = false, includeRetracted = false } = given;
+    for (const [option, isGiven] of Object.entries({
+      'allow-deletes': allowDeletes,
+      'include-retracted': includeRetracted,
+    }))
+      if (isGiven && !repair) throw new UsageError(`--${option} is for a repair`, { hint: 'add --repair' });
     if (repair && watch)
       throw new UsageError('--watch repairs by itself the tables whose deletes are to be found', {
         hint: 'leave out --repair or --watch',
@@ -67,7 +80,7 @@ export const command = defineCommand(
       },
       (signal) =>
         reconcileTables({
-          ...{ settings, tables, signal, repair: repairs, allowDeletes, onlyDeclared },
+          ...{ settings, tables, signal, repair: repairs, allowDeletes, includeRetracted, onlyDeclared },
           // The next round may be an hour away.
           lockPatience: watch ? 60 : undefined,
         }),
@@ -75,7 +88,7 @@ export const command = defineCommand(
         ? sayToLog
         : (results, error) => {
             print(results, results.map(watch ? summary : report).join('\n'), error);
-            const isLeft = results.some(({ differences, repaired }) => differences.length > repaired);
+            const isLeft = results.some((one) => one.missing + one.extra + one.different > one.repaired);
             if (!watch && isLeft) process.exitCode = EXIT.violations;
           },
     );

@@ -13,7 +13,7 @@ export interface DryRun extends LoadResult {
   readonly retried?: RetryReport | undefined;
 }
 
-const SHOWN_ROWS = 5;
+export const SHOWN_ROWS = 5;
 /** Of the values of a sample row, on a terminal; --json has more of them. */
 const WIDEST = 80;
 
@@ -45,10 +45,11 @@ export function formatDryRun(run: DryRun): string {
     `${String(run.rejected_changes)} rejected`,
   ].join(', ');
   const summary = `${run.table}: ${counted(run.changes, 'change')} in ${counted(run.batches, 'batch')} would be applied: ${counts}${run.retried === undefined ? '' : `\n${formatRetry(run.retried)}`}`;
-  if (run.effects.length === 0) return summary;
-  const shown = run.effects.map(({ shown_values: values, ...effect }) => ({
-    ...effect,
-    values: cutShort(values, WIDEST),
-  }));
-  return `${summary}\n${formatRows(shown).replace(/^/gm, '  ')}\n  nothing was written`;
+  return run.effects.length === 0 ? summary : `${summary}\n${formatEffects(run.effects)}`;
+}
+
+/** The rows that a dry run would have written. */
+export function formatEffects(effects: readonly Effect[]): string {
+  const shown = effects.map(({ shown_values: values, ...effect }) => ({ ...effect, values: cutShort(values, WIDEST) }));
+  return `${formatRows(shown).replace(/^/gm, '  ')}\n  nothing was written`;
 }

@@ -9,6 +9,7 @@ import {
   comparisonDigests,
   comparisonStates,
   type KeyDigest,
+  retractedStates,
 } from '../warehouse/functions.js';
 
 /** A key whose row and current version are not the same. Contents are printed as PostgreSQL prints a row of texts. */
@@ -19,6 +20,8 @@ export interface Difference {
   readonly kind: 'missing' | 'extra' | 'different';
   readonly source: string | null;
   readonly history: string | null;
+  /** The retracted batch that said what the source has: without the retraction there would be no difference. */
+  readonly retracted?: string | undefined;
 }
 
 export interface Comparison {
@@ -157,13 +160,20 @@ async function settle(comparing: Comparing, keys: readonly string[], differences
   for (const piece of pieces) {
     const states = await comparisonStates(comparing.warehouse, comparing.table, piece);
     const history = new Map(states.map(({ key, content }) => [key, content]));
+    const retracted = new Map(
+      (await retractedStates(comparing.warehouse, comparing.table, piece)).map((state) => [state.key, state]),
+    );
     const after = new Map((await sourceStates(comparing, piece)).map((state) => [state.key, state]));
     for (const key of piece) {
       const row = after.get(key);
       const [source, stored] = [row?.content ?? null, history.get(key) ?? null];
       const kind = stored === null ? 'missing' : source === null ? 'extra' : 'different';
       if (before.get(key) !== (row && fingerprintOf(row))) changed.push(key);
-      else if (source !== stored) differences.push({ key, kind, source, history: stored });
+      else if (source !== stored) {
+        const said = retracted.get(key);
+        const by = said?.content === source ? said.batch_id : undefined;
+        differences.push({ key, kind, source, history: stored, retracted: by });
+      }
     }
   }
   return changed;

@@ -35,6 +35,8 @@ export interface ReconcileSelection extends Selection {
   readonly onlyDeclared?: boolean;
   /** Lets a repair close more versions than MAX_DELETE_PERCENT and MAX_DELETE_ROWS allow. */
   readonly allowDeletes: boolean;
+  /** Lets a repair undo what the retraction of a batch made differ. */
+  readonly includeRetracted?: boolean;
   /** What one run looks at, where a test has less than tables have. */
   readonly limits?: CompareLimits;
 }
@@ -44,6 +46,8 @@ export interface ReconcileResult extends Omit<Comparison, 'part_looked_at'> {
   readonly missing: number;
   readonly extra: number;
   readonly different: number;
+  /** Differences that a retraction made, and that are meant: none of those above, unless the repair includes them. */
+  readonly retracted: number;
   /** Changes that were written to the change log and loaded. */
   readonly repaired: number;
 }
@@ -97,7 +101,8 @@ async function reconcileTable(
   }
   await assertKeysUnique(source, mapping.dimension_name, repairing.described);
   const comparison = await timed('compare', () => compareTable(repairing));
-  const count = (wanted: Difference['kind']) => comparison.differences.filter(({ kind }) => kind === wanted).length;
+  const unmeant = comparison.differences.filter((one) => selection.includeRetracted === true || !one.retracted);
+  const count = (wanted: Difference['kind']) => unmeant.filter(({ kind }) => kind === wanted).length;
   const found = {
     table: mapping.dimension_name,
     source_rows: comparison.source_rows,
@@ -105,13 +110,17 @@ async function reconcileTable(
     missing: count('missing'),
     extra: count('extra'),
     different: count('different'),
+    retracted: comparison.differences.length - unmeant.length,
     unsettled: comparison.unsettled,
     repaired: 0,
     differences: comparison.differences,
   };
   const repairs = selection.repair === true || (selection.repair === 'declared' && isReconciled(mapping));
   try {
-    if (repairs) found.repaired = await timed('repair', () => repair(selection, repairing, comparison));
+    if (repairs)
+      found.repaired = await timed('repair', () =>
+        repair(selection, repairing, { ...comparison, differences: unmeant }),
+      );
     return [found];
   } finally {
     // What was found is noted also where the repair is refused, as it is for too many deletes.

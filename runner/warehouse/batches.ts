@@ -5,7 +5,7 @@ import { inTransaction } from '../base/transaction.js';
 import { documentParts } from '../batch/document.js';
 import { type BatchMetadata, batchMetadataSchema } from '../batch/metadata.js';
 import { type ShardLayout, shardLayoutSchema } from '../batch/shard.js';
-import { row, rows, type Texts, type Warehouse } from './call.js';
+import { row, rows, type Texts, type TextsOrNull, type Warehouse } from './call.js';
 
 /** Counts of one applied batch, as tidemark.apply_batch gives them. */
 export interface ApplyResult
@@ -96,6 +96,27 @@ export async function ledgerStates(
       return [table, { chains: chains.map(chainOf), newest, batch_ceiling }];
     }),
   );
+}
+
+/** A batch of the ledger; who took it out of history, when and why, where somebody did. */
+export type LedgerBatch = Texts<'batch_id' | 'extracted_at' | 'applied_at'> &
+  TextsOrNull<'shard' | 'sequence' | 'retracted_at' | 'retracted_by' | 'reason'> & { readonly changes: number };
+
+/** The newest batches that the ledger has of a table, or those that are retracted. */
+export async function ledgerBatches(
+  warehouse: Warehouse,
+  table: string,
+  onlyRetracted: boolean,
+  limit: number,
+): Promise<LedgerBatch[]> {
+  return warehouse<LedgerBatch[]>`
+    select b.batch_id, nullif(b.shard, '') as shard, b.sequence, b.extracted_at, b.applied_at, b.change_count as changes,
+      b.retracted_at, r.retracted_by, r.reason
+    from tidemark.batches as b
+    left join tidemark.retractions as r using (dimension_name, shard, batch_id, retracted_at)
+    where b.dimension_name = ${table} and (b.retracted_at is not null or not ${onlyRetracted})
+    order by b.extracted_at desc, b.sequence desc nulls first, b.batch_id desc
+    limit ${limit}`;
 }
 
 type ChainRow = Pick<NewestBatch, 'batch_id' | 'metadata'> & Texts<'shard' | 'extracted_at'>;

@@ -61,6 +61,24 @@ export type RetryResult = Omit<ApplyResult, 'already_applied'>;
 /** Tries the rejected changes of a table again. */
 export const retryRejected = row<RetryResult>('retry_rejected(p_dimension_name => $1)');
 
+type Moved = 'opened_versions' | 'closed_versions' | 'corrected_versions';
+
+/** Takes a batch out of history, with a reason. */
+export const retractBatch = row<Retracted, [table: string, batch: string, reason: string]>(
+  'retract_batch(p_dimension_name => $1, p_batch_id => $2, p_reason => $3)',
+);
+export type Retracted = Texts<'retracted_changes' | 'removed_versions' | Moved> & {
+  readonly already_retracted: boolean;
+};
+
+/** Brings a batch back that was taken out. */
+export const restoreBatch = row<Restored, [table: string, batch: string]>(
+  'restore_batch(p_dimension_name => $1, p_batch_id => $2)',
+);
+export type Restored = Texts<'restored_changes' | Moved> & {
+  readonly already_restored: boolean;
+};
+
 // compare/
 
 /** What is compared of a dimension, and how deletes at its source are found. */
@@ -85,6 +103,12 @@ export const comparisonDigests = rows<KeyDigest, [table: string, buckets: number
 export const comparisonStates = rows<Texts<'key' | 'content'>, [table: string, keys: readonly string[]]>(
   'comparison_states(p_dimension_name => $1, p_keys => $2::text::json)',
 );
+
+/** What batches that are retracted said last of some keys, null for a delete, and which. */
+export const retractedStates = rows<
+  Texts<'key' | 'batch_id'> & TextsOrNull<'content'>,
+  [table: string, keys: readonly string[]]
+>('retracted_states(p_dimension_name => $1, p_keys => $2::text::json)');
 
 // replay/
 

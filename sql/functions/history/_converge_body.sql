@@ -15,9 +15,12 @@ select tidemark._laid_out($text$
 -- out of order, rejected before, or without some columns. Only the slice of each key that the batch can alter is read: it begins with the
 -- last version that no change of the batch can precede (the anchor), and holds every change since, those that were absorbed included.
 -- Only what differs is written, and what is in the way moves first: versions that go, end earlier, or begin elsewhere (parked before all
--- time, where nothing can collide), then those that grow, then new ones, then the parked ones. A version that survives keeps its key.
+-- time, where nothing can collide), then those that grow, then new ones, then the parked ones. A version that survives keeps its key, and
+-- one that was absorbed and comes back has the key it had.
 -- p_changes are changes of p_batch, p_lines their lines in it (null: 1, 2, 3, ...), p_missing the columns that any batch came without:
 -- where a change lacks a column, it equals anything, and its version takes the first value that comes.
+-- Of a batch that is retracted nothing is added: its changes say only which keys are to be folded anew, and from when
+-- (tidemark._retract_changes, _restore_changes).
 {by_capture}-- Of changes of a key that a transaction made in the log, which have one capture time, the last supersedes the others.
 -- Names that begin with {own} are Tidemark's own. The caller holds the lock and asks the ledger, so that repeating is safe.
 -- Written by tidemark.compile_dimension: change the mapping or the history, and compile it again, never this.
@@ -94,7 +97,8 @@ begin
             a.cdc_operation, a.cdc_timestamp, a.captured_at,
             b.sequence, a.batch_id, a.shard, a.change_line, tidemark._lacking(b.columns, {converge}.p_missing),
             b.is_logged,
-            'absorbed', c._business_key, c._anchor_from{at_utc}, null, false, null, null, null, null, a.reason, a.closed_at
+            'absorbed', c._business_key, c._anchor_from{at_utc},
+            a.surrogate_key, false, null, null, null, null, a.reason, a.closed_at
         from anchored as c
         join tidemark.absorbed_changes as a
             on a.dimension_name = {dimension} and a.business_key = c._business_key
@@ -115,6 +119,7 @@ begin
             'new', k._business_key, k._anchor_from{at_utc}, null, false, null, null, null, null, null, null
         from change as c
         join anchored as k using ({keys})
+        where p_batch.retracted_at is null
     ),
     in_order as (
         select c.*, row_number() over by_key as _place, coalesce(c._stored_from = c._anchor_from, false) as _is_anchor,
@@ -232,12 +237,30 @@ begin
             c._batch_id, c._line, c._captured_at,
             transaction_timestamp() at time zone 'UTC', transaction_timestamp() at time zone 'UTC'
         from outcome as c
-        where c._origin <> 'version' and c._verdict = 'opened'
+        where c._origin <> 'version' and c._verdict = 'opened' and c._surrogate_key is null
             and (select count(*) from removed) + (select count(*) from vacated) + (select count(*) from settled) >= 0
         order by c._captured_at, c._sequence, c._batch_id, c._line
         returning
             h.surrogate_key as _surrogate_key, h.is_current as _is_current, h.valid_from{at_utc} as _takes_effect,
             {stored_key_values}
+    ),
+    reopened as (
+        insert into {history} as h (
+            surrogate_key, {columns},
+            valid_from, valid_to, is_current, cdc_operation, cdc_timestamp,
+            batch_id, change_line, captured_at, created_at, updated_at
+        )
+        overriding system value
+        select
+            c._surrogate_key, {shown_values},
+            c._takes_effect{at_utc}, c._ends{at_utc}, c._ends is null,
+            c._version_operation, c._effective{at_utc},
+            c._batch_id, c._line, c._captured_at,
+            transaction_timestamp() at time zone 'UTC', transaction_timestamp() at time zone 'UTC'
+        from outcome as c
+        where c._origin = 'absorbed' and c._verdict = 'opened' and c._surrogate_key is not null
+            and (select count(*) from removed) + (select count(*) from vacated) + (select count(*) from settled) >= 0
+        returning h.is_current as _is_current
     ),
 {untracked}    forgotten as (
 {untracked}        delete from tidemark.first_values as f
@@ -273,11 +296,11 @@ begin
     absorbed as (
         insert into tidemark.absorbed_changes (
             dimension_name, shard, batch_id, change_line, business_key,
-            cdc_operation, cdc_timestamp, captured_at, reason, closed_at, change
+            cdc_operation, cdc_timestamp, captured_at, reason, closed_at, surrogate_key, change
         )
         select {dimension}, c._shard, c._batch_id, c._line, c._business_key,
             coalesce(c._stored_operation, c._operation), c._effective, c._captured_at,
-            c._verdict, case c._verdict when 'delete' then c._takes_effect end,
+            c._verdict, case c._verdict when 'delete' then c._takes_effect end, c._surrogate_key,
             (select row_to_json(r.*) from (
                 select {printed},
                     coalesce(c._stored_operation, c._operation) as operation_type, c._effective as cdc_timestamp,
@@ -287,9 +310,9 @@ begin
         where c._origin <> 'absorbed' and c._verdict <> 'opened'
     )
     select
-        (select count(*) from opened),
+        (select count(*) from opened) + (select count(*) from reopened),
         (select count(*) from kept as c where c._stored_to is null and c._ends is not null)
-            + (select count(*) from opened as o where not o._is_current),
+            + (select count(*) from opened as o where not o._is_current) + (select count(*) from reopened as o where not o._is_current),
         (select count(*) from outcome as c where c._origin = 'new' and c._verdict <> 'opened'),
         (select count(*) from removed) + (
             select count(*)

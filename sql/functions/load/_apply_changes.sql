@@ -167,7 +167,8 @@ begin
         using p_batch, p_changes, p_lines, v_dimension.missing;
     end if;
 
-    if v_result.first_bad_line is not null then
+    -- What is retracted or restored was looked at when it was applied.
+    if v_result.first_bad_line is not null and p_batch.retracted_at is null then
         raise exception using
             errcode = 'TM004',
             message = 'a change cannot be applied',

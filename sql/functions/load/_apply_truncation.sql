@@ -110,7 +110,7 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 -- A key that was not in force when its table was truncated has no DELETE of that TRUNCATE. A change from before it that comes now, late
--- or tried again, may bring the key into force: so the DELETE is noted first, as one that found nothing to delete, and the fold of the
+-- or tried again, or comes back or goes with its batch, may bring the key into force: so the DELETE is noted first, as one that found nothing to delete, and the fold of the
 -- key, which comes next, sees what it ends. Where the dimension has no TRUNCATE it is a look into an index.
 begin
     -- Locked: loaders of shards could otherwise give out the same lines.
@@ -131,7 +131,7 @@ begin
         earliest as (
             select {key_values}, json_build_object({printed_key})::text as _business_key, min(c._captured_at) as _captured_at
             from change as c
-            where c._operation <> 'DELETE'
+            where c._operation <> 'DELETE' or $5
             group by {key_values}
         ),
         missing as (
@@ -170,6 +170,6 @@ begin
         $statement$,
         tidemark._column_lists(p_batch.dimension_name)
     )
-    using p_batch.extracted_at, p_changes, p_batch.sequence, p_batch.batch_id;
+    using p_batch.extracted_at, p_changes, p_batch.sequence, p_batch.batch_id, p_batch.retracted_at is not null;
 end;
 $$;

@@ -10,7 +10,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- The changes of a batch of the log with the values that they leave out because their row kept them ("unchanged" names the columns): taken
 -- from the change before it of that key, or of the key that the row had then ("unchanged_of"). That is one of these changes, or the last
--- in history that belongs before it in capture order, be it a version, absorbed or set aside among the rejected.
+-- in history that belongs before it in capture order, be it a version, absorbed, set aside among the rejected, or retracted: a batch
+-- that was wrong for history tells all the same what the row had.
 -- So each change is whole before it is applied, and what is loaded later alters no value of it. p_lines as in tidemark._fold_changes.
 -- What history cannot tell stays named in "unchanged": such a change cannot be applied (tidemark._column_faults).
 declare
@@ -183,6 +184,19 @@ begin
                         and (k.captured_at, coalesce(b.sequence, 9223372036854775807), r.batch_id collate "C", r.change_line)
                             < (o.captured_at, o.sequence, o.batch_id, w.line)
                     order by k.captured_at desc, b.sequence desc, r.batch_id collate "C" desc, r.change_line desc
+                    limit 1
+                )
+                union all
+                (
+                    select r.captured_at, b.sequence, r.batch_id, r.change_line, case when r.rejected is null then b.columns end, null, r.change
+                    from tidemark.retracted_changes as r
+                    join tidemark.batches as b on b.dimension_name = {dimension} and b.shard = r.shard and b.batch_id = r.batch_id
+                    join tidemark.dimensions as d on d.dimension_name = {dimension}
+                    where r.dimension_name = {dimension} and r.business_key in (c.business_key, w.printed_key)
+                        and ((r.change ->> 'operation_type') is distinct from 'DELETE' or (r.change ->> d.deleted_column) is not null)
+                        and (r.captured_at, coalesce(b.sequence, 9223372036854775807), r.batch_id collate "C", r.change_line)
+                            < (o.captured_at, o.sequence, o.batch_id, w.line)
+                    order by r.captured_at desc, b.sequence desc, r.batch_id collate "C" desc, r.change_line desc
                     limit 1
                 )
             ) as s

@@ -15,7 +15,7 @@ as $$
 -- the changes kept aside likewise. Writes differences only: a version that is right stays untouched, one that is wrong is written
 -- anew under the surrogate_key that its business key and valid_from have, one that should not be, or is there twice, is deleted,
 -- and one that was missing gets a new surrogate_key. The caller holds the dimension (open_replay with p_is_locked).
--- Returns how many versions were right, corrected, added and removed.
+-- What is retracted stays so. Returns how many versions were right, corrected, added and removed.
 #variable_conflict use_column
 declare
     v_parts jsonb := tidemark._replay_parts(p_dimension_name);
@@ -24,6 +24,7 @@ declare
     v_corrected bigint;
     v_added bigint;
 begin
+    perform tidemark._replay_retractions(p_dimension_name);
     execute tidemark._laid_out(
         'create temporary table {gone} on commit drop as '
         'select g.surrogate_key, {g_key}, g.valid_from, g.created_at, g.place '
@@ -111,7 +112,7 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
--- Hands what a replay kept beside its history over to the dimension: absorbed and rejected changes, first values by the
+-- Hands what a replay kept beside its history over to the dimension: absorbed, rejected and retracted changes, first values by the
 -- surrogate keys that the versions have now, batches that the ledger did not know, and the counts of those it knew.
 -- Then the scratch dimension is gone, but for its temporary table, which goes with the transaction.
 declare
@@ -141,6 +142,15 @@ begin
 
     -- What was pruned is there again.
     update tidemark.dimensions as d set pruned_before = null where d.dimension_name = p_dimension_name;
+    -- Surrogate keys that changes had are those of the live history, not those of the replayed one.
+    update tidemark.absorbed_changes as s
+    set surrogate_key = a.surrogate_key
+    from tidemark.absorbed_changes as o
+    left join tidemark.absorbed_changes as a
+        on a.dimension_name = p_dimension_name and a.shard = o.shard and a.batch_id = o.batch_id and a.change_line = o.change_line
+    where o.dimension_name = v_scratch and s.dimension_name = v_scratch
+        and s.shard = o.shard and s.batch_id = o.batch_id and s.change_line = o.change_line
+        and s.surrogate_key is distinct from a.surrogate_key;
     delete from tidemark.absorbed_changes as a where a.dimension_name = p_dimension_name;
     update tidemark.absorbed_changes as a set dimension_name = p_dimension_name where a.dimension_name = v_scratch;
     update tidemark.rejected_changes as s
@@ -150,6 +160,15 @@ begin
         and r.shard = s.shard and r.batch_id = s.batch_id and r.change_line = s.change_line;
     delete from tidemark.rejected_changes as r where r.dimension_name = p_dimension_name;
     update tidemark.rejected_changes as r set dimension_name = p_dimension_name where r.dimension_name = v_scratch;
+    update tidemark.retracted_changes as s
+    set surrogate_key = r.surrogate_key, rejected = case when s.rejected is not null then coalesce(r.rejected, s.rejected) end
+    from tidemark.retracted_changes as o
+    left join tidemark.retracted_changes as r
+        on r.dimension_name = p_dimension_name and r.shard = o.shard and r.batch_id = o.batch_id and r.change_line = o.change_line
+    where o.dimension_name = v_scratch and s.dimension_name = v_scratch
+        and s.shard = o.shard and s.batch_id = o.batch_id and s.change_line = o.change_line;
+    delete from tidemark.retracted_changes as r where r.dimension_name = p_dimension_name;
+    update tidemark.retracted_changes as r set dimension_name = p_dimension_name where r.dimension_name = v_scratch;
 
     delete from tidemark.first_values as f where f.dimension_name = p_dimension_name;
     execute tidemark._laid_out(

@@ -17,7 +17,7 @@ as $$
 -- every column that follows from the change log, as PostgreSQL prints it. Returns the first p_limit rows that only one of them
 -- has, by key and time, and how many there are in all. No row: they are the same.
 -- Where batches were skipped (tidemark.skip_pruned), what happened to a key until then is not to be had from the change log: a key that
--- has a version or an absorbed change of that time is left out.
+-- has a version, an absorbed or a retracted change of that time is left out.
 declare
     v_skipped_until timestamptz := (
         select max(b.greatest_captured_at)
@@ -26,6 +26,7 @@ declare
     );
     v_columns text := array_to_string(tidemark._content_columns(p_dimension_name), ', ');
 begin
+    perform tidemark._replay_retractions(p_dimension_name);
     return query execute format(
         $query$
         with live as (
@@ -39,17 +40,19 @@ begin
             union all
             select 'change log only', r.* from (table replayed except all table live) as r
         ),
-        absorbed_before as (
+        kept_before as (
             select a.business_key from tidemark.absorbed_changes as a where a.dimension_name = %6$L and a.captured_at <= $1
+            union all
+            select r.business_key from tidemark.retracted_changes as r where r.dimension_name = %6$L and r.captured_at <= $1
         ),
         known_before as (
             select json_build_array(%1$s)::text as business_key from %3$s as h where h.captured_at <= $1
             union
             select json_build_array(%1$s)::text from %3$s as h
-            where json_build_object(%7$s)::text in (select a.business_key from absorbed_before as a)
+            where json_build_object(%7$s)::text in (select a.business_key from kept_before as a)
             union
             select json_build_array(%1$s)::text from pg_temp.%4$I as h
-            where json_build_object(%7$s)::text in (select a.business_key from absorbed_before as a)
+            where json_build_object(%7$s)::text in (select a.business_key from kept_before as a)
         )
         select d.found_in, d.business_key, d.valid_from, d.version, count(*) over ()
         from difference as d

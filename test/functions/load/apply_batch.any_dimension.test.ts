@@ -312,6 +312,34 @@ describe.each(COLUMNS)('a column $source of type $type', (one) => {
   });
 });
 
+test('a batch of every value of every type that is taken out and brought back is stored and kept aside as it was', async () => {
+  const values = COLUMNS.flatMap(({ source, values: all }) => all.map((value) => ({ [source]: value })));
+  const lines = values.map((each, index) => line('09:00', each, [text('k'), String(index)]));
+  await apply(sql, things('a', lines));
+  // Equal, and absorbed.
+  await apply(sql, things('b', lines));
+  const everything = async () => [
+    ...(await sql.unsafe(`select whole_row::text as row from ${HISTORY} as whole_row order by surrogate_key`)),
+    ...(await sql`select business_key, change::text from tidemark.absorbed_changes order by change_line`),
+  ];
+  // But for the clock of the warehouse, and what an absorbed change called itself.
+  const told = async () =>
+    (await everything()).map((row) =>
+      JSON.stringify(row)
+        .replaceAll(/\\"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\.\d+[^"]*\\"/g, 'clock')
+        .replace(/"operation_type\\":\\"(INSERT|UPDATE)/, 'operation'),
+    );
+  const before = await told();
+  for (const name of ['a', 'b'])
+    await sql`select tidemark.retract_batch(p_dimension_name => 'Things', p_batch_id => ${name}, p_reason => 'wrong')`;
+  expect(await everything()).toEqual([]);
+  for (const name of ['b', 'a'])
+    await sql`select tidemark.restore_batch(p_dimension_name => 'Things', p_batch_id => ${name})`;
+  const after = await told();
+  expect(after.filter((row, index) => row !== before[index])).toEqual([]);
+  expect(after).toHaveLength(2 * lines.length);
+});
+
 describe('a composite key', () => {
   const [a, b] = [{ value_1: '1' }, { value_1: '2' }];
 

@@ -2,9 +2,12 @@
 -- out of order, rejected before, or without some columns. Only the slice of each key that the batch can alter is read: it begins with the
 -- last version that no change of the batch can precede (the anchor), and holds every change since, those that were absorbed included.
 -- Only what differs is written, and what is in the way moves first: versions that go, end earlier, or begin elsewhere (parked before all
--- time, where nothing can collide), then those that grow, then new ones, then the parked ones. A version that survives keeps its key.
+-- time, where nothing can collide), then those that grow, then new ones, then the parked ones. A version that survives keeps its key, and
+-- one that was absorbed and comes back has the key it had.
 -- p_changes are changes of p_batch, p_lines their lines in it (null: 1, 2, 3, ...), p_missing the columns that any batch came without:
 -- where a change lacks a column, it equals anything, and its version takes the first value that comes.
+-- Of a batch that is retracted nothing is added: its changes say only which keys are to be folded anew, and from when
+-- (tidemark._retract_changes, __restore_changes).
 -- Of changes of a key that a transaction made in the log, which have one capture time, the last supersedes the others.
 -- Names that begin with __ are Tidemark's own. The caller holds the lock and asks the ledger, so that repeating is safe.
 -- Written by tidemark.compile_dimension: change the mapping or the history, and compile it again, never this.
@@ -92,7 +95,8 @@ begin
             a.cdc_operation, a.cdc_timestamp, a.captured_at,
             b.sequence, a.batch_id, a.shard, a.change_line, tidemark._lacking(b.columns, converge_odd_names.p_missing),
             b.is_logged,
-            'absorbed', c.__business_key, c.__anchor_from, null, false, null, null, null, null, a.reason, a.closed_at
+            'absorbed', c.__business_key, c.__anchor_from,
+            a.surrogate_key, false, null, null, null, null, a.reason, a.closed_at
         from anchored as c
         join tidemark.absorbed_changes as a
             on a.dimension_name = 'odd_names' and a.business_key = c.__business_key
@@ -118,6 +122,7 @@ begin
             'new', k.__business_key, k.__anchor_from, null, false, null, null, null, null, null, null
         from change as c
         join anchored as k using ("Order Id", h)
+        where p_batch.retracted_at is null
     ),
     in_order as (
         select c.*, row_number() over by_key as __place, coalesce(c.__stored_from = c.__anchor_from, false) as __is_anchor,
@@ -246,12 +251,32 @@ begin
             c.__batch_id, c.__line, c.__captured_at,
             transaction_timestamp() at time zone 'UTC', transaction_timestamp() at time zone 'UTC'
         from outcome as c
-        where c.__origin <> 'version' and c.__verdict = 'opened'
+        where c.__origin <> 'version' and c.__verdict = 'opened' and c.__surrogate_key is null
             and (select count(*) from removed) + (select count(*) from vacated) + (select count(*) from settled) >= 0
         order by c.__captured_at, c.__sequence, c.__batch_id, c.__line
         returning
             h.surrogate_key as __surrogate_key, h.is_current as __is_current, h.valid_from as __takes_effect,
             h."Order Id", h.h
+    ),
+    reopened as (
+        insert into public."History of lines" as h (
+            surrogate_key, "Order Id", h, p_lines, "{history}", _line, c, inserted_versions,
+                "a name that is as long as the names of PostgreSQL may be, no le",
+            valid_from, valid_to, is_current, cdc_operation, cdc_timestamp,
+            batch_id, change_line, captured_at, created_at, updated_at
+        )
+        overriding system value
+        select
+            c.__surrogate_key, c."Order Id", c.h, c.p_lines, c."{history}", c._line, c.c,
+                c.__shown_inserted_versions, c.__shown__8,
+            c.__takes_effect, c.__ends, c.__ends is null,
+            c.__version_operation, c.__effective,
+            c.__batch_id, c.__line, c.__captured_at,
+            transaction_timestamp() at time zone 'UTC', transaction_timestamp() at time zone 'UTC'
+        from outcome as c
+        where c.__origin = 'absorbed' and c.__verdict = 'opened' and c.__surrogate_key is not null
+            and (select count(*) from removed) + (select count(*) from vacated) + (select count(*) from settled) >= 0
+        returning h.is_current as __is_current
     ),
     forgotten as (
         delete from tidemark.first_values as f
@@ -290,11 +315,11 @@ begin
     absorbed as (
         insert into tidemark.absorbed_changes (
             dimension_name, shard, batch_id, change_line, business_key,
-            cdc_operation, cdc_timestamp, captured_at, reason, closed_at, change
+            cdc_operation, cdc_timestamp, captured_at, reason, closed_at, surrogate_key, change
         )
         select 'odd_names', c.__shard, c.__batch_id, c.__line, c.__business_key,
             coalesce(c.__stored_operation, c.__operation), c.__effective, c.__captured_at,
-            c.__verdict, case c.__verdict when 'delete' then c.__takes_effect end,
+            c.__verdict, case c.__verdict when 'delete' then c.__takes_effect end, c.__surrogate_key,
             (select row_to_json(r.*) from (
                 select c."Order Id", c.h::text as c, c.p_lines as p_changes, c."{history}"::text as "say ""hi""",
                     c._line, c.c::text as "json", c.inserted_versions as moved,
@@ -306,9 +331,9 @@ begin
         where c.__origin <> 'absorbed' and c.__verdict <> 'opened'
     )
     select
-        (select count(*) from opened),
+        (select count(*) from opened) + (select count(*) from reopened),
         (select count(*) from kept as c where c.__stored_to is null and c.__ends is not null)
-            + (select count(*) from opened as o where not o.__is_current),
+            + (select count(*) from opened as o where not o.__is_current) + (select count(*) from reopened as o where not o.__is_current),
         (select count(*) from outcome as c where c.__origin = 'new' and c.__verdict <> 'opened'),
         (select count(*) from removed) + (
             select count(*)

@@ -77,11 +77,13 @@ export function formatMoved(moved: MovedBatch, what: 'retract' | 'restore'): str
     retract: ['taken out of', 'would be taken out of'],
     restore: ['back in', 'would be back in'],
   } as const;
-  const said = [
-    `${table}: ${counted(moved.changes, 'change')} of ${batch} ${done[what][effects === undefined ? 0 : 1]} history: `,
-    ...(what === 'retract' ? [`${counted(moved.removed_versions, 'version')} removed, `] : []),
-    `${counted(moved.opened_versions, 'version')} opened, ${String(moved.closed_versions)} closed, ${String(moved.corrected_versions)} corrected`,
-  ].join('');
+  const versions =
+    what === 'retract'
+      ? `${counted(moved.removed_versions, 'version')} removed, ${String(moved.opened_versions)} opened`
+      : `${counted(moved.opened_versions, 'version')} opened`;
+  const said =
+    `${table}: ${counted(moved.changes, 'change')} of ${batch} ${done[what][effects === undefined ? 0 : 1]} history: ` +
+    `${versions}, ${String(moved.closed_versions)} closed, ${String(moved.corrected_versions)} corrected`;
   if (effects !== undefined) return `${said}\n${formatEffects(effects)}`;
   return what === 'restore' ? said : `${said}\n  to bring it back: npx tidemark batch restore ${table} ${batch}`;
 }

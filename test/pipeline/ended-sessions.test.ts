@@ -51,6 +51,18 @@ const PLACES: readonly Place[] = [
     hold: 'lock table tidemark.absorbed_changes',
   },
   {
+    file: 'operate/batches.ts',
+    command: 'batch retract orders first --reason wrong',
+    end: 'warehouse',
+    hold: HISTORY,
+  },
+  {
+    file: 'operate/batches.ts',
+    command: 'batch retract orders first --reason wrong --dry-run',
+    end: 'warehouse',
+    hold: HISTORY,
+  },
+  {
     file: 'operate/grants.ts',
     command: 'grants --apply --prefix ended',
     end: 'source',

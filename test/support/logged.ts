@@ -195,7 +195,8 @@ function batchesOf(scenario: LoggedScenario): Line[][] {
   return batches;
 }
 
-const nameOf = (index: number) => `l${String(100 + index)}`;
+/** The name of a batch by its place in the chain. */
+export const nameOf = (index: number): string => `l${String(100 + index)}`;
 const stamp = (time: Instant) => `${iso(time)}${typeof time === 'string' ? '' : 'Z'}`;
 
 /** The documents of the log, in the order of their chain. */

@@ -57,7 +57,7 @@ export async function everythingOf(transaction: Transaction, table: string): Pro
     select array_agg(l.line order by l.line) as lines from (
       select 'version ' || (to_jsonb(h) - 'created_at' - 'updated_at')::text as line from public.dim_${table}_history as h
       union all
-      -- What an absorbed change called itself is not kept while it opens a version.
+      -- Whether a change called itself INSERT or UPDATE is not kept while it opens a version.
       select 'absorbed ' || concat_ws('|', shard, batch_id, change_line, business_key, cdc_operation = 'DELETE', cdc_timestamp, captured_at, reason,
         coalesce(closed_at::text, ''), (change::jsonb - 'operation_type')::text)
       from tidemark.absorbed_changes where dimension_name = '${table}'
@@ -73,7 +73,8 @@ export async function everythingOf(transaction: Transaction, table: string): Pro
       union all
       select 'dimension ' || d::text from tidemark.dimensions as d where dimension_name = '${table}'
       union all
-      select 'retracted ' || to_jsonb(r)::text from tidemark.retracted_changes as r where dimension_name = '${table}'
+      select 'retracted ' || (to_jsonb(r) - 'cdc_operation' - 'change')::text || (change::jsonb - 'operation_type')::text
+      from tidemark.retracted_changes as r where dimension_name = '${table}'
     ) as l`);
   return row.lines ?? [];
 }
@@ -182,10 +183,33 @@ async function isTheFoldOfTheOthers(
   });
 }
 
+/** Made once more from its batches, the history is the same: those that are out stay out, and come back under the keys they had. */
+async function isMadeAnew({ sql, table }: Subject, { scenario, retracted, restored }: Retraction): Promise<void> {
+  await rolledBack(sql, async (transaction) => {
+    const documents = chainedDocumentsOf(scenario, table);
+    for (const index of scenario.loading) await apply(transaction, documents[index] ?? '');
+    const whole = await everythingOf(transaction, table);
+    for (const index of retracted) await retract(transaction, table, nameOf(index));
+    const before = await everythingOf(transaction, table);
+    await transaction`select tidemark.open_replay(p_dimension_name => ${table}, p_is_locked => true)`;
+    for (const document of documents)
+      await transaction`select tidemark.replay_batch(p_dimension_name => ${table}, p_batch => ${document}::text::json, p_may_be_unknown => false)`;
+    expect([
+      ...(await transaction`select * from tidemark.compare_replay(p_dimension_name => ${table}, p_limit => 10)`),
+    ]).toEqual([]);
+    await transaction`select * from tidemark.adopt_replay(p_dimension_name => ${table})`;
+    const told = (lines: readonly string[]) => lines.filter((line) => !line.startsWith('batch '));
+    expect(told(await everythingOf(transaction, table))).toEqual(told(before));
+    for (const index of restored) await restore(transaction, table, nameOf(index));
+    expect(told(await everythingOf(transaction, table))).toEqual(told(whole));
+    await expectInOnePlace(transaction);
+  });
+}
+
 const COMES_BACK = 'a batch that is taken out and brought back leaves everything as it was, surrogate keys included';
 const IS_THE_FOLD = 'without batches that were taken out, a history is the fold of all other changes';
 
-export const RETRACTIONS: readonly RetractionProperty[] = (
+const WHEREVER: readonly RetractionProperty[] = (
   [
     ['', {}, 60],
     [', where some batches came without some columns', { withMissingColumns: true }, 40],
@@ -197,6 +221,16 @@ export const RETRACTIONS: readonly RetractionProperty[] = (
   { name: COMES_BACK + where, options, share, holds: comesBackAsItWas },
   { name: IS_THE_FOLD + where, options, share, holds: isTheFoldOfTheOthers },
 ]);
+
+export const RETRACTIONS: readonly RetractionProperty[] = [
+  ...WHEREVER,
+  {
+    name: 'a history is made anew with what was taken out of it out, and that comes back as it was',
+    options: { withMissingColumns: true },
+    share: 30,
+    holds: isMadeAnew,
+  },
+];
 
 /** Tries a property on random retractions. @returns how many keys were tried, each of them a case of its own */
 export async function tryRetraction(

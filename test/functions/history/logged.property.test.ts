@@ -11,11 +11,13 @@ import {
   expectedOfLog,
   loggedDocumentsOf,
   loggedScenarios,
+  nameOf,
   polledDocumentsOf,
   toldOfLog,
   type LoggedScenario,
 } from '../../support/logged.js';
 import { BAD, storedOf } from '../../support/scenarios.js';
+import { restore, retract } from '../../support/retractions.js';
 import { testedVersion } from '../../support/servers.js';
 
 /** Repeat a failure with TEST_SEED; PROPERTY_RUNS makes it longer. */
@@ -139,6 +141,29 @@ test('a history from the log is the same when what can no longer matter is prune
   });
   process.stderr.write(`properties of the log: ${String(pruned)} changes pruned\n`);
   expect(pruned).toBeGreaterThan(0);
+});
+
+test('a batch of the log that is taken out leaves the fold of all others, also where these took values from it, and comes back', async () => {
+  await forAll(
+    loggedScenarios(),
+    async (transaction, scenario) => {
+      const documents = loggedDocumentsOf(scenario, TABLE);
+      const isOut = (index: number) => index % 2 === 0 && !(documents[index] ?? '').includes('"TRUNCATE"');
+      for (const [index, document] of documents.entries()) {
+        await apply(transaction, document);
+        // Before what comes next takes values from it.
+        if (isOut(index) && index % 4 === 0) await retract(transaction, TABLE, nameOf(index));
+      }
+      for (const index of documents.keys()) if (isOut(index)) await retract(transaction, TABLE, nameOf(index));
+      const out = new Set([...documents.keys()].filter(isOut).map(nameOf));
+      expect(await stored(transaction, scenario)).toEqual(expectedOfLog(scenario, ({ batch }) => !out.has(batch)));
+      await expectChecksToHold(transaction);
+      for (const batch of out) await restore(transaction, TABLE, batch);
+      expect(await stored(transaction, scenario)).toEqual(expectedOfLog(scenario));
+      await expectChecksToHold(transaction);
+    },
+    0.5,
+  );
 });
 
 test('a history from the log is made anew just as it was', async () => {

@@ -7,7 +7,7 @@ import { RETRACTIONS, restoredInAll, tryRetraction } from '../../support/retract
 
 /** Repeat a failure with TEST_SEED; PROPERTY_RUNS makes it longer. */
 const SEED = Number(process.env.TEST_SEED ?? Date.now() % 1_000_000_000);
-const RUNS = Number(process.env.PROPERTY_RUNS ?? 20);
+const RUNS = Number(process.env.PROPERTY_RUNS ?? 12);
 process.stderr.write(`properties of retractions: TEST_SEED=${String(SEED)} PROPERTY_RUNS=${String(RUNS)}\n`);
 
 let warehouse: TestDatabase;

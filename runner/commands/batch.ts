@@ -7,9 +7,8 @@ export const command = defineCommand(
   {
     examples: {
       'batch list orders': 'The newest batches of orders',
-      'batch retract orders changes_20260201_091000_123 --reason "a test of the shop" --dry-run':
-        'What taking that batch out would do',
-      'batch restore orders changes_20260201_091000_123': 'Bring it back',
+      'batch retract orders b1 --reason wrong --dry-run': 'What taking batch b1 out would do',
+      'batch restore orders b1': 'Bring it back',
     },
     positionals: {
       action: {

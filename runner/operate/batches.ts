@@ -31,7 +31,13 @@ export interface MovedBatch
 type Move = (session: Transaction) => Promise<Omit<MovedBatch, 'table' | 'batch' | 'effects'>>;
 
 /** Takes a batch out of the history of a table, in one transaction. A dry run does the same, asks what became of it, and rolls back. */
-export const retract = (settings: Settings, table: string, batch: string, reason: string, isDryRun: boolean) =>
+export const retract = (
+  settings: Settings,
+  table: string,
+  batch: string,
+  reason: string,
+  isDryRun: boolean,
+): Promise<MovedBatch> =>
   move(settings, table, batch, isDryRun, async (session) => {
     const { already_retracted: is_so_already, ...found } = await retractBatch(session, table, batch, reason);
     const { retracted_changes: changes, ...versions } = asNumbers(found);
@@ -39,7 +45,7 @@ export const retract = (settings: Settings, table: string, batch: string, reason
   });
 
 /** Brings a batch back that was taken out, likewise. */
-export const restore = (settings: Settings, table: string, batch: string, isDryRun: boolean) =>
+export const restore = (settings: Settings, table: string, batch: string, isDryRun: boolean): Promise<MovedBatch> =>
   move(settings, table, batch, isDryRun, async (session) => {
     const { already_restored: is_so_already, ...found } = await restoreBatch(session, table, batch);
     const { restored_changes: changes, ...versions } = asNumbers(found);
@@ -67,7 +73,12 @@ function move(settings: Settings, table: string, batch: string, isDryRun: boolea
 }
 
 /** The newest batches of a table, or those that are out. */
-export const listBatches = (settings: Settings, table: string, onlyRetracted: boolean, limit: number) =>
+export const listBatches = (
+  settings: Settings,
+  table: string,
+  onlyRetracted: boolean,
+  limit: number,
+): Promise<LedgerBatch[]> =>
   withTable(settings, table, (warehouse) => ledgerBatches(warehouse, table, onlyRetracted, limit));
 
 export function formatMoved(moved: MovedBatch, what: 'retract' | 'restore'): string {

@@ -3,7 +3,7 @@ import path from 'node:path';
 import fc from 'fast-check';
 import { expect } from 'vitest';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
-import type { Transaction } from '../../runner/base/database.js';
+import type { Database, Transaction } from '../../runner/base/database.js';
 import { apply, compile, rolledBack, type TestTransaction } from './batches.js';
 import type { Subject } from './properties.js';
 import {
@@ -79,11 +79,13 @@ export async function everythingOf(transaction: Transaction, table: string): Pro
   return row.lines ?? [];
 }
 
-export const retract = (transaction: Transaction, table: string, batch: string) =>
-  transaction`select * from tidemark.retract_batch(p_dimension_name => ${table}, p_batch_id => ${batch}, p_reason => 'wrong')`;
+export const retract = async (sql: Database | Transaction, table: string, batch: string): Promise<object[]> => [
+  ...(await sql`select * from tidemark.retract_batch(p_dimension_name => ${table}, p_batch_id => ${batch}, p_reason => 'wrong')`),
+];
 
-export const restore = (transaction: Transaction, table: string, batch: string) =>
-  transaction`select * from tidemark.restore_batch(p_dimension_name => ${table}, p_batch_id => ${batch})`;
+export const restore = async (sql: Database | Transaction, table: string, batch: string): Promise<object[]> => [
+  ...(await sql`select * from tidemark.restore_batch(p_dimension_name => ${table}, p_batch_id => ${batch})`),
+];
 
 /** Takes a batch out unless what was pruned keeps it in. */
 async function retractUnlessPruned(transaction: TestTransaction, table: string, batch: string): Promise<boolean> {

@@ -110,8 +110,9 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 -- A key that was not in force when its table was truncated has no DELETE of that TRUNCATE. A change from before it that comes now, late
--- or tried again, or comes back or goes with its batch, may bring the key into force: so the DELETE is noted first, as one that found nothing to delete, and the fold of the
--- key, which comes next, sees what it ends. Where the dimension has no TRUNCATE it is a look into an index.
+-- or tried again, or goes or comes back with its batch, may bring the key into force: so the DELETE is noted first, as one that found
+-- nothing to delete, and the fold of the key, which comes next, sees what it ends. Where the dimension has no TRUNCATE it is a look into
+-- an index.
 begin
     -- Locked: loaders of shards could otherwise give out the same lines.
     perform

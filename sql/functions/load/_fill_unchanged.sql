@@ -188,7 +188,8 @@ begin
                 )
                 union all
                 (
-                    select r.captured_at, b.sequence, r.batch_id, r.change_line, case when r.rejected is null then b.columns end, null, r.change
+                    select r.captured_at, b.sequence, r.batch_id, r.change_line,
+                        case when r.rejected is null then b.columns end, null, r.change
                     from tidemark.retracted_changes as r
                     join tidemark.batches as b on b.dimension_name = {dimension} and b.shard = r.shard and b.batch_id = r.batch_id
                     join tidemark.dimensions as d on d.dimension_name = {dimension}

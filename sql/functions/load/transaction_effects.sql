@@ -20,7 +20,8 @@ set timezone = 'UTC'
 as $$
 -- What this transaction has done to one history so far, by example: the first p_limit rows of each kind, with their values cut short.
 -- For a dry run, which applies batches, retries what was rejected, or retracts a batch, asks, and rolls back. opened and altered are
--- versions; retracted, absorbed and rejected are changes; a version is altered when it was there before and was closed, moved or overwritten.
+-- versions; retracted, absorbed and rejected are changes. A version is altered when it was there before and was closed, moved or
+-- overwritten.
 -- Rows are told by their transaction, which holds the dimension.
 #variable_conflict use_column
 declare

@@ -14,9 +14,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Forgets absorbed changes of a dimension that were captured before p_before and can never matter again, at most p_limit of them.
 -- Proof. Before B (below) lies what is settled: tidemark._assert_not_pruned refuses every change captured before B from now on, no
--- rejected change from before B waits, none that is retracted may come back, and none is retracted any more (tidemark.retract_batch). So every change yet to come follows, in capture order, all that was captured before B, and a
--- slice of history (tidemark._converge_body) begins with the key's last version captured before B, or later. Hence a change before
--- such a version is in no slice (its deletes stay, as evidence of gaps); one that found nothing to delete, or was superseded,
+-- rejected change from before B waits, none that is retracted may come back, and none is retracted any more (tidemark.retract_batch). So
+-- every change yet to come, or to go, follows, in capture order, all that was captured before B, and a slice of history
+-- (tidemark._converge_body) begins with the key's last version captured before B, or later. Hence a change before such a version
+-- is in no slice (its deletes stay, as evidence of gaps); one that found nothing to delete, or was superseded,
 -- leaves a fold as it was (those of the log that found nothing may be of a TRUNCATE, or have what a marked row says: they stay); and
 -- of two that changed nothing, the earlier says nothing that the later does not, if the later's batch had all columns of the earlier's.
 -- Not for dimensions in the order of effective times, where any change may come to matter. Takes the dimension for itself.
@@ -102,11 +103,11 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 -- The moment before which a history is settled: nothing that its chains will still bring was captured before it, and no rejected or
--- retracted change is from before it. Each chain of the present layout (the whole table, or every shard) counts up to its newest batch (when that was
--- read, or its latest change where that is earlier), or up to its first gap where it has one. Chains of layouts that are past bring
--- nothing more; the chain of repairs of a table that is cut brings what was captured later than all that is here. Null where there is no
--- chain, where a shard has none yet, where a very beginning is missing, and for a dimension in the order of effective times, which is
--- never settled. Reads the whole ledger of the dimension.
+-- retracted change is from before it. Each chain of the present layout (the whole table, or every shard) counts up to its newest batch
+-- (when that was read, or its latest change where that is earlier), or up to its first gap where it has one. Chains of layouts that
+-- are past bring nothing more; the chain of repairs of a table that is cut brings what was captured later than all that is here. Null
+-- where there is no chain, where a shard has none yet, where a very beginning is missing, and for a dimension in the order of effective
+-- times, which is never settled. Reads the whole ledger of the dimension.
 with present as (
     select coalesce(nullif(tidemark._shard_layout(b.shard), ''), b.metadata -> 'shard_layout' ->> 'name', '') as layout
     from tidemark.batches as b

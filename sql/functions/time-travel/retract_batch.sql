@@ -51,7 +51,7 @@ begin
             errcode = 'TM027',
             message = 'the batch is a TRUNCATE, which cannot be retracted',
             detail = format('table=%s batch=%s', p_dimension_name, p_batch_id),
-            hint = 'it ended every row that was in force, and rows that the source has again came with later batches: retract those, or reconcile';
+            hint = 'it ended every row that was in force; what the source has again comes with later batches, or by "tidemark reconcile"';
     end if;
     v_pruned_before := (select d.pruned_before from tidemark.dimensions as d where d.dimension_name = p_dimension_name);
     if v_batch.least_captured_at < v_pruned_before then

@@ -186,6 +186,18 @@ describe('a batch that is taken out', () => {
     expect(await absorbed(sql)).toEqual(['next:1 UPDATE {"order_key" : 1} unchanged']);
   });
 
+  test('is named with what it said last of a key, in the form that is compared with the source', async () => {
+    await applyChain(state('A', '09:01'), [...state('B', '09:02'), change(2, 'X', '09:02')], [deletion(2, '09:03')]);
+    const said = () =>
+      sql`select * from tidemark.retracted_states('orders', ${JSON.stringify(['["1"]', '["2"]', '["3"]'])}::text::json)`;
+    expect([...(await said())]).toEqual([]);
+    await retract(sql, 'orders', 'b2');
+    await retract(sql, 'orders', 'b3');
+    const [one, two, ...more] = await said();
+    expect(one).toEqual({ key: '["1"]', content: '(1,101,201,2,29.99,59.98,B,"2026-02-01 09:00:00")', batch_id: 'b2' });
+    expect([two, ...more]).toEqual([{ key: '["2"]', content: null, batch_id: 'b3' }]);
+  });
+
   test('is found again, if it must not be, by the check that each change is in one place', async () => {
     await applyChain(state('A', '09:01'), state('B', '09:02'));
     await retract(sql, 'orders', 'b2');
@@ -251,7 +263,7 @@ describe('a batch is not taken out', () => {
       let waiting: Promise<unknown> | undefined;
       await sql.begin('isolation level read committed', async (transaction) => {
         await apply(transaction, batch('b3', '10:03', state('C', '09:03')));
-        waiting = retract(other as unknown as Transaction, 'orders', 'b2').then((rows) => rows);
+        waiting = retract(other, 'orders', 'b2');
         await until(
           async () => (await transaction`select from pg_locks where locktype = 'advisory' and not granted`).length > 0,
         );

@@ -31,6 +31,9 @@ const COMMANDS_BY_TASK: Readonly<Record<string, Readonly<Record<string, string>>
     console: 'Open pages in a browser: tables as of any moment, how a key came to be so, what changed, what waits',
     status: 'Show what runs, how far each table is, and what went wrong; changes nothing',
     'logs [service...]': "Show the last lines of the services' logs",
+    'as-of <table> <moment>': 'Show a history as it was at a moment, or was known then',
+    'diff <table> <from> <to>': 'Show what is different between two moments',
+    'history <table> <key..>': 'Show what became of one key, and where each change came from',
     report: 'Write a report: how much history, what changes most, where versions came from',
     doctor: 'Look at connections, rights, tables, clocks and disk; exits 1 if one must be mended',
     'check [suite...]': 'Prove history and ledger by the assertions in sql/checks; exits 3 if one fails',
@@ -120,7 +123,8 @@ async function main(given: readonly string[]): Promise<void> {
   const unknown = called === undefined && word !== undefined ? await unknownCommand(word) : undefined;
   const hint = called === undefined ? '"tidemark --help" lists the commands' : `see "tidemark ${called} --help"`;
   const { default: yargs } = await import('yargs');
-  const door = yargs(given)
+  // What is so long ago (-2h) would be taken for options; a blank before it does no harm.
+  const door = yargs(given.map((each) => each.replace(/^-(?=[0-9.]+ *[a-z]+$)/, ' -')))
     .scriptName('tidemark')
     .usage(
       `$0 <command>\n\nChange data capture into SCD Type 2 history, from PostgreSQL to PostgreSQL.\n\n${helpByTask()}`,

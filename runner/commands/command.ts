@@ -18,6 +18,24 @@ export const text = (describe: string) => ({ type: 'string', requiresArg: true, 
 export const texts = (describe: string) => ({ ...text(describe), array: true }) as const;
 
 export const TABLE_OPTION = texts('Only these tables; all by default');
+/** What the commands take that ask a history. */
+export const tableOption = {
+  type: 'string',
+  demandOption: true,
+  describe: 'The table, by the name of its dimension',
+} as const;
+export const KEY_OPTION = texts('Business key of one row (several values for a key of several columns)');
+export const LAYOUTS = {
+  json: flag('Print whole rows as JSON'),
+  csv: { ...flag('Print values as CSV'), conflicts: 'json' },
+} as const;
+export const layoutOf = (given: {
+  readonly json?: boolean | undefined;
+  readonly csv?: boolean | undefined;
+}): 'json' | 'csv' | 'table' => (given.json === true ? 'json' : given.csv === true ? 'csv' : 'table');
+export const MOMENTS =
+  'A moment: 2026-02-01, "2026-02-01 09:05" (in the zone of the source, or with +02), 09:05, now, today, yesterday, -2h, or batch:<id>: when it was captured (--known: applied).';
+
 export const serviceOption = (service: string) =>
   ({
     ...flag(

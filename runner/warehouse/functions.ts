@@ -208,6 +208,26 @@ export const lineage = rows<VersionLineage, [table: string, key: readonly string
   'lineage(p_dimension_name => $1, p_key => $2::text[])',
 );
 
+/** A moment as people write it, as an instant; as one at which something was known where `isKnown`. */
+export const moment = value<string, [table: string, text: string, isKnown: boolean]>(
+  'moment(p_dimension_name => $1, p_text => $2, p_is_known => $3)',
+);
+
+/** How the rows of an answer are laid out: texts for people, values, or one JSON text a row. */
+export type Layout = 'table' | 'csv' | 'json';
+/** What a function beside a history is asked: of these moments, one key or all (empty), and rows with these values. */
+export type Question = [
+  table: string,
+  asked: 'as_of' | 'as_known' | 'diff' | 'changes',
+  moments: readonly string[],
+  key: readonly string[],
+  filters: Readonly<Record<string, string>>,
+  layout: Layout,
+];
+/** The query that asks it: names come from the catalog, and values are quoted. */
+export const timeTravelQuery = value<string, Question>(`time_travel_query(
+  p_dimension_name => $1, p_function => $2, p_moments => $3::timestamptz[], p_key => $4::text[], p_filters => $5::text::json, p_layout => $6)`);
+
 /** Notes that these tables of a slot are loaded up to a position in the log, and when the last transaction before it was committed. */
 export const noteStreamPosition = action<
   [slot: string, position: string, lastCommitTime: string, tables: readonly string[]]

@@ -37,6 +37,7 @@ const PLACES: readonly Place[] = [
   { file: 'load/replay.ts', command: 'verify-log --table orders', end: 'warehouse', hold: HISTORY },
   { file: 'load/replay.ts', command: 'rebuild --table orders', end: 'warehouse', hold: HISTORY },
   { file: 'load/dry-run.ts', command: 'load --dry-run --table orders', end: 'warehouse', hold: HISTORY },
+  { file: 'operate/time-travel.ts', command: 'as-of orders now', end: 'warehouse', hold: HISTORY },
   { file: 'operate/report.ts', command: 'report --output /tmp', end: 'warehouse', hold: HISTORY },
   {
     file: 'operate/prune.ts',

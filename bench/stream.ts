@@ -364,10 +364,11 @@ function figuresOf(rate: number, log: Measured, native: Measured, megabytes: num
 /** The way of a change from commit to history, at so many changes a second; needs a server of the bench's own. */
 export async function streamAtRate(bench: Bench, rate: number, say: Say): Promise<Scale> {
   const writers = newWriters(bench, rate);
+  let reader: ReturnType<typeof startReader> | undefined;
   try {
     say(`${String(writers.orders)} orders, captured from the log`);
     await prepare(bench, writers.orders);
-    const reader = startReader(bench.settings);
+    reader = startReader(bench.settings);
     say(`capture from the log at ${String(rate)} changes a second`);
     const log = await measureLog(bench, writers.write, reader);
     const batch = await changesABatch(bench);
@@ -386,6 +387,8 @@ export async function streamAtRate(bench: Bench, rate: number, say: Say): Promis
     ];
     return { figures, plans: [] };
   } finally {
+    // Without its server it would try for ever.
+    await reader?.end();
     await writers.end();
   }
 }

@@ -108,6 +108,7 @@ const PIPELINE = {
   FULL_SWEEP_INTERVAL_SECONDS: integer(3600, 1, 30 * DAY),
   TABLE_SCAN_INTERVAL_SECONDS: integer(30, 0, 30 * DAY),
   RECONCILE_INTERVAL_SECONDS: integer(3600, 1, 30 * DAY),
+  PROOF_INTERVAL_SECONDS: integer(DAY, 60, 30 * DAY),
   MAX_DELETE_PERCENT: integer(5, 0, 100),
   /** So many may be closed whatever part they are: in a small table one row is many percent. */
   MAX_DELETE_ROWS: integer(20, 0, 2_000_000_000),

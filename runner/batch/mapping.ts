@@ -42,6 +42,9 @@ export type DimensionMapping = z.infer<typeof dimensionMappingSchema>;
 /** Whether a table is captured from the write-ahead log, and no poll reads it. */
 export const isLogged = ({ capture }: Pick<DimensionMapping, 'capture'>): boolean => capture !== 'poll';
 
+/** Whether a table is captured from the log, and compared with its source now and then as a proof. */
+export const isProven = ({ capture }: Pick<DimensionMapping, 'capture'>): boolean => capture === 'both';
+
 /** Whether the reconciler is to find the deletes of a table. Those of the log it is not, also where a column marks others. */
 export const isReconciled = ({ deletes, capture }: Pick<DimensionMapping, 'deletes' | 'capture'>): boolean =>
   deletes === 'reconcile' || (deletes === 'soft' && capture === 'poll');

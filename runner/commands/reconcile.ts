@@ -52,7 +52,7 @@ export const command = defineCommand(
       'include-retracted': flag('Repair also what differs because a batch was retracted: left alone otherwise'),
       'allow-deletes': flag('Let the repair close more versions than MAX_DELETE_PERCENT and MAX_DELETE_ROWS'),
       watch: flag(
-        'Go on until interrupted, every RECONCILE_INTERVAL_SECONDS: repairs the tables whose deletes are to be found, and compares others that --table names',
+        'Go on until interrupted, every RECONCILE_INTERVAL_SECONDS: repairs the tables whose deletes are to be found, and compares those whose capture is both, each PROOF_INTERVAL_SECONDS, and others that --table names',
       ),
       service: serviceOption('reconciler'),
     },

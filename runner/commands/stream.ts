@@ -10,9 +10,9 @@ import { RoundLoader } from '../operate/round-loader.js';
 import { selectTables } from '../run/each-table.js';
 import { runPart } from '../services/run.js';
 import { applySetup, dropSlot, setupStatements, streamStatus, type StreamStatus } from '../stream/setup.js';
-import { slotOf } from '../stream/position.js';
+import { awaitHandOver, slotOf } from '../stream/position.js';
 import type { Round } from '../stream/reader.js';
-import { awaitHandOver, streamTables, type StreamResult } from '../stream/stream.js';
+import { streamTables, type StreamResult } from '../stream/stream.js';
 import { dimensionMappings, forgetSlot } from '../warehouse/functions.js';
 import { TABLE_OPTION, defineCommand, flag, serviceOption, type Print } from './command.js';
 

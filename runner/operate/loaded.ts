@@ -27,12 +27,12 @@ export async function notingHowFar<T extends { readonly table: string }>(
   const position = await readPosition(settings.cdc_log_dir, slot);
   const result = await load();
   if (position === undefined) return result;
-  const { to, last_commit_time, tables } = position;
+  const { to, last_commit_time, complete_at, tables } = position;
   const followed = Object.keys(tables).filter(
     (name) => tables[name]?.stopped === null && result.some(({ table }) => table === name),
   );
   await withDatabase(settings.warehouse, 'load', (warehouse) =>
-    noteStreamPosition(warehouse, slot, to, last_commit_time, followed),
+    noteStreamPosition(warehouse, slot, to, last_commit_time, followed, complete_at),
   );
   return result;
 }

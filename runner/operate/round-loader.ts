@@ -148,8 +148,8 @@ export class RoundLoader {
     this.noted = round;
     if (round === undefined) return;
     // All that was read up to the end of the round is in history.
-    const { slot, to, last_commit_time, followed } = round;
+    const { slot, to, last_commit_time, complete_at, followed } = round;
     const loaded = followed.filter((name) => this.unpaused.has(name));
-    await noteStreamPosition(link.database(), slot, to, last_commit_time, loaded);
+    await noteStreamPosition(link.database(), slot, to, last_commit_time, loaded, complete_at);
   }
 }

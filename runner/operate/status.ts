@@ -115,7 +115,7 @@ function logStatus(status: Awaited<ReturnType<typeof tableStatus>>, capture: str
   return {
     capture,
     watermark: committed,
-    lag_seconds: committed === null ? null : Math.max(0, Math.round((Date.now() - Date.parse(committed)) / 1000)),
+    lag_seconds: committed === null ? null : secondsSince(committed, read?.complete_at),
     last_error:
       stopped == null
         ? last_error
@@ -123,17 +123,20 @@ function logStatus(status: Awaited<ReturnType<typeof tableStatus>>, capture: str
   };
 }
 
+/** Since the latest of these moments. */
+function secondsSince(...moments: (string | null | undefined)[]): number | null {
+  const latest = Math.max(...moments.flatMap((moment) => (moment == null ? [] : [Date.parse(moment)])));
+  return latest === -Infinity ? null : Math.max(0, Math.round((Date.now() - latest) / 1000));
+}
+
 function shardStatus(shard: string, chain: ChainState | undefined, polled: string | null) {
   const { newest, pending = 0 } = chain ?? {};
-  const looks = [newest?.extracted_at, newest === undefined ? null : polled].flatMap((moment) =>
-    moment == null ? [] : [Date.parse(moment)],
-  );
   return {
     shard,
     /** Time of the newest row that was read; null before the first. */
     watermark: newest?.high_watermark?.time ?? null,
     /** Since the source was last read to the end, or seen to be quiet; null before that, or where nobody here can tell. */
-    lag_seconds: looks.length === 0 ? null : Math.max(0, Math.round((Date.now() - Math.max(...looks)) / 1000)),
+    lag_seconds: secondsSince(newest?.extracted_at, newest === undefined ? null : polled),
     pending,
   };
 }

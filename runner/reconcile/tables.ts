@@ -11,7 +11,7 @@ import { newestKnown } from '../extract/table.js';
 import { presentChains, tableState, type TableState } from '../extract/shard-layout.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { timed } from '../run/measurements.js';
-import { comparisonColumns, dimensionMappings, noteReconciliation } from '../warehouse/functions.js';
+import { comparisonColumns, dimensionMappings, dueProofs, noteReconciliation } from '../warehouse/functions.js';
 import { ledgerChains, newestInLedger } from '../warehouse/batches.js';
 import { extractTables } from '../extract/tables.js';
 import { assertFewDeletes, publishRepairs, publishRestart, type Repairing } from './repair.js';
@@ -26,12 +26,12 @@ import { assertKeysUnique, describeTable } from '../source/table.js';
 import { beginSweep } from '../extract/sweep-start.js';
 import { eachTable, patienceOf, selectUnpaused, type Selection } from '../run/each-table.js';
 import { loadTables } from '../load/tables.js';
-import { isLogged, isReconciled, type DimensionMapping } from '../batch/mapping.js';
+import { isLogged, isProven, isReconciled, type DimensionMapping } from '../batch/mapping.js';
 
 export interface ReconcileSelection extends Selection {
   /** Writes the differences to the change log, and loads them. 'declared': only for tables whose deletes are to be found. */
   readonly repair: boolean | 'declared';
-  /** Only tables whose deletes are to be found: where the source marks them, a row may be deleted in earnest all the same. */
+  /** Only tables whose deletes are to be found, and those that are due for a proof: where the source marks them, a row may be deleted in earnest all the same. */
   readonly onlyDeclared?: boolean;
   /** Lets a repair close more versions than MAX_DELETE_PERCENT and MAX_DELETE_ROWS allow. */
   readonly allowDeletes: boolean;
@@ -56,10 +56,11 @@ export interface ReconcileResult extends Omit<Comparison, 'part_looked_at'> {
 export async function reconcileTables(selection: ReconcileSelection): Promise<ReconcileResult[]> {
   const { settings, signal, onlyDeclared = false } = selection;
   return withLink(settings.warehouse, 'reconcile', async (warehouse) => {
-    const selected = selectUnpaused(await dimensionMappings(warehouse.database()), selection.tables).filter(
-      (mapping) => !onlyDeclared || isReconciled(mapping),
-    );
-    if (onlyDeclared && selected.length === 0)
+    const all = selectUnpaused(await dimensionMappings(warehouse.database()), selection.tables);
+    const due = onlyDeclared ? await dueProofs(warehouse.database(), settings.proof_interval_seconds) : [];
+    const isDue = (table: string) => due.some(({ dimension_name: name }) => name === table);
+    const selected = all.filter((mapping) => !onlyDeclared || isReconciled(mapping) || isDue(mapping.dimension_name));
+    if (onlyDeclared && !all.some((mapping) => isReconciled(mapping) || isProven(mapping)))
       warnOnce(
         'nothing to reconcile',
         "every table is registered with deletes => 'none' or 'log': there is nothing to do until one is not. They are compared where --table names them",

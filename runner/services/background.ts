@@ -9,7 +9,7 @@ import { withLock } from '../base/lock-file.js';
 import { logger } from '../base/logger.js';
 import { processIdentity, signalProcess } from '../base/process.js';
 import { PACKAGE_ROOT, PROJECT_ROOT, type DatabaseSettings, type Settings } from '../base/settings.js';
-import { isLogged, isReconciled, type DimensionMapping } from '../batch/mapping.js';
+import { isLogged, isProven, isReconciled, type DimensionMapping } from '../batch/mapping.js';
 import { rememberedMappings } from '../change-log/known-mappings.js';
 import { serverStatuses, startServers } from '../embedded/servers.js';
 import { requireDemoSource } from '../source/server.js';
@@ -95,7 +95,8 @@ function neededOf(services: readonly BaseService[], mappings: readonly Dimension
   const isNeeded: Partial<Record<BaseService, boolean>> = {
     extractor: captures && (mappings.length === 0 || !mappings.every(isLogged)),
     streamer: captures && mappings.some(isLogged),
-    reconciler: captures && mappings.some((mapping) => !mapping.is_paused && isReconciled(mapping)),
+    reconciler:
+      captures && mappings.some((mapping) => !mapping.is_paused && (isReconciled(mapping) || isProven(mapping))),
   };
   return SERVICES.filter((service) => isNeeded[service] ?? services.includes(service));
 }

@@ -1,5 +1,6 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { ensurePrivateFolder, flushFolder, readPrivateFile, replaceFile } from '../base/durable-file.js';
 import { HeldError, TidemarkError, hasCode } from '../base/errors.js';
@@ -16,6 +17,8 @@ const positionSchema = z.object({
   /** What was committed before is durable in the change log. */
   to: z.string(),
   last_commit_time: z.string(),
+  /** When, by the clock of the source, nothing more was committed than what is before; null where nobody has asked yet. */
+  complete_at: z.string().nullable().default(null),
   tables: z.record(
     z.string(),
     z.object({
@@ -128,5 +131,20 @@ export async function readHolds(root: string, slot: string): Promise<Holds> {
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return { tables: [], mark: '' };
     throw error;
+  }
+}
+
+/** How soon a reader takes a table in that was handed over to it. */
+export const HAND_OVER_MS = 500;
+
+/** Waits so many seconds, or until a table was handed over, for a reader that has none, or could not begin. */
+export async function awaitHandOver(settings: Settings, seconds: number, signal: AbortSignal): Promise<void> {
+  const { slot } = slotOf(settings);
+  const deadline = performance.now() + seconds * 1000;
+  const { mark } = await readHolds(settings.cdc_log_dir, slot);
+  for (let left = seconds * 1000; left > 0; left = deadline - performance.now()) {
+    await sleep(Math.min(left, HAND_OVER_MS), undefined, { signal });
+    const now = await readHolds(settings.cdc_log_dir, slot);
+    if (now.tables.length === 0 && now.mark !== mark) return;
   }
 }

@@ -50,6 +50,14 @@ export interface Round {
   readonly followed: readonly string[];
   readonly to: string;
   readonly last_commit_time: string;
+  /** When, by the clock of the source, nothing more was committed; null where nobody has asked yet. */
+  readonly complete_at: string | null;
+}
+
+/** Where the log of the source ended at a moment of its clock. */
+export interface LogEnd {
+  readonly end: Lsn;
+  readonly at: string;
 }
 
 /**
@@ -71,6 +79,8 @@ export class LogReader {
   /** What the file of positions says, unless somebody else writes it. */
   private known: Lsn;
   private time: bigint;
+  private ahead: LogEnd | undefined;
+  private completeAt: string | null = null;
   private open: OpenTransaction | undefined;
   private publishing: Promise<void> = Promise.resolve();
   private readonly domains = new Map<number, string>();
@@ -100,6 +110,11 @@ export class LogReader {
 
   get hasWhole(): boolean {
     return this.start.tables.some(({ whole: { count } }) => count > 0);
+  }
+
+  /** Once all before this end is durable, it is said that nothing was lacking then: a quiet table is as new as that. */
+  expect(end: LogEnd): void {
+    this.ahead ??= end;
   }
 
   /** All that was committed before this place has come. */
@@ -147,7 +162,10 @@ export class LogReader {
     const { slot, identity, tables } = this.start;
     const [parts, to, last_commit_time] = [this.cut(isForced), this.read, isoOf(this.time)];
     const isDue = isLast || performance.now() >= this.notedAt + NOTE_MS;
-    if (parts.length === 0 && (to === this.noted || !isDue)) return;
+    const hasCome = this.ahead !== undefined && to >= this.ahead.end;
+    if (parts.length === 0 && ((to === this.noted && !hasCome) || !isDue)) return;
+    if (hasCome) [this.completeAt, this.ahead] = [this.ahead?.at ?? null, undefined];
+    const complete_at = this.completeAt;
     const ends = { slot, from: lsnText(this.durable), to: lsnText(to), last_commit_time };
     failpoint('stream round');
     const files: string[] = [];
@@ -162,17 +180,18 @@ export class LogReader {
     const changes = parts.reduce((sum, { count }) => sum + count, 0);
     const written = parts.map(({ table }) => table.mapping.dimension_name);
     const followed = tables.flatMap(({ mapping, stopped }) => (stopped === null ? mapping.dimension_name : []));
-    this.onRound({ slot, to: ends.to, last_commit_time, changes, tables: written, files, followed });
+    this.onRound({ slot, to: ends.to, last_commit_time, complete_at, changes, tables: written, files, followed });
   }
 
   /** Batches say themselves how far their tables are. */
   private async note({ to, last_commit_time }: RoundEnds): Promise<void> {
     const { slot, identity, settings, tables } = this.start;
+    const complete_at = this.completeAt;
     const known = tables.map(
       ({ mapping, newest: { sequence }, publication, stopped }) =>
         [mapping.dimension_name, { sequence, publication, stopped }] as const,
     );
-    const position = { slot, ...identity, to, last_commit_time, tables: Object.fromEntries(known) };
+    const position = { slot, ...identity, to, last_commit_time, complete_at, tables: Object.fromEntries(known) };
     await writePosition(settings.cdc_log_dir, position, this.known);
     [this.known, this.noted, this.notedAt] = [this.durable, this.durable, performance.now()];
     failpoint('stream position');

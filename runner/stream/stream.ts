@@ -15,9 +15,9 @@ import { newestInLedger } from '../warehouse/batches.js';
 import { readPublication, readSlot } from '../source/log.js';
 import { isSameServer, readIdentity } from '../source/server.js';
 import { dimensionMappings, noteSlot } from '../warehouse/functions.js';
-import { LogReader, NOTE_MS, type ReaderStart, type Round } from './reader.js';
+import { LogReader, NOTE_MS, type LogEnd, type ReaderStart, type Round } from './reader.js';
 import { entryOf, explainStartError, noPublication, unsent, wasAltered } from './slot.js';
-import { readHolds, readPosition, slotOf, type Holds } from './position.js';
+import { HAND_OVER_MS, readHolds, readPosition, slotOf, type Holds } from './position.js';
 import { openTables } from './start.js';
 
 /** A reader of the log at work: sessions, one after the other, each from where the files say that the one before has come. */
@@ -110,6 +110,13 @@ export async function catchUpWithLog(settings: Settings, source: Database, signa
 
 const NEVER = new AbortController().signal;
 
+/** Where the log ends that is on the source's disk, and the source's clock. */
+async function readEnd(source: Database): Promise<LogEnd> {
+  const [row] = await source<{ lsn: string; at: string }[]>`
+    select pg_current_wal_flush_lsn()::text as lsn, to_json(clock_timestamp()) #>> '{}' as at`;
+  return { end: lsnOf(row?.lsn ?? ''), at: row?.at ?? '' };
+}
+
 /** How far the source has come: all that is committed by now is before it, and on its disk. */
 async function positionNow(source: Database): Promise<Lsn> {
   const [row] = await source<{ lsn: string }[]>`select pg_logical_emit_message(true, 'tidemark', '')::text as lsn`;
@@ -182,6 +189,11 @@ async function runSession(streaming: Streaming, link: Link, total: StreamResult)
   const handOvers = setInterval(() => {
     lookForHandOver().catch(session.fail);
   }, HAND_OVER_MS);
+  const ends = setInterval(() => {
+    readEnd(source).then((end) => {
+      reader.expect(end);
+    }, session.fail);
+  }, QUIET_MS);
   signal.addEventListener('abort', session.end);
   try {
     await session.run(until);
@@ -189,6 +201,7 @@ async function runSession(streaming: Streaming, link: Link, total: StreamResult)
     signal.removeEventListener('abort', session.end);
     clearInterval(timer);
     clearInterval(handOvers);
+    clearInterval(ends);
     await replication.close();
     await session.settle();
     for (const { mapping, stopped } of start.tables)
@@ -217,21 +230,6 @@ async function startWhenFree(
         throw explainStartError(error, slot, publication, (await readSlot(source, slot))?.held_by);
       await sleep(PAUSE_MS);
     }
-}
-
-/** How soon a reader takes a table in that was handed over to it. */
-const HAND_OVER_MS = 500;
-
-/** Waits so many seconds, or until a table was handed over, for a reader that has none, or could not begin. */
-export async function awaitHandOver(settings: Settings, seconds: number, signal: AbortSignal): Promise<void> {
-  const { slot } = slotOf(settings);
-  const deadline = performance.now() + seconds * 1000;
-  const { mark } = await readHolds(settings.cdc_log_dir, slot);
-  for (let left = seconds * 1000; left > 0; left = deadline - performance.now()) {
-    await sleep(Math.min(left, HAND_OVER_MS), undefined, { signal });
-    const now = await readHolds(settings.cdc_log_dir, slot);
-    if (now.tables.length === 0 && now.mark !== mark) return;
-  }
 }
 
 /** How long the end of a quiet log may be known here alone. */

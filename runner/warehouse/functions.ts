@@ -87,6 +87,11 @@ type ComparisonColumns = Texts<'deletes'> & {
 };
 export const comparisonColumns = row<ComparisonColumns>('comparison_columns(p_dimension_name => $1)');
 
+/** Tables that are captured from the log with comparisons as a proof, and have not been compared within so many seconds. */
+export const dueProofs = rows<Texts<'dimension_name'>, [seconds: number]>(
+  'due_proofs(p_interval => make_interval(secs => $1))',
+);
+
 /** A bucket of keys, and what it holds in one of the databases. */
 export type BucketChecksum = { readonly bucket: number } & Texts<'row_count' | 'checksum'>;
 export const comparisonChecksums = rows<BucketChecksum, [table: string, buckets: number]>(
@@ -230,8 +235,9 @@ export const timeTravelQuery = value<string, Question>(`time_travel_query(
 
 /** Notes that these tables of a slot are loaded up to a position in the log, and when the last transaction before it was committed. */
 export const noteStreamPosition = action<
-  [slot: string, position: string, lastCommitTime: string, tables: readonly string[]]
->('note_stream_position(p_slot => $1, p_position => $2, p_last_commit_time => $3, p_tables => $4)');
+  [slot: string, position: string, lastCommitTime: string, tables: readonly string[], completeAt: string | null]
+>(`note_stream_position(
+  p_slot => $1, p_position => $2, p_last_commit_time => $3, p_tables => $4, p_complete_at => $5)`);
 
 /** Notes how a slot stands at the source, and between which moments states of rows were lost with it. */
 export const noteSlot = action<

@@ -36,9 +36,19 @@ cross join lateral (values
 ) as s (metric, meaning, value)
 union all
 select 'runs', 'Runs that are alive.', json_build_object('pipeline', p.pipeline_name), count(r.run_id)
-from (values ('extract'), ('load')) as p (pipeline_name)
+-- A reader is missed where a table needs it.
+from (
+    select 'load' as pipeline_name
+    union
+    select case when d.capture = 'poll' then 'extract' else 'stream' end from tidemark.dimensions as d
+) as p
 left join runs as r using (pipeline_name)
 group by p.pipeline_name
+union all
+select
+    'slot_seconds_behind', 'Age of the moment up to which the tables of a replication slot are loaded.', json_build_object('slot', s.slot),
+    s.seconds_behind
+from tidemark.slot_kpis(clock_timestamp()) as s
 union all
 select
     s.metric, s.meaning,

@@ -4,7 +4,7 @@ select r.*
 from tidemark.resource_kpis() as r;
 
 comment on view tidemark.resource_kpis is 'What each run that is alive uses of its machine, as it reported after its last round.';
-comment on column tidemark.resource_kpis.pipeline_name is 'What runs: extract, load, reconcile or simulate.';
+comment on column tidemark.resource_kpis.pipeline_name is 'What runs: extract, stream, load, reconcile or simulate.';
 comment on column tidemark.resource_kpis.run_id is 'The run.';
 comment on column tidemark.resource_kpis.host is 'Its machine.';
 comment on column tidemark.resource_kpis.process_id is 'Its process there.';

@@ -6,7 +6,9 @@ import { parse, stringify } from 'yaml';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PROJECT_ROOT, SETTING_NAMES } from '../../runner/base/settings.js';
 import { renderMetrics } from '../../runner/operate/metrics.js';
+import { slotOf } from '../../runner/stream/position.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { until } from '../support/wait.js';
 
 const deploy = path.join(PROJECT_ROOT, 'deploy');
 const read = (...names: string[]) => readFileSync(path.join(deploy, ...names), 'utf8');
@@ -24,6 +26,8 @@ beforeAll(async () => {
   page = await fullPage();
 });
 afterAll(async () => {
+  await pipeline.source`alter system reset max_slot_wal_keep_size`;
+  await pipeline.source`select pg_reload_conf()`;
   await pipeline.drop();
 });
 
@@ -34,7 +38,14 @@ async function fullPage(): Promise<string> {
     values ('orders', 'b1', 1, now(), now(), now(), 1, 'c', json_build_object('high_watermark', json_build_object('time', now()::timestamp)), 1, 0, 0, now() - interval '200 s', now());
     select tidemark.note_reconciliation('orders', 10, 0, 0, 0, 0, now());
     select tidemark.start_run('load', 'alive', 0, '{"pending_batches": {"orders": 1}, "host": "here", "process_id": 1, "cpu_utilization": 0, "memory_bytes": 1, "memory_utilization": 0, "disk_read_bytes_per_second": 0, "disk_written_bytes_per_second": 0, "disk_free_bytes": 1, "disk_utilization": 0}')`);
-  return renderMetrics(pipeline.settings);
+  const { slot } = slotOf(pipeline.settings);
+  await pipeline.warehouse`select tidemark.note_stream_position(${slot}, '0/1', now(), '{orders}')`;
+  await pipeline.source`alter system set max_slot_wal_keep_size = '1GB'`;
+  await pipeline.source`select pg_reload_conf(), pg_create_logical_replication_slot(${slot}, 'pgoutput')`;
+  return until(async () => {
+    const shown = await renderMetrics(pipeline.settings);
+    return shown.includes('tidemark_slot_safe_bytes{') && shown;
+  });
 }
 
 let page: string;

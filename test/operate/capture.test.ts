@@ -275,6 +275,29 @@ describe('a table goes over to the log', () => {
     expect(await pipeline.warehouse`select from tidemark.alerts where rule_name like 'Slot%'`).toEqual([]);
   });
 
+  it('with comparisons as a proof: each is made when it is due, noted, and repairs nothing', async () => {
+    await pipeline.source`insert into things values (1, 'a'), (2, 'a')`;
+    await capture('things', 'both');
+    await stream(pipeline);
+    await load();
+    await pipeline.warehouse`delete from dim_things_history where id = 2`;
+    // As "reconcile --watch" asks.
+    const prove = () =>
+      reconcileTables({
+        ...{ settings: pipeline.settings, tables: [], repair: 'declared', onlyDeclared: true, allowDeletes: false },
+      });
+    const found = [{ table: 'things', missing: 1, repaired: 0 }];
+    expect(await prove()).toMatchObject(found);
+    expect(await states('things', 2)).toEqual([]);
+    const alerts =
+      await pipeline.warehouse`select dimension_name from tidemark.alerts where rule_name = 'Missing Changes'`;
+    expect(alerts).toEqual([{ dimension_name: 'things' }]);
+    expect(await prove()).toEqual([]);
+    expect(await pipeline.warehouse`select * from tidemark.due_proofs('0 s')`).toEqual([{ dimension_name: 'things' }]);
+    await pipeline.warehouse`update tidemark.reconciliations set reconciled_at = reconciled_at - interval '25 hours'`;
+    expect(await prove()).toMatchObject(found);
+  });
+
   it('where a repair waits for the log to come to what it has read: what the log brings later is not older', async () => {
     await pipeline.source`insert into things values (1, 'a'), (2, 'a'), (3, 'a')`;
     await capture('things');

@@ -67,14 +67,14 @@ describe('the reader of the log as a service', () => {
     expect(log.split('\n').filter((line) => /"level":"?(error|warn)/i.test(line))).toEqual([]);
   });
 
-  test('runs without an extractor where no table is polled, and takes its place at a restart once the last one is handed over', async () => {
+  test('runs without an extractor where no table is polled, and takes its place at a restart once the last one is handed over, with a reconciler that proves it', async () => {
     await pipeline.warehouse`select tidemark.declare_capture(p_dimension_name => 'things', p_capture => 'poll')`;
     await removeDemo();
     await run('start');
     expect(await running()).toEqual(['extractor', 'loader', 'reconciler']);
-    await pipeline.warehouse`select tidemark.declare_capture(p_dimension_name => 'things', p_capture => 'log')`;
+    await pipeline.warehouse`select tidemark.declare_capture(p_dimension_name => 'things', p_capture => 'both')`;
     await run('restart');
-    expect(await running()).toEqual(['streamer', 'loader']);
+    expect(await running()).toEqual(['streamer', 'loader', 'reconciler']);
     await pipeline.warehouse`select tidemark.pause_dimension(p_dimension_name => 'things', p_is_paused => true)`;
     await run('stop');
     await run('start');

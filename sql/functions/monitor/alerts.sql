@@ -144,12 +144,16 @@ from tidemark.slot_kpis(p_now) as s
 where s.wal_status = 'lost' or (s.gap_from is not null and coalesce(s.gap_to, p_now) > p_now - p_window)
 union all
 select 'Pipeline Stopped', null, 1, r.end_time at time zone 'UTC', r.pipeline_name
-from (values ('extract'), ('load')) as part (pipeline_name)
+from (values ('extract', 'poll'), ('load', null), ('stream', 'log')) as part (pipeline_name, reads)
 cross join lateral (
     select n.pipeline_name, n.status, n.end_time, n.performance_metrics from public.pipeline_metadata as n
     where n.pipeline_name = part.pipeline_name
     order by n.id desc
     limit 1
 ) as r
-where r.status = 'succeeded' and r.performance_metrics ? 'interval_seconds';
+where r.status = 'succeeded' and r.performance_metrics ? 'interval_seconds'
+    -- A reader that no table needs may rest.
+    and (part.reads is null or exists (
+        select from tidemark.dimensions as d where (d.capture = 'poll') = (part.reads = 'poll')
+    ));
 $$;

@@ -27,7 +27,7 @@ as $$
 with recent as materialized (
     select r.id, r.pipeline_name, r.updated_at, r.performance_metrics as metrics
     from public.pipeline_metadata as r
-    where r.pipeline_name in ('extract', 'load')
+    where r.pipeline_name in ('extract', 'load', 'stream')
         and r.updated_at >= (p_now at time zone 'UTC') - interval '1 day'
 ),
 polled_chain as (
@@ -53,6 +53,9 @@ pending as (
     select distinct on (p.dimension_name) p.dimension_name, p.batches::bigint as batches
     from recent as r
     cross join lateral jsonb_each_text(r.metrics -> 'pending_batches') as p (dimension_name, batches)
+    join tidemark.dimensions as d on d.dimension_name = p.dimension_name
+    -- A reader of the log knows nothing any more of a table that went back to polling.
+    where r.pipeline_name <> 'stream' or d.capture <> 'poll'
     order by p.dimension_name, r.updated_at desc, r.id desc
 ),
 expected as (
@@ -75,7 +78,8 @@ select
     e.interval_seconds,
     case when d.capture = 'poll' then e.interval_seconds is not null else s.loaded_until is not null end
 from tidemark.dimensions as d
-left join polled as p on p.dimension_name = d.dimension_name
+-- What went over to the log is polled no more, and nobody waits for it.
+left join polled as p on p.dimension_name = d.dimension_name and d.capture = 'poll'
 left join pending as w on w.dimension_name = d.dimension_name
 left join lateral (
     -- A document's changes may have been captured later than what it says of itself.

@@ -372,3 +372,37 @@ test('the gravest come first', async () => {
   );
   expect(found.map(({ severity }) => severity)).toEqual(['critical', 'warning', 'info']);
 });
+
+describe('a table that is captured from the log', () => {
+  const logged = (where = 'true') => `update tidemark.dimensions set capture = 'log' where ${where};`;
+  const loadedUntil = (complete: string) =>
+    `select tidemark.note_stream_position('s', '0/1', '2026-02-01 11:00+00', '{orders}', ${complete});`;
+
+  test('is no older than its reader, however quiet it is, and nobody waits for it to be polled', async () => {
+    const over = run('extract', polled('11:50')) + logged(`dimension_name = 'orders'`);
+    expect(names(await alertsAfter(over + loadedUntil(`'2026-02-01 11:59:50+00'`)))).toEqual([]);
+    expect(names(await alertsAfter(over + loadedUntil('null')))).toEqual(['Processing Backlog']);
+  });
+
+  test('is not as new as its reader while batches of it wait, as the reader says that loads them', async () => {
+    const waits = (batches: number) =>
+      run('stream', { pending_batches: { orders: batches } }) + logged() + loadedUntil(`'2026-02-01 11:59:50+00'`);
+    expect(names(await alertsAfter(batch({ applied: '11:30' }) + waits(1)))).toEqual(['Processing Backlog']);
+    expect(names(await alertsAfter(batch({ applied: '11:30' }) + waits(0)))).toEqual([]);
+  });
+
+  test('misses its reader when that stops, and no extractor where none is polled', async () => {
+    const stopped = (name: string) => run(name, { interval_seconds: 10 }, 'succeeded');
+    expect(await alertsAfter(stopped('stream'))).toEqual([]);
+    expect(await alertsAfter(stopped('stream') + logged())).toMatchObject([
+      { rule_name: 'Pipeline Stopped', subject: 'stream' },
+    ]);
+    expect(await alertsAfter(stopped('extract') + logged())).toEqual([]);
+    const missed = await rolledBack(warehouse.sql, async (sql) => {
+      await sql.unsafe(logged(`dimension_name = 'orders'`));
+      return sql<{ pipeline: string }[]>`
+        select labels ->> 'pipeline' as pipeline from tidemark.metrics where metric = 'runs' and value = 0 order by 1`;
+    });
+    expect(missed.map(({ pipeline }) => pipeline)).toEqual(['extract', 'load', 'stream']);
+  });
+});

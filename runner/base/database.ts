@@ -91,6 +91,11 @@ export function connect(
   return database;
 }
 
+// What the driver asks of each new session by itself it leaves to nobody: where the server goes meanwhile, whoever waits for that session hears it.
+process.on('unhandledRejection', (error) => {
+  if (!isAway(error)) throw error;
+});
+
 /** A server that hears nothing for so long ends the session and lets the slot go, as when this machine is gone. */
 const SENDER_TIMEOUT_MS = 30_000;
 

@@ -3,9 +3,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connect } from '../../runner/base/database.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { retrying } from '../../runner/run/retry.js';
-import { startCli } from '../support/cli.js';
+import { runCli, startCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { createThings, extractThings } from '../support/extraction.js';
+import { openProxy } from '../support/proxy.js';
 import { loadTables } from '../../runner/load/tables.js';
 
 let pipeline: TestPipeline;
@@ -42,6 +43,16 @@ async function cutWhenWaiting(sql: TestPipeline['source'], application: string):
 }
 
 describe('a connection that is cut', () => {
+  it('by a server that goes while the driver asks it about itself ends a command with that, and not with an error of the driver', async () => {
+    const { host, port } = pipeline.admin.source;
+    const proxy = await openProxy(host, port, 'typarray');
+    const env = { ...pipeline.env, DB_HOST: '127.0.0.1', DB_PORT: String(proxy.port) };
+    const { code, stderr } = await runCli(['extract', '--table', 'things'], env);
+    expect(stderr).toContain(`the source database does not answer at 127.0.0.1:${String(proxy.port)}`);
+    expect(stderr).not.toContain('typarray');
+    expect(code).toBe(1);
+  });
+
   it('in the middle of an extraction is made again, and nothing is lost or repeated', async () => {
     const blocker = connect(pipeline.admin.source, 'blocker');
     await blocker.unsafe('begin; lock table things');

@@ -2,7 +2,8 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '../../runner/base/errors.js';
 import type { DatabaseSettings } from '../../runner/base/settings.js';
-import { connect, isPassing, type Database } from '../../runner/base/database.js';
+import postgres from 'postgres';
+import { isPassing, type Database } from '../../runner/base/database.js';
 import type { Traffic } from './traffic.js';
 
 /**
@@ -176,6 +177,13 @@ const KINDS: Readonly<Record<string, (writer: Writer) => string[]>> = {
 
 const PAUSE_MS = 30;
 
+/** Asks the server nothing of itself: where that ends in between, the driver would leave an error to nobody. */
+const openSession = ({ host, port, database, user, password }: DatabaseSettings, kind: string) =>
+  postgres({
+    ...{ host, port, database, username: user, password, max: 1, fetch_types: false, onnotice: () => undefined },
+    connection: { application_name: `writes ${kind}` },
+  });
+
 /** Writes until the signal is raised; what is open then is finished. A transaction that fails, or whose session is cut, the journal does not have. */
 export async function writeLoggedTraffic(
   settings: DatabaseSettings,
@@ -187,7 +195,7 @@ export async function writeLoggedTraffic(
   await Promise.all(
     Object.keys(KINDS).map(async (kind, index) => {
       const random = newRandom(seed + index);
-      let session = connect(settings, `writes ${kind}`);
+      let session = openSession(settings, kind);
       const aside = `prepared ${String(index + 1)}`;
       while (!signal.aborted) {
         const table = LOGGED_TABLES[random(3) === 0 ? 1 : 0];
@@ -204,7 +212,7 @@ export async function writeLoggedTraffic(
           traffic.rolledBack += 1;
           if (!isPassing(error) && !hasCode(error, '25P01')) throw error;
           session.end({ timeout: 0 }).catch(() => undefined);
-          session = connect(settings, `writes ${kind}`);
+          session = openSession(settings, kind);
           await endPrepared(session, aside);
         }
         await sleep(random(PAUSE_MS));
@@ -215,7 +223,7 @@ export async function writeLoggedTraffic(
 }
 
 /** What was prepared when the session was cut would hold its key for ever. */
-async function endPrepared(session: Database, name: string): Promise<void> {
+async function endPrepared(session: postgres.Sql, name: string): Promise<void> {
   for (;;)
     try {
       const [left] = await session`select from pg_prepared_xacts where gid = ${name}`;

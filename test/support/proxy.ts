@@ -12,7 +12,8 @@ export interface Proxy {
   readonly close: () => Promise<void>;
 }
 
-export async function openProxy(host: string, port: number): Promise<Proxy> {
+/** @param fatal what a client must not say: that ends its connection, and lets nobody in any more */
+export async function openProxy(host: string, port: number, fatal?: string): Promise<Proxy> {
   const count = { received: 0, sent: 0 };
   const sockets = new Set<Socket>();
   const listener = createServer((client) => {
@@ -33,6 +34,10 @@ export async function openProxy(host: string, port: number): Promise<Proxy> {
       count.received += chunk.length;
     });
     client.on('data', (chunk: Buffer) => {
+      if (fatal !== undefined && chunk.includes(fatal)) {
+        listener.close();
+        client.destroy();
+      }
       count.sent += chunk.length;
     });
   });

@@ -33,7 +33,7 @@ const env = {
 const ofLog = ['stream/chaos', 'stream/large'];
 const all = ['pipeline/soak', 'pipeline/chaos', 'pipeline/crash', 'stream/chaos'];
 const tests = (log ? ofLog : all).map((name) => path.join('test', `${name}.test.ts`));
-const limit = ['--testTimeout', String(minutes * 60_000 + 600_000)];
+const limit = ['--testTimeout', String(minutes * 180_000 + 900_000)];
 spawn(
   process.execPath,
   [path.join(PROJECT_ROOT, 'node_modules/vitest/vitest.mjs'), 'run', '--no-file-parallelism', ...limit, ...tests],

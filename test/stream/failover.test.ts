@@ -134,6 +134,9 @@ async function caughtUp(primary: Server, standby: Server): Promise<void> {
 
 it('the log goes on at a standby that has its slot, and nothing is lost; without one each table is handed over anew', async () => {
   await first.sql`insert into things values (1, 'a'), (2, 'a'), (3, 'a')`;
+  use(second);
+  await expect(captureTable(settings, 'things', 'log')).rejects.toThrow('the source is a standby');
+  use(first);
   for (const table of ['things', 'others']) await captureTable(settings, table, 'log');
   await first.sql`update things set state = 'b' where id = 1`;
   await stream();

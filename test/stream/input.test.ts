@@ -10,6 +10,7 @@ import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { streamTables } from '../../runner/stream/stream.js';
 import { stream } from '../support/log.js';
 import { propose, register, withDimensionsFolder } from '../support/registered.js';
+import { testedVersion } from '../support/servers.js';
 import { until } from '../support/wait.js';
 
 let pipeline: TestPipeline;
@@ -223,18 +224,21 @@ describe('a table of the log', () => {
     ]);
   });
 
-  it('has generated columns that are left out, and stay so where the publication sends them', async () => {
-    await source(
-      'create table made (id integer primary key, state text, twice integer generated always as (id * 2) stored)',
-    );
-    await register(settings, 'made', { capture: 'log', deletes: undefined, ignore: ['twice'] });
-    await source(`alter publication ${slotOf(settings).publication} set (publish_generated_columns = stored)`);
-    await captureTable(settings, 'made', 'log');
-    await source(`insert into made values (1, 'a')`, `update made set state = 'b'`);
-    await source(`delete from made`);
-    expect((await readAndLoad('made')).made).toBeUndefined();
-    expect(await history('made', 'made_key, state')).toEqual(['1 b']);
-  });
+  it.runIf(Number(testedVersion()) >= 18)(
+    'has generated columns that are left out, and stay so where the publication sends them',
+    async () => {
+      await source(
+        'create table made (id integer primary key, state text, twice integer generated always as (id * 2) stored)',
+      );
+      await register(settings, 'made', { capture: 'log', deletes: undefined, ignore: ['twice'] });
+      await source(`alter publication ${slotOf(settings).publication} set (publish_generated_columns = stored)`);
+      await captureTable(settings, 'made', 'log');
+      await source(`insert into made values (1, 'a')`, `update made set state = 'b'`);
+      await source(`delete from made`);
+      expect((await readAndLoad('made')).made).toBeUndefined();
+      expect(await history('made', 'made_key, state')).toEqual(['1 b']);
+    },
+  );
 
   it('stops alone where history does not take its type, and comes back by the hand-over, with its last states', async () => {
     await source(`create table typed (id integer primary key, n integer); insert into typed values (1, 1), (2, 2)`);

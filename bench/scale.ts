@@ -1,6 +1,7 @@
 import { formatChecks, runChecks } from '../runner/warehouse/checks.js';
 import type { Database } from '../runner/base/database.js';
 import { formatTable } from '../runner/base/text-table.js';
+import { browseIndexes } from '../runner/warehouse/functions.js';
 import { apply, beginAgain, documents } from './contenders.js';
 import { spread } from './measure.js';
 import { mostMemoryOf } from './memory.js';
@@ -92,7 +93,37 @@ export async function manyVersions(
       taken.push(await apply(warehouse, await documents(warehouse, 1000, 2 + run, 1000)));
     figures.push({ name: `1,000 changes to ${name}`, value: spread(taken.slice(1)).min * 1000, unit: 'ms' });
   }
+  const BETWEEN = "('2026-02-01 09:01:00.5', '2026-02-01 09:01:00.501')";
+  const between = [
+    [
+      'what differs between two moments, 1,000 of all keys',
+      `select count(*) from public.dim_orders_history_diff${BETWEEN}`,
+    ],
+    ['the changes between two moments, 1,000', `select count(*) from public.dim_orders_history_changes${BETWEEN}`],
+  ] as const;
+  for (const [name, query] of between)
+    figures.push({ name, value: (await explained(warehouse, query)).milliseconds, unit: 'ms in the server' });
+  say('indexes for browsing');
+  const [indexes] = await browseIndexes(warehouse, 'orders');
+  for (const statement of indexes?.make_statements ?? []) await warehouse.unsafe(statement);
+  const withIndexes: number[] = [];
+  for (let run = 0; run < 4; run += 1)
+    withIndexes.push(await apply(warehouse, await documents(warehouse, 1000, 6 + run, 1000)));
+  figures.push({
+    name: '1,000 changes, with the indexes for browsing',
+    value: spread(withIndexes.slice(1)).min * 1000,
+    unit: 'ms',
+  });
   for (const [name, query] of [
+    ...between.map(([what, asked]) => [`${what}, with the indexes for browsing`, asked] as const),
+    [
+      'what differs between two moments, one key',
+      `select * from public.dim_orders_history_diff${BETWEEN} where order_key = 500001`,
+    ],
+    [
+      'the story of one key',
+      "select * from public.dim_orders_history_changes('-infinity', 'infinity') where order_key = 7",
+    ],
     ['as of a moment, one key', `select * from ${AS_OF} where order_key = 7`],
     ['as of a moment, all keys', `select count(*), sum(total_amount) from ${AS_OF}`],
     ['current state, all keys', 'select count(*), sum(total_amount) from public.dim_orders_current'],

@@ -17,7 +17,7 @@ const COMMANDS_BY_TASK: Readonly<Record<string, Readonly<Record<string, string>>
   'Your tables': {
     'add [sources..]': 'Write the migrations that register source tables, from their catalog',
     'migrate [action]': 'Bring the warehouse to the present: migrations, functions, registered dimensions',
-    'table <action> [name] [capture]': 'List the registered tables; pause one, read it from the log, or remove it',
+    'table <action> [name] [how]': 'List the registered tables; pause one, read it from the log, or remove it',
   },
   'To run': {
     start: 'Run what is needed in the background; start again what has died',

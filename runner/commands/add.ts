@@ -107,6 +107,7 @@ export const command = defineCommand(
       replace: flag('Write the registration anew where its migration has not run'),
       retire: texts('With --update: columns that the source has dropped'),
       source: text('With --update: the name that the table has now, where it or its schema was renamed'),
+      browse: flag('Add two indexes by which what happened between two moments is found; each load keeps them'),
       overlap: flag(
         '--no-overlap adds the constraint that no two versions of a key overlap; it doubles the cost of a load',
       ),
@@ -159,6 +160,7 @@ export const command = defineCommand(
       ...{ ...columns, name, key: given.key ?? [], effective_time: given.effectiveTime, insert_time: given.insertTime },
       ...{ time_zone: given.timeZone ?? 'UTC', change_order: given.changeOrder ?? 'capture' },
       no_overlap: given.overlap === false,
+      browse: given.browse,
       with_children: given.withChildren === true,
       capture: given.capture,
     };

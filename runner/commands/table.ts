@@ -3,7 +3,7 @@ import { onInterrupt } from '../run/rounds.js';
 import { UsageError } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
-import { listTables, pauseTable } from '../registration/registered.js';
+import { browseTable, listTables, pauseTable } from '../registration/registered.js';
 import { defineCommand, flag } from './command.js';
 
 const SHOWN_BATCHES = 5;
@@ -61,24 +61,25 @@ export const command = defineCommand(
       'table list': 'What is registered',
       'table pause orders': 'Leave orders alone, until "table resume orders"',
       'table capture orders log': 'Read orders from the write-ahead log from now on',
+      'table browse orders on': 'Indexes for what happened between two moments',
     },
     positionals: {
       action: {
         type: 'string',
-        choices: ['list', 'pause', 'resume', 'capture', 'remove'],
+        choices: ['list', 'pause', 'resume', 'capture', 'browse', 'remove'],
         demandOption: true,
         describe: 'remove keeps the history, unless told otherwise',
       },
       name: { type: 'string', describe: 'The table, by the name of its dimension' },
-      capture: {
+      how: {
         type: 'string',
-        choices: ['poll', 'log', 'both'],
-        describe: 'capture: by polling, from the log, or from the log with comparisons as a proof',
+        choices: ['poll', 'log', 'both', 'on', 'off'],
+        describe: 'capture: by polling, from the log, or from the log with comparisons as a proof; browse: on or off',
       },
     },
     options: { 'drop-history': flag('remove: drop the history table too, with its current view and as-of functions') },
   },
-  async ({ action, name, capture, dropHistory = false }, print) => {
+  async ({ action, name, how, dropHistory = false }, print) => {
     const settings = loadSettings();
     if (dropHistory && action !== 'remove')
       throw new UsageError('--drop-history goes with remove only', { hint: 'see "tidemark table --help"' });
@@ -90,13 +91,22 @@ export const command = defineCommand(
     if (name === undefined)
       throw new UsageError(`${action} needs the name of a table`, { hint: 'npx tidemark table list shows them' });
     if (action === 'capture') {
-      if (capture === undefined)
+      if (how !== 'poll' && how !== 'log' && how !== 'both')
         throw new UsageError('capture needs to be told how: poll, log or both', {
           hint: `npx tidemark table capture ${name} log`,
         });
       const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);
-      const captured = await captureTable(settings, name, capture, signal).finally(release);
+      const captured = await captureTable(settings, name, how, signal).finally(release);
       print(captured, reportCaptured(captured));
+      return;
+    }
+    if (action === 'browse') {
+      if (how !== 'on' && how !== 'off')
+        throw new UsageError('browse needs to be told whether: on or off', {
+          hint: `npx tidemark table browse ${name} on`,
+        });
+      const statements = await browseTable(settings, name, how === 'on');
+      print({ table: name, browse: how, statements }, [`${name}: browse is ${how}`, ...statements].join('\n'));
       return;
     }
     if (action === 'remove') {

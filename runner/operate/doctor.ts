@@ -11,7 +11,7 @@ import { missingRight, readHorizon } from '../source/horizon.js';
 import { impatient, whileReading } from '../source/locked.js';
 import { isSameServer, readIdentity } from '../source/server.js';
 import { describeTable, type SourceTable } from '../source/table.js';
-import { dimensionMappings } from '../warehouse/functions.js';
+import { browseIndexes, dimensionMappings } from '../warehouse/functions.js';
 import { isLogged, type DimensionMapping } from '../batch/mapping.js';
 
 const OLDEST_VERSION = 150_000;
@@ -26,7 +26,7 @@ export async function examine(settings: Settings): Promise<Finding[]> {
     ...(await examineDatabase(settings.warehouse, async (warehouse) => {
       const found = await examineMigrations(settings);
       if (found.every(({ status }) => status !== 'error')) mappings.push(...(await dimensionMappings(warehouse)));
-      return found;
+      return [...found, ...(mappings.length > 0 ? await examineHistories(warehouse) : [])];
     })),
     ...(await examineDatabase(settings.source, async (source) => {
       const { findings, lookAt } = await examineStream(source, settings, mappings);
@@ -75,6 +75,21 @@ async function examineMigrations(settings: Settings): Promise<Finding[]> {
   const { findings, fail } = notesOn('warehouse');
   fail(pending.length > 0, `migrations are pending: ${pending.join(', ')}`, 'run: npx tidemark migrate');
   return findings.length > 0 ? findings : [ok('warehouse', 'no migration is pending')];
+}
+
+/** From so many versions on, reading all of them for what happened between two moments takes seconds. */
+const MANY_VERSIONS = 1_000_000;
+
+async function examineHistories(warehouse: Database): Promise<Finding[]> {
+  const large = (await browseIndexes(warehouse)).filter(
+    ({ is_on, versions }) => !is_on && Number(versions) > MANY_VERSIONS,
+  );
+  return large.map(({ dimension_name: name, versions }) =>
+    ok(
+      `table ${name}`,
+      `about ${versions} versions: where what happened between two moments is asked often, "npx tidemark table browse ${name} on" makes indexes for it`,
+    ),
+  );
 }
 
 async function examineRights(source: Database, settings: Settings): Promise<Finding[]> {

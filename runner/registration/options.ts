@@ -33,6 +33,8 @@ export interface RegistrationOptions extends ColumnOptions {
   readonly change_order: 'capture' | 'effective_time';
   /** Adds the constraint that no two versions of a key overlap. */
   readonly no_overlap: boolean;
+  /** Adds the indexes for browsing by time. */
+  readonly browse?: boolean | undefined;
   /** Rows of tables that inherit from it are read with its own. */
   readonly with_children?: boolean | undefined;
 }

@@ -3,7 +3,13 @@ import { batchFiles, changeLogOf, setAsideChangeLog } from '../change-log/chain.
 import { rememberMappings } from '../change-log/known-mappings.js';
 import type { Settings } from '../base/settings.js';
 import { withDatabase, type Database } from '../base/database.js';
-import { dimensionList, dimensionMappings, pauseDimension, removeDimension } from '../warehouse/functions.js';
+import {
+  browseIndexes,
+  dimensionList,
+  dimensionMappings,
+  pauseDimension,
+  removeDimension,
+} from '../warehouse/functions.js';
 import { batchNameOf } from '../batch/name.js';
 import { selectTables } from '../run/each-table.js';
 
@@ -21,6 +27,19 @@ const withTable = <T>(settings: Settings, table: string, work: (warehouse: Datab
 /** Pauses a table, or lets it go on. @throws UsageError if no table of that name is registered */
 export const pauseTable = (settings: Settings, table: string, isPaused: boolean): Promise<void> =>
   withTable(settings, table, (warehouse) => pauseDimension(warehouse, table, isPaused));
+
+/**
+ * Makes the indexes of a history for browsing by time, while it is loaded, or drops those made so.
+ * @returns the statements that did it; none where nothing was to be done
+ * @throws UsageError if no table of that name is registered
+ */
+export const browseTable = (settings: Settings, table: string, isOn: boolean): Promise<readonly string[]> =>
+  withTable(settings, table, async (warehouse) => {
+    const [indexes] = await browseIndexes(warehouse, table);
+    const statements = (isOn ? indexes?.make_statements : indexes?.drop_statements) ?? [];
+    for (const statement of statements) await warehouse.unsafe(statement);
+    return statements;
+  });
 
 export interface RemovedTable {
   readonly table: string;

@@ -102,9 +102,15 @@ function renderTable(registration: Registration): string {
   });
   return (
     `create table ${history} (\n${written.join('')});\n\n` +
-    `create unique index ${fitName(prefix, '_one_current_version')} on ${history} (${key}) where is_current;\n`
+    `create unique index ${fitName(prefix, '_one_current_version')} on ${history} (${key}) where is_current;\n` +
+    (registration.options.browse === true ? renderBrowse(prefix, history) : '')
   );
 }
+
+/** Known to tidemark.browse_indexes by the ends of their names. */
+const renderBrowse = (prefix: string, history: string): string =>
+  `create index ${fitName(prefix, '_browse_from')} on ${history} (valid_from);\n` +
+  `create index ${fitName(prefix, '_browse_to')} on ${history} (valid_to) where valid_to is not null;\n`;
 
 function renderComments(registration: Registration): string {
   const { table } = registration;

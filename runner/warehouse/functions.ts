@@ -213,6 +213,16 @@ export const lineage = rows<VersionLineage, [table: string, key: readonly string
   'lineage(p_dimension_name => $1, p_key => $2::text[])',
 );
 
+/** Whether a history, or each, has the indexes for browsing by time, and the statements that make or drop them: outside of transactions. */
+export const browseIndexes = rows<
+  Texts<'dimension_name' | 'versions'> & {
+    readonly is_on: boolean;
+    readonly make_statements: readonly string[] | null;
+    readonly drop_statements: readonly string[] | null;
+  },
+  [table?: string]
+>('browse_indexes(p_dimension_name => $1)');
+
 /** A moment as people write it, as an instant; as one at which something was known where `isKnown`. */
 export const moment = value<string, [table: string, text: string, isKnown: boolean]>(
   'moment(p_dimension_name => $1, p_text => $2, p_is_known => $3)',

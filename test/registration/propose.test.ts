@@ -296,11 +296,13 @@ break" text,
     const { text } = await propose(settings, 'products', {
       name: 'goods',
       no_overlap: true,
+      browse: true,
       change_order: 'effective_time',
       deletes: 'reconcile',
     });
     for (const argument of ["p_change_order => 'effective_time'", "p_deletes => 'reconcile'", 'p_no_overlap => true'])
       expect(text).toContain(`    ${argument}`);
+    expect(text).toContain('create index dim_goods_history_browse_from on public.dim_goods_history (valid_from);');
   });
 
   it.each([

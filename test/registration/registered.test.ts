@@ -2,8 +2,10 @@
 import { readdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Settings } from '../../runner/base/settings.js';
+import { examine } from '../../runner/operate/doctor.js';
 import { pipelineStatus } from '../../runner/operate/status.js';
 import { writeDimensionFile } from '../../runner/registration/files.js';
+import { browseTable } from '../../runner/registration/registered.js';
 import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { runCli } from '../support/cli.js';
@@ -56,6 +58,27 @@ describe('tidemark table', () => {
       { dimension_name: 'orders' },
       { dimension_name: 'products' },
     ]);
+  });
+
+  it('makes the indexes for browsing while loads go on, once, says when they would help, and drops them', async () => {
+    const { settings, warehouse } = pipeline;
+    const advised = async () =>
+      (await examine(settings)).filter(({ message }) => message.includes('table browse orders on'));
+    expect(await advised()).toEqual([]);
+    await warehouse`update pg_class set reltuples = 2e6 where oid = 'public.dim_orders_history'::regclass`;
+    expect(await advised()).toMatchObject([{ status: 'ok', subject: 'table orders' }]);
+    expect(await browseTable(settings, 'orders', true)).toEqual([
+      'create index concurrently dim_orders_history_browse_from on public.dim_orders_history (valid_from)',
+      'create index concurrently dim_orders_history_browse_to on public.dim_orders_history (valid_to) where (valid_to IS NOT NULL)',
+    ]);
+    expect([await advised(), await browseTable(settings, 'orders', true)]).toEqual([[], []]);
+    await warehouse`update pg_index set indisvalid = false where indexrelid = 'public.dim_orders_history_browse_to'::regclass`;
+    expect(await browseTable(settings, 'orders', true)).toHaveLength(2);
+    expect(await browseTable(settings, 'orders', false)).toHaveLength(2);
+    expect(await run('table', 'browse', 'orders')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('table browse orders on') as string,
+    });
   });
 
   it('pauses a table: it is neither extracted nor loaded, the others go on, and nothing is lost meanwhile', async () => {

@@ -235,6 +235,32 @@ test('what changed of an order between two moments is looked up by key, and so i
   });
 });
 
+test('with the indexes for browsing, what changed between two moments is found by time', async () => {
+  await rolledBack(sql, async (transaction) => {
+    const [indexes] = await transaction<[{ is_on: boolean; make_statements: string[] }]>`
+      select * from tidemark.browse_indexes('orders')`;
+    expect(indexes.is_on).toBe(false);
+    for (const statement of indexes.make_statements) await transaction.unsafe(statement.replace(' concurrently', ''));
+    await apply(transaction, batch('last', '10:10', [change(7, 'late', '10:00'), deletion(8, '10:00')]));
+    await transaction`analyze public.dim_orders_history`;
+    for (const [asked, rows] of [
+      ['diff', 2],
+      ['changes', 2],
+    ] as const) {
+      const query = `select * from public.dim_orders_history_${asked}('2026-02-01 09:59', '2026-02-01 10:05')`;
+      expect(await transaction.unsafe(query)).toHaveLength(rows);
+      const scans = await scansOf(transaction, query);
+      expect(
+        scans.filter((node) => node['Node Type'] === 'Seq Scan' && node['Relation Name'] === 'dim_orders_history'),
+      ).toEqual([]);
+      expect(new Set(scans.map((node) => node['Index Name'])).size).toBeGreaterThan(1);
+    }
+    const [made] =
+      await transaction`select is_on, make_statements, cardinality(drop_statements) as own from tidemark.browse_indexes('orders')`;
+    expect(made).toEqual({ is_on: true, make_statements: null, own: 2 });
+  });
+});
+
 test.each(['change_frequency', 'current_orders'])('%s reads the history once', async (name) => {
   const [plan] = await sql.unsafe<[{ 'QUERY PLAN': [{ Plan: Node }] }]>(
     `explain (analyze, timing off, format json) ${await shown(name)}`,

@@ -62,6 +62,8 @@ with doomed as (
                 ) as v
             ))
         )
+    -- What superseded others goes after them, or they would count again.
+    order by a.business_key, a.captured_at, a.reason <> 'superseded'
     limit $2
 ),
 gone as (

@@ -140,6 +140,52 @@ test('a repeat stays whose column the later one did not have', async () => {
   await sql`select tidemark.remove_dimension(p_dimension_name => 'notes', p_drop_history => true)`;
 });
 
+test('of a transaction in the log, what superseded others goes after them, however few go at a time', async () => {
+  await registerDimension(sql, 'logs', 'logs', [
+    { source: 'id', type: 'integer', role: 'business key' },
+    { source: 'body', type: 'text', role: 'tracked' },
+    { source: 'u', type: 'text', role: 'untracked' },
+    { source: 'touched', type: 'timestamptz', role: 'effective time' },
+  ]);
+  await sql`select tidemark.declare_capture(p_dimension_name => 'logs', p_capture => 'log')`;
+  let previous: Change | null = null;
+  const load = async (index: number, columns: readonly string[], ...bodies: readonly string[]) => {
+    const time = `10:0${String(index)}`;
+    const changes = bodies.map((body) => ({
+      id: 1,
+      body,
+      ...(columns.includes('u') ? { u: 'u' } : {}),
+      operation_type: 'UPDATE',
+      cdc_timestamp: `${at(time)}Z`,
+    }));
+    const document = batch(`l${String(index)}`, time, changes, {
+      table: 'logs',
+      sequence: index + 1,
+      previous_batch_id: previous?.batch_id ?? null,
+      previous_checksum: previous?.checksum ?? null,
+      columns: ['id', ...columns, 'touched'],
+      log: { slot: 's', unchanged: 0 },
+    });
+    await apply(sql, document);
+    previous = (JSON.parse(document) as { batch_metadata: Change }).batch_metadata;
+  };
+  for (const [index, bodies] of [['x'], ['y', 'x'], ['x'], ['x']].entries())
+    await load(index, ['body', 'u'], ...bodies);
+  for (const left of [
+    ['unchanged', 'unchanged', 'unchanged'],
+    ['unchanged', 'unchanged'],
+  ]) {
+    await sql`select from tidemark.prune_absorbed_changes('logs', 'infinity', 1)`;
+    expect(
+      (await sql<{ reason: string }[]>`select reason from tidemark.absorbed_changes`).map(({ reason }) => reason),
+    ).toEqual(left);
+  }
+  // One without a column folds what is there once more.
+  await load(4, ['body'], 'x');
+  expect([...(await sql`select body from dim_logs_history`)]).toEqual([{ body: 'x' }]);
+  await sql`select tidemark.remove_dimension(p_dimension_name => 'logs', p_drop_history => true)`;
+});
+
 describe('nothing goes', () => {
   test('behind a gap in the chain, or where its beginning is missing', async () => {
     await applyChain(same('A'), same('A'), same('A'), same('A'));

@@ -10,7 +10,9 @@ const report = (result: RebuildResult) =>
 export const command = defineCommand(
   {
     options: { table: { ...TABLE_OPTION, demandOption: true, describe: 'The tables to rebuild' } },
-    epilogue: 'Versions that are right stay as they are, and keep their surrogate key.',
+    epilogue:
+      'Versions that are right stay as they are, and keep their surrogate key. When things became known stays as it was; what the warehouse did ' +
+      'not know, all of it where it was lost, is known since the rebuild.',
   },
   async ({ table }, print) => {
     await printAll(rebuildTables(loadSettings(), table), print, (results) => results.map(report).join('\n'));

@@ -74,6 +74,7 @@ const VIOLATIONS: readonly Violation[] = [
     rows: [
       { dimension_name: 'orders', function_name: 'apply_orders', fault: 'differs' },
       { dimension_name: 'orders', function_name: 'converge_orders', fault: 'differs' },
+      { dimension_name: 'orders', function_name: 'known_orders', fault: 'was compiled for another history table' },
     ],
   },
   {
@@ -87,6 +88,7 @@ const VIOLATIONS: readonly Violation[] = [
     rows: [
       { dimension_name: 'orders', function_name: 'apply_orders', fault: 'was compiled for another history table' },
       { dimension_name: 'orders', function_name: 'converge_orders', fault: 'was compiled for another history table' },
+      { dimension_name: 'orders', function_name: 'known_orders', fault: 'was compiled for another history table' },
     ],
   },
   {

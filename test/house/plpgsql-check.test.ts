@@ -92,8 +92,8 @@ describe('plpgsql_check', () => {
       const [compiled] = await warehouse`
         select count(*) as functions
         from pg_catalog.pg_proc as p
-        where p.pronamespace = 'tidemark'::regnamespace and p.proname ~ '^(apply|converge)_(orders|by_capture|by_time)$'`;
-      expect(compiled).toEqual({ functions: '6' });
+        where p.pronamespace = 'tidemark'::regnamespace and p.proname ~ '^(apply|converge|known)_(orders|by_capture|by_time)$'`;
+      expect(compiled).toEqual({ functions: '9' });
     }
   });
 

@@ -310,3 +310,110 @@ export const MUTATIONS: readonly Mutation[] = [
     '',
   ]),
 ];
+
+/** Ways to break what is told of a moment of the past. */
+export const KNOWN_MUTATIONS: readonly Mutation[] = [
+  mutation('known: what was applied later does not count', '_known_body', [
+    "where coalesce(n.known_at, c._applied_at, '-infinity') <=",
+    "where '-infinity' <=",
+  ]),
+  mutation('known: a key with a change that was applied later is folded', '_known_body', [
+    'where coalesce(n.known_at, b.applied_at) > {known_function}.p_known or exists',
+    'where exists',
+  ]),
+  mutation('known: so is one with a change that was tried again later', '_known_body', [
+    'where coalesce(n.known_at, b.applied_at) >',
+    'where b.applied_at >',
+  ]),
+  mutation('known: so is one with an absorbed change that was applied later', '_known_body', [
+    'where a.dimension_name = {dimension} and a.business_key = json_build_object({printed_key})::text\n        ) as k',
+    'where false\n        ) as k',
+  ]),
+  mutation('known: what was tried again counts since then', '_known_body', [
+    'coalesce(n.known_at, c._applied_at',
+    'coalesce(c._applied_at, n.known_at',
+  ]),
+  mutation('known: a retry is noted', 'retry_rejected', ['        on conflict do nothing;\n', '        limit 0;\n']),
+  mutation('known: absorbed changes count', '_known_body', [
+    'a.business_key = c._business_key\n',
+    'a.business_key = c._business_key and false\n',
+  ]),
+  mutation('known: capture order', '_known_body', [
+    'c._captured_at, c._sequence nulls last',
+    'c._sequence, c._captured_at',
+  ]),
+  mutation('known: of several at one time the last captured counts', '_known_body', [
+    'lead(c._own_time)',
+    'lag(c._own_time)',
+  ]),
+  mutation('known: effective_time is the order', '_known_body', [
+    'order by c._own_time, c._captured_at',
+    'order by c._captured_at',
+  ]),
+  mutation('known: a version without a column took its first value', '_known_body', [
+    "case when c._verdict = 'opened' then c._lacks end as _fills",
+    'null::text[] as _fills',
+  ]),
+  mutation('known: a column that its batch did not have is not known', '_known_body', [
+    'case when c._lacks is not null then array[{known}] end',
+    'null::boolean[]',
+  ]),
+  mutation('known: a life begins with INSERT', '_known_body', [
+    "then 'INSERT' else 'UPDATE'",
+    "then 'UPDATE' else 'UPDATE'",
+  ]),
+  mutation('known: the newest version from before the last pruning stands as it is stored', '_known_body', [
+    'h.captured_at < d.pruned_before',
+    "h.captured_at < d.pruned_before - interval '1 year'",
+  ]),
+  mutation('known: its beginning does, too', '_known_body', ['case when c._is_anchor then c._stored_from end', 'null']),
+  mutation('known: and all versions before it', '_known_body', [
+    'and h.valid_from < c._anchor_from',
+    'and h.valid_from < c._anchor_from and false',
+  ]),
+  mutation('known: what was known before that is refused', '_assert_known', [
+    'if p_known < v_since then',
+    'if false then',
+  ]),
+  mutation('known: pruning notes when all of that time was known', '_all_known_at', [
+    'max(b.applied_at)',
+    'min(b.applied_at)',
+  ]),
+  mutation('known: retries among them', '_all_known_at', ['select max(n.known_at)', 'select null::timestamptz']),
+  mutation('known: keys that have no versions any more', '_as_known_text', [
+    'where f.dimension_name = {dimension} and not',
+    'where false and not',
+  ]),
+  mutation('known: what is taken out does not count', '_known_body', [
+    't.restored_at is null)\n            )\n    ),',
+    't.restored_at is null)\n                    and false\n            )\n    ),',
+  ]),
+  mutation('known: what is taken out did count before', '_known_body', [
+    'r.business_key = c._business_key and r.rejected is null',
+    'r.business_key = c._business_key and false',
+  ]),
+  mutation('known: what was taken out and came back was out meanwhile', '_known_body', [
+    'and t.restored_at > {known_function}.p_known\n        )\n        union',
+    'and false\n        )\n        union',
+  ]),
+  mutation('known: keys that lose their versions with a batch are noted', '_retract_changes', [
+    'and r.surrogate_key is not null\n',
+    'and false\n',
+  ]),
+  mutation('known: such keys are noted', '_converge_body', [
+    "where c._origin = 'version' and c._verdict <> 'opened'\n            and not exists",
+    'where false\n            and not exists',
+  ]),
+  mutation('known: what a rebuild applies of what was rejected is known since then', '_adopt_replayed_ledger', [
+    '    on conflict do nothing;\n',
+    '    limit 0;\n',
+  ]),
+  mutation('known: what a rebuild finds is known since then', '_adopt_replayed_ledger', [
+    'set applied_at = v_known_at where',
+    "set applied_at = v_known_at - interval '1 hour' where",
+  ]),
+  mutation('known: a rebuild notes keys that lose their versions', 'adopt_replay', [
+    'where not exists (select from {history} as h where {same_key: and}) on conflict',
+    'where false on conflict',
+  ]),
+];

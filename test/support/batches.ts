@@ -129,7 +129,7 @@ export async function everything(sql: Database | Transaction): Promise<unknown[]
 export async function empty(sql: Database): Promise<void> {
   const histories = await sql<{ history: string }[]>`select history_relation::text as history from tidemark.dimensions`;
   await sql.unsafe(`
-    truncate tidemark.batches, tidemark.first_values, public.pipeline_metadata,
+    truncate tidemark.batches, tidemark.first_values, tidemark.changes_known_later, tidemark.former_keys, public.pipeline_metadata,
       ${histories.map(({ history }) => history).join(', ')} restart identity cascade;
     update tidemark.dimension_columns set may_be_missing = false where may_be_missing`);
 }

@@ -50,6 +50,8 @@ export interface ScenarioOptions {
   readonly isOfChain?: boolean;
   /** Some changes say BAD, which a rule of the history table may forbid. */
   readonly withBadChanges?: boolean;
+  /** At most so many keys; 60 by default. */
+  readonly maxKeys?: number;
 }
 
 const micro = (max: number) => fc.integer({ min: 0, max }).map(BigInt);
@@ -108,7 +110,7 @@ export const scenarios = (options: ScenarioOptions = {}): fc.Arbitrary<Scenario>
               .map(([all, again]) => [...all, ...again]),
       keys: fc.array(fc.array(changeOf(count, options), { minLength: 1, maxLength: 9 }), {
         minLength: 1,
-        maxLength: 60,
+        maxLength: options.maxKeys ?? 60,
         size: 'max',
       }),
     }),

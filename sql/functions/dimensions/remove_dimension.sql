@@ -34,8 +34,10 @@ begin
     delete from tidemark.former_column_names as f where f.dimension_name = p_dimension_name;
     delete from tidemark.retyped_columns as t where t.dimension_name = p_dimension_name;
     delete from tidemark.ignored_columns as i where i.dimension_name = p_dimension_name;
-    delete from tidemark.dimension_columns as c where c.dimension_name = p_dimension_name;
+    delete from tidemark.changes_known_later as n where n.dimension_name = p_dimension_name;
+    delete from tidemark.former_keys as f where f.dimension_name = p_dimension_name;
     perform tidemark._drop_compiled(p_dimension_name);
+    delete from tidemark.dimension_columns as c where c.dimension_name = p_dimension_name;
     delete from tidemark.dimensions as d where d.dimension_name = p_dimension_name;
     perform tidemark._create_versions_view();
 

@@ -17,6 +17,7 @@ with dimension as (
     select d.*, a.atttypid = 'timestamp'::regtype as has_no_zone,
         case when a.atttypid = 'timestamp'::regtype then ' at time zone ''UTC''' else '' end as at_utc,
         d.change_order = 'effective_time' as is_by_time,
+        tidemark._function_name('known', d.dimension_name) as known_function,
         (
             select '_' || coalesce(max(substring(c.history_column from '^_+')), '')
             from tidemark.dimension_columns as c
@@ -42,7 +43,7 @@ captures as (
     ) as m
 ),
 expressions as (
-    select e.*, d.own, a.attnotnull as is_required, quote_ident(e.history_column) as name,
+    select e.*, d.own, d.known_function, k.argument_name, a.attnotnull as is_required, quote_ident(e.history_column) as name,
         e.column_role = 'business key' as is_key, e.column_role = 'tracked' as is_tracked, e.column_role = 'untracked' as is_untracked,
         row_number() over (partition by e.column_role order by e.ordinal) as number_in_role,
         format('%L, %s', e.history_column, tidemark._key_member(a.atttypid, format('c.%I', e.history_column))) as printed_key,
@@ -54,6 +55,7 @@ expressions as (
         format('%L = any (c.%slacks)', e.source_column, d.own) as is_lacking,
         format('%L = any (b.%slacks)', e.source_column, d.own) as was_lacking
     from tidemark._column_expressions(p_dimension_name) as e
+    left join tidemark._key_arguments(p_dimension_name) as k on k.history_column = e.history_column
     cross join dimension as d
     join pg_attribute as a on a.attrelid = d.history_relation and a.attname = e.history_column
     cross join lateral (
@@ -82,6 +84,8 @@ lists as (
         ('stored_key_values', e.is_key, 'h.' || e.name),
         ('same_key', e.is_key, format('h.%1$s = c.%1$s', e.name)),
         ('key_is_null', e.is_key, format('c.%s is null', e.name)),
+        ('key_arguments', e.is_key, format('%s.%s as %s', quote_ident(e.known_function), quote_ident(e.argument_name), e.name)),
+        ('keys_as', e.is_key, format('%s %s', e.name, e.full_type)),
         ('printed_key', e.is_key, e.printed_key),
         ('printed_stored_key', e.is_key, e.printed_stored_key),
         ('moved_keys', e.is_key, case when e.printed = 'c.' || e.name then e.printed else format('%s as %s', e.printed, e.name) end),
@@ -146,6 +150,36 @@ standing as (
         select format('not coalesce(%s, true)', r.expression), 2147483647, r.rule_name
         from tidemark._history_rules(p_dimension_name) as r
     ) as s
+),
+-- The columns of the history table, in its order: as the fold of a version says them, as they are stored, and with the key that is asked.
+history_row as (
+    select jsonb_agg(case
+        when e.is_untracked then format('c.%s::%s', e.shown_name, c.full_type)
+        when e.name is not null then format('c.%s::%s', e.name, c.full_type)
+        when k.expression is not null then format(k.expression || '::%s', d.own, c.full_type)
+        else format('(c.%sversion).%s', d.own, c.name)
+    end order by c.place) as known_row,
+    jsonb_agg('h.' || c.name order by c.place) as stored_row,
+    jsonb_agg(case when e.is_key then 'c.' else 'h.' end || c.name order by c.place) as row_by_key
+    from dimension as d
+    cross join lateral (
+        select a.attnum as place, a.attname, quote_ident(a.attname) as name, format_type(a.atttypid, a.atttypmod) as full_type
+        from pg_attribute as a
+        where a.attrelid = d.history_relation and a.attnum > 0 and not a.attisdropped
+    ) as c
+    left join expressions as e on e.history_column = c.attname
+    left join (
+        values
+        ('valid_from', '(c.%stakes_effect' || (select d.at_utc from dimension as d) || ')'),
+        ('valid_to', '(c.%sends' || (select d.at_utc from dimension as d) || ')'),
+        ('is_current', '(c.%sends is null)'),
+        ('cdc_operation', 'c.%sversion_operation'),
+        ('cdc_timestamp', '(c.%seffective' || (select d.at_utc from dimension as d) || ')'),
+        ('batch_id', 'c.%sbatch_id'),
+        ('change_line', 'c.%sline'),
+        ('captured_at', 'c.%scaptured_at'),
+        ('surrogate_key', 'c.%ssurrogate_key')
+    ) as k (column_name, expression) on k.column_name = c.attname
 )
 select (
     -- A dimension may have no tracked column at all: all its rows are equal.
@@ -160,6 +194,7 @@ select (
     'dimension', quote_literal(d.dimension_name),
     'apply', quote_ident(tidemark._function_name('apply', d.dimension_name)),
     'converge', quote_ident(tidemark._function_name('converge', d.dimension_name)),
+    'known_function', quote_ident(d.known_function),
     'history', d.history_relation::text,
     'at_utc', d.at_utc,
     'captured', c.captured,
@@ -167,6 +202,9 @@ select (
     'own_time', format(
         'case when isfinite(c.%1$seffective) and c.%1$seffective <= %2$s then c.%1$seffective else %2$s end', d.own, c.captured
     ),
+    'known_row', h.known_row,
+    'stored_row', h.stored_row,
+    'row_by_key', h.row_by_key,
     'cannot_stand', s.items,
     'by_capture', case when d.is_by_time then '[]' else '[""]' end::jsonb,
     'by_time', case when d.is_by_time then '[""]' else '[]' end::jsonb,
@@ -176,5 +214,6 @@ select (
 )
 from dimension as d
 cross join captures as c
-cross join standing as s;
+cross join standing as s
+cross join history_row as h;
 $$;

@@ -278,6 +278,15 @@ begin
 {untracked}            where c._verdict = 'opened' and not c._has_first_values and ({overwrites_own: or})
 {untracked}        ) as c
 {untracked}    ),
+    -- That they had some is still known of the time before.
+    without_versions as (
+        insert into tidemark.former_keys (dimension_name, business_key)
+        select distinct {dimension}, c._business_key
+        from outcome as c
+        where c._origin = 'version' and c._verdict <> 'opened'
+            and not exists (select from outcome as o where o._business_key = c._business_key and o._verdict = 'opened')
+        on conflict do nothing
+    ),
     woken as (
         delete from tidemark.absorbed_changes as a
         using outcome as c

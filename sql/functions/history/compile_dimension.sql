@@ -8,12 +8,14 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Writes the two functions that make the history of a dimension, from its mapping and its history table as they are now:
 -- tidemark.apply_<dimension> for a batch in order, tidemark.converge_<dimension> for any other. "\sf tidemark.apply_orders" shows one.
+-- Writes a third, tidemark.known_<dimension>, which tells the history of a key as it was known at a moment.
 -- Also writes the functions that answer from its history, as <history>_as_of (tidemark._create_time_travel).
 -- Registration, every change of a mapping and migrate call it; call it after the history table was altered by hand.
 -- Safe to repeat: it returns whether anything was written. Where it writes, it waits for a loader of the dimension to end its batch.
 -- Errors: TM002 unknown dimension; TM007 the history table is not there, or lacks a column that the mapping names.
 declare
     v_function record;
+    v_former record;
     v_missing text;
     v_fingerprint text;
     v_is_written boolean := false;
@@ -39,34 +41,22 @@ begin
             select from pg_proc as p where p.oid = to_regprocedure(v_function.signature) and p.prosrc = v_function.body
         ) then
             perform tidemark._lock_dimension(p_dimension_name, '');
-            execute format(
-                $create$
-                create or replace function tidemark.%I(
-                    p_batch tidemark.batches,
-                    p_changes json,
-                    p_lines integer[],
-                    p_missing text[]%s
-                )
-                returns table (
-                    inserted_versions bigint,
-                    closed_versions bigint,
-                    absorbed_changes bigint,
-                    corrected_versions bigint,
-                    late_changes bigint,
-                    change_count bigint,
-                    first_bad_line integer,
-                    least_captured_at timestamptz,
-                    greatest_captured_at timestamptz
-                )
-                language plpgsql
-                volatile
-                set search_path = pg_catalog, pg_temp
-                set plan_cache_mode = force_generic_plan
-                as %L
-                $create$,
-                v_function.function_name,
-                case v_function.kind when 'apply' then ', p_in_order_since timestamptz' end, v_function.body
-            );
+            for v_former in
+                select p.oid::regprocedure::text as signature
+                from pg_proc as p
+                where v_function.kind = 'known' and p.pronamespace = 'tidemark'::regnamespace and p.proname = v_function.function_name
+                    and (
+                        p.oid is distinct from to_regprocedure(v_function.signature)
+                        or p.proargnames is distinct from array(
+                            select 'p_known'
+                            union all
+                            (select k.argument_name from tidemark._key_arguments(p_dimension_name) as k order by k.place)
+                        )
+                    )
+            loop
+                execute format('drop function %s', v_former.signature);
+            end loop;
+            execute tidemark._compiled_definition(p_dimension_name, v_function.kind, v_function.body);
             perform tidemark._comment_from_header(v_function.signature::regprocedure);
             v_is_written := true;
         end if;
@@ -123,8 +113,110 @@ as $$
 select b.kind, tidemark._function_name(b.kind, p_dimension_name), tidemark._compiled_signature(b.kind, p_dimension_name), b.body
 from (select tidemark._column_lists(p_dimension_name) as lists) as l
 cross join lateral (
-    values ('apply', tidemark._apply_body(l.lists)), ('converge', tidemark._converge_body(l.lists))
+    values
+    ('apply', tidemark._apply_body(l.lists)),
+    ('converge', tidemark._converge_body(l.lists)),
+    ('known', tidemark._known_body(l.lists))
 ) as b (kind, body);
+$$;
+
+create or replace function tidemark._compiled_definition(
+    p_dimension_name text,
+    p_kind text,
+    p_body text
+)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+-- The statement that creates a compiled function with a body: tidemark.apply_<dimension> and converge_<dimension> write, called within
+-- tidemark.apply_batch_parts; known_<dimension> reads, called by anybody, and so pins what decides how values print and are read.
+select case p_kind
+    when 'known' then format(
+        $create$
+        create or replace function tidemark.%I(
+            p_known timestamptz,
+            %s
+        )
+        returns setof %s
+        language plpgsql
+        stable
+        parallel safe
+        cost 5000
+        rows 5
+        set search_path = pg_catalog, pg_temp
+        set plan_cache_mode = force_generic_plan
+        set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres' set extra_float_digits = 1
+        set bytea_output = 'hex' set lc_monetary = 'C' set array_nulls = on set xmloption = 'content'
+        as %L
+        $create$,
+        tidemark._function_name(p_kind, p_dimension_name),
+        (
+            select string_agg(format('%I %s', k.argument_name, k.type_name), ', ' order by k.place)
+            from tidemark._key_arguments(p_dimension_name) as k
+        ),
+        (select d.history_relation from tidemark.dimensions as d where d.dimension_name = p_dimension_name),
+        p_body
+    )
+    else format(
+        $create$
+        create or replace function tidemark.%I(
+            p_batch tidemark.batches,
+            p_changes json,
+            p_lines integer[],
+            p_missing text[]%s
+        )
+        returns table (
+            inserted_versions bigint,
+            closed_versions bigint,
+            absorbed_changes bigint,
+            corrected_versions bigint,
+            late_changes bigint,
+            change_count bigint,
+            first_bad_line integer,
+            least_captured_at timestamptz,
+            greatest_captured_at timestamptz
+        )
+        language plpgsql
+        volatile
+        set search_path = pg_catalog, pg_temp
+        set plan_cache_mode = force_generic_plan
+        as %L
+        $create$,
+        tidemark._function_name(p_kind, p_dimension_name),
+        case p_kind when 'apply' then ', p_in_order_since timestamptz' end,
+        p_body
+    )
+end;
+$$;
+
+create or replace function tidemark._key_arguments(
+    p_dimension_name text
+)
+returns table (
+    place bigint,
+    history_column text,
+    argument_name text,
+    type_name text
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- The key columns of a history as arguments of a compiled function, in the order of the mapping: p_<column>, or by number where that is
+-- too long for a name or an argument of another meaning.
+select k.place, k.history_column,
+    case when octet_length(k.history_column) > 61 or k.history_column = 'known' then 'p_key_' || k.place else 'p_' || k.history_column end,
+    k.type_name
+from (
+    select row_number() over (order by c.ordinal) as place, c.history_column, format_type(a.atttypid, null) as type_name
+    from tidemark.dimensions as d
+    join tidemark.dimension_columns as c on c.dimension_name = d.dimension_name and c.column_role = 'business key'
+    join pg_attribute as a on a.attrelid = d.history_relation and a.attname = c.history_column
+    where d.dimension_name = p_dimension_name
+) as k;
 $$;
 
 create or replace function tidemark._function_name(
@@ -148,6 +240,7 @@ begin
                 from pg_proc as p
                 where p.pronamespace = 'tidemark'::regnamespace and p.proname = n.plain
                     and (p.proargnames[1] is distinct from 'p_batch' or p.proargtypes[0] <> 'tidemark.batches'::regtype)
+                    and p.proargnames[1] is distinct from 'p_known'
             ) then n.plain
             else (
                 select max(left(n.plain, s.length))
@@ -206,10 +299,14 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- Name and types of a function that is compiled for a dimension, for to_regprocedure and for statements.
-select format(
-    'tidemark.%I(tidemark.batches, json, integer[], text[]%s)',
-    tidemark._function_name(p_kind, p_dimension_name), case p_kind when 'apply' then ', timestamptz' end
-);
+select format('tidemark.%I(%s)', tidemark._function_name(p_kind, p_dimension_name), case p_kind
+    when 'apply' then 'tidemark.batches, json, integer[], text[], timestamptz'
+    when 'converge' then 'tidemark.batches, json, integer[], text[]'
+    else (
+        select 'timestamptz' || string_agg(', ' || k.type_name, '' order by k.place)
+        from tidemark._key_arguments(p_dimension_name) as k
+    )
+end);
 $$;
 
 create or replace function tidemark._drop_compiled(
@@ -220,11 +317,22 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
--- Drops the functions that tidemark.compile_dimension wrote for a dimension. Safe to repeat.
+-- Drops the functions that tidemark.compile_dimension wrote for a dimension, while its mapping is still there, and those beside its history
+-- that call one of them. Safe to repeat.
+-- Errors: 2BP01 something else depends on one of them.
 begin
-    execute format(
-        'drop function if exists %s, %s',
-        tidemark._compiled_signature('apply', p_dimension_name), tidemark._compiled_signature('converge', p_dimension_name)
+    execute (
+        select format('drop function if exists %s', string_agg(f.signature, ', '))
+        from (
+            select tidemark._compiled_signature(k.kind, p_dimension_name) as signature
+            from (values ('apply'), ('converge'), ('known')) as k (kind)
+            union all
+            select p.oid::regprocedure::text
+            from tidemark.dimensions as d
+            join pg_class as h on h.oid = d.history_relation
+            join pg_proc as p on p.pronamespace = h.relnamespace and p.proname = h.relname || '_as_known' and p.prorettype = h.reltype
+            where d.dimension_name = p_dimension_name and p.prosrc like '%Written by tidemark.compile_dimension.%'
+        ) as f
     );
 end;
 $$;

@@ -21,7 +21,7 @@ set bytea_output = 'hex'
 as $$
 -- Applies the rejected changes of a dimension once more, each in its right place, and sets those aside again that still cannot
 -- be applied. Call it once the cause is gone: a column was widened, a type was made, a rule was dropped. Those that a later change has
--- settled are tried, too: history lacks what they said. Dismissed ones are left alone.
+-- settled are tried, too: history lacks what they said. Dismissed ones are left alone. What is applied is known since now.
 -- Safe to repeat. Takes the dimension for itself, as a batch of the whole table does.
 -- Errors: TM002 unknown table, TM006 isolation level, TM018 a change captured before what was pruned,
 -- TM024 a column that cannot be widened.
@@ -32,6 +32,7 @@ declare
     v_lines integer [];
     v_result record;
     v_total bigint [] := array[0, 0, 0, 0, 0, 0];
+    v_known_at timestamptz;
 begin
     perform tidemark._assert_read_committed('retry_rejected');
     if not exists (select from tidemark.dimensions as d where d.dimension_name = p_dimension_name) then
@@ -42,6 +43,7 @@ begin
             hint = 'tidemark.dimensions lists those that are';
     end if;
     perform tidemark._lock_dimension(p_dimension_name, '');
+    v_known_at := clock_timestamp();
 
     for v_batch in
         select b.*
@@ -66,6 +68,16 @@ begin
         perform tidemark._follow_wider_columns(p_dimension_name, v_batch.metadata);
         select * into v_result from tidemark._apply_changes(v_batch, v_changes, v_lines, 'infinity');
         perform tidemark._assert_not_pruned(v_batch.dimension_name, v_batch.batch_id, v_result.least_captured_at);
+        insert into tidemark.changes_known_later (dimension_name, shard, batch_id, change_line, known_at)
+        select v_batch.dimension_name, v_batch.shard, v_batch.batch_id, l.line, v_known_at
+        from unnest(v_lines) as l (line)
+        where not exists (
+            select
+            from tidemark.rejected_changes as r
+            where r.dimension_name = v_batch.dimension_name and r.shard = v_batch.shard and r.batch_id = v_batch.batch_id
+                and r.change_line = l.line
+        )
+        on conflict do nothing;
         update tidemark.batches as b
         set inserted_versions = b.inserted_versions + v_result.inserted_versions,
             closed_versions = b.closed_versions + v_result.closed_versions,

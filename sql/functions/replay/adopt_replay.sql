@@ -56,6 +56,13 @@ begin
     );
     get diagnostics v_added = row_count;
 
+    execute tidemark._laid_out(
+        'insert into tidemark.former_keys (dimension_name, business_key) '
+        'select distinct {dimension}, json_build_object({printed_key})::text from {gone} as c '
+        'where not exists (select from {history} as h where {same_key: and}) on conflict do nothing',
+        tidemark._column_lists(p_dimension_name) || v_parts
+    );
+
     perform tidemark._adopt_replayed_ledger(p_dimension_name);
     return query select v_right, v_corrected, v_added, v_removed - v_corrected;
 end;
@@ -114,10 +121,28 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Hands what a replay kept beside its history over to the dimension: absorbed, rejected and retracted changes, first values by the
 -- surrogate keys that the versions have now, batches that the ledger did not know, and the counts of those it knew.
+-- When things became known stays as it was (tidemark.changes_known_later); what was not is known since now: changes that were rejected and
+-- can be applied by now, and batches that the ledger did not know, all at one moment.
 -- Then the scratch dimension is gone, but for its temporary table, which goes with the transaction.
 declare
     v_scratch text := tidemark._replay_name(p_dimension_name);
+    v_known_at timestamptz := clock_timestamp();
 begin
+    update tidemark.batches as s set applied_at = v_known_at where s.dimension_name = v_scratch;
+    with kept as (
+        select r.dimension_name, r.shard, r.batch_id, r.change_line from tidemark.rejected_changes as r
+        union all
+        select r.dimension_name, r.shard, r.batch_id, r.change_line from tidemark.retracted_changes as r where r.rejected is not null
+    )
+    insert into tidemark.changes_known_later (dimension_name, shard, batch_id, change_line, known_at)
+    select p_dimension_name, r.shard, r.batch_id, r.change_line, v_known_at
+    from kept as r
+    where r.dimension_name = p_dimension_name and not exists (
+        select
+        from kept as s
+        where s.dimension_name = v_scratch and s.shard = r.shard and s.batch_id = r.batch_id and s.change_line = r.change_line
+    )
+    on conflict do nothing;
     insert into tidemark.batches
     select (jsonb_populate_record(s, jsonb_build_object('dimension_name', p_dimension_name))).*
     from tidemark.batches as s
@@ -141,7 +166,7 @@ begin
     where b.dimension_name = p_dimension_name and b.metadata ->> 'table' = v_scratch;
 
     -- What was pruned is there again.
-    update tidemark.dimensions as d set pruned_before = null where d.dimension_name = p_dimension_name;
+    update tidemark.dimensions as d set pruned_before = null, pruned_known_at = null where d.dimension_name = p_dimension_name;
     -- Surrogate keys that changes had are those of the live history, not those of the replayed one.
     update tidemark.absorbed_changes as s
     set surrogate_key = a.surrogate_key
@@ -186,6 +211,7 @@ begin
     perform tidemark._drop_compiled(v_scratch);
     delete from tidemark.batches as b where b.dimension_name = v_scratch;
     delete from tidemark.former_column_names as f where f.dimension_name = v_scratch;
+    delete from tidemark.former_keys as f where f.dimension_name = v_scratch;
     delete from tidemark.dimension_columns as c where c.dimension_name = v_scratch;
     delete from tidemark.dimensions as d where d.dimension_name = v_scratch;
 end;

@@ -21,6 +21,7 @@ as $$
 -- leaves a fold as it was (those of the log that found nothing may be of a TRUNCATE, or have what a marked row says: they stay); and
 -- of two that changed nothing, the earlier says nothing that the later does not, if the later's batch had all columns of the earlier's.
 -- Not for dimensions in the order of effective times, where any change may come to matter. Takes the dimension for itself.
+-- What was known before all that is of that time was known can no longer be told (pruned_known_at, tidemark._all_known_at).
 -- Returns how many were forgotten, and B: the least of p_before, the end of every unbroken chain, and the first change that is
 -- rejected or retracted. Errors: TM002 unknown dimension, TM006 isolation level.
 #variable_conflict use_column
@@ -87,7 +88,8 @@ select count(*) from gone
 
     if v_pruned > 0 then
         update tidemark.dimensions as d
-        set pruned_before = greatest(d.pruned_before, v_before)
+        set pruned_before = greatest(d.pruned_before, v_before),
+            pruned_known_at = greatest(d.pruned_known_at, tidemark._all_known_at(p_dimension_name, v_before))
         where d.dimension_name = p_dimension_name;
     end if;
     return query select v_pruned, v_before;
@@ -95,6 +97,37 @@ end;
 $$;
 
 revoke execute on function tidemark.prune_absorbed_changes (text, timestamptz, integer) from public;
+
+create or replace function tidemark._all_known_at(
+    p_dimension_name text,
+    p_captured_before timestamptz
+)
+returns timestamptz
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- The moment from which on history knows the same changes captured before another, once that is settled (tidemark._settled_before): all
+-- of them, but for batches that are retracted. So whatever was pruned of them, from then on it is as it is now (tidemark._known_body).
+-- Null where there are none. Reads the whole ledger of the dimension.
+select greatest(
+    max(b.applied_at),
+    (
+        select max(n.known_at)
+        from tidemark.changes_known_later as n
+        join tidemark.batches as k on k.dimension_name = n.dimension_name and k.shard = n.shard and k.batch_id = n.batch_id
+        where n.dimension_name = p_dimension_name and k.least_captured_at < p_captured_before
+    ),
+    (
+        select max(coalesce(t.restored_at, t.retracted_at))
+        from tidemark.retractions as t
+        join tidemark.batches as k on k.dimension_name = t.dimension_name and k.shard = t.shard and k.batch_id = t.batch_id
+        where t.dimension_name = p_dimension_name and k.least_captured_at < p_captured_before
+    )
+)
+from tidemark.batches as b
+where b.dimension_name = p_dimension_name and b.least_captured_at < p_captured_before;
+$$;
 
 create or replace function tidemark._settled_before(
     p_dimension_name text

@@ -74,7 +74,28 @@ cross join lateral (
     ('_diff', array['p_from', 'p_to'], l.parts ->> 'returns_diff', 'language sql stable parallel safe', tidemark._diff_text()),
     ('_changes', array['p_from', 'p_to'], l.parts ->> 'returns_changes', 'language sql stable parallel safe', tidemark._changes_text())
 ) as f (ending, arguments, returned, attributes, text)
-where d.dimension_name = p_dimension_name and octet_length(h.relname || f.ending) <= 63;
+where d.dimension_name = p_dimension_name and octet_length(h.relname || f.ending) <= 63
+union all
+-- What was valid and when it was known are moments of two clocks: each has a type of its own.
+select
+    format('%I.%I', n.nspname, h.relname || '_as_known'),
+    format('p_valid %s, p_known %s', t.valid_type, t.known_type), format('%s, %s', t.valid_type, t.known_type),
+    format('SETOF %s', d.history_relation), 'language sql stable parallel safe',
+    tidemark._laid_out(
+        tidemark._as_known_text(),
+        v.parts || tidemark._column_lists(p_dimension_name) || jsonb_build_object(
+            'as_of', quote_ident(h.relname || '_as_of'), 'known_at', k.parts -> 'known_instant', 'known_zone', k.parts -> 'zone'
+        )
+    )
+from tidemark.dimensions as d
+join pg_class as h on h.oid = d.history_relation and h.relpersistence <> 't' and octet_length(h.relname || '_as_known') <= 63
+join pg_namespace as n on n.oid = h.relnamespace
+cross join (
+    values ('timestamptz', 'timestamptz'), ('timestamptz', 'timestamp'), ('timestamp', 'timestamptz'), ('timestamp', 'timestamp')
+) as t (valid_type, known_type)
+cross join lateral (select tidemark._time_travel_parts(p_dimension_name, t.valid_type::regtype) as parts) as v
+cross join lateral (select tidemark._time_travel_parts(p_dimension_name, t.known_type::regtype) as parts) as k
+where d.dimension_name = p_dimension_name;
 $$;
 
 create or replace function tidemark._time_travel_parts(

@@ -214,6 +214,20 @@ begin
     set retracted_at = p_batch.retracted_at
     where b.dimension_name = p_batch.dimension_name and b.shard = p_batch.shard and b.batch_id = p_batch.batch_id;
     v_folded := tidemark._fold_retracted(p_batch);
+    -- That a key had versions is still known of the time before.
+    execute tidemark._laid_out(
+        $statement$
+        insert into tidemark.former_keys (dimension_name, business_key)
+        select distinct {dimension}, r.business_key
+        from tidemark.retracted_changes as r
+        cross join lateral json_to_record(r.business_key::json) as c ({keys_as})
+        where r.dimension_name = {dimension} and r.shard = $1 and r.batch_id = $2 and r.surrogate_key is not null
+            and not exists (select from {history} as h where {same_key: and})
+        on conflict do nothing
+        $statement$,
+        tidemark._column_lists(p_batch.dimension_name)
+    )
+    using p_batch.shard, p_batch.batch_id;
     retracted_changes := removed_versions + v_absorbed + v_rejected;
     opened_versions := v_folded.inserted_versions;
     closed_versions := v_folded.closed_versions;

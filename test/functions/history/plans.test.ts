@@ -47,7 +47,15 @@ interface Node {
 const nodes = (node: Node): Node[] => [node, ...(node.Plans ?? []).flatMap(nodes)];
 
 /** Applies a batch, explains the statement by which its history function did it, and rolls it back. */
-async function explain(session: Database, document: string): Promise<Node[]> {
+const explain = (session: Database, document: string): Promise<Node[]> =>
+  explainWithin(session, 'with change as', (transaction) => apply(transaction, document));
+
+/** Does something, explains the one statement with such a beginning that a function does meanwhile, and rolls it back. */
+async function explainWithin(
+  session: Database,
+  beginning: string,
+  work: (transaction: TestTransaction) => Promise<unknown>,
+): Promise<Node[]> {
   const notices = vi.spyOn(logger, 'debug');
   try {
     await rolledBack(session, async (transaction) => {
@@ -59,13 +67,13 @@ async function explain(session: Database, document: string): Promise<Node[]> {
         set local auto_explain.log_nested_statements = on;
         set local auto_explain.log_format = json;
         set local client_min_messages = log`);
-      await apply(transaction, document);
+      await work(transaction);
     });
     const plans = notices.mock.calls
       .map(([, message]) => String(message).replace(/^duration: .* plan:\n/, ''))
       .filter((message) => message.startsWith('{'))
       .map((message) => JSON.parse(message) as { 'Query Text': string; Plan: Node })
-      .filter((plan) => plan['Query Text'].startsWith('with change as'));
+      .filter((plan) => plan['Query Text'].startsWith(beginning));
     expect(plans).toHaveLength(1);
     return plans.flatMap(({ Plan }) => nodes(Plan));
   } finally {
@@ -259,6 +267,26 @@ test('with the indexes for browsing, what changed between two moments is found b
       await transaction`select is_on, make_statements, cardinality(drop_statements) as own from tidemark.browse_indexes('orders')`;
     expect(made).toEqual({ is_on: true, make_statements: null, own: 2 });
   });
+});
+
+test('an order as of a moment as it was known at another is looked up by indexes, in every table where its changes may be', async () => {
+  const [first] = await sql<
+    [{ at: string }]
+  >`select applied_at::text as at from tidemark.batches where batch_id = 'b1'`;
+  const query = `select * from public.dim_orders_history_as_known('2026-02-01 09:12', '${first.at}') where order_key = 7`;
+  const [plan] = await sql.unsafe<[{ 'QUERY PLAN': [{ Plan: Node }] }]>(
+    `explain (analyze, timing off, format json) ${query}`,
+  );
+  expect(plan['QUERY PLAN'][0].Plan['Actual Rows']).toBe(1);
+  const used = [
+    ...nodes(plan['QUERY PLAN'][0].Plan),
+    ...(await explainWithin(sql, 'with anchored as', (transaction) => transaction.unsafe(query))),
+  ];
+  const scans = used.filter((node) => ['dim_orders_history', 'absorbed_changes'].includes(node['Relation Name'] ?? ''));
+  expect(new Set(scans.map((node) => node['Index Name']))).toEqual(
+    new Set([OF_ONE_KEY, 'absorbed_changes_business_key_idx']),
+  );
+  expect(Math.max(...used.map((node) => node['Actual Rows'] ?? 0))).toBeLessThan(10);
 });
 
 test.each(['change_frequency', 'current_orders'])('%s reads the history once', async (name) => {

@@ -297,6 +297,15 @@ begin
             or c.__shown__8::text collate "C" is distinct from c."a name that is as long as the names of PostgreSQL may be, no le"::text)
         ) as c
     ),
+    -- That they had some is still known of the time before.
+    without_versions as (
+        insert into tidemark.former_keys (dimension_name, business_key)
+        select distinct 'odd_names', c.__business_key
+        from outcome as c
+        where c.__origin = 'version' and c.__verdict <> 'opened'
+            and not exists (select from outcome as o where o.__business_key = c.__business_key and o.__verdict = 'opened')
+        on conflict do nothing
+    ),
     woken as (
         delete from tidemark.absorbed_changes as a
         using outcome as c

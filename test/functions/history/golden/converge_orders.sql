@@ -274,6 +274,15 @@ begin
             and (select count(*) from removed) + (select count(*) from vacated) + (select count(*) from settled) >= 0
         returning h.is_current as _is_current
     ),
+    -- That they had some is still known of the time before.
+    without_versions as (
+        insert into tidemark.former_keys (dimension_name, business_key)
+        select distinct 'orders', c._business_key
+        from outcome as c
+        where c._origin = 'version' and c._verdict <> 'opened'
+            and not exists (select from outcome as o where o._business_key = c._business_key and o._verdict = 'opened')
+        on conflict do nothing
+    ),
     woken as (
         delete from tidemark.absorbed_changes as a
         using outcome as c

@@ -79,6 +79,9 @@ describe('by whichever way a table is read', () => {
       await captureTable(settings, 'switched', capture);
       switches += 1;
     }
+    // At last each of the two is read from the log for a while.
+    await captureTable(settings, 'switched', 'log');
+    await poll();
     time.abort();
     const commits = (await Promise.all(writers)).reduce((sum, each) => sum + each, 0);
     for (const work of [poll, () => stream(pipeline), load]) await work();

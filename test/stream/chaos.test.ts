@@ -96,10 +96,9 @@ async function tryCommand(
   longest: number | undefined,
   signal?: AbortSignal,
 ): Promise<CliResult> {
-  const strikes = random(2) === 0;
-  const failpoint = strikes
-    ? { TIDEMARK_FAILPOINT: `*:${String(1 + random(longest === undefined ? 60 : 400))}:kill` }
-    : {};
+  // Early: that is within the first rounds.
+  const strikes = random(4) > 0;
+  const failpoint = strikes ? { TIDEMARK_FAILPOINT: `*:${String(1 + random(80))}:kill` } : {};
   const running = startCli(args, { ...env, ...failpoint });
   if (longest !== undefined)
     await Promise.race([running.ended, sleep(500 + random(longest), undefined, { signal }).catch(() => undefined)]);

@@ -121,6 +121,7 @@ export const batchMetadataSchema = z.object({
   previous_checksum: z.string().nullable(),
   /** SHA-256 of the change lines. */
   checksum: z.string().nullable(),
+  /** Null in a repair, which comes from beside; absent where a sweep has read. */
   log: logSchema.nullish(),
 });
 export type BatchMetadata = z.infer<typeof batchMetadataSchema>;

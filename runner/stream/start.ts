@@ -53,12 +53,21 @@ async function notePlace(
   return metadata;
 }
 
-/** Where the chain of a table stands in the log of a slot; undefined where it was never handed over to it. A repair in between says nothing of it. */
-export async function placeInLog(log: ChangeLog, newest: BatchMetadata, slot: string): Promise<LogPlace | undefined> {
-  if (newest.log != null) return newest.log.slot === slot ? newest.log : undefined;
+/** Where a chain stands in the log. Where the table was polled since, sweeps have read what the log has from there on. */
+export interface PlaceInLog extends LogPlace {
+  readonly isPolled: boolean;
+}
+
+/** The place of the chain of a table in the log of a slot; undefined where it was never handed over to it. A repair in between says nothing of it. */
+export async function placeInLog(log: ChangeLog, newest: BatchMetadata, slot: string): Promise<PlaceInLog | undefined> {
+  if (newest.log != null) return newest.log.slot === slot ? { ...newest.log, isPolled: false } : undefined;
+  let isPolled = false;
   for (const sequence of (await checkpointSequences(log)).reverse()) {
-    const place = (await readCheckpoint(log, sequence))?.log;
-    if (place != null) return place.slot === slot ? place : undefined;
+    const checkpoint = await readCheckpoint(log, sequence);
+    if (checkpoint === undefined) continue;
+    const { log: place } = checkpoint;
+    if (place != null) return place.slot === slot ? { ...place, isPolled } : undefined;
+    isPolled ||= place === undefined;
   }
   return undefined;
 }
@@ -174,7 +183,7 @@ export function standOf(
   { slot, state, position, published, identity, forks }: KnownLog,
   mapping: DimensionMapping,
   newest: BatchMetadata,
-  place: LogPlace,
+  place: PlaceInLog,
 ): Stand {
   const { dimension_name: name } = mapping;
   const before = position?.tables[name];
@@ -189,16 +198,18 @@ export function standOf(
   const read = [to, lsnOf(place.after?.until ?? last.to), place.inside === null ? to : lsnOf(place.inside.commit) + 1n];
   const shared = sharedUpTo(identity, forks, newest);
   const isElsewhere = read.some((each) => each > shared);
-  const reason = isElsewhere
-    ? `the source is not the server that the log of ${name} was read from: it was failed over, or restored, or DB_HOST, DB_PORT or DB_NAME are wrong`
-    : isLost
-      ? `the replication slot ${slot} is lost`
-      : (unsent(published, mapping, newest) ??
-        (stopped == null && (place.entry ?? before?.publication ?? entry) !== entry
-          ? wasAltered(name)
-          : confirmed > to
-            ? `changes of ${name} between ${lsnText(to)} and ${lsnText(confirmed)} are not in the log any more`
-            : null));
+  const reason = place.isPolled
+    ? `${name} was polled since it was read from the log`
+    : isElsewhere
+      ? `the source is not the server that the log of ${name} was read from: it was failed over, or restored, or DB_HOST, DB_PORT or DB_NAME are wrong`
+      : isLost
+        ? `the replication slot ${slot} is lost`
+        : (unsent(published, mapping, newest) ??
+          (stopped == null && (place.entry ?? before?.publication ?? entry) !== entry
+            ? wasAltered(name)
+            : confirmed > to
+              ? `changes of ${name} between ${lsnText(to)} and ${lsnText(confirmed)} are not in the log any more`
+              : null));
   const isStopped = stopped != null && lsnOf(place.to) <= lsnOf(stopped.at);
   const fault = isStopped ? stopped : reason === null ? null : { at: lsnText(least(to, shared)), reason };
   return { to, lastCommitTime: last.last_commit_time, publication: entry ?? '', fault };

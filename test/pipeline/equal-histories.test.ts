@@ -99,4 +99,30 @@ describe('by whichever way a table is read', () => {
     expect(failed).toEqual([]);
     process.stdout.write(`equal histories: ${String(commits)} commits, ${String(switches)} switches\n`);
   });
+
+  it('nothing is read again that was polled meanwhile, where it was killed on its way back and on its way over', async () => {
+    const { settings, source, warehouse } = pipeline;
+    const keep = (state: number) =>
+      source`insert into things values (99, ${state}, clock_timestamp()) 
+        on conflict (id) do update set state = excluded.state, touched = clock_timestamp()`;
+    const declare = (capture: string) =>
+      warehouse`select tidemark.declare_capture(p_dimension_name => 'switched', p_capture => ${capture})`;
+    const read = async (work: () => Promise<unknown>, state: number) => {
+      await keep(state);
+      await work();
+    };
+    await captureTable(settings, 'switched', 'log');
+    await read(() => stream(pipeline), 1);
+    await declare('poll');
+    for (const state of [2, 3]) await read(() => extractTables({ settings, tables: ['switched'] }), state);
+    await declare('log');
+    expect((await stream(pipeline)).stopped).toEqual({
+      switched: 'switched was polled since it was read from the log',
+    });
+    expect(await captureTable(settings, 'switched', 'log')).toMatchObject({ is_changed: true });
+    await read(() => stream(pipeline), 4);
+    await loadTables({ settings, tables: ['switched'] });
+    const states = await warehouse`select state from dim_switched_history where id = 99 order by valid_from`;
+    expect(states.map(({ state }) => state as number)).toEqual([1, 2, 3, 4]);
+  });
 });

@@ -18,6 +18,7 @@ quick-start: dist/cli.js ## install, build, start the two servers, migrate, repl
 	@$(TIDEMARK) db start
 	@$(TIDEMARK) migrate
 	@$(TIDEMARK) demo
+	@echo && echo 'Look at it: npx tidemark console --open'
 
 start: dist/cli.js ## run simulator, extractor and loader in the background (SIMULATE= leaves the simulator out)
 	@$(TIDEMARK) start $(SIMULATE)

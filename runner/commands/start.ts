@@ -1,18 +1,27 @@
 import { loadSettings } from '../base/settings.js';
 import { formatServices } from '../operate/status.js';
 import { serviceStatuses, startPipeline } from '../services/background.js';
+import type { BaseService } from '../services/record.js';
 import { defineCommand, flag } from './command.js';
 
 export const command = defineCommand(
   {
-    options: { simulate: flag('Also run the simulator, which writes demo traffic to the demo source') },
+    options: {
+      console: flag('Also serve the console, to a browser on this machine'),
+      simulate: flag('Also run the simulator, which writes demo traffic to the demo source'),
+    },
     epilogue:
       'The streamer runs where a table is captured from the log, and the extractor where one is not; the reconciler where a table is registered with deletes => \'reconcile\' or \'soft\', or with capture => \'both\'.\nThe services outlive this command and log to LOG_DIR. See them with "tidemark status" and "tidemark logs", end them with "tidemark stop".',
   },
-  async ({ simulate }, print) => {
+  async ({ simulate, console }, print) => {
     const settings = loadSettings();
-    await startPipeline(settings, simulate === true ? ['simulator', 'extractor', 'loader'] : ['extractor', 'loader']);
+    const asked: BaseService[] = ['extractor', 'loader'];
+    if (simulate === true) asked.push('simulator');
+    if (console === true) asked.push('console');
+    await startPipeline(settings, asked);
     const statuses = await serviceStatuses(settings);
-    print(statuses, formatServices(statuses));
+    const { console_host: host, console_port: port } = settings;
+    const address = console === true ? `\nthe console is at http://${host}:${String(port)}` : '';
+    print(statuses, `${formatServices(statuses)}${address}`);
   },
 );

@@ -25,7 +25,7 @@ const rendered = (piece: Piece): string => {
 };
 
 /** HTML with whatever stands in it escaped, also within the quotes of an attribute. */
-export const html = (strings: TemplateStringsArray, ...pieces: readonly Piece[]): Raw => ({
+export const markup = (strings: TemplateStringsArray, ...pieces: readonly Piece[]): Raw => ({
   raw: strings.map((text, place) => text + rendered(pieces[place])).join(''),
 });
 
@@ -44,11 +44,11 @@ export const visible = (text: string): string =>
  * long.
  */
 export function value(text: string | null | undefined, most = SHORT): Raw {
-  if (text === null || text === undefined) return html`<span class="null">null</span>`;
-  if (text === '') return html`<span class="null">empty</span>`;
+  if (text === null || text === undefined) return markup`<span class="null">null</span>`;
+  if (text === '') return markup`<span class="null">empty</span>`;
   const cut = text.length > most ? text.slice(0, most).replace(/[\uD800-\uDBFF]$/, '') : text;
   const rest = text.length - cut.length;
-  return html`<bdi>${visible(cut)}</bdi>${rest > 0 && html`<span class="more"> … ${count(rest)} more</span>`}`;
+  return markup`<bdi${text.length > 40 && markup` class="long"`}>${visible(cut)}</bdi>${rest > 0 && markup`<span class="more"> … ${count(rest)} more</span>`}`;
 }
 
 /** A whole number with its thousands apart. */
@@ -57,8 +57,8 @@ export const count = (number: number | string): string => String(number).replace
 /** A moment as the server prints it in UTC, with or without zone. */
 export const time = (moment: string | null | undefined): Raw =>
   moment === null || moment === undefined
-    ? html`<span class="null">–</span>`
-    : html`<time datetime="${moment.replace(' ', 'T').replace(/\+00$/, 'Z')}">${plain(moment)}</time>`;
+    ? markup`<span class="null">–</span>`
+    : markup`<time datetime="${moment.replace(' ', 'T').replace(/\+00$/, 'Z')}">${plain(moment)}</time>`;
 
 /** The text of a moment, as a URL and a form have it. */
 export const plain = (moment: string): string => moment.replace(/\+00$/, '');
@@ -104,25 +104,10 @@ export const kindOf = (type: string): Column['kind'] =>
 
 /** A table of HTML, which scrolls by itself where it is too wide. */
 export function table(caption: string, columns: readonly Column[], rows: readonly (readonly Piece[])[]): Raw {
-  const kind = (place: number) => columns[place]?.kind !== undefined && html` class="${columns[place].kind}"`;
-  return html`<div class="scroll" role="region" aria-label="${caption}" tabindex="0">
-    <table>
-      <caption class="hidden">
-        ${caption}
-      </caption>
-      <thead>
-        <tr>
-          ${columns.map(({ label }, place) => html`<th scope="col" ${kind(place)}>${label}</th>`)}
-        </tr>
-      </thead>
-      <tbody>
-        ${rows.map(
-          (cells) =>
-            html`<tr>
-              ${cells.map((cell, place) => html`<td${kind(place)}>${cell}</td>`)}
-            </tr> `,
-        )}
-      </tbody>
-    </table>
-  </div>`;
+  const kind = (place: number) => columns[place]?.kind !== undefined && markup` class="${columns[place].kind}"`;
+  return markup`<div class="scroll" role="region" aria-label="${caption}" tabindex="0"> <table>
+<caption class="hidden"> ${caption} </caption> <thead> <tr>
+${columns.map(({ label }, place) => markup`<th scope="col" ${kind(place)}>${label}</th>`)} </tr> </thead> <tbody>
+${rows.map((cells) => markup`<tr> ${cells.map((cell, place) => markup`<td${kind(place)}>${cell}</td>`)} </tr> `)}
+</tbody> </table> </div>`;
 }

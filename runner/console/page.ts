@@ -1,7 +1,7 @@
 import type { Settings } from '../base/settings.js';
 import { TidemarkError } from '../base/errors.js';
 import { browseColumns, moments, type BrowseColumn } from '../warehouse/functions.js';
-import { count, html, link, plain, tableLink, time, type Raw } from './html.js';
+import { count, markup, link, plain, tableLink, time, type Raw } from './html.js';
 import type { Session } from './session.js';
 
 /** What a page is asked for. */
@@ -14,8 +14,6 @@ export interface Asked {
   readonly session: Session;
   /** Whether it comes from this machine. */
   readonly isLocal: boolean;
-  /** What stands in the forms of actions, where they are allowed. */
-  readonly token: string | undefined;
 }
 
 export interface Page {
@@ -107,14 +105,9 @@ export const tabs = ({ table, path, query }: Asked): Raw => {
     ['What changed', '/diff', { to: as_of }],
     ['Schema', '/schema', {}],
   ] as const;
-  return html`<nav class="tabs" aria-label="${table}">
-    <a class="name" href="${tableLink(table)}">${table}</a>${pages.map(
-      ([label, page, kept]) =>
-        html`<a href="${tableLink(table, page, kept)}" ${path === tableLink(table, page) && html` aria-current="page"`}
-          >${label}</a
-        >`,
-    )}<a href="${link('/batches', { table })}">Batches</a>
-  </nav>`;
+  return markup`<nav class="tabs" aria-label="${table}">
+<a class="name" href="${tableLink(table)}">${table}</a>${pages.map(([label, page, kept]) => markup`<a href="${tableLink(table, page, kept)}" ${path === tableLink(table, page) && markup` aria-current="page"`}>${label}</a>`)}<a href="${link('/batches', { table })}">Batches</a>
+</nav>`;
 };
 
 /** A page as a whole document. */
@@ -124,31 +117,27 @@ export function document(page: Page, asked: Asked, tables: readonly string[]): R
   const here = path === '/' ? '/index' : path;
   const twin = (ending: string) => `${here}${ending}${query.size === 0 ? '' : `?${query.toString()}`}`;
   const present = new URLSearchParams([...query].filter(([name]) => name !== 'as_of' && name !== 'after'));
-  return html`<!doctype html>
+  return markup`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${page.title} · Tidemark</title><link rel="stylesheet" href="/console.css"><link rel="icon" href="/icon.svg">
 <script type="module" src="/console.js"></script></head>
-<body${page.past != null && html` class="past"`}${page.isLive === true && html` data-live="5"`}>
+<body${page.past != null && markup` class="past"`}${page.isLive === true && markup` data-live="5"`}>
 <a class="skip" href="#main">To the content</a>
 <header><a class="mark" href="/"><img src="/icon.svg" alt="" width="20" height="20">Tidemark</a>
-<nav aria-label="Console">${ROOMS.map(([label, to, key]) => html`<a href="${to}" data-go="${key}" ${path === to && html` aria-current="page"`}>${label}</a>`)}</nav>
-<form class="find" action="/find" role="search"><select name="table" aria-label="Table">${tables.map((name) => html`<option${name === table && html` selected`}>${name}</option>`)}</select><input name="k" aria-label="Key" placeholder="find a key" autocomplete="off" required data-find><button>Find</button></form></header>
-${reader.isOwn && html`<p class="banner" role="note">This console reads as <b>${reader.role}</b>, who may do more than read: nothing is written by these pages, but set CONSOLE_DB_USER, or make the roles by <code>npx tidemark grants --apply</code>.</p>`}
-<main id="main" tabindex="-1"><div id="live">
-${table !== '' && tabs(asked)}
+<nav aria-label="Console">${ROOMS.map(([label, to, key]) => markup`<a href="${to}" data-go="${key}" ${path === to && markup` aria-current="page"`}>${label}</a>`)}</nav>
+<form class="find" action="/find" role="search"><select name="table" aria-label="Table">${tables.map((name) => markup`<option${name === table && markup` selected`}>${name}</option>`)}</select><input name="k" aria-label="Key" placeholder="find a key" autocomplete="off" required data-find><button>Find</button></form></header>
+${reader.isOwn && markup`<aside class="banner" aria-label="Who reads">This console reads as <b>${reader.role}</b>, who may do more than read: nothing is written by these pages, but set CONSOLE_DB_USER, or make the roles by <code>npx tidemark grants --apply</code>.</aside>`}
+<main id="main" tabindex="-1"><div id="live"> ${table !== '' && tabs(asked)}
 ${
   page.past != null &&
-  html`<p class="past-banner" role="status" aria-live="polite">
-    <span>${table} as of <b>${time(page.past)}</b> UTC</span> <a href="${path}?${present.toString()}">back to now</a>
-  </p>`
-}
-${page.body}
+  markup`<p class="past-banner" role="status" aria-live="polite">
+<span>${table} as of <b>${time(page.past)}</b> UTC</span> <a href="${path}?${present.toString()}">back to now</a>
+</p>`
+} ${page.body}
 <footer><span class="twins"><a href="${twin('.csv')}" data-export>CSV</a> <a href="${twin('.json')}">JSON</a></span>
 <details class="sql"><summary>Show SQL</summary><pre tabindex="0">set timezone = 'UTC';
 ${reader.isOwn ? '' : `set role ${reader.role};\n`}${statements.join('\n')}</pre></details>
-<span class="who">as ${reader.role} · all times UTC · <kbd>?</kbd> keys</span></footer>
-</div></main></body></html>
-`;
+<span class="who">as ${reader.role} · all times UTC · <kbd>?</kbd> keys</span></footer> </div></main></body></html>`;
 }
 
 /** The address of this page with some of its parameters replaced. */
@@ -158,11 +147,16 @@ export function here({ path, query }: Asked, changed: Readonly<Record<string, st
   return next.size === 0 ? path : `${path}?${next.toString()}`;
 }
 
+/** The address of the rows after those that a page shows. */
+export function nextLink({ path, query }: Asked, after: readonly string[]): string {
+  const next = new URLSearchParams([...query].filter(([name]) => name !== 'after'));
+  for (const part of after) next.append('after', part);
+  return `${path}?${next.toString()}`;
+}
+
 /** Parameters of the address but for some, as hidden fields of a form. */
 export const hidden = (query: URLSearchParams, ...without: readonly string[]): Raw =>
-  html`${[...query]
-    .filter(([name]) => !without.includes(name))
-    .map(([name, text]) => html`<input type="hidden" name="${name}" value="${text}" />`)}`;
+  markup`${[...query].filter(([name]) => !without.includes(name)).map(([name, text]) => markup`<input type="hidden" name="${name}" value="${text}" />`)}`;
 
 /** The form by which a moment is chosen, and its slider where there is a script; `stops` are moments it rests at, else it goes from end to end. */
 export function momentForm(
@@ -173,42 +167,22 @@ export function momentForm(
 ): Raw {
   const step = (to: string | undefined, label: string, mark: string, key: string) =>
     to === undefined
-      ? html`<span class="step" aria-hidden="true">${mark}</span>`
-      : html`<a
-          class="step"
-          href="${here(asked, { as_of: plain(to), after: undefined })}"
-          aria-label="${label}"
-          data-key="${key}"
-          >${mark}</a
-        >`;
-  return html`<form class="moment" action="${asked.path}">
-    ${hidden(asked.query, 'as_of', 'after')} ${step(neighbours.previous, 'previous change', '◀', '[')}
-    ${range !== undefined &&
-    html`<input
-      type="range"
-      hidden
-      data-slider
-      aria-label="As of"
-      min="0"
-      max="${range.stops === undefined ? 1000 : range.stops.length - 1}"
-      data-from="${range.from}"
-      data-to="${range.to}"
-      data-at="${moment ?? range.to}"
-      data-stops="${range.stops?.join('|')}"
-    />`}
-    ${step(neighbours.next, 'next change', '▶', ']')}
-    <label
-      >as of
-      <input
-        name="as_of"
-        value="${moment === null ? '' : plain(moment)}"
-        placeholder="now, or 2026-02-01 09:05"
-        size="27"
-        autocomplete="off"
-    /></label>
-    <input type="datetime-local" step="1" aria-label="As of, by a calendar" data-picker hidden />
-    <button>Go</button>
-  </form>`;
+      ? markup`<span class="step" aria-hidden="true">${mark}</span>`
+      : markup`<a class="step" href="${here(asked, { as_of: plain(to), after: undefined })}" aria-label="${label}"
+data-key="${key}">${mark}</a>`;
+  return markup`<form class="moment" action="${asked.path}">
+${hidden(asked.query, 'as_of', 'after')} ${step(neighbours.previous, 'previous change', '◀', '[')}
+${
+  range !== undefined &&
+  markup`<input type="range" hidden data-slider aria-label="As of" min="0"
+max="${range.stops === undefined ? 1000 : range.stops.length - 1}" data-from="${range.from}" data-to="${range.to}"
+data-at="${moment ?? range.to}" data-stops="${range.stops?.join('|')}" />`
+}
+${step(neighbours.next, 'next change', '▶', ']')} <label>as of <input name="as_of"
+value="${moment === null ? '' : plain(moment)}" placeholder="now, or 2026-02-01 09:05" size="27"
+autocomplete="off" /></label>
+<input type="datetime-local" step="1" aria-label="As of, by a calendar" data-picker hidden /> <button>Go</button>
+</form>`;
 }
 
 /** "3 versions", "1 version". */

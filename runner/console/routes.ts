@@ -1,7 +1,10 @@
 import type { Asked, Listing, Page } from './page.js';
+import { batchesList, batchesPage, lineList, linePage, schemaList, schemaPage } from './pages/batches.js';
+import { diffList, diffPageOf } from './pages/diff.js';
 import { findRedirect, keyList, keyPage } from './pages/key.js';
 import { overviewList, overviewPage } from './pages/overview.js';
 import { tableList, tablePage, tableRedirect } from './pages/table.js';
+import { workListing, workPage } from './pages/work.js';
 
 export interface Route {
   readonly name: string;
@@ -16,12 +19,17 @@ const overview: Route = { name: '/', page: overviewPage, list: overviewList };
 /** Pages of the whole, by their path. */
 const ROUTES: Readonly<Record<string, Route>> = {
   '/': overview,
+  '/batches': { name: '/batches', page: batchesPage, list: batchesList },
+  '/work': { name: '/work', page: workPage, list: workListing },
   '/find': { ...overview, name: '/find', redirect: findRedirect },
 };
 
 /** Pages of a table, by what follows its name. */
 const OF_TABLE: Readonly<Record<string, Route>> = {
   '': { name: '/t/…', page: tablePage, list: tableList, redirect: tableRedirect },
+  '/diff': { name: '/t/…/diff', page: diffPageOf, list: diffList },
+  '/schema': { name: '/t/…/schema', page: schemaPage, list: schemaList },
+  '/line': { name: '/t/…/line', page: linePage, list: lineList },
   '/key': { name: '/t/…/key', page: keyPage, list: keyList },
 };
 

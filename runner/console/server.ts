@@ -8,10 +8,11 @@ import { logger } from '../base/logger.js';
 import { PACKAGE_ROOT, type Settings } from '../base/settings.js';
 import { dimensionMappings } from '../warehouse/functions.js';
 import { formatOf, writeList } from './export.js';
-import { html, value, type Raw } from './html.js';
-import { PageError, document, type Asked, type Page } from './page.js';
+import { duration, markup, value, type Raw } from './html.js';
+import { PageError, document, type Asked } from './page.js';
 import { routeOf } from './routes.js';
 import { STATEMENT_SECONDS, reading } from './session.js';
+import { doorOf, fieldsOf, isOwnForm, type Door } from './token.js';
 
 /** Scripts and styles are files of this server and nothing else; nothing may frame it, and its forms post to itself. */
 const HEADERS = {
@@ -42,17 +43,19 @@ export async function serveConsole(settings: Settings): Promise<Listening> {
     ['/console.js', asset('console.js', 'text/javascript; charset=utf-8')],
     ['/icon.svg', asset('icon.svg', 'image/svg+xml')],
   ]);
+  const door = doorOf(settings);
   const what = { name: 'the console', hint: 'set CONSOLE_PORT, or give --port, one that is free' };
   return listenAt(host, port, what, (request, response) => {
     const file = assets.get(request.url ?? '');
-    const isForeign = isLocal(host) && !asksLocally(request);
-    const answered =
-      isForeign || !isRead(request)
-        ? Promise.resolve(refuse(response, isForeign))
-        : file === undefined
-          ? answer(settings, request, response)
-          : Promise.resolve(response.writeHead(200, { ...HEADERS, 'content-type': file.type }).end(file.text));
-    answered.catch((error: unknown) => {
+    const answered = async () => {
+      if (isLocal(host) && !asksLocally(request)) refuse(response, 403, FOREIGN);
+      else if (request.method === 'POST' && request.url === '/login') await enter(door, request, response);
+      else if (!isRead(request)) refuse(response, 405, 'GET only\n');
+      else if (file !== undefined) response.writeHead(200, { ...HEADERS, 'content-type': file.type }).end(file.text);
+      else if (!door.isOpenTo(request)) send(request, response, 401, plainPage(LOCKED, LOGIN));
+      else await answer(settings, request, response);
+    };
+    answered().catch((error: unknown) => {
       logger.error(describeError(error, logger.isLevelEnabled('debug')));
       response.destroy();
     });
@@ -61,21 +64,36 @@ export async function serveConsole(settings: Settings): Promise<Listening> {
 
 const isRead = ({ method }: IncomingMessage): boolean => method === 'GET' || method === 'HEAD';
 
-function refuse(response: ServerResponse, isForeign: boolean): void {
-  const [status, text] = isForeign ? [403, FOREIGN] : [405, 'GET only\n'];
-  response.writeHead(status, {
-    ...HEADERS,
-    'content-type': 'text/plain; charset=utf-8',
-    ...(isForeign ? {} : { allow: 'GET, HEAD' }),
-  });
-  response.end(text);
+function refuse(response: ServerResponse, status: number, text: string): void {
+  const allow = status === 405 ? { allow: 'GET, HEAD' } : {};
+  response.writeHead(status, { ...HEADERS, 'content-type': 'text/plain; charset=utf-8', ...allow }).end(text);
 }
 
+const LOCKED = {
+  status: 401,
+  title: 'this console wants its token',
+  hint: 'it is in the file that CONSOLE_TOKEN_FILE names',
+};
+const LOGIN = markup`<form class="moment" method="post" action="/login"><label>token
+<input type="password" name="token" autocomplete="current-password" required></label><button>Enter</button></form>`;
+
+async function enter(door: Door, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const fields = isOwnForm(request) ? await fieldsOf(request) : undefined;
+  const cookie = door.cookieFor(fields?.get('token') ?? '');
+  if (cookie === undefined)
+    return send(request, response, 401, plainPage({ ...LOCKED, title: 'that is not the token' }, LOGIN));
+  response.writeHead(303, { ...HEADERS, location: '/', 'set-cookie': cookie }).end();
+}
+
+/** The overview as it was when it was last told, for when the warehouse is away. */
+let lastOverview: { readonly body: Raw; readonly at: number } | undefined;
+
 async function answer(settings: Settings, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const url = new URL(request.url ?? '/', 'http://console');
+  const asIsGiven = `http://console${request.url ?? '/'}`;
+  const url = new URL(URL.canParse(asIsGiven) ? asIsGiven : 'http://console/?');
   const { path: asIs, format } = formatOf(url.pathname);
-  const found = routeOf(asIs === '/index' ? '/' : asIs);
-  // A name of a table is part of the path; keys and filters are not, and are in no log.
+  const address = asIs === '/index' ? '/' : asIs;
+  const found = routeOf(address);
   const began = performance.now();
   try {
     if (found === undefined) throw new PageError(404, 'there is no such page', 'the overview leads to those there are');
@@ -83,47 +101,37 @@ async function answer(settings: Settings, request: IncomingMessage, response: Se
     await reading(settings, async (session) => {
       const tables = (await dimensionMappings(session.warehouse)).map(({ dimension_name: name }) => name);
       if (table !== '' && !tables.includes(table)) throw unknownTable(table, tables);
-      const asked: Asked = {
-        settings,
-        path: asIs === '/index' ? '/' : asIs,
-        table,
-        query: url.searchParams,
-        session,
-        isLocal: isLocal(request.socket.remoteAddress?.replace('::ffff:', '') ?? ''),
-        token: undefined,
-      };
+      const from = request.socket.remoteAddress?.replace('::ffff:', '') ?? '';
+      const asked: Asked = { settings, path: address, table, query: url.searchParams, session, isLocal: isLocal(from) };
       const to = await route.redirect?.(asked);
-      if (to !== undefined) response.writeHead(303, { ...HEADERS, location: to }).end();
-      else if (format === undefined) send(request, response, 200, document(await route.page(asked), asked, tables));
-      else
-        await writeList(
-          response,
-          format,
-          await route.list(asked),
-          settings.console_export_rows,
-          HEADERS,
-          (error) => faultOf(error, settings).title,
-        );
+      if (to !== undefined) return void response.writeHead(303, { ...HEADERS, location: to }).end();
+      if (format !== undefined) {
+        const told = (error: unknown) => faultOf(error, settings).title;
+        return writeList(response, format, await route.list(asked), settings.console_export_rows, HEADERS, told);
+      }
+      const page = await route.page(asked);
+      if (address === '/') lastOverview = { body: page.body, at: Date.now() };
+      return send(request, response, 200, document(page, asked, tables));
     });
+    // The name of a route: no key and no filter of an address is logged.
     logger.debug({ page: route.name, ms: Math.round(performance.now() - began) }, 'served');
   } catch (error) {
     if (response.headersSent) throw error;
     const fault = faultOf(error, settings);
-    if (fault.status >= 400 && !(error instanceof PageError)) logger.debug(String(error));
-    if (fault.status >= 500)
-      logger.error(
-        describeError(
-          explainDatabaseError(error, settings.console ?? settings.warehouse),
-          logger.isLevelEnabled('debug'),
-        ),
-      );
-    if (format === undefined) send(request, response, fault.status, plainPage(fault));
-    else
-      response
-        .writeHead(fault.status, { ...HEADERS, 'content-type': 'text/plain; charset=utf-8' })
-        .end(`${fault.title}: ${fault.hint}\n`);
+    // What a server says may have values in it.
+    if (fault.status >= 500 && error instanceof Error && 'code' in error)
+      logger.error({ page: found?.route.name, code: error.code }, fault.title);
+    else if (fault.status >= 500) logger.error(describeError(error, logger.isLevelEnabled('debug')));
+    if (format !== undefined) refuse(response, fault.status, `${fault.title}: ${fault.hint}\n`);
+    else send(request, response, fault.status, plainPage(fault, address === '/' ? lastKnown(fault) : undefined));
   }
 }
+
+const lastKnown = ({ status }: Fault): Raw | undefined =>
+  status !== 503 || lastOverview === undefined
+    ? undefined
+    : markup`<p class="past-banner">The overview of ${duration((Date.now() - lastOverview.at) / 1000)} ago:</p>
+<div class="stale">${lastOverview.body}</div>`;
 
 function send(request: IncomingMessage, response: ServerResponse, status: number, { raw }: Raw): void {
   response.writeHead(status, {
@@ -171,26 +179,9 @@ function faultOf(error: unknown, settings: Settings): Fault {
 }
 
 /** A page that needs no warehouse. */
-const plainPage = ({ title, hint }: Fault, before: Raw = html``): Raw =>
-  html`<!doctype html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <title>${title} · Tidemark</title>
-        <link rel="stylesheet" href="/console.css" />
-        <link rel="icon" href="/icon.svg" />
-      </head>
-      <body>
-        <header>
-          <a class="mark" href="/"><img src="/icon.svg" alt="" width="20" height="20" />Tidemark</a>
-        </header>
-        <main id="main">
-          <h1>${value(title, 300)}</h1>
-          <p class="lead">${value(hint, 500)}</p>
-          <p><a href="/">Overview</a></p>
-          ${before}
-        </main>
-      </body>
-    </html> `;
-export type { Page };
+const plainPage = ({ title, hint }: Fault, more?: Raw): Raw => markup`<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${title} · Tidemark</title><link rel="stylesheet" href="/console.css"><link rel="icon" href="/icon.svg"></head>
+<body><header><a class="mark" href="/"><img src="/icon.svg" alt="" width="20" height="20">Tidemark</a></header>
+<main id="main"><h1>${value(title, 300)}</h1><p class="lead">${value(hint, 500)}</p><p><a href="/">Overview</a></p>${more}</main></body></html>
+`;

@@ -48,6 +48,7 @@ const COMMANDS: Readonly<Record<BaseService, readonly string[]>> = {
   streamer: ['stream', '--load'],
   loader: ['load'],
   reconciler: ['reconcile'],
+  console: ['console'],
 };
 const START_SECONDS = 30;
 /** Beyond its own bound a service gets this long to end before it is killed, in seconds. */
@@ -64,7 +65,7 @@ export async function serviceStatuses(settings: Settings): Promise<ServiceStatus
 
 async function serviceStatus(settings: Settings, service: Service): Promise<ServiceStatus | undefined> {
   const [found, state] = [await findService(settings.run_dir, service), await readState(settings.run_dir, service)];
-  if ((service === 'reconciler' || service === 'streamer') && found === undefined && state === undefined)
+  if (['reconciler', 'streamer', 'console'].includes(service) && found === undefined && state === undefined)
     return undefined;
   const { pid = null, since = null, run_id = null, is_alive } = found ?? {};
   const known = found === undefined ? { ...state, table_errors: {} } : state?.run_id === run_id ? state : {};
@@ -170,7 +171,12 @@ async function startUnlessRunning(settings: Settings, service: BaseService): Pro
   const size = (await stat(file).catch(tolerateGone))?.size ?? 0;
   const output = await open(file, size > MOST_OUTPUT_BYTES ? 'w' : 'a', 0o600);
   try {
-    const command = [path.join(PACKAGE_ROOT, 'dist', 'cli.js'), ...COMMANDS[service], '--watch', '--service'];
+    const command = [
+      path.join(PACKAGE_ROOT, 'dist', 'cli.js'),
+      ...COMMANDS[service],
+      ...(service === 'console' ? [] : ['--watch']),
+      '--service',
+    ];
     const stdio = ['ignore', output.fd, output.fd] as const;
     const child = spawn(process.execPath, command, { cwd: PROJECT_ROOT, detached: true, stdio: [...stdio] });
     child.unref();

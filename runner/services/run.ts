@@ -215,7 +215,14 @@ export async function runPart<T extends object>(
 }
 
 /** Registers this process and sends its log to the file. How it fares is for those who look: a folder that cannot be written any more does not stop it. */
-async function becomeService(settings: Settings, service: Service, greeting: string, id: string) {
+export async function becomeService(
+  settings: Settings,
+  service: Service,
+  greeting: string,
+  id: string,
+): Promise<
+  Record<'stayRegistered' | 'end', () => Promise<unknown>> & { noteState: (state: RunState) => Promise<void> }
+> {
   await ensureLogFolder(settings);
   const { run_dir } = settings;
   const register = () => claimService(settings, service, id);

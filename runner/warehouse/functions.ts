@@ -381,3 +381,59 @@ type KeyMark = Texts<'kind' | 'marked_at' | 'batch_id'> & { readonly change_line
 export const keyMarks = rows<KeyMark, [table: string, key: readonly string[], limit: number]>(
   'key_marks(p_dimension_name => $1, p_key => $2::text[], p_limit => $3)',
 );
+
+/** What differs of a key between two moments; the values are null on the side where it is not there. */
+export type KeyDifference = Texts<'versions'> & {
+  readonly business_key: readonly string[];
+  readonly kind: 'created' | 'updated' | 'deleted';
+  readonly changed: readonly string[] | null;
+} & Readonly<Record<'before_values' | 'after_values', readonly (string | null)[] | null>>;
+export const diffPage = rows<
+  KeyDifference,
+  [
+    ...[table: string, from: string, to: string, after: readonly string[] | null],
+    ...[kind: string | undefined, column: string | undefined, limit: number],
+  ]
+>(`diff_page(
+  p_dimension_name => $1, p_from => $2::timestamptz, p_to => $3::timestamptz, p_after => $4::text[], p_kind => $5, p_column => $6, p_limit => $7)`);
+
+/** How many keys differ between two moments, and in which columns. */
+type DiffSummary = Texts<'created' | 'updated' | 'deleted'> & {
+  readonly changed_columns: readonly { readonly column_name: string; readonly keys: number }[];
+  readonly is_exact: boolean;
+};
+export const diffSummary = row<DiffSummary, [table: string, from: string, to: string]>(
+  'diff_summary(p_dimension_name => $1, p_from => $2::timestamptz, p_to => $3::timestamptz)',
+);
+
+/** A batch of the ledger; follows: whether the one before it in its chain is the one that it names. */
+export type ListedBatch = Texts<'dimension_name' | 'batch_id' | 'shard' | 'extracted_at' | 'applied_at'> &
+  TextsOrNull<'sequence' | 'retracted_at'> &
+  Readonly<
+    Record<
+      | ('seconds' | 'change_count' | 'inserted_versions' | 'closed_versions' | 'absorbed_changes')
+      | ('late_changes' | 'corrected_versions' | 'rejected_changes'),
+      number
+    >
+  > & { readonly follows: boolean | null };
+export const batchList = rows<
+  ListedBatch,
+  [table: string | undefined, beforeApplied: string | undefined, beforeBatch: string | undefined, limit: number]
+>('batch_list(p_dimension_name => $1, p_before => $2::timestamptz, p_before_batch_id => $3, p_limit => $4)');
+
+/** When the source of a table changed its shape. */
+type SchemaChange = Texts<'since'> & TextsOrNull<'batch_id' | 'note'> & Readonly<Record<'added' | 'gone', string[]>>;
+export const schemaHistory = rows<SchemaChange>('schema_history(p_dimension_name => $1)');
+
+/** Rejected changes that wait for one and the same cause, and the oldest of them. */
+type RejectedCause = Texts<'dimension_name' | 'cause' | 'changes' | 'since' | 'batch_id'> &
+  TextsOrNull<'column_name' | 'business_key'> & { readonly change_line: number };
+export const rejectedCauses = rows<RejectedCause, [table: string | undefined, limit: number]>(
+  'rejected_causes(p_dimension_name => $1, p_limit => $2)',
+);
+
+/** What there is to look after besides: how checks and comparisons ended, and which batches were taken out of history. */
+type WorkItem = Texts<'kind' | 'subject' | 'state' | 'since'> & TextsOrNull<'dimension_name' | 'details'>;
+export const workList = rows<WorkItem, [table: string | undefined, limit: number]>(
+  'work_list(p_dimension_name => $1, p_limit => $2)',
+);

@@ -2,7 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { request, type IncomingMessage } from 'node:http';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Listening } from '../../runner/base/http.js';
 import { connect } from '../../runner/base/database.js';
@@ -28,19 +30,19 @@ const HOSTILE = [
   'a%2Fb%00?#&k=9',
 ];
 
+const BATCH = 'changes_20260201_093000_000';
+
 let pipeline: TestPipeline;
 let server: Listening;
 beforeAll(async () => {
   pipeline = await createPipeline({ CONSOLE_PORT: '0' });
   const { warehouse } = pipeline;
-  await apply(
-    warehouse,
-    batch('b1', '09:30', [
-      change(1, 'pending', '09:00'),
-      change(1, 'confirmed', '09:10'),
-      change(2, 'pending', '09:20'),
-    ]),
-  );
+  const changes = [change(1, 'pending', '09:00'), change(1, 'confirmed', '09:10'), change(2, 'pending', '09:20')];
+  const document = batch(BATCH, '09:30', changes).replace('{"batch_metadata": ', '{\n"batch_metadata": ');
+  await apply(warehouse, document);
+  const processed = path.join(pipeline.settings.cdc_log_dir, 'orders', 'processed');
+  await mkdir(processed, { recursive: true });
+  await writeFile(path.join(processed, `${BATCH}.json`), document, { mode: 0o600 });
   await registerDimension(warehouse, 'notes', 'notes', [
     { source: 'id', type: 'text', role: 'business key' },
     { source: 'note', type: 'text', role: 'tracked' },
@@ -149,6 +151,16 @@ describe('the server', () => {
     );
   });
 
+  test('shows the overview as it was last, greyed, while the warehouse is away', async () => {
+    await ask('/');
+    const warehouse = { ...pipeline.settings.warehouse, port: 1 };
+    const { status, body } = await withConsole({ warehouse }, (of) => ask('/', { of }));
+    expect([status, body]).toEqual([
+      503,
+      expect.stringMatching(/The overview of \d\.\d s ago[^]*class="stale"[^]*orders/),
+    ]);
+  });
+
   test('says that the warehouse is away', async () => {
     const warehouse = { ...pipeline.settings.warehouse, port: 1 };
     const { status, body } = await withConsole({ warehouse }, (of) => ask('/t/orders', { of }));
@@ -173,6 +185,65 @@ describe('a session', () => {
     await blocker.unsafe('rollback');
     await blocker.end();
     expect(await ask('/t/orders')).toMatchObject({ status: 200 });
+  });
+});
+
+describe('the line of a file', () => {
+  const line = (batchId: string) => `/t/orders/line?batch=${encodeURIComponent(batchId)}&line=2`;
+
+  test('is shown as it stands to who is at this machine, unless nobody is to see it', async () => {
+    const { body } = await ask(line(BATCH));
+    expect(body).toContain('order_status&quot;:&quot;confirmed');
+    expect(body).not.toContain('pending');
+    expect(await withConsole({ console_show_lines: 'none' }, (of) => ask(line(BATCH), { of }))).toMatchObject({
+      status: 403,
+    });
+  });
+
+  test.each(['nothing', '../orders/processed/changes_20260201_093000_000', '/etc/passwd', 'a\0b'])(
+    'is of no other file: %j',
+    async (name) => {
+      expect(await ask(line(name))).toMatchObject({
+        status: 404,
+        body: expect.stringContaining('is not on this machine') as string,
+      });
+    },
+  );
+});
+
+describe('a token', () => {
+  const TOKEN = 'a token of some length';
+  const withToken = async <T>(work: (of: Listening) => Promise<T>) => {
+    const console_token_file = path.join(pipeline.folder, 'token');
+    await writeFile(console_token_file, `${TOKEN}\n`, { mode: 0o600 });
+    return withConsole({ console_token_file }, work);
+  };
+  const enter = (of: Listening, token: string, headers = {}) =>
+    fetch(`${of.url}/login`, { method: 'POST', body: new URLSearchParams({ token }), headers, redirect: 'manual' });
+
+  test('is asked for once, in a form or as a bearer, and opens every page', async () => {
+    await withToken(async (of) => {
+      expect(await ask('/t/orders', { of })).toMatchObject({
+        status: 401,
+        body: expect.stringContaining('wants its token') as string,
+      });
+      expect((await ask('/t/orders.csv', { of })).body).not.toContain('pending');
+      expect((await fetch(`${of.url}/t/orders`, { headers: { authorization: `Bearer ${TOKEN}` } })).status).toBe(200);
+      const reply = await enter(of, TOKEN);
+      const cookie = reply.headers.get('set-cookie') ?? '';
+      expect(cookie).toMatch(/; HttpOnly; SameSite=Strict; Path=\/$/);
+      expect((await fetch(`${of.url}/t/orders`, { headers: { cookie } })).status).toBe(200);
+      expect((await fetch(`${of.url}/t/orders`, { headers: { cookie: 'tidemark_console=guess' } })).status).toBe(401);
+    });
+  });
+
+  test('is not taken from a page elsewhere, nor tried without end', async () => {
+    await withToken(async (of) => {
+      expect((await enter(of, TOKEN, { 'sec-fetch-site': 'cross-site' })).status).toBe(401);
+      expect((await enter(of, TOKEN, { origin: 'http://elsewhere.example' })).status).toBe(401);
+      for (let tries = 0; tries < 10; tries += 1) expect((await enter(of, 'guess')).status).toBe(401);
+      expect((await enter(of, TOKEN)).status).toBe(401);
+    });
   });
 });
 
@@ -217,7 +288,7 @@ describe('exports', () => {
 describe.skipIf(WITH_ROLES)('who reads', () => {
   test('is the analyst where there is one, and every page can be read as it', async () => {
     for (const path of paths('orders')) {
-      const { status, body } = await ask(`${path}?table=orders&k=1`);
+      const { status, body } = await ask(`${path}?table=orders&k=1&batch=${BATCH}&line=2`);
       expect([path, status < 400]).toEqual([path, true]);
       if (status === 200) expect(body).toContain(`as ${analyst} `);
     }

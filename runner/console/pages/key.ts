@@ -1,5 +1,5 @@
 import { keyMarks, keyVersions, moments, asOfPage, type KeyVersion } from '../../warehouse/functions.js';
-import { LONG, html, plain, tableLink, time, value, visible, type Raw } from '../html.js';
+import { LONG, markup, plain, tableLink, time, value, visible, type Raw } from '../html.js';
 import {
   PageError,
   columnsOf,
@@ -60,22 +60,14 @@ export async function keyPage(asked: Asked): Promise<Page> {
     next: moment === null ? undefined : starts.find((each) => each > moment),
   };
   const [first = '', last = ''] = [starts[0], starts.at(-1)];
-  const body = html`<h1>
-      ${table} <span class="key">${value(name)}</span>
-      <small
-        >${counted(versions.length, 'version')}${found.length > VERSIONS && '+'}${marks.length > 0 &&
-        html` · ${counted(marks.length, 'mark')}`}${chosen === undefined &&
-        html` · <span class="bad">not there ${moment === null ? 'now' : 'then'}</span>`}</small
-      >
-    </h1>
-    ${momentForm(asked, moment, { from: first, to: last, stops: starts }, neighbours)}
-    ${drawing(asked, versions, marks, at, moment)}
-    ${found.length > VERSIONS &&
-    html`<p class="pager"><a href="${here(asked, { before: plain(first) })}">◂ older versions</a></p>`}
-    <ol class="versions" reversed>
-      ${[...versions].reverse().map((version) => card(asked, columns, version, versions, version === chosen))}
-    </ol>
-    ${marks.length > 0 && marksList(asked, marks)}`;
+  const body = markup`<h1> ${table} <span class="key">${value(name)}</span>
+<small>${counted(versions.length, 'version')}${found.length > VERSIONS && '+'}${marks.length > 0 && markup` · ${counted(marks.length, 'mark')}`}${chosen === undefined && markup` · <span class="bad">not there ${moment === null ? 'now' : 'then'}</span>`}</small>
+</h1> ${momentForm(asked, moment, { from: first, to: last, stops: starts }, neighbours)}
+${drawing(asked, versions, marks, at, moment)}
+${found.length > VERSIONS && markup`<p class="pager"><a href="${here(asked, { before: plain(first) })}">◂ older versions</a></p>`}
+<ol class="versions" reversed>
+${[...versions].reverse().map((version) => card(asked, columns, version, versions, version === chosen))} </ol>
+${marks.length > 0 && marksList(asked, marks)}`;
   return { title: `${table} ${visible(name)}`, body, past: moment };
 }
 
@@ -128,18 +120,10 @@ function drawing(asked: Asked, versions: readonly KeyVersion[], marks: Marks, at
   }));
   const name = `Versions of ${asked.table} ${visible(asked.query.getAll('k').join(', '))}`;
   const [other, label] = isStepped ? ['time', 'to scale'] : ['steps', 'one step a version'];
-  return html`<figure>
-    ${lifeline(spans, drawnMarks, moment === null ? undefined : place(ms(moment)), name)}
-    <figcaption>
-      <span>${time(versions[0]?.valid_from)}</span>
-      <span
-        >${isStepped ? 'one step a version' : 'to scale'} ·
-        <a href="${here(asked, { scale: other })}">${label}</a>${marks.length > 0 &&
-        ' · ◇ opened none  ✕ rejected'}</span
-      >
-      <span>${versions.at(-1)?.valid_to == null ? 'now' : time(versions.at(-1)?.valid_to)}</span>
-    </figcaption>
-  </figure>`;
+  return markup`<figure> ${lifeline(spans, drawnMarks, moment === null ? undefined : place(ms(moment)), name)}
+<figcaption> <span>${time(versions[0]?.valid_from)}</span> <span>${isStepped ? 'one step a version' : 'to scale'} ·
+<a href="${here(asked, { scale: other })}">${label}</a>${marks.length > 0 && ' · ◇ opened none  ✕ rejected'}</span>
+<span>${versions.at(-1)?.valid_to == null ? 'now' : time(versions.at(-1)?.valid_to)}</span> </figcaption> </figure>`;
 }
 
 function card(
@@ -158,57 +142,34 @@ function card(
     const shown = !column.is_readable
       ? MASKED
       : isChanged && before !== undefined
-        ? html`<del>${value(then, LONG)}</del> → <ins>${value(now, LONG)}</ins>`
+        ? markup`<del>${value(then, LONG)}</del> → <ins>${value(now, LONG)}</ins>`
         : value(now, LONG);
-    return html`<div${isChanged && html` class="changed"`}><dt>${column.column_name}</dt><dd>${shown}</dd></div>`;
+    return markup`<div${isChanged && markup` class="changed"`}><dt>${column.column_name}</dt><dd>${shown}</dd></div>`;
   });
   const { table } = asked;
   const from = tableLink(table, '/line', { batch: version.batch_id, line: String(version.change_line) });
-  return html`<li
-    id="v${version.surrogate_key}"
-    tabindex="-1"
-    data-row${isChosen && html` class="chosen"`}
-    value="${place + 1}"
-  >
-    <h2>
-      <span class="number">v${place + 1}</span> ${time(version.valid_from)} →
-      ${version.valid_to === null ? 'now' : time(version.valid_to)}
-      <span class="tag">${version.cdc_operation === 'INSERT' ? 'created' : 'updated'}</span>${isChosen &&
-      html` <span class="tag accent">in force</span>`}
-    </h2>
-    <dl>${cells}</dl>
-    <p class="source">
-      from <a href="${from}">${version.batch_id} line ${version.change_line}</a> · captured ${time(version.captured_at)}
-      · applied
-      ${time(version.applied_at)}${before !== undefined &&
-      html` ·
-        <a
-          href="${tableLink(table, '/diff', { from: plain(before.valid_from), to: plain(version.valid_from) })}"
-          data-diff
-          >what else changed</a
-        >`}
-    </p>
-  </li>`;
+  return markup`<li id="v${version.surrogate_key}" tabindex="-1" data-row${isChosen && markup` class="chosen"`}
+value="${place + 1}"> <h2> <span class="number">v${place + 1}</span> ${time(version.valid_from)} →
+${version.valid_to === null ? 'now' : time(version.valid_to)}
+<span class="tag">${version.cdc_operation === 'INSERT' ? 'created' : 'updated'}</span>${isChosen && markup` <span class="tag accent">in force</span>`}
+</h2> <dl>${cells}</dl> <p class="source">
+from <a href="${from}">${version.batch_id} line ${version.change_line}</a> · captured ${time(version.captured_at)}
+· applied ${time(version.applied_at)}${
+    before !== undefined &&
+    markup` · <a
+href="${tableLink(table, '/diff', { from: plain(before.valid_from), to: plain(version.valid_from) })}"
+data-diff>what else changed</a>`
+  } </p> </li>`;
 }
 
 const marksList = ({ table }: Asked, marks: Marks): Raw =>
-  html`<section>
-    <h2>Changes that opened no version</h2>
-    <ul class="marks">
-      ${marks.map(
-        (mark) =>
-          html`<li>
-            <span class="${mark.kind === 'rejected' ? 'bad' : 'quiet'}"
-              >${mark.kind === 'rejected' ? '✕' : '◇'} ${mark.kind}</span
-            >
-            ${time(mark.marked_at)} ·
-            <a href="${tableLink(table, '/line', { batch: mark.batch_id, line: String(mark.change_line) })}"
-              >${mark.batch_id} line ${mark.change_line}</a
-            >
-          </li>`,
-      )}
-    </ul>
-  </section>`;
+  markup`<section> <h2>Changes that opened no version</h2> <ul class="marks"> ${marks.map(
+    (mark) => markup`<li>
+<span class="${mark.kind === 'rejected' ? 'bad' : 'quiet'}">${mark.kind === 'rejected' ? '✕' : '◇'} ${mark.kind}</span>
+${time(mark.marked_at)} ·
+<a href="${tableLink(table, '/line', { batch: mark.batch_id, line: String(mark.change_line) })}">${mark.batch_id} line ${mark.change_line}</a>
+</li>`,
+  )} </ul> </section>`;
 
 /** The versions of a key, from the oldest on. */
 export async function keyList(asked: Asked): Promise<Listing> {

@@ -3,7 +3,7 @@ import { serviceStatuses, type ServiceStatus } from '../../services/background.j
 import {
   count,
   duration,
-  html,
+  markup,
   link,
   table,
   tableLink,
@@ -42,20 +42,16 @@ export async function overviewPage(asked: Asked): Promise<Page> {
   const { tables, on } = await tablesOf(asked);
   const services = await serviceStatuses(asked.settings);
   const running = services.filter(({ state }) => state === 'running').length;
-  const body = html`<h1 class="hidden">Overview</h1>
-    <p class="summary">
-      <b>${counted(tables.length, 'table')}</b> · ${counted(running, 'service')} running ·
-      ${on.length === 0
-        ? html`<span class="good">no alert</span>`
-        : html`<b class="bad">${counted(on.length, 'alert')}</b>`}
-    </p>
-    ${on.map(alertLine)}
-    ${tables.length === 0
-      ? html`<p class="empty">
-          No table is registered: <code>npx tidemark add public.orders</code>, then <code>npx tidemark migrate</code>.
-        </p>`
-      : tablesTable(tables)}
-    <p class="services">${services.map(serviceLine)}</p>`;
+  const body = markup`<h1 class="hidden">Overview</h1> <p class="summary">
+<b>${counted(tables.length, 'table')}</b> · ${counted(running, 'service')} running ·
+${on.length === 0 ? markup`<span class="good">no alert</span>` : markup`<b class="bad">${counted(on.length, 'alert')}</b>`}
+</p> ${on.map(alertLine)} ${
+    tables.length === 0
+      ? markup`<p class="empty">
+No table is registered: <code>npx tidemark add public.orders</code>, then <code>npx tidemark migrate</code>.
+</p>`
+      : tablesTable(tables)
+  } <p class="services">${services.map(serviceLine)}</p>`;
   return { title: 'Overview', body, isLive: true };
 }
 
@@ -64,8 +60,8 @@ function tablesTable(tables: readonly Overview[]): Raw {
     { label: 'table' },
     { label: 'lag', kind: 'number' },
     { label: 'changes in the last hour' },
-    { label: '', kind: 'number' },
-    { label: html`latency <small>p50 / p95</small>`, kind: 'number' },
+    { label: markup`<span class="hidden">how many</span>`, kind: 'number' },
+    { label: markup`latency <small>p50 / p95</small>`, kind: 'number' },
     { label: 'waiting', kind: 'number' },
     { label: 'rejected', kind: 'number' },
     { label: 'current', kind: 'number' },
@@ -79,9 +75,7 @@ function tableRow(row: Overview): Piece[] {
   const { dimension_name: name, series, changes } = row;
   const about = (estimate: string | null) => (estimate === null ? '–' : `~${count(estimate)}`);
   return [
-    html`<a href="${tableLink(name)}" data-row>${name}</a>${row.is_paused &&
-      html` <span class="tag">paused</span>`}${row.capture !== 'poll' &&
-      html` <span class="tag">${row.capture}</span>`}`,
+    markup`<a href="${tableLink(name)}" data-row>${name}</a>${row.is_paused && markup` <span class="tag">paused</span>`}${row.capture !== 'poll' && markup` <span class="tag">${row.capture}</span>`}`,
     duration(row.lag_seconds),
     sparkline(
       series.map(Number),
@@ -92,38 +86,26 @@ function tableRow(row: Overview): Piece[] {
     row.pending_batches === null ? '–' : count(row.pending_batches),
     row.rejected_changes === '0'
       ? '0'
-      : html`<a class="bad" href="${link('/work', { table: name })}">${count(row.rejected_changes)} ▲</a>`,
+      : markup`<a class="bad" href="${link('/work', { table: name })}">${count(row.rejected_changes)} ▲</a>`,
     about(row.current_estimate),
     about(row.versions_estimate),
     row.last_batch === null
       ? '–'
-      : html`<a href="${link('/batches', { table: name })}">${time(row.last_applied_at?.replace(/\.\d+/, ''))}</a>`,
+      : markup`<a href="${link('/batches', { table: name })}">${time(row.last_applied_at?.replace(/\.\d+/, ''))}</a>`,
   ];
 }
 
 const alertLine = (alert: Alert): Raw =>
-  html`<p class="alert ${alert.severity}">
-    <b>▲ ${alert.severity}</b>
-    <span
-      >${alert.rule_name}${alert.dimension_name !== null &&
-      html` ·
-        <a
-          href="${alert.rule_name === 'Rejected Changes'
-            ? link('/work', { table: alert.dimension_name })
-            : tableLink(alert.dimension_name)}"
-          >${alert.dimension_name}</a
-        >`}${alert.subject !== null && html` · ${value(alert.subject)}`} <small>${alert.condition}</small></span
-    >
-    <span>${value(alert.meaning, 300)}</span>
-  </p>`;
+  markup`<p class="alert ${alert.severity}"> <b>▲ ${alert.severity}</b>
+<span>${alert.rule_name}${
+    alert.dimension_name !== null &&
+    markup` · <a
+href="${alert.rule_name === 'Rejected Changes' ? link('/work', { table: alert.dimension_name }) : tableLink(alert.dimension_name)}">${alert.dimension_name}</a>`
+  }${alert.subject !== null && markup` · ${value(alert.subject)}`} <small>${alert.condition}</small></span>
+<span>${value(alert.meaning, 300)}</span> </p>`;
 
 const serviceLine = ({ service, state, since, last_error: fault }: ServiceStatus): Raw =>
-  html`<span class="service ${state}"
-    ><b>${service}</b> ${state}${since !== null &&
-    html` since ${time(`${since.slice(0, 19).replace('T', ' ')}+00`)}`}${state !== 'stopped' &&
-    fault != null &&
-    html` <span class="bad">its last error is in its log</span>`}</span
-  > `;
+  markup`<span class="service ${state}"><b>${service}</b> ${state}${since !== null && markup` since ${time(`${since.slice(0, 19).replace('T', ' ')}+00`)}`}${state !== 'stopped' && fault != null && markup` <span class="bad">its last error is in its log</span>`}</span> `;
 
 const COLUMNS = [
   ...['dimension_name', 'lag_seconds', 'changes', 'latency_p50', 'latency_p95', 'pending_batches', 'rejected_changes'],

@@ -2,7 +2,7 @@ import { hasCode } from '../../base/errors.js';
 import { asOfPage, changeHistogram, type Bucket, type RowAsOf } from '../../warehouse/functions.js';
 import {
   count,
-  html,
+  markup,
   kindOf,
   plain,
   table,
@@ -23,6 +23,7 @@ import {
   isDataFault,
   momentForm,
   momentsOf,
+  nextLink,
   type Asked,
   type Columns,
   type Listing,
@@ -84,36 +85,25 @@ export async function tablePage(asked: Asked): Promise<Page> {
   const ended = rows.flatMap((row) => (row.valid_to !== null && row.valid_to > at ? row.valid_to : []));
   const [first, last] = [buckets[0], buckets.at(-1)];
   const range = first === undefined || last === undefined ? undefined : { from: first.starts_at, to: last.ends_at };
-  const body = html`<h1 class="hidden">${name}${moment !== null && html` as of ${plain(moment)} UTC`}</h1>
-    ${momentForm(asked, moment, range, { previous: began.sort().at(-1), next: ended.sort()[0] })}
-    ${histogramOf(asked, buckets, at, from !== null || to !== null)} ${filterForm(asked, columns)}
-    ${rows.length === 0
-      ? html`<p class="empty">
-          ${after.length > 0
-            ? 'There are no more rows.'
-            : query.size > 0
-              ? 'No row was there then, or none fits the filters.'
-              : 'This history has no current row.'}
-        </p>`
-      : html`${rowsTable(asked, columns, rows)}
-          <p class="pager">
-            <span>${counted(rows.length, 'row')}</span>${found.length > ROWS &&
-            html` <a rel="next" href="${nextLink(asked, rows)}">next ▸</a>`}
-          </p>`}`;
+  const body = markup`<h1 class="hidden">${name}${moment !== null && markup` as of ${plain(moment)} UTC`}</h1>
+${momentForm(asked, moment, range, { previous: began.sort().at(-1), next: ended.sort()[0] })}
+${histogramOf(asked, buckets, at, from !== null || to !== null)} ${filterForm(asked, columns)}
+${
+  rows.length === 0
+    ? markup`<p class="empty">
+${after.length > 0 ? 'There are no more rows.' : query.size > 0 ? 'No row was there then, or none fits the filters.' : 'This history has no current row.'}
+</p>`
+    : markup`${rowsTable(asked, columns, rows)} <p class="pager">
+<span>${counted(rows.length, 'row')}</span>${found.length > ROWS && markup` <a rel="next" href="${nextLink(asked, rows.at(-1)?.business_key ?? [])}">next ▸</a>`}
+</p>`
+}`;
   return { title: name, body, past: moment };
-}
-
-function nextLink(asked: Asked, rows: readonly RowAsOf[]): string {
-  const next = new URLSearchParams([...asked.query].filter(([each]) => each !== 'after'));
-  for (const part of rows.at(-1)?.business_key ?? []) next.append('after', part);
-  return `${asked.path}?${next.toString()}`;
 }
 
 function histogramOf(asked: Asked, buckets: readonly Bucket[], at: string, isZoomed: boolean): Raw {
   if (buckets.length === 0)
-    return html`<p class="empty">
-      When it changed cannot be drawn: the history is large, and was never analysed. <code>analyze</code> it.
-    </p>`;
+    return markup`<p class="empty">
+When it changed cannot be drawn: the history is large, and was never analysed. <code>analyze</code> it. </p>`;
   const isChosen = ({ starts_at, ends_at }: Bucket) => starts_at < at && at <= ends_at;
   const chosen = buckets.findIndex(isChosen);
   const drawn = buckets.map((bucket) => ({
@@ -124,18 +114,10 @@ function histogramOf(asked: Asked, buckets: readonly Bucket[], at: string, isZoo
   }));
   const [around, beyond] = [buckets[Math.max(0, chosen - 1)], buckets[Math.min(buckets.length - 1, chosen + 1)]];
   const zoom = { from: plain(around?.starts_at ?? ''), to: plain(beyond?.ends_at ?? '') };
-  return html`<figure>
-    ${histogram(drawn, 'Versions that began, over time')}
-    <figcaption>
-      <span>${time(buckets[0]?.starts_at.replace(/\.\d+/, ''))}</span
-      ><span
-        >versions that
-        began${buckets[0]?.is_exact === false && ', about'}${chosen >= 0 &&
-        html` · <a href="${here(asked, zoom)}">closer</a>`}${isZoomed &&
-        html` · <a href="${here(asked, { from: undefined, to: undefined })}">whole history</a>`}</span
-      ><span>${time(buckets.at(-1)?.ends_at.replace(/\.\d+/, ''))}</span>
-    </figcaption>
-  </figure>`;
+  return markup`<figure> ${histogram(drawn, 'Versions that began, over time')} <figcaption>
+<span>${time(buckets[0]?.starts_at.replace(/\.\d+/, ''))}</span><span>versions that
+began${buckets[0]?.is_exact === false && ', about'}${chosen >= 0 && markup` · <a href="${here(asked, zoom)}">closer</a>`}${isZoomed && markup` · <a href="${here(asked, { from: undefined, to: undefined })}">whole history</a>`}</span><span>${time(buckets.at(-1)?.ends_at.replace(/\.\d+/, ''))}</span>
+</figcaption> </figure>`;
 }
 
 function filterForm(asked: Asked, { keys, values }: Columns): Raw {
@@ -143,34 +125,21 @@ function filterForm(asked: Asked, { keys, values }: Columns): Raw {
   const free = [...keys, ...values].filter(
     ({ column_name: name, is_readable: may }) => may && !filters.some(([each]) => each === name),
   );
-  return html`<form class="filters" action="${asked.path}">
-    ${hidden(asked.query, 'after', 'column', 'equals')}
-    ${filters.map(
-      ([name, text]) =>
-        html`<span class="chip"
-          >${name} ${text === null ? IS_NULL : html`= ${value(text, 40)}`}
-          <a
-            href="${here(asked, { [FILTER + name]: undefined, after: undefined })}"
-            aria-label="without the filter on ${name}"
-            >×</a
-          ></span
-        >`,
-    )}
-    <label
-      >where
-      <select name="column">
-        ${free.map(({ column_name: name }) => html`<option>${name}</option>`)}
-      </select></label
-    >
-    <label>is <input name="equals" size="16" placeholder="value, or: is null" autocomplete="off" /></label
-    ><button>Filter</button>
-  </form>`;
+  return markup`<form class="filters" action="${asked.path}"> ${hidden(asked.query, 'after', 'column', 'equals')}
+${filters.map(
+  ([name, text]) => markup`<span class="chip">${name} ${text === null ? IS_NULL : markup`= ${value(text, 40)}`}
+<a href="${here(asked, { [FILTER + name]: undefined, after: undefined })}"
+aria-label="without the filter on ${name}">×</a></span>`,
+)} <label>where <select name="column">
+${free.map(({ column_name: name }) => markup`<option>${name}</option>`)} </select></label>
+<label>is <input name="equals" size="16" placeholder="value, or: is null" autocomplete="off" /></label><button>Filter</button>
+</form>`;
 }
 
 function rowsTable(asked: Asked, { keys, values }: Columns, rows: readonly RowAsOf[]): Raw {
   const as_of = given(asked.query, 'as_of');
   const head = ({ column_name: name, meaning, is_readable: may }: Columns['values'][number]): Column['label'] =>
-    html`<span title="${may ? meaning : 'not yours to see'}">${name}</span>`;
+    markup`<span title="${may ? meaning : 'not yours to see'}">${name}</span>`;
   const columns = [...keys, ...values].map(
     (column): Column => ({ label: head(column), kind: kindOf(column.type_name) }),
   );
@@ -180,17 +149,17 @@ function rowsTable(asked: Asked, { keys, values }: Columns, rows: readonly RowAs
     rows.map((row): Piece[] => [
       ...row.business_key.map(
         (part) =>
-          html`<a href="${tableLink(asked.table, '/key', { k: row.business_key, as_of })}" data-row>${value(part)}</a>`,
+          markup`<a href="${tableLink(asked.table, '/key', { k: row.business_key, as_of })}" data-row>${value(part)}</a>`,
       ),
       ...values.map(({ is_readable: may }, place) => (may ? value(row.shown_values[place]) : MASKED)),
       time(row.valid_from),
-      row.valid_to === null ? html`<span class="null">now</span>` : time(row.valid_to),
+      row.valid_to === null ? markup`<span class="null">now</span>` : time(row.valid_to),
     ]),
   );
 }
 
 /** What stands for a value that the reader may not read. */
-export const MASKED = html`<span class="null" title="not yours to see">•••</span>`;
+export const MASKED = markup`<span class="null" title="not yours to see">•••</span>`;
 
 /** All rows as of the moment, filters included. */
 export async function tableList(asked: Asked): Promise<Listing> {

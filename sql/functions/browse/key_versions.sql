@@ -56,8 +56,6 @@ begin
         $query$,
         tidemark._browse_parts(p_dimension_name)
     )
-    using p_key, p_before, null::timestamptz, p_limit, array(
-        select c.column_name from tidemark.browse_columns(p_dimension_name) as c where c.column_role <> 'business key'
-    ), p_dimension_name;
+    using p_key, p_before, null::timestamptz, p_limit, tidemark._value_columns(p_dimension_name), p_dimension_name;
 end;
 $$;

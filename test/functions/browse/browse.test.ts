@@ -1,12 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   asOfPage,
+  batchList,
   browseColumns,
   changeHistogram,
+  diffPage,
+  diffSummary,
   keyMarks,
   keyVersions,
   moments,
   overview,
+  rejectedCauses,
+  schemaHistory,
+  workList,
 } from '../../../runner/warehouse/functions.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { registerDimension } from '../../support/dimensions.js';
@@ -14,7 +20,8 @@ import { apply, batch, change, deletion, rolledBack } from '../../support/batche
 
 /**
  * What the pages of the console ask: tidemark.as_of_page, tidemark.browse_columns, tidemark.key_versions, tidemark.key_marks,
- * tidemark.change_histogram, tidemark.overview, tidemark.moments; tidemark.reading_role is in test/console/server.test.ts.
+ * tidemark.change_histogram, tidemark.diff_page, tidemark.diff_summary, tidemark.batch_list, tidemark.schema_history, tidemark.rejected_causes,
+ * tidemark.work_list, tidemark.overview, tidemark.moments; tidemark.reading_role is in test/console/server.test.ts.
  */
 
 let warehouse: TestDatabase;
@@ -143,6 +150,85 @@ describe('when a table changed', () => {
     const [first] = await changeHistogram(warehouse.sql, 'orders', null, '2026-02-01 12:00+00', 60);
     expect(first?.starts_at).toBe('2026-02-01 09:00:00+00');
     expect(await changeHistogram(warehouse.sql, 'orders', null, '2026-01-01 00:00+00', 60)).toEqual([]);
+  });
+});
+
+describe('what differs between two moments', () => {
+  const differences = async (from: string, to: string, after: string[] | null = null, kind?: string, column?: string) =>
+    (await diffPage(warehouse.sql, 'orders', from, to, after, kind, column, 2)).map(
+      ({ business_key: [key], kind: what, changed, before_values: before, after_values: values, versions }) =>
+        [key, what, changed, before?.[5], values?.[5], versions].join(' '),
+    );
+  const [nine, ten, noon] = ['2026-02-01 09:02+00', '2026-02-01 10:00+00', '2026-02-01 12:00+00'];
+
+  test('is net: what came, went and changed, in the order of the key', async () => {
+    expect(await differences(nine, ten)).toEqual(['1 updated order_status A B 1', '3 created   A 1']);
+    expect(await differences(nine, ten, ['1'])).toEqual(['3 created   A 1']);
+    expect(await differences('2026-02-01 09:30+00', ten)).toEqual(['2 deleted  A  0']);
+    expect(await differences(nine, ten, null, 'updated')).toEqual(['1 updated order_status A B 1']);
+    expect(await differences(nine, ten, null, undefined, 'quantity')).toEqual([]);
+    // It was deleted and came back.
+    expect(await differences('2026-02-01 09:30+00', noon)).toEqual([]);
+    expect(await differences(noon, nine)).toEqual([]);
+  });
+
+  test('is counted, by kind and column', async () => {
+    expect(await diffSummary(warehouse.sql, 'orders', nine, ten)).toEqual({
+      ...{ created: '1', updated: '1', deleted: '0', is_exact: true },
+      changed_columns: [{ column_name: 'order_status', keys: 1 }],
+    });
+  });
+
+  test('is what <history>_diff says', async () => {
+    const [counted] = await warehouse.sql`
+      select count(*) filter (where change_kind = 'created')::text as created, count(*) filter (where change_kind = 'updated')::text as updated
+      from public.dim_orders_history_diff(${nine}::timestamptz, ${ten}::timestamptz) as d (order_key, change_kind)`;
+    expect(await diffSummary(warehouse.sql, 'orders', nine, ten)).toMatchObject({ ...counted });
+  });
+});
+
+describe('the ledger', () => {
+  test('is listed from the batch that was applied last, place by place, with whether its chain is whole', async () => {
+    const all = await batchList(warehouse.sql, 'orders', undefined, undefined, 10);
+    expect(
+      all.map(({ batch_id: id, change_count: changes, rejected_changes: rejected }) => [id, changes, rejected]),
+    ).toEqual([
+      ['b3', 1, 0],
+      ['b2', 3, 1],
+      ['b1', 4, 0],
+    ]);
+    const next = await batchList(warehouse.sql, 'orders', all[0]?.applied_at, all[0]?.batch_id, 1);
+    expect(next.map(({ batch_id: id }) => id)).toEqual(['b2']);
+    expect(
+      new Set(
+        (await batchList(warehouse.sql, undefined, undefined, undefined, 10)).map(({ dimension_name: name }) => name),
+      ).size,
+    ).toBe(2);
+  });
+
+  test('says when the source of a table changed its shape', async () => {
+    const changes = await schemaHistory(warehouse.sql, 'seats');
+    expect(changes.map(({ batch_id: id, added, gone, note }) => [id, added, gone, note])).toEqual([
+      ['s1', ['changed', 'guest', 'hall', 'seat', 'wishes'], [], 'the first batch'],
+    ]);
+  });
+});
+
+describe('the work list', () => {
+  test('has rejected changes by their cause, without the values that differ', async () => {
+    const [cause, ...others] = await rejectedCauses(warehouse.sql, 'orders', 10);
+    expect(others).toEqual([]);
+    expect(cause).toMatchObject({ column_name: 'quantity', changes: '1', batch_id: 'b2', change_line: 3 });
+    expect(cause?.cause).toContain('"…"');
+  });
+
+  test('has checks that fail before others, and how comparisons ended', async () => {
+    const { sql } = warehouse;
+    await sql`select tidemark.note_checks('[{"suite": "a", "check": "fits", "violations": 0}, {"suite": "b", "check": "breaks", "violations": 2}]', now())`;
+    await sql`select tidemark.note_reconciliation('orders', 3, 1, 0, 0, 0, now())`;
+    expect(
+      (await workList(sql, undefined, 10)).map(({ kind, subject, state }) => `${kind} ${subject} ${state}`),
+    ).toEqual(['check b: breaks fails', 'check a: fits passed', 'comparison 3 rows of the source differs']);
   });
 });
 

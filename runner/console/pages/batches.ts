@@ -1,0 +1,237 @@
+import { readBatch } from '../../change-log/chain.js';
+import { findBatchFile } from '../../change-log/inspect.js';
+import { batchList, dimensionMappings, schemaHistory, type ListedBatch } from '../../warehouse/functions.js';
+import path from 'node:path';
+import {
+  LONG,
+  count,
+  duration,
+  markup,
+  link,
+  table,
+  tableLink,
+  time,
+  value,
+  type Column,
+  type Piece,
+} from '../html.js';
+import {
+  PageError,
+  given,
+  here,
+  nextLink,
+  wholeListing,
+  columnsOf,
+  type Asked,
+  type Listing,
+  type Page,
+} from '../page.js';
+import { MASKED } from './table.js';
+
+const ROWS = 50;
+
+async function batchesOf(
+  { session, query }: Asked,
+  after: readonly string[] | null,
+  limit: number,
+): Promise<ListedBatch[]> {
+  return batchList(session.warehouse, given(query, 'table'), after?.[0], after?.[1], limit);
+}
+
+const placeOf = (batch: ListedBatch | undefined): string[] =>
+  batch === undefined ? [] : [batch.applied_at, batch.batch_id];
+
+/** The ledger: every batch, the last first, with what it did to history. */
+export async function batchesPage(asked: Asked): Promise<Page> {
+  const after = asked.query.getAll('after');
+  const found = await batchesOf(asked, after.length === 2 ? after : null, ROWS + 1);
+  const rows = found.slice(0, ROWS);
+  const name = given(asked.query, 'table');
+  const body = markup`<h1>Batches${
+    name !== undefined &&
+    markup` of <a href="${tableLink(name)}">${name}</a>
+<small><a href="${here(asked, { table: undefined, after: undefined })}">of all tables</a></small>`
+  }</h1>
+${
+  rows.length === 0
+    ? markup`<p class="empty">
+${name === undefined ? 'No batch was applied yet: npx tidemark extract, then load.' : 'There is no batch here.'}
+</p>`
+    : markup`${table(
+        'Batches',
+        COLUMNS.slice(name === undefined ? 0 : 1),
+        rows.map((row) => batchRow(row).slice(name === undefined ? 0 : 1)),
+      )} <p class="pager">
+<span>${count(rows.length)} batches</span>${found.length > ROWS && markup`<a rel="next" href="${nextLink(asked, placeOf(rows.at(-1)))}">next ▸</a>`}
+</p>`
+}`;
+  return { title: 'Batches', body };
+}
+
+const NUMBERS = ['changes', 'opened', 'closed', 'absorbed', 'late', 'corrected', 'rejected'];
+const COLUMNS: Column[] = [
+  ...['table', 'batch'].map((label) => ({ label })),
+  { label: 'captured', kind: 'time' },
+  ...['applied', 'took', ...NUMBERS].map((label): Column => ({ label, kind: 'number' })),
+  { label: 'chain' },
+];
+
+function batchRow(batch: ListedBatch): Piece[] {
+  const { dimension_name: name, batch_id: id, follows, rejected_changes: rejected } = batch;
+  const figures = [
+    batch.change_count,
+    batch.inserted_versions,
+    batch.closed_versions,
+    batch.absorbed_changes,
+    batch.late_changes,
+    batch.corrected_versions,
+  ];
+  return [
+    markup`<a href="${tableLink(name)}">${name}</a>`,
+    markup`<a data-row href="${tableLink(name, '/line', { batch: id })}">${value(id)}</a>${batch.retracted_at !== null && markup` <span class="tag bad">out of history</span>`}`,
+    time(batch.extracted_at.replace(/\.\d+/, '')),
+    markup`<span title="${batch.applied_at}">+${duration((Date.parse(batch.applied_at) - Date.parse(batch.extracted_at)) / 1000)}</span>`,
+    batch.seconds < 1 ? `${String(Math.round(batch.seconds * 1000))} ms` : duration(batch.seconds),
+    ...figures.map((figure) => (figure === 0 ? markup`<span class="quiet">0</span>` : count(figure))),
+    rejected === 0
+      ? markup`<span class="quiet">0</span>`
+      : markup`<a class="bad" href="${link('/work', { table: name })}">${count(rejected)}</a>`,
+    follows === null
+      ? '–'
+      : markup`${batch.shard !== '' && `${batch.shard} `}${batch.sequence}
+${follows ? markup`<span class="good" title="it follows the one before it">✓</span>` : markup`<span class="bad">✕ a gap before it</span>`}`,
+  ];
+}
+
+const LISTED = [
+  ...[
+    'dimension_name',
+    'batch_id',
+    'shard',
+    'sequence',
+    'extracted_at',
+    'applied_at',
+    'seconds',
+    'change_count',
+    'inserted_versions',
+  ],
+  ...[
+    'closed_versions',
+    'absorbed_changes',
+    'late_changes',
+    'corrected_versions',
+    'rejected_changes',
+    'follows',
+    'retracted_at',
+  ],
+] as readonly (keyof ListedBatch)[];
+
+export const batchesList = (asked: Asked): Listing => ({
+  columns: LISTED,
+  read: async (after, limit) => {
+    const found = await batchesOf(asked, after, limit);
+    const rows = found.map((batch) => LISTED.map((name) => (batch[name] === null ? null : String(batch[name]))));
+    return { rows, next: found.length < limit ? null : placeOf(found.at(-1)) };
+  },
+});
+
+/** The columns of a table, and how its source changed its shape. */
+export async function schemaPage(asked: Asked): Promise<Page> {
+  const { session, table: name } = asked;
+  const { keys, values } = await columnsOf(asked);
+  const mapping = (await dimensionMappings(session.warehouse)).find((each) => each.dimension_name === name);
+  const changes = await schemaHistory(session.warehouse, name);
+  const body = markup`<h1 class="hidden">Schema of ${name}</h1> <p class="lead">
+Follows <code>${mapping?.source_schema}.${mapping?.source_table}</code> by
+${mapping?.capture === 'poll' ? 'polling' : 'its log'} into <code>${mapping?.history_table}</code>. </p>
+${table(
+  'Columns',
+  ['column', 'type', 'role', 'meaning'].map((label) => ({ label })),
+  [...keys, ...values].map((column) => [
+    column.column_name,
+    column.type_name,
+    column.is_readable ? column.column_role : markup`${column.column_role} ${MASKED}`,
+    column.meaning,
+  ]),
+)}
+${(mapping?.ignored_columns.length ?? 0) > 0 && markup`<p class="lead">Left out on purpose: ${mapping?.ignored_columns.join(', ')}.</p>`}
+<h2>What changed</h2>
+${table(
+  'Changes of the schema',
+  ['since', 'batch', 'came', 'went', 'note'].map((label) => ({ label })),
+  changes.map((change) => [
+    time(change.since),
+    value(change.batch_id),
+    change.added.length > 0 && markup`<ins>${change.added.join(', ')}</ins>`,
+    change.gone.length > 0 && markup`<del>${change.gone.join(', ')}</del>`,
+    change.note,
+  ]),
+)}`;
+  return { title: `${name}: schema`, body };
+}
+
+export const schemaList = ({ session, table: name }: Asked): Listing =>
+  wholeListing(['since', 'batch_id', 'added', 'gone', 'note'], async () =>
+    (await schemaHistory(session.warehouse, name)).map((change) => [
+      change.since,
+      change.batch_id,
+      change.added.join(', '),
+      change.gone.join(', '),
+      change.note,
+    ]),
+  );
+
+/** The change lines of a batch as they stand in its file, or one of them. @throws PageError where they are not shown, or not here */
+async function linesOf({
+  settings,
+  table: name,
+  query,
+  isLocal,
+  session,
+}: Asked): Promise<{ file: string; lines: string[] }> {
+  const { console_show_lines: shown, cdc_log_dir: root } = settings;
+  if (shown === 'none' || (shown === 'local' && !isLocal))
+    throw new PageError(403, 'lines of batch files are not shown here', 'CONSOLE_SHOW_LINES says to whom they are');
+  const { values } = await columnsOf({ session, table: name } as Asked);
+  if (values.some((column) => !column.is_readable))
+    throw new PageError(
+      403,
+      `${session.reader.role} may not read every column of ${name}, so no line of a file either`,
+      'its versions show what it may',
+    );
+  const batch = given(query, 'batch') ?? '';
+  const file = /^[\w-]+$/.test(batch) ? await findBatchFile(root, name, batch) : undefined;
+  if (file === undefined)
+    throw new PageError(
+      404,
+      `the file of batch ${batch.slice(0, 100)} is not on this machine`,
+      'it was removed by prune, or is where the loader runs',
+    );
+  const { text } = await readBatch(path.join(root, file));
+  const lines = text
+    .slice(text.indexOf('"changes"'))
+    .split('\n')
+    .slice(1)
+    .map((line) => line.replace(/,$/, ''))
+    .filter((line) => line.startsWith('{'));
+  const line = Number(given(query, 'line') ?? 0);
+  if (line > lines.length) throw new PageError(404, `the file has ${count(lines.length)} changes`, 'give a line of it');
+  return { file, lines: line > 0 ? lines.slice(line - 1, line) : lines };
+}
+
+/** Where a version came from: the line of the file, as it stands. */
+export async function linePage(asked: Asked): Promise<Page> {
+  const { file, lines } = await linesOf(asked);
+  const line = given(asked.query, 'line');
+  const shown = lines.slice(0, ROWS);
+  const command = `${file.endsWith('.gz') ? 'gzip -dc' : 'cat'} ${file} | sed '1,/^"changes"/d'${line === undefined ? '' : ` | sed -n ${String(Number(line))}p`}`;
+  const body = markup`<h1>
+${line === undefined ? 'The changes' : `Line ${line}`} of ${value(given(asked.query, 'batch'))} </h1>
+<pre tabindex="0">${shown.map((each) => markup`${value(each, LONG)} `)}</pre>
+${lines.length > shown.length && markup`<p class="quiet">${count(lines.length - shown.length)} more: take them all as JSON.</p>`}
+<p class="source">On this machine, in the folder of the change log: <code>${command}</code></p>`;
+  return { title: 'Changes of a batch', body };
+}
+
+export const lineList = (asked: Asked): Listing =>
+  wholeListing(['change'], async () => (await linesOf(asked)).lines.map((line) => [line]));

@@ -1,0 +1,86 @@
+import { rejectedCauses, workList } from '../../warehouse/functions.js';
+import { count, markup, table, tableLink, time, value, type Piece } from '../html.js';
+import { counted, given, wholeListing, type Asked, type Listing, type Page } from '../page.js';
+
+const MOST = 200;
+const GOOD = ['passed', 'equal', 'restored'];
+
+/** What waits for somebody: rejected changes by their cause, checks, comparisons, batches that were taken out. */
+export async function workPage(asked: Asked): Promise<Page> {
+  const { warehouse } = asked.session;
+  const name = given(asked.query, 'table');
+  const causes = await rejectedCauses(warehouse, name, MOST);
+  const items = await workList(warehouse, name, MOST);
+  const waiting = causes.reduce((sum, cause) => sum + Number(cause.changes), 0);
+  const section = (kind: string, title: string, empty: Piece) => {
+    const its = items.filter((item) => item.kind === kind);
+    return markup`<h2>${title}</h2>
+${its.length === 0 ? markup`<p class="empty">${empty}</p>` : itemsTable(title, its)}`;
+  };
+  const body = markup`<h1> Work
+list${name !== undefined && markup` of <a href="${tableLink(name)}">${name}</a> <small><a href="/work">of all tables</a></small>`}
+</h1> <h2> Rejected
+<small>${waiting === 0 ? 'none waits' : `${counted(waiting, 'change')} wait${waiting === 1 ? 's' : ''}, by cause`}</small>
+</h2> ${causes.length === 0 ? markup`<p class="empty">Every change could be applied.</p>` : causesTable(causes)}
+${name === undefined && section('check', 'Checks', markup`None has run yet: <code>npx tidemark check</code>.`)}
+${section('comparison', 'Comparisons with the source', markup`None was made yet: <code>npx tidemark reconcile</code>.`)}
+${section('retraction', 'Batches taken out of history', 'None.')}`;
+  return { title: 'Work list', body };
+}
+
+const causesTable = (causes: Awaited<ReturnType<typeof rejectedCauses>>) =>
+  table(
+    'Rejected changes',
+    [
+      { label: 'table' },
+      { label: 'column' },
+      { label: 'cause' },
+      { label: 'changes', kind: 'number' },
+      { label: 'since', kind: 'time' },
+      { label: 'the oldest' },
+    ],
+    causes.map((cause) => [
+      markup`<a href="${tableLink(cause.dimension_name)}">${cause.dimension_name}</a>`,
+      value(cause.column_name),
+      value(cause.cause, 300),
+      markup`<b class="bad">${count(cause.changes)}</b>`,
+      time(cause.since.replace(/\.\d+/, '')),
+      markup`<a data-row
+href="${tableLink(cause.dimension_name, '/line', { batch: cause.batch_id, line: String(cause.change_line) })}">${cause.batch_id} line ${cause.change_line}</a>
+${cause.business_key !== null && value(cause.business_key)}`,
+    ]),
+  );
+
+const itemsTable = (title: string, items: Awaited<ReturnType<typeof workList>>) =>
+  table(
+    title,
+    [
+      ...(items.some((item) => item.dimension_name !== null) ? [{ label: 'table' }] : []),
+      { label: 'what' },
+      { label: 'state' },
+      { label: 'since', kind: 'time' },
+      { label: 'details' },
+    ],
+    items.map((item) => [
+      ...(item.dimension_name === null
+        ? []
+        : [markup`<a href="${tableLink(item.dimension_name)}">${item.dimension_name}</a>`]),
+      value(item.subject),
+      GOOD.includes(item.state)
+        ? markup`<span class="good">✓ ${item.state}</span>`
+        : markup`<b class="bad">✕ ${item.state}</b>`,
+      time(item.since.replace(/\.\d+/, '')),
+      item.details === null ? '' : value(item.details, 300),
+    ]),
+  );
+
+/** The rejected changes that wait, by cause; what else is on the page stands in tables of its own. */
+export const workListing = ({ session, query, settings }: Asked): Listing =>
+  wholeListing(
+    ['dimension_name', 'column_name', 'cause', 'changes', 'since', 'batch_id', 'change_line', 'business_key'],
+    async () =>
+      (await rejectedCauses(session.warehouse, given(query, 'table'), settings.console_export_rows)).map((its) => [
+        ...[its.dimension_name, its.column_name, its.cause, its.changes, its.since, its.batch_id],
+        ...[String(its.change_line), its.business_key],
+      ]),
+  );

@@ -1,0 +1,152 @@
+// Runs once: no version of PostgreSQL changes it.
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Listening } from '../../runner/base/http.js';
+import { serveConsole } from '../../runner/console/server.js';
+import { apply, batch, change, deletion } from '../support/batches.js';
+import { CHROMIUM } from '../support/browser.js';
+import { createPipeline, type TestPipeline } from '../support/databases.js';
+
+/** The console in a real browser: with a script and without, by keys alone, light and dark, wide and narrow. */
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+if (CHROMIUM === undefined)
+  process.stderr.write(
+    '\nSKIPPED: there is no chromium, so the console is tried in no browser. On Debian: apt install chromium\n\n',
+  );
+
+let pipeline: TestPipeline;
+let server: Listening;
+let browser: Browser;
+const faults: string[] = [];
+beforeAll(async () => {
+  if (CHROMIUM === undefined) return;
+  pipeline = await createPipeline({ CONSOLE_PORT: '0' });
+  const { warehouse } = pipeline;
+  const life = [
+    change(1, 'pending', '09:00'),
+    change(1, 'confirmed', '09:10'),
+    deletion(1, '09:20'),
+    change(1, 'refunded', '09:40'),
+  ];
+  await apply(
+    warehouse,
+    batch('b1', '10:00', [
+      ...life,
+      change(2, 'pending', '09:15'),
+      change(3, 'x'.repeat(3000), '09:30', { quantity: 'many' }),
+    ]),
+  );
+  await apply(
+    warehouse,
+    batch('b2', '11:00', [change(1, 'refunded', '10:30'), change(2, 'delivered', '10:40')], { sequence: 2 }),
+  );
+  server = await serveConsole(pipeline.settings);
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
+}, 120_000);
+afterAll(async () => {
+  if (CHROMIUM === undefined) return;
+  await browser.close();
+  await server.close();
+  await pipeline.drop();
+});
+
+/** Opens a page in a browser of its own; what it complains about is a fault. */
+async function opened(path: string, options: BrowserContextOptions = {}): Promise<Page> {
+  const page = await browser.newPage({ viewport: { width: 1280, height: 800 }, ...options });
+  page.on('console', (message) => faults.push(`${path}: ${message.text()}`));
+  page.on('pageerror', (error) => faults.push(`${path}: ${error.message}`));
+  await page.goto(server.url + path);
+  return page;
+}
+
+const PAGES = [
+  '/',
+  '/t/orders?as_of=2026-02-01+09:15',
+  '/t/orders/key?k=1',
+  '/t/orders/diff?from=2026-02-01+09:00',
+  '/t/orders/schema',
+  '/batches',
+  '/work',
+];
+
+const tried = test.skipIf(CHROMIUM === undefined);
+
+tried('the slider moves the page to another moment, and its address with it', async () => {
+  const page = await opened('/t/orders/key?k=1');
+  await page.locator('[data-slider]').focus();
+  await page.keyboard.press('Home');
+  await page.waitForURL(/as_of=2026-02-01\+09%3A00%3A00/);
+  await page.locator('.past-banner').waitFor();
+  expect(await page.locator('.versions .chosen').textContent()).toContain('2026-02-01 09:00:00');
+  // It is where the keys go, still.
+  await page.keyboard.press('ArrowRight');
+  await page.waitForURL(/09%3A10%3A00/);
+  await page.locator('.past-banner a').click();
+  await page.waitForURL(/key\?k=1$/);
+  await page.goBack();
+  expect(page.url()).toContain('09%3A10%3A00');
+  await page.close();
+});
+
+tried('everything can be reached by keys', async () => {
+  const page = await opened('/t/orders');
+  await page.keyboard.press('j');
+  await page.keyboard.press('j');
+  expect(await page.evaluate('document.activeElement.textContent')).toBe('2');
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/key\?k=2/);
+  await page.keyboard.press('[');
+  await page.waitForURL(/as_of=/);
+  await page.keyboard.press('?');
+  expect(await page.locator('dialog').textContent()).toContain('previous and next change');
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('/');
+  await page.keyboard.type('1');
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/key\?k=1/);
+  await page.keyboard.press('g');
+  await page.keyboard.press('w');
+  await page.waitForURL(/work/);
+  await page.close();
+});
+
+tried('everything works without a script: moments, filters, keys', async () => {
+  const page = await opened('/t/orders', { javaScriptEnabled: false });
+  await page.fill('[name=as_of]', '2026-02-01 09:12');
+  await page.click('form.moment button');
+  expect(await page.locator('tbody tr').count()).toBe(1);
+  await page.selectOption('[name=column]', 'order_status');
+  await page.fill('[name=equals]', 'pending');
+  await page.click('form.filters button');
+  expect(page.url()).toContain('f.order_status=pending');
+  expect(await page.locator('.empty').textContent()).toContain('No row was there then');
+  await page.click('.past-banner a');
+  await page.click('.chip a');
+  await page.click('tbody a');
+  expect(await page.locator('h1').textContent()).toContain('3 versions');
+  await page.close();
+});
+
+tried.each(PAGES)(
+  'axe finds nothing in %s, light and dark, and at 400 pixels nothing is wider than the page',
+  async (path) => {
+    const page = await opened(path);
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      const found = await page.evaluate<string[]>(
+        `${AXE}; axe.run().then((result) => result.violations.map(({ id, nodes }) => id + ' ' + nodes[0].html))`,
+      );
+      expect(found).toEqual([]);
+    }
+    await page.setViewportSize({ width: 400, height: 800 });
+    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(400);
+    await page.close();
+  },
+);
+
+tried('no page makes the browser complain', () => {
+  expect(faults).toEqual([]);
+});

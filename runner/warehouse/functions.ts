@@ -36,6 +36,9 @@ export const removeDimension = value<string, [table: string, dropHistory: boolea
 /** The statements that make the least-privilege roles of the warehouse. */
 export const grantStatements = rows<Texts<'grant_statements'>, [prefix: string]>('grant_statements(p_prefix => $1)');
 
+/** The histories as files of a dbt project. */
+export const dbtFiles = rows<Texts<'file_name' | 'content'>, []>('dbt_files()');
+
 // load/ and rejected/
 
 /** One row that a transaction wrote: a version it opened or altered, or a change it absorbed or rejected. */

@@ -7,17 +7,21 @@ import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { createWarehouseDatabase, type TestDatabase } from '../support/databases.js';
 import { applyWorkedExample } from '../support/worked-example.js';
 
-/** docs/sql-api.md: its examples run in their order on the worked example, and give the rows that it shows. */
+/** Pages of SQL: their examples run in their order, and give the rows that are shown; those of docs/sql-api.md on the worked example. */
 
-const page = readFileSync(path.join(PROJECT_ROOT, 'docs', 'sql-api.md'), 'utf8');
+const pageOf = (name: string): string => readFileSync(path.join(PROJECT_ROOT, 'docs', name), 'utf8');
+const page = pageOf('sql-api.md');
 
 let warehouse: TestDatabase;
+let empty: TestDatabase;
 beforeAll(async () => {
   warehouse = await createWarehouseDatabase();
   await applyWorkedExample(warehouse.sql);
+  empty = await createWarehouseDatabase();
 });
 afterAll(async () => {
   await warehouse.drop();
+  await empty.drop();
 });
 
 const cellsOf = (line: string): string =>
@@ -47,20 +51,42 @@ function linesOf(rows: RowList<Record<string, string | number | boolean | null>[
   return [names.join(' | '), ...rows.map((row) => names.map((name) => shown(row[name])).join(' | '))];
 }
 
-const EXAMPLES = [...page.matchAll(/```sql\n([\s\S]*?)```\n\n```text\n([\s\S]*?)```/g)].map(
-  ([, statement = '', result = '']) => ({ statement, result }),
-);
+const examplesOf = (text: string) =>
+  [...text.matchAll(/```sql\n([\s\S]*?)```\n\n```text\n([\s\S]*?)```/g)].map(([, statement = '', result = '']) => ({
+    statement,
+    result,
+  }));
+
+type Rows = RowList<Record<string, string | number | boolean | null>[]>;
+
+/** What the last of the statements of an example returns, and what the page shows. */
+async function compare(database: TestDatabase, statement: string, result: string): Promise<void> {
+  const shown = result
+    .trimEnd()
+    .split('\n')
+    .filter((line) => !/^[-+]+$/.test(line))
+    .map(cellsOf);
+  const found: Rows | Rows[] = await database.sql.unsafe(sentBy(statement));
+  const last = 'columns' in found ? found : found.at(-1);
+  expect(last === undefined ? [] : linesOf(last)).toEqual(shown);
+}
+
+const EXAMPLES = examplesOf(page);
+const FACTS = pageOf('facts-and-dimensions.md');
+
+describe('docs/facts-and-dimensions.md', () => {
+  test.each(examplesOf(FACTS))('gives what it shows: $statement', async ({ statement, result }) => {
+    await compare(empty, statement, result);
+  });
+
+  test('shows the result of each example', () => {
+    expect(examplesOf(FACTS)).toHaveLength((FACTS.split('\n```').length - 1) / 4);
+  });
+});
 
 describe('docs/sql-api.md', () => {
   test.each(EXAMPLES)('gives what it shows: $statement', async ({ statement, result }) => {
-    const shown = result
-      .trimEnd()
-      .split('\n')
-      .filter((line) => !/^[-+]+$/.test(line))
-      .map(cellsOf);
-    expect(
-      linesOf(await warehouse.sql.unsafe<Record<string, string | number | boolean | null>[]>(sentBy(statement))),
-    ).toEqual(shown);
+    await compare(warehouse, statement, result);
   });
 
   test('shows the result of each example, and has no other blocks', () => {

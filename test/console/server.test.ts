@@ -12,7 +12,7 @@ import type { Settings } from '../../runner/base/settings.js';
 import { paths } from '../../runner/console/routes.js';
 import { serveConsole } from '../../runner/console/server.js';
 import { grantRoles } from '../../runner/operate/grants.js';
-import { apply, batch, change } from '../support/batches.js';
+import { apply, batch, change, rolledBack } from '../support/batches.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { registerDimension } from '../support/dimensions.js';
 import { WITH_ROLES } from '../support/roles.js';
@@ -292,6 +292,37 @@ describe.skipIf(WITH_ROLES)('who reads', () => {
       expect([path, status < 400]).toEqual([path, true]);
       if (status === 200) expect(body).toContain(`as ${analyst} `);
     }
+  });
+
+  test('is shown nothing of a masked column: no value, no filter, no line, no export', async () => {
+    const { warehouse, settings } = pipeline;
+    await warehouse`select tidemark.mask_column('notes', 'note')`;
+    await grantRoles(settings, prefix, true);
+    const asAnalyst = (statement: string) =>
+      rolledBack(warehouse, (transaction) => transaction.unsafe(`set local role ${analyst}; ${statement}`));
+    for (const statement of [
+      'select * from public.dim_notes_history',
+      'select tracked_values from tidemark.versions',
+      'select change from tidemark.absorbed_changes',
+      'select reason from tidemark.rejected_changes',
+      'select * from public.dim_notes_history_as_of(now())',
+    ])
+      await expect(asAnalyst(statement)).rejects.toMatchObject({ code: '42501' });
+    const { body } = await ask('/t/notes');
+    expect(body).toContain('•••');
+    expect(body).not.toContain('xxxx');
+    expect((await ask('/t/notes/key?k=large')).body).not.toContain('xxxx');
+    expect((await ask('/t/notes/diff?from=2026-02-01')).body).not.toContain('xxxx');
+    expect((await ask('/t/notes.csv')).body).toMatch(/^id,valid_from,valid_to\r\n/);
+    expect(await ask('/t/notes?f.note=x')).toMatchObject({ status: 400 });
+    expect(await ask('/t/notes/line?batch=n1&line=1')).toMatchObject({ status: 403 });
+    for (const path of paths('notes').filter((each) => !/find|key|line/.test(each)))
+      expect([path, (await ask(path)).status]).toEqual([path, 200]);
+    await warehouse`select tidemark.mask_column('notes', 'note', false)`;
+    await grantRoles(settings, prefix, true);
+    expect((await ask('/t/notes')).body).toContain('xxxx');
+    await expect(warehouse`select tidemark.mask_column('notes', 'id')`).rejects.toMatchObject({ code: '0A000' });
+    await expect(warehouse`select tidemark.mask_column('notes', 'nothing')`).rejects.toMatchObject({ code: '42703' });
   });
 
   test('is said where it may do more than read', async () => {

@@ -10,6 +10,7 @@ as $$
 -- <prefix>_owner owns and migrates, <prefix>_loader runs the pipeline, <prefix>_analyst reads. Statements are made here, nothing is run.
 -- A function that is not volatile can only show what its caller may read; one that writes for others is security definer. So the loader
 -- may execute these two kinds, the analyst the first alone, and nobody but the owner registers dimensions.
+-- Masked columns (tidemark.mask_column) the analyst is not given, nor what else holds their values.
 -- Roles that were there already lose what would make them more than that.
 with role as (
     select p_prefix || '_owner' as owner, p_prefix || '_loader' as loader, p_prefix || '_analyst' as analyst
@@ -43,6 +44,40 @@ routine as (
             join pg_class as c on c.oid = d.history_relation
             join pg_depend as x on x.refclassid = 'pg_type'::regclass and x.refobjid = c.reltype and x.classid = 'pg_proc'::regclass
         )
+),
+-- What the analyst is not to see of a relation where columns are masked: of a history these, and of what else holds their values where they
+-- stand. Of a view of somebody's own that reads one, nobody knows where: the analyst is given none of it.
+masked as (
+    select d.history_relation, c.history_column, a.attnum
+    from tidemark.dimension_columns as c
+    join tidemark.dimensions as d on d.dimension_name = c.dimension_name
+    join pg_attribute as a on a.attrelid = d.history_relation and a.attname = c.history_column
+    where c.masked_at is not null
+),
+hidden as (
+    select m.history_relation::oid as oid, array_agg(m.history_column) as columns from masked as m group by m.history_relation
+    union all
+    select o.name::regclass, o.columns
+    from (
+        values
+        ('tidemark.versions', array['tracked_values']),
+        ('tidemark.absorbed_changes', array['change']),
+        ('tidemark.rejected_changes', array['change', 'value', 'reason']),
+        ('tidemark.retracted_changes', array['change', 'rejected']),
+        ('tidemark.first_values', array['values_before'])
+    ) as o (name, columns)
+    where exists (select from masked)
+    union all
+    select w.ev_class, case
+        when bool_and(v.relname = regexp_replace(h.relname, '_history$', '') || '_current') then array_agg(m.history_column::name::text)
+        else (select array_agg(c.attname::text) from pg_attribute as c where c.attrelid = w.ev_class and c.attnum > 0)
+    end
+    from masked as m
+    join pg_depend as x on x.refobjid = m.history_relation and x.refobjsubid = m.attnum and x.classid = 'pg_rewrite'::regclass
+    join pg_rewrite as w on w.oid = x.objid
+    join pg_class as v on v.oid = w.ev_class and v.relnamespace <> 'tidemark'::regnamespace
+    join pg_class as h on h.oid = m.history_relation
+    group by w.ev_class
 ),
 kind_of_type as (
     select format('%I.%I', n.nspname, t.typname) as name
@@ -115,7 +150,18 @@ statement (step, line) as (
     union all
     select 7, format('revoke all on %s from public, %I, %I', t.name, r.loader, r.analyst) from role as r cross join relation as t
     union all
-    select 8, format('grant select on %s to %I, %I', t.name, r.loader, r.analyst) from role as r cross join relation as t
+    select 8, format('grant select on %s to %I', t.name, r.loader) from role as r cross join relation as t
+    union all
+    select 8, format('grant select%s on %s to %I', coalesce(' (' || a.names || ')', ''), t.name, r.analyst)
+    from role as r
+    cross join relation as t
+    left join hidden as x on x.oid = t.oid
+    left join lateral (
+        select string_agg(quote_ident(c.attname), ', ' order by c.attnum) as names
+        from pg_attribute as c
+        where c.attrelid = t.oid and c.attnum > 0 and not c.attisdropped and c.attname <> all (x.columns)
+    ) as a on true
+    where x.oid is null or a.names is not null
     union all
     select 8, format('grant update (threshold, severity, is_enabled) on tidemark.alert_rules to %I', r.loader) from role as r
     union all

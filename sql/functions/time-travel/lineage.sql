@@ -19,7 +19,8 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- Every version of one key, oldest first: the batch and line its change came from, and which columns differ from the version before.
+-- Every version of one key, oldest first: the batch and line its change came from, and which columns differ from the version before,
+-- of those that the caller may read.
 -- p_key is the value of the business key: 'INV-1', 42, a uuid; of a key of several columns array['A', '7'] or row('A', 7), in the order of
 -- the mapping.
 -- Errors: TM020 no dimension of that name, or another number of key columns; a value that its column cannot hold keeps its own.
@@ -56,7 +57,9 @@ begin
     select string_agg(format('h.%I::text', c.history_column), ', ' order by c.ordinal), array_agg(c.history_column order by c.ordinal)
     into v_values, v_columns
     from tidemark.dimension_columns as c
-    where c.dimension_name = p_dimension_name and c.column_role in ('tracked', 'untracked');
+    join tidemark.dimensions as d on d.dimension_name = c.dimension_name
+    where c.dimension_name = p_dimension_name and c.column_role in ('tracked', 'untracked')
+        and has_column_privilege(d.history_relation, c.history_column, 'select');
 
     if cardinality(v_key_columns) is distinct from cardinality(v_key) then
         raise exception using

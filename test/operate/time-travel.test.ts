@@ -126,6 +126,12 @@ describe('what is printed', () => {
     expect(await printed({ ...asked, where: ['order_status=x'], layout: 'json' })).toBe('[]\n');
   });
 
+  test('of a state as it was known at another moment is what had been applied by then', async () => {
+    const asked = { table: 'orders', moments: ['infinity'], asked: 'as_of', layout: 'csv' } as const;
+    expect(await lines({ ...asked, known: 'batch:o1' })).toHaveLength(2);
+    expect(await lines({ ...asked, known: '2026-01-01' })).toHaveLength(1);
+  });
+
   test('of a difference says which columns differ and how, of any names and values', async () => {
     const asked = { table: 'seats', moments: ['2026-02-01 10:30', 'now'], asked: 'diff', key: KEY } as const;
     expect((await printed({ ...asked, layout: 'table' })).replaceAll(/ +/g, ' ')).toContain(

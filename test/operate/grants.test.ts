@@ -170,6 +170,8 @@ test('the analyst reads history, indicators and alerts, and applies nothing', as
     'tidemark.alerts',
     'tidemark.resource_kpis',
     "public.dim_orders_history_as_of('2026-02-01')",
+    "public.dim_orders_history_diff('2026-02-01', now())",
+    "public.dim_orders_history_changes('-infinity', now())",
   ])
     expect(await outcome(analyst, `select * from ${relation}`), relation).toBe('ok');
   for (const call of [

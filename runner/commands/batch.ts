@@ -7,7 +7,7 @@ export const command = defineCommand(
   {
     examples: {
       'batch list orders': 'The newest batches of orders',
-      'batch retract orders b1 --reason wrong --dry-run': 'What taking batch b1 out would do',
+      'batch retract orders b1 --reason wrong': 'Take batch b1 out',
       'batch restore orders b1': 'Bring it back',
     },
     positionals: {

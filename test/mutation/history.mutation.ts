@@ -7,7 +7,8 @@ import { PROPERTIES, TABLES, registerTables, tryProperty, type Subject } from '.
 import { compile } from '../support/batches.js';
 import { createWarehouseDatabase } from '../support/databases.js';
 import { KNOWN_PROPERTIES, tryKnown } from '../support/known.js';
-import { KNOWN_MUTATIONS, MUTATIONS, type Mutation } from './mutations.js';
+import { RETRACTIONS, tryRetraction } from '../support/retractions.js';
+import { KNOWN_MUTATIONS, MUTATIONS, RETRACTION_MUTATIONS, type Mutation } from './mutations.js';
 
 /** Breaks the SQL one rule at a time, in a database of its own, and sees a property go red for each. A mutation that lives is a rule without a test. */
 
@@ -22,6 +23,9 @@ const HISTORY = PROPERTIES.map(
 );
 const KNOWN = KNOWN_PROPERTIES.map(
   (one) => [one.name, (subject: Subject) => tryKnown(one, subject, parameters)] as const,
+);
+const RETRACTED = RETRACTIONS.map(
+  (one) => [one.name, (subject: Subject) => tryRetraction(one, subject, parameters)] as const,
 );
 
 /** The first property that does not hold, and in which order of changes; undefined where all hold. */
@@ -78,12 +82,13 @@ afterAll(() => {
 
 test('unbroken, every property holds', () =>
   withSubjects(undefined, async (subjects) => {
-    expect(await firstBroken(subjects, [...HISTORY, ...KNOWN])).toBeUndefined();
+    expect(await firstBroken(subjects, [...HISTORY, ...KNOWN, ...RETRACTED])).toBeUndefined();
   }));
 
 test.each([
   ...MUTATIONS.map((mutation) => [mutation.rule, mutation, HISTORY] as const),
   ...KNOWN_MUTATIONS.map((mutation) => [mutation.rule, mutation, KNOWN] as const),
+  ...RETRACTION_MUTATIONS.map((mutation) => [mutation.rule, mutation, RETRACTED] as const),
 ])('broken, it is noticed: %s', (rule, mutation, properties) =>
   withSubjects(mutation, async (subjects) => {
     const broken = await firstBroken(subjects, properties);

@@ -417,3 +417,56 @@ export const KNOWN_MUTATIONS: readonly Mutation[] = [
     'where false on conflict',
   ]),
 ];
+
+/** Of what takes batches out of history and brings them back. */
+export const RETRACTION_MUTATIONS: readonly Mutation[] = [
+  mutation('nothing of a batch that is out is folded', '_converge_body', [
+    '        where p_batch.retracted_at is null\n',
+    '',
+  ]),
+  mutation('a change that opens a version again has the key it had', '_converge_body', [
+    'a.surrogate_key, false,',
+    'null, false,',
+  ]),
+  mutation('a version that is absorbed leaves its key with its change', '_converge_body', [
+    'then c._takes_effect end, c._surrogate_key,\n',
+    'then c._takes_effect end, null,\n',
+  ]),
+  mutation('a version is printed with the untracked values that it had first', '_retract_changes', [
+    'left join forgotten as f on f.surrogate_key = h.surrogate_key',
+    'left join forgotten as f on false',
+  ]),
+  mutation('a version is printed without the values of columns that its batch lacked', '_retract_changes', [
+    '(select $3::text[] as _lacks)',
+    '(select null::text[] as _lacks)',
+  ]),
+  mutation('an absorbed change keeps the key of the version that it had opened', '_retract_changes', [
+    'g.captured_at, g.surrogate_key, g.change',
+    'g.captured_at, null, g.change',
+  ]),
+  mutation('rejected changes go with their batch', '_retract_changes', [
+    'delete from tidemark.rejected_changes as r\n        where ',
+    'delete from tidemark.rejected_changes as r\n        where false and ',
+  ]),
+  mutation('what was absorbed goes with its batch', '_retract_changes', [
+    'delete from tidemark.absorbed_changes as a\n        where ',
+    'delete from tidemark.absorbed_changes as a\n        where false and ',
+  ]),
+  mutation('keys are folded anew', '_retract_changes', [
+    'v_folded := tidemark._fold_retracted(p_batch);',
+    'select 0 as inserted_versions, 0 as closed_versions, 0 as corrected_versions into v_folded;',
+  ]),
+  mutation('one from before what was pruned is refused', 'retract_batch', [
+    'v_batch.least_captured_at < v_pruned_before',
+    'false',
+  ]),
+  mutation('pruning stops where a batch is out', '_settled_before', [', (select r.begins from retracted as r)', '']),
+  mutation('history made anew is without what is out', '_replay_retractions', [
+    'b.retracted_at is not null and s.retracted_at is null',
+    'false',
+  ]),
+  mutation('history made anew knows the keys that retracted versions had', '_adopt_replayed_ledger', [
+    'set surrogate_key = r.surrogate_key, rejected',
+    'set surrogate_key = null, rejected',
+  ]),
+];

@@ -65,7 +65,13 @@ export async function everythingOf(transaction: Transaction, table: string): Pro
       select 'rejected ' || (to_jsonb(r) - 'settled_at' - 'settled_by_batch' - 'settled_by_line')::text || (settled_at is not null)::text
       from tidemark.rejected_changes as r where dimension_name = '${table}'
       union all
-      select 'first values ' || f::text from tidemark.first_values as f where dimension_name = '${table}'
+      -- One that says what the version shows anyway, as a batch that came in order may leave it, need not be there.
+      select concat_ws('|', 'first values', h.surrogate_key, coalesce(f.values_before::jsonb, jsonb_build_object('u', h.u, 'w', h.w)))
+      from public.dim_${table}_history as h
+      left join tidemark.first_values as f on f.dimension_name = '${table}' and f.surrogate_key = h.surrogate_key
+      union all
+      select 'first values of nothing ' || f::text from tidemark.first_values as f
+      where f.dimension_name = '${table}' and f.surrogate_key not in (select h.surrogate_key from public.dim_${table}_history as h)
       union all
       select 'batch ' || to_jsonb(b)::text from tidemark.batches as b where dimension_name = '${table}'
       union all

@@ -67,7 +67,7 @@ ${hidden(query, 'from', 'to', 'after')}<label>from <input name="from" value="${p
 <input name="to" value="${given(query, 'to') === undefined ? '' : plain(span[1])}" placeholder="now" size="27"
 autocomplete="off" /></label><button>Compare</button> ${Object.entries(SPANS).map(([label, from]) => markup`<a href="${here(asked, { from, to: undefined, after: undefined })}">${label}</a> `)}
 </form> <p class="tiles">
-${(['created', 'updated', 'deleted'] as const).map(tile)}${!summary.is_exact && markup`<span class="quiet">of the first 20,000 keys that changed: a shorter time is counted whole</span>`}
+${(['created', 'updated', 'deleted'] as const).map(tile)}${!summary.is_exact && markup`<span class="quiet">of the first 5,000 keys that changed: a shorter time is counted whole</span>`}
 </p> ${columnBars(asked, summary.changed_columns)} ${
     rows.length === 0
       ? markup`<p class="empty">

@@ -47,7 +47,7 @@ begin
         into v_bounds, v_versions using v_history;
     end if;
     if p_from is null and (v_is_small or v_is_indexed) then
-        execute tidemark._laid_out('select min({valid_from}) from {history} as h', v_parts) into p_from;
+        execute tidemark._laid_out('select {valid_from} from {history} as h order by h.valid_from limit 1', v_parts) into p_from;
     end if;
     p_from := coalesce(p_from, v_bounds[1]);
     if v_is_indexed and not v_is_small then

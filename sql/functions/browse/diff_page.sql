@@ -30,6 +30,7 @@ begin
     if p_after is not null then
         perform tidemark._assert_key_fits(p_dimension_name, p_after);
     end if;
+    perform tidemark._walk_keys(tidemark._is_dense(p_dimension_name, p_from, p_to));
     return query execute tidemark._laid_out(
         'select d.keys, d.kind, d.changed, to_json(d.before), to_json(d.after), d.versions from ('
         || tidemark._key_diff_text()
@@ -37,6 +38,7 @@ begin
         v_parts || jsonb_build_object('after', case when p_after is null then '[]' else '[""]' end::jsonb, 'most', '[]'::jsonb)
     )
     using p_after, p_from, p_to, p_limit, tidemark._value_columns(p_dimension_name), p_kind, p_column;
+    perform tidemark._walk_keys(false);
 end;
 $$;
 
@@ -85,6 +87,50 @@ select $text$
     where (b.is_there or a.is_there) and (f.kind <> 'updated' or x.changed <> '{}')
     order by {found_keys}
 $text$;
+$$;
+
+create or replace function tidemark._is_dense(
+    p_dimension_name text,
+    p_from timestamptz,
+    p_to timestamptz
+)
+returns boolean
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- Whether so many versions began between two moments that it is better to walk the keys of a history than to sort those that changed.
+-- Asked of an index on valid_from; false where there is none.
+declare
+    v_history regclass := (select d.history_relation from tidemark.dimensions as d where d.dimension_name = p_dimension_name);
+    v_many constant integer := 20000;
+    v_versions integer := 0;
+begin
+    if tidemark._leads_an_index(v_history, 'valid_from') then
+        execute tidemark._laid_out(
+            'select count(*) from (select from {history} as h where h.valid_from > {at} and h.valid_from <= {until} limit $1) as n',
+            tidemark._browse_parts(p_dimension_name)
+        )
+        into v_versions using v_many, p_from, p_to;
+    end if;
+    return v_versions >= v_many;
+end;
+$$;
+
+create or replace function tidemark._walk_keys(
+    p_is_on boolean
+)
+returns bigint
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- Makes the planner read a history in the order of its index on the key, or lets it choose again: left to itself it sorts all that
+-- changed before it shows the first few. For the rest of the transaction, so that who turns it on turns it off.
+select count(set_config(s.name, case when p_is_on then 'off' else 'on' end, true))
+from unnest(array[
+    'enable_sort', 'enable_hashagg', 'enable_seqscan', 'enable_bitmapscan', 'enable_hashjoin', 'enable_mergejoin'
+]) as s (name);
 $$;
 
 create or replace function tidemark._value_columns(

@@ -1,6 +1,6 @@
 import type { Settings } from '../base/settings.js';
 import { TidemarkError } from '../base/errors.js';
-import { browseColumns, moments, type BrowseColumn } from '../warehouse/functions.js';
+import { browseColumns, moments, type BrowseColumn } from '../warehouse/browse.js';
 import { count, markup, link, plain, tableLink, time, type Raw } from './html.js';
 import type { Session } from './session.js';
 

@@ -1,7 +1,8 @@
 import { withDatabase, type Transaction } from '../base/database.js';
 import { inTransaction } from '../base/transaction.js';
 import type { Settings } from '../base/settings.js';
-import { readingRole, type Warehouse } from '../warehouse/functions.js';
+import { readingRole } from '../warehouse/browse.js';
+import { type Warehouse } from '../warehouse/functions.js';
 import { TURNS } from './html.js';
 
 /** How long a statement of a page may take, in seconds. */

@@ -1,6 +1,7 @@
 import { readBatch } from '../../change-log/chain.js';
 import { findBatchFile } from '../../change-log/inspect.js';
-import { batchList, dimensionMappings, schemaHistory, type ListedBatch } from '../../warehouse/functions.js';
+import { batchList, schemaHistory, type ListedBatch } from '../../warehouse/browse.js';
+import { dimensionMappings } from '../../warehouse/functions.js';
 import path from 'node:path';
 import {
   LONG,

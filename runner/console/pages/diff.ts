@@ -1,4 +1,4 @@
-import { diffPage, diffSummary, type KeyDifference } from '../../warehouse/functions.js';
+import { diffPage, diffSummary, type KeyDifference } from '../../warehouse/browse.js';
 import { count, kindOf, markup, plain, table, tableLink, value, type Column, type Raw } from '../html.js';
 import {
   PageError,

@@ -1,4 +1,4 @@
-import { keyMarks, keyVersions, moments, asOfPage, type KeyVersion } from '../../warehouse/functions.js';
+import { keyMarks, keyVersions, moments, asOfPage, type KeyVersion } from '../../warehouse/browse.js';
 import { LONG, markup, plain, tableLink, time, value, visible, type Raw } from '../html.js';
 import {
   PageError,

@@ -1,4 +1,5 @@
-import { alerts, overview, type Alert, type Overview } from '../../warehouse/functions.js';
+import { overview, type Overview } from '../../warehouse/browse.js';
+import { alerts, type Alert } from '../../warehouse/functions.js';
 import { serviceStatuses, type ServiceStatus } from '../../services/background.js';
 import {
   count,

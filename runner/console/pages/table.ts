@@ -1,5 +1,5 @@
 import { hasCode } from '../../base/errors.js';
-import { asOfPage, changeHistogram, type Bucket, type RowAsOf } from '../../warehouse/functions.js';
+import { asOfPage, changeHistogram, type Bucket, type RowAsOf } from '../../warehouse/browse.js';
 import {
   count,
   markup,

@@ -1,4 +1,4 @@
-import { rejectedCauses, workList } from '../../warehouse/functions.js';
+import { rejectedCauses, workList } from '../../warehouse/browse.js';
 import { count, markup, table, tableLink, time, value, type Piece } from '../html.js';
 import { counted, given, wholeListing, type Asked, type Listing, type Page } from '../page.js';
 

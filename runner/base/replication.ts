@@ -87,15 +87,16 @@ export async function startReplication(
     const stream: unknown = await session
       .unsafe(`START_REPLICATION SLOT ${quoted(slot)} LOGICAL ${lsnText(from)} (${options})`)
       .writable();
-    return receive(stream as Copying, from, () => session.end({ timeout: 0 }));
+    return receive(stream as Copying, () => session.end({ timeout: 0 }));
   } catch (error) {
     await session.end({ timeout: 0 });
     throw error;
   }
 }
 
-function receive(stream: Copying, from: Lsn, end: () => Promise<void>): Replication {
-  let confirmed = from;
+function receive(stream: Copying, end: () => Promise<void>): Replication {
+  // Of nothing the server takes it that the reader is alive.
+  let confirmed: Lsn = 0n;
   const say = () => {
     if (stream.writable) stream.write(statusOf(confirmed));
   };

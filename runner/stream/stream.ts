@@ -283,6 +283,8 @@ class Session {
       if (isDone()) this.ring();
     };
     this.replication.deliver({ onMessage: this.guarded(this.onMessage), onKeepalive: this.guarded(onKeepalive) });
+    // Unless a table is handed over, which may have to go on from before.
+    this.confirming = this.confirm(reader.durable).catch(this.fail);
     for (let last = -Infinity; !isDone(); ) {
       const hasWork = () => reader.isFull || reader.hasWhole || this.untold !== undefined || isDone();
       await this.pause(reader.noted === reader.durable ? QUIET_MS : NOTE_MS, hasWork);

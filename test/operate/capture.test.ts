@@ -121,6 +121,37 @@ describe('a table goes over to the log', () => {
     expect(await states('things', 1)).toEqual(['a', 'd', 'e (now)']);
   });
 
+  it('while a reader begins anew, which has read on meanwhile: the source keeps what the table goes on from', async () => {
+    const { source, settings } = pipeline;
+    const { slot } = slotOf(settings);
+    await capture('others');
+    const open = await source.reserve();
+    await open`begin`;
+    await open`insert into others values (9, 'open')`;
+    const handed = capture('things');
+    await until(async () => (await waiting()).length > 0);
+    await source`insert into things values (1, 'a')`;
+    await source`insert into others values (1, 'a')`;
+    await stream(pipeline);
+    const ending = new AbortController();
+    const reading = streamTables({ settings, signal: ending.signal, isEndless: true });
+    // It says from time to time how far it is.
+    await until(async () => {
+      const said = await source`
+        select from pg_stat_replication as r join pg_replication_slots as s on s.active_pid = r.pid
+        where s.slot_name = ${slot} and r.reply_time is not null`;
+      return said.length > 0;
+    });
+    ending.abort();
+    await reading;
+    await open`commit`;
+    open.release();
+    await handed;
+    expect(await stream(pipeline)).toMatchObject({ stopped: {} });
+    await load();
+    expect(await states('things', 1)).toEqual(['a (now)']);
+  });
+
   it('while a reader is at work on another: it takes the table in, and loses nothing of it', async () => {
     await capture('others');
     const ending = new AbortController();

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { withLink, type Link } from '../base/database.js';
+import { isConnectionFault, withLink, type Link } from '../base/database.js';
 import { describeError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import type { Settings } from '../base/settings.js';
@@ -28,8 +28,8 @@ interface Known {
 }
 
 /**
- * Loads what rounds of a reader of the log bring, in its process, at once, and first what waits; of tables that are paused nothing. A load that
- * fails is tried again, and holds up no reader.
+ * Loads what rounds of a reader of the log bring, in its process, at once, and first what waits; of tables that are paused nothing. A table that
+ * cannot be loaded holds up no other, nor the reader: it is tried again every interval.
  */
 export class RoundLoader {
   private readonly waiting = new Set<string>();
@@ -37,6 +37,8 @@ export class RoundLoader {
   private readonly flushed = new Set<string>();
   /** The chains that were loaded whole a while ago, through the session in hand. */
   private readonly known = new Map<string, Known>();
+  /** When a table that could not be loaded is tried again. */
+  private readonly failed = new Map<string, number>();
   private unpaused: ReadonlySet<string> = new Set();
   private looked = -Infinity;
   private rounds = 0;
@@ -88,14 +90,19 @@ export class RoundLoader {
     this.free();
   }
 
+  private isReady(table: string): boolean {
+    return this.unpaused.has(table) && performance.now() >= (this.failed.get(table) ?? -Infinity);
+  }
+
   private get isIdle(): boolean {
-    return this.newest === this.noted && ![...this.waiting].some((name) => this.unpaused.has(name));
+    return this.newest === this.noted && ![...this.waiting].some((name) => this.isReady(name));
   }
 
   private async loadAlways(link: Link): Promise<void> {
     // After a failure as at the beginning: whatever waits.
     [this.unpaused, this.looked] = [new Set(), -Infinity];
     this.known.clear();
+    this.failed.clear();
     await this.loadWaiting(link);
     while (!this.ended.aborted) {
       const woken = new Promise<void>((resolve) => {
@@ -112,6 +119,8 @@ export class RoundLoader {
     const logged = (await dimensionMappings(link.database())).filter(isLogged);
     const names = logged.flatMap(({ dimension_name: name, is_paused }) => (is_paused ? [] : name));
     for (const name of names) if (!this.unpaused.has(name)) this.waiting.add(name);
+    // The change log of one that was removed is somewhere else.
+    for (const name of this.known.keys()) if (!names.includes(name)) this.known.delete(name);
     [this.unpaused, this.looked] = [new Set(names), performance.now()];
   }
 
@@ -128,28 +137,31 @@ export class RoundLoader {
   }
 
   private async loadWaiting(link: Link): Promise<void> {
-    const { settings, newest: round } = this;
-    const [faults, told]: [unknown[], string[]] = [[], [...this.flushed]];
+    const { settings, newest: round, failed } = this;
+    const told = [...this.flushed];
     await this.look(link);
-    for (const table of [...this.waiting].filter((name) => this.unpaused.has(name))) {
+    for (const table of [...this.waiting].filter((name) => this.isReady(name))) {
       this.waiting.delete(table);
       try {
         await this.load(link, table);
+        failed.delete(table);
         noteNumber('pending_batches', table, 0);
       } catch (error) {
-        faults.push(error);
         this.known.delete(table);
         await countPending(settings, table);
+        if (isConnectionFault(error)) throw error;
+        logger.error({ table }, describeError(error, false));
+        failed.set(table, performance.now() + settings.cdc_extraction_interval_seconds * 1000);
+        this.waiting.add(table);
       }
     }
     for (const file of told) this.flushed.delete(file);
     this.settle();
-    if (faults.length > 0) throw faults[0];
     this.noted = round;
     if (round === undefined) return;
     // All that was read up to the end of the round is in history.
     const { slot, to, last_commit_time, complete_at, followed } = round;
-    const loaded = followed.filter((name) => this.unpaused.has(name));
+    const loaded = followed.filter((name) => this.unpaused.has(name) && !failed.has(name));
     await noteStreamPosition(link.database(), slot, to, last_commit_time, loaded, complete_at);
   }
 }

@@ -7,7 +7,7 @@ import { captureTable } from '../../runner/operate/capture.js';
 import { runCli, startCli, type RunningCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
-import { captureFromLog } from '../support/log.js';
+import { captureFromLog, stream } from '../support/log.js';
 import { until } from '../support/wait.js';
 
 /** So long that nothing here is seen because it was time to look. */
@@ -112,4 +112,23 @@ it('a table that is paused is read from the log all the same, and loaded when it
   expect(noted).toEqual({ tables: ['others'] });
   await pause(false);
   await until(async () => (await loaded('things')).length === 2);
+});
+
+it('a table that cannot be loaded holds up no other of the log, nor its reader', async () => {
+  await captureFromLog(pipeline, 'things', 'others');
+  await insert('things', 1);
+  await stream(pipeline);
+  const [file = ''] = await batchFiles(await openChangeLog(pipeline.settings.cdc_log_dir, 'things'));
+  const whole = await readFile(file, 'utf8');
+  await writeFile(file, whole.slice(0, -30));
+  const reader = startCli(['stream', '--watch', '--load'], pipeline.env);
+  running.push(reader);
+  await until(() => Promise.resolve(reader.stderr().includes('it is truncated')));
+  for (const id of [1, 2, 3, 4]) {
+    await insert('others', id);
+    await until(async () => (await loaded('others')).length === id);
+  }
+  expect(await loaded('things')).toEqual([]);
+  const [noted] = await pipeline.warehouse`select tables from tidemark.stream_positions`;
+  expect(noted).toEqual({ tables: ['others'] });
 });

@@ -55,13 +55,13 @@ const PLACES: readonly Place[] = [
     file: 'operate/batches.ts',
     command: 'batch retract orders first --reason wrong',
     end: 'warehouse',
-    hold: HISTORY,
+    hold: 'lock table tidemark.batches',
   },
   {
     file: 'operate/batches.ts',
     command: 'batch retract orders first --reason wrong --dry-run',
     end: 'warehouse',
-    hold: HISTORY,
+    hold: 'lock table tidemark.batches',
   },
   {
     file: 'operate/grants.ts',

@@ -1,13 +1,12 @@
+// Runs once: what it tries is plain SQL over rows.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { TABLES, registerTables } from '../../support/properties.js';
 import { RETRACTIONS, restoredInAll, tryRetraction } from '../../support/retractions.js';
 
-// Runs once: what it tries is plain SQL over rows.
-
 /** Repeat a failure with TEST_SEED; PROPERTY_RUNS makes it longer. */
 const SEED = Number(process.env.TEST_SEED ?? Date.now() % 1_000_000_000);
-const RUNS = Number(process.env.PROPERTY_RUNS ?? 12);
+const RUNS = Number(process.env.PROPERTY_RUNS ?? 10);
 process.stderr.write(`properties of retractions: TEST_SEED=${String(SEED)} PROPERTY_RUNS=${String(RUNS)}\n`);
 
 let warehouse: TestDatabase;

@@ -1,5 +1,19 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { asOfPage, batchList, browseColumns, changeHistogram, diffPage, diffSummary, keyMarks, keyVersions, moments, overview, rejectedCauses, schemaHistory, workList } from '../../../runner/warehouse/browse.js';
+import {
+  asOfPage,
+  batchList,
+  browseColumns,
+  changeHistogram,
+  diffPage,
+  diffSummary,
+  keyMarks,
+  keyVersions,
+  moments,
+  overview,
+  rejectedCauses,
+  schemaHistory,
+  workList,
+} from '../../../runner/warehouse/browse.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { registerDimension } from '../../support/dimensions.js';
 import { apply, batch, change, deletion, rolledBack } from '../../support/batches.js';

@@ -53,11 +53,12 @@ export async function publishFile(folder: string, name: string, content: string 
   }
 }
 
-/** Writes a file that may be replaced at any time, such as a cache: readers see the old one or the new one, whole. */
+/** Writes a file that may be replaced at any time, such as a cache: readers see the old one or the new one, whole. By its name it is compressed. */
 export async function replaceFile(folder: string, name: string, content: string): Promise<void> {
   const temporary = temporaryFile(folder);
   try {
-    await writeFlushed(temporary, content);
+    await writeFlushed(temporary, name.endsWith(COMPRESSED) ? await compress(Buffer.from(content)) : content);
+    failpoint('replace');
     await rename(temporary, path.join(folder, name));
   } catch (error) {
     await unlink(temporary).catch(() => undefined);
@@ -138,18 +139,26 @@ const tooLarge = (file: string, cause?: unknown) =>
 /** What a compressed file is called: as it was, with this at the end. */
 export const COMPRESSED = '.gz';
 
+/** Quickly rather than well: these files shrink to a tenth either way. */
+const compress = (bytes: Buffer): Promise<Buffer> => promisify(gzip)(bytes, { level: 1 });
+
 /**
- * Replaces a file by a compressed one beside it, whole or not at all; a repeat after a crash is harmless.
- * Quickly rather than well: these files shrink to a tenth either way.
+ * Replaces a file by a compressed one beside it, whole or not at all; a repeat after a crash is harmless. One that was written anew meanwhile, without
+ * what was forgotten, stays.
  */
 export async function compressFile(file: string): Promise<void> {
+  const { ino } = await lstat(file);
   const bytes = await readPrivateBytes(file);
   const folder = path.dirname(file);
   try {
-    await publishFile(folder, path.basename(file) + COMPRESSED, await promisify(gzip)(bytes, { level: 1 }));
+    await publishFile(folder, path.basename(file) + COMPRESSED, await compress(bytes));
   } catch (error) {
     if (!(error instanceof AlreadyPublishedError)) throw error;
     if (!(await readPrivateBytes(file + COMPRESSED)).equals(bytes)) throw otherContent(file + COMPRESSED);
+  }
+  if ((await lstat(file)).ino !== ino) {
+    await unlink(file + COMPRESSED);
+    return;
   }
   // After a crash it may be there again, and is compressed again.
   await unlink(file);

@@ -13,6 +13,9 @@ export const documentHeadSchema = z.object({
   checksum: z.string().nullish(),
   extracted_at: z.string().nullish(),
   change_count: z.number().int().min(0),
+  /** Where a key was forgotten: the checksum of the lines that are left, and the numbers of those that are gone. */
+  content_checksum: z.string().nullish(),
+  forgotten_lines: z.array(z.number()).default([]),
 });
 export type DocumentHead = z.infer<typeof documentHeadSchema>;
 

@@ -78,7 +78,10 @@ export async function readCheckpoint(log: ChangeLog, sequence: number): Promise<
 
 /** Checksum of change lines, as they stand in the file; the same as tidemark.batch_checksum. */
 export function checksumOf(lines: string | Buffer): string {
-  return createHash('sha256').update(lines).update('\n').digest('hex');
+  return createHash('sha256')
+    .update(lines)
+    .update(lines.length === 0 ? '' : '\n')
+    .digest('hex');
 }
 
 /** Whether a batch belongs to the log: its checkpoint names it, or it came from outside and has no sequence. */
@@ -139,10 +142,14 @@ function readOwnHead(text: string): DocumentHead {
   if (parts === undefined) throw new TidemarkError('it is truncated');
   const head = documentHeadSchema.parse(JSON.parse(parts.metadata));
   const lines = parts.changes.slice('[\n'.length, -'\n]'.length);
-  const found = lines.split('\n').length;
-  if (found !== head.change_count)
-    throw new TidemarkError(`change_count is ${String(head.change_count)}, but it holds ${String(found)} changes`);
-  if (head.checksum != null && checksumOf(lines) !== head.checksum)
+  const found = lines === '' ? 0 : lines.split('\n').length;
+  const forgotten = head.forgotten_lines.length;
+  if (found + forgotten !== head.change_count)
+    throw new TidemarkError(
+      `change_count is ${String(head.change_count)}, but it holds ${String(found)} changes${forgotten === 0 ? '' : `, and ${String(forgotten)} are forgotten`}`,
+    );
+  const checksum = head.content_checksum ?? head.checksum;
+  if (checksum != null && checksumOf(lines) !== checksum)
     throw new TidemarkError('the checksum does not fit the change lines: it was altered after it was written');
   return head;
 }

@@ -200,10 +200,11 @@ function noteApplied(
     logger.warn(
       `${name}: ${counted(rejected, 'change')} cannot be applied and ${rejected === 1 ? 'is' : 'are'} set aside; see: npx tidemark rejected`,
     );
+  const left = head.change_count - head.forgotten_lines.length;
   const what = head.sequence == null ? 'changes of' : 'unique';
   logger.info(
     { table, batch: batchNameOf(file) },
-    `Successfully processed ${String(head.change_count - rejected)}/${String(head.change_count)} ${what} ${table}`,
+    `Successfully processed ${String(left - rejected)}/${String(left)} ${what} ${table}`,
   );
   const captured = Date.parse(head.extracted_at ?? '');
   if (!Number.isNaN(captured)) observeLatency(Math.max(0, (Date.now() - captured) / 1000));

@@ -150,7 +150,9 @@ statement (step, line) as (
     union all
     select 7, format('revoke all on %s from public, %I, %I', t.name, r.loader, r.analyst) from role as r cross join relation as t
     union all
+    -- The secret that hashes of forgotten keys are made with is for the owner alone.
     select 8, format('grant select on %s to %I', t.name, r.loader) from role as r cross join relation as t
+    where t.oid <> 'tidemark.forgetting_secret'::regclass
     union all
     select 8, format('grant select%s on %s to %I', coalesce(' (' || a.names || ')', ''), t.name, r.analyst)
     from role as r
@@ -161,7 +163,7 @@ statement (step, line) as (
         from pg_attribute as c
         where c.attrelid = t.oid and c.attnum > 0 and not c.attisdropped and c.attname <> all (x.columns)
     ) as a on true
-    where x.oid is null or a.names is not null
+    where (x.oid is null or a.names is not null) and t.oid <> 'tidemark.forgetting_secret'::regclass
     union all
     select 8, format('grant update (threshold, severity, is_enabled) on tidemark.alert_rules to %I', r.loader) from role as r
     union all

@@ -24,6 +24,7 @@ begin
     from tidemark.dimensions as d
     where d.dimension_name = p_dimension_name;
 
+    delete from tidemark.forgotten_contents as c where c.dimension_name = p_dimension_name;
     delete from tidemark.rejected_changes as r where r.dimension_name = p_dimension_name;
     delete from tidemark.absorbed_changes as a where a.dimension_name = p_dimension_name;
     delete from tidemark.retracted_changes as r where r.dimension_name = p_dimension_name;

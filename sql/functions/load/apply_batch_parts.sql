@@ -25,17 +25,18 @@ as $$
 -- Takes the two members of a batch document, batch_metadata and changes, each by itself: a loader that has them apart need not put
 -- them together only for tidemark.apply_batch to part them again.
 -- Safe to repeat: the ledger knows a batch by its name and checksum, and answers already_applied.
--- A change that cannot be applied is set aside in tidemark.rejected_changes and stops no other. One that waits there is settled by a later
--- change of its key (tidemark._settle_rejected).
+-- A change that cannot be applied is set aside in tidemark.rejected_changes and stops no other. One that waits there is settled by a
+-- later change of its key (tidemark._settle_rejected).
 -- Takes a transaction-level advisory lock on the dimension (a shard: shared, and its own), so that loaders queue. Where a row may move
 -- from shard to shard (shard_layout.by_key is false) a batch counts as one of the whole table, for the lock and for the order.
 -- A batch of the log (its metadata have "log") is loaded after the one before it in its chain; values that did not change are filled in,
 -- a marked row is a DELETE where deletes are soft, and a TRUNCATE is one of every key in force.
 -- Where the batch says that a column of the source was widened, its history column is, first (tidemark._follow_wider_columns).
 -- Runs with the rights of its owner: a role that may execute it needs no right on any table.
+-- Lines of a key that was forgotten are in it no more (forgotten_lines): the others keep their numbers, and change_count counts all.
 -- Errors: TM001 not a batch, TM002 unknown table, TM003 fork, TM004 an unmapped column, TM006 isolation level, TM008 checksum,
 -- TM018 a change captured before what was pruned, TM022 an unknown format, TM024 a column that cannot be widened, TM026 the batch before
--- one of the log is not loaded.
+-- one of the log is not loaded, TM030 it holds what was forgotten.
 #variable_conflict use_column
 declare
     v_started timestamptz := clock_timestamp();
@@ -44,12 +45,14 @@ declare
     v_result record;
     v_scope text;
     v_in_order_since timestamptz;
+    v_lines integer [];
 begin
     perform tidemark._assert_read_committed('apply_batch');
     v_read := tidemark._read_batch(p_metadata, p_changes);
     perform tidemark._follow_wider_columns(v_read.dimension_name, v_read.metadata);
     v_scope := case when v_read.metadata #>> '{shard_layout,by_key}' = 'false' then '' else v_read.shard end;
     perform tidemark._lock_dimension(v_read.dimension_name, v_scope);
+    perform tidemark._assert_nothing_forgotten(v_read.dimension_name, v_read.shard, v_read.batch_id, v_read.content_checksum);
     if tidemark._is_already_applied(v_read.dimension_name, v_read.shard, v_read.batch_id, v_read.sequence, v_read.checksum) then
         return query select 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, true;
         return;
@@ -66,6 +69,10 @@ begin
     v_batch.metadata := v_read.metadata;
     v_batch.apply_started_at := v_started;
     v_batch.is_logged := coalesce(json_typeof(v_read.metadata -> 'log') = 'object', false);
+    if v_read.forgotten_lines > 0 then
+        v_batch.forgotten_changes := v_read.forgotten_lines;
+        v_lines := tidemark._lines_left(v_read.metadata);
+    end if;
     v_batch.columns := tidemark._batch_columns(v_read.dimension_name, v_read.batch_id, v_read.columns, v_read.changes);
     perform tidemark._note_missing_columns(v_batch.dimension_name, v_batch.columns);
 
@@ -80,9 +87,9 @@ begin
         select * into v_result from tidemark._apply_truncation(v_batch, v_read.changes -> 0, v_in_order_since);
         v_batch.truncated_keys := v_result.truncated_keys;
     else
-        select * into v_result from tidemark._apply_changes(v_batch, v_read.changes, null, v_in_order_since);
+        select * into v_result from tidemark._apply_changes(v_batch, v_read.changes, v_lines, v_in_order_since);
     end if;
-    if v_result.change_count <> v_batch.change_count then
+    if v_result.change_count + v_read.forgotten_lines <> v_batch.change_count then
         raise exception using
             errcode = 'TM001',
             message = 'change_count does not fit the changes',
@@ -102,7 +109,15 @@ begin
     v_batch.applied_at := clock_timestamp();
     insert into tidemark.batches select v_batch.*;
     perform tidemark._note_commit_times(v_batch);
-    perform tidemark._settle_rejected(v_batch.dimension_name, v_batch.shard, v_batch.batch_id, v_read.changes);
+    if v_lines is null then
+        perform tidemark._settle_rejected(v_batch.dimension_name, v_batch.shard, v_batch.batch_id, v_read.changes);
+    else
+        -- It may come from elsewhere: what it lacks is known from now on.
+        insert into tidemark.forgotten_contents (dimension_name, shard, batch_id, content_checksum, forgotten_lines)
+        values (v_batch.dimension_name, v_batch.shard, v_batch.batch_id, v_read.content_checksum, v_read.forgotten_lines)
+        on conflict do nothing;
+        perform tidemark._settle_rejected(v_batch.dimension_name, null, null, null);
+    end if;
 
     return query
     select v_result.inserted_versions, v_result.closed_versions, v_result.absorbed_changes,
@@ -123,6 +138,8 @@ create or replace function tidemark._read_batch(
     out change_count integer,
     out previous_checksum text,
     out checksum text,
+    out content_checksum text,
+    out forgotten_lines integer,
     out metadata json,
     out columns json,
     out changes json
@@ -137,10 +154,13 @@ as $$
 -- A batch states a format ("format": 2) where it uses a member that a loader which does not know it would misread.
 -- Errors: TM001 not a batch, or a field that is missing or cannot be read; TM002 its table is not registered;
 -- TM008 the change lines are not those the checksum was taken of; TM022 an unknown format.
+-- content_checksum is that of the change lines that are there; checksum that of those which were captured: where a key was forgotten
+-- since, the metadata have both, and the numbers of the lines that are gone.
 -- A batch may be large: its changes are handed on in a variable, never in a row of a query.
 declare
     v_fault text;
     v_named record;
+    v_stated text;
 begin
     metadata := p_metadata;
     if json_typeof(p_metadata) = 'object' and coalesce(p_metadata ->> 'format', '1') not in ('1', '2') then
@@ -157,6 +177,7 @@ begin
         when octet_length(p_metadata ->> 'batch_id') > 100 then 'batch_id is longer than 100 bytes'
         when (p_metadata ->> 'change_count') is null or (p_metadata ->> 'change_count') !~ '^[0-9]{1,9}$'
             then 'change_count is missing or not a whole number'
+        when json_typeof(p_metadata -> 'forgotten_lines') <> 'array' then 'forgotten_lines is not an array'
         when (p_metadata ->> 'sequence') !~ '^[1-9][0-9]{0,17}$' then 'sequence is not a whole number from 1'
         when (p_metadata ->> 'extracted_at') is null then 'batch_metadata has no extracted_at'
         when (p_metadata ->> 'extracted_at') !~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}'
@@ -184,12 +205,18 @@ begin
     sequence := (p_metadata ->> 'sequence')::bigint;
     change_count := (p_metadata ->> 'change_count')::integer;
     previous_checksum := p_metadata ->> 'previous_checksum';
-    checksum := tidemark.batch_checksum(p_changes);
-    if (p_metadata ->> 'checksum') <> checksum then
+    forgotten_lines := coalesce(json_array_length(p_metadata -> 'forgotten_lines'), 0);
+    content_checksum := tidemark.batch_checksum(p_changes);
+    checksum := case
+        when forgotten_lines = 0 then content_checksum
+        else coalesce(p_metadata ->> 'checksum', p_metadata ->> 'original_checksum')
+    end;
+    v_stated := case when forgotten_lines = 0 then p_metadata ->> 'checksum' else coalesce(p_metadata ->> 'content_checksum', '') end;
+    if v_stated <> content_checksum then
         raise exception using
             errcode = 'TM008',
             message = 'the checksum does not fit the change lines',
-            detail = format('batch=%s stated=%s found=%s', batch_id, p_metadata ->> 'checksum', checksum),
+            detail = format('batch=%s stated=%s found=%s', batch_id, v_stated, content_checksum),
             hint = 'the file was altered after it was written: restore it, or extract again';
     end if;
     if not exists (select from tidemark.dimensions as d where d.dimension_name = _read_batch.dimension_name) then
@@ -351,6 +378,35 @@ from named as n
 where n.name <> n.present_name;
 $$;
 
+create or replace function tidemark._assert_nothing_forgotten(
+    p_dimension_name text,
+    p_shard text,
+    p_batch_id text,
+    p_content_checksum text
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- Errors: TM030 the batch has other change lines than were left of it when a key was forgotten.
+begin
+    if exists (
+        select
+        from tidemark.forgotten_contents as c
+        where c.dimension_name = p_dimension_name and c.shard = p_shard and c.batch_id = p_batch_id
+            and c.content_checksum <> p_content_checksum
+    ) then
+        raise exception using
+            errcode = 'TM030',
+            message = 'the batch holds what was forgotten since it was written',
+            detail = format('table=%s batch=%s%s', p_dimension_name, p_batch_id, ' shard=' || nullif(p_shard, '')),
+            hint = 'a forgetting is under way, was cut off, or the file is from a backup: once none is under way, '
+                'run "tidemark forget" for the key again, which writes the file anew';
+    end if;
+end;
+$$;
+
 create or replace function tidemark._is_already_applied(
     p_dimension_name text,
     p_shard text,
@@ -509,8 +565,8 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 -- Remembers of a table that is captured from the log that a batch brought changes with other times than those of their commits: it was
--- polled (a hand-off, a repair), or commits from before the hand-off took the time after it (tidemark.consistent_until). A batch that ends
--- within a transaction does not know the time of its commit.
+-- polled (a hand-off, a repair), or commits from before the hand-off took the time after it (tidemark.consistent_until). A batch
+-- that ends within a transaction does not know the time of its commit.
 update tidemark.dimensions as d
 set commit_times_from = p_batch.greatest_captured_at
 where d.dimension_name = p_batch.dimension_name and d.capture <> 'poll'

@@ -160,7 +160,13 @@ begin
         truncated_keys = excluded.truncated_keys,
         least_captured_at = excluded.least_captured_at,
         greatest_captured_at = excluded.greatest_captured_at,
-        pruned_changes = null;
+        pruned_changes = null,
+        forgotten_changes = excluded.forgotten_changes;
+    insert into tidemark.forgotten_contents
+    select (jsonb_populate_record(s, jsonb_build_object('dimension_name', p_dimension_name))).*
+    from tidemark.forgotten_contents as s
+    where s.dimension_name = v_scratch
+    on conflict do nothing;
     update tidemark.batches as b
     set metadata = tidemark._with_member(b.metadata, 'table', to_json(p_dimension_name))
     where b.dimension_name = p_dimension_name and b.metadata ->> 'table' = v_scratch;
@@ -209,6 +215,7 @@ begin
     from tidemark.dimension_columns as s
     where c.dimension_name = p_dimension_name and s.dimension_name = v_scratch and s.source_column = c.source_column;
     perform tidemark._drop_compiled(v_scratch);
+    delete from tidemark.forgotten_contents as c where c.dimension_name = v_scratch;
     delete from tidemark.batches as b where b.dimension_name = v_scratch;
     delete from tidemark.former_column_names as f where f.dimension_name = v_scratch;
     delete from tidemark.former_keys as f where f.dimension_name = v_scratch;

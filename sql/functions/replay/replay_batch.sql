@@ -11,11 +11,15 @@ as $$
 -- Applies a batch document of a dimension to its scratch dimension (tidemark.open_replay), by apply_batch itself.
 -- Returns whether it did: a document that the ledger does not know is left out, unless p_may_be_unknown, and so is a batch of the log
 -- where the one before it was left out.
--- Errors: TM003 where the ledger knows the batch with other content; what apply_batch raises.
+-- Errors: TM003 where the ledger knows the batch with other content, TM030 where it holds what was forgotten; what apply_batch raises.
 declare
     v_metadata json := p_batch -> 'batch_metadata';
     v_known text;
-    v_found text := tidemark.batch_checksum(p_batch -> 'changes');
+    v_content text := tidemark.batch_checksum(p_batch -> 'changes');
+    v_found text := case
+        when v_metadata ->> 'content_checksum' is null then v_content
+        else coalesce(v_metadata ->> 'checksum', v_metadata ->> 'original_checksum')
+    end;
 begin
     select b.checksum into v_known
     from tidemark.batches as b
@@ -23,6 +27,9 @@ begin
     if v_known is null and not p_may_be_unknown then
         return false;
     end if;
+    perform tidemark._assert_nothing_forgotten(
+        p_dimension_name, coalesce(v_metadata ->> 'shard', ''), v_metadata ->> 'batch_id', v_content
+    );
     if v_known <> v_found then
         raise exception using
             errcode = 'TM003',

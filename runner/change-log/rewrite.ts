@@ -1,0 +1,71 @@
+import path from 'node:path';
+import { AlreadyPublishedError, flushFolder, readPrivateFile, replaceFile } from '../base/durable-file.js';
+import { tolerateGone } from '../base/errors.js';
+import { FRAME } from '../batch/document.js';
+import { batchMetadataSchema, chainHead } from '../batch/metadata.js';
+import * as chain from './chain.js';
+import { publishCheckpoint } from './publish.js';
+
+/** Files of a change log that are written anew, because a key in them is forgotten. Each is the old one or the new one, whole, whatever happens. */
+
+async function rewriteFile(file: string, content: string): Promise<void> {
+  const folder = path.dirname(file);
+  await replaceFile(folder, path.basename(file), content);
+  await flushFolder(folder);
+}
+
+/**
+ * Writes the batches of a chain anew, applied ones and those that wait, until none is left in which `change` finds something: a loader may move and
+ * compress them meanwhile.
+ * @param change what is to stand in a batch: metadata and change lines; undefined where it stays
+ */
+export async function rewriteBatches(
+  log: chain.ChangeLog,
+  change: (document: chain.BatchDocument) => Promise<{ metadata: string; lines: string } | undefined>,
+): Promise<void> {
+  for (let isDone = false; !isDone; ) {
+    isDone = true;
+    for (const file of [...(await chain.batchFiles(log)), ...(await chain.appliedFiles(log))]) {
+      const document = await chain.readBatch(file).catch(tolerateGone);
+      const changed = document === undefined ? undefined : await change(document);
+      if (changed === undefined) continue;
+      isDone = false;
+      await rewriteFile(file, `${FRAME.begin}${changed.metadata}${FRAME.middle}${changed.lines}${FRAME.end}`);
+    }
+  }
+}
+
+/**
+ * Writes the checkpoints of a chain anew, and one more after them, that of a poll which found nothing: so that a writer that has read an older one
+ * loses its race, and begins again from what stands here now.
+ * @param change what is to stand in a checkpoint; null where it stays
+ */
+export async function rewriteCheckpoints(
+  log: chain.ChangeLog,
+  change: (metadata: string) => Promise<string | null>,
+): Promise<void> {
+  for (let isDone = false; !isDone; ) {
+    for (const sequence of await chain.checkpointSequences(log)) {
+      const file = path.join(log.checkpoints, `${String(sequence)}.json`);
+      const text = await readPrivateFile(file).catch(tolerateGone);
+      const changed = text === undefined ? null : await change(text);
+      if (changed !== null) await rewriteFile(file, `${changed}\n`);
+    }
+    isDone = await publishFence(log);
+  }
+}
+
+async function publishFence(log: chain.ChangeLog): Promise<boolean> {
+  const newest = await chain.newestCheckpoint(log);
+  if (newest === undefined) return true;
+  const { batch_id: previous_batch_id, checksum: previous_checksum } = chainHead(newest);
+  const place = { batch_id: null, checksum: null, change_count: 0, previous_batch_id, previous_checksum };
+  const fence = batchMetadataSchema.parse({ ...newest, ...place, sequence: newest.sequence + 1 });
+  return publishCheckpoint(log, fence).then(
+    () => true,
+    (error: unknown) => {
+      if (error instanceof AlreadyPublishedError) return false;
+      throw error;
+    },
+  );
+}

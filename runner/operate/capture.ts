@@ -6,8 +6,9 @@ import type { Settings } from '../base/settings.js';
 import { isLogged, type DimensionMapping } from '../batch/mapping.js';
 import type { BatchMetadata, LogPlace } from '../batch/metadata.js';
 import { newestCheckpoint, openChangeLog, type ChangeLog } from '../change-log/chain.js';
-import { openChains } from '../change-log/inspect.js';
+import { inspectChains } from '../change-log/inspect.js';
 import { extractTables } from '../extract/tables.js';
+import { loadTables } from '../load/tables.js';
 import { removeTable, type RemovedTable } from '../registration/registered.js';
 import { selectTables } from '../run/each-table.js';
 import { readPublication } from '../source/log.js';
@@ -64,14 +65,15 @@ export async function captureTable(
     return { table, capture, is_changed: mapping.capture !== capture, changes: 0, gap: null };
   }
   assertAlone(mapping);
-  await assertWhole(settings, table);
   await withDatabase(settings.source, 'capture', async (source) => {
     await applySetup(source, await setupStatements(source, settings, [mapping]));
   });
   let changes = 0;
   if (mapping.capture === 'poll') {
+    await loadShards(settings, table, signal);
     // What can be read before takes no part in the last sweep, which holds one snapshot for as long as it takes.
-    for (const swept of await extractTables({ settings, tables: [table], signal })) changes += swept.changes;
+    const swept = await extractTables({ settings, tables: [table], shard: 'whole', signal });
+    for (const each of swept) changes += each.changes;
     await declare(settings, table, capture);
   }
   const handed = await handOver(settings, mapping, before, signal);
@@ -105,14 +107,12 @@ function assertAlone({ dimension_name: table, with_children }: DimensionMapping)
   });
 }
 
-/** A table that is cut into shards has several chains; the log goes on from one. */
-async function assertWhole(settings: Settings, table: string): Promise<void> {
-  const shards = (await openChains(settings.cdc_log_dir, table).catch(() => [])).filter(({ shard }) => shard !== '');
-  if (shards.length === 0) return;
-  throw new TidemarkError(`${table} is extracted by shards, and the log is one whole`, {
-    detail: `table=${table} shards=${shards.map(({ shard }) => shard).join(', ')}`,
-    hint: `load them all, then extract it once as one: npx tidemark load, npx tidemark extract ${table}; then hand it over`,
-  });
+/** The log is one whole: a table that was cut into shards is read as one from here on, which begins when all of them are loaded. */
+async function loadShards(settings: Settings, table: string, signal: AbortSignal | undefined): Promise<void> {
+  const isCut = (await inspectChains(settings.cdc_log_dir, table)).some(
+    ({ shard, pending }) => shard !== '' && pending > 0,
+  );
+  if (isCut) await loadTables({ settings, tables: [table], signal });
 }
 
 async function handOver(

@@ -2,6 +2,7 @@ import { readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { captureTable } from '../../runner/operate/capture.js';
+import { parseShard } from '../../runner/batch/shard.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { loadTables } from '../../runner/load/tables.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
@@ -119,6 +120,19 @@ describe('a table goes over to the log', () => {
     await stream(pipeline);
     await load();
     expect(await states('things', 1)).toEqual(['a', 'd', 'e (now)']);
+  });
+
+  it('from shards, which are loaded and closed: it is read as one whole from there on', async () => {
+    const { source, settings } = pipeline;
+    await source`insert into things select n, 'a' from generate_series(1, 20) as n`;
+    for (const shard of ['1/2', '2/2']) await extractTables({ settings, tables: ['things'], shard: parseShard(shard) });
+    await source`update things set state = 'b' where id = 1`;
+    expect(await capture('things')).toMatchObject({ is_changed: true, gap: null });
+    await source`update things set state = 'c' where id = 1`;
+    await stream(pipeline);
+    await load();
+    expect(await states('things', 1)).toEqual(['a', 'b', 'c (now)']);
+    expect(await states('things', 20)).toEqual(['a (now)']);
   });
 
   it('while a reader begins anew, which has read on meanwhile: the source keeps what the table goes on from', async () => {

@@ -14,15 +14,22 @@ import { loadTables } from '../../runner/load/tables.js';
 
 /** Every step of extraction and loading, one after the other: the process is killed there, or the call fails there, and the next run mends it. */
 
-/** A soak lets calls fail in more ways, and begins again until its time is over. */
+/** In which ways a call fails, from step to step in turn. A soak takes each by itself, and more, and begins again until its time is over. */
 const SECONDS = Number(process.env.CRASH_SECONDS ?? '0');
 const [EXTRACTOR_FAULTS, LOADER_FAULTS] =
   SECONDS === 0
-    ? [['ENOSPC'], ['EIO', 'CONNECTION_CLOSED']]
+    ? [[['ENOSPC']], [['EIO', 'CONNECTION_CLOSED']]]
     : [
-        ['ENOSPC', 'EIO', 'EACCES', 'CONNECTION_CLOSED', '57P01'],
-        ['ENOSPC', 'EIO', 'CONNECTION_CLOSED', '40001', '40P01', '57014'],
+        [['ENOSPC'], ['EIO'], ['EACCES'], ['CONNECTION_CLOSED'], ['57P01']],
+        [['ENOSPC'], ['EIO'], ['CONNECTION_CLOSED'], ['40001'], ['40P01'], ['57014']],
       ];
+
+interface Faults {
+  readonly codes: readonly string[];
+  readonly said: string;
+}
+const named = (faults: readonly (readonly string[])[]): Faults[] =>
+  faults.map((codes) => ({ codes, said: codes.join(' or ') }));
 
 /** Two pages, the second not full. */
 const ROWS = 15;
@@ -154,16 +161,17 @@ const killLoader = () =>
     (steps) => `the loader was killed at each of ${steps} steps`,
     15,
   );
-const failExtractor = (code: string) =>
+const inTurn = (codes: readonly string[], ordinal: number) => codes[ordinal % codes.length] ?? '';
+const failExtractor = ({ codes, said }: Faults) =>
   tryEveryStep(
-    (ordinal) => failing(extract, ordinal, code),
-    (steps) => `each of ${steps} steps of the extractor failed with ${code}`,
+    (ordinal) => failing(extract, ordinal, inTurn(codes, ordinal)),
+    (steps) => `each of ${steps} steps of the extractor failed with ${said}`,
     25,
   );
-const failLoader = (code: string) =>
+const failLoader = ({ codes, said }: Faults) =>
   tryEveryStep(
-    withBatches((ordinal) => failing(load, ordinal, code)),
-    (steps) => `each of ${steps} steps of the loader failed with ${code}`,
+    withBatches((ordinal) => failing(load, ordinal, inTurn(codes, ordinal))),
+    (steps) => `each of ${steps} steps of the loader failed with ${said}`,
     15,
   );
 
@@ -171,8 +179,8 @@ describe('nothing is lost and nothing comes twice,', () => {
   const began = performance.now();
   it('wherever the extractor is killed', killExtractor);
   it('wherever the loader is killed', killLoader);
-  it.each(EXTRACTOR_FAULTS)('whichever call of the extractor fails with %s', failExtractor);
-  it.each(LOADER_FAULTS)('whichever call of the loader fails with %s', failLoader);
+  it.each(named(EXTRACTOR_FAULTS))('whichever call of the extractor fails with $said', failExtractor);
+  it.each(named(LOADER_FAULTS))('whichever call of the loader fails with $said', failLoader);
 
   it.runIf(SECONDS > 0)('however often they are killed', async () => {
     while (performance.now() - began < SECONDS * 1000)

@@ -21,7 +21,7 @@ const { minutes, log } = await yargs(hideBin(process.argv))
   .parseAsync();
 
 const seconds = (share: number) => String(Math.round(minutes * 60 * share));
-/** A part of the time for the whole pipeline, for extraction alone, for crashes, which take every step once whatever the time, and for the log. */
+/** A part of the time for the whole pipeline, for extraction alone, for crashes, which take every step with every fault once whatever the time, and for the log. */
 const env = {
   ...process.env,
   SOAK_SECONDS: seconds(0.4),
@@ -31,7 +31,7 @@ const env = {
   ...(log && { LOG_LARGE_ROWS: '2000000' }),
 };
 const ofLog = ['stream/chaos', 'stream/large'];
-const all = ['pipeline/soak', 'pipeline/chaos', 'pipeline/crash', 'stream/chaos'];
+const all = ['pipeline/soak', 'pipeline/chaos', 'pipeline/crash', 'stream/crash', 'stream/chaos'];
 const tests = (log ? ofLog : all).map((name) => path.join('test', `${name}.test.ts`));
 const limit = ['--testTimeout', String(minutes * 180_000 + 900_000)];
 spawn(

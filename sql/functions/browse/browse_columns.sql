@@ -95,26 +95,17 @@ create or replace function tidemark._assert_key_fits(
     p_key text[]
 )
 returns void
-language plpgsql
+language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- Makes sure that a key has a value for each column of the business key.
+-- Makes sure that a key has a value for each column of the business key, which are named as the history has them.
 -- Errors: TM002 unknown dimension, TM020 it has more or fewer.
-declare
-    v_columns text[];
-begin
-    v_columns := array(
-        select c.column_name from tidemark.browse_columns(p_dimension_name) as c where c.column_role = 'business key'
-    );
-    if cardinality(v_columns) is distinct from cardinality(p_key) then
-        raise exception using
-            errcode = 'TM020',
-            message = 'the key does not fit the dimension',
-            detail = format('dimension=%s key=%s', p_dimension_name, array_to_string(v_columns, ', ')),
-            hint = 'give one value for each column of the business key, in that order';
-    end if;
-end;
+select tidemark._assert_key_size(
+    p_dimension_name,
+    array(select c.column_name from tidemark.browse_columns(p_dimension_name) as c where c.column_role = 'business key'),
+    p_key
+);
 $$;
 
 create or replace function tidemark._leads_an_index(

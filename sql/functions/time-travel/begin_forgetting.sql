@@ -55,13 +55,7 @@ declare
         order by c.ordinal
     );
 begin
-    if cardinality(p_key) is distinct from cardinality(v_columns) then
-        raise exception using
-            errcode = 'TM020',
-            message = 'the key does not fit the dimension',
-            detail = format('dimension=%s key=%s', p_dimension_name, array_to_string(v_columns, ', ')),
-            hint = 'give one value for each column of the business key, in that order';
-    end if;
+    perform tidemark._assert_key_size(p_dimension_name, v_columns, p_key);
     return json_object(v_columns, p_key);
 end;
 $$;

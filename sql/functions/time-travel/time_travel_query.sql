@@ -54,12 +54,8 @@ begin
         from tidemark.dimension_columns as c
         where c.dimension_name = p_dimension_name and c.column_role = 'business key'
     ) as k;
-    if cardinality(p_key) not in (0, cardinality(v_keys)) then
-        raise exception using
-            errcode = 'TM020',
-            message = 'the key does not fit the dimension',
-            detail = format('dimension=%s key=%s', p_dimension_name, array_to_string(v_keys, ', ')),
-            hint = 'give one value for each column of the business key, in that order';
+    if cardinality(p_key) > 0 then
+        perform tidemark._assert_key_size(p_dimension_name, v_keys, p_key);
     end if;
 
     select string_agg(f.condition, ' and ')

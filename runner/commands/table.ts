@@ -4,7 +4,7 @@ import { UsageError } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { browseTable, listTables, pauseTable } from '../registration/registered.js';
-import { defineCommand, flag } from './command.js';
+import { defineCommand, flag, text } from './command.js';
 
 const SHOWN_BATCHES = 5;
 
@@ -77,10 +77,15 @@ export const command = defineCommand(
         describe: 'capture: by polling, from the log, or from the log with comparisons as a proof; browse: on or off',
       },
     },
-    options: { 'drop-history': flag('remove: drop the history table too, with its current view and as-of functions') },
+    options: {
+      'drop-history': flag('remove: drop the history table too, with its current view and as-of functions'),
+      reason: text('pause, resume: why; it is kept'),
+    },
   },
-  async ({ action, name, how, dropHistory = false }, print) => {
+  async ({ action, name, how, dropHistory = false, reason }, print) => {
     const settings = loadSettings();
+    if (reason !== undefined && action !== 'pause' && action !== 'resume')
+      throw new UsageError('--reason goes with pause and resume only', { hint: 'see "tidemark table --help"' });
     if (dropHistory && action !== 'remove')
       throw new UsageError('--drop-history goes with remove only', { hint: 'see "tidemark table --help"' });
     if (action === 'list') {
@@ -114,7 +119,7 @@ export const command = defineCommand(
       print(removed, reportRemoved(removed));
       return;
     }
-    await pauseTable(settings, name, action === 'pause');
+    await pauseTable(settings, name, action === 'pause', reason);
     if (action === 'pause')
       print({ table: name, state: 'paused' }, `${name} is paused: npx tidemark table resume ${name}`);
     else print({ table: name, state: 'active' }, `${name} goes on from its watermark`);

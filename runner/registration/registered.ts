@@ -25,8 +25,12 @@ const withTable = <T>(settings: Settings, table: string, work: (warehouse: Datab
   });
 
 /** Pauses a table, or lets it go on. @throws UsageError if no table of that name is registered */
-export const pauseTable = (settings: Settings, table: string, isPaused: boolean): Promise<void> =>
-  withTable(settings, table, (warehouse) => pauseDimension(warehouse, table, isPaused));
+export const pauseTable = (
+  settings: Settings,
+  table: string,
+  isPaused: boolean,
+  reason: string | undefined,
+): Promise<boolean> => withTable(settings, table, (warehouse) => pauseDimension(warehouse, table, isPaused, reason));
 
 /**
  * Makes the indexes of a history for browsing by time, while it is loaded, or drops those made so.

@@ -18,9 +18,9 @@ export const dimensionMappings = rows<DimensionMapping, []>('dimension_mappings(
 /** Every dimension and where it stands, in columns for people to read. */
 export const dimensionList = rows<Texts<'dimension_name' | 'batches'>, []>('dimension_list()');
 
-/** Pauses a dimension, or lets it go on. */
-export const pauseDimension = action<[table: string, isPaused: boolean]>(
-  'pause_dimension(p_dimension_name => $1, p_is_paused => $2)',
+/** Pauses a dimension, or lets it go on. False: it was so already. Who is the role of the session, here and below, where nobody is named. */
+export const pauseDimension = value<boolean, [table: string, isPaused: boolean, reason?: string, who?: string]>(
+  'pause_dimension(p_dimension_name => $1, p_is_paused => $2, p_reason => $3, p_who => $4)',
 );
 
 /** Notes how a table is read: poll, log, or both. */
@@ -55,28 +55,33 @@ export const transactionEffects = rows<Effect, [table: string, limit: number]>(
 /** Dismisses rejected changes: those that are meant, where what is not given is any. Without a reason they wait again. Returns how many there were. */
 export const dismissRejected = value<
   string,
-  [table: string, batch?: string, line?: number, column?: string, fault?: string, reason?: string]
+  [
+    ...[table: string, batch?: string, line?: number, column?: string, fault?: string, reason?: string],
+    ...[cause?: string, who?: string],
+  ]
 >(`dismiss_rejected(
-  p_dimension_name => $1, p_batch_id => $2, p_change_line => $3, p_column_name => $4, p_fault => $5, p_reason => $6)`);
+  p_dimension_name => $1, p_batch_id => $2, p_change_line => $3, p_column_name => $4, p_fault => $5, p_reason => $6, p_cause => $7, p_who => $8)`);
 
 /** Counts of rejected changes that were tried again. */
 export type RetryResult = Omit<ApplyResult, 'already_applied'>;
 /** Tries the rejected changes of a table again. */
-export const retryRejected = row<RetryResult>('retry_rejected(p_dimension_name => $1)');
+export const retryRejected = row<RetryResult, [table: string, reason?: string, who?: string]>(
+  'retry_rejected(p_dimension_name => $1, p_reason => $2, p_who => $3)',
+);
 
 type Moved = 'opened_versions' | 'closed_versions' | 'corrected_versions';
 
 /** Takes a batch out of history, with a reason. */
-export const retractBatch = row<Retracted, [table: string, batch: string, reason: string]>(
-  'retract_batch(p_dimension_name => $1, p_batch_id => $2, p_reason => $3)',
+export const retractBatch = row<Retracted, [table: string, batch: string, reason: string, who?: string]>(
+  'retract_batch(p_dimension_name => $1, p_batch_id => $2, p_reason => $3, p_who => $4)',
 );
 export type Retracted = Texts<'retracted_changes' | 'removed_versions' | Moved> & {
   readonly already_retracted: boolean;
 };
 
 /** Brings a batch back that was taken out. */
-export const restoreBatch = row<Restored, [table: string, batch: string]>(
-  'restore_batch(p_dimension_name => $1, p_batch_id => $2)',
+export const restoreBatch = row<Restored, [table: string, batch: string, reason?: string, who?: string]>(
+  'restore_batch(p_dimension_name => $1, p_batch_id => $2, p_reason => $3, p_who => $4)',
 );
 export type Restored = Texts<'restored_changes' | Moved> & {
   readonly already_restored: boolean;

@@ -6,7 +6,7 @@ import { grantRoles } from '../../runner/operate/grants.js';
 import { slotOf } from '../../runner/stream/position.js';
 import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
 import { renderMetrics } from '../../runner/operate/metrics.js';
-import { apply, batch, change } from '../support/batches.js';
+import { apply, batch, change, rolledBack } from '../support/batches.js';
 import { runCli, type CliResult } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { registerDimension } from '../support/dimensions.js';
@@ -149,7 +149,7 @@ test.each([
   'update tidemark.batches set pruned_changes = 0',
   'truncate tidemark.batches cascade',
   'truncate public.pipeline_metadata',
-  "select tidemark.pause_dimension('orders', true)",
+  "select tidemark._note_action('orders', 'pause', 'nobody', 'x')",
   "select tidemark.remove_dimension('orders', true)",
   "update tidemark.alert_rules set meaning = ''",
   'delete from tidemark.alert_rules',
@@ -235,6 +235,63 @@ test('a loader’s table of temporary name misleads no function that runs with i
     .catch((error: unknown) => {
       expect(String(error)).toContain('undone');
     });
+});
+
+test('what is done by hand the loader may do, misled by no table of temporary name, and it is noted for whom and by whom', async () => {
+  if (loader === undefined) throw new Error('no session');
+  const bad = [
+    change(9003, 'pending', '2029-01-01T00:00:00'),
+    change(9004, 'x', '2029-01-01T00:00:00', { quantity: 'q' }),
+  ];
+  const document = batch('by ann', '2030-01-02T00:00:00', bad);
+  const noted = await rolledBack(loader, async (transaction) => {
+    await apply(transaction, document);
+    for (const table of [
+      'dimensions',
+      'batches',
+      'actions',
+      'rejected_changes',
+      'retracted_changes',
+      'retractions',
+      'rejected_reasons',
+    ])
+      await transaction.unsafe(`create temp table ${table} (id integer)`);
+    await transaction.unsafe(`create function pg_temp._who(text) returns text language sql as 'select ''mallory'''`);
+    await transaction`set local search_path = pg_temp, tidemark, public`;
+    await transaction.unsafe(`
+      select tidemark.retry_rejected('orders', 'it is mended', 'ann');
+      select tidemark.dismiss_rejected('orders', 'by ann', null, 'a test', p_who => 'ann');
+      select tidemark.dismiss_rejected('orders', 'by ann', null, 'once more', p_who => 'bob');
+      select tidemark.dismiss_rejected('orders', 'by ann', null, null, p_who => ' ');
+      select tidemark.retract_batch('orders', 'by ann', 'wrong', 'ann');
+      select tidemark.retract_batch('orders', 'by ann', 'wrong', 'bob');
+      select tidemark.restore_batch('orders', 'by ann', 'ann', 'right after all');
+      select tidemark.pause_dimension('orders', true, 'a day off', 'ann');
+      select tidemark.pause_dimension('orders', true, 'once more', 'bob');
+      select tidemark.pause_dimension('orders', false)`);
+    return transaction`
+      select action, acted_by, reason, batch_id, changes::integer as changes, session_role = session_user as is_told
+      from tidemark.actions order by action_id`;
+  });
+  const by = (
+    action: string,
+    acted_by: string,
+    reason: string | null,
+    batch_id: string | null,
+    changes: number | null,
+  ) => ({
+    ...{ action, acted_by, reason, batch_id, changes, is_told: true },
+  });
+  expect([...noted]).toEqual([
+    by('retry', 'ann', 'it is mended', null, 0),
+    by('dismiss', 'ann', 'a test', 'by ann', 1),
+    by('wait again', LOADER, null, 'by ann', 1),
+    by('retract', 'ann', 'wrong', 'by ann', 2),
+    by('restore', 'ann', 'right after all', 'by ann', 2),
+    by('pause', 'ann', 'a day off', null, null),
+    by('resume', LOADER, null, null, null),
+  ]);
+  expect(await outcome(analyst, "select tidemark.pause_dimension('orders', true)")).toBe(DENIED);
 });
 
 test.each([

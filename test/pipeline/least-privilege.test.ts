@@ -105,6 +105,8 @@ describe.skipIf(!hasOpenssl())('under least-privilege roles, over verify-full on
       ['table', 'list'],
       ['watermark', 'list'],
       ['watermark', 'show', '--table', 'orders'],
+      ['table', 'pause', 'customers'],
+      ['table', 'resume', 'customers'],
       ['prune'],
       ['check'],
     ])
@@ -168,21 +170,14 @@ describe.skipIf(!hasOpenssl())('under least-privilege roles, over verify-full on
     for (const args of [['extract'], ['load'], ['check'], ['reconcile']]) await run(running, args);
   });
 
-  test('history is verified, rebuilt, paused and migrated by the owner, and by the loader it is not', async () => {
+  test('history is verified, rebuilt and migrated by the owner, and by the loader it is not', async () => {
     expect(await run(owning, ['verify-log'])).toMatch(/^ok +orders:/m);
     await run(owning, ['rebuild', '--table', 'orders']);
-    for (const args of [
-      ['table', 'pause', 'customers'],
-      ['table', 'resume', 'customers'],
-      ['migrate'],
-      ['migrate', 'status'],
-    ])
-      await run(owning, args);
+    for (const args of [['migrate'], ['migrate', 'status']]) await run(owning, args);
     expect(await run(running, ['check'])).toContain('all passed');
     for (const args of [
       ['verify-log'],
       ['rebuild', '--table', 'orders'],
-      ['table', 'pause', 'customers'],
       ['table', 'remove', 'customers'],
       ['migrate'],
     ]) {

@@ -27,7 +27,7 @@ begin
         (array_agg(r.business_key order by r.rejected_at, r.change_line))[1]
     from (
         select w.dimension_name, w.column_name, w.batch_id, w.change_line, w.business_key, w.rejected_at,
-            regexp_replace(n.reason, '"[^"]*"', '"…"', 'g') as cause
+            tidemark._cause(n.reason) as cause
         from tidemark.rejected_changes as w
         join tidemark.rejected_reasons as n
             on n.dimension_name = w.dimension_name and n.shard = w.shard and n.batch_id = w.batch_id and n.change_line = w.change_line

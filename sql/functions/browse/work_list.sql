@@ -15,7 +15,7 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- What there is to look after besides rejected changes, of a dimension (null: of all): each check as it last ended (those that fail
--- first), the last comparison of each table with its source, and each time that a batch was taken out of history.
+-- first), the last comparison of each table with its source, each time that a batch was taken out of history, and what was done by hand.
 (
     select 'check', null::text, concat(c.suite, ': ', c.check_name), case when c.violations > 0 then 'fails' else 'passed' end,
         coalesce(c.failing_since, c.checked_at), case when c.violations > 0 then format('%s rows break the rule', c.violations) end
@@ -45,6 +45,17 @@ union all
     from tidemark.retractions as t
     where p_dimension_name is null or t.dimension_name = p_dimension_name
     order by t.restored_at is not null, t.retracted_at desc
+    limit p_limit
+)
+union all
+(
+    select 'action', a.dimension_name, a.batch_id, a.action, a.acted_at,
+        concat_ws(
+            ': ', concat_ws(', ', case when a.changes is not null then format('%s changes', a.changes) end, 'by ' || a.acted_by), a.reason
+        )
+    from tidemark.actions as a
+    where p_dimension_name is null or a.dimension_name = p_dimension_name
+    order by a.acted_at desc
     limit p_limit
 );
 $$;

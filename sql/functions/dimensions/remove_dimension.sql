@@ -30,6 +30,7 @@ begin
     delete from tidemark.retracted_changes as r where r.dimension_name = p_dimension_name;
     delete from tidemark.retractions as r where r.dimension_name = p_dimension_name;
     delete from tidemark.batches as b where b.dimension_name = p_dimension_name;
+    delete from tidemark.actions as a where a.dimension_name = p_dimension_name;
     delete from tidemark.reconciliations as c where c.dimension_name = p_dimension_name;
     delete from tidemark.first_values as f where f.dimension_name = p_dimension_name;
     delete from tidemark.former_column_names as f where f.dimension_name = p_dimension_name;

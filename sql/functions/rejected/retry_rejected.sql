@@ -1,5 +1,7 @@
 create or replace function tidemark.retry_rejected(
-    p_dimension_name text
+    p_dimension_name text,
+    p_reason text default null,
+    p_who text default null
 )
 returns table (
     inserted_versions bigint,
@@ -22,6 +24,7 @@ as $$
 -- Applies the rejected changes of a dimension once more, each in its right place, and sets those aside again that still cannot
 -- be applied. Call it once the cause is gone: a column was widened, a type was made, a rule was dropped. Those that a later change has
 -- settled are tried, too: history lacks what they said. Dismissed ones are left alone. What is applied is known since now.
+-- tidemark.actions keeps who did it (p_who, else the session's role), when and why, where something was applied or p_reason is given.
 -- Safe to repeat. Takes the dimension for itself, as a batch of the whole table does.
 -- Errors: TM002 unknown table, TM006 isolation level, TM018 a change captured before what was pruned,
 -- TM024 a column that cannot be widened.
@@ -33,6 +36,7 @@ declare
     v_result record;
     v_total bigint [] := array[0, 0, 0, 0, 0, 0];
     v_known_at timestamptz;
+    v_tried bigint := 0;
 begin
     perform tidemark._assert_read_committed('retry_rejected');
     if not exists (select from tidemark.dimensions as d where d.dimension_name = p_dimension_name) then
@@ -65,6 +69,7 @@ begin
         into v_changes, v_lines
         from taken as t;
 
+        v_tried := v_tried + cardinality(v_lines);
         perform tidemark._follow_wider_columns(p_dimension_name, v_batch.metadata);
         select * into v_result from tidemark._apply_changes(v_batch, v_changes, v_lines, 'infinity');
         perform tidemark._assert_not_pruned(v_batch.dimension_name, v_batch.batch_id, v_result.least_captured_at);
@@ -98,8 +103,11 @@ begin
         ];
     end loop;
     perform tidemark._settle_rejected(p_dimension_name, null, null, null);
+    if v_tried > v_total[6] or (v_tried > 0 and p_reason is not null) then
+        perform tidemark._note_action(p_dimension_name, 'retry', p_who, p_reason, null, v_tried - v_total[6]);
+    end if;
     return query select v_total[1], v_total[2], v_total[3], v_total[4], v_total[5], v_total[6];
 end;
 $$;
 
-revoke execute on function tidemark.retry_rejected (text) from public;
+revoke execute on function tidemark.retry_rejected (text, text, text) from public;

@@ -1,7 +1,8 @@
 create or replace function tidemark.restore_batch(
     p_dimension_name text,
     p_batch_id text,
-    p_who text default null
+    p_who text default null,
+    p_reason text default null
 )
 returns table (
     restored_changes bigint,
@@ -17,7 +18,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Brings a retracted batch back: history becomes the fold of all changes again, the versions of the batch have the surrogate keys that they
 -- had, and what was rejected is rejected again, dismissed or waiting as it was. tidemark.retractions keeps who did it (p_who, else the
--- session's role) and when. Needs no batch file. The clock of the warehouse in a version (created_at) is that of the restore.
+-- session's role) and when, tidemark.actions also why (p_reason). Needs no batch file. The clock of the warehouse in a version (created_at)
+-- is that of the restore.
 -- Safe to repeat: a batch that is not out answers already_restored. Takes the dimension for itself.
 -- Errors: TM002 unknown table, TM006 isolation level, TM027 the batch is not in the ledger.
 #variable_conflict use_column
@@ -37,15 +39,16 @@ begin
     v_result := tidemark._restore_changes(v_batch);
     update tidemark.retractions as r
     set restored_at = greatest(clock_timestamp(), r.retracted_at + interval '1 microsecond'),
-        restored_by = coalesce(nullif(btrim(p_who), ''), session_user)
+        restored_by = tidemark._who(p_who)
     where r.dimension_name = p_dimension_name and r.shard = v_batch.shard and r.batch_id = v_batch.batch_id and r.restored_at is null;
+    perform tidemark._note_action(p_dimension_name, 'restore', p_who, p_reason, p_batch_id, v_result.restored_changes);
     perform tidemark._settle_anew(p_dimension_name);
     return query
     select v_result.restored_changes, v_result.opened_versions, v_result.closed_versions, v_result.corrected_versions, false;
 end;
 $$;
 
-revoke execute on function tidemark.restore_batch (text, text, text) from public;
+revoke execute on function tidemark.restore_batch (text, text, text, text) from public;
 
 create or replace function tidemark._restore_changes(
     p_batch tidemark.batches,

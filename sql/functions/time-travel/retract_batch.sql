@@ -75,8 +75,9 @@ begin
     )
     values (
         p_dimension_name, v_batch.shard, v_batch.batch_id, v_batch.retracted_at,
-        coalesce(nullif(btrim(p_who), ''), session_user), p_reason, v_result.retracted_changes
+        tidemark._who(p_who), p_reason, v_result.retracted_changes
     );
+    perform tidemark._note_action(p_dimension_name, 'retract', p_who, p_reason, p_batch_id, v_result.retracted_changes);
     perform tidemark._settle_anew(p_dimension_name);
     return query
     select v_result.retracted_changes, v_result.removed_versions, v_result.opened_versions, v_result.closed_versions,

@@ -549,6 +549,10 @@ describe('a rejected change that is dismissed', () => {
     expect(await dismissed({ column_name: 'quantity' })).toEqual(['b1:3', 'b2:2']);
     expect(await dismissed({ fault: 'type integer' })).toEqual(['b1:3', 'b2:2', 'b2:3']);
     expect(await dismissed({ fault: 'type integer', column_name: 'quantity', batch_id: 'b1' })).toEqual(['b1:3']);
+    const [{ cause }] = await sql<[{ cause: string }]>`
+      select cause from tidemark.rejected_causes('orders', 10) where column_name = 'quantity'`;
+    expect(await dismissed({ cause, column_name: 'quantity' })).toEqual(['b1:3', 'b2:2']);
+    expect(await dismissed({ cause: 'another' })).toEqual([]);
   });
 });
 

@@ -1,4 +1,4 @@
-# One image for every part of the pipeline: docker run tidemark extract --watch, load --watch, serve, migrate, check.
+# One image for every part of the pipeline: docker run tidemark extract --watch, load --watch, serve, console, migrate, check.
 FROM node:20-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
@@ -30,7 +30,7 @@ RUN install --directory --owner=node --group=node --mode=0700 /var/lib/tidemark
 # What runs as this user can read its code and not change it.
 USER node
 VOLUME /var/lib/tidemark
-EXPOSE 9464
+EXPOSE 9464 9465
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s CMD ["node", "deploy/docker/healthcheck.mjs"]
 ENTRYPOINT ["node", "dist/cli.js"]
 CMD ["--help"]

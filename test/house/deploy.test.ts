@@ -84,6 +84,7 @@ test('units of systemd run commands that are there, under a user of their own, a
     (name) => /^ExecStart=\/usr\/bin\/node dist\/cli\.js (.*)$/m.exec(read('systemd', name))?.[1],
   );
   expect(commands).toEqual([
+    'console',
     'extract --watch',
     'load --watch',
     'serve',
@@ -137,7 +138,9 @@ test('docker-compose.yml runs commands that are there, each part a service with 
   const { services } = parse(readFileSync(path.join(PROJECT_ROOT, 'docker-compose.yml'), 'utf8'), { merge: true }) as {
     services: Record<string, ComposeService>;
   };
-  const parts = Object.entries(services).filter(([, { profiles }]) => profiles?.includes('pipeline') === true);
+  const parts = Object.entries(services).filter(([, { profiles = [] }]) =>
+    profiles.some((profile) => ['pipeline', 'console'].includes(profile)),
+  );
   expect(parts.map(([name, { command }]) => [name, command?.join(' ')])).toEqual([
     ['migrate', 'migrate'],
     ['extractor', 'extract --watch'],
@@ -145,6 +148,7 @@ test('docker-compose.yml runs commands that are there, each part a service with 
     ['loader', 'load --watch'],
     ['reconciler', 'reconcile --watch'],
     ['metrics', 'serve'],
+    ['console', 'console'],
   ]);
   const commands = readdirSync(path.join(PROJECT_ROOT, 'runner', 'commands')).map((name) => name.replace('.ts', ''));
   for (const [name, service] of parts) {
@@ -167,15 +171,20 @@ test('docker-compose.yml runs commands that are there, each part a service with 
 
 /** What the containers have their own of, or reach in other ways. */
 const OWN_IN_A_CONTAINER =
-  /^(DB|WAREHOUSE_DB)_(SSL\w+|PASSWORD_FILE)$|_DIR$|^LOG_ROTATE_|^(PGPASSFILE|METRICS_HOST|METRICS_PORT|ENV_FILE)$|^CONSOLE_/;
+  /^(DB|(WAREHOUSE|CONSOLE)_DB)_(SSL\w+|PASSWORD_FILE)$|_DIR$|^LOG_ROTATE_|^(PGPASSFILE|METRICS_HOST|METRICS_PORT|ENV_FILE)$/;
 
 test('every setting reaches the containers, but for those that are their own', () => {
   const { services } = parse(readFileSync(path.join(PROJECT_ROOT, 'docker-compose.yml'), 'utf8'), { merge: true }) as {
     services: Record<string, ComposeService>;
   };
-  for (const part of ['migrate', 'extractor', 'streamer', 'loader', 'reconciler', 'metrics'])
+  for (const part of ['migrate', 'extractor', 'streamer', 'loader', 'reconciler', 'metrics', 'console'])
     expect(
-      SETTING_NAMES.filter((name) => !OWN_IN_A_CONTAINER.test(name) && !(name in (services[part]?.environment ?? {}))),
+      SETTING_NAMES.filter(
+        (name) =>
+          !OWN_IN_A_CONTAINER.test(name) &&
+          (part === 'console' || !name.startsWith('CONSOLE_')) &&
+          !(name in (services[part]?.environment ?? {})),
+      ),
       part,
     ).toEqual([]);
 });
@@ -189,7 +198,7 @@ test("beside databases of one's own the same parts run, as carefully, and one se
         }
       ).services,
   ) as [Record<string, ComposeService>, Record<string, ComposeService>];
-  expect(Object.keys(own)).toEqual(['extractor', 'streamer', 'loader', 'reconciler', 'metrics']);
+  expect(Object.keys(own)).toEqual(['extractor', 'streamer', 'loader', 'reconciler', 'metrics', 'console']);
   const careful = [
     'command',
     'restart',
@@ -292,8 +301,8 @@ describe.skipIf(!has('docker', ['compose', 'version'], 'docker-compose.yml is no
   'docker compose',
   () => {
     test.each([
-      ['docker-compose.yml', '--profile', 'pipeline', '--profile', 'monitoring'],
-      ['deploy/docker/compose.yml'],
+      ['docker-compose.yml', '--profile', 'pipeline', '--profile', 'console', '--profile', 'monitoring'],
+      ['deploy/docker/compose.yml', '--profile', 'console'],
     ])('reads %s, every profile', (file, ...profiles) => {
       const { status, stderr } = spawnSync('docker', ['compose', '--file', file, ...profiles, 'config', '--quiet'], {
         cwd: PROJECT_ROOT,

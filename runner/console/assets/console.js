@@ -71,7 +71,8 @@ function prepare() {
     slider.value = String(part);
     slider.hidden = slider.max === '0';
     slider.setAttribute('aria-valuetext', `${momentAt(slider)} UTC`);
-    let waiting = 0;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let waiting;
     slider.addEventListener('input', () => {
       slider.setAttribute('aria-valuetext', `${momentAt(slider)} UTC`);
       const field = /** @type {HTMLInputElement | null} */ (find('.moment [name=as_of]'));
@@ -82,9 +83,8 @@ function prepare() {
   }
   if (picker !== null) {
     picker.hidden = false;
-    picker.value = /** @type {HTMLInputElement} */ (find('.moment [name=as_of]').value || (slider?.dataset.at ?? ''))
-      .replace(' ', 'T')
-      .slice(0, 19);
+    const field = /** @type {HTMLInputElement | null} */ (find('.moment [name=as_of]'));
+    picker.value = (field?.value || (slider?.dataset.at ?? '')).replace(' ', 'T').slice(0, 19);
     picker.addEventListener('change', () => {
       if (picker.value !== '') location.assign(addressAt(picker.value.replace('T', ' ')));
     });

@@ -26,11 +26,12 @@ as $$
 -- Errors: TM002 unknown dimension, TM020 another number of key columns; a value that its column cannot hold keeps its own.
 declare
     v_parts jsonb := tidemark._browse_parts(p_dimension_name);
+    v_planner jsonb;
 begin
     if p_after is not null then
         perform tidemark._assert_key_fits(p_dimension_name, p_after);
     end if;
-    perform tidemark._walk_keys(tidemark._is_dense(p_dimension_name, p_from, p_to));
+    v_planner := tidemark._walk_keys(tidemark._is_dense(p_dimension_name, p_from, p_to));
     return query execute tidemark._laid_out(
         'select d.keys, d.kind, d.changed, to_json(d.before), to_json(d.after), d.versions from ('
         || tidemark._key_diff_text()
@@ -38,7 +39,7 @@ begin
         v_parts || jsonb_build_object('after', case when p_after is null then '[]' else '[""]' end::jsonb, 'most', '[]'::jsonb)
     )
     using p_after, p_from, p_to, p_limit, tidemark._value_columns(p_dimension_name), p_kind, p_column;
-    perform tidemark._walk_keys(false);
+    perform tidemark._set_planner(v_planner);
 end;
 $$;
 
@@ -118,19 +119,38 @@ end;
 $$;
 
 create or replace function tidemark._walk_keys(
-    p_is_on boolean
+    p_is_walked boolean
 )
-returns bigint
+returns jsonb
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- Makes the planner read a history in the order of its index on the key, or lets it choose again: left to itself it sorts all that
--- changed before it shows the first few. For the rest of the transaction, so that who turns it on turns it off.
-select count(set_config(s.name, case when p_is_on then 'off' else 'on' end, true))
+-- Makes the planner read a history in the order of its index on the key, where it is to be walked: left to itself it sorts all that
+-- changed before it shows the first few. Returns the settings as they were, which tidemark._set_planner puts back; nothing where it need
+-- not be walked.
+select tidemark._set_planner(jsonb_object_agg(s.name, 'off'))
 from unnest(array[
     'enable_sort', 'enable_hashagg', 'enable_seqscan', 'enable_bitmapscan', 'enable_hashjoin', 'enable_mergejoin'
-]) as s (name);
+]) as s (name)
+where p_is_walked;
+$$;
+
+create or replace function tidemark._set_planner(
+    p_settings jsonb
+)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- Sets settings of the planner for the rest of the transaction, and returns them as they were; null does nothing.
+select jsonb_object_agg(s.name, s.before) filter (where set_config(s.name, s.value, true) is not null)
+from (
+    select g.key as name, g.value, current_setting(g.key) as before
+    from jsonb_each_text(p_settings) as g
+    offset 0
+) as s;
 $$;
 
 create or replace function tidemark._value_columns(

@@ -19,9 +19,10 @@ as $$
 -- Errors: TM002 unknown dimension.
 declare
     v_most constant integer := 5000;
+    v_planner jsonb;
 begin
     perform tidemark._assert_dimension_known(p_dimension_name);
-    perform tidemark._walk_keys(tidemark._is_dense(p_dimension_name, p_from, p_to));
+    v_planner := tidemark._walk_keys(tidemark._is_dense(p_dimension_name, p_from, p_to));
     return query execute tidemark._laid_out(
         'with d as materialized (' || tidemark._key_diff_text() || $query$)
         select count(*) filter (where d.kind = 'created'), count(*) filter (where d.kind = 'updated'),
@@ -45,6 +46,6 @@ begin
         tidemark._browse_parts(p_dimension_name) || '{"after": [], "most": [""]}'
     )
     using null::text[], p_from, p_to, v_most, tidemark._value_columns(p_dimension_name);
-    perform tidemark._walk_keys(false);
+    perform tidemark._set_planner(v_planner);
 end;
 $$;

@@ -21,6 +21,8 @@ export interface Page {
   readonly body: Raw;
   /** The moment it looks at, where that is not now. */
   readonly past?: string | null;
+  /** When what it shows was known, where that is not now; undefined where a page has no such clock. */
+  readonly known?: string | null;
   /** Whether a script asks for it again every few seconds. */
   readonly isLive?: boolean;
 }
@@ -79,7 +81,7 @@ export interface Columns {
 }
 
 /** @throws PageError where the reader may not read the key */
-export async function columnsOf({ session, table }: Asked): Promise<Columns> {
+export async function columnsOf({ session, table, query }: Asked): Promise<Columns> {
   const columns = await browseColumns(session.warehouse, table);
   const keys = columns.filter(({ column_role: role }) => role === 'business key');
   if (keys.some((key) => !key.is_readable))
@@ -87,6 +89,12 @@ export async function columnsOf({ session, table }: Asked): Promise<Columns> {
       403,
       `${session.reader.role} may not read the key of ${table}`,
       'without it no page of the table can be shown; npx tidemark grants gives the analyst what it needs',
+    );
+  if (given(query, 'known') !== undefined && columns.some((column) => !column.is_readable))
+    throw new PageError(
+      403,
+      `${session.reader.role} may not read every column of ${table}, so it cannot be told what was known of it`,
+      'without the second clock its pages show what it may',
     );
   return { keys, values: columns.filter((column) => !keys.includes(column)) };
 }
@@ -99,9 +107,9 @@ const ROOMS: readonly (readonly [label: string, path: string, key: string])[] = 
 
 /** What stands above the pages of a table. */
 export const tabs = ({ table, path, query }: Asked): Raw => {
-  const as_of = given(query, 'as_of');
+  const [as_of, known] = [given(query, 'as_of'), given(query, 'known')];
   const pages = [
-    ['Rows', '', { as_of }],
+    ['Rows', '', { as_of, known }],
     ['What changed', '/diff', { to: as_of }],
     ['Schema', '/schema', {}],
   ] as const;
@@ -116,28 +124,36 @@ export function document(page: Page, asked: Asked, tables: readonly string[]): R
   const { reader, statements } = session;
   const here = path === '/' ? '/index' : path;
   const twin = (ending: string) => `${here}${ending}${query.size === 0 ? '' : `?${query.toString()}`}`;
-  const present = new URLSearchParams([...query].filter(([name]) => name !== 'as_of' && name !== 'after'));
   return markup`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${page.title} · Tidemark</title><link rel="stylesheet" href="/console.css"><link rel="icon" href="/icon.svg">
 <script type="module" src="/console.js"></script></head>
-<body${page.past != null && markup` class="past"`}${page.isLive === true && markup` data-live="5"`}>
+<body${(page.past ?? page.known) != null && markup` class="past"`}${page.isLive === true && markup` data-live="5"`}>
 <a class="skip" href="#main">To the content</a>
 <header><a class="mark" href="/"><img src="/icon.svg" alt="" width="20" height="20">Tidemark</a>
 <nav aria-label="Console">${ROOMS.map(([label, to, key]) => markup`<a href="${to}" data-go="${key}" ${path === to && markup` aria-current="page"`}>${label}</a>`)}</nav>
 <form class="find" action="/find" role="search"><select name="table" aria-label="Table">${tables.map((name) => markup`<option${name === table && markup` selected`}>${name}</option>`)}</select><input name="k" aria-label="Key" placeholder="find a key" autocomplete="off" required data-find><button>Find</button></form></header>
 ${reader.isOwn && markup`<aside class="banner" aria-label="Who reads">This console reads as <b>${reader.role}</b>, who may do more than read: nothing is written by these pages, but set CONSOLE_DB_USER, or make the roles by <code>npx tidemark grants --apply</code>.</aside>`}
 <main id="main" tabindex="-1"><div id="live"> ${table !== '' && tabs(asked)}
-${
-  page.past != null &&
-  markup`<p class="past-banner" role="status" aria-live="polite">
-<span>${table} as of <b>${time(page.past)}</b> UTC</span> <a href="${path}?${present.toString()}">back to now</a>
-</p>`
-} ${page.body}
+${pastBanner(page, asked)} ${page.body}
 <footer><span class="twins"><a href="${twin('.csv')}" data-export>CSV</a> <a href="${twin('.json')}">JSON</a></span>
 <details class="sql"><summary>Show SQL</summary><pre tabindex="0">set timezone = 'UTC';
 ${reader.isOwn ? '' : `set role ${reader.role};\n`}${statements.join('\n')}</pre></details>
 <span class="who">as ${reader.role} · all times UTC · <kbd>?</kbd> keys</span></footer> </div></main></body></html>`;
+}
+
+/** Says which moment a page looks at, and when what it shows was known, and leads back. */
+function pastBanner({ past = null, known }: Page, asked: Asked): Raw | false {
+  if (past === null && known == null) return false;
+  const to = (label: string, changed: Parameters<typeof here>[1]) =>
+    markup` <a href="${here(asked, { after: undefined, ...changed })}">${label}</a>`;
+  return markup`<p class="past-banner" role="status" aria-live="polite"><span>${asked.table}${past !== null && markup` as of <b>${time(past)}</b> UTC`}${
+    known != null ? markup` as it was known at <b>${time(known)}</b> UTC` : known === null && ', as it is known now'
+  }</span>${
+    known != null
+      ? past !== null && to('as it is known now', { known: undefined })
+      : known === null && to('as it was known then', { known: plain(past ?? '') })
+  }${to('back to now', { as_of: undefined, known: undefined })}</p>`;
 }
 
 /** The address of this page with some of its parameters replaced. */
@@ -158,10 +174,13 @@ export function nextLink({ path, query }: Asked, after: readonly string[]): stri
 export const hidden = (query: URLSearchParams, ...without: readonly string[]): Raw =>
   markup`${[...query].filter(([name]) => !without.includes(name)).map(([name, text]) => markup`<input type="hidden" name="${name}" value="${text}" />`)}`;
 
+/** The moment that is looked at, and when it was known; null is now. */
+export type Clocks = readonly [moment: string | null, known: string | null];
+
 /** The form by which a moment is chosen, and its slider where there is a script; `stops` are moments it rests at, else it goes from end to end. */
 export function momentForm(
   asked: Asked,
-  moment: string | null,
+  [moment, known]: Clocks,
   range: { readonly from: string; readonly to: string; readonly stops?: readonly string[] } | undefined,
   neighbours: { readonly previous?: string | undefined; readonly next?: string | undefined },
 ): Raw {
@@ -171,7 +190,7 @@ export function momentForm(
       : markup`<a class="step" href="${here(asked, { as_of: plain(to), after: undefined })}" aria-label="${label}"
 data-key="${key}">${mark}</a>`;
   return markup`<form class="moment" action="${asked.path}">
-${hidden(asked.query, 'as_of', 'after')} ${step(neighbours.previous, 'previous change', '◀', '[')}
+${hidden(asked.query, 'as_of', 'known', 'after')} ${step(neighbours.previous, 'previous change', '◀', '[')}
 ${
   range !== undefined &&
   markup`<input type="range" hidden data-slider aria-label="As of" min="0"
@@ -181,7 +200,9 @@ data-at="${moment ?? range.to}" data-stops="${range.stops?.join('|')}" />`
 ${step(neighbours.next, 'next change', '▶', ']')} <label>as of <input name="as_of"
 value="${moment === null ? '' : plain(moment)}" placeholder="now, or 2026-02-01 09:05" size="27"
 autocomplete="off" /></label>
-<input type="datetime-local" step="1" aria-label="As of, by a calendar" data-picker hidden /> <button>Go</button>
+<input type="datetime-local" step="1" aria-label="As of, by a calendar" data-picker hidden />
+${(moment ?? known) !== null && markup`<label>known at <input name="known" value="${plain(known ?? '')}" placeholder="now" size="27" autocomplete="off" /></label>`}
+<button>Go</button>
 </form>`;
 }
 

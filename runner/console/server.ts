@@ -171,6 +171,9 @@ function faultOf(error: unknown, settings: Settings): Fault {
       hint: 'npx tidemark grants --apply gives the analyst what it needs',
     };
   const explained = explainDatabaseError(error, settings.console ?? settings.warehouse);
+  // It was pruned: from which moment on it can be told is all that this says.
+  if (explained instanceof TidemarkError && hasCode(error, 'TM028'))
+    return { status: 410, title: explained.message, hint: explained.hint ?? '' };
   if (explained instanceof TidemarkError && (isAway(error) || isAway(explained)))
     return { status: 503, title: explained.message, hint: explained.hint ?? '' };
   if (explained instanceof TidemarkError && hasCode(error, '42P01', '3F000', '42883'))

@@ -42,6 +42,16 @@ export const asOfPage = rows<
 >(`as_of_page(
   p_dimension_name => $1, p_moment => $2::timestamptz, p_after => $3::text[], p_filters => $4::text::json, p_limit => $5)`);
 
+/** The same as it was known at a moment; values that are null: there are more after this key, which is all there is of the row. */
+export const asKnownPage = rows<
+  Omit<RowAsOf, 'shown_values'> & { readonly shown_values: RowAsOf['shown_values'] | null },
+  [
+    ...[table: string, moment: string | null, known: string, after: readonly string[] | null],
+    ...[filters: object, limit: number],
+  ]
+>(`as_known_page(
+  p_dimension_name => $1, p_moment => $2::timestamptz, p_known => $3::timestamptz, p_after => $4::text[], p_filters => $5::text::json, p_limit => $6)`);
+
 /** A part of a span of time, and how many versions began in it. */
 export type Bucket = Texts<'starts_at' | 'ends_at' | 'changes'> & { readonly is_exact: boolean };
 export const changeHistogram = rows<Bucket, [table: string, from: string | null, to: string, buckets: number]>(
@@ -56,8 +66,9 @@ export type KeyVersion = Shown & {
 } & TextsOrNull<'captured_at' | 'applied_at'>;
 export const keyVersions = rows<
   KeyVersion,
-  [table: string, key: readonly string[], before: string | null, limit: number]
->('key_versions(p_dimension_name => $1, p_key => $2::text[], p_before => $3::timestamptz, p_limit => $4)');
+  [table: string, key: readonly string[], known: string | null, before: string | null, limit: number]
+>(`key_versions(
+  p_dimension_name => $1, p_key => $2::text[], p_known => $3::timestamptz, p_before => $4::timestamptz, p_limit => $5)`);
 
 /** A change of a key that opened no version. */
 type KeyMark = Texts<'kind' | 'marked_at' | 'batch_id'> & { readonly change_line: number };

@@ -316,6 +316,7 @@ describe.skipIf(WITH_ROLES)('who reads', () => {
     expect((await ask('/t/notes.csv')).body).toMatch(/^id,valid_from,valid_to\r\n/);
     expect(await ask('/t/notes?f.note=x')).toMatchObject({ status: 400 });
     expect(await ask('/t/notes/line?batch=n1&line=1')).toMatchObject({ status: 403 });
+    expect(await ask('/t/notes?known=2026-02-01')).toMatchObject({ status: 403 });
     for (const path of paths('notes').filter((each) => !/find|key|line/.test(each)))
       expect([path, (await ask(path)).status]).toEqual([path, 200]);
     await warehouse`select tidemark.mask_column('notes', 'note', false)`;
@@ -340,5 +341,41 @@ describe.skipIf(WITH_ROLES)('who reads', () => {
     const { status, body } = await ask('/t/notes');
     await warehouse.unsafe(`grant select on public.dim_notes_history to ${analyst}`);
     expect([status, body]).toEqual([403, expect.stringContaining('may not read the key of notes')]);
+  });
+});
+
+describe('the second clock', () => {
+  const clock = async () => {
+    const [row] = await pipeline.warehouse<[{ at: string }]>`select clock_timestamp()::text as at`;
+    return row.at.replace('+00', '');
+  };
+  const at = (path: string, moment: string) => ask(`${path}known=${encodeURIComponent(moment)}`);
+
+  test('shows a table and a key as they were known at a moment, in pages, lists and the SQL, and says so', async () => {
+    const before = await clock();
+    const late = batch('changes_20260201_094500_000', '09:45', [change(1, 'late', '09:05'), change(7, 'x', '09:00')]);
+    await apply(pipeline.warehouse, late);
+    const rows = await at('/t/orders.csv?as_of=2026-02-01+09:25&', before);
+    expect(rows.body.split('\r\n').map((line) => line.slice(0, 3))).toEqual(['ord', '1,1', '2,1', '']);
+    const page = await at('/t/orders?as_of=2026-02-01+09:25&', before);
+    expect(page.body).toMatch(/as of <b>[^]*2026-02-01 09:25:00[^]*as it was known at <b>[^]*as it is known now/);
+    expect(page.body).toMatch(/Show SQL[^]*as_known_page\([^]*&#39;2026-02-01 09:25/);
+    expect(page.body).toMatch(/\/t\/orders\/key\?k=1&amp;as_of=[^"]*&amp;known=/);
+    expect((await at('/t/orders/key?k=7&', before)).status).toBe(404);
+    const { rows: versions } = JSON.parse((await at('/t/orders/key.json?k=1&', before)).body) as { rows: object[] };
+    expect(versions).toMatchObject([{ order_status: 'pending' }, { order_status: 'confirmed', valid_to: null }]);
+    expect((await ask('/t/orders/key?k=1&as_of=2026-02-01')).body).toContain('known=2026-02-01');
+    expect((await ask('/t/orders/key?k=7')).status).toBe(200);
+  });
+
+  test('cannot show what was pruned, and says since when it can', async () => {
+    const { warehouse } = pipeline;
+    await warehouse`update tidemark.dimensions set pruned_known_at = '2026-03-01' where dimension_name = 'orders'`;
+    for (const path of ['/t/orders?', '/t/orders.csv?', '/t/orders/key?k=1&'])
+      expect(await at(path, '2026-02-28')).toMatchObject({
+        status: 410,
+        body: expect.stringContaining('ask for 2026-03-01 00:00:00+00 or later') as string,
+      });
+    await warehouse`update tidemark.dimensions set pruned_known_at = null`;
   });
 });

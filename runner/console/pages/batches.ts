@@ -183,17 +183,12 @@ export const schemaList = ({ session, table: name }: Asked): Listing =>
   );
 
 /** The change lines of a batch as they stand in its file, or one of them. @throws PageError where they are not shown, or not here */
-async function linesOf({
-  settings,
-  table: name,
-  query,
-  isLocal,
-  session,
-}: Asked): Promise<{ file: string; lines: string[] }> {
+async function linesOf(asked: Asked): Promise<{ file: string; lines: string[] }> {
+  const { settings, table: name, query, isLocal, session } = asked;
   const { console_show_lines: shown, cdc_log_dir: root } = settings;
   if (shown === 'none' || (shown === 'local' && !isLocal))
     throw new PageError(403, 'lines of batch files are not shown here', 'CONSOLE_SHOW_LINES says to whom they are');
-  const { values } = await columnsOf({ session, table: name } as Asked);
+  const { values } = await columnsOf(asked);
   if (values.some((column) => !column.is_readable))
     throw new PageError(
       403,

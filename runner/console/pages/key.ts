@@ -35,9 +35,15 @@ function explained(error: unknown, { table, query }: Asked, { keys }: Columns): 
   );
 }
 
-async function versionsOf(asked: Asked, columns: Columns, before: string | null, limit: number): Promise<KeyVersion[]> {
+async function versionsOf(
+  asked: Asked,
+  columns: Columns,
+  known: string | null,
+  before: string | null,
+  limit: number,
+): Promise<KeyVersion[]> {
   const key = asked.query.getAll('k');
-  return keyVersions(asked.session.warehouse, asked.table, key, before, limit).catch((error: unknown) => {
+  return keyVersions(asked.session.warehouse, asked.table, key, known, before, limit).catch((error: unknown) => {
     throw explained(error, asked, columns);
   });
 }
@@ -46,12 +52,16 @@ async function versionsOf(asked: Asked, columns: Columns, before: string | null,
 export async function keyPage(asked: Asked): Promise<Page> {
   const { table, query, session } = asked;
   const [columns, key] = [await columnsOf(asked), query.getAll('k')];
-  const [moment = null, before = null, now = null] = await momentsOf(asked, 'as_of', 'before', 'now');
-  const found = await versionsOf(asked, columns, before, VERSIONS + 1);
+  const [moment = null, known = null, before = null, now = null] = await momentsOf(
+    asked,
+    ...['as_of', 'known', 'before', 'now'],
+  );
+  const found = await versionsOf(asked, columns, known, before, VERSIONS + 1);
   const versions = found.slice(-VERSIONS);
   if (versions.length === 0) throw await unknownKey(asked, key);
-  const marks = await keyMarks(session.warehouse, table, key, MARKS);
-  const at = moment ?? now ?? '';
+  // What opened no version may have opened one in what was known then.
+  const marks = known === null ? await keyMarks(session.warehouse, table, key, MARKS) : [];
+  const at = moment ?? known ?? now ?? '';
   const starts = versions.map((version) => version.valid_from);
   const chosen = versions.find(({ valid_from: from, valid_to: to }) => from <= at && (to === null || at < to));
   const name = key.join(', ');
@@ -62,13 +72,13 @@ export async function keyPage(asked: Asked): Promise<Page> {
   const [first = '', last = ''] = [starts[0], starts.at(-1)];
   const body = markup`<h1> ${table} <span class="key">${value(name)}</span>
 <small>${counted(versions.length, 'version')}${found.length > VERSIONS && '+'}${marks.length > 0 && markup` · ${counted(marks.length, 'mark')}`}${chosen === undefined && markup` · <span class="bad">not there ${moment === null ? 'now' : 'then'}</span>`}</small>
-</h1> ${momentForm(asked, moment, { from: first, to: last, stops: starts }, neighbours)}
+</h1> ${momentForm(asked, [moment, known], { from: first, to: last, stops: starts }, neighbours)}
 ${drawing(asked, versions, marks, at, moment)}
 ${found.length > VERSIONS && markup`<p class="pager"><a href="${here(asked, { before: plain(first) })}">◂ older versions</a></p>`}
 <ol class="versions" reversed>
 ${[...versions].reverse().map((version) => card(asked, columns, version, versions, version === chosen))} </ol>
 ${marks.length > 0 && marksList(asked, marks)}`;
-  return { title: `${table} ${visible(name)}`, body, past: moment };
+  return { title: `${table} ${visible(name)}`, body, past: moment, known };
 }
 
 /** An error that names the keys beside one that has no history. */
@@ -79,7 +89,7 @@ async function unknownKey(asked: Asked, key: readonly string[]): Promise<PageErr
   const near = next.map((row) => row.business_key.join(', '));
   return new PageError(
     404,
-    `${table} has no history of that key`,
+    `${table} has no history of that key${given(asked.query, 'known') === undefined ? '' : ' that was known then'}`,
     `${near.length === 0 ? `no current key comes after it` : `the next keys are ${near.join(' and ')}`}; looked at ${plain(now ?? '')}`,
   );
 }
@@ -106,9 +116,9 @@ function drawing(asked: Asked, versions: readonly KeyVersion[], marks: Marks, at
   const isSeen = Math.min(...lives.map(([from, to]) => to - from)) > (end - (lives[0]?.[0] ?? 0)) / 200;
   const isStepped = (asked.query.get('scale') ?? (isSeen ? 'time' : 'steps')) === 'steps';
   const place = isStepped ? stepped(lives.flat()) : (each: number) => each;
-  const spans = versions.map(({ valid_from: from, valid_to: to, surrogate_key: id }, index) => ({
+  const spans = versions.map(({ valid_from: from, valid_to: to }, index) => ({
     label: `version ${String(index + 1)}, from ${plain(from)}${to === null ? ', in force' : ` to ${plain(to)}`}`,
-    href: `#v${id}`,
+    href: `#v${String(index + 1)}`,
     from: place(lives[index]?.[0] ?? 0),
     to: place(lives[index]?.[1] ?? 0),
     isChosen: from <= at && (to === null || at < to),
@@ -148,7 +158,7 @@ function card(
   });
   const { table } = asked;
   const from = tableLink(table, '/line', { batch: version.batch_id, line: String(version.change_line) });
-  return markup`<li id="v${version.surrogate_key}" tabindex="-1" data-row${isChosen && markup` class="chosen"`}
+  return markup`<li id="v${place + 1}" tabindex="-1" data-row${isChosen && markup` class="chosen"`}
 value="${place + 1}"> <h2> <span class="number">v${place + 1}</span> ${time(version.valid_from)} →
 ${version.valid_to === null ? 'now' : time(version.valid_to)}
 <span class="tag">${version.cdc_operation === 'INSERT' ? 'created' : 'updated'}</span>${isChosen && markup` <span class="tag accent">in force</span>`}
@@ -174,6 +184,7 @@ ${time(mark.marked_at)} ·
 /** The versions of a key, from the oldest on. */
 export async function keyList(asked: Asked): Promise<Listing> {
   const columns = await columnsOf(asked);
+  const [known = null] = await momentsOf(asked, 'known');
   const readable = columns.values.map(({ is_readable: may }) => may);
   const names = columns.values.filter((_, place) => readable[place]).map(({ column_name: name }) => name);
   return wholeListing(
@@ -190,7 +201,7 @@ export async function keyList(asked: Asked): Promise<Listing> {
       'applied_at',
     ],
     async () =>
-      (await versionsOf(asked, columns, null, asked.settings.console_export_rows)).map((its) => [
+      (await versionsOf(asked, columns, known, null, asked.settings.console_export_rows)).map((its) => [
         ...[its.surrogate_key, its.valid_from, its.valid_to, its.cdc_operation],
         ...its.shown_values.filter((_, place) => readable[place]),
         ...[its.changed?.join(', ') ?? null, its.batch_id, String(its.change_line), its.captured_at, its.applied_at],

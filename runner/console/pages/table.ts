@@ -1,5 +1,5 @@
 import { hasCode } from '../../base/errors.js';
-import { asOfPage, changeHistogram, type Bucket, type RowAsOf } from '../../warehouse/browse.js';
+import { asKnownPage, asOfPage, changeHistogram, type Bucket, type RowAsOf } from '../../warehouse/browse.js';
 import {
   count,
   markup,
@@ -25,6 +25,7 @@ import {
   momentsOf,
   nextLink,
   type Asked,
+  type Clocks,
   type Columns,
   type Listing,
   type Page,
@@ -43,15 +44,20 @@ function filtersOf(query: URLSearchParams): Record<string, string | null> {
   return Object.fromEntries(entries.map(([name, text]) => [name.slice(FILTER.length), text === IS_NULL ? null : text]));
 }
 
-/** Rows as of a moment. @throws PageError where a filter cannot be answered */
+/** Rows as of a moment, and the key after which there may be more. @throws PageError where a filter cannot be answered */
 async function rowsOf(
   asked: Asked,
-  moment: string | null,
+  [moment, known]: Clocks,
   after: readonly string[] | null,
   limit: number,
-): Promise<RowAsOf[]> {
+): Promise<{ rows: RowAsOf[]; next: string[] | null }> {
   const { table: name, session, query } = asked;
-  return asOfPage(session.warehouse, name, moment, after, filtersOf(query), limit).catch((error: unknown) => {
+  const filters = filtersOf(query);
+  const asking =
+    known === null
+      ? asOfPage(session.warehouse, name, moment, after, filters, limit + 1)
+      : asKnownPage(session.warehouse, name, moment, known, after, filters, limit + 1);
+  const found = await asking.catch((error: unknown) => {
     if (hasCode(error, '42703'))
       throw new PageError(400, `${name} has no column of that name to filter by`, 'the columns are those of its rows');
     if (isDataFault(error))
@@ -62,6 +68,9 @@ async function rowsOf(
       );
     throw error;
   });
+  const rows = found.slice(0, limit).filter((row): row is RowAsOf => row.shown_values !== null);
+  const last = found.length > limit ? found[limit - 1] : found.find((row) => row.shown_values === null);
+  return { rows, next: last === undefined ? null : [...last.business_key] };
 }
 
 /** Where a form without script left a filter apart from its column, the address it means. */
@@ -75,29 +84,29 @@ export function tableRedirect(asked: Asked): string | undefined {
 export async function tablePage(asked: Asked): Promise<Page> {
   const { query, table: name } = asked;
   const columns = await columnsOf(asked);
-  const [moment = null, from = null, to = null, now] = await momentsOf(asked, 'as_of', 'from', 'to', 'now');
+  const [moment = null, known = null, from = null, to = null, now] = await momentsOf(
+    asked,
+    ...['as_of', 'known', 'from', 'to', 'now'],
+  );
   const after = query.getAll('after');
-  const found = await rowsOf(asked, moment, after.length === 0 ? null : after, ROWS + 1);
+  const { rows, next } = await rowsOf(asked, [moment, known], after.length === 0 ? null : after, ROWS);
   const buckets = await changeHistogram(asked.session.warehouse, name, from, to ?? now ?? '', BUCKETS);
-  const rows = found.slice(0, ROWS);
-  const at = moment ?? now ?? '';
+  const at = moment ?? known ?? now ?? '';
   const began = rows.map((row) => row.valid_from).filter((each) => each < at);
   const ended = rows.flatMap((row) => (row.valid_to !== null && row.valid_to > at ? row.valid_to : []));
   const [first, last] = [buckets[0], buckets.at(-1)];
   const range = first === undefined || last === undefined ? undefined : { from: first.starts_at, to: last.ends_at };
   const body = markup`<h1 class="hidden">${name}${moment !== null && markup` as of ${plain(moment)} UTC`}</h1>
-${momentForm(asked, moment, range, { previous: began.sort().at(-1), next: ended.sort()[0] })}
+${momentForm(asked, [moment, known], range, { previous: began.sort().at(-1), next: ended.sort()[0] })}
 ${histogramOf(asked, buckets, at, from !== null || to !== null)} ${filterForm(asked, columns)}
 ${
-  rows.length === 0
-    ? markup`<p class="empty">
-${after.length > 0 ? 'There are no more rows.' : query.size > 0 ? 'No row was there then, or none fits the filters.' : 'This history has no current row.'}
+  rows.length > 0
+    ? rowsTable(asked, columns, rows)
+    : markup`<p class="empty">
+${next !== null ? 'None of the next 1,000 keys was there then, or none fits the filters.' : after.length > 0 ? 'There are no more rows.' : query.size > 0 ? 'No row was there then, or none fits the filters.' : 'This history has no current row.'}
 </p>`
-    : markup`${rowsTable(asked, columns, rows)} <p class="pager">
-<span>${counted(rows.length, 'row')}</span>${found.length > ROWS && markup` <a rel="next" href="${nextLink(asked, rows.at(-1)?.business_key ?? [])}">next ▸</a>`}
-</p>`
-}`;
-  return { title: name, body, past: moment };
+} <p class="pager"><span>${rows.length > 0 && counted(rows.length, 'row')}</span>${next !== null && markup` <a rel="next" href="${nextLink(asked, next)}">next ▸</a>`}</p>`;
+  return { title: name, body, past: moment, known };
 }
 
 function histogramOf(asked: Asked, buckets: readonly Bucket[], at: string, isZoomed: boolean): Raw {
@@ -137,7 +146,7 @@ ${free.map(({ column_name: name }) => markup`<option>${name}</option>`)} </selec
 }
 
 function rowsTable(asked: Asked, { keys, values }: Columns, rows: readonly RowAsOf[]): Raw {
-  const as_of = given(asked.query, 'as_of');
+  const [as_of, known] = [given(asked.query, 'as_of'), given(asked.query, 'known')];
   const head = ({ column_name: name, meaning, is_readable: may }: Columns['values'][number]): Column['label'] =>
     markup`<span title="${may ? meaning : 'not yours to see'}">${name}</span>`;
   const columns = [...keys, ...values].map(
@@ -149,7 +158,7 @@ function rowsTable(asked: Asked, { keys, values }: Columns, rows: readonly RowAs
     rows.map((row): Piece[] => [
       ...row.business_key.map(
         (part) =>
-          markup`<a href="${tableLink(asked.table, '/key', { k: row.business_key, as_of })}" data-row>${value(part)}</a>`,
+          markup`<a href="${tableLink(asked.table, '/key', { k: row.business_key, as_of, known })}" data-row>${value(part)}</a>`,
       ),
       ...values.map(({ is_readable: may }, place) => (may ? value(row.shown_values[place]) : MASKED)),
       time(row.valid_from),
@@ -164,21 +173,21 @@ export const MASKED = markup`<span class="null" title="not yours to see">••�
 /** All rows as of the moment, filters included. */
 export async function tableList(asked: Asked): Promise<Listing> {
   const { keys, values } = await columnsOf(asked);
-  const [moment = null] = await momentsOf(asked, 'as_of');
+  const [moment = null, known = null] = await momentsOf(asked, 'as_of', 'known');
   const readable = values.map(({ is_readable: may }) => may);
   return {
     columns: [...keys, ...values.filter((_, place) => readable[place])]
       .map(({ column_name: name }) => name)
       .concat('valid_from', 'valid_to'),
     read: async (after, limit) => {
-      const found = await rowsOf(asked, moment, after, limit);
-      const rows = found.map((row) => [
+      const { rows, next } = await rowsOf(asked, [moment, known], after, limit);
+      const cells = rows.map((row) => [
         ...row.business_key,
         ...row.shown_values.filter((_, place) => readable[place]),
         row.valid_from,
         row.valid_to,
       ]);
-      return { rows, next: found.length < limit ? null : [...(found.at(-1)?.business_key ?? [])] };
+      return { rows: cells, next };
     },
   };
 }

@@ -27,36 +27,13 @@ declare
     v_parts jsonb := tidemark._browse_parts(p_dimension_name);
     v_filters jsonb;
     v_values text[];
-    v_unknown text;
     v_few constant integer := 20000;
     v_versions integer := v_few + 1;
 begin
     if p_after is not null then
         perform tidemark._assert_key_fits(p_dimension_name, p_after);
     end if;
-    select coalesce(jsonb_agg(
-            case
-                when f.value is null then format('h.%I is null', f.key)
-                when o.oid is null then format('h.%I::text = ($4)[%s]', f.key, f.place)
-                else format('h.%I = ($4)[%s]::%s', f.key, f.place, format_type(a.atttypid, -1))
-            end order by f.place
-        ), '[]'),
-        array_agg(f.value order by f.place),
-        min(f.key) filter (where c.column_name is null)
-    into v_filters, v_values, v_unknown
-    from json_each_text(p_filters) with ordinality as f (key, value, place)
-    left join tidemark.browse_columns(p_dimension_name) as c on c.column_name = f.key and c.is_readable
-    left join tidemark.dimensions as d on d.dimension_name = p_dimension_name
-    left join pg_attribute as a on a.attrelid = d.history_relation and a.attname = c.column_name
-    left join pg_opclass as o on o.opcintype = a.atttypid and o.opcdefault
-        and o.opcmethod = (select m.oid from pg_am as m where m.amname = 'btree');
-    if v_unknown is not null then
-        raise exception using
-            errcode = '42703',
-            message = 'there is no such column to filter by',
-            detail = format('dimension=%s column=%s', p_dimension_name, v_unknown),
-            hint = 'tidemark.browse_columns lists those that can be read';
-    end if;
+    select f.conditions, f.given into v_filters, v_values from tidemark._browse_filters(p_dimension_name, p_filters) as f;
 
     if p_moment is not null and (
         select tidemark._leads_an_index(d.history_relation, 'valid_from')
@@ -100,5 +77,50 @@ begin
         v_parts
     )
     using p_after, p_moment, null::timestamptz, v_values, p_limit;
+end;
+$$;
+
+create or replace function tidemark._browse_filters(
+    p_dimension_name text,
+    p_filters json
+)
+returns table (
+    conditions jsonb,
+    given text[]
+)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- An object of texts by column, each to be equal, or null, as conditions over a row h of a history, in which $4 are the texts in their
+-- order.
+-- Errors: 42703 a column that there is not, or that the caller may not read.
+declare
+    v_unknown text;
+begin
+    select coalesce(jsonb_agg(
+            case
+                when f.value is null then format('h.%I is null', f.key)
+                when o.oid is null then format('h.%I::text = ($4)[%s]', f.key, f.place)
+                else format('h.%I = ($4)[%s]::%s', f.key, f.place, format_type(a.atttypid, -1))
+            end order by f.place
+        ), '[]'),
+        array_agg(f.value order by f.place),
+        min(f.key) filter (where c.column_name is null)
+    into conditions, given, v_unknown
+    from json_each_text(p_filters) with ordinality as f (key, value, place)
+    left join tidemark.browse_columns(p_dimension_name) as c on c.column_name = f.key and c.is_readable
+    left join tidemark.dimensions as d on d.dimension_name = p_dimension_name
+    left join pg_attribute as a on a.attrelid = d.history_relation and a.attname = c.column_name
+    left join pg_opclass as o on o.opcintype = a.atttypid and o.opcdefault
+        and o.opcmethod = (select m.oid from pg_am as m where m.amname = 'btree');
+    if v_unknown is not null then
+        raise exception using
+            errcode = '42703',
+            message = 'there is no such column to filter by',
+            detail = format('dimension=%s column=%s', p_dimension_name, v_unknown),
+            hint = 'tidemark.browse_columns lists those that can be read';
+    end if;
+    return next;
 end;
 $$;

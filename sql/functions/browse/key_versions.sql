@@ -1,6 +1,7 @@
 create or replace function tidemark.key_versions(
     p_dimension_name text,
     p_key text[],
+    p_known timestamptz,
     p_before timestamptz,
     p_limit integer
 )
@@ -22,10 +23,21 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- The versions of one key, oldest first: the newest p_limit of those that began before p_before (null: of all). Values are a list of
 -- texts, in the order of tidemark.browse_columns, of which changed names those that differ from the version before; one that the caller
--- may not read is null and never named.
--- Errors: TM002 unknown dimension, TM020 another number of key columns; a value that its column cannot hold keeps its own.
+-- may not read is null and never named. With p_known the versions are those that the warehouse knew at that moment (null: that it knows);
+-- then the caller must be able to read the whole history.
+-- Errors: TM002 unknown dimension, TM020 another number of key columns, TM028 it was pruned; a value that its column cannot hold keeps its
+-- own.
+declare
+    v_parts jsonb := tidemark._browse_parts(p_dimension_name);
 begin
     perform tidemark._assert_key_fits(p_dimension_name, p_key);
+    perform tidemark._assert_known(p_dimension_name, p_known);
+    if p_known is not null then
+        v_parts := v_parts || jsonb_build_object('history', format(
+            'tidemark.%I($3, %s)', tidemark._function_name('known', p_dimension_name),
+            (select string_agg(k.given, ', ') from jsonb_array_elements_text(v_parts -> 'key_given') as k (given))
+        ));
+    end if;
     return query execute tidemark._laid_out(
         $query$
         select v.surrogate, v.began, v.ended, v.operation, to_json(v.shown),
@@ -54,8 +66,8 @@ begin
         where v.place > 1 or v.found <= $4
         order by v.began
         $query$,
-        tidemark._browse_parts(p_dimension_name)
+        v_parts
     )
-    using p_key, p_before, null::timestamptz, p_limit, tidemark._value_columns(p_dimension_name), p_dimension_name;
+    using p_key, p_before, p_known, p_limit, tidemark._value_columns(p_dimension_name), p_dimension_name;
 end;
 $$;

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
+  asKnownPage,
   asOfPage,
   batchList,
   browseColumns,
@@ -14,17 +15,24 @@ import {
   schemaHistory,
   workList,
 } from '../../../runner/warehouse/browse.js';
+import type { Database, Transaction } from '../../../runner/base/database.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { registerDimension } from '../../support/dimensions.js';
 import { apply, batch, change, deletion, rolledBack } from '../../support/batches.js';
 
 /**
- * What the pages of the console ask: tidemark.as_of_page, tidemark.browse_columns, tidemark.key_versions, tidemark.key_marks,
+ * What the pages of the console ask: tidemark.as_of_page, tidemark.as_known_page, tidemark.browse_columns, tidemark.key_versions, tidemark.key_marks,
  * tidemark.change_histogram, tidemark.diff_page, tidemark.diff_summary, tidemark.batch_list, tidemark.schema_history, tidemark.rejected_causes,
  * tidemark.work_list, tidemark.overview, tidemark.moments; tidemark.reading_role is in test/console/server.test.ts.
  */
 
 let warehouse: TestDatabase;
+/** When the first batch of orders was applied, and the second, and the last. */
+const known: string[] = [];
+const clock = async () => {
+  const [row] = await warehouse.sql<[{ at: string }]>`select clock_timestamp()::text as at`;
+  known.push(row.at);
+};
 beforeAll(async () => {
   warehouse = await createWarehouseDatabase();
   const { sql } = warehouse;
@@ -37,9 +45,12 @@ beforeAll(async () => {
       change(3, 'A', '09:20'),
     ]),
   );
+  await clock();
   const second = [change(1, 'B', '09:40'), deletion(2, '09:45'), change(3, 'A', '09:50', { quantity: 'many' })];
   await apply(sql, batch('b2', '10:00', second, { sequence: 2 }));
+  await clock();
   await apply(sql, batch('b3', '11:00', [change(2, 'A', '10:30')], { sequence: 3 }));
+  await clock();
   await registerDimension(sql, 'seats', 'seats', [
     { source: 'hall', type: 'varchar(3)', role: 'business key' },
     { source: 'seat', type: 'numeric', role: 'business key' },
@@ -109,22 +120,83 @@ describe('a page of a table as of a moment', () => {
     );
     await expect(asOfPage(warehouse.sql, 'seats', null, ["o'"], {}, 10)).rejects.toMatchObject({ code: 'TM020' });
     // A text that is too long is no key that is cut.
-    expect(await keyVersions(warehouse.sql, 'seats', ['it"x', '1'], null, 10)).toEqual([]);
+    expect(await keyVersions(warehouse.sql, 'seats', ['it"x', '1'], null, null, 10)).toEqual([]);
+  });
+});
+
+describe('a page of a table as of a moment, as it was known', () => {
+  /** A page of `limit` keys after the other, to its end. */
+  const pages = async (sql: Database | Transaction, moment: string | null, then: string, limit: number, filters = {}) => {
+    const found: string[] = [];
+    for (let after: string[] | null = null; ; ) {
+      const part = await asKnownPage(sql, 'orders', moment, then, after, filters, limit);
+      found.push(...part.map((row) => `${row.business_key.join('/')} ${String(row.shown_values?.[5])}`));
+      if (part.length < limit) return found;
+      after = [...(part.at(-1)?.business_key ?? [])];
+    }
+  };
+
+  test('is what <history>_as_known says, whatever became known since, page by page', async () => {
+    expect(await pages(warehouse.sql, '2026-02-01 09:50+00', known[0] ?? '', 2)).toEqual(['1 B', '2 A', '3 A']);
+    expect(await pages(warehouse.sql, '2026-02-01 09:50+00', known[1] ?? '', 2)).toEqual(['1 B', '3 A']);
+    expect(await pages(warehouse.sql, null, known[1] ?? '', 2, { order_key: '3' })).toEqual(['3 A']);
+    expect(await pages(warehouse.sql, null, '2026-02-01 09:50+00', 2)).toEqual([]);
+    await rolledBack(warehouse.sql, async (transaction) => {
+      // Nothing is left of these keys in history.
+      for (const id of ['b3', 'b2', 'b1'])
+        await transaction`select tidemark.retract_batch(p_dimension_name => 'orders', p_batch_id => ${id}, p_reason => 'wrong')`;
+      for (const then of known)
+        for (const moment of ['2026-02-01 09:05+00', '2026-02-01 09:48+00']) {
+          const told = await transaction<{ row: string }[]>`
+            select format('%s %s', order_key, order_status) as row
+            from public.dim_orders_history_as_known(${moment}::timestamptz, ${then}::timestamptz) order by order_key`;
+          expect(await pages(transaction, moment, then, 1)).toEqual(told.map(({ row }) => row));
+        }
+      expect(await pages(transaction, null, known[2] ?? '', 1)).toEqual(['1 B', '2 A', '3 A']);
+    });
+  });
+
+  test('takes a key of several columns, of whatever type', async () => {
+    const seats = await asKnownPage(warehouse.sql, 'seats', null, known[2] ?? '', ["o'", '9'], { guest: null }, 10);
+    expect(seats).toEqual([]);
+    const [later] = await warehouse.sql<[{ at: string }]>`select clock_timestamp()::text as at`;
+    const told = await asKnownPage(warehouse.sql, 'seats', null, later.at, ["o'", '9'], { guest: null }, 10);
+    expect(told.map(({ business_key: key }) => key)).toEqual([["o'", '10']]);
+  });
+
+  test('is refused where it was pruned, with the moment from which on it can be told', async () => {
+    await warehouse.sql`update tidemark.dimensions set pruned_known_at = ${known[1] ?? ''} where dimension_name = 'orders'`;
+    const refused = { code: 'TM028', hint: expect.stringMatching(/^ask for .* or later/) as string };
+    const page = (then: number) => asKnownPage(warehouse.sql, 'orders', null, known[then] ?? '', null, {}, 2);
+    await expect(page(0)).rejects.toMatchObject(refused);
+    await expect(keyVersions(warehouse.sql, 'orders', ['1'], known[0] ?? '', null, 2)).rejects.toMatchObject(refused);
+    expect(await page(1)).toHaveLength(2);
+    await warehouse.sql`update tidemark.dimensions set pruned_known_at = null`;
   });
 });
 
 describe('one key', () => {
+  test('has the versions that were known at a moment', async () => {
+    const versionsAt = async (then: string | null) =>
+      (await keyVersions(warehouse.sql, 'orders', ['2'], then, null, 10)).map((its) => its.valid_to);
+    const deleted = '2026-02-01 09:45:00+00';
+    expect(await versionsAt(known[0] ?? '')).toEqual([null]);
+    expect(await versionsAt(known[1] ?? '')).toEqual([deleted]);
+    expect(await versionsAt(known[2] ?? '')).toEqual([deleted, null]);
+    expect(await versionsAt(null)).toEqual([deleted, null]);
+  });
+
   test('has its versions from the oldest on, and what changed in each', async () => {
-    const versions = await keyVersions(warehouse.sql, 'orders', ['1'], null, 10);
+    const versions = await keyVersions(warehouse.sql, 'orders', ['1'], null, null, 10);
     expect(
       versions.map(({ valid_from: from, changed, batch_id: id, change_line: line }) => [from, changed, id, line]),
     ).toEqual([
       ['2026-02-01 09:00:00+00', null, 'b1', 1],
       ['2026-02-01 09:10:00+00', ['order_status'], 'b1', 2],
     ]);
-    const [newest] = await keyVersions(warehouse.sql, 'orders', ['1'], null, 1);
+    const [newest] = await keyVersions(warehouse.sql, 'orders', ['1'], null, null, 1);
     expect(newest?.changed).toEqual(['order_status']);
-    const [first] = await keyVersions(warehouse.sql, 'orders', ['1'], '2026-02-01 09:10+00', 10);
+    const [first] = await keyVersions(warehouse.sql, 'orders', ['1'], null, '2026-02-01 09:10+00', 10);
     expect(first?.valid_to).toBe('2026-02-01 09:10:00+00');
   });
 

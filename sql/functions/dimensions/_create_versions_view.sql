@@ -13,19 +13,22 @@ as $$
 -- The views are replaced, not dropped, or they would lose what was granted on them: so every column has a type of its own.
 declare
     v_view record;
-    v_arms text;
 begin
-    for v_view in select t.view_name, t.template from tidemark._version_templates() as t loop
-        select string_agg(
-            tidemark._laid_out(v_view.template, tidemark._version_parts(d.dimension_name)), ' union all ' order by d.dimension_name
+    for v_view in
+        with parts as materialized (
+            select d.dimension_name, tidemark._version_parts(d.dimension_name) as parts
+            from tidemark.dimensions as d
+            join pg_class as c on c.oid = d.history_relation and c.relpersistence <> 't'
         )
-        into v_arms
-        from tidemark.dimensions as d
-        join pg_class as c on c.oid = d.history_relation and c.relpersistence <> 't';
-        if v_arms is null then
+        select t.view_name, (
+            select string_agg(tidemark._laid_out(t.template, p.parts), ' union all ' order by p.dimension_name) from parts as p
+        ) as arms
+        from tidemark._version_templates() as t
+    loop
+        if v_view.arms is null then
             perform tidemark._clear_versions_view();
         else
-            execute format('create or replace view tidemark.%I as %s', v_view.view_name, v_arms);
+            execute format('create or replace view tidemark.%I as %s', v_view.view_name, v_view.arms);
         end if;
     end loop;
 

@@ -67,13 +67,13 @@ begin
 
     perform tidemark._assert_dimension_fits(p_dimension_name);
     perform tidemark.declare_capture(p_dimension_name, p_capture);
+    -- Compiles the dimension.
     perform tidemark.declare_deletes(
         p_dimension_name, coalesce(p_deletes, case p_capture when 'poll' then 'none' else 'log' end), p_deleted_column, p_deleted_values
     );
     if p_no_overlap then
         perform tidemark._forbid_overlap(p_dimension_name);
     end if;
-    perform tidemark.compile_dimension(p_dimension_name);
     if current_setting('tidemark.views_later', true) is distinct from 'on' then
         perform tidemark._create_versions_view();
     end if;

@@ -110,8 +110,10 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- The functions of a dimension as its mapping and its history table are now: what each is called and has to say.
+-- What is not materialized PostgreSQL works out anew wherever it is named.
+with l as materialized (select tidemark._column_lists(p_dimension_name) as lists)
 select b.kind, tidemark._function_name(b.kind, p_dimension_name), tidemark._compiled_signature(b.kind, p_dimension_name), b.body
-from (select tidemark._column_lists(p_dimension_name) as lists) as l
+from l
 cross join lateral (
     values
     ('apply', tidemark._apply_body(l.lists)),

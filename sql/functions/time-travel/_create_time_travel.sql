@@ -57,44 +57,49 @@ as $$
 -- The functions that belong beside the history of a dimension, each for an instant (timestamptz) and for a time without zone (timestamp),
 -- which is read in the zone of the source, as a history without zone is. None for a temporary table, or where a name would be too long.
 -- Those in SQL carry no "set" clause, so that the planner looks inside; what they return is said as PostgreSQL says it.
--- Their texts are laid out by tidemark._laid_out with the parts of tidemark._time_travel_parts.
+-- Their texts are laid out by tidemark._laid_out with the parts of tidemark._time_travel_parts; what is not materialized PostgreSQL works
+-- out anew wherever it is named.
+with parts as materialized (
+    select t.time_type, tidemark._time_travel_parts(p_dimension_name, t.time_type::regtype) as parts
+    from (values ('timestamptz'), ('timestamp')) as t (time_type)
+),
+lists as materialized (
+    select tidemark._column_lists(p_dimension_name) as lists
+)
 select
     format('%I.%I', n.nspname, h.relname || f.ending),
     array_to_string(f.arguments, format(' %s, ', t.time_type)) || ' ' || t.time_type,
     array_to_string(array_fill(t.time_type, array[cardinality(f.arguments)]), ', '),
-    f.returned, f.attributes, tidemark._laid_out(f.text, l.parts)
+    f.returned, f.attributes, tidemark._laid_out(f.text, t.parts)
 from tidemark.dimensions as d
 join pg_class as h on h.oid = d.history_relation and h.relpersistence <> 't'
 join pg_namespace as n on n.oid = h.relnamespace
-cross join (values ('timestamptz'), ('timestamp')) as t (time_type)
-cross join lateral (select tidemark._time_travel_parts(p_dimension_name, t.time_type::regtype) as parts) as l
+cross join parts as t
 cross join lateral (
     values
     ('_as_of', array['p_moment'], format('SETOF %s', d.history_relation), 'language sql stable parallel safe', tidemark._as_of_text()),
-    ('_diff', array['p_from', 'p_to'], l.parts ->> 'returns_diff', 'language sql stable parallel safe', tidemark._diff_text()),
-    ('_changes', array['p_from', 'p_to'], l.parts ->> 'returns_changes', 'language sql stable parallel safe', tidemark._changes_text())
+    ('_diff', array['p_from', 'p_to'], t.parts ->> 'returns_diff', 'language sql stable parallel safe', tidemark._diff_text()),
+    ('_changes', array['p_from', 'p_to'], t.parts ->> 'returns_changes', 'language sql stable parallel safe', tidemark._changes_text())
 ) as f (ending, arguments, returned, attributes, text)
 where d.dimension_name = p_dimension_name and octet_length(h.relname || f.ending) <= 63
 union all
 -- What was valid and when it was known are moments of two clocks: each has a type of its own.
 select
     format('%I.%I', n.nspname, h.relname || '_as_known'),
-    format('p_valid %s, p_known %s', t.valid_type, t.known_type), format('%s, %s', t.valid_type, t.known_type),
+    format('p_valid %s, p_known %s', v.time_type, k.time_type), format('%s, %s', v.time_type, k.time_type),
     format('SETOF %s', d.history_relation), 'language sql stable parallel safe',
     tidemark._laid_out(
         tidemark._as_known_text(),
-        v.parts || tidemark._column_lists(p_dimension_name) || jsonb_build_object(
+        v.parts || l.lists || jsonb_build_object(
             'as_of', quote_ident(h.relname || '_as_of'), 'known_at', k.parts -> 'known_instant', 'known_zone', k.parts -> 'zone'
         )
     )
 from tidemark.dimensions as d
 join pg_class as h on h.oid = d.history_relation and h.relpersistence <> 't' and octet_length(h.relname || '_as_known') <= 63
 join pg_namespace as n on n.oid = h.relnamespace
-cross join (
-    values ('timestamptz', 'timestamptz'), ('timestamptz', 'timestamp'), ('timestamp', 'timestamptz'), ('timestamp', 'timestamp')
-) as t (valid_type, known_type)
-cross join lateral (select tidemark._time_travel_parts(p_dimension_name, t.valid_type::regtype) as parts) as v
-cross join lateral (select tidemark._time_travel_parts(p_dimension_name, t.known_type::regtype) as parts) as k
+cross join parts as v
+cross join parts as k
+cross join lists as l
 where d.dimension_name = p_dimension_name;
 $$;
 

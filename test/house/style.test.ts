@@ -38,7 +38,7 @@ const ROOMS: readonly (readonly string[])[] = [
   ['commands'],
   ['demo'],
   ['operate', 'console', 'reconcile'],
-  ['registration', 'services', 'extract', 'stream', 'load'],
+  ['registration', 'services', 'extract', 'stream', 'load', 'events'],
   ['embedded'],
   ['change-log'],
   ['source', 'warehouse'],

@@ -1,0 +1,47 @@
+import type { TidemarkError } from '../base/errors.js';
+
+/** An event as the warehouse renders it. Nothing of it is read here but where it goes. */
+export interface Event {
+  /** Its place among all events; a number beyond what JavaScript counts exactly stays text. */
+  readonly position: string;
+  readonly id: string;
+  /** Events of one key arrive in their order. */
+  readonly key: string;
+  /** As "orders.updated". */
+  readonly routing_key: string;
+  /** The CloudEvent. */
+  readonly document: string;
+}
+
+/** Why not all were taken. */
+export interface Fault {
+  readonly error: TidemarkError;
+  /** The receiver is there, and will not have this one event, or none ever again: nothing helps but a person. Any other fault may pass. */
+  readonly isFinal: boolean;
+  /** In how many seconds the receiver wants to be asked again. */
+  readonly retry_seconds?: number | undefined;
+}
+
+/** How many events were taken, counted from the first without a gap, and why the rest was not. Of the rest some may have been taken, too. */
+export interface Outcome {
+  readonly taken: number;
+  readonly fault?: Fault | undefined;
+}
+
+/** A way to a receiver. */
+export interface Transport {
+  /** Most events that travel together. */
+  readonly most: number;
+  /** Gives the events to the receiver, and waits until it has them. The same events given again travel under the same names. */
+  readonly publish: (events: readonly Event[]) => Promise<Outcome>;
+  readonly close: () => Promise<void>;
+}
+
+/** Where events go, and what proves to the receiver who sends them. */
+export interface Target {
+  readonly url: string;
+  /** The key that webhooks are signed with; the password for a broker, where its URL has none. */
+  readonly secret: string | null;
+  /** Whether a webhook may go to an address that is not of the public internet. */
+  readonly mayBePrivate: boolean;
+}

@@ -1,0 +1,164 @@
+import { createHmac } from 'node:crypto';
+import { lookup } from 'node:dns';
+import { once } from 'node:events';
+import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { BlockList, isIP, isIPv6, type LookupFunction } from 'node:net';
+import { TidemarkError } from '../base/errors.js';
+import type { Event, Fault, Outcome, Target, Transport } from './transport.js';
+
+/** Networks that are not of the public internet: of this machine, of those around it, of none; and those by which one of these can be reached. */
+const NOT_PUBLIC = [
+  '0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.168.0.0/16',
+  '198.18.0.0/15 224.0.0.0/3 ::/127 64:ff9b::/96 64:ff9b:1::/48 2002::/16 fc00::/7 fe80::/9 ff00::/8',
+];
+const notPublic = new BlockList();
+for (const [network = '', bits] of NOT_PUBLIC.flatMap((line) => line.split(' ')).map((each) => each.split('/')))
+  notPublic.addSubnet(network, Number(bits), isIPv6(network) ? 'ipv6' : 'ipv4');
+
+/** An IPv4 address that is written as one of IPv6 is looked at as what it is. */
+export const isPublic = (address: string): boolean => !notPublic.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
+
+class PrivateAddress extends Error {}
+
+/** Resolves a name for the connection that is about to be made: what is looked at is what is connected to, whatever the name means a moment later. */
+const lookupPublic: LookupFunction = (host, options, callback) => {
+  lookup(host, { ...options, all: true }, (error, found) => {
+    const addresses = error === null ? found : [];
+    const fault = error ?? (addresses.every(({ address }) => isPublic(address)) ? null : new PrivateAddress());
+    if (options.all === true) callback(fault, addresses);
+    else callback(fault, addresses[0]?.address ?? '', addresses[0]?.family);
+  });
+};
+
+/** Below the usual SHUTDOWN_TIMEOUT_SECONDS, so that a request in hand ends by itself. */
+const ANSWER_SECONDS = 20;
+/** An answer is its status: more of it is not read. */
+const MOST_BODY_BYTES = 64 * 1024;
+
+type Post = (headers: Readonly<Record<string, string>>, body: string) => Promise<IncomingMessage>;
+
+/** What sends a request to the target, over connections that are kept. Redirects are not followed. */
+function newPoster({ url: given, mayBePrivate }: Target): { readonly post: Post; readonly close: () => void } {
+  const url = new URL(given);
+  const [Agent, begin] = url.protocol === 'https:' ? [HttpsAgent, httpsRequest] : [HttpAgent, httpRequest];
+  const agent = new Agent({ keepAlive: true });
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  const post: Post = async (headers, body) => {
+    // An address that is written as such is looked up by nobody.
+    if (!mayBePrivate && isIP(host) !== 0 && !isPublic(host)) throw new PrivateAddress();
+    const request = begin(url, {
+      ...{ method: 'POST', agent, signal: AbortSignal.timeout(ANSWER_SECONDS * 1000) },
+      ...(mayBePrivate ? {} : { lookup: lookupPublic }),
+      headers: { ...headers, 'content-length': Buffer.byteLength(body), 'user-agent': 'Tidemark' },
+    });
+    const answered = once(request, 'response') as Promise<[IncomingMessage]>;
+    request.on('error', () => undefined).end(body);
+    const [response] = await answered;
+    let bytes = 0;
+    response.on('data', ({ length }: Buffer) => {
+      bytes += length;
+      if (bytes > MOST_BODY_BYTES) response.destroy();
+    });
+    await once(response, 'close');
+    return response;
+  };
+  return {
+    post,
+    close: () => {
+      agent.destroy();
+    },
+  };
+}
+
+/** The headers of Standard Webhooks. Several keys, parted by blanks, sign each: while one takes the place of another, the receiver may know either. */
+export function signed(secret: string, id: string, body: string): Record<string, string> {
+  const timestamp = String(Math.floor(Date.now() / 1000));
+  const signatures = secret.split(' ').map((key) => {
+    const hmac = createHmac('sha256', Buffer.from(key.replace(/^whsec_/, ''), 'base64'));
+    return `v1,${hmac.update(`${id}.${timestamp}.${body}`).digest('base64')}`;
+  });
+  return { 'webhook-id': id, 'webhook-timestamp': timestamp, 'webhook-signature': signatures.join(' ') };
+}
+
+/** In how many seconds to come again: the header says it, or a date. */
+function secondsUntil(retryAfter: string | undefined): number | undefined {
+  if (retryAfter === undefined) return undefined;
+  const seconds = /^\d+$/.test(retryAfter) ? Number(retryAfter) : (Date.parse(retryAfter) - Date.now()) / 1000;
+  return Number.isFinite(seconds) ? Math.max(0, seconds) : undefined;
+}
+
+/** These say that the receiver is busy, and nothing of the events. */
+const COME_AGAIN = [408, 425, 429];
+
+/** What an answer means; undefined where the events were taken, `refused` where one of them may be at fault. */
+function faultOf({ statusCode: status = 0, headers }: IncomingMessage, count: number, detail: string) {
+  const said = `the receiver answers ${String(status)}`;
+  const fault = (message: string, hint: string, isFinal: boolean): Fault => ({
+    ...{ isFinal, error: new TidemarkError(message, { detail, hint }) },
+    retry_seconds: secondsUntil(headers['retry-after']),
+  });
+  if (status >= 200 && status < 300) return undefined;
+  if (status === 410)
+    return fault(
+      `${said}: it wants no more events`,
+      'end the subscription, or resume it once the receiver is back',
+      true,
+    );
+  if (status >= 300 && status < 400)
+    return fault(`${said}, and no other address is gone to`, 'subscribe with the URL that it points to', false);
+  if (status >= 500 || status < 300 || COME_AGAIN.includes(status))
+    return fault(said, 'it is tried again until it takes them', false);
+  const next = 'the log of the receiver says why; then resume the subscription, or skip the event with a reason';
+  return count > 1 ? 'refused' : fault(`${said} to this one event`, next, true);
+}
+
+function notReached(error: unknown, detail: string): Fault {
+  const { name, message } = error as Error;
+  const isSilent = name === 'AbortError' || name === 'TimeoutError';
+  const [said, hint] =
+    error instanceof PrivateAddress
+      ? ['its address is not of the public internet', 'if it is yours, set EVENT_PRIVATE_ADDRESSES=allow for the relay']
+      : [
+          isSilent ? `no answer within ${String(ANSWER_SECONDS)} seconds` : message,
+          'see that it runs and that its URL is right; it is tried again',
+        ];
+  const parts = { detail, hint, cause: error };
+  return { isFinal: false, error: new TidemarkError(`the receiver cannot be reached: ${said}`, parts) };
+}
+
+/** Sends events as CloudEvents in batches, each in one request that is signed as Standard Webhooks say. */
+export function openWebhook(target: Target): Transport {
+  const { post, close } = newPoster(target);
+  const where = `receiver ${new URL(target.url).host}`;
+  const give = (events: readonly Event[]): Promise<ReturnType<typeof faultOf>> => {
+    const [first, last] = [events[0]?.id ?? '', events.at(-1)?.position ?? ''];
+    const id = events.length > 1 ? `${first}-${last}` : first;
+    const body = `[${events.map(({ document }) => document).join(',\n')}]`;
+    const headers = {
+      'content-type': 'application/cloudevents-batch+json; charset=utf-8',
+      ...(target.secret === null ? {} : signed(target.secret, id, body)),
+    };
+    return post(headers, body).then(
+      (answer) => faultOf(answer, events.length, where),
+      (error: unknown) => notReached(error, where),
+    );
+  };
+  /** Of those that were refused together one is at fault: which, is seen where each comes alone. */
+  const giveOneByOne = async (events: readonly Event[]): Promise<Outcome> => {
+    for (const [taken, event] of events.entries()) {
+      const fault = await give([event]);
+      if (typeof fault === 'object') return { taken, fault };
+    }
+    return { taken: events.length };
+  };
+  return {
+    most: 100,
+    publish: async (events) => {
+      const fault = await give(events);
+      if (fault === 'refused') return giveOneByOne(events);
+      return { taken: fault === undefined ? events.length : 0, fault };
+    },
+    close: () => Promise.resolve(close()),
+  };
+}

@@ -251,8 +251,10 @@ async function sqlFiles(folder: string): Promise<string[]> {
       hint: 'let this user read it, or set DIMENSIONS_DIR to the folder of yours',
     });
   });
+  // As Kubernetes mounts a ConfigMap, each file is a link to one in a hidden folder beside it.
+  const isShown = (name: string) => name.endsWith('.sql') && !/(^|[\\/])\./.test(name);
   return names
-    .filter((name) => name.endsWith('.sql'))
+    .filter(isShown)
     .sort()
     .map((name) => path.join(folder, name));
 }

@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { migrateWarehouse, migrationStatus } from '../../runner/warehouse/migrate.js';
@@ -30,6 +30,22 @@ async function folderOf(name: string, files: Readonly<Record<string, string>>) {
 }
 
 describe('migrate', () => {
+  it('reads a folder as Kubernetes mounts a ConfigMap, where each file is also behind a hidden name, once', async () => {
+    const { write, pending, migrate } = await folderOf('mounted', {});
+    const inFolder = (...names: string[]) => path.join(pipeline.folder, 'mounted', ...names);
+    await mkdir(inFolder('..2026_11_30'));
+    await symlink('..2026_11_30', inFolder('..data'));
+    for (const [file, sql] of [
+      ['4001_register_e', 'create table public.dim_e_history ()'],
+      ['4002_update_e', 'alter table public.dim_e_history add column a integer'],
+    ] as const) {
+      await write(`..2026_11_30/${file}`, sql);
+      await symlink(`..data/${file}.sql`, inFolder(`${file}.sql`));
+      expect(await pending()).toEqual([file]);
+      expect((await migrate()).applied.map(({ migration }) => migration)).toEqual([file]);
+    }
+  });
+
   it('lets a file of a dimension that fails hold up no other table, and names file and table', async () => {
     const { write, pending, migrate } = await folderOf('one', {
       '1001_register_bad': 'create table public.dim_bad_history (); select 1 / 0',

@@ -16,7 +16,7 @@ import { captureFromLog, stream } from '../support/log.js';
 import { restore, retract } from '../support/retractions.js';
 import { owning } from '../support/roles.js';
 
-/** A key is forgotten: tidemark.begin_forgetting, tidemark.forget_in_batch, tidemark.forget_in_metadata, tidemark.note_forgotten_content, tidemark.forget_key. */
+/** A key is forgotten: tidemark.begin_forgetting, tidemark.forget_in_batch, tidemark.forget_in_metadata, tidemark.note_forgotten_content, tidemark.forget_keys. */
 
 const COLUMNS: readonly TestColumn[] = [
   { source: 'town', type: 'varchar(40)', role: 'business key' },

@@ -25,6 +25,7 @@ begin
     where d.dimension_name = p_dimension_name;
 
     delete from tidemark.forgotten_contents as c where c.dimension_name = p_dimension_name;
+    delete from tidemark.shell_keys as s where s.dimension_name = p_dimension_name;
     delete from tidemark.rejected_changes as r where r.dimension_name = p_dimension_name;
     delete from tidemark.absorbed_changes as a where a.dimension_name = p_dimension_name;
     delete from tidemark.retracted_changes as r where r.dimension_name = p_dimension_name;

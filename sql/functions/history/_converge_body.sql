@@ -147,8 +147,11 @@ begin
         select c.*,
             tidemark.fold(
                 c._operation, c._effective, {captured},
-                array[{content}]::text[],
-                case when c._lacks is not null then array[{known}] end,
+                array[{content}]::text[] || case
+                    when c._business_key in (select s.business_key from tidemark.shell_keys as s where s.dimension_name = {dimension})
+                        then c._batch_id || ' ' || c._line
+                end,
+                case when c._lacks is not null then array[{known}] || true end,
                 case when c._is_anchor then c._stored_from end
             )
                 filter (where not c._is_superseded) over (partition by {key_values} order by c._place) as _state

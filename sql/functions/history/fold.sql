@@ -85,5 +85,6 @@ create or replace aggregate tidemark.fold(
 comment on aggregate tidemark.fold (text, timestamptz, timestamptz, text [], boolean [], timestamptz) is 'The fold of a key: what becomes of each of its changes, when they are taken in their order.
 Used as a window aggregate, partitioned by key; its result at a change is a tidemark.fold_state:
   operation, effective, captured   of the change; the instant of its capture in the zone of its effective time
-  content, is_known                its tracked columns as PostgreSQL prints them, and which its batch had; null where all
+  content, is_known                its tracked columns as PostgreSQL prints them, and which its batch had, null where all; last what tells
+                                   a shell of a forgotten key from its neighbours, null for any other change
   stored_start                     valid_from of the stored version that the slice begins with; null for other changes';

@@ -34,6 +34,7 @@ as $$
 -- Where the batch says that a column of the source was widened, its history column is, first (tidemark._follow_wider_columns).
 -- Runs with the rights of its owner: a role that may execute it needs no right on any table.
 -- Lines of a key that was forgotten are in it no more (forgotten_lines): the others keep their numbers, and change_count counts all.
+-- Or they are shells: each opens a version, or ends one, though it has no value.
 -- Errors: TM001 not a batch, TM002 unknown table, TM003 fork, TM004 an unmapped column, TM006 isolation level, TM008 checksum,
 -- TM018 a change captured before what was pruned, TM022 an unknown format, TM024 a column that cannot be widened, TM026 the batch before
 -- one of the log is not loaded, TM030 it holds what was forgotten.
@@ -73,10 +74,17 @@ begin
         v_batch.forgotten_changes := v_read.forgotten_lines;
         v_lines := tidemark._lines_left(v_read.metadata);
     end if;
+    if json_array_length(v_read.metadata -> 'shells') > 0 then
+        v_read.changes := tidemark._note_shells(v_read.dimension_name, v_read.metadata, v_read.changes);
+    end if;
     v_batch.columns := tidemark._batch_columns(v_read.dimension_name, v_read.batch_id, v_read.columns, v_read.changes);
     perform tidemark._note_missing_columns(v_batch.dimension_name, v_batch.columns);
 
-    v_in_order_since := tidemark._in_order_since(v_batch.dimension_name, v_scope, v_batch.batch_id, v_batch.sequence);
+    -- The fold knows of shells, the quick way does not.
+    v_in_order_since := case
+        when json_array_length(v_read.metadata -> 'shells') > 0 then 'infinity'
+        else tidemark._in_order_since(v_batch.dimension_name, v_scope, v_batch.batch_id, v_batch.sequence)
+    end;
     if v_batch.is_logged then
         perform tidemark._assert_log_in_order(v_batch);
         -- A transaction may be spread over batches: what has the capture time of the batch before may supersede what is loaded.
@@ -109,7 +117,7 @@ begin
     v_batch.applied_at := clock_timestamp();
     insert into tidemark.batches select v_batch.*;
     perform tidemark._note_commit_times(v_batch);
-    if v_lines is null then
+    if v_read.metadata ->> 'content_checksum' is null then
         perform tidemark._settle_rejected(v_batch.dimension_name, v_batch.shard, v_batch.batch_id, v_read.changes);
     else
         -- It may come from elsewhere: what it lacks is known from now on.
@@ -178,6 +186,7 @@ begin
         when (p_metadata ->> 'change_count') is null or (p_metadata ->> 'change_count') !~ '^[0-9]{1,9}$'
             then 'change_count is missing or not a whole number'
         when json_typeof(p_metadata -> 'forgotten_lines') <> 'array' then 'forgotten_lines is not an array'
+        when json_typeof(p_metadata -> 'shells') <> 'array' then 'shells is not an array'
         when (p_metadata ->> 'sequence') !~ '^[1-9][0-9]{0,17}$' then 'sequence is not a whole number from 1'
         when (p_metadata ->> 'extracted_at') is null then 'batch_metadata has no extracted_at'
         when (p_metadata ->> 'extracted_at') !~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}'
@@ -208,10 +217,10 @@ begin
     forgotten_lines := coalesce(json_array_length(p_metadata -> 'forgotten_lines'), 0);
     content_checksum := tidemark.batch_checksum(p_changes);
     checksum := case
-        when forgotten_lines = 0 then content_checksum
+        when p_metadata ->> 'content_checksum' is null then content_checksum
         else coalesce(p_metadata ->> 'checksum', p_metadata ->> 'original_checksum')
     end;
-    v_stated := case when forgotten_lines = 0 then p_metadata ->> 'checksum' else coalesce(p_metadata ->> 'content_checksum', '') end;
+    v_stated := coalesce(p_metadata ->> 'content_checksum', p_metadata ->> 'checksum');
     if v_stated <> content_checksum then
         raise exception using
             errcode = 'TM008',
@@ -376,6 +385,45 @@ named as (
 select array_agg(n.name order by n.name), array_agg(n.present_name order by n.name)
 from named as n
 where n.name <> n.present_name;
+$$;
+
+create or replace function tidemark._note_shells(
+    p_dimension_name text,
+    p_metadata json,
+    inout p_changes json
+)
+returns json
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- Notes which keys of a batch stand for forgotten ones, by the numbers of their lines (shells), so that the fold takes none of their
+-- changes for a repetition of another. Returns the changes without the member "forgotten", which begins such a line and is no column.
+declare
+    v_shells json;
+begin
+    select
+        json_agg(e.change order by e.place) filter (where s.is_shell),
+        json_agg(
+            case when s.is_shell then regexp_replace(e.change::text, '^\{"forgotten":\d+,', '{')::json else e.change end order by e.place
+        )
+    into v_shells, p_changes
+    from json_array_elements(p_changes) with ordinality as e (change, place)
+    join unnest(tidemark._lines_left(p_metadata)) with ordinality as n (line, place) using (place)
+    cross join lateral (
+        select n.line::text in (select m.line from json_array_elements_text(p_metadata -> 'shells') as m (line)) as is_shell
+    ) as s;
+    execute tidemark._laid_out(
+        $statement$
+        insert into tidemark.shell_keys (dimension_name, business_key)
+        select distinct {dimension}, json_build_object({printed_key})::text
+        from (select {stored_keys} from rows from (json_to_recordset($1) as ({read_keys_as})) as c ({keys})) as c
+        on conflict do nothing
+        $statement$,
+        tidemark._column_lists(p_dimension_name)
+    )
+    using v_shells;
+end;
 $$;
 
 create or replace function tidemark._assert_nothing_forgotten(

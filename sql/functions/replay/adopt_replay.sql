@@ -167,6 +167,8 @@ begin
     from tidemark.forgotten_contents as s
     where s.dimension_name = v_scratch
     on conflict do nothing;
+    delete from tidemark.shell_keys as s where s.dimension_name = p_dimension_name;
+    update tidemark.shell_keys as s set dimension_name = p_dimension_name where s.dimension_name = v_scratch;
     update tidemark.batches as b
     set metadata = tidemark._with_member(b.metadata, 'table', to_json(p_dimension_name))
     where b.dimension_name = p_dimension_name and b.metadata ->> 'table' = v_scratch;

@@ -164,8 +164,14 @@ begin
         select c.*,
             tidemark.fold(
                 c._operation, c._effective, {captured},
-                array[{content}]::text[],
-                case when c._lacks is not null then array[{known}] end,
+                array[{content}]::text[] || case
+                    when exists (
+                        select
+                        from anchored as a
+                        join tidemark.shell_keys as s on s.dimension_name = {dimension} and s.business_key = a._business_key
+                    ) then c._batch_id || ' ' || c._line
+                end,
+                case when c._lacks is not null then array[{known}] || true end,
                 case when c._is_anchor then c._stored_from end
             )
                 filter (where not c._is_superseded) over (order by c._place) as _state

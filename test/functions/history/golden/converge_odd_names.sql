@@ -147,9 +147,12 @@ begin
             tidemark.fold(
                 c.__operation, c.__effective, c.__captured_at,
                 array[c.p_lines::text collate "C", c."{history}"::text collate "C", c._line::text collate "C",
-                    c.c::text collate "C"]::text[],
+                    c.c::text collate "C"]::text[] || case
+                    when c.__business_key in (select s.business_key from tidemark.shell_keys as s where s.dimension_name = 'odd_names')
+                        then c.__batch_id || ' ' || c.__line
+                end,
                 case when c.__lacks is not null then array['p_changes' <> all (c.__lacks),
-                    'say "hi"' <> all (c.__lacks), '_line' <> all (c.__lacks), 'json' <> all (c.__lacks)] end,
+                    'say "hi"' <> all (c.__lacks), '_line' <> all (c.__lacks), 'json' <> all (c.__lacks)] || true end,
                 case when c.__is_anchor then c.__stored_from end
             )
                 filter (where not c.__is_superseded) over (partition by c."Order Id", c.h order by c.__place) as __state

@@ -169,9 +169,15 @@ begin
             tidemark.fold(
                 c.__operation, c.__effective, c.__captured_at,
                 array[c.p_lines::text collate "C", c."{history}"::text collate "C", c._line::text collate "C",
-                    c.c::text collate "C"]::text[],
+                    c.c::text collate "C"]::text[] || case
+                    when exists (
+                        select
+                        from anchored as a
+                        join tidemark.shell_keys as s on s.dimension_name = 'odd_names' and s.business_key = a.__business_key
+                    ) then c.__batch_id || ' ' || c.__line
+                end,
                 case when c.__lacks is not null then array['p_changes' <> all (c.__lacks),
-                    'say "hi"' <> all (c.__lacks), '_line' <> all (c.__lacks), 'json' <> all (c.__lacks)] end,
+                    'say "hi"' <> all (c.__lacks), '_line' <> all (c.__lacks), 'json' <> all (c.__lacks)] || true end,
                 case when c.__is_anchor then c.__stored_from end
             )
                 filter (where not c.__is_superseded) over (order by c.__place) as __state

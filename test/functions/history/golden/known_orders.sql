@@ -158,11 +158,17 @@ begin
                 c._operation, c._effective, c._captured_at,
                 array[c.customer_id::text collate "C", c.product_id::text collate "C",
                     c.quantity::text collate "C", c.unit_price::text collate "C", c.total_amount::text collate "C",
-                    c.order_status::text collate "C", c.order_date::text collate "C"]::text[],
+                    c.order_status::text collate "C", c.order_date::text collate "C"]::text[] || case
+                    when exists (
+                        select
+                        from anchored as a
+                        join tidemark.shell_keys as s on s.dimension_name = 'orders' and s.business_key = a._business_key
+                    ) then c._batch_id || ' ' || c._line
+                end,
                 case when c._lacks is not null then array['customer_id' <> all (c._lacks),
                     'product_id' <> all (c._lacks), 'quantity' <> all (c._lacks), 'unit_price' <> all (c._lacks),
                     'total_amount' <> all (c._lacks), 'order_status' <> all (c._lacks),
-                    'order_date' <> all (c._lacks)] end,
+                    'order_date' <> all (c._lacks)] || true end,
                 case when c._is_anchor then c._stored_from end
             )
                 filter (where not c._is_superseded) over (order by c._place) as _state

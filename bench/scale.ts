@@ -5,6 +5,7 @@ import { browseIndexes } from '../runner/warehouse/functions.js';
 import { apply, beginAgain, documents } from './contenders.js';
 import { spread } from './measure.js';
 import { mostMemoryOf } from './memory.js';
+import { HALF_KNOWN, consolePages } from './pages.js';
 import { addOrders, type Bench } from './server.js';
 
 /** How Tidemark fares with very many changes, or a very long history: figures and plans, no targets but those named beside them. */
@@ -132,6 +133,16 @@ export async function manyVersions(
     figures.push({ name, value: milliseconds, unit: 'ms in the server' });
     plans.push({ name, plan });
   }
+  say('pages of the console');
+  await warehouse`
+    update tidemark.batches as b set applied_at = ${HALF_KNOWN}::timestamptz - interval '1 hour'
+    where b.batch_id < (select percentile_disc(0.5) within group (order by m.batch_id) from tidemark.batches as m)`;
+  for (const { name, query } of consolePages(versions / 2))
+    figures.push({
+      name: `console: ${name}`,
+      value: (await explained(warehouse, query)).milliseconds,
+      unit: `ms in the server, at most ${name.includes('known') ? '1,000' : '300'}`,
+    });
   say('checks');
   const began = performance.now();
   const results = await runChecks(warehouse, ['scd2', 'pipeline']);

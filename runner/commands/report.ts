@@ -1,25 +1,32 @@
 import path from 'node:path';
 import { UsageError } from '../base/errors.js';
 import { loadSettings } from '../base/settings.js';
+import { htmlReport } from '../console/report.js';
 import { writeReport } from '../operate/report.js';
-import { TABLE_OPTION, defineCommand, text, texts } from './command.js';
+import { TABLE_OPTION, defineCommand, flag, text, texts } from './command.js';
 
 export const command = defineCommand(
   {
-    epilogue: 'It is written to scd2_lineage_report_<time>.md.',
-    examples: { 'report --table orders --key 17': 'With each version of one order, and where it came from' },
+    epilogue: 'It is written to scd2_lineage_report_<time>.md, or .html.',
+    examples: {
+      'report --table orders --key 17': 'With each version of one order, and where it came from',
+      'report --html --table orders --key 17': 'The same with drawings, as one file that any browser opens',
+    },
     options: {
       table: TABLE_OPTION,
       key: texts(
         'Business key of one row: its versions, with batch, file and line of each (several values for a key of several columns)',
       ),
+      html: flag('Write HTML, with the drawings of the console; masked columns stay masked'),
       output: { ...text('Folder to write the report to'), default: '.' },
     },
   },
-  async ({ table: tables = [], key = [], output }, print) => {
+  async ({ table: tables = [], key = [], html = false, output }, print) => {
     if (typeof output !== 'string')
       throw new UsageError('--output is given twice', { hint: 'one folder takes the report' });
-    const file = await writeReport(loadSettings(), tables, key.map(String), path.resolve(output));
+    const settings = loadSettings();
+    const rendering = html ? htmlReport(settings) : undefined;
+    const file = await writeReport(settings, tables, key.map(String), path.resolve(output), rendering);
     print({ report: file }, file);
   },
 );

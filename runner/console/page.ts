@@ -1,4 +1,6 @@
-import type { Settings } from '../base/settings.js';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { PACKAGE_ROOT, type Settings } from '../base/settings.js';
 import { TidemarkError } from '../base/errors.js';
 import { browseColumns, moments, type BrowseColumn } from '../warehouse/browse.js';
 import { count, markup, link, plain, tableLink, time, type Raw } from './html.js';
@@ -42,6 +44,10 @@ export const wholeListing = (columns: readonly string[], rows: () => Promise<Row
   read: async () => ({ rows: await rows(), next: null }),
 });
 
+/** A file that pages use, as it is. */
+export const assetText = (name: string): string =>
+  readFileSync(path.join(PACKAGE_ROOT, 'runner', 'console', 'assets', name), 'utf8');
+
 /** A fault of who asks: what is said, and what next. */
 export class PageError extends TidemarkError {
   readonly status: number;
@@ -82,7 +88,9 @@ export interface Columns {
 
 /** @throws PageError where the reader may not read the key */
 export async function columnsOf({ session, table, query }: Asked): Promise<Columns> {
-  const columns = await browseColumns(session.warehouse, table);
+  const columns = (await browseColumns(session.warehouse, table)).map((column) =>
+    session.isForOthers === true && column.is_masked ? { ...column, is_readable: false } : column,
+  );
   const keys = columns.filter(({ column_role: role }) => role === 'business key');
   if (keys.some((key) => !key.is_readable))
     throw new PageError(

@@ -1,15 +1,14 @@
-import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import path from 'node:path';
 import { explainDatabaseError, isAway } from '../base/database.js';
 import { TidemarkError, UsageError, describeError, hasCode } from '../base/errors.js';
 import { FOREIGN, asksLocally, isLocal, listenAt, type Listening } from '../base/http.js';
 import { logger } from '../base/logger.js';
-import { PACKAGE_ROOT, type Settings } from '../base/settings.js';
+import type { Settings } from '../base/settings.js';
 import { dimensionMappings } from '../warehouse/functions.js';
 import { formatOf, writeList } from './export.js';
 import { duration, markup, value, type Raw } from './html.js';
-import { PageError, document, type Asked } from './page.js';
+import { PageError, assetText, document, type Asked } from './page.js';
+import { filtersOf } from './pages/table.js';
 import { routeOf } from './routes.js';
 import { STATEMENT_SECONDS, reading } from './session.js';
 import { doorOf, fieldsOf, isOwnForm, type Door } from './token.js';
@@ -23,10 +22,7 @@ const HEADERS = {
   'x-content-type-options': 'nosniff',
 } as const;
 
-const asset = (name: string, type: string) => ({
-  type,
-  text: readFileSync(path.join(PACKAGE_ROOT, 'runner', 'console', 'assets', name)),
-});
+const asset = (name: string, type: string) => ({ type, text: assetText(name) });
 
 /**
  * Serves the console: pages of what the warehouse holds, which cannot write.
@@ -117,7 +113,7 @@ async function answer(settings: Settings, request: IncomingMessage, response: Se
     logger.debug({ page: route.name, ms: Math.round(performance.now() - began) }, 'served');
   } catch (error) {
     if (response.headersSent) throw error;
-    const fault = faultOf(error, settings);
+    const fault = faultOf(error, settings, Object.keys(filtersOf(url.searchParams)));
     // What a server says may have values in it.
     if (fault.status >= 500 && error instanceof Error && 'code' in error)
       logger.error({ page: found?.route.name, code: error.code }, fault.title);
@@ -156,13 +152,13 @@ interface Fault {
 }
 
 /** What is said of an error: never what the server said, in which values may stand. */
-function faultOf(error: unknown, settings: Settings): Fault {
+function faultOf(error: unknown, settings: Settings, filtered: readonly string[] = []): Fault {
   if (error instanceof PageError) return { status: error.status, title: error.message, hint: error.hint ?? '' };
   if (hasCode(error, '57014'))
     return {
       status: 504,
       title: `this takes longer than ${String(STATEMENT_SECONDS)} seconds`,
-      hint: 'narrow it: a shorter time, fewer filters, or a filter on the key. An index on the column that is filtered by helps; for moments, those of npx tidemark add --browse',
+      hint: `narrow it: a shorter time, fewer filters, or a filter on the key. ${filtered.length > 0 ? `An index of the history on ${filtered.join(', ')} helps` : 'The indexes of npx tidemark add --browse help to find moments'}`,
     };
   if (hasCode(error, '42501'))
     return {

@@ -13,6 +13,8 @@ export interface Session {
   readonly warehouse: Warehouse;
   /** Who reads; `isOwn`: it is nobody's that only reads, but who the settings name for everything. */
   readonly reader: { readonly role: string; readonly isOwn: boolean };
+  /** Whether what is read goes to others than the reader: then what is masked is not shown, whatever that one may read. */
+  readonly isForOthers?: boolean;
   /** What was asked so far, to be pasted into psql. */
   readonly statements: readonly string[];
 }

@@ -6,14 +6,14 @@ import { TidemarkError, UsageError } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
 import { inTransaction } from '../base/transaction.js';
 import * as functions from '../warehouse/functions.js';
-import type { DimensionMapping } from '../batch/mapping.js';
+import type { Rendering, TableFacts, Versions } from '../warehouse/report.js';
 import { selectTables } from '../run/each-table.js';
 
 const LONGEST = 10;
 
 /**
- * Writes scd2_lineage_report_<time>.md: how much history there is, how often rows change, which change most, and for one key where each of
- * its versions came from. Reads the whole history of each table.
+ * Writes scd2_lineage_report_<time>.md, or another ending: how much history there is, how often rows change, which change most, and for one key
+ * where each of its versions came from. Reads the whole history of each table.
  * @param tables names of dimensions; all where empty
  * @param key values of one business key, in the order of its columns; then of one table. Empty: no lineage
  * @param folder where it is written to
@@ -25,19 +25,20 @@ export async function writeReport(
   tables: readonly string[],
   key: readonly string[],
   folder: string,
+  rendering: Rendering = markdown(settings.cdc_log_dir),
 ): Promise<string> {
   // One snapshot, so that the figures agree with each other while batches are loaded.
   const sections = await withDatabase(settings.warehouse, 'report', (database) =>
     inTransaction(database, 'isolation level repeatable read read only', (warehouse) =>
-      readSections(warehouse, settings.cdc_log_dir, tables, key),
+      readSections(warehouse, rendering, tables, key),
     ),
   );
   const made = new Date().toISOString();
-  const title = `# SCD type 2 lineage report\n\nMade ${made.slice(0, 19).replace('T', ' ')} UTC from \`${settings.warehouse.database}\`. All times are as history holds them.`;
   const stamp = made.replaceAll(/[-:Z]/g, '').replaceAll(/[T.]/g, '_');
-  const file = path.join(folder, `scd2_lineage_report_${stamp}.md`);
+  const file = path.join(folder, `scd2_lineage_report_${stamp}.${rendering.ending}`);
+  const text = rendering.whole(made.slice(0, 19).replace('T', ' '), settings.warehouse.database, sections);
   try {
-    await writeFile(file, [`${title}\n`, ...sections].join('\n'), { mode: 0o600, flag: 'wx' });
+    await writeFile(file, text, { mode: 0o600, flag: 'wx' });
   } catch (error) {
     throw new TidemarkError('the report cannot be written', {
       detail: `${file} (${String(error)})`,
@@ -50,7 +51,7 @@ export async function writeReport(
 
 async function readSections(
   warehouse: Transaction,
-  changeLog: string,
+  rendering: Rendering,
   tables: readonly string[],
   key: readonly string[],
 ): Promise<string[]> {
@@ -61,24 +62,51 @@ async function readSections(
     throw new UsageError('--key names a row of one table', {
       hint: `add --table, one of: ${mappings.map(({ dimension_name }) => dimension_name).join(', ')}`,
     });
-  const status = await functions.dimensionStatus(warehouse);
+  const statuses = await functions.dimensionStatus(warehouse);
   const sections: string[] = [];
   for (const mapping of selected) {
-    const its = status.find((each) => each.dimension_name === mapping.dimension_name);
-    sections.push(await tableSection(warehouse, mapping, its));
+    const name = mapping.dimension_name;
+    const status = statuses.find((each) => each.dimension_name === name);
+    const frequency = await functions.changeFrequency(warehouse, name);
+    const longest = await functions.longestHistories(warehouse, name, LONGEST);
+    sections.push(await rendering.table(warehouse, { mapping, status, frequency, longest }));
   }
-  if (key.length > 0 && first !== undefined)
-    sections.push(await keySection(warehouse, changeLog, first.dimension_name, key));
+  if (key.length > 0 && first !== undefined) {
+    const versions = await versionsOf(warehouse, first.dimension_name, key);
+    sections.push(await rendering.key(warehouse, first.dimension_name, key, versions));
+  }
   return sections;
 }
 
-async function tableSection(
-  warehouse: Transaction,
-  mapping: DimensionMapping,
-  status: functions.DimensionStatus | undefined,
-): Promise<string> {
-  const frequency = await functions.changeFrequency(warehouse, mapping.dimension_name);
-  const longest = await functions.longestHistories(warehouse, mapping.dimension_name, LONGEST);
+const KEY_HINT =
+  'give the values of the key columns, in their order, each with a --key; the report without it lists keys';
+
+async function versionsOf(warehouse: Transaction, name: string, key: readonly string[]): Promise<Versions> {
+  const versions = await functions.lineage(warehouse, name, key).catch((error: unknown) => {
+    // Class 22, data exception: the text is no value of a key column's type.
+    if (!(error instanceof Error) || !('code' in error) || !String(error.code).startsWith('22')) throw error;
+    throw new UsageError(`--key is no key of ${name}: ${error.message}`, { hint: KEY_HINT });
+  });
+  if (versions.length === 0)
+    throw new TidemarkError('the key has no history', {
+      detail: `table=${name} key=${key.join(', ')}`,
+      hint: KEY_HINT,
+    });
+  return versions;
+}
+
+const markdown = (changeLog: string): Rendering => ({
+  ending: 'md',
+  whole: (made, database, sections) =>
+    [
+      `# SCD type 2 lineage report\n\nMade ${made} UTC from \`${database}\`. All times are as history holds them.\n`,
+      ...sections,
+    ].join('\n'),
+  table: (_, facts) => tableSection(facts),
+  key: (_, name, key, versions) => keySection(changeLog, name, key, versions),
+});
+
+function tableSection({ mapping, status, frequency, longest }: TableFacts): string {
   return [
     `## ${mapping.dimension_name}\n`,
     `History of \`${mapping.source_schema}.${mapping.source_table}\` in \`${mapping.history_table}\`.\n`,
@@ -102,25 +130,12 @@ async function tableSection(
   ].join('\n');
 }
 
-const KEY_HINT =
-  'give the values of the key columns, in their order, each with a --key; the report without it lists keys';
-
 async function keySection(
-  warehouse: Transaction,
   changeLog: string,
   name: string,
   key: readonly string[],
+  versions: Versions,
 ): Promise<string> {
-  const versions = await functions.lineage(warehouse, name, key).catch((error: unknown) => {
-    // Class 22, data exception: the text is no value of a key column's type.
-    if (!(error instanceof Error) || !('code' in error) || !String(error.code).startsWith('22')) throw error;
-    throw new UsageError(`--key is no key of ${name}: ${error.message}`, { hint: KEY_HINT });
-  });
-  if (versions.length === 0)
-    throw new TidemarkError('the key has no history', {
-      detail: `table=${name} key=${key.join(', ')}`,
-      hint: KEY_HINT,
-    });
   const rows = versions.map(async (its) => [
     ...[its.surrogate_key, its.valid_from, its.valid_to ?? 'in force', its.cdc_operation, its.differences],
     (await findBatchFile(changeLog, name, its.batch_id)) ?? `${its.batch_id} (file not here)`,

@@ -24,6 +24,7 @@ export const overview = rows<Overview, [window: string, buckets: number]>(
 /** A column that readers of a history are shown; those of the key come first. */
 export type BrowseColumn = Texts<'column_name' | 'column_role' | 'type_name'> & {
   readonly is_readable: boolean;
+  readonly is_masked: boolean;
   readonly meaning: string | null;
 };
 export const browseColumns = rows<BrowseColumn>('browse_columns(p_dimension_name => $1)');

@@ -72,6 +72,23 @@ describe('tidemark report', () => {
     }
   });
 
+  test('--html is one file with the drawings of the console, which loads nothing, runs nothing and shows nothing that is masked', async () => {
+    const { warehouse } = pipeline;
+    await warehouse`update public.dim_orders_history set order_status = '<script>alert(1)</script>', unit_price = 77.77 where order_key = 2`;
+    await warehouse`select tidemark.mask_column('orders', 'unit_price')`;
+    const { stdout, code } = await report('--html', '--table', 'orders', '--key', '2');
+    expect([code, path.basename(stdout.trim())]).toEqual([0, expect.stringMatching(/^scd2_lineage_report_.*\.html$/)]);
+    const text = await readFile(stdout.trim(), 'utf8');
+    expect(text).toMatch(/<style>[^]*<svg class="histogram"[^]*<svg class="lifeline"/);
+    expect(text).toMatch(/<h2>orders<\/h2>[^]*4 versions, 3 of them current[^]*\{&quot;order_key&quot; : 1\}/);
+    expect(text).toMatch(/from <a>changes_\w+ line \d/);
+    expect(text).toContain('&lt;script&gt;alert(1)');
+    expect(text).not.toMatch(/<script|<form|<link|<img|href="\/|url\(|@import/);
+    expect(text).toMatch(/<dt>unit_price<\/dt><dd><span class="null" title="not yours to see">•••/);
+    expect(text).not.toContain('77.77');
+    await warehouse`select tidemark.mask_column('orders', 'unit_price', false)`;
+  });
+
   test('has a section for every table that is registered', async () => {
     const text = await readFile((await report()).stdout.trim(), 'utf8');
     expect(text.match(/^## .*/gm)).toEqual(['## customers', '## orders', '## products']);

@@ -104,28 +104,10 @@ ${follows ? markup`<span class="good" title="it follows the one before it">✓</
   ];
 }
 
-const LISTED = [
-  ...[
-    'dimension_name',
-    'batch_id',
-    'shard',
-    'sequence',
-    'extracted_at',
-    'applied_at',
-    'seconds',
-    'change_count',
-    'inserted_versions',
-  ],
-  ...[
-    'closed_versions',
-    'absorbed_changes',
-    'late_changes',
-    'corrected_versions',
-    'rejected_changes',
-    'follows',
-    'retracted_at',
-  ],
-] as readonly (keyof ListedBatch)[];
+const LISTED =
+  'dimension_name batch_id shard sequence extracted_at applied_at seconds change_count inserted_versions closed_versions absorbed_changes late_changes corrected_versions rejected_changes follows retracted_at'.split(
+    ' ',
+  ) as (keyof ListedBatch)[];
 
 export const batchesList = (asked: Asked): Listing => ({
   columns: LISTED,

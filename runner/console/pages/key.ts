@@ -49,15 +49,15 @@ async function versionsOf(
 }
 
 /** One key: how it came to be so, as a drawing and version by version, and where each came from. */
-export async function keyPage(asked: Asked): Promise<Page> {
+export async function keyPage(asked: Asked, most = VERSIONS): Promise<Page> {
   const { table, query, session } = asked;
   const [columns, key] = [await columnsOf(asked), query.getAll('k')];
   const [moment = null, known = null, before = null, now = null] = await momentsOf(
     asked,
     ...['as_of', 'known', 'before', 'now'],
   );
-  const found = await versionsOf(asked, columns, known, before, VERSIONS + 1);
-  const versions = found.slice(-VERSIONS);
+  const found = await versionsOf(asked, columns, known, before, most + 1);
+  const versions = found.slice(-most);
   if (versions.length === 0) throw await unknownKey(asked, key);
   // What opened no version may have opened one in what was known then.
   const marks = known === null ? await keyMarks(session.warehouse, table, key, MARKS) : [];
@@ -71,10 +71,10 @@ export async function keyPage(asked: Asked): Promise<Page> {
   };
   const [first = '', last = ''] = [starts[0], starts.at(-1)];
   const body = markup`<h1> ${table} <span class="key">${value(name)}</span>
-<small>${counted(versions.length, 'version')}${found.length > VERSIONS && '+'}${marks.length > 0 && markup` · ${counted(marks.length, 'mark')}`}${chosen === undefined && markup` · <span class="bad">not there ${moment === null ? 'now' : 'then'}</span>`}</small>
+<small>${counted(versions.length, 'version')}${found.length > most && '+'}${marks.length > 0 && markup` · ${counted(marks.length, 'mark')}`}${chosen === undefined && markup` · <span class="bad">not there ${moment === null ? 'now' : 'then'}</span>`}</small>
 </h1> ${momentForm(asked, [moment, known], { from: first, to: last, stops: starts }, neighbours)}
 ${drawing(asked, versions, marks, at, moment)}
-${found.length > VERSIONS && markup`<p class="pager"><a href="${here(asked, { before: plain(first) })}">◂ older versions</a></p>`}
+${found.length > most && markup`<p class="pager"><a href="${here(asked, { before: plain(first) })}">◂ older versions</a></p>`}
 <ol class="versions" reversed>
 ${[...versions].reverse().map((version) => card(asked, columns, version, versions, version === chosen))} </ol>
 ${marks.length > 0 && marksList(asked, marks)}`;
@@ -131,8 +131,8 @@ function drawing(asked: Asked, versions: readonly KeyVersion[], marks: Marks, at
   const name = `Versions of ${asked.table} ${visible(asked.query.getAll('k').join(', '))}`;
   const [other, label] = isStepped ? ['time', 'to scale'] : ['steps', 'one step a version'];
   return markup`<figure> ${lifeline(spans, drawnMarks, moment === null ? undefined : place(ms(moment)), name)}
-<figcaption> <span>${time(versions[0]?.valid_from)}</span> <span>${isStepped ? 'one step a version' : 'to scale'} ·
-<a href="${here(asked, { scale: other })}">${label}</a>${marks.length > 0 && ' · ◇ opened none  ✕ rejected'}</span>
+<figcaption> <span>${time(versions[0]?.valid_from)}</span> <span>${isStepped ? 'one step a version' : 'to scale'}<i class="lead-on"> ·
+<a href="${here(asked, { scale: other })}">${label}</a></i>${marks.length > 0 && ' · ◇ opened none  ✕ rejected'}</span>
 <span>${versions.at(-1)?.valid_to == null ? 'now' : time(versions.at(-1)?.valid_to)}</span> </figcaption> </figure>`;
 }
 
@@ -166,9 +166,9 @@ ${version.valid_to === null ? 'now' : time(version.valid_to)}
 from <a href="${from}">${version.batch_id} line ${version.change_line}</a> · captured ${time(version.captured_at)}
 · applied ${time(version.applied_at)}${
     before !== undefined &&
-    markup` · <a
+    markup`<i class="lead-on"> · <a
 href="${tableLink(table, '/diff', { from: plain(before.valid_from), to: plain(version.valid_from) })}"
-data-diff>what else changed</a>`
+data-diff>what else changed</a></i>`
   } </p> </li>`;
 }
 
@@ -187,25 +187,16 @@ export async function keyList(asked: Asked): Promise<Listing> {
   const [known = null] = await momentsOf(asked, 'known');
   const readable = columns.values.map(({ is_readable: may }) => may);
   const names = columns.values.filter((_, place) => readable[place]).map(({ column_name: name }) => name);
-  return wholeListing(
-    [
-      'surrogate_key',
-      'valid_from',
-      'valid_to',
-      'cdc_operation',
-      ...names,
-      'changed',
-      'batch_id',
-      'change_line',
-      'captured_at',
-      'applied_at',
-    ],
-    async () =>
-      (await versionsOf(asked, columns, known, null, asked.settings.console_export_rows)).map((its) => [
-        ...[its.surrogate_key, its.valid_from, its.valid_to, its.cdc_operation],
-        ...its.shown_values.filter((_, place) => readable[place]),
-        ...[its.changed?.join(', ') ?? null, its.batch_id, String(its.change_line), its.captured_at, its.applied_at],
-      ]),
+  const [first, last] = [
+    ['valid_from', 'valid_to', 'cdc_operation'],
+    ['batch_id', 'change_line', 'captured_at', 'applied_at'],
+  ];
+  return wholeListing(['surrogate_key', ...first, ...names, 'changed', ...last], async () =>
+    (await versionsOf(asked, columns, known, null, asked.settings.console_export_rows)).map((its) => [
+      ...[its.surrogate_key, its.valid_from, its.valid_to, its.cdc_operation],
+      ...its.shown_values.filter((_, place) => readable[place]),
+      ...[its.changed?.join(', ') ?? null, its.batch_id, String(its.change_line), its.captured_at, its.applied_at],
+    ]),
   );
 }
 

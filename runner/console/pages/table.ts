@@ -39,7 +39,7 @@ const FILTER = 'f.';
 const IS_NULL = 'is null';
 
 /** The filters of the address, by column; null is what is null. */
-function filtersOf(query: URLSearchParams): Record<string, string | null> {
+export function filtersOf(query: URLSearchParams): Record<string, string | null> {
   const entries = [...query].filter(([name]) => name.startsWith(FILTER));
   return Object.fromEntries(entries.map(([name, text]) => [name.slice(FILTER.length), text === IS_NULL ? null : text]));
 }
@@ -109,7 +109,8 @@ ${next !== null ? 'None of the next 1,000 keys was there then, or none fits the 
   return { title: name, body, past: moment, known };
 }
 
-function histogramOf(asked: Asked, buckets: readonly Bucket[], at: string, isZoomed: boolean): Raw {
+/** When a table changed, each part of the time a link. */
+export function histogramOf(asked: Asked, buckets: readonly Bucket[], at: string, isZoomed: boolean): Raw {
   if (buckets.length === 0)
     return markup`<p class="empty">
 When it changed cannot be drawn: the history is large, and was never analysed. <code>analyze</code> it. </p>`;
@@ -125,7 +126,7 @@ When it changed cannot be drawn: the history is large, and was never analysed. <
   const zoom = { from: plain(around?.starts_at ?? ''), to: plain(beyond?.ends_at ?? '') };
   return markup`<figure> ${histogram(drawn, 'Versions that began, over time')} <figcaption>
 <span>${time(buckets[0]?.starts_at.replace(/\.\d+/, ''))}</span><span>versions that
-began${buckets[0]?.is_exact === false && ', about'}${chosen >= 0 && markup` · <a href="${here(asked, zoom)}">closer</a>`}${isZoomed && markup` · <a href="${here(asked, { from: undefined, to: undefined })}">whole history</a>`}</span><span>${time(buckets.at(-1)?.ends_at.replace(/\.\d+/, ''))}</span>
+began${buckets[0]?.is_exact === false && ', about'}${chosen >= 0 && markup`<i class="lead-on"> · <a href="${here(asked, zoom)}">closer</a></i>`}${isZoomed && markup` · <a href="${here(asked, { from: undefined, to: undefined })}">whole history</a>`}</span><span>${time(buckets.at(-1)?.ends_at.replace(/\.\d+/, ''))}</span>
 </figcaption> </figure>`;
 }
 

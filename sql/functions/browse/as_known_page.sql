@@ -39,6 +39,9 @@ begin
     if p_after is not null then
         perform tidemark._assert_key_fits(p_dimension_name, p_after);
     end if;
+    if not exists (select from tidemark.batches as b where b.dimension_name = p_dimension_name and b.applied_at <= p_known) then
+        return;
+    end if;
     select f.conditions, f.given into v_filters, v_given from tidemark._browse_filters(p_dimension_name, p_filters) as f;
     v_parts := v_parts || tidemark._browse_parts(p_dimension_name) || jsonb_build_object(
         'key_names', v_parts -> 'keys',

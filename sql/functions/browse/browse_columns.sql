@@ -6,6 +6,7 @@ returns table (
     column_role text,
     type_name text,
     is_readable boolean,
+    is_masked boolean,
     meaning text
 )
 language plpgsql
@@ -13,14 +14,15 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- The columns of a history that its readers are shown: those of the business key in their order, then tracked and untracked ones as they
--- are mapped. is_readable says whether the caller may read a column; what it may not read is never named in a query of this room.
+-- are mapped. is_readable says whether the caller may read a column; what it may not read is never named in a query of this room;
+-- is_masked, whether the column is to be kept from analysts (tidemark.mask_column).
 -- Errors: TM002 unknown dimension.
 #variable_conflict use_column
 begin
     perform tidemark._assert_dimension_known(p_dimension_name);
     return query
     select c.history_column, c.column_role, format_type(a.atttypid, a.atttypmod),
-        has_column_privilege(d.history_relation, a.attnum, 'select'), col_description(d.history_relation, a.attnum)
+        has_column_privilege(d.history_relation, a.attnum, 'select'), c.masked_at is not null, col_description(d.history_relation, a.attnum)
     from tidemark.dimensions as d
     join tidemark.dimension_columns as c on c.dimension_name = d.dimension_name
     join pg_attribute as a on a.attrelid = d.history_relation and a.attname = c.history_column

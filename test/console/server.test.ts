@@ -146,6 +146,10 @@ describe('the server', () => {
       'the console cannot be served at',
     );
     other.close();
+    // Two consoles stand beside each other, but not in one place.
+    const place = Number(new URL(server.url).port);
+    await expect(serveConsole({ ...pipeline.settings, console_port: place })).rejects.toThrow('cannot be served at');
+    expect(await withConsole({}, (of) => ask('/', { of }))).toMatchObject({ status: 200 });
     await expect(serveConsole({ ...pipeline.settings, console_host: '0.0.0.0' })).rejects.toThrow(
       'CONSOLE_TOKEN_FILE is not set',
     );
@@ -277,6 +281,27 @@ describe('exports', () => {
     const { rows } = JSON.parse((await ask('/t/orders.json?as_of=2026-02-01+09:05')).body) as { rows: object[] };
     expect(rows).toMatchObject([{ order_key: '1', order_status: 'pending', valid_to: '2026-02-01 09:10:00+00' }]);
     expect((await ask('/index.csv')).body).toMatch(/^dimension_name,.*\r\n/);
+  });
+
+  test('end where the session ends, and say so, and the next is whole', async () => {
+    const { warehouse } = pipeline;
+    // More than fits between a server and a client that does not read.
+    await warehouse`
+      insert into public.dim_orders_history (order_key, customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date,
+        valid_from, cdc_operation, cdc_timestamp, batch_id, captured_at, change_line)
+      select k, 1, 1, 1, 1, 1, repeat('x', 50), '2026-02-01', '2026-02-01', 'INSERT', '2026-02-01', ${BATCH}, '2026-02-01', k
+      from generate_series(1001, 80000) as k`;
+    const asked = request(`${server.url}/t/orders.csv`).end();
+    const [reply] = (await once(asked, 'response')) as [IncomingMessage];
+    await warehouse`
+      select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tidemark console' and datname = current_database()`;
+    let text = '';
+    for await (const chunk of reply) text += String(chunk);
+    const lines = text.trimEnd().split('\r\n');
+    expect(lines.at(-1)).toMatch(/^# incomplete: the warehouse database ended the connection/);
+    expect(lines.length).toBeLessThan(79_000);
+    await warehouse`delete from public.dim_orders_history where order_key > 1000`;
+    expect((await ask('/t/orders.csv')).body).not.toContain('incomplete');
   });
 
   test('end at CONSOLE_EXPORT_ROWS, and say so', async () => {

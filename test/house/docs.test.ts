@@ -44,7 +44,7 @@ beforeAll(async () => {
   for (const folder of [installed, programs, path.join(project, 'runner')]) await mkdir(folder, { recursive: true });
   // The servers' OS user passes through it.
   await chmod(project, 0o755);
-  for (const part of ['dist', 'migrations', 'sql', 'sample_data', 'package.json'])
+  for (const part of ['dist', 'migrations', 'sql', 'sample_data', 'runner/console/assets', 'package.json'])
     await cp(path.join(PROJECT_ROOT, part), path.join(installed, part), { recursive: true });
   await symlink(path.join(PROJECT_ROOT, 'node_modules'), path.join(installed, 'node_modules'));
   await cp(path.join(PROJECT_ROOT, 'Makefile'), path.join(project, 'Makefile'));

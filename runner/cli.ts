@@ -42,7 +42,7 @@ const COMMANDS_BY_TASK: Readonly<Record<string, Readonly<Record<string, string>>
   'To mend': {
     reconcile: 'Compare source and history, and repair what differs; exits 3 if something does',
     'rejected [action]': 'List the changes that could not be applied; dismiss those that history need not have',
-    'forget <table> <key..>': 'Erase what is known of a key: history, changes that are kept, and batch files',
+    'forget [table] [key..]': 'Erase what is known of a key: history, changes that are kept, and batch files',
     'batch <action> <table> [batch]': 'Take a batch that was wrong out of history, or bring it back; list batches',
     watermark: 'Show how far extraction has come, and let it go on from an earlier point',
     rebuild: 'Make a history from its change log again, and write what differs',

@@ -28,6 +28,8 @@ export interface BatchDocument {
 }
 
 export const BATCH_FILE = /^changes_.*\.json(\.gz)?$/;
+/** Beside the batch files of a table: which keys were forgotten, by their hashes, for a warehouse that is restored from before that. */
+export const FORGETTINGS = 'forgotten.json';
 /** Below the folder of a table: the change logs of its shards. */
 export const SHARDS = 'shards';
 

@@ -79,7 +79,8 @@ export async function findBatchFile(root: string, table: string, batchId: string
 export async function strangeFiles(log: chain.ChangeLog): Promise<string[]> {
   const entries = await readdir(log.folder, { withFileTypes: true });
   const names = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
-  return names.filter((name) => !chain.BATCH_FILE.test(name) && !name.startsWith('.')).sort();
+  const isKnown = (name: string) => chain.BATCH_FILE.test(name) || name === chain.FORGETTINGS || name.startsWith('.');
+  return names.filter((name) => !isKnown(name)).sort();
 }
 
 /** Notes how many batches of a table wait, for the indicators; a folder that cannot be read is the business of the work itself. */

@@ -2,11 +2,19 @@ import path from 'node:path';
 import { AlreadyPublishedError, flushFolder, readPrivateFile, replaceFile } from '../base/durable-file.js';
 import { tolerateGone } from '../base/errors.js';
 import { FRAME } from '../batch/document.js';
-import { batchMetadataSchema, chainHead } from '../batch/metadata.js';
+import { batchMetadataSchema, chainHead, type BatchMetadata } from '../batch/metadata.js';
 import * as chain from './chain.js';
 import { publishCheckpoint } from './publish.js';
 
 /** Files of a change log that are written anew, because a key in them is forgotten. Each is the old one or the new one, whole, whatever happens. */
+
+/** The notes of forgettings beside the change log of a table, as they stand there; an empty list where there are none. */
+export const readForgettings = async ({ folder }: chain.ChangeLog): Promise<string> =>
+  (await readPrivateFile(path.join(folder, chain.FORGETTINGS)).catch(tolerateGone)) ?? '[]';
+
+/** Writes them anew. */
+export const writeForgettings = ({ folder }: chain.ChangeLog, notes: string): Promise<void> =>
+  rewriteFile(path.join(folder, chain.FORGETTINGS), notes);
 
 async function rewriteFile(file: string, content: string): Promise<void> {
   const folder = path.dirname(file);
@@ -39,11 +47,12 @@ export async function rewriteBatches(
  * Writes the checkpoints of a chain anew, and one more after them, that of a poll which found nothing: so that a writer that has read an older one
  * loses its race, and begins again from what stands here now.
  * @param change what is to stand in a checkpoint; null where it stays
+ * @returns the newest one; undefined where there is none
  */
 export async function rewriteCheckpoints(
   log: chain.ChangeLog,
   change: (metadata: string) => Promise<string | null>,
-): Promise<void> {
+): Promise<BatchMetadata | undefined> {
   for (let isDone = false; !isDone; ) {
     for (const sequence of await chain.checkpointSequences(log)) {
       const file = path.join(log.checkpoints, `${String(sequence)}.json`);
@@ -53,6 +62,7 @@ export async function rewriteCheckpoints(
     }
     isDone = await publishFence(log);
   }
+  return chain.newestCheckpoint(log);
 }
 
 async function publishFence(log: chain.ChangeLog): Promise<boolean> {

@@ -8,11 +8,23 @@ export const beginForgetting = value<
   [table: string, key: readonly string[], reference: string, keepShells: boolean]
 >('begin_forgetting(p_dimension_name => $1, p_key => $2, p_reference => $3, p_keep_shells => $4)');
 
+/** Every forgetting of a table, with those that only the notes beside its change log know. */
+export const recallForgettings = rows<Forgetting, [table: string, noted: string]>(
+  'recall_forgettings(p_dimension_name => $1, p_noted => $2::text::json)',
+);
+
+/** What is to be kept beside the change log of a table; and which of what is there another warehouse noted. */
+export const forgettingNotes = row<
+  { readonly notes: string; readonly unknown: readonly string[] },
+  [table: string, noted: string]
+>('forgetting_notes(p_dimension_name => $1, p_noted => $2::text::json)');
+
 /** A batch document without forgotten keys; undefined where it has nothing of them. */
 export const forgetInBatch = row<
   | (Texts<'batch_metadata' | 'changes' | 'content_checksum'> & {
       readonly forgotten_lines: number;
       readonly forgetting_ids: readonly string[];
+      readonly captured_until: string | null;
     })
   | undefined,
   [forgettings: readonly string[], batch: string]
@@ -36,6 +48,11 @@ export const noteForgottenContent = action<
 >(
   'note_forgotten_content(p_dimension_name => $1, p_forgetting_ids => $2, p_shard => $3, p_batch_id => $4, p_content_checksum => $5, ' +
     'p_forgotten_lines => $6)',
+);
+
+/** Notes up to when changes had been captured when keys were forgotten: the latest of these moments, and of the ledger. */
+export const noteCapturedUntil = action<[forgettings: readonly string[], captured: readonly string[]]>(
+  'note_captured_until(p_forgetting_ids => $1, p_captured => $2)',
 );
 
 /** Erases forgotten keys from the warehouse, and finishes their forgettings. */

@@ -450,7 +450,7 @@ begin
             message = 'the batch holds what was forgotten since it was written',
             detail = format('table=%s batch=%s%s', p_dimension_name, p_batch_id, ' shard=' || nullif(p_shard, '')),
             hint = 'a forgetting is under way, was cut off, or the file is from a backup: once none is under way, '
-                'run "tidemark forget" for the key again, which writes the file anew';
+                'run "tidemark forget --again", which writes the file anew';
     end if;
 end;
 $$;

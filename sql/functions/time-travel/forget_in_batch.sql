@@ -7,7 +7,8 @@ returns table (
     changes text,
     content_checksum text,
     forgotten_lines integer,
-    forgetting_ids bigint []
+    forgetting_ids bigint [],
+    captured_until timestamptz
 )
 language plpgsql
 stable
@@ -18,7 +19,7 @@ as $$
 -- The checksum stays, as the link of the chain; content_checksum is that of the lines that are left, and forgotten_lines numbers
 -- those that are gone, so that each of the others has the number it had. A document from elsewhere, which states no checksum, gets
 -- original_checksum. Where versions stay as shells, so do the lines that opened and ended them, without values; shells numbers these.
--- forgetting_ids are those that it had lines of.
+-- forgetting_ids are those that it had lines of, captured_until is when the last of these lines was captured.
 -- Errors: TM029 a line of another key says that its row had this one before, and leaves out values that only that one has.
 #variable_conflict use_column
 declare
@@ -80,6 +81,9 @@ begin
     changes := v_left;
     forgotten_lines := coalesce(json_array_length(v_metadata -> 'forgotten_lines'), 0);
     forgetting_ids := array(select distinct g.forgetting_id from unnest(v_ids) as g (forgetting_id) order by g.forgetting_id);
+    captured_until := (
+        select max(tidemark._capture_time(v_changes -> (g.place - 1), v_extracted_at)) from unnest(v_places) as g (place)
+    );
     return next;
 end;
 $$;

@@ -133,6 +133,14 @@ const PIPELINE = {
   /** Whether lines of batch files are shown to who asks from another machine. */
   CONSOLE_SHOW_LINES: choice(['local', 'all', 'none'], 'local'),
   CONSOLE_EXPORT_ROWS: integer(100_000, 1, 100_000_000),
+  /** Where run events go; nowhere unless it is set. */
+  OPENLINEAGE_URL: z
+    .string()
+    .regex(/^https?:\/\/[^\s@]+$/, 'an http or https address without a password')
+    .optional(),
+  OPENLINEAGE_NAMESPACE: text('tidemark'),
+  OPENLINEAGE_API_KEY: z.string().optional(),
+  OPENLINEAGE_API_KEY_FILE: z.string().optional(),
   TIDEMARK_RUN_DIR: folder('data/run'),
   CDC_LOG_RETENTION_DAYS: days(),
   ABSORBED_RETENTION_DAYS: days(),
@@ -202,8 +210,14 @@ export type Settings = { readonly [N in keyof typeof PIPELINE as NameOf<N>]: Env
 /** The settings as a log may show them: without passwords. */
 export function withoutSecrets(settings: Settings): Record<string, unknown> {
   const hide = (end: DatabaseSettings) => ({ ...end, password: end.password === '' ? '' : '***' });
-  const { source, warehouse, console } = settings;
-  return { ...settings, source: hide(source), warehouse: hide(warehouse), console: console && hide(console) };
+  const { source, warehouse, console, openlineage_api_key: key } = settings;
+  return {
+    ...settings,
+    openlineage_api_key: key && '***',
+    source: hide(source),
+    warehouse: hide(warehouse),
+    console: console && hide(console),
+  };
 }
 
 /**
@@ -313,7 +327,7 @@ function databaseSettings(
 function wrongSettings(issues: readonly z.core.$ZodIssue[], given: Readonly<Record<string, string>>): UsageError {
   const lines = issues.map((issue) => {
     const name = String(issue.path[0]);
-    const value = name.endsWith('_PASSWORD') ? '' : ` is "${given[name] ?? ''}"`;
+    const value = /_(PASSWORD|URL)$/.test(name) ? '' : ` is "${given[name] ?? ''}"`;
     return `${name}${value}, accepted is ${issue.message}`;
   });
   return new UsageError(`wrong settings: ${lines.join('; ')}`, {

@@ -34,6 +34,7 @@ const run = (settings: Settings, { watch, load, service }: Asked, print: Print):
     settings,
     {
       name: 'stream',
+      loads: load,
       service: service ? 'streamer' : undefined,
       greeting: 'Starting reader of the log',
       interval: watch ? settings.cdc_extraction_interval_seconds : undefined,
@@ -45,7 +46,7 @@ const run = (settings: Settings, { watch, load, service }: Asked, print: Print):
       const loader = load ? new RoundLoader(settings, ended.signal) : undefined;
       const loading = loader?.work();
       const onRound = async (round: Round) => {
-        tell({ changes: round.changes });
+        tell({ changes: round.changes, tables: round.tables });
         await loader?.take(round);
       };
       const result = await streamTables({ settings, signal, isEndless: true, onRound }).finally(() => {
@@ -62,7 +63,12 @@ const run = (settings: Settings, { watch, load, service }: Asked, print: Print):
   );
 
 async function readOnce(settings: Settings, load: boolean, signal: AbortSignal): Promise<StreamResult> {
-  const result = await streamTables({ settings, signal, isEndless: false });
+  const tables = new Set<string>();
+  const onRound = (round: Round) => {
+    for (const table of round.tables) tables.add(table);
+    return Promise.resolve();
+  };
+  const result = { ...(await streamTables({ settings, signal, isEndless: false, onRound })), tables: [...tables] };
   if (load) {
     const logged = (await mappingsOf(settings)).filter(isLogged).map(({ dimension_name: name }) => name);
     await notingHowFar(settings, () => loadTables({ settings, tables: [], only: new Set(logged) }));

@@ -8,6 +8,7 @@ import { within } from '../base/timeout.js';
 import { measurements, measureResources, resetMeasurements, rounded, tableErrors } from '../run/measurements.js';
 import { onGiveUp, runRounds, sayInterrupted, type Rounds } from '../run/rounds.js';
 import { continueRun, finishRun, startRun } from '../warehouse/functions.js';
+import { OpenLineage } from './open-lineage.js';
 import { ensureLogFolder, openLogFile } from './logs.js';
 import { claimService, newState, releaseService, writeState, type RunState, type Service } from './record.js';
 
@@ -172,6 +173,17 @@ export interface Part extends Pick<NewRun, 'name' | 'shard' | 'interval'> {
   readonly greeting: string;
   /** Waits for the next round in place of the interval. */
   readonly wait?: Rounds['wait'];
+  /** Whether a reader of the log makes history as well. */
+  readonly loads?: boolean;
+}
+
+/** What tells others of a part, where OPENLINEAGE_URL says whom. */
+function lineageOf(settings: Settings, { name, interval, loads = false }: Part, id: string): OpenLineage | undefined {
+  const { openlineage_url: url } = settings;
+  const of = { extract: 'extract_datasets', load: 'load_datasets', stream: 'stream_datasets' } as const;
+  if (url === undefined || !(name in of)) return undefined;
+  const reads = name === 'stream' && !loads ? 'extract_datasets' : of[name as keyof typeof of];
+  return new OpenLineage(settings, { name, id, reads, isWatching: interval !== undefined }, new URL(url));
 }
 
 /**
@@ -187,26 +199,37 @@ export async function runPart<T extends object>(
   say: (results: readonly T[], error?: unknown) => void,
 ): Promise<void> {
   const id = randomUUID();
+  const lineage = lineageOf(settings, part, id);
   const service = part.service && (await becomeService(settings, part.service, part.greeting, id));
   let wasInterrupted = false;
   const endsAs = () => (wasInterrupted ? 'interrupted' : 'succeeded');
   try {
+    lineage?.start();
+    onGiveUp(async () => lineage?.end('ABORT'));
     const hasRest = await asRun(settings, { ...part, id, endsAs, noteState: service?.noteState }, async (run) => {
       const { interval, wait } = part;
       const bounds = { interval, wait, boundSeconds: settings.shutdown_timeout_seconds };
       wasInterrupted = await runRounds(bounds, async (signal) => {
         await service?.stayRegistered();
+        const tell = (result: object) => {
+          lineage?.note(result);
+          run.tell(result);
+        };
+        const work = () => round(signal, tell);
         await sayAll(
-          run.round(() => round(signal, run.tell)),
+          run.round(() => lineage?.round(work()) ?? work()),
           say,
         );
       });
       // Traffic has no rest to go on with.
       return wasInterrupted && part.name !== 'simulate';
     });
+    // One that goes on until it is ended is done then.
+    await lineage?.end(hasRest && part.interval === undefined ? 'ABORT' : 'COMPLETE');
     if (service !== undefined) logger.info('stopped');
     if (hasRest) sayInterrupted(part.name);
   } catch (error) {
+    await lineage?.end('FAIL', error);
     if (service !== undefined) logger.error(describeError(error, logger.isLevelEnabled('debug')));
     throw error;
   } finally {

@@ -36,6 +36,23 @@ export const removeDimension = value<string, [table: string, dropHistory: boolea
 /** The statements that make the least-privilege roles of the warehouse. */
 export const grantStatements = rows<Texts<'grant_statements'>, [prefix: string]>('grant_statements(p_prefix => $1)');
 
+/** What each part reads and writes of a dimension, as inputs and outputs of an event of OpenLineage. */
+export interface LineageDatasets
+  extends Readonly<
+    Record<
+      'extract_datasets' | 'load_datasets' | 'stream_datasets',
+      Readonly<Record<'inputs' | 'outputs', readonly object[]>>
+    >
+  > {
+  readonly dimension_name: string;
+}
+export const lineageDatasets = rows<
+  LineageDatasets,
+  [producer: string, source: string, sourceDatabase: string, warehouse: string, logFolder: string]
+>(
+  'lineage_datasets(p_producer => $1, p_source_namespace => $2, p_source_database => $3, p_warehouse_namespace => $4, p_log_folder => $5)',
+);
+
 /** The histories as files of a dbt project. */
 export const dbtFiles = rows<Texts<'file_name' | 'content'>, []>('dbt_files()');
 

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 
 /** A request that a receiver of webhooks was sent. */
 export interface Received {
+  readonly path: string;
   readonly headers: IncomingHttpHeaders;
   readonly body: string;
 }
@@ -25,7 +26,7 @@ export async function startReceiver(): Promise<Receiver> {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
-      const received = { headers: request.headers, body: Buffer.concat(chunks).toString() };
+      const received = { path: request.url ?? '', headers: request.headers, body: Buffer.concat(chunks).toString() };
       requests.push(received);
       respond(received, response);
     });

@@ -50,6 +50,13 @@ select
     s.seconds_behind
 from tidemark.slot_kpis(clock_timestamp()) as s
 union all
+select s.metric, s.meaning, json_build_object('subscription', e.subscription_name), s.value
+from tidemark.subscription_status() as e
+cross join lateral (values
+    ('events_pending', 'Events that a subscription is still to be told of.', e.events_pending::double precision),
+    ('events_lag_seconds', 'Age of the oldest of them.', e.events_lag_seconds)
+) as s (metric, meaning, value)
+union all
 select
     s.metric, s.meaning,
     json_build_object('pipeline', r.pipeline_name, 'host', coalesce(r.host, ''), 'process', coalesce(r.process_id::text, '')), s.value

@@ -147,42 +147,47 @@ export class Watch {
 }
 
 /** @returns how many cases were tried: keys, at moments */
-export async function isToldAsItWasKnown(
-  subject: Subject,
-  { scenario, steps, ending }: KnownScenario,
-): Promise<number> {
-  const { sql, table } = subject;
-  return rolledBack(sql, async (transaction) => {
+const isToldAsItWasKnown = ({ sql, table }: Subject, known: KnownScenario): Promise<number> =>
+  rolledBack(sql, async (transaction) => {
     const watch = new Watch(transaction, table, 'id, part');
-    const documents = chainedDocumentsOf(scenario, table);
-    const loaded = new Set<string>();
-    let isRebuilt = false;
-    for (const [turn, index] of scenario.loading.entries()) {
-      const document = documents[index] ?? '';
-      const isRefused = await transaction
-        .savepoint((point) => apply(point, document))
-        .then(
-          () => false,
-          (error: unknown) => {
-            if ((error as { code?: string }).code !== 'TM018') throw error;
-            return true;
-          },
-        );
-      if (!isRefused) loaded.add(document);
-      await watch.look();
-      const step = steps[turn] ?? null;
-      if (step === null || (step === 'rebuild' && isRebuilt)) continue;
-      isRebuilt ||= step === 'rebuild';
-      // A rebuild finds a file, too, that nobody has loaded yet.
-      await STEPS[step](transaction, table, [...new Set([...loaded, documents.at(-1) ?? ''])]);
-      await watch.look();
-    }
-    for (const step of ending) {
-      await STEPS[step](transaction, table, [...loaded]);
-      await watch.look();
-    }
+    await play(transaction, table, known, () => watch.look());
     return watch.compare();
   });
+
+/** Loads batches and does what is to be done after each, and in the end; `look` is called after each step. */
+export async function play(
+  transaction: TestTransaction,
+  table: string,
+  { scenario, steps, ending }: KnownScenario,
+  look: (step: Step | 'load') => Promise<void>,
+): Promise<void> {
+  const documents = chainedDocumentsOf(scenario, table);
+  const loaded = new Set<string>();
+  let isRebuilt = false;
+  for (const [turn, index] of scenario.loading.entries()) {
+    const document = documents[index] ?? '';
+    const isRefused = await transaction
+      .savepoint((point) => apply(point, document))
+      .then(
+        () => false,
+        (error: unknown) => {
+          if ((error as { code?: string }).code !== 'TM018') throw error;
+          return true;
+        },
+      );
+    if (!isRefused) loaded.add(document);
+    await look('load');
+    const step = steps[turn] ?? null;
+    if (step === null || (step === 'rebuild' && isRebuilt)) continue;
+    isRebuilt ||= step === 'rebuild';
+    // A rebuild finds a file, too, that nobody has loaded yet.
+    await STEPS[step](transaction, table, [...new Set([...loaded, documents.at(-1) ?? ''])]);
+    await look(step);
+  }
+  for (const step of ending) {
+    await STEPS[step](transaction, table, [...loaded]);
+    await look(step);
+  }
 }
 
 const STEPS: Record<

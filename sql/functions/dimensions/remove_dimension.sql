@@ -39,6 +39,10 @@ begin
     delete from tidemark.ignored_columns as i where i.dimension_name = p_dimension_name;
     delete from tidemark.changes_known_later as n where n.dimension_name = p_dimension_name;
     delete from tidemark.former_keys as f where f.dimension_name = p_dimension_name;
+    delete from tidemark.events as e
+    using tidemark.event_groups as g
+    where g.dimension_name = p_dimension_name and e.group_id = g.group_id;
+    delete from tidemark.event_groups as g where g.dimension_name = p_dimension_name;
     perform tidemark._drop_compiled(p_dimension_name);
     delete from tidemark.dimension_columns as c where c.dimension_name = p_dimension_name;
     delete from tidemark.dimensions as d where d.dimension_name = p_dimension_name;

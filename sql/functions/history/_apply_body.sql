@@ -9,7 +9,8 @@ as $$
 -- Writes the body of tidemark.apply_<dimension>, which makes history of a batch in the usual case, from the mapping of the dimension;
 -- tidemark.compile_dimension makes the function of it. {names} are what differs from dimension to dimension (tidemark._column_lists); lines
 -- with {untracked} at their left are there for dimensions that have untracked columns, which show the values of the last change that was
--- absorbed into a version, while the values it had first are kept aside; lines with {no_untracked} are there for the others.
+-- absorbed into a version, while the values it had first are kept aside; lines with {no_untracked} are there for the others. Lines with
+-- {events} are there where its events are published.
 select tidemark._laid_out($text$
 -- Makes history of a batch of {name} in one pass. It holds for the usual case: a batch captured after all that is loaded, with
 -- every column. Each key is folded from its last version; most keys have one change in a batch, and only the others are sorted. Of those
@@ -95,12 +96,14 @@ begin
     beside_last_version as (
         select c.*, v._last_time,
             v._surrogate_key, {stored},
+{no_untracked}{events}            v._surrogate_key,
             case c._number when 1 then v._is_current is true else c._operation_before <> 'DELETE' end as _in_force,
             case c._number when 1 then v._is_equal else c._equals_before end as _is_equal
         from in_order as c
         left join lateral (
             select coalesce(h.valid_to, h.valid_from){at_utc} as _last_time, h.is_current as _is_current,
                 h.surrogate_key as _surrogate_key, {read_stored},
+{no_untracked}{events}                h.surrogate_key as _surrogate_key,
                 {equals_stored: and} as _is_equal
             from {history} as h
             where c._number = 1 and {same_key: and}
@@ -116,10 +119,13 @@ begin
     ),
     shown_repeated as materialized (
 {no_untracked}        select c.*,
+{no_untracked}{events}            first_value(c._surrogate_key) over (partition by {key_values} order by c._number) as _stored_key,
 {no_untracked}            first_value(c._last_time) over (partition by {key_values} order by c._number) as _stored_time
 {no_untracked}        from judged as c
 {no_untracked}        where c._is_repeated
-{untracked}        select c.*, first_value(c._last_time) over by_key as _stored_time,
+{untracked}        select c.*,
+{untracked}{events}            first_value(c._surrogate_key) over by_key as _stored_key,
+{untracked}            first_value(c._last_time) over by_key as _stored_time,
 {untracked}            {last_in_version}
 {untracked}        from (
 {untracked}            select c.*, count(*) filter (where not c._is_absorbed) over by_key as _version_number
@@ -135,7 +141,9 @@ begin
 {untracked}            )
     ),
     folded_repeated as materialized (
-        select c.*, row_number() over by_key = 1 as _follows_stored, lead(c._takes_effect) over by_key as _ends
+        select c.*,
+{events}            lag(c._line) over by_key as _line_before,
+            row_number() over by_key = 1 as _follows_stored, lead(c._takes_effect) over by_key as _ends
         from (
             select c.*, tidemark.fold_time(c._effective, {captured}, c._in_force, c._stored_time)
                 over (partition by {key_values} order by c._number) as _takes_effect
@@ -145,9 +153,12 @@ begin
         window by_key as (partition by {key_values} order by c._number)
     ),
     shown as not materialized (
-{no_untracked}        select c.*, c._last_time as _stored_time
-{untracked}        select c.*, 0 as _version_number, c._last_time as _stored_time,
-{untracked}            {shown_alone}
+{no_untracked}        select c.*,
+{no_untracked}{events}            c._surrogate_key as _stored_key,
+{no_untracked}            c._last_time as _stored_time
+{untracked}        select c.*, 0 as _version_number,
+{untracked}{events}            c._surrogate_key as _stored_key,
+{untracked}            c._last_time as _stored_time, {shown_alone}
         from judged as c
         where not c._is_repeated
         union all
@@ -155,6 +166,7 @@ begin
     ),
     folded as not materialized (
         select c.*, tidemark._takes_effect(c._effective, {captured}, c._in_force, c._stored_time) as _takes_effect,
+{events}            null::integer as _line_before,
             true as _follows_stored, null::timestamptz as _ends
         from shown as c
         where not c._is_repeated and not c._is_absorbed
@@ -198,6 +210,27 @@ begin
         order by c._captured_at, c._line
         returning surrogate_key as _surrogate_key, change_line as _line, is_current as _is_current
     ),
+{events}    event_group as materialized (
+{events}        select nextval('tidemark.event_groups_group_id_seq') as _group_id
+{events}    ),
+{events}    noted as (
+{events}        insert into tidemark.events (
+{events}            group_id, place, kind, is_end, business_key, version_key, before_key, effective_at, change_line
+{events}        )
+{events}        select g._group_id, row_number() over (order by c._captured_at, c._line),
+{events}            case when c._operation = 'DELETE' then 'deleted' when c._in_force then 'updated' else 'created' end,
+{events}            c._operation = 'DELETE', json_build_object({printed_key})::text, o._surrogate_key,
+{events}            case when c._in_force then coalesce(b._surrogate_key, c._stored_key) end, c._takes_effect, c._line
+{events}        from folded as c
+{events}        cross join event_group as g
+{events}        left join opened as o on o._line = c._line
+{events}        left join opened as b on b._line = c._line_before
+{events}        returning group_id as _group_id
+{events}    ),
+{events}    noted_group as (
+{events}        insert into tidemark.event_groups (group_id, dimension_name, batch_id, event_count)
+{events}        select n._group_id, {dimension}, p_batch.batch_id, count(*) from noted as n group by n._group_id
+{events}    ),
 {untracked}    kept as (
 {untracked}        insert into tidemark.first_values (dimension_name, surrogate_key, values_before)
 {untracked}        select {dimension}, c._surrogate_key, (select row_to_json(r.*) from (select {printed_untracked}) as r)

@@ -44,6 +44,7 @@ captures as (
 ),
 expressions as (
     select e.*, d.own, d.known_function, k.argument_name, a.attnotnull as is_required, quote_ident(e.history_column) as name,
+        m.masked_at is not null as is_masked,
         e.column_role = 'business key' as is_key, e.column_role = 'tracked' as is_tracked, e.column_role = 'untracked' as is_untracked,
         row_number() over (partition by e.column_role order by e.ordinal) as number_in_role,
         format('%L, %s', e.history_column, tidemark._key_member(a.atttypid, format('c.%I', e.history_column))) as printed_key,
@@ -58,6 +59,7 @@ expressions as (
     left join tidemark._key_arguments(p_dimension_name) as k on k.history_column = e.history_column
     cross join dimension as d
     join pg_attribute as a on a.attrelid = d.history_relation and a.attname = e.history_column
+    join tidemark.dimension_columns as m on m.dimension_name = d.dimension_name and m.history_column = e.history_column
     cross join lateral (
         select case
             when octet_length(d.own || 'stored_' || e.history_column) <= 63 then e.history_column else '_' || e.ordinal
@@ -95,7 +97,13 @@ lists as (
         ('content', e.is_tracked, format('c.%s::text collate "C"', e.name)),
         ('known', e.is_tracked, format('%L <> all (c.%slacks)', e.source_column, e.own)),
         ('tracked_values', e.is_tracked, 'c.' || e.name),
+        ('stored_tracked', e.is_tracked, 'h.' || e.name),
         ('version_tracked', e.is_tracked, format('(c.%sversion).%s', e.own, e.name)),
+        ('event_values', (e.is_key or e.is_tracked) and not e.is_masked,
+            case when e.printed = 'c.' || e.name then e.printed else format('%s as %s', e.printed, e.name) end),
+        ('event_differences', e.is_tracked, format(
+            'case when h_after.%1$s::text collate "C" is distinct from h_before.%1$s::text then %2$L end', e.name, e.history_column
+        )),
         ('read_untracked_as', e.is_untracked, format('%I %s', e.source_column, e.read_type)),
         ('untracked_columns', e.is_untracked, e.name),
         ('untracked_values', e.is_untracked, 'c.' || e.name),
@@ -209,6 +217,7 @@ select (
     'by_capture', case when d.is_by_time then '[]' else '[""]' end::jsonb,
     'by_time', case when d.is_by_time then '[""]' else '[]' end::jsonb,
     'with_rounded', case when exists (select from expressions as e where e.fits <> 'true') then '[""]' else '[]' end::jsonb,
+    'events', case when d.events_since is null then '[]' else '[""]' end::jsonb,
     'untracked', case when exists (select from expressions as e where e.is_untracked) then '[""]' else '[]' end::jsonb,
     'no_untracked', case when exists (select from expressions as e where e.is_untracked) then '[]' else '[""]' end::jsonb
 )

@@ -9,7 +9,7 @@ as $$
 -- Writes the body of tidemark.converge_<dimension>, which makes history of a batch in whatever place, from the mapping of the dimension;
 -- tidemark.compile_dimension makes the function of it. {names} are what differs from dimension to dimension (tidemark._column_lists). Lines
 -- with a {name} at their left are there for some dimensions only: those that have untracked columns (untracked), those that are folded in
--- capture order (by_capture) or in the order of effective times (by_time).
+-- capture order (by_capture) or in the order of effective times (by_time), or whose events are published (events).
 select tidemark._laid_out($text$
 -- Makes history of {name} equal to the fold of all changes ever applied, those of this batch included, wherever it belongs: late,
 -- out of order, rejected before, or without some columns. Only the slice of each key that the batch can alter is read: it begins with the
@@ -265,6 +265,74 @@ begin
             and (select count(*) from removed) + (select count(*) from vacated) + (select count(*) from settled) >= 0
         returning h.is_current as _is_current
     ),
+{events}    -- What was and what is are compared as points of a key's time: versions begin, and lives end.
+{events}    former_point as (
+{events}        select c._business_key, false as _is_end, c._stored_from as _moment, c._surrogate_key as _version_key
+{events}        from outcome as c
+{events}        where c._origin = 'version'
+{events}        union all
+{events}        select c._business_key, true, c._stored_closed_at, null
+{events}        from outcome as c
+{events}        where c._origin = 'absorbed' and c._stored_reason = 'delete'
+{events}    ),
+{events}    point as (
+{events}        select c.*, lag(c._version_key) over (partition by c._business_key order by c._moment, c._is_end desc) as _key_before
+{events}        from (
+{events}            select c._business_key, false as _is_end, c._takes_effect as _moment,
+{events}                coalesce(c._surrogate_key, o._surrogate_key) as _version_key, c._version_operation as _operation,
+{events}                case c._batch_id when p_batch.batch_id then c._line end as _line,
+{events}                c._lacks is not null and c._origin = 'version'
+{events}                    and row({tracked_values})::text is distinct from row({version_tracked})::text
+{events}                    as _is_altered
+{events}            from outcome as c
+{events}            left join opened as o using ({keys}, _takes_effect)
+{events}            where c._verdict = 'opened'
+{events}            union all
+{events}            select c._business_key, true, c._takes_effect, null, 'DELETE',
+{events}                case c._batch_id when p_batch.batch_id then c._line end, false
+{events}            from outcome as c
+{events}            where c._verdict = 'delete'
+{events}        ) as c
+{events}    ),
+{events}    difference as (
+{events}        select c.*
+{events}        from (
+{events}            select _business_key, _is_end, _moment, n._operation, n._line,
+{events}                n._operation is null as _is_gone, f._business_key is null as _is_new,
+{events}                coalesce(n._version_key, f._version_key) as _version_key,
+{events}                case when n._operation <> 'INSERT' then n._key_before end as _before_key,
+{events}                n._version_key is distinct from f._version_key or n._is_altered as _is_other,
+{events}                max(case when f._business_key is not null then _moment end) over (partition by _business_key) as _last_moment
+{events}            from former_point as f
+{events}            full join point as n using (_business_key, _is_end, _moment)
+{events}        ) as c
+{events}        where c._is_gone or c._is_new or c._is_other
+{events}    ),
+{events}    event_group as materialized (
+{events}        select nextval('tidemark.event_groups_group_id_seq') as _group_id
+{events}    ),
+{events}    noted as (
+{events}        insert into tidemark.events (
+{events}            group_id, place, kind, is_end, business_key, version_key, before_key, effective_at, change_line
+{events}        )
+{events}        select g._group_id,
+{events}            row_number() over (order by c._is_gone desc, c._moment, c._is_end desc, c._business_key collate "C"),
+{events}            case
+{events}                when c._is_gone then 'retracted'
+{events}                when not c._is_new or c._moment < c._last_moment or p_batch.retracted_at is not null then 'corrected'
+{events}                when c._operation = 'INSERT' then 'created'
+{events}                when c._operation = 'UPDATE' then 'updated'
+{events}                else 'deleted'
+{events}            end,
+{events}            c._is_end, c._business_key, c._version_key, c._before_key, c._moment, c._line
+{events}        from difference as c
+{events}        cross join event_group as g
+{events}        returning group_id as _group_id
+{events}    ),
+{events}    noted_group as (
+{events}        insert into tidemark.event_groups (group_id, dimension_name, batch_id, event_count)
+{events}        select n._group_id, {dimension}, p_batch.batch_id, count(*) from noted as n group by n._group_id
+{events}    ),
 {untracked}    forgotten as (
 {untracked}        delete from tidemark.first_values as f
 {untracked}        using outcome as c

@@ -143,6 +143,10 @@ select 'Slot Lost', null, 1, coalesce(s.gap_from, s.reported_at), concat(
 from tidemark.slot_kpis(p_now) as s
 where s.wal_status = 'lost' or (s.gap_from is not null and coalesce(s.gap_to, p_now) > p_now - p_window)
 union all
+select 'Events Failing', null, 1, s.last_error_at, concat(s.subscription_name, ': position ', s.failed_position, ': ', s.last_error)
+from tidemark.subscription_status(p_now) as s
+where s.failed_position is not null
+union all
 select 'Pipeline Stopped', null, 1, r.end_time at time zone 'UTC', r.pipeline_name
 from (values ('extract', 'poll'), ('load', null), ('stream', 'log')) as part (pipeline_name, reads)
 cross join lateral (

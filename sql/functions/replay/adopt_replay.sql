@@ -15,7 +15,7 @@ as $$
 -- the changes kept aside likewise. Writes differences only: a version that is right stays untouched, one that is wrong is written
 -- anew under the surrogate_key that its business key and valid_from have, one that should not be, or is there twice, is deleted,
 -- and one that was missing gets a new surrogate_key. The caller holds the dimension (open_replay with p_is_locked).
--- What is retracted stays so. Returns how many versions were right, corrected, added and removed.
+-- What is retracted stays so. Where events are published, what differs is noted. Returns how many versions were right, corrected, added and removed.
 #variable_conflict use_column
 declare
     v_parts jsonb := tidemark._replay_parts(p_dimension_name);
@@ -25,6 +25,7 @@ declare
     v_added bigint;
 begin
     perform tidemark._replay_retractions(p_dimension_name);
+    perform tidemark._keep_points(p_dimension_name);
     execute tidemark._laid_out(
         'create temporary table {gone} on commit drop as '
         'select g.surrogate_key, {g_key}, g.valid_from, g.created_at, g.place '
@@ -64,6 +65,7 @@ begin
     );
 
     perform tidemark._adopt_replayed_ledger(p_dimension_name);
+    perform tidemark._note_points(p_dimension_name);
     return query select v_right, v_corrected, v_added, v_removed - v_corrected;
 end;
 $$;

@@ -13,6 +13,8 @@ as $$
 -- p_key is the key of all of them; without it keys are found by their hashes, and of each goes what was captured until it was forgotten: a
 -- life that began later stays, and is folded anew without the other.
 -- What "tidemark forget" does to batch files is done before it. Safe to repeat. Takes the dimension for itself.
+-- A key goes from events, too; one of kind forgotten tells subscriptions, and has the key until all of them have it. A life that stays is
+-- told after that, as corrected.
 -- Errors: TM006 isolation level, TM020 another number of key columns, and those of the history table.
 declare
     v_dimension text := (select f.dimension_name from tidemark.forgettings as f where f.forgetting_id = p_forgetting_ids[1]);
@@ -286,6 +288,7 @@ begin
         retracted_changes = f.retracted_changes + v_erased.retracted,
         first_values = f.first_values + v_erased.first_values
     where f.forgetting_id = p_forgetting.forgetting_id;
+    perform tidemark._forget_in_events(p_forgetting.dimension_name, p_business_key);
     if not p_forgetting.keeps_shells then
         -- What was asked for may be a token itself.
         delete from tidemark.shell_keys as s where s.dimension_name = p_forgetting.dimension_name and s.business_key = p_business_key;

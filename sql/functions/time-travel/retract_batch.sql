@@ -130,7 +130,10 @@ as $$
 -- Moves the changes of a batch (with its new retracted_at) from where they are to tidemark.retracted_changes, and folds their keys anew
 -- from before the first of them. A version is printed as its change was: with the untracked values that it had first, without those of
 -- columns that the batch lacked. The caller holds the dimension and knows that nothing that matters was pruned.
+-- Where events are published, what goes is noted as retracted, and what the fold puts there instead follows.
 declare
+    v_lists jsonb := tidemark._column_lists(p_batch.dimension_name);
+    v_event_group bigint := nextval('tidemark.event_groups_group_id_seq');
     v_folded record;
     v_absorbed bigint;
     v_rejected bigint;
@@ -142,6 +145,12 @@ begin
             where h.batch_id::text = $2
             returning h.*
         ),
+{events}        noted as (
+{events}            insert into tidemark.events (group_id, place, kind, business_key, version_key, effective_at, change_line)
+{events}            select $4, row_number() over (order by h.valid_from, h.surrogate_key), 'retracted',
+{events}                json_build_object({printed_stored_key})::text, h.surrogate_key, h.valid_from{at_utc}, h.change_line
+{events}            from gone as h
+{events}        ),
         forgotten as (
             delete from tidemark.first_values as f
             using gone as h
@@ -172,14 +181,23 @@ begin
             ) as r)
         from version as c
         $statement$,
-        tidemark._column_lists(p_batch.dimension_name)
+        v_lists
     )
     using p_batch.shard, p_batch.batch_id, tidemark._lacking(p_batch.columns, array(
         select c.source_column
         from tidemark.dimension_columns as c
         where c.dimension_name = p_batch.dimension_name and c.may_be_missing
-    ));
+    )), v_event_group;
     get diagnostics removed_versions = row_count;
+    if v_lists -> 'events' <> '[]' then
+        insert into tidemark.events (group_id, place, kind, is_end, business_key, effective_at, change_line)
+        select v_event_group, removed_versions + row_number() over (order by a.closed_at, a.change_line), 'retracted', true,
+            a.business_key, a.closed_at, a.change_line
+        from tidemark.absorbed_changes as a
+        where a.dimension_name = p_batch.dimension_name and a.shard = p_batch.shard and a.batch_id = p_batch.batch_id
+            and a.reason = 'delete';
+        perform tidemark._note_event_group(v_event_group, p_batch.dimension_name, p_batch.batch_id);
+    end if;
 
     with gone as (
         delete from tidemark.absorbed_changes as a
@@ -226,7 +244,7 @@ begin
             and not exists (select from {history} as h where {same_key: and})
         on conflict do nothing
         $statement$,
-        tidemark._column_lists(p_batch.dimension_name)
+        v_lists
     )
     using p_batch.shard, p_batch.batch_id;
     retracted_changes := removed_versions + v_absorbed + v_rejected;

@@ -45,6 +45,14 @@ const TIMELESS: readonly TestColumn[] = [
   { source: 'label', type: 'text', role: 'tracked' },
 ];
 
+/** Its events are published. */
+const PUBLISHED: readonly TestColumn[] = [
+  { source: 'id', type: 'bigint', role: 'business key' },
+  { source: 'label', type: 'text', role: 'tracked' },
+  { source: 'seen', type: 'integer', role: 'untracked' },
+  { source: 'touched', type: 'timestamptz', role: 'effective time' },
+];
+
 let warehouse: TestDatabase;
 let sql: Database;
 beforeAll(async () => {
@@ -52,6 +60,8 @@ beforeAll(async () => {
   sql = warehouse.sql;
   await registerDimension(sql, ODD_NAME, 'lines', ODD, { history: ODD_HISTORY });
   await registerDimension(sql, 'timeless', 'timeless', TIMELESS);
+  await registerDimension(sql, 'published', 'published', PUBLISHED);
+  await sql`select tidemark.publish_events(p_dimension_name => 'published')`;
   await sql.unsafe(`alter table ${ODD_HISTORY} add constraint enough check (p_lines > 0 and "{history}" <> '{keys}')`);
   await compile(sql, ODD_NAME);
 });
@@ -85,6 +95,8 @@ test.each([
   'converge_odd_names',
   'known_odd_names',
   'apply_timeless',
+  'apply_published',
+  'converge_published',
 ])('the text of tidemark.%s is that of its golden file', async (name) => {
   // A keyword from 16 on, and so a name in quotes.
   const unquoted = (text: string) => text.replaceAll('"json"', 'json');

@@ -112,7 +112,8 @@ begin
         from beside_last_version as c
     ),
     shown_repeated as materialized (
-        select c.*, first_value(c.__last_time) over by_key as __stored_time,
+        select c.*,
+            first_value(c.__last_time) over by_key as __stored_time,
             last_value(c.inserted_versions) over by_version as __shown_inserted_versions,
             last_value(c."a name that is as long as the names of PostgreSQL may be, no le") over by_version as __shown__8
         from (
@@ -129,7 +130,8 @@ begin
             )
     ),
     folded_repeated as materialized (
-        select c.*, row_number() over by_key = 1 as __follows_stored, lead(c.__takes_effect) over by_key as __ends
+        select c.*,
+            row_number() over by_key = 1 as __follows_stored, lead(c.__takes_effect) over by_key as __ends
         from (
             select c.*, tidemark.fold_time(c.__effective, c.__captured_at, c.__in_force, c.__stored_time)
                 over (partition by c."Order Id", c.h order by c.__number) as __takes_effect
@@ -139,8 +141,8 @@ begin
         window by_key as (partition by c."Order Id", c.h order by c.__number)
     ),
     shown as not materialized (
-        select c.*, 0 as __version_number, c.__last_time as __stored_time,
-            c.inserted_versions as __shown_inserted_versions,
+        select c.*, 0 as __version_number,
+            c.__last_time as __stored_time, c.inserted_versions as __shown_inserted_versions,
             c."a name that is as long as the names of PostgreSQL may be, no le" as __shown__8
         from judged as c
         where not c.__is_repeated

@@ -117,7 +117,8 @@ begin
         where c._is_repeated
     ),
     folded_repeated as materialized (
-        select c.*, row_number() over by_key = 1 as _follows_stored, lead(c._takes_effect) over by_key as _ends
+        select c.*,
+            row_number() over by_key = 1 as _follows_stored, lead(c._takes_effect) over by_key as _ends
         from (
             select c.*, tidemark.fold_time(c._effective, c._captured_at, c._in_force, c._stored_time)
                 over (partition by c.order_key order by c._number) as _takes_effect
@@ -127,7 +128,8 @@ begin
         window by_key as (partition by c.order_key order by c._number)
     ),
     shown as not materialized (
-        select c.*, c._last_time as _stored_time
+        select c.*,
+            c._last_time as _stored_time
         from judged as c
         where not c._is_repeated
         union all

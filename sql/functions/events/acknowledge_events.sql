@@ -1,0 +1,51 @@
+create or replace function tidemark.acknowledge_events(
+    p_subscription_name text,
+    p_position bigint,
+    p_from bigint default null
+)
+returns boolean
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+-- Moves the offset of a subscription: it has all events up to a position, without a gap. p_from is the offset that the reader set out
+-- from: where it is less than that by now the subscription was rewound meanwhile, and nothing moves. Returns whether it stands at that
+-- position or after it. Safe to repeat: the offset never goes back.
+begin
+    update tidemark.subscriptions as s
+    set acknowledged = p_position, acknowledged_at = clock_timestamp(),
+        last_error = case when s.failed_position is not null then s.last_error end,
+        last_error_at = case when s.failed_position is not null then s.last_error_at end
+    where s.subscription_name = p_subscription_name and s.acknowledged < p_position
+        and s.acknowledged >= coalesce(p_from, s.acknowledged);
+    if found then
+        perform tidemark._forget_told_keys();
+    end if;
+    return exists (
+        select from tidemark.subscriptions as s where s.subscription_name = p_subscription_name and s.acknowledged >= p_position
+    );
+end;
+$$;
+
+revoke execute on function tidemark.acknowledge_events (text, bigint, bigint) from public;
+
+create or replace function tidemark._forget_told_keys()
+returns void
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- A key that was forgotten stands in the event that says so until every subscription of its dimension has it: then it goes from there too.
+-- Where nothing is forgotten it is a look into an empty index.
+update tidemark.events as e
+set business_key = null
+from tidemark.event_groups as g
+where e.kind = 'forgotten' and e.business_key is not null and g.group_id = e.group_id
+    and not exists (
+        select
+        from tidemark.subscriptions as s
+        where (s.dimensions is null or g.dimension_name = any (s.dimensions))
+            and (g.first_position is null or s.acknowledged < g.first_position + e.place - 1)
+    );
+$$;

@@ -1,0 +1,28 @@
+create or replace function tidemark.read_subscription(
+    p_subscription_name text,
+    p_after bigint default null,
+    p_limit integer default 100
+)
+returns table (
+    event_position bigint,
+    dimension_name text,
+    kind text,
+    event_type text,
+    event_id text,
+    partition_key text,
+    event text
+)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+-- The first p_limit events that a subscription is to be told of, after a position or its offset (null), as tidemark.read_events has them:
+-- those of its dimensions and of its snapshot, without those that it skips.
+select e.*
+from tidemark.subscriptions as s
+cross join lateral tidemark._read_events(coalesce(p_after, s.acknowledged), p_limit, s.dimensions, s.subscription_name) as e
+where s.subscription_name = p_subscription_name;
+$$;
+
+revoke execute on function tidemark.read_subscription (text, bigint, integer) from public;

@@ -1,0 +1,267 @@
+-- Makes history of a batch of published in one pass. It holds for the usual case: a batch captured after all that is loaded, with
+-- every column. Each key is folded from its last version; most keys have one change in a batch, and only the others are sorted. Of those
+-- that a transaction made in the log, which have one capture time, the last counts, and supersedes the others.
+-- p_changes are changes of p_batch, p_lines their lines in it (null: 1, 2, 3, ...), p_missing the columns that any batch came without,
+-- p_in_order_since the earliest capture time that comes after all that is loaded. Nothing is written, and no row returned, where a change
+-- was captured before it, or meets a version that lacks one of the missing columns: that batch is for converge_published.
+-- Names that begin with _ are Tidemark's own. The caller holds the lock and asks the ledger, so that repeating is safe.
+-- Written by tidemark.compile_dimension: change the mapping or the history, and compile it again, never this.
+#variable_conflict use_column
+begin
+    if cardinality(apply_published.p_missing) > 0 and exists (
+        select
+        from (
+            select c.id from rows from (json_to_recordset(p_changes) as (id bigint)) as c (id)
+        ) as c
+        cross join lateral (
+            select h.batch_id::text as _batch_id
+            from public.dim_published_history as h
+            where h.id = c.id
+            order by h.valid_from desc
+            limit 1
+        ) as v
+        cross join lateral (
+            select b.columns
+            from tidemark.batches as b
+            where b.dimension_name = 'published' and b.batch_id = v._batch_id
+            offset 0
+        ) as b
+        where not b.columns @> apply_published.p_missing
+    ) then
+        return;
+    end if;
+
+    return query
+    with change as materialized (
+        select
+            coalesce(apply_published.p_lines[c._line], c._line::integer) as _line,
+            c._operation, coalesce(c._effective, c._extracted_at::timestamptz, p_batch.extracted_at) as _effective,
+            coalesce(c._extracted_at::timestamptz, p_batch.extracted_at) as _captured_at,
+            c._extracted_at not like '____-__-__%' as _is_captured_oddly,
+            c.id, c.label, c.seen
+        from rows from (json_to_recordset(p_changes) as (
+            id bigint, label text, seen integer,
+            operation_type text, cdc_timestamp timestamptz, extracted_at text
+        )) with ordinality as c (
+            id, label, seen,
+            _operation, _effective, _extracted_at, _line
+        )
+    ),
+    repeated as materialized (
+        select c.id, true as _is_repeated
+        from change as c
+        group by c.id
+        having count(*) > 1
+    ),
+    superseded as materialized (
+        select c._line, true as _is_superseded
+        from (
+            select c._line, lead(c._captured_at) over by_key = c._captured_at as _is_followed_at_once
+            from change as c
+            join repeated as r using (id)
+            where p_batch.is_logged and not exists (select from change as e where e._captured_at < apply_published.p_in_order_since)
+            window by_key as (partition by c.id order by c._captured_at, c._line)
+        ) as c
+        where c._is_followed_at_once
+    ),
+    in_order as (
+        select c.*, false as _is_repeated, 1 as _number, null as _operation_before, null::boolean as _equals_before
+        from change as c
+        left join repeated as r using (id)
+        where r._is_repeated is null
+        union all
+        select c.*, true, row_number() over by_key, lag(c._operation) over by_key,
+            row(c.label collate "C") = lag(row(c.label collate "C")) over by_key
+        from change as c
+        join repeated as r using (id)
+        left join superseded as s using (_line)
+        where s._is_superseded is null
+        window by_key as (partition by c.id order by c._captured_at, c._line)
+    ),
+    beside_last_version as (
+        select c.*, v._last_time,
+            v._surrogate_key, v._stored_seen,
+            case c._number when 1 then v._is_current is true else c._operation_before <> 'DELETE' end as _in_force,
+            case c._number when 1 then v._is_equal else c._equals_before end as _is_equal
+        from in_order as c
+        left join lateral (
+            select coalesce(h.valid_to, h.valid_from) as _last_time, h.is_current as _is_current,
+                h.surrogate_key as _surrogate_key, h.seen as _stored_seen,
+                c.label collate "C" is not distinct from h.label collate "C" as _is_equal
+            from public.dim_published_history as h
+            where c._number = 1 and h.id = c.id
+            order by h.valid_from desc
+            limit 1
+        ) as v on true
+        where not exists (select from change as e where e._captured_at < apply_published.p_in_order_since)
+    ),
+    judged as materialized (
+        select c.*,
+            case c._operation when 'DELETE' then not c._in_force else c._in_force and c._is_equal end as _is_absorbed
+        from beside_last_version as c
+    ),
+    shown_repeated as materialized (
+        select c.*,
+            first_value(c._surrogate_key) over by_key as _stored_key,
+            first_value(c._last_time) over by_key as _stored_time,
+            last_value(c.seen) over by_version as _shown_seen
+        from (
+            select c.*, count(*) filter (where not c._is_absorbed) over by_key as _version_number
+            from judged as c
+            where c._is_repeated
+            window by_key as (partition by c.id order by c._number)
+        ) as c
+        window
+            by_key as (partition by c.id order by c._number),
+            by_version as (
+                partition by c.id, c._version_number order by c._number
+                rows between unbounded preceding and unbounded following
+            )
+    ),
+    folded_repeated as materialized (
+        select c.*,
+            lag(c._line) over by_key as _line_before,
+            row_number() over by_key = 1 as _follows_stored, lead(c._takes_effect) over by_key as _ends
+        from (
+            select c.*, tidemark.fold_time(c._effective, c._captured_at, c._in_force, c._stored_time)
+                over (partition by c.id order by c._number) as _takes_effect
+            from shown_repeated as c
+            where not c._is_absorbed
+        ) as c
+        window by_key as (partition by c.id order by c._number)
+    ),
+    shown as not materialized (
+        select c.*, 0 as _version_number,
+            c._surrogate_key as _stored_key,
+            c._last_time as _stored_time, c.seen as _shown_seen
+        from judged as c
+        where not c._is_repeated
+        union all
+        select c.* from shown_repeated as c
+    ),
+    folded as not materialized (
+        select c.*, tidemark._takes_effect(c._effective, c._captured_at, c._in_force, c._stored_time) as _takes_effect,
+            null::integer as _line_before,
+            true as _follows_stored, null::timestamptz as _ends
+        from shown as c
+        where not c._is_repeated and not c._is_absorbed
+        union all
+        select c.* from folded_repeated as c
+    ),
+    overwritten as (
+        select c.* from shown as c where c._number = 1 and c._is_absorbed and c._in_force and (c._shown_seen::text collate "C" is distinct from c._stored_seen::text)
+    ),
+    ended as (
+        select *
+        from (select c.id, c._takes_effect from folded as c where c._follows_stored and c._in_force) as e
+        full join (select c.id, true as _is_overwritten, c._shown_seen from overwritten as c) as o using (id)
+    ),
+    closed as (
+        update public.dim_published_history as h
+        set valid_to = c._takes_effect, is_current = c._takes_effect is null,
+            seen = case when c._is_overwritten then c._shown_seen else h.seen end,
+            updated_at = transaction_timestamp() at time zone 'UTC'
+        from ended as c
+        where h.is_current and h.id = c.id
+        returning c._takes_effect
+    ),
+    opened as (
+        insert into public.dim_published_history (
+            id, label, seen,
+            valid_from, valid_to, is_current, cdc_operation, cdc_timestamp,
+            batch_id, change_line, captured_at, created_at, updated_at
+        )
+        select
+            c.id, c.label, c._shown_seen,
+            c._takes_effect, c._ends, c._ends is null,
+            case when c._in_force then 'UPDATE' else 'INSERT' end, c._effective,
+            p_batch.batch_id, c._line, c._captured_at,
+            transaction_timestamp() at time zone 'UTC', transaction_timestamp() at time zone 'UTC'
+        from folded as c
+        -- The insert waits for the update, or the unique index on the current version would meet the old row first.
+        where c._operation <> 'DELETE' and (select count(*) from closed) >= 0
+        order by c._captured_at, c._line
+        returning surrogate_key as _surrogate_key, change_line as _line, is_current as _is_current
+    ),
+    event_group as materialized (
+        select nextval('tidemark.event_groups_group_id_seq') as _group_id
+    ),
+    noted as (
+        insert into tidemark.events (
+            group_id, place, kind, is_end, business_key, version_key, before_key, effective_at, change_line
+        )
+        select g._group_id, row_number() over (order by c._captured_at, c._line),
+            case when c._operation = 'DELETE' then 'deleted' when c._in_force then 'updated' else 'created' end,
+            c._operation = 'DELETE', json_build_object('id', c.id)::text, o._surrogate_key,
+            case when c._in_force then coalesce(b._surrogate_key, c._stored_key) end, c._takes_effect, c._line
+        from folded as c
+        cross join event_group as g
+        left join opened as o on o._line = c._line
+        left join opened as b on b._line = c._line_before
+        returning group_id as _group_id
+    ),
+    noted_group as (
+        insert into tidemark.event_groups (group_id, dimension_name, batch_id, event_count)
+        select n._group_id, 'published', p_batch.batch_id, count(*) from noted as n group by n._group_id
+    ),
+    kept as (
+        insert into tidemark.first_values (dimension_name, surrogate_key, values_before)
+        select 'published', c._surrogate_key, (select row_to_json(r.*) from (select c.seen) as r)
+        from (
+            select c._surrogate_key, c._stored_seen as seen from overwritten as c
+            union all
+            select o._surrogate_key, c.seen
+            from opened as o
+            join folded as c using (_line)
+            where c._shown_seen::text collate "C" is distinct from c.seen::text
+        ) as c
+        on conflict do nothing
+    ),
+    absorbed as (
+        insert into tidemark.absorbed_changes (
+            dimension_name, shard, batch_id, change_line, business_key,
+            cdc_operation, cdc_timestamp, captured_at, reason, closed_at, change
+        )
+        select 'published', p_batch.shard, p_batch.batch_id, c._line, json_build_object('id', c.id)::text,
+            c._operation, c._effective, c._captured_at, c._reason, c._closed_at,
+            (select row_to_json(r.*) from (
+                select c.id, c.label::text as label, c.seen,
+                    c._operation as operation_type, c._effective as cdc_timestamp, c._captured_at as extracted_at
+            ) as r)
+        from (
+            select c._line, c._operation, c._effective, c._captured_at, null::timestamptz as _closed_at,
+                case c._operation when 'DELETE' then 'nothing to delete' else 'unchanged' end as _reason,
+                c.id, c.label, c.seen
+            from shown as c
+            where c._is_absorbed
+            union all
+            select c._line, c._operation, c._effective, c._captured_at, c._takes_effect, 'delete',
+                c.id, c.label, c.seen
+            from folded as c
+            where c._operation = 'DELETE'
+            union all
+            select c._line, c._operation, c._effective, c._captured_at, null, 'superseded',
+                c.id, c.label, c.seen
+            from change as c
+            join superseded as s using (_line)
+        ) as c
+        returning 1
+    )
+    select
+        (select count(*) from opened) as inserted_versions,
+        (select count(c._takes_effect) from closed as c) + (select count(*) from opened as o where not o._is_current)
+            as closed_versions,
+        (select count(*) from absorbed) as absorbed_changes,
+        0::bigint as corrected_versions,
+        0::bigint as late_changes,
+        count(*) as change_count,
+        min(c._line) filter (
+            where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE')
+                or c._is_captured_oddly or c._captured_at < '0001-01-01 00:00:00+00'
+                or c.id is null
+        ) as first_bad_line,
+        min(c._captured_at) as least_captured_at,
+        max(c._captured_at) as greatest_captured_at
+    from change as c
+    having coalesce(min(c._captured_at) >= apply_published.p_in_order_since, true);
+end;

@@ -92,6 +92,7 @@ create table tidemark.subscriptions (
     options jsonb not null default '{}',
     dimensions text [],
     acknowledged bigint not null,
+    batch_end bigint,
     subscribed_at timestamptz not null default clock_timestamp(),
     acknowledged_at timestamptz,
     paused_at timestamptz,
@@ -114,6 +115,8 @@ comment on column tidemark.subscriptions.secret is 'Where its secret is to be fo
 comment on column tidemark.subscriptions.options is 'What else its transport is to know.';
 comment on column tidemark.subscriptions.dimensions is 'The dimensions it wants; null: all.';
 comment on column tidemark.subscriptions.acknowledged is 'The offset: everything up to this position it has, or does not want.';
+comment on column tidemark.subscriptions.batch_end is
+    'Position of the last event of the batch that was about to be sent: sent again, it ends there. Null where nothing was.';
 comment on column tidemark.subscriptions.subscribed_at is 'When it began.';
 comment on column tidemark.subscriptions.acknowledged_at is 'When the offset last moved.';
 comment on column tidemark.subscriptions.paused_at is 'When it was paused; null: it is not.';

@@ -62,6 +62,8 @@ interface Point {
   readonly moment: string;
   readonly operation: string;
   readonly version: string | null;
+  /** The change that made it. */
+  readonly change: string;
   readonly content: string | null;
 }
 
@@ -142,10 +144,12 @@ export class Follower {
     for (const { key, moment } of this.before.values()) if ((last.get(key) ?? '') < moment) last.set(key, moment);
     const gone = [...this.before.keys()].filter((place) => !after.has(place)).map((place) => `retracted ${place}`);
     const KINDS: Readonly<Record<string, string>> = { INSERT: 'created', UPDATE: 'updated', DELETE: 'deleted' };
-    const put = [...after.values()].flatMap(({ place, key, moment, operation, version, content }) => {
+    const moved = new Set([...this.before.values()].map((point) => `${point.key} ${point.change}`));
+    const put = [...after.values()].flatMap(({ place, key, moment, operation, version, change, content }) => {
       const former = this.before.get(place);
-      if (former === undefined)
-        return [`${moment >= (last.get(key) ?? '') ? (KINDS[operation] ?? '') : 'corrected'} ${place}`];
+      if (former === undefined && !moved.has(`${key} ${change}`) && moment >= (last.get(key) ?? ''))
+        return [`${KINDS[operation] ?? ''} ${place}`];
+      if (former === undefined) return [`corrected ${place}`];
       return former.version === version && former.content === content ? [] : [`corrected ${place}`];
     });
     return [...gone, ...put];
@@ -157,11 +161,11 @@ export class Follower {
       from (
         select json_build_object('id', h.id, 'part', h.part)::text as key,
           to_char(h.valid_from at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as moment,
-          h.cdc_operation as operation, h.surrogate_key::text as version,
+          h.cdc_operation as operation, h.surrogate_key::text as version, h.batch_id || ':' || h.change_line as change,
           (select row_to_json(r.*) from (select ${this.columns}) as r)::text as content
         from public.dim_${this.table}_history as h
         union all
-        select a.business_key, to_char(a.closed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'DELETE', null, null
+        select a.business_key, to_char(a.closed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'DELETE', null, a.batch_id || ':' || a.change_line, null
         from tidemark.absorbed_changes as a
         where a.dimension_name = '${this.table}' and a.reason = 'delete'
       ) as p`);

@@ -44,7 +44,9 @@ begin
             from (%s) as p
         ),
         difference as (
-            select business_key, is_end, moment, n.operation, f.operation is null as is_new,
+            select business_key, is_end, moment, n.operation,
+                f.operation is null
+                    and not exists (select from former_point as o where o.business_key = n.business_key and o.change = n.change) as is_new,
                 coalesce(n.version_key, f.version_key) as version_key,
                 case when n.operation <> 'INSERT' then n.key_before end as before_key,
                 (n.version_key, n.content) is distinct from (f.version_key, f.content) as is_other,
@@ -84,12 +86,12 @@ as $$
 select tidemark._laid_out(
     $query$
     select json_build_object({printed_stored_key})::text as business_key, false as is_end, h.valid_from{at_utc} as moment,
-        h.surrogate_key::bigint as version_key, h.cdc_operation::text as operation, md5(row(
+        h.surrogate_key::bigint as version_key, h.batch_id || ':' || h.change_line as change, h.cdc_operation::text as operation, md5(row(
             {stored_tracked}
         )::text) as content
     from {history} as h
     union all
-    select a.business_key, true, a.closed_at, null, 'DELETE', null
+    select a.business_key, true, a.closed_at, null, a.batch_id || ':' || a.change_line, 'DELETE', null
     from tidemark.absorbed_changes as a
     where a.dimension_name = {dimension} and a.reason = 'delete'
     $query$,

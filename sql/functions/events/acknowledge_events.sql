@@ -1,7 +1,8 @@
 create or replace function tidemark.acknowledge_events(
     p_subscription_name text,
     p_position bigint,
-    p_from bigint default null
+    p_from bigint default null,
+    p_batch_end bigint default null
 )
 returns boolean
 language plpgsql
@@ -10,25 +11,26 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 -- Moves the offset of a subscription: it has all events up to a position, without a gap. p_from is the offset that the reader set out
--- from: where it is less than that by now the subscription was rewound meanwhile, and nothing moves. Returns whether it stands at that
--- position or after it. Safe to repeat: the offset never goes back.
+-- from: where it is another by now the subscription was rewound meanwhile, and nothing moves. p_batch_end is where the batch ends that is
+-- about to be sent, so that one that is sent again is the same; null: none is. Returns whether that is so now. Safe to repeat without
+-- p_from: the offset never goes back.
 begin
     update tidemark.subscriptions as s
-    set acknowledged = p_position, acknowledged_at = clock_timestamp(),
-        last_error = case when s.failed_position is not null then s.last_error end,
-        last_error_at = case when s.failed_position is not null then s.last_error_at end
-    where s.subscription_name = p_subscription_name and s.acknowledged < p_position
-        and s.acknowledged >= coalesce(p_from, s.acknowledged);
-    if found then
-        perform tidemark._forget_told_keys();
+    set acknowledged = p_position, batch_end = p_batch_end,
+        acknowledged_at = case when p_position > s.acknowledged then clock_timestamp() else s.acknowledged_at end,
+        last_error = case when s.failed_position is not null or p_position = s.acknowledged then s.last_error end,
+        last_error_at = case when s.failed_position is not null or p_position = s.acknowledged then s.last_error_at end
+    where s.subscription_name = p_subscription_name and s.acknowledged <= p_position
+        and s.acknowledged = coalesce(p_from, s.acknowledged);
+    if not found then
+        return false;
     end if;
-    return exists (
-        select from tidemark.subscriptions as s where s.subscription_name = p_subscription_name and s.acknowledged >= p_position
-    );
+    perform tidemark._forget_told_keys();
+    return true;
 end;
 $$;
 
-revoke execute on function tidemark.acknowledge_events (text, bigint, bigint) from public;
+revoke execute on function tidemark.acknowledge_events (text, bigint, bigint, bigint) from public;
 
 create or replace function tidemark._forget_told_keys()
 returns void

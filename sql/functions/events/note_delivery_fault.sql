@@ -13,7 +13,9 @@ as $$
 -- which is an alert, until it is resumed (tidemark.pause_subscription) or the event skipped (tidemark.skip_event).
 -- p_error is shown to whoever asks: without values of rows. Safe to repeat.
 update tidemark.subscriptions as s
-set last_error = left(p_error, 1000), last_error_at = clock_timestamp(), failed_position = p_position
+set last_error = left(p_error, 1000), last_error_at = clock_timestamp(),
+    failed_position = coalesce(p_position, s.failed_position),
+    batch_end = case when p_position is null then s.batch_end end
 where s.subscription_name = p_subscription_name;
 $$;
 

@@ -11,13 +11,14 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Pauses a subscription, or lets it go on (p_is_paused false), also where it was stopped by an event that it refused: it is told of that
 -- one again. Nothing is lost meanwhile: events are kept until it has them. p_who did it, else the session's role. Safe to repeat.
--- Errors: TM031 there is none of that name.
+-- Errors: TM032 there is none of that name.
 begin
     perform tidemark._assert_subscription_known(p_subscription_name);
     update tidemark.subscriptions as s
     set paused_at = case when p_is_paused then coalesce(s.paused_at, clock_timestamp()) end,
         paused_by = case when p_is_paused then coalesce(s.paused_by, nullif(btrim(p_who), ''), session_user) end,
-        failed_position = case when p_is_paused then s.failed_position end
+        failed_position = case when p_is_paused then s.failed_position end,
+        batch_end = case when p_is_paused then s.batch_end end
     where s.subscription_name = p_subscription_name;
 end;
 $$;

@@ -15,7 +15,7 @@ declare
     v_pruned bigint;
 begin
     update tidemark.subscriptions as s
-    set acknowledged = n.next_position - 1
+    set acknowledged = n.next_position - 1, batch_end = null
     from (
         select o.subscription_name, coalesce((
             select min(greatest(g.first_position, o.acknowledged + 1))

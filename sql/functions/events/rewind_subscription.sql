@@ -12,7 +12,7 @@ as $$
 -- Tells a subscription once more of the events after a position, or of those that were noted since an instant: the offset becomes that.
 -- Going forward is no rewind: what it has not had is skipped one by one (tidemark.skip_event). What it skipped before stays skipped.
 -- Returns the offset.
--- Errors: TM031 there is none of that name, or events from there on are not kept any more.
+-- Errors: TM032 there is none of that name, or events from there on are not kept any more.
 declare
     v_subscription tidemark.subscriptions;
     v_oldest bigint;
@@ -28,7 +28,7 @@ begin
     end if;
     if v_position < v_oldest or v_position > v_subscription.acknowledged then
         raise exception using
-            errcode = 'TM031',
+            errcode = 'TM032',
             message = 'the subscription cannot be rewound to there',
             detail = format('subscription=%s position=%s', p_subscription_name, v_position),
             hint = format(
@@ -37,7 +37,7 @@ begin
             );
     end if;
     update tidemark.subscriptions as s
-    set acknowledged = v_position, failed_position = null, acknowledged_at = clock_timestamp()
+    set acknowledged = v_position, failed_position = null, batch_end = null, acknowledged_at = clock_timestamp()
     where s.subscription_name = p_subscription_name;
     return v_position;
 end;

@@ -12,7 +12,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Never tells a subscription of one event, with a reason; tidemark.skipped_events keeps who did it (p_who, else the session's role), when
 -- and why. Where it is stopped by that event it goes on. Safe to repeat.
--- Errors: TM012 no reason is given, TM031 there is no subscription of that name, or no event of that position.
+-- Errors: TM012 no reason is given, TM032 there is no subscription of that name, or no event of that position.
 declare
     v_last bigint := (select n.last_position from tidemark.event_numbering as n);
 begin
@@ -25,7 +25,7 @@ begin
             hint = 'say in p_reason why nobody need be told';
     elsif p_position is null or p_position < 1 or p_position > v_last then
         raise exception using
-            errcode = 'TM031',
+            errcode = 'TM032',
             message = 'there is no event of that position',
             detail = format('subscription=%s position=%s', p_subscription_name, p_position),
             hint = format('the last one is %s; npx tidemark events status says which one a subscription refuses', v_last);
@@ -34,8 +34,8 @@ begin
     values (p_subscription_name, p_position, p_reason, coalesce(nullif(btrim(p_who), ''), session_user))
     on conflict do nothing;
     update tidemark.subscriptions as s
-    set failed_position = null
-    where s.subscription_name = p_subscription_name and s.failed_position = p_position;
+    set batch_end = null, failed_position = nullif(s.failed_position, p_position)
+    where s.subscription_name = p_subscription_name;
 end;
 $$;
 

@@ -19,7 +19,7 @@ as $$
 -- A snapshot is read by a transaction that gave positions to all events that it sees, in "isolation level repeatable read", and that
 -- began while its session held the lock of tidemark.number_events: select pg_advisory_lock(hashtextextended('tidemark.numbering', 0)). So
 -- what is told after the snapshot is later than it. "tidemark events subscribe" does that.
--- Errors: TM002 unknown dimension, TM006 isolation level, TM031 there is a subscription of that name, 22023 another p_from, 23514 a name
+-- Errors: TM002 unknown dimension, TM006 isolation level, TM032 there is a subscription of that name, 22023 another p_from, 23514 a name
 -- or secret in another form.
 declare
     v_position bigint;
@@ -28,7 +28,7 @@ begin
     perform tidemark._assert_dimension_known(d.name) from unnest(p_dimensions) as d (name);
     if exists (select from tidemark.subscriptions as s where s.subscription_name = p_subscription_name) then
         raise exception using
-            errcode = 'TM031',
+            errcode = 'TM032',
             message = 'there is a subscription of that name',
             detail = format('subscription=%s', p_subscription_name),
             hint = 'give another name, or end that one: npx tidemark events unsubscribe';

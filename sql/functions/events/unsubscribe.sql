@@ -7,7 +7,7 @@ volatile
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
--- Ends a subscription: it is told nothing more, and holds no event back from being pruned. Errors: TM031 there is none of that name.
+-- Ends a subscription: it is told nothing more, and holds no event back from being pruned. Errors: TM032 there is none of that name.
 begin
     perform tidemark._assert_subscription_known(p_subscription_name);
     delete from tidemark.events as e
@@ -29,11 +29,11 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- Makes sure that there is a subscription of that name. Errors: TM031 there is none.
+-- Makes sure that there is a subscription of that name. Errors: TM032 there is none.
 begin
     if not exists (select from tidemark.subscriptions as s where s.subscription_name = p_subscription_name) then
         raise exception using
-            errcode = 'TM031',
+            errcode = 'TM032',
             message = 'there is no subscription of that name',
             detail = format('subscription=%s', p_subscription_name),
             hint = 'npx tidemark events status shows those that there are';

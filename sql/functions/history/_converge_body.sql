@@ -280,7 +280,7 @@ begin
 {events}        from (
 {events}            select c._business_key, false as _is_end, c._takes_effect as _moment,
 {events}                coalesce(c._surrogate_key, o._surrogate_key) as _version_key, c._version_operation as _operation,
-{events}                case c._batch_id when p_batch.batch_id then c._line end as _line,
+{events}                case c._batch_id when p_batch.batch_id then c._line end as _line, c._origin = 'version' as _was_there,
 {events}                c._lacks is not null and c._origin = 'version'
 {events}                    and row({tracked_values})::text is distinct from row({version_tracked})::text
 {events}                    as _is_altered
@@ -289,7 +289,7 @@ begin
 {events}            where c._verdict = 'opened'
 {events}            union all
 {events}            select c._business_key, true, c._takes_effect, null, 'DELETE',
-{events}                case c._batch_id when p_batch.batch_id then c._line end, false
+{events}                case c._batch_id when p_batch.batch_id then c._line end, c._stored_reason is not distinct from 'delete', false
 {events}            from outcome as c
 {events}            where c._verdict = 'delete'
 {events}        ) as c
@@ -297,7 +297,7 @@ begin
 {events}    difference as (
 {events}        select c.*
 {events}        from (
-{events}            select _business_key, _is_end, _moment, n._operation, n._line,
+{events}            select _business_key, _is_end, _moment, n._operation, n._line, n._was_there,
 {events}                n._operation is null as _is_gone, f._business_key is null as _is_new,
 {events}                coalesce(n._version_key, f._version_key) as _version_key,
 {events}                case when n._operation <> 'INSERT' then n._key_before end as _before_key,
@@ -319,7 +319,8 @@ begin
 {events}            row_number() over (order by c._is_gone desc, c._moment, c._is_end desc, c._business_key collate "C"),
 {events}            case
 {events}                when c._is_gone then 'retracted'
-{events}                when not c._is_new or c._moment < c._last_moment or p_batch.retracted_at is not null then 'corrected'
+{events}                when c._was_there or not c._is_new or c._moment < c._last_moment then 'corrected'
+{events}                when p_batch.retracted_at is not null then 'corrected'
 {events}                when c._operation = 'INSERT' then 'created'
 {events}                when c._operation = 'UPDATE' then 'updated'
 {events}                else 'deleted'

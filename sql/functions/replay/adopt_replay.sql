@@ -15,7 +15,8 @@ as $$
 -- the changes kept aside likewise. Writes differences only: a version that is right stays untouched, one that is wrong is written
 -- anew under the surrogate_key that its business key and valid_from have, one that should not be, or is there twice, is deleted,
 -- and one that was missing gets a new surrogate_key. The caller holds the dimension (open_replay with p_is_locked).
--- What is retracted stays so. Where events are published, what differs is noted. Returns how many versions were right, corrected, added and removed.
+-- What is retracted stays so. Where events are published, what differs is noted.
+-- Returns how many versions were right, corrected, added and removed.
 #variable_conflict use_column
 declare
     v_parts jsonb := tidemark._replay_parts(p_dimension_name);

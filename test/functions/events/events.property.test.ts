@@ -9,7 +9,7 @@ import { TABLES, registerTables } from '../../support/properties.js';
 
 /** Repeat a failure with TEST_SEED; PROPERTY_RUNS makes it longer. */
 const SEED = Number(process.env.TEST_SEED ?? Date.now() % 1_000_000_000);
-const RUNS = Number(process.env.PROPERTY_RUNS ?? 8);
+const RUNS = Number(process.env.PROPERTY_RUNS ?? 3);
 process.stderr.write(`properties of events: TEST_SEED=${String(SEED)} PROPERTY_RUNS=${String(RUNS)}\n`);
 
 let warehouse: TestDatabase;

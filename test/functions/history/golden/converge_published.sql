@@ -258,7 +258,7 @@ begin
         from (
             select c._business_key, false as _is_end, c._takes_effect as _moment,
                 coalesce(c._surrogate_key, o._surrogate_key) as _version_key, c._version_operation as _operation,
-                case c._batch_id when p_batch.batch_id then c._line end as _line,
+                case c._batch_id when p_batch.batch_id then c._line end as _line, c._origin = 'version' as _was_there,
                 c._lacks is not null and c._origin = 'version'
                     and row(c.label)::text is distinct from row((c._version).label)::text
                     as _is_altered
@@ -267,7 +267,7 @@ begin
             where c._verdict = 'opened'
             union all
             select c._business_key, true, c._takes_effect, null, 'DELETE',
-                case c._batch_id when p_batch.batch_id then c._line end, false
+                case c._batch_id when p_batch.batch_id then c._line end, c._stored_reason is not distinct from 'delete', false
             from outcome as c
             where c._verdict = 'delete'
         ) as c
@@ -275,7 +275,7 @@ begin
     difference as (
         select c.*
         from (
-            select _business_key, _is_end, _moment, n._operation, n._line,
+            select _business_key, _is_end, _moment, n._operation, n._line, n._was_there,
                 n._operation is null as _is_gone, f._business_key is null as _is_new,
                 coalesce(n._version_key, f._version_key) as _version_key,
                 case when n._operation <> 'INSERT' then n._key_before end as _before_key,
@@ -297,7 +297,8 @@ begin
             row_number() over (order by c._is_gone desc, c._moment, c._is_end desc, c._business_key collate "C"),
             case
                 when c._is_gone then 'retracted'
-                when not c._is_new or c._moment < c._last_moment or p_batch.retracted_at is not null then 'corrected'
+                when c._was_there or not c._is_new or c._moment < c._last_moment then 'corrected'
+                when p_batch.retracted_at is not null then 'corrected'
                 when c._operation = 'INSERT' then 'created'
                 when c._operation = 'UPDATE' then 'updated'
                 else 'deleted'

@@ -180,7 +180,8 @@ begin
         left join {history} as h_before on h_before.surrogate_key = p.before_key
         cross join lateral (
             select
-                case when p.before_key is not null then h_before.surrogate_key is not null and p.noted_at >= {since} and not exists (
+                case when p.before_key is not null then p.business_key is not null and h_before.surrogate_key is not null
+                    and p.noted_at >= {since} and not exists (
                     select
                     from tidemark.events as x
                     join tidemark.event_groups as g on g.group_id = x.group_id and g.dimension_name = {dimension}

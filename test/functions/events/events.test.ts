@@ -142,7 +142,7 @@ describe('events', () => {
     await sql`select tidemark.subscribe('shop', 'webhook', 'https://shop.example/', 'now')`;
     const [{ id }] = await sql<[{ id: string }]>`
       select tidemark.begin_forgetting(p_dimension_name => 'orders', p_key => array['1'], p_reference => 'T-1') as id`;
-    await sql`select from tidemark.forget_key(p_forgetting_id => ${id}, p_key => array['1'], p_token => 'gone')`;
+    await sql`select from tidemark.forget_keys(p_forgetting_ids => array[${id}::bigint], p_key => array['1'])`;
     const events = await eventsAfter(sql);
     expect(inWords(events, 'order_status')).toEqual([
       'created ? 09:01: - > - (superseded)',

@@ -128,8 +128,11 @@ begin
         select c.*,
             tidemark.fold(
                 c._operation, c._effective, c._captured_at,
-                array[c.label::text collate "C"]::text[],
-                case when c._lacks is not null then array['label' <> all (c._lacks)] end,
+                array[c.label::text collate "C"]::text[] || case
+                    when c._business_key in (select s.business_key from tidemark.shell_keys as s where s.dimension_name = 'published')
+                        then c._batch_id || ' ' || c._line
+                end,
+                case when c._lacks is not null then array['label' <> all (c._lacks)] || true end,
                 case when c._is_anchor then c._stored_from end
             )
                 filter (where not c._is_superseded) over (partition by c.id order by c._place) as _state

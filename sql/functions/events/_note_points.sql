@@ -44,9 +44,8 @@ begin
             from (%s) as p
         ),
         difference as (
-            select business_key, is_end, moment, n.operation,
-                f.operation is null
-                    and not exists (select from former_point as o where o.business_key = n.business_key and o.change = n.change) as is_new,
+            select business_key, is_end, moment, n.operation, f.operation is null as is_new,
+                exists (select from former_point as o where o.business_key = n.business_key and o.change = n.change) as was_there,
                 coalesce(n.version_key, f.version_key) as version_key,
                 case when n.operation <> 'INSERT' then n.key_before end as before_key,
                 (n.version_key, n.content) is distinct from (f.version_key, f.content) as is_other,
@@ -58,7 +57,7 @@ begin
         select $1, row_number() over (order by d.operation is null desc, d.moment, d.is_end desc, d.business_key collate "C"),
             case
                 when d.operation is null then 'retracted'
-                when not d.is_new or d.moment < d.last_moment then 'corrected'
+                when d.was_there or not d.is_new or d.moment < d.last_moment then 'corrected'
                 when d.operation = 'INSERT' then 'created'
                 when d.operation = 'UPDATE' then 'updated'
                 else 'deleted'

@@ -529,7 +529,7 @@ async function modulesOf(args: readonly string[]): Promise<string[]> {
   }
 }
 
-const OF_THE_DOOR = ['runner/base/errors.ts', 'runner/base/v8-memory.ts', 'runner/cli.ts'];
+const OF_THE_DOOR = ['runner/base/errors.ts', 'runner/base/v8-memory.ts', 'runner/cli.ts', 'runner/commands/door.ts'];
 
 describe('the command line', () => {
   it('loads nothing but its door to say its version', async () => {
@@ -546,7 +546,7 @@ describe('the command line', () => {
 
   it('loads of all commands the one that is called', async () => {
     const commands = (await modulesOf(['check', '--help'])).filter((name) => name.startsWith('runner/commands/'));
-    expect(commands).toEqual(['runner/commands/check.ts', 'runner/commands/command.ts']);
+    expect(commands).toEqual(['check', 'command', 'door'].map((name) => `runner/commands/${name}.ts`));
   });
 });
 
@@ -575,14 +575,17 @@ describe('the script of completion', () => {
 
 describe('help', () => {
   it.skipIf(process.platform !== 'linux')('fits a terminal of 80 columns', async () => {
-    const names = (await readdir(path.join(PROJECT_ROOT, 'runner', 'commands'))).map((file) => file.replace('.ts', ''));
-    const each = ['', ...names.filter((name) => name !== 'command')].map(
-      (name) => `"$NODE" dist/cli.js ${name} --help`,
-    );
-    const env = { ...cleanEnvironment({}), NODE: process.execPath };
-    const args = ['-qec', `stty cols 80; ${each.join('; ')}`, '/dev/null'];
+    // In one process: each says its help as the command line does, at a terminal that is so wide.
+    const script = `
+      import { readdirSync } from 'node:fs';
+      import { callCommand } from './dist/commands/door.js';
+      const find = async (name) => (await import('./dist/commands/' + name + '.js')).command;
+      for (const file of ['', ...readdirSync('runner/commands')])
+        if (!/^(command|door)\\./.test(file)) await callCommand([file.replace('.ts', ''), '--help'].filter(Boolean), '', find);`;
+    const env = { ...cleanEnvironment({}), NODE: process.execPath, SCRIPT: script };
+    const args = ['-qec', 'stty cols 80; "$NODE" --input-type=module --eval "$SCRIPT"', '/dev/null'];
     const { stdout } = await promisify(execFile)('script', args, { cwd: PROJECT_ROOT, env });
-    expect(stdout).toContain('tidemark extract');
+    for (const command of ['extract', 'watermark', 'verify-log']) expect(stdout).toContain(`tidemark ${command}\r\n`);
     expect(stdout.split(/\r*\n/).filter((line) => line.length > 80)).toEqual([]);
   });
 });
@@ -613,7 +616,7 @@ describe('every command', () => {
     const files = (await readdir(path.join(PROJECT_ROOT, 'runner', 'commands'))).map((file) =>
       path.basename(file, '.ts'),
     );
-    expect([...commands, 'command'].sort()).toEqual(files.sort());
+    expect([...commands, 'command', 'door'].sort()).toEqual(files.sort());
     for (const command of commands)
       expect(Object.keys(scripts).some((script) => script === command || script.startsWith(`${command}:`))).toBe(true);
     for (const command of commands) {

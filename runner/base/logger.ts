@@ -65,3 +65,8 @@ export function warnOnce(key: string, message: string, about: object = {}): void
   warned.add(key);
   logger.warn(about, message);
 }
+
+/** Warns of everything once more from now on. */
+export function warnAnew(): void {
+  warned.clear();
+}

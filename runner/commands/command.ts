@@ -2,7 +2,7 @@ import type { Argv, ArgumentsCamelCase, InferredOptionTypes, Options, Positional
 import { EXIT, UsageError, failureDocument, sayAll } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 
-/** What each module of this folder exports as "command": what it takes, and what it does. Its name and purpose stand in cli.ts. */
+/** What each module of this folder exports as "command": what it takes, and what it does. Its name and purpose stand in door.ts. */
 export interface Command {
   readonly builder: (yargs: Argv) => Argv;
   readonly handler: (given: ArgumentsCamelCase) => Promise<void> | void;

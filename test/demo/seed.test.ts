@@ -1,3 +1,4 @@
+// Runs on each version: the demo makes the same on each.
 import { expect, test } from 'vitest';
 import { simulate } from '../../runner/demo/simulate.js';
 import { createSourceDatabase } from '../support/databases.js';

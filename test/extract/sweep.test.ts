@@ -1,3 +1,4 @@
+// Runs on each version: snapshots and what a poll asks of the server.
 import { randomBytes } from 'node:crypto';
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';

@@ -1,3 +1,4 @@
+// Runs on each version: the queries of sql/queries are for any.
 import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';

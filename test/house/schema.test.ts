@@ -1,3 +1,4 @@
+// Runs on each version: migrations and functions make the same on each.
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';

@@ -1,3 +1,4 @@
+// Runs on each version: the examples are for any.
 import { execSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';

@@ -7,7 +7,17 @@ import { PROJECT_ROOT, SETTING_NAMES } from '../../runner/base/settings.js';
 
 /** The rules of the house that a machine can keep. Every test lists what breaks its rule; an empty list is a pass. */
 
-const read = (file: string): string => readFileSync(path.join(PROJECT_ROOT, file), 'utf8');
+/** Many rules read the same files. */
+function once<T>(work: (file: string) => T): (file: string) => T {
+  const done = new Map<string, T>();
+  return (file) => {
+    const known = done.get(file) ?? work(file);
+    done.set(file, known);
+    return known;
+  };
+}
+
+const read = once((file) => readFileSync(path.join(PROJECT_ROOT, file), 'utf8'));
 
 /** Files below a folder with that ending, by their path in the project; none where the folder is not there. */
 function filesIn(folder: string, ending: string): string[] {
@@ -247,7 +257,7 @@ const registeredCodes = (): string[] =>
   [...read('docs/errors.md').matchAll(/^\| `(TM[0-9]{3})`/gm)].map(([, code = '']) => code);
 
 /** The titles of a test file: of each test, alone and after that of the group it is in. */
-function titlesOf(file: string): string[] {
+const titlesOf = once((file): string[] => {
   const titles: string[] = [];
   const visit = (node: ts.Node, group: string): void => {
     const [title] = ts.isCallExpression(node) ? node.arguments : [];
@@ -266,7 +276,7 @@ function titlesOf(file: string): string[] {
   };
   visit(ts.createSourceFile(file, read(file), ts.ScriptTarget.Latest, true), '');
   return titles;
-}
+});
 
 /** Whether a file has a test of that sentence; what the title leaves open must stand in the file. */
 function hasSentence(file: string, sentence: string): boolean {

@@ -1,3 +1,4 @@
+// Runs on each version: what is known of a slot is not the same on each.
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { examine } from '../../runner/operate/doctor.js';

@@ -1,3 +1,4 @@
+// Runs on each version: it asks for settings and rights, which are not the same on each.
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';

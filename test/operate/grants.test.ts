@@ -1,3 +1,4 @@
+// Runs on each version: what a role inherits, and from which roles of the server, is not the same on each.
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadSettings } from '../../runner/base/settings.js';

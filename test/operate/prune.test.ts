@@ -8,7 +8,7 @@ import { runChecks } from '../../runner/warehouse/checks.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import type { Pruned } from '../../runner/operate/prune.js';
 import { publishCheckpoint } from '../../runner/change-log/publish.js';
-import { runCli, type CliResult } from '../support/cli.js';
+import { runCli, startCli, type CliResult } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { owning } from '../support/roles.js';
 import { loadTables } from '../../runner/load/tables.js';
@@ -212,7 +212,8 @@ describe.each([
   ['tidemark prune', 'prune'],
   ['tidemark load', 'load'],
 ])('%s', (_, command) => {
-  const removeOld = (): Promise<CliResult> => runCli([command], { ...pipeline.env, ...RETENTION });
+  // A process looks for what is old when it begins.
+  const removeOld = (): Promise<CliResult> => startCli([command], { ...pipeline.env, ...RETENTION }).ended;
 
   test('removes the files of batches that are loaded and settled', async () => {
     await grown();
@@ -287,6 +288,6 @@ test('a load that goes on and on removes old files once in a while, and does not
   await writeFile(file, kept, { mode: 0o600 });
   await loads();
   expect(await processed()).toEqual([first, expect.any(String)]);
-  expect((await runCli(['load'], { ...pipeline.env, ...RETENTION })).code).toBe(0);
+  expect((await startCli(['load'], { ...pipeline.env, ...RETENTION }).ended).code).toBe(0);
   expect(await processed()).toHaveLength(1);
 });

@@ -1,3 +1,4 @@
+// Runs on each version: what is known of a slot is not the same on each.
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { pipelineStatus } from '../../runner/operate/status.js';
 import { runCli } from '../support/cli.js';

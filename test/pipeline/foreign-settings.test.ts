@@ -1,3 +1,4 @@
+// Runs on each version: each has settings of its own.
 import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import postgres from 'postgres';

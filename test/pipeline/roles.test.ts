@@ -1,3 +1,4 @@
+// Runs on each version: what a role inherits is not the same on each.
 import { describe, expect, test } from 'vitest';
 import { withDatabase } from '../../runner/base/database.js';
 import { createPipeline } from '../support/databases.js';

@@ -1,3 +1,4 @@
+// Runs on each version: a value of any type prints as its version prints it.
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import type { Difference } from '../../runner/reconcile/compare.js';

@@ -1,6 +1,6 @@
 // Runs once: no version of PostgreSQL changes it.
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { runCli } from '../support/cli.js';
+import { runCli, startCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { createThings } from '../support/extraction.js';
 import { openProxy } from '../support/proxy.js';
@@ -31,13 +31,14 @@ async function measured(
   const { source, warehouse } = pipeline.settings;
   const [one, other] = [await openProxy(source.host, source.port), await openProxy(warehouse.host, warehouse.port)];
   const started = performance.now();
-  const { stdout, code } = await runCli(['reconcile', '--table', 'things', ...args], {
+  // Of its own process is the memory that it notes.
+  const { stdout, code } = await startCli(['reconcile', '--table', 'things', ...args], {
     ...pipeline.env,
     DB_HOST: '127.0.0.1',
     WAREHOUSE_DB_HOST: '127.0.0.1',
     DB_PORT: String(one.port),
     WAREHOUSE_DB_PORT: String(other.port),
-  });
+  }).ended;
   const seconds = (performance.now() - started) / 1000;
   const bytes = one.received() + other.received();
   await Promise.all([one.close(), other.close()]);

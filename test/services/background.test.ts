@@ -50,11 +50,10 @@ async function differences(): Promise<number> {
   const history = await pipeline.warehouse.unsafe<object[]>(
     `select order_key as id, ${columns} from dim_orders_current order by order_key`,
   );
-  const text = (rows: readonly object[]) => new Set(rows.map((row) => JSON.stringify(row)));
-  return (
-    [...text(source)].filter((row) => !text(history).has(row)).length +
-    [...text(history)].filter((row) => !text(source).has(row)).length
-  );
+  const [here, there] = [source, history].map((rows) => new Set(rows.map((row) => JSON.stringify(row))));
+  const missing = (from: Set<string> | undefined, other: Set<string> | undefined) =>
+    [...(from ?? [])].filter((row) => other?.has(row) !== true).length;
+  return missing(here, there) + missing(there, here);
 }
 
 const orders = async () => Number((await pipeline.source<{ n: string }[]>`select count(*) as n from orders`)[0]?.n);

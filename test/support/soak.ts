@@ -8,7 +8,7 @@ import { PROJECT_ROOT } from '../../runner/base/settings.js';
 const { minutes, log } = await yargs(hideBin(process.argv))
   .scriptName('npm run soak --')
   .usage(
-    '$0 [options]\n\nRuns the pipeline under faults for a while: kills, cut connections, long transactions, calls that fail. Prints what it tried and lost.',
+    '$0 [options]\n\nRuns the pipeline under faults for a while: kills, cut connections, long transactions, calls that fail. Prints what it tried and lost. Then tries the properties of histories at random.',
   )
   .option('minutes', { type: 'number', requiresArg: true, default: 10, describe: 'About how long, from 2' })
   .option('log', {
@@ -24,15 +24,23 @@ const seconds = (share: number) => String(Math.round(minutes * 60 * share));
 /** A part of the time for the whole pipeline, for extraction alone, for crashes, which take every step with every fault once whatever the time, and for the log. */
 const env = {
   ...process.env,
-  SOAK_SECONDS: seconds(0.4),
-  CHAOS_SECONDS: seconds(0.2),
-  CRASH_SECONDS: seconds(0.2),
-  LOG_CHAOS_SECONDS: seconds(log ? 1 : 0.2),
+  SOAK_SECONDS: seconds(0.3),
+  CHAOS_SECONDS: seconds(0.15),
+  CRASH_SECONDS: seconds(0.15),
+  LOG_CHAOS_SECONDS: seconds(log ? 1 : 0.15),
+  // Of the properties of histories: the suite tries some ten of each.
+  PROPERTY_RUNS: String(Math.round(minutes * 4)),
   ...(log && { LOG_LARGE_ROWS: '2000000' }),
 };
 const ofLog = ['stream/chaos', 'stream/large'];
-const all = ['pipeline/soak', 'pipeline/chaos', 'pipeline/crash', 'stream/crash', 'stream/chaos'];
-const tests = (log ? ofLog : all).map((name) => path.join('test', `${name}.test.ts`));
+const faults = ['pipeline/soak', 'pipeline/chaos', 'pipeline/crash', 'stream/crash', 'stream/chaos'];
+const properties = [
+  'functions/history/history.property',
+  'functions/history/logged.property',
+  'functions/time-travel/as_known.property',
+  'functions/time-travel/retract_batch.property',
+];
+const tests = (log ? ofLog : [...faults, ...properties]).map((name) => path.join('test', `${name}.test.ts`));
 const limit = ['--testTimeout', String(minutes * 180_000 + 900_000)];
 spawn(
   process.execPath,

@@ -4,9 +4,9 @@ import { empty } from '../../support/batches.js';
 import { testedVersion } from '../../support/servers.js';
 import { PROPERTIES, TABLES, prunedInAll, registerTables, tryProperty } from '../../support/properties.js';
 
-/** Repeat a failure with TEST_SEED; PROPERTY_RUNS makes it longer. A run tries some thirty keys, each of them a case of its own. */
+/** Repeat a failure with TEST_SEED; PROPERTY_RUNS, and with it npm run soak, makes it longer. A run tries some thirty keys, each of them a case of its own. */
 const SEED = Number(process.env.TEST_SEED ?? Date.now() % 1_000_000_000);
-const RUNS = Number(process.env.PROPERTY_RUNS ?? (testedVersion() === '18' ? 40 : 20));
+const RUNS = Number(process.env.PROPERTY_RUNS ?? (testedVersion() === '18' ? 12 : 6));
 process.stderr.write(`property tests: TEST_SEED=${String(SEED)} PROPERTY_RUNS=${String(RUNS)}\n`);
 
 let warehouse: TestDatabase;

@@ -8,9 +8,9 @@ import { KNOWN_PROPERTIES, Watch, allowBad, prune, retry, tryKnown, whileBadIsFo
 import { loggedDocumentsOf, loggedScenarios, polledDocumentsOf, type LoggedScenario } from '../../support/logged.js';
 import { TABLES, registerTables } from '../../support/properties.js';
 
-/** Repeat a failure with TEST_SEED; PROPERTY_RUNS makes it longer. A run compares some thirty keys at some ten moments, each of them a case. */
+/** Repeat a failure with TEST_SEED; PROPERTY_RUNS, and with it npm run soak, makes it longer. A run compares some thirty keys at some ten moments, each of them a case. */
 const SEED = Number(process.env.TEST_SEED ?? Date.now() % 1_000_000_000);
-const RUNS = Number(process.env.PROPERTY_RUNS ?? 16);
+const RUNS = Number(process.env.PROPERTY_RUNS ?? 6);
 process.stderr.write(`properties of what was known: TEST_SEED=${String(SEED)} PROPERTY_RUNS=${String(RUNS)}\n`);
 
 const LOGGED = 'logged';

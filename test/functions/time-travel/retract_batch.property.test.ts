@@ -4,9 +4,9 @@ import { createWarehouseDatabase, type TestDatabase } from '../../support/databa
 import { TABLES, registerTables } from '../../support/properties.js';
 import { RETRACTIONS, restoredInAll, tryRetraction } from '../../support/retractions.js';
 
-/** Repeat a failure with TEST_SEED; PROPERTY_RUNS makes it longer. */
+/** Repeat a failure with TEST_SEED; PROPERTY_RUNS, and with it npm run soak, makes it longer. */
 const SEED = Number(process.env.TEST_SEED ?? Date.now() % 1_000_000_000);
-const RUNS = Number(process.env.PROPERTY_RUNS ?? 10);
+const RUNS = Number(process.env.PROPERTY_RUNS ?? 5);
 process.stderr.write(`properties of retractions: TEST_SEED=${String(SEED)} PROPERTY_RUNS=${String(RUNS)}\n`);
 
 let warehouse: TestDatabase;

@@ -156,7 +156,7 @@ function pastBanner({ past = null, known }: Page, asked: Asked): Raw | false {
   const to = (label: string, changed: Parameters<typeof here>[1]) =>
     markup` <a href="${here(asked, { after: undefined, ...changed })}">${label}</a>`;
   return markup`<p class="past-banner" role="status" aria-live="polite"><span>${asked.table}${past !== null && markup` as of <b>${time(past)}</b> UTC`}${
-    known != null ? markup` as it was known at <b>${time(known)}</b> UTC` : known === null && ', as it is known now'
+    known != null ? markup`, as it was known at <b>${time(known)}</b> UTC` : known === null && ', as it is known now'
   }</span>${
     known != null
       ? past !== null && to('as it is known now', { known: undefined })
@@ -209,7 +209,7 @@ ${step(neighbours.next, 'next change', '▶', ']')} <label>as of <input name="as
 value="${moment === null ? '' : plain(moment)}" placeholder="now, or 2026-02-01 09:05" size="27"
 autocomplete="off" /></label>
 <input type="datetime-local" step="1" aria-label="As of, by a calendar" data-picker hidden />
-${(moment ?? known) !== null && markup`<label>known at <input name="known" value="${plain(known ?? '')}" placeholder="now" size="27" autocomplete="off" /></label>`}
+${(moment ?? known) !== null && markup`<label>known at <input name="known" value="${plain(known ?? '')}" placeholder="now" size="20" autocomplete="off" /></label>`}
 <button>Go</button>
 </form>`;
 }

@@ -5,9 +5,10 @@ import { request, type IncomingMessage } from 'node:http';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Listening } from '../../runner/base/http.js';
 import { connect } from '../../runner/base/database.js';
+import { logger } from '../../runner/base/logger.js';
 import type { Settings } from '../../runner/base/settings.js';
 import { paths } from '../../runner/console/routes.js';
 import { serveConsole } from '../../runner/console/server.js';
@@ -136,6 +137,19 @@ describe('the server', () => {
       expect(reply.body).toContain(said);
       expect(reply.body).not.toMatch(/at .*\.js|invalid input syntax/);
     }
+  });
+
+  test('writes no key, filter or value to its log, whatever goes wrong', async () => {
+    const levels = ['debug', 'info', 'warn', 'error'] as const;
+    const spies = levels.map((level) => vi.spyOn(logger, level).mockImplementation(() => undefined));
+    const warehouse = { ...pipeline.settings.warehouse, port: 1 };
+    for (const path of ['key?k=4711', 'key?k=4711x', '?f.quantity=4711x', '?f.order_status=4711&as_of=4711x'])
+      await ask(`/t/orders/${path}`.replace('/?', '?'));
+    await withConsole({ warehouse }, (of) => ask('/t/orders/key?k=4711', { of }));
+    const written = spies.flatMap(({ mock }) => mock.calls);
+    for (const spy of spies) spy.mockRestore();
+    expect(written.length).toBeGreaterThan(0);
+    expect(JSON.stringify(written)).not.toContain('4711');
   });
 
   test('refuses a port that is taken, and an address that others reach without a token', async () => {

@@ -155,7 +155,7 @@ function rowsTable(asked: Asked, { keys, values }: Columns, rows: readonly RowAs
   );
   return table(
     `Rows of ${asked.table}`,
-    [...columns, { label: 'in force since' }, { label: 'until' }],
+    [...columns, { label: 'in force since', kind: 'time' }, { label: 'until', kind: 'time' }],
     rows.map((row): Piece[] => [
       ...row.business_key.map(
         (part) =>

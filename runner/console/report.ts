@@ -20,7 +20,10 @@ const askedOf = (settings: Settings, warehouse: Transaction, name: string, key: 
 });
 
 /** When a table changed, how often, and what of it most. */
-async function tableSection(asked: Asked, { mapping, status, frequency, longest }: TableFacts): Promise<Raw> {
+async function tableSection(
+  asked: Asked,
+  { mapping, status, frequency, longest, retractions }: TableFacts,
+): Promise<Raw> {
   const { warehouse } = asked.session;
   const [now = null] = await moments(warehouse, ['now']);
   const buckets = await changeHistogram(warehouse, asked.table, null, now ?? '', BUCKETS);
@@ -39,7 +42,18 @@ ${table(
       ...[value(its.business_key), count(its.versions), time(its.first_seen), time(its.last_changed)],
       its.is_current ? 'current' : 'deleted',
     ]),
-  )}</section>`;
+  )} ${
+    retractions.length === 0
+      ? ''
+      : markup`<h3>Batches taken out of history</h3> ${table(
+          'Batches taken out of history',
+          ['batch', 'changes', 'when', 'by', 'why', 'brought back'].map((label) => ({ label })),
+          retractions.map((its) => [
+            ...[value(its.batch_id), count(its.retracted_changes), time(its.retracted_at), value(its.retracted_by)],
+            ...[value(its.reason), its.restored_at === null ? 'no' : time(its.restored_at)],
+          ]),
+        )}`
+  }</section>`;
 }
 
 /** The report of "tidemark report" as one file of HTML, which loads nothing and runs nothing; what is masked stays so. */

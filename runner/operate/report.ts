@@ -69,7 +69,8 @@ async function readSections(
     const status = statuses.find((each) => each.dimension_name === name);
     const frequency = await functions.changeFrequency(warehouse, name);
     const longest = await functions.longestHistories(warehouse, name, LONGEST);
-    sections.push(await rendering.table(warehouse, { mapping, status, frequency, longest }));
+    const retractions = await functions.retractionsOf(warehouse, name, false);
+    sections.push(await rendering.table(warehouse, { mapping, status, frequency, longest, retractions }));
   }
   if (key.length > 0 && first !== undefined) {
     const versions = await versionsOf(warehouse, first.dimension_name, key);
@@ -106,7 +107,7 @@ const markdown = (changeLog: string): Rendering => ({
   key: (_, name, key, versions) => keySection(changeLog, name, key, versions),
 });
 
-function tableSection({ mapping, status, frequency, longest }: TableFacts): string {
+function tableSection({ mapping, status, frequency, longest, retractions }: TableFacts): string {
   return [
     `## ${mapping.dimension_name}\n`,
     `History of \`${mapping.source_schema}.${mapping.source_table}\` in \`${mapping.history_table}\`.\n`,
@@ -127,6 +128,18 @@ function tableSection({ mapping, status, frequency, longest }: TableFacts): stri
         its.is_current ? 'current' : 'deleted',
       ]),
     ),
+    ...(retractions.length === 0
+      ? []
+      : [
+          '### Batches taken out of history\n',
+          table(
+            ['batch', 'changes', 'when', 'by', 'why', 'brought back'],
+            retractions.map((its) => [
+              ...[its.batch_id, its.retracted_changes, time(its.retracted_at), its.retracted_by, its.reason],
+              its.restored_at === null ? 'no' : `${String(time(its.restored_at))}, by ${its.restored_by ?? ''}`,
+            ]),
+          ),
+        ]),
   ].join('\n');
 }
 

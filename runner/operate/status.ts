@@ -24,6 +24,8 @@ export interface PipelineStatus {
   readonly source: string | null;
   readonly warehouse: string | null;
   readonly tables: readonly TableStatus[];
+  /** Batches that are out of history, the newest first; none are known while the warehouse is away. */
+  readonly retractions: readonly functions.Retraction[];
   /** The alerts that are on, the gravest first; none are known while the warehouse is away. */
   readonly alerts: readonly functions.Alert[];
 }
@@ -39,6 +41,7 @@ export async function pipelineStatus(settings: Settings): Promise<PipelineStatus
   const warehouse = await inTime(settings.warehouse, async (database) => ({
     runs: await functions.liveRuns(database),
     alerts: await functions.alerts(database),
+    retractions: await functions.retractionsOf(database, undefined, true),
     mappings: await functions.dimensionMappings(database),
   }));
   // By itself, because it reads every history: one that is large, or locked, must not hide what runs and which alerts are on.
@@ -64,6 +67,7 @@ export async function pipelineStatus(settings: Settings): Promise<PipelineStatus
     source: source.fault,
     warehouse: fault,
     tables: await Promise.all(names.sort().map(statusOf)),
+    retractions: warehouse.answer?.retractions ?? [],
     alerts: warehouse.answer?.alerts ?? [],
   };
 }
@@ -218,6 +222,10 @@ export function formatStatus(status: PipelineStatus, servers: string): string {
     since: each.since,
     about: each.subject,
   }));
+  const out = status.retractions.map((each) => ({
+    ...{ table: each.dimension_name, batch: each.batch_id, changes: each.retracted_changes, since: each.retracted_at },
+    ...{ by: each.retracted_by, reason: each.reason },
+  }));
   return [
     formatServices(status.services),
     ...(runs.length === 0 ? [] : [`\nOther runs on this warehouse\n${formatShort(runs)}`]),
@@ -226,6 +234,7 @@ export function formatStatus(status: PipelineStatus, servers: string): string {
     ...(status.warehouse === null ? [] : [`\nwarehouse: ${status.warehouse}`]),
     ...(status.tables.length === 0 ? [] : [`\n${formatShort(status.tables, columns)}`]),
     ...(shards.length === 0 ? [] : [`\nShards\n${formatShort(shards)}`]),
+    ...(out.length === 0 ? [] : [`\nBatches taken out of history\n${formatShort(out)}`]),
     ...(on.length === 0 ? [] : [`\nAlerts\n${formatShort(on)}`]),
     ...(errors.length === 0 ? [] : [`\nTables that failed in the last round\n${errors.join('\n')}`]),
   ].join('\n');

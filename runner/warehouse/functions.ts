@@ -219,6 +219,13 @@ export type DimensionStatus = Texts<'dimension_name' | 'total' | 'current' | 'hi
 /** Versions of every history, counted, and its last batch. */
 export const dimensionStatus = rows<DimensionStatus, []>('dimension_status()');
 
+/** Batches that were taken out of history, the newest first: of one table, or of all; those that are out now, or all that ever were. */
+export const retractionsOf = rows<Retraction, [table: string | undefined, onlyOut: boolean]>(
+  'retractions_of(p_dimension_name => $1, p_only_out => $2)',
+);
+export type Retraction = Texts<'dimension_name' | 'batch_id' | 'retracted_at' | 'retracted_by' | 'reason'> &
+  TextsOrNull<'restored_at' | 'restored_by'> & { readonly retracted_changes: number };
+
 /** How many keys have one version, two, three, ... */
 export const changeFrequency = rows<Texts<'versions' | 'keys'>>('change_frequency(p_dimension_name => $1)');
 

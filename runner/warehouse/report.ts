@@ -1,6 +1,6 @@
 import type { Transaction } from '../base/database.js';
 import type { DimensionMapping } from '../batch/mapping.js';
-import type { DimensionStatus, changeFrequency, lineage, longestHistories } from './functions.js';
+import type { DimensionStatus, Retraction, changeFrequency, lineage, longestHistories } from './functions.js';
 
 /** What a report says of a table. */
 export interface TableFacts {
@@ -8,6 +8,7 @@ export interface TableFacts {
   readonly status: DimensionStatus | undefined;
   readonly frequency: Awaited<ReturnType<typeof changeFrequency>>;
   readonly longest: Awaited<ReturnType<typeof longestHistories>>;
+  readonly retractions: readonly Retraction[];
 }
 export type Versions = Awaited<ReturnType<typeof lineage>>;
 

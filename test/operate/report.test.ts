@@ -35,6 +35,7 @@ function rowsBelow(text: string, heading: string): string[][] {
     .map((line) => line.slice(2, -2).split(' | '));
 }
 
+/** With tidemark.retractions_of. */
 describe('tidemark report', () => {
   test('counts versions, says how often rows change and which change most, and names its file after the time', async () => {
     const { code, stdout } = await report('--table', 'orders');
@@ -117,5 +118,38 @@ describe('tidemark report', () => {
     expect(refused.stderr).toContain(folder);
     expect(refused.code).toBe(1);
     expect(existsSync(folder)).toBe(false);
+  });
+
+  test('names the batches that were taken out of history, with who, when and why; status those that are out', async () => {
+    const sql = pipeline.warehouse;
+    const [batch] = await sql<{ batch_id: string; change_count: number }[]>`
+      select batch_id, change_count from tidemark.batches where dimension_name = 'customers' order by sequence limit 1`;
+    const { batch_id: id, change_count: changes } = batch ?? { batch_id: '', change_count: 0 };
+    await sql`select tidemark.retract_batch(p_dimension_name => 'customers', p_batch_id => ${id}, p_reason => 'wrong | prices', p_who => 'Ida')`;
+    const listed = async () =>
+      rowsBelow(await readFile((await report()).stdout.trim(), 'utf8'), '### Batches taken out of history');
+    const told = async () => {
+      const { stdout } = await runCli(['status', '--json'], pipeline.env);
+      return (JSON.parse(stdout) as { retractions: object[] }).retractions;
+    };
+    expect(await listed()).toEqual([
+      [id.replaceAll('_', '\\_'), String(changes), expect.stringMatching(/^\d{4}-/), 'Ida', 'wrong \\| prices', 'no'],
+    ]);
+    expect(await told()).toMatchObject([
+      {
+        dimension_name: 'customers',
+        batch_id: id,
+        retracted_by: 'Ida',
+        reason: 'wrong | prices',
+        retracted_changes: changes,
+      },
+    ]);
+    const words = (await runCli(['status'], pipeline.env)).stdout;
+    expect(words).toMatch(
+      new RegExp(`Batches taken out of history\n.*\ncustomers +${id} +${String(changes)} .* Ida +wrong \\| prices`),
+    );
+    await sql`select tidemark.restore_batch(p_dimension_name => 'customers', p_batch_id => ${id}, p_who => 'Jon')`;
+    expect((await listed())[0]?.at(-1)).toMatch(/, by Jon$/);
+    expect(await told()).toEqual([]);
   });
 });

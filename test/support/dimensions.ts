@@ -1,4 +1,4 @@
-import type { Database } from '../../runner/base/database.js';
+import type { Database, Transaction } from '../../runner/base/database.js';
 import { quoted } from '../../runner/base/sql-text.js';
 
 /** A column of a test's own dimension: its name at the source, its type, and its role. */
@@ -34,7 +34,7 @@ export interface DimensionOptions {
 
 /** Makes a history table for the columns and registers the dimension, as a migration would. */
 export async function registerDimension(
-  warehouse: Database,
+  warehouse: Database | Transaction,
   name: string,
   sourceTable: string,
   columns: readonly TestColumn[],

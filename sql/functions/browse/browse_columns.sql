@@ -56,7 +56,6 @@ key as (
         'key_texts', jsonb_agg(s.name || '::text' order by s.place),
         'key_given', jsonb_agg(s.given order by s.place),
         'same_key', jsonb_agg(format('%s = %s', s.name, s.given) order by s.place),
-        'key_pairs', jsonb_agg(format('%L, %s', s.column_name, tidemark._key_member(a.atttypid, s.given)) order by s.place),
         'found_keys', jsonb_agg(format('k.%I', s.column_name) order by s.place),
         'joined_key', jsonb_agg(format('%s = k.%I', s.name, s.column_name) order by s.place)
     ) as parts

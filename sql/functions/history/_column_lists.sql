@@ -159,7 +159,7 @@ standing as (
         from tidemark._history_rules(p_dimension_name) as r
     ) as s
 ),
--- The columns of the history table, in its order: as the fold of a version says them, as they are stored, and with the key that is asked.
+-- The columns of the history table, in its order: as the fold of a version says them, and as they are stored.
 history_row as (
     select jsonb_agg(case
         when e.is_untracked then format('c.%s::%s', e.shown_name, c.full_type)
@@ -167,8 +167,7 @@ history_row as (
         when k.expression is not null then format(k.expression || '::%s', d.own, c.full_type)
         else format('(c.%sversion).%s', d.own, c.name)
     end order by c.place) as known_row,
-    jsonb_agg('h.' || c.name order by c.place) as stored_row,
-    jsonb_agg(case when e.is_key then 'c.' else 'h.' end || c.name order by c.place) as row_by_key
+    jsonb_agg('h.' || c.name order by c.place) as stored_row
     from dimension as d
     cross join lateral (
         select a.attnum as place, a.attname, quote_ident(a.attname) as name, format_type(a.atttypid, a.atttypmod) as full_type
@@ -212,7 +211,6 @@ select (
     ),
     'known_row', h.known_row,
     'stored_row', h.stored_row,
-    'row_by_key', h.row_by_key,
     'cannot_stand', s.items,
     'by_capture', case when d.is_by_time then '[]' else '[""]' end::jsonb,
     'by_time', case when d.is_by_time then '[""]' else '[]' end::jsonb,

@@ -165,54 +165,26 @@ returns table (
     place integer,
     forgetting_id bigint
 )
-language plpgsql
+language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- Where, among changes with the names of today, those of forgotten keys are, from 1, and which forgetting is about each. A forgetting that
--- knows up to when it was about leaves later changes alone; p_extracted_at is the capture time of changes that state none. Where a key
--- cannot be read, halves are looked at by themselves: a change whose key is none is of no key.
-#variable_conflict use_column
-declare
-    v_dimension text := (select f.dimension_name from tidemark.forgettings as f where f.forgetting_id = p_forgetting_ids[1]);
-    v_half integer;
-begin
-    return query execute tidemark._laid_out(
-        $query$
-        select distinct on (c._place) c._place::integer, f.forgetting_id
-        from (
-            select c._place, tidemark._keyed_hash(
-                p.inner_pad, p.outer_pad, {dimension} || e'\n' || json_build_object({printed_key})::text
-            ) as _hash
-            from (
-                select {stored_keys}, c._place
-                from rows from (json_to_recordset($1) as ({read_keys_as})) with ordinality as c ({keys}, _place)
-            ) as c
-            cross join tidemark._hash_pads() as p
-            offset 0
-        ) as c
-        join tidemark.forgettings as f on f.key_hash = c._hash
-        where f.forgetting_id = any ($2)
-            and (f.captured_until is null or tidemark._capture_time($1 -> (c._place::integer - 1), $3) <= f.captured_until)
-        order by c._place, f.captured_until
-        $query$,
-        tidemark._column_lists(v_dimension)
-    )
-    using p_changes, p_forgetting_ids, p_extracted_at;
-exception
-    when data_exception or invalid_parameter_value then
-        v_half := json_array_length(p_changes) / 2;
-        if v_half > 0 then
-            return query
-            select p.place + h.skipped, p.forgetting_id
-            from (
-                select case when e.place <= v_half then 0 else v_half end as skipped, json_agg(e.change order by e.place) as changes
-                from json_array_elements(p_changes) with ordinality as e (change, place)
-                group by 1
-            ) as h
-            cross join lateral tidemark._places_of_keys(p_forgetting_ids, p_extracted_at, h.changes) as p;
-        end if;
-end;
+-- knows up to when it was about leaves later changes alone; p_extracted_at is the capture time of changes that state none.
+with asked as (
+    select f.* from tidemark.forgettings as f where f.forgetting_id = any (p_forgetting_ids)
+),
+hashed as materialized (
+    select k.place, tidemark._keyed_hash(p.inner_pad, p.outer_pad, d.dimension_name || e'\n' || k.business_key) as key_hash
+    from (select distinct a.dimension_name from asked as a) as d
+    cross join lateral tidemark._printed_keys(d.dimension_name, p_changes) as k
+    cross join tidemark._hash_pads() as p
+)
+select distinct on (h.place) h.place, a.forgetting_id
+from hashed as h
+join asked as a using (key_hash)
+where a.captured_until is null or tidemark._capture_time(p_changes -> (h.place - 1), p_extracted_at) <= a.captured_until
+order by h.place, a.captured_until;
 $$;
 
 create or replace function tidemark._shell_token(

@@ -61,13 +61,7 @@ begin
     where c.dimension_name = p_dimension_name and c.column_role in ('tracked', 'untracked')
         and has_column_privilege(d.history_relation, c.history_column, 'select');
 
-    if cardinality(v_key_columns) is distinct from cardinality(v_key) then
-        raise exception using
-            errcode = 'TM020',
-            message = 'the key does not fit the dimension',
-            detail = format('dimension=%s key=%s', p_dimension_name, array_to_string(v_key_columns, ', ')),
-            hint = 'give one value for each column of the business key, in that order, such as array[''A'', ''7'']';
-    end if;
+    perform tidemark._assert_key_size(p_dimension_name, v_key_columns, v_key);
 
     return query execute format(
         $query$

@@ -126,7 +126,13 @@ describe('a page of a table as of a moment', () => {
 
 describe('a page of a table as of a moment, as it was known', () => {
   /** A page of `limit` keys after the other, to its end. */
-  const pages = async (sql: Database | Transaction, moment: string | null, then: string, limit: number, filters = {}) => {
+  const pages = async (
+    sql: Database | Transaction,
+    moment: string | null,
+    then: string,
+    limit: number,
+    filters = {},
+  ) => {
     const found: string[] = [];
     for (let after: string[] | null = null; ; ) {
       const part = await asKnownPage(sql, 'orders', moment, then, after, filters, limit);
@@ -208,6 +214,34 @@ describe('one key', () => {
     expect(await marksOf('1')).toEqual(['unchanged b2:1']);
     expect(await marksOf('2')).toEqual(['delete b2:2']);
     expect(await marksOf('3')).toEqual(['rejected b2:3']);
+  });
+
+  test('has its marks in whatever form it is asked', async () => {
+    await rolledBack(warehouse.sql, async (sql) => {
+      await registerDimension(sql, 'fees', 'fees', [
+        { source: 'code', type: 'character(4)', role: 'business key' },
+        { source: 'amount', type: 'numeric(10,2)', role: 'business key' },
+        { source: 'since', type: 'timestamp(0)', role: 'business key' },
+        { source: 'v', type: 'integer', role: 'tracked' },
+        { source: 'changed', type: 'timestamptz', role: 'effective time' },
+      ]);
+      const fee = (v: unknown) => ({
+        ...{ code: 'A   ', amount: '#', since: '2026-02-01T08:00:00', v, changed: '2026-02-01T09:00:00Z' },
+        ...{ operation_type: 'UPDATE', cdc_timestamp: '2026-02-01T09:00:00Z' },
+      });
+      // As PostgreSQL prints it, which JavaScript would not.
+      const lines = [fee(1), fee(1), fee('no number')].map((each) => JSON.stringify(each).replace('"#"', '5.00'));
+      await apply(sql, batch('f1', '2026-02-01T10:00:00', lines, { table: 'fees' }));
+      const asked = [
+        ['A', '5', '2026-02-01 08:00'],
+        ['A   ', '5.00', '2026-02-01 07:59:59.6'],
+      ];
+      for (const key of asked)
+        expect((await keyMarks(sql, 'fees', key, 10)).map(({ kind }) => kind).sort()).toEqual([
+          'rejected',
+          'unchanged',
+        ]);
+    });
   });
 });
 
@@ -338,7 +372,36 @@ test('moments are read as people write them', async () => {
   ]);
   expect([plain, zoned, empty]).toEqual(['2026-02-01 09:05:00+00', '2026-02-01 07:05:00+00', null]);
   expect(Date.parse(now ?? '') - Date.parse(then ?? '')).toBe(300_000);
-  await expect(moments(warehouse.sql, ['soon'])).rejects.toMatchObject({ code: '22007' });
+  await expect(moments(warehouse.sql, ['soon'])).rejects.toMatchObject({ code: '22023' });
+  // One parser: what is said of one table is in the zone of its source, what is said of all in UTC, whatever the session's.
+  await rolledBack(warehouse.sql, async (sql) => {
+    await sql`update tidemark.dimensions set source_time_zone = 'Europe/Berlin' where dimension_name = 'orders'`;
+    await sql`set local TimeZone = 'America/New_York'`;
+    const written = [
+      '2026-02-01 09:05',
+      '2026-02-01T09:05Z',
+      '2026-02-01',
+      '09:05',
+      'yesterday',
+      '-2h',
+      '- 90 minutes',
+    ];
+    const read = async (call: string) => {
+      const [row] = await sql.unsafe<[{ all: string[] }]>(
+        `select array_agg(to_char(m at time zone 'UTC', 'MM-DD HH24:MI') order by place) as all
+        from unnest(array['${written.join("','")}']) with ordinality as w (text, place) cross join lateral (select ${call} as m) as r`,
+      );
+      return row.all;
+    };
+    const now = `timestamptz '2026-02-02 12:00Z'`;
+    const [zoned, hours, minutes] = ['02-01 09:05', '02-02 10:00', '02-02 10:30'];
+    expect(await read(`tidemark.moment('orders', w.text, false, ${now})`)).toEqual([
+      ...['02-01 08:05', zoned, '01-31 23:00', '02-02 08:05', '01-31 23:00', hours, minutes],
+    ]);
+    expect(await read(`(tidemark.moments(array[w.text], ${now}) ->> 0)::timestamptz`)).toEqual([
+      ...['02-01 09:05', zoned, '02-01 00:00', '02-02 09:05', '02-01 00:00', hours, minutes],
+    ]);
+  });
 });
 
 test('the columns that are shown are those of the key, then the others, with what the reader may read', async () => {

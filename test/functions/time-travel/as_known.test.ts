@@ -104,6 +104,22 @@ describe('a change that was rejected', () => {
   });
 });
 
+test('a history that got a column by hand is refused by name, until its functions are written again', async () => {
+  await load('b1', '10:00', change(1, 'pending', '09:00'));
+  const { sql } = warehouse;
+  // It begins like one that was there.
+  await sql.unsafe('alter table dim_orders_history add column quant text');
+  await expect(known('infinity', 'infinity')).rejects.toMatchObject({
+    code: 'TM023',
+    detail: 'table=orders columns=quant',
+    hint: expect.stringContaining("tidemark.compile_dimension('orders')") as string,
+  });
+  await compile(sql);
+  expect(await known('infinity', 'infinity')).toEqual(['1 pending']);
+  await sql.unsafe('alter table dim_orders_history drop column quant');
+  await compile(sql);
+});
+
 test('what pruning has taken away is refused, and told from the moment on that the message names', async () => {
   await load('b1', '10:00', change(1, 'pending', '09:00'));
   const before = await load('b2', '10:10', change(1, 'pending', '09:30', { unit_price: 1 }));

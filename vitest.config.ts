@@ -21,7 +21,7 @@ const RUNS_ONCE = readdirSync('test', { recursive: true, encoding: 'utf8' })
   });
 
 const LONGEST =
-  /\/(adoption|background|cli|crash|history\.property|least-privilege|replay|soft-deletes|docs|servers)\.test\.ts$/;
+  /\/(adoption|background|capture|crash|docs|follow|history\.property|reconcile\/tables|replay|servers|shards|soft-deletes|widened-columns)\.test\.ts$/;
 
 /** What takes longest begins first, so that the run does not end with one worker at work. */
 class LongestFirst extends BaseSequencer {

@@ -57,11 +57,19 @@ export async function migrateWarehouse(
 ): Promise<MigrateReport> {
   const own = await runMigrations(settings, WAREHOUSE);
   const functions = await withDatabase(settings, 'migrate', applyFunctions);
+  return { applied: [...own, ...(await migrateDimensions(settings, folder))], functions };
+}
+
+/**
+ * Registers what is to be registered, in a warehouse whose functions are at the present.
+ * @throws TidemarkError naming the migration that failed; what else could run has run, and stays.
+ */
+export async function migrateDimensions(settings: DatabaseSettings, folder: string): Promise<MigrateReport['applied']> {
   const { applied, failures } = await runDimensions(settings, { ...DIMENSIONS, folder });
   if (applied.length > 0)
     await withDatabase(settings, 'migrate', (warehouse) => warehouse`select tidemark._create_versions_view()`);
   const [first] = failures;
-  if (first === undefined) return { applied: [...own, ...applied], functions };
+  if (first === undefined) return applied;
   for (const { set, migration } of applied) logger.info(`applied ${set}/${migration}`);
   if (failures.length === 1) throw first.error;
   for (const { error } of failures) logger.error(describeError(error, false));

@@ -9,7 +9,7 @@ import { proposeUpdate } from '../../runner/registration/propose.js';
 import { writeDimensionFile } from '../../runner/registration/files.js';
 import { parseTableName } from '../../runner/source/catalog.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
-import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
+import { migrateDimensions } from '../../runner/warehouse/migrate.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { register, withDimensionsFolder } from '../support/registered.js';
 import { asOwner, owning } from '../support/roles.js';
@@ -47,7 +47,7 @@ async function follow() {
   const nothing = { track: [], untracked: [], ignore: [], retire: [], rename: new Map<string, string>() };
   const proposed = await proposeUpdate(settings, parseTableName('dc'), undefined, nothing);
   await writeDimensionFile(settings.dimensions_dir, 'update_dc', proposed?.text ?? '');
-  await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
+  await migrateDimensions(asOwner(settings.warehouse), settings.dimensions_dir);
 }
 const history = async (columns: string) =>
   (

@@ -7,7 +7,7 @@ import { runChecks } from '../../runner/warehouse/checks.js';
 import type { Settings } from '../../runner/base/settings.js';
 import { writeDimensionFile } from '../../runner/registration/files.js';
 import { examine } from '../../runner/operate/doctor.js';
-import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
+import { migrateDimensions } from '../../runner/warehouse/migrate.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
 import type { RegistrationOptions, UpdateOptions } from '../../runner/registration/options.js';
@@ -195,7 +195,7 @@ describe('when the source changes', () => {
     const proposed = await update(said);
     if (proposed === undefined) throw new Error('there was nothing to follow');
     await writeDimensionFile(settings.dimensions_dir, proposed.words, proposed.text);
-    await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
+    await migrateDimensions(asOwner(settings.warehouse), settings.dimensions_dir);
     return proposed.text;
   }
   const policy = async () =>

@@ -14,7 +14,7 @@ import { proposeUpdate } from '../../runner/registration/propose.js';
 import { writeDimensionFile } from '../../runner/registration/files.js';
 import { parseTableName, readTable } from '../../runner/source/catalog.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
-import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
+import { migrateDimensions } from '../../runner/warehouse/migrate.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { register, withDimensionsFolder } from '../support/registered.js';
@@ -57,7 +57,7 @@ const propose = () =>
 async function follow() {
   const proposed = await propose();
   await writeDimensionFile(settings.dimensions_dir, 'update_t', proposed?.text ?? '');
-  await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
+  await migrateDimensions(asOwner(settings.warehouse), settings.dimensions_dir);
   return proposed?.text ?? '';
 }
 const valueOf = async (query: string) => Object.values((await pipeline.warehouse.unsafe(query))[0] ?? {})[0] as unknown;
@@ -263,7 +263,7 @@ describe('a column that was widened at the source', () => {
     await extract();
     await pipeline.warehouse`create or replace function tidemark._is_widened(p_from text, p_to text) returns boolean language sql immutable as 'select false'`;
     expect(await load()).toMatchObject([{ rejected_changes: 1 }]);
-    await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
+    await migrateDimensions(asOwner(settings.warehouse), settings.dimensions_dir);
     await retryTables({ settings, tables: ['t'] });
     expect(await versions('v')).toBe(`short, ${LONG}, short, short, short`);
     await expectPeace();

@@ -8,7 +8,7 @@ import { runChecks } from '../../runner/warehouse/checks.js';
 import type { Settings } from '../../runner/base/settings.js';
 import { writeDimensionFile } from '../../runner/registration/files.js';
 import { TidemarkError } from '../../runner/base/errors.js';
-import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
+import { migrateDimensions } from '../../runner/warehouse/migrate.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import type { UpdateOptions } from '../../runner/registration/options.js';
 import { parseTableName } from '../../runner/source/catalog.js';
@@ -49,7 +49,7 @@ async function follow(said: Partial<UpdateOptions> = {}): Promise<string> {
   const proposed = await propose(said);
   if (proposed === undefined) throw new Error('there was nothing to follow');
   await writeDimensionFile(settings.dimensions_dir, proposed.words, proposed.text);
-  await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
+  await migrateDimensions(asOwner(settings.warehouse), settings.dimensions_dir);
   return proposed.text;
 }
 
@@ -154,7 +154,7 @@ describe('a table that is renamed at the source', () => {
     );
     expect(code, stderr).toBe(0);
     expect(stdout).toContain('select tidemark.move_source(');
-    await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
+    await migrateDimensions(asOwner(settings.warehouse), settings.dimensions_dir);
     expect(await extract()).toMatchObject([{ table: 'customers', changes: 0 }]);
     await pipeline.source`update crm.clients set city = 'Rome', updated_at = '2026-02-01 09:10+00' where id = 1`;
     expect(await flow()).toMatchObject([{ inserted_versions: 1, closed_versions: 1 }]);
@@ -248,7 +248,7 @@ describe('a name that is given to another column', () => {
     expect(await violations()).toEqual([]);
     // A warehouse made anew follows every rename after every batch was extracted: no clock tells what a name meant, the batch does.
     const anew = await createWarehouseDatabase();
-    await migrateWarehouse(anew.settings, settings.dimensions_dir);
+    await migrateDimensions(anew.settings, settings.dimensions_dir);
     for (const document of documents.reverse())
       await anew.sql`select * from tidemark.apply_batch(p_batch => ${document}::text::json)`;
     expect(await anew.sql`select full_name, source_full_name from dim_customers_history order by valid_from`).toEqual([
@@ -424,7 +424,7 @@ describe('a column that gets another type at the source', () => {
       { history: 'stock', from: 'integer', type: 'bigint' },
     ]);
     await writeDimensionFile(settings.dimensions_dir, 'widen', proposed?.text ?? '');
-    await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
+    await migrateDimensions(asOwner(settings.warehouse), settings.dimensions_dir);
     await extractTables({ settings, tables: ['products'] });
     expect(await loadTables({ settings, tables: ['products'] })).toMatchObject([
       { inserted_versions: 1, closed_versions: 1 },

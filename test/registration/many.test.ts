@@ -6,7 +6,7 @@ import type { Settings } from '../../runner/base/settings.js';
 import { addTables, type AddedTables } from '../../runner/registration/many.js';
 import { proposeRegistrations } from '../../runner/registration/propose.js';
 import { parseTableName } from '../../runner/source/catalog.js';
-import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
+import { migrateDimensions } from '../../runner/warehouse/migrate.js';
 import { runCli, type CliResult } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { NOTHING_SAID, withDimensionsFolder } from '../support/registered.js';
@@ -63,7 +63,7 @@ describe('tidemark add with many tables', () => {
       'register_shop_orders.sql',
       'register_payments.sql',
     ]);
-    await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
+    await migrateDimensions(asOwner(settings.warehouse), settings.dimensions_dir);
 
     const again = JSON.parse((await add('--schema', 'shop', '--exclude', 'bad', '--json')).stdout) as AddedTables;
     expect(statesOf(again)).toEqual({
@@ -154,7 +154,7 @@ describe('tidemark add of one table', () => {
     expect((await add('shop.order_lines', '--replace', '--name', 'lines')).code).toBe(0);
     expect((await files()).filter((each) => each.startsWith(number))).toEqual([`${number}_register_lines.sql`]);
 
-    await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
+    await migrateDimensions(asOwner(settings.warehouse), settings.dimensions_dir);
     const late = await add('shop.order_lines', '--replace', '--untracked', 'amount');
     expect(late.code).toBe(1);
     expect(late.stderr).toContain(

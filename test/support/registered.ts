@@ -3,7 +3,7 @@ import path from 'node:path';
 import { proposeRegistrations, type Proposal } from '../../runner/registration/propose.js';
 import { PROJECT_ROOT, type Settings } from '../../runner/base/settings.js';
 import { writeDimensionFile } from '../../runner/registration/files.js';
-import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
+import { migrateDimensions } from '../../runner/warehouse/migrate.js';
 import { NOTHING_SAID as OF_NOTHING, type RegistrationOptions } from '../../runner/registration/options.js';
 import { parseTableName } from '../../runner/source/catalog.js';
 import type { TestPipeline } from './databases.js';
@@ -32,7 +32,7 @@ export async function propose(
   return proposal;
 }
 
-/** Registers a source table as a user would: add, then migrate. */
+/** Registers a source table as a user would: add, then migrate, but for the functions, which the warehouse has. */
 export async function register(
   settings: Settings,
   table: string,
@@ -40,6 +40,6 @@ export async function register(
 ): Promise<Proposed> {
   const proposed = await propose(settings, table, said);
   await writeDimensionFile(settings.dimensions_dir, proposed.words, proposed.text);
-  await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
+  await migrateDimensions(asOwner(settings.warehouse), settings.dimensions_dir);
   return proposed;
 }

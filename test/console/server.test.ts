@@ -404,6 +404,7 @@ describe('the second clock', () => {
     expect(page.body).toMatch(/Show SQL[^]*as_known_page\([^]*&#39;2026-02-01 09:25/);
     expect(page.body).toMatch(/\/t\/orders\/key\?k=1&amp;as_of=[^"]*&amp;known=/);
     expect((await at('/t/orders/key?k=7&', before)).status).toBe(404);
+    expect((await at('/t/orders?', '2026-01-01')).body).toContain('Nothing was known of it then');
     const { rows: versions } = JSON.parse((await at('/t/orders/key.json?k=1&', before)).body) as { rows: object[] };
     expect(versions).toMatchObject([{ order_status: 'pending' }, { order_status: 'confirmed', valid_to: null }]);
     expect((await ask('/t/orders/key?k=1&as_of=2026-02-01')).body).toContain('known=2026-02-01');

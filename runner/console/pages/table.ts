@@ -103,7 +103,7 @@ ${
   rows.length > 0
     ? rowsTable(asked, columns, rows)
     : markup`<p class="empty">
-${next !== null ? 'None of the next 1,000 keys was there then, or none fits the filters.' : after.length > 0 ? 'There are no more rows.' : query.size > 0 ? 'No row was there then, or none fits the filters.' : 'This history has no current row.'}
+${next !== null ? 'None of the next 1,000 keys was there then, or none fits the filters.' : after.length > 0 ? 'There are no more rows.' : known !== null ? 'Nothing was known of it then that is to be shown: no batch was applied yet, or no row fits.' : query.size > 0 ? 'No row was there then, or none fits the filters.' : 'This history has no current row.'}
 </p>`
 } <p class="pager"><span>${rows.length > 0 && counted(rows.length, 'row')}</span>${next !== null && markup` <a rel="next" href="${nextLink(asked, next)}">next ▸</a>`}</p>`;
   return { title: name, body, past: moment, known };

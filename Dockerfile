@@ -19,6 +19,8 @@ ENV NODE_ENV=production \
     TIDEMARK_RUN_DIR=/tmp/tidemark-run
 WORKDIR /app
 COPY --from=packages /app/node_modules ./node_modules
+# The client of RabbitMQ, for a relay that publishes there.
+COPY --from=build /app/node_modules/amqplib ./node_modules/amqplib
 COPY --from=build /app/dist ./dist
 COPY package.json LICENSE ./
 COPY migrations ./migrations

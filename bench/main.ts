@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { setLogLevel } from '../runner/base/logger.js';
+import { manyEvents } from './events.js';
 import { slowerThanLimits } from './guard.js';
 import { runnerMemory } from './memory.js';
 import { plot } from './plot.js';
@@ -29,7 +30,7 @@ const say = (() => {
   };
 })();
 
-const SCALES = { changes: manyChanges, versions: manyVersions, stream: streamAtRate };
+const SCALES = { changes: manyChanges, versions: manyVersions, stream: streamAtRate, events: manyEvents };
 
 interface Options {
   readonly size: keyof typeof SIZES;
@@ -56,7 +57,7 @@ async function options(): Promise<Options> {
       type: 'string',
       requiresArg: true,
       describe:
-        'Instead: changes=10M through extract and load, a history of versions=50M, or stream=10K changes a second from the log; other numbers, with K or M, as well',
+        'Instead: changes=10M through extract and load, a history of versions=50M, stream=10K changes a second from the log, or events=100K to their receivers; other numbers, with K or M, as well',
     })
     .option('given', {
       type: 'boolean',
@@ -80,7 +81,7 @@ async function options(): Promise<Options> {
       const asked = parseScale(scale);
       if (asked?.what === 'stream' && given)
         return 'stream=N looks at the processes of its server: it takes one of its own';
-      return asked !== undefined || 'scale is changes=N, versions=N or stream=N';
+      return asked !== undefined || 'scale is changes=N, versions=N, stream=N or events=N';
     })
     .strict()
     .parseAsync()

@@ -20,11 +20,13 @@ export interface Scale {
   readonly plans: readonly { readonly name: string; readonly plan: string }[];
 }
 
-/** What is many: "changes=10M", "versions=50M" or "stream=10K"; K and M are thousands and millions. Undefined where it is none of them. */
-export function parseScale(text: string): { what: 'changes' | 'versions' | 'stream'; count: number } | undefined {
-  const [, what, digits, unit] = /^(changes|versions|stream)=([0-9]+)([KM]?)$/.exec(text) ?? [];
-  if (what !== 'changes' && what !== 'versions' && what !== 'stream') return undefined;
-  return { what, count: Number(digits) * ({ K: 1e3, M: 1e6 }[unit ?? ''] ?? 1) };
+const MANY = ['changes', 'versions', 'stream', 'events'] as const;
+
+/** What is many, as "changes=10M" or "stream=10K"; K and M are thousands and millions. Undefined where it is none of them. */
+export function parseScale(text: string): { what: (typeof MANY)[number]; count: number } | undefined {
+  const [, given, digits, unit] = /^([a-z]+)=([0-9]+)([KM]?)$/.exec(text) ?? [];
+  const what = MANY.find((each) => each === given);
+  return what && { what, count: Number(digits) * ({ K: 1e3, M: 1e6 }[unit ?? ''] ?? 1) };
 }
 
 /** Extracts and loads so many changes by the two commands: memory, and the rate in the first and the last tenth of the batches. */

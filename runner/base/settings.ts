@@ -141,6 +141,9 @@ const PIPELINE = {
   OPENLINEAGE_NAMESPACE: text('tidemark'),
   OPENLINEAGE_API_KEY: z.string().optional(),
   OPENLINEAGE_API_KEY_FILE: z.string().optional(),
+  EVENT_INTERVAL_SECONDS: integer(1, 1, DAY),
+  /** Whether a webhook may go to an address that is not of the public internet. */
+  EVENT_PRIVATE_ADDRESSES: choice(['refuse', 'allow'], 'refuse'),
   TIDEMARK_RUN_DIR: folder('data/run'),
   CDC_LOG_RETENTION_DAYS: days(),
   ABSORBED_RETENTION_DAYS: days(),

@@ -21,6 +21,7 @@ const COMMANDS_BY_TASK: Readonly<Record<string, Readonly<Record<string, string>>
     extract: 'Write what changed in the source since the watermark to the change log',
     'stream [action]': "Write what is committed at the source to the change log, from the source's own log",
     load: 'Apply the pending batches of the change log to history',
+    relay: 'Tell subscriptions of events, in their order, until each has them',
   },
   'To look': {
     console: 'Open pages in a browser: tables as of any moment, how a key came to be so, what changed, what waits',

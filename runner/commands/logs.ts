@@ -14,7 +14,7 @@ export const command = defineCommand(
         type: 'string',
         array: true,
         describe:
-          'Only these services (simulator, extractor, streamer, loader, reconciler, console, or extractor-<shard>); all by default',
+          'Only these services (simulator, extractor, streamer, loader, reconciler, relay, console, or extractor-<shard>); all by default',
       },
     },
     options: {
@@ -29,7 +29,7 @@ export const command = defineCommand(
     const unknown = service.filter((each) => !isService(each));
     if (unknown.length > 0)
       throw new UsageError(`there is no service called ${unknown.join(', ')}`, {
-        hint: 'there are simulator, extractor, streamer, loader, reconciler, console, and extractor-<shard>, as extractor-2-of-4',
+        hint: 'there are simulator, extractor, streamer, loader, reconciler, relay, console, and extractor-<shard>, as extractor-2-of-4',
       });
     const chosen = service.length === 0 ? await knownServices(settings.run_dir) : service;
     const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);

@@ -7,7 +7,7 @@ import { defineCommand } from './command.js';
 export const command = defineCommand(
   {
     epilogue:
-      'Where nothing was running, what "tidemark start" starts is started. Which of extractor, streamer and reconciler run is seen anew. Extractors of shards run on.',
+      'Where nothing was running, what "tidemark start" starts is started. Which of extractor, streamer, reconciler and relay run is seen anew. Extractors of shards run on.',
   },
   async (_, print) => {
     const settings = loadSettings();

@@ -11,7 +11,7 @@ export const command = defineCommand(
       simulate: flag('Also run the simulator, which writes demo traffic to the demo source'),
     },
     epilogue:
-      'The streamer runs where a table is captured from the log, and the extractor where one is not; the reconciler where a table is registered with deletes => \'reconcile\' or \'soft\', or with capture => \'both\'.\nThe services outlive this command and log to LOG_DIR. See them with "tidemark status" and "tidemark logs", end them with "tidemark stop".',
+      'The streamer runs where a table is captured from the log, and the extractor where one is not; the reconciler where a table is registered with deletes => \'reconcile\' or \'soft\', or with capture => \'both\'; the relay where somebody is told of events ("tidemark events").\nThe services outlive this command and log to LOG_DIR. See them with "tidemark status" and "tidemark logs", end them with "tidemark stop".',
   },
   async ({ simulate, console }, print) => {
     const settings = loadSettings();

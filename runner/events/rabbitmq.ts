@@ -85,7 +85,7 @@ export function openRabbit(target: Target): Transport {
     } catch (error) {
       if (!(error instanceof Unroutable)) await close();
       const taken = events.findIndex((event) => !confirmed.has(event));
-      return { taken, fault: { isFinal: error instanceof UsageError, error: explain(error, target) } };
+      return { taken, fault: { isFinal: false, error: explain(error, target) } };
     }
   };
   return { most: 500, publish, close };

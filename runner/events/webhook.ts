@@ -72,13 +72,17 @@ function newPoster({ url: given, mayBePrivate }: Target): { readonly post: Post;
 }
 
 /** The headers of Standard Webhooks. Several keys, parted by blanks, sign each: while one takes the place of another, the receiver may know either. */
-export function signed(secret: string, id: string, body: string): Record<string, string> {
+function headersFor(secret: string | null, id: string, body: string): Record<string, string> {
   const timestamp = String(Math.floor(Date.now() / 1000));
-  const signatures = secret.split(' ').map((key) => {
+  const signatures = secret?.split(' ').map((key) => {
     const hmac = createHmac('sha256', Buffer.from(key.replace(/^whsec_/, ''), 'base64'));
     return `v1,${hmac.update(`${id}.${timestamp}.${body}`).digest('base64')}`;
   });
-  return { 'webhook-id': id, 'webhook-timestamp': timestamp, 'webhook-signature': signatures.join(' ') };
+  return {
+    'content-type': 'application/cloudevents-batch+json; charset=utf-8',
+    ...{ 'webhook-id': id, 'webhook-timestamp': timestamp },
+    ...(signatures && { 'webhook-signature': signatures.join(' ') }),
+  };
 }
 
 /** In how many seconds to come again: the header says it, or a date. */
@@ -135,11 +139,7 @@ export function openWebhook(target: Target): Transport {
     const [first, last] = [events[0]?.id ?? '', events.at(-1)?.position ?? ''];
     const id = events.length > 1 ? `${first}-${last}` : first;
     const body = `[${events.map(({ document }) => document).join(',\n')}]`;
-    const headers = {
-      'content-type': 'application/cloudevents-batch+json; charset=utf-8',
-      ...(target.secret === null ? {} : signed(target.secret, id, body)),
-    };
-    return post(headers, body).then(
+    return post(headersFor(target.secret, id, body), body).then(
       (answer) => faultOf(answer, events.length, where),
       (error: unknown) => notReached(error, where),
     );

@@ -15,6 +15,7 @@ import { serverStatuses, startServers } from '../embedded/servers.js';
 import { requireDemoSource } from '../source/server.js';
 import { describeTable } from '../source/table.js';
 import { dimensionMappings } from '../warehouse/functions.js';
+import { hasSubscriptions } from '../warehouse/relay.js';
 import { ensureLogFolder, logFileName } from './logs.js';
 import {
   SERVICES,
@@ -48,6 +49,7 @@ const COMMANDS: Readonly<Record<BaseService, readonly string[]>> = {
   streamer: ['stream', '--load'],
   loader: ['load'],
   reconciler: ['reconcile'],
+  relay: ['relay'],
   console: ['console'],
 };
 const START_SECONDS = 30;
@@ -65,7 +67,7 @@ export async function serviceStatuses(settings: Settings): Promise<ServiceStatus
 
 async function serviceStatus(settings: Settings, service: Service): Promise<ServiceStatus | undefined> {
   const [found, state] = [await findService(settings.run_dir, service), await readState(settings.run_dir, service)];
-  if (['reconciler', 'streamer', 'console'].includes(service) && found === undefined && state === undefined)
+  if (['reconciler', 'streamer', 'relay', 'console'].includes(service) && found === undefined && state === undefined)
     return undefined;
   const { pid = null, since = null, run_id = null, is_alive } = found ?? {};
   const known = found === undefined ? { ...state, table_errors: {} } : state?.run_id === run_id ? state : {};
@@ -82,22 +84,28 @@ export async function startPipeline(settings: Settings, services: readonly BaseS
   await inTurn(settings, async () => {
     await bringUpServers(settings);
     const mappings = await assertReady(settings, services);
+    const isRelayed = (await assertUsable(settings, settings.warehouse, hasSubscriptions)) ?? false;
     await ensureLogFolder(settings);
-    await allDone(neededOf(services, mappings).map((service) => startUnlessRunning(settings, service)));
+    await allDone(neededOf(services, mappings, isRelayed).map((service) => startUnlessRunning(settings, service)));
   });
 }
 
 /**
- * With the extractor or the streamer, whichever of both the tables need, and the reconciler where their deletes are to be found. The log of a
- * table that is paused is read all the same: the source would keep it.
+ * With the extractor or the streamer, whichever of both the tables need, the reconciler where their deletes are to be found, and the relay
+ * where somebody is told of events. The log of a table that is paused is read all the same: the source would keep it.
  */
-function neededOf(services: readonly BaseService[], mappings: readonly DimensionMapping[]): BaseService[] {
+function neededOf(
+  services: readonly BaseService[],
+  mappings: readonly DimensionMapping[],
+  isRelayed: boolean,
+): BaseService[] {
   const captures = services.includes('extractor') || services.includes('streamer');
   const isNeeded: Partial<Record<BaseService, boolean>> = {
     extractor: captures && (mappings.length === 0 || !mappings.every(isLogged)),
     streamer: captures && mappings.some(isLogged),
     reconciler:
       captures && mappings.some((mapping) => !mapping.is_paused && (isReconciled(mapping) || isProven(mapping))),
+    relay: captures && isRelayed,
   };
   return SERVICES.filter((service) => isNeeded[service] ?? services.includes(service));
 }

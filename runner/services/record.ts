@@ -9,7 +9,7 @@ import { processIdentity } from '../base/process.js';
 import { isShardName } from '../batch/shard.js';
 
 /** The parts of the pipeline that can run in the background. */
-export const SERVICES = ['simulator', 'extractor', 'streamer', 'loader', 'reconciler', 'console'] as const;
+export const SERVICES = ['simulator', 'extractor', 'streamer', 'loader', 'reconciler', 'relay', 'console'] as const;
 export type BaseService = (typeof SERVICES)[number];
 /** An extractor of a shard is a service of its own, named after the shard. */
 export type Service = BaseService | `extractor-${string}`;

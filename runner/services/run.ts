@@ -15,7 +15,7 @@ import { claimService, newState, releaseService, writeState, type RunState, type
 /** One execution of a part of the pipeline, and its row of pipeline_metadata. */
 export interface NewRun {
   readonly id: string;
-  readonly name: 'extract' | 'stream' | 'load' | 'reconcile' | 'simulate';
+  readonly name: 'extract' | 'stream' | 'load' | 'reconcile' | 'relay' | 'simulate';
   /** How a run ends that threw nothing. */
   readonly endsAs: () => 'succeeded' | 'interrupted';
   /** The shard it extracts; undefined for whole tables. */

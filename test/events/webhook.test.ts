@@ -1,6 +1,10 @@
 // Runs once: no version of PostgreSQL changes it.
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { openTransport } from '../../runner/events/open.js';
 import type { Event, Outcome, Transport } from '../../runner/events/transport.js';
 import { isPublic } from '../../runner/events/webhook.js';
@@ -53,6 +57,18 @@ describe('a webhook', () => {
       expect(new Webhook(key).verify(request.body, request.headers as Record<string, string>)).toHaveLength(3);
     expect(() => new Webhook(next).verify(first.body, first.headers as Record<string, string>)).toThrow();
     expect(() => new Webhook(SECRET).verify(`${first.body} `, first.headers as Record<string, string>)).toThrow();
+  });
+
+  test('is verified by the receiver that docs/events.md shows, and what was altered is not', async () => {
+    await webhook.publish(EVENTS);
+    const page = await readFile(path.join(PROJECT_ROOT, 'docs', 'events.md'), 'utf8');
+    const file = path.join(await mkdtemp(path.join(tmpdir(), 'tidemark-receiver-')), 'verify.mjs');
+    await writeFile(file, /```js\n([\s\S]*?)```/.exec(page)?.[1] ?? '');
+    const { verify } = (await import(file)) as { verify: (secret: string, headers: object, body: string) => unknown[] };
+    const { headers, body } = receiver.requests[0] ?? expect.fail('nothing was received');
+    expect(verify(SECRET, headers, body)).toHaveLength(3);
+    expect(() => verify(SECRET, headers, body.replace('1.0', '1.1'))).toThrow('not signed with this secret');
+    expect(() => verify(SECRET, { ...headers, 'webhook-timestamp': '1' }, body)).toThrow('too old');
   });
 
   test('has the same name and body when it is sent again, and another one where it holds other events', async () => {

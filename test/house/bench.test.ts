@@ -72,6 +72,7 @@ test.each([
   ['versions=200K', { what: 'versions', count: 200_000 }],
   ['versions=7', { what: 'versions', count: 7 }],
   ['stream=10K', { what: 'stream', count: 10_000 }],
+  ['events=5', { what: 'events', count: 5 }],
   ['rows=1M', undefined],
   ['changes=1G', undefined],
 ])('a scale is given as %s', (text, meant) => {

@@ -90,6 +90,7 @@ test('units of systemd run commands that are there, under a user of their own, a
     'serve',
     'prune',
     'reconcile --watch',
+    'relay --watch',
     'stream --watch --load',
   ]);
   expect(read('systemd', 'tidemark-prune.timer')).toMatch(/^OnCalendar=/m);
@@ -147,6 +148,7 @@ test('docker-compose.yml runs commands that are there, each part a service with 
     ['streamer', 'stream --watch --load'],
     ['loader', 'load --watch'],
     ['reconciler', 'reconcile --watch'],
+    ['relay', 'relay --watch'],
     ['metrics', 'serve'],
     ['console', 'console'],
   ]);
@@ -177,7 +179,7 @@ test('every setting reaches the containers, but for those that are their own', (
   const { services } = parse(readFileSync(path.join(PROJECT_ROOT, 'docker-compose.yml'), 'utf8'), { merge: true }) as {
     services: Record<string, ComposeService>;
   };
-  for (const part of ['migrate', 'extractor', 'streamer', 'loader', 'reconciler', 'metrics', 'console'])
+  for (const part of ['migrate', 'extractor', 'streamer', 'loader', 'reconciler', 'relay', 'metrics', 'console'])
     expect(
       SETTING_NAMES.filter(
         (name) =>
@@ -198,7 +200,7 @@ test("beside databases of one's own the same parts run, as carefully, and one se
         }
       ).services,
   ) as [Record<string, ComposeService>, Record<string, ComposeService>];
-  expect(Object.keys(own)).toEqual(['extractor', 'streamer', 'loader', 'reconciler', 'metrics', 'console']);
+  expect(Object.keys(own)).toEqual(['extractor', 'streamer', 'loader', 'reconciler', 'relay', 'metrics', 'console']);
   const careful = [
     'command',
     'restart',

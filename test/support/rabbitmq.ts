@@ -54,7 +54,7 @@ export async function startRabbit(): Promise<Broker> {
   });
   // In the foreground, where it can be ended by its number: the node would leave one in the background.
   const epmd = spawn('epmd', ['-port', String(epmdPort), '-address', '127.0.0.1'], { env, stdio: 'ignore' });
-  const node = spawn(SERVER, { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  const node = spawn(SERVER, { cwd: folder, env, stdio: ['ignore', 'pipe', 'ignore'] });
   const stop = async () => {
     await end(node);
     await end(epmd);

@@ -293,7 +293,12 @@ begin
         -- What was asked for may be a token itself.
         delete from tidemark.shell_keys as s where s.dimension_name = p_forgetting.dimension_name and s.business_key = p_business_key;
     end if;
-    if p_forgetting.captured_until is not null then
+    -- What is left of the key is a later life, and what it was folded upon is gone.
+    if exists (
+        select
+        from tidemark.absorbed_changes as a
+        where a.dimension_name = p_forgetting.dimension_name and a.business_key = p_business_key
+    ) then
         perform tidemark._fold_keys(p_forgetting.dimension_name, array_remove(array[p_business_key, v_shell_key], null));
     end if;
 end;

@@ -14,7 +14,7 @@ import { startReceiver, type Receiver } from '../support/receiver.js';
 import { until } from '../support/wait.js';
 
 /** The public schemas, as they are; without them nothing here passes. */
-const SCHEMAS = path.join(PROJECT_ROOT, 'test', 'support', 'openlineage');
+const SCHEMAS = path.join(PROJECT_ROOT, 'test', 'vendor', 'openlineage');
 const ajv = new Ajv2020({ strict: false });
 addFormats.default(ajv);
 for (const file of readdirSync(SCHEMAS).filter((name) => name.endsWith('.json')))

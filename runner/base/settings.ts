@@ -76,6 +76,10 @@ const ENDS = {
   CONSOLE_DB_USER: z.string().optional(),
   CONSOLE_DB_PASSWORD: z.string().optional(),
   CONSOLE_DB_PASSWORD_FILE: z.string().optional(),
+  /** Who it takes actions as. */
+  CONSOLE_ACTIONS_DB_USER: z.string().optional(),
+  CONSOLE_ACTIONS_DB_PASSWORD: z.string().optional(),
+  CONSOLE_ACTIONS_DB_PASSWORD_FILE: z.string().optional(),
   CONNECTION_TIMEOUT_SECONDS: integer(15, 1, 600),
   STATEMENT_TIMEOUT_SECONDS: integer(0, 0, DAY),
   LOCK_TIMEOUT_SECONDS: integer(0, 0, DAY),
@@ -130,6 +134,8 @@ const PIPELINE = {
   CONSOLE_HOST: text('127.0.0.1'),
   CONSOLE_PORT: integer(9465, 0, 65_535),
   CONSOLE_TOKEN_FILE: z.string().optional(),
+  /** Whether what is rejected, a batch or a table may be seen to in the console. */
+  CONSOLE_ALLOW_ACTIONS: choice(['no', 'yes'], 'no'),
   /** Whether lines of batch files are shown to who asks from another machine. */
   CONSOLE_SHOW_LINES: choice(['local', 'all', 'none'], 'local'),
   CONSOLE_EXPORT_ROWS: integer(100_000, 1, 100_000_000),
@@ -166,6 +172,8 @@ export const SETTING_NAMES: readonly string[] = [
 const OF_COMPOSE = /^(GRAFANA_PASSWORD|POSTGRES_VERSION|TIDEMARK_VERSION|COMPOSE_[A-Z_]+)$/;
 
 type Prefix = 'DB_' | 'WAREHOUSE_DB_';
+/** Users of the warehouse that the console goes by. */
+type ConsolePrefix = 'CONSOLE_DB_' | 'CONSOLE_ACTIONS_DB_';
 export type SslMode = Environment['DB_SSLMODE'];
 
 export interface DatabaseSettings {
@@ -206,6 +214,8 @@ export type Settings = { readonly [N in keyof typeof PIPELINE as NameOf<N>]: Env
   readonly warehouse: DatabaseSettings;
   /** The warehouse as the console reads it, where CONSOLE_DB_USER says as whom. */
   readonly console: DatabaseSettings | undefined;
+  /** The same as it acts on it, where CONSOLE_ACTIONS_DB_USER says as whom. */
+  readonly console_actions: DatabaseSettings | undefined;
   /** False when data_dir is the default, which root may have to place elsewhere. */
   readonly data_dir_is_set: boolean;
 };
@@ -213,14 +223,10 @@ export type Settings = { readonly [N in keyof typeof PIPELINE as NameOf<N>]: Env
 /** The settings as a log may show them: without passwords. */
 export function withoutSecrets(settings: Settings): Record<string, unknown> {
   const hide = (end: DatabaseSettings) => ({ ...end, password: end.password === '' ? '' : '***' });
-  const { source, warehouse, console, openlineage_api_key: key } = settings;
-  return {
-    ...settings,
-    openlineage_api_key: key && '***',
-    source: hide(source),
-    warehouse: hide(warehouse),
-    console: console && hide(console),
-  };
+  const { source, warehouse, console, console_actions, openlineage_api_key: key } = settings;
+  const ends = { source: hide(source), warehouse: hide(warehouse), console: console && hide(console) };
+  const secret = { openlineage_api_key: key && '***', console_actions: console_actions && hide(console_actions) };
+  return { ...settings, ...ends, ...secret };
 }
 
 /**
@@ -244,14 +250,14 @@ export function loadSettings(environment: NodeJS.ProcessEnv = process.env, folde
   const pipeline = Object.keys(PIPELINE).map(
     (name) => [name.replace(/^TIDEMARK_/, '').toLowerCase(), env[name as keyof typeof PIPELINE]] as const,
   );
+  const consoleAs = (as: ConsolePrefix) =>
+    env[`${as}USER`] === undefined ? undefined : databaseSettings('warehouse', 'WAREHOUSE_DB_', env, as);
   return {
     ...(Object.fromEntries(pipeline) as { [N in keyof typeof PIPELINE as NameOf<N>]: Environment[N] }),
     source: databaseSettings('source', 'DB_', env),
     warehouse: databaseSettings('warehouse', 'WAREHOUSE_DB_', env),
-    console:
-      env.CONSOLE_DB_USER === undefined
-        ? undefined
-        : databaseSettings('warehouse', 'WAREHOUSE_DB_', env, 'CONSOLE_DB_'),
+    console: consoleAs('CONSOLE_DB_'),
+    console_actions: consoleAs('CONSOLE_ACTIONS_DB_'),
     data_dir_is_set: given.TIDEMARK_DATA_DIR !== undefined,
   };
 }
@@ -299,7 +305,7 @@ function databaseSettings(
   role: DatabaseSettings['role'],
   prefix: Prefix,
   env: Environment,
-  as: Prefix | 'CONSOLE_DB_' = prefix,
+  as: Prefix | ConsolePrefix = prefix,
 ): DatabaseSettings {
   const end = {
     host: env[`${prefix}HOST`],

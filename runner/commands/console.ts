@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { logger } from '../base/logger.js';
 import { loadSettings } from '../base/settings.js';
@@ -17,21 +17,29 @@ export const command = defineCommand(
     options: {
       port: number('Port to listen on; CONSOLE_PORT (9465) by default'),
       open: flag('Open it in the browser'),
+      'allow-actions': flag('Let who has a token retry, dismiss, retract, restore, pause'),
       service: flag(
         'Be the console that status shows and stop ends, and log to LOG_DIR, as "tidemark start --console" does',
       ),
     },
     epilogue:
-      'It listens on CONSOLE_HOST (127.0.0.1), and cannot write: it reads as CONSOLE_DB_USER, else as the analyst of "tidemark grants". docs/console.md shows it.',
+      'It listens on CONSOLE_HOST (127.0.0.1), and cannot write: it reads as CONSOLE_DB_USER, else as the analyst of "tidemark grants". With --allow-actions\n' +
+      'it wants a token of CONSOLE_TOKEN_FILE, else one that is made up and printed once, and acts as the loader. docs/console.md shows it.',
   },
-  async ({ port, open = false, service: isService = false }) => {
-    const settings = loadSettings();
+  async ({ port, open = false, allowActions = false, service: isService = false }, print) => {
+    const given = loadSettings();
+    const settings = allowActions ? { ...given, console_allow_actions: 'yes' as const } : given;
     const console_port = numberOf('console', 'port', port, { least: 0, most: 65_535 }) ?? settings.console_port;
     const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);
     const service = isService ? await becomeService(settings, 'console', 'serving', randomUUID()) : undefined;
     try {
-      const server = await serveConsole({ ...settings, console_port });
+      // It would stay in the log of a service, or wherever else the output goes.
+      const isSeen = !isService && process.stdout.isTTY;
+      const isWanted = settings.console_allow_actions === 'yes' && settings.console_token_file === undefined;
+      const token = isWanted && isSeen ? randomBytes(16).toString('base64url') : undefined;
+      const server = await serveConsole({ ...settings, console_port }, token);
       logger.info(`the console is at ${server.url}`);
+      if (token !== undefined) print(undefined, `its token, until it ends: ${token}`);
       if (open)
         spawn(OPENERS[process.platform] ?? 'xdg-open', [server.url], { stdio: 'ignore', detached: true })
           .on('error', () => logger.warn(`nothing here opens a browser: go to ${server.url}`))

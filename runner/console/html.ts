@@ -94,6 +94,9 @@ export interface Column {
   readonly kind?: 'number' | 'time' | undefined;
 }
 
+export const ofNumbers = (label: Piece): Column => ({ label, kind: 'number' });
+export const ofTimes = (label: Piece): Column => ({ label, kind: 'time' });
+
 /** How values of a type stand. */
 export const kindOf = (type: string): Column['kind'] =>
   /^(smallint|integer|bigint|numeric|real|double)/.test(type)
@@ -102,8 +105,15 @@ export const kindOf = (type: string): Column['kind'] =>
       ? 'time'
       : undefined;
 
-/** A table of HTML, which scrolls by itself where it is too wide. */
-export function table(caption: string, columns: readonly Column[], rows: readonly (readonly Piece[])[]): Raw {
+/** A table of HTML, which scrolls by itself where it is too wide. @param given columns, or their labels alone */
+export function table(
+  caption: string,
+  given: readonly (Column | Raw | string)[],
+  rows: readonly (readonly Piece[])[],
+): Raw {
+  const columns = given.map(
+    (column): Column => (typeof column === 'object' && 'label' in column ? column : { label: column }),
+  );
   const kind = (place: number) => columns[place]?.kind !== undefined && markup` class="${columns[place].kind}"`;
   return markup`<div class="scroll" role="region" aria-label="${caption}" tabindex="0"> <table>
 <caption class="hidden"> ${caption} </caption> <thead> <tr>

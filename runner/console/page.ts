@@ -5,6 +5,7 @@ import { TidemarkError } from '../base/errors.js';
 import { browseColumns, moments, type BrowseColumn } from '../warehouse/browse.js';
 import { count, markup, link, plain, tableLink, time, type Raw } from './html.js';
 import type { Session } from './session.js';
+import type { Visitor } from './token.js';
 
 /** What a page is asked for. */
 export interface Asked {
@@ -14,6 +15,7 @@ export interface Asked {
   readonly table: string;
   readonly query: URLSearchParams;
   readonly session: Session;
+  readonly visitor: Visitor;
   /** Whether it comes from this machine. */
   readonly isLocal: boolean;
 }
@@ -47,6 +49,10 @@ export const wholeListing = (columns: readonly string[], rows: () => Promise<Row
 /** A file that pages use, as it is. */
 export const assetText = (name: string): string =>
   readFileSync(path.join(PACKAGE_ROOT, 'runner', 'console', 'assets', name), 'utf8');
+
+/** What rows hold under these names, as text; several of them with commas between. */
+export const textsOf = <N extends string>(names: readonly N[], rows: readonly Readonly<Record<N, unknown>>[]): Row[] =>
+  rows.map((row) => names.map((name) => (row[name] === null ? null : [row[name]].flat().join(', '))));
 
 /** A fault of who asks: what is said, and what next. */
 export class PageError extends TidemarkError {
@@ -213,6 +219,19 @@ ${(moment ?? known) !== null && markup`<label>known at <input name="known" value
 <button>Go</button>
 </form>`;
 }
+
+/** What may be done by hand, each by its button. */
+export const ACTIONS = ['retry', 'dismiss', 'retract', 'restore', 'pause', 'resume'] as const;
+
+/** A link to the page that says what would be done, where this console may do it. */
+export const actLink = (
+  { settings }: Asked,
+  what: (typeof ACTIONS)[number],
+  table: string,
+  query: Parameters<typeof link>[1] = {},
+): Raw | false =>
+  settings.console_allow_actions === 'yes' &&
+  markup`<a class="act" href="${tableLink(table, '/act', { do: what, ...query })}">${what}…</a> `;
 
 /** "3 versions", "1 version". */
 export const counted = (number: number | string, noun: string): string =>

@@ -14,7 +14,7 @@ const alone = ({ raw }: Raw): string =>
   raw.replaceAll(/<form [^]*?<\/form>|<i class="lead-on">[^]*?<\/i>/g, '').replaceAll(/\shref="\/[^"]*"/g, '');
 
 const askedOf = (settings: Settings, warehouse: Transaction, name: string, key: readonly string[] = []): Asked => ({
-  ...{ settings, table: name, path: `/t/${name}`, isLocal: false },
+  ...{ settings, table: name, path: `/t/${name}`, isLocal: false, visitor: { who: '', form: '' } },
   query: new URLSearchParams(link('', { k: key })),
   session: { warehouse, isForOthers: true, statements: [], reader: { role: settings.warehouse.user, isOwn: true } },
 });
@@ -31,13 +31,9 @@ async function tableSection(
   return markup`<section><h2>${asked.table}</h2><p class="lead">History of <code>${mapping.source_schema}.${mapping.source_table}</code> in
 <code>${mapping.history_table}</code>: ${count(status?.total ?? 0)} versions, ${count(status?.current ?? 0)} of them current; the last batch, ${value(status?.last_batch)},
 was applied ${time(status?.last_applied_at)}.</p> ${histogramOf(asked, buckets, now ?? '', false)} <h3>How often rows change</h3>
-${table(
-  'How often rows change',
-  ['versions of a key', 'keys'].map((label) => ({ label })),
-  times,
-)} <h3>The longest histories</h3> ${table(
+${table('How often rows change', ['versions of a key', 'keys'], times)} <h3>The longest histories</h3> ${table(
     'The longest histories',
-    ['key', 'versions', 'first seen', 'last changed', 'state'].map((label) => ({ label })),
+    ['key', 'versions', 'first seen', 'last changed', 'state'],
     longest.map((its) => [
       ...[value(its.business_key), count(its.versions), time(its.first_seen), time(its.last_changed)],
       its.is_current ? 'current' : 'deleted',

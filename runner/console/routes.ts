@@ -1,4 +1,5 @@
 import type { Asked, Listing, Page } from './page.js';
+import { actList, actPage } from './pages/act.js';
 import { batchesList, batchesPage, lineList, linePage, schemaList, schemaPage } from './pages/batches.js';
 import { diffList, diffPageOf } from './pages/diff.js';
 import { findRedirect, keyList, keyPage } from './pages/key.js';
@@ -33,15 +34,18 @@ const OF_TABLE: Readonly<Record<string, Route>> = {
   '/key': { name: '/t/…/key', page: keyPage, list: keyList },
 };
 
-/** Every route, and an example of its path for a table. */
+/** What leads to an action, where the console may act. */
+const ACT: Route = { name: '/t/…/act', page: actPage, list: actList };
+
+/** Every route that reads, and an example of its path for a table. */
 export const paths = (table: string): string[] => [
   ...Object.keys(ROUTES),
   ...Object.keys(OF_TABLE).map((page) => `/t/${table}${page}`),
 ];
 
 /** The page of a path, and the table that it names; a name is one of the warehouse only once somebody has looked. */
-export function routeOf(path: string): { readonly route: Route; readonly table: string } | undefined {
+export function routeOf(path: string, mayAct: boolean): { readonly route: Route; readonly table: string } | undefined {
   const [, table = '', page = ''] = /^\/t\/([A-Za-z_]\w*)(\/\w+)?$/.exec(path) ?? [];
-  const route = table === '' ? ROUTES[path] : OF_TABLE[page];
+  const route = table === '' ? ROUTES[path] : mayAct && page === '/act' ? ACT : OF_TABLE[page];
   return route === undefined || !(path in ROUTES || table !== '') ? undefined : { route, table };
 }

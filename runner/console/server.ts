@@ -8,10 +8,11 @@ import { dimensionMappings } from '../warehouse/functions.js';
 import { formatOf, writeList } from './export.js';
 import { duration, markup, value, type Raw } from './html.js';
 import { PageError, assetText, document, type Asked } from './page.js';
+import { act } from './pages/act.js';
 import { filtersOf } from './pages/table.js';
 import { routeOf } from './routes.js';
-import { STATEMENT_SECONDS, reading } from './session.js';
-import { doorOf, fieldsOf, isOwnForm, type Door } from './token.js';
+import { ACTION_SECONDS, STATEMENT_SECONDS, reading } from './session.js';
+import { doorOf, fieldsOf, type Door, type Visitor } from './token.js';
 
 /** Scripts and styles are files of this server and nothing else; nothing may frame it, and its forms post to itself. */
 const HEADERS = {
@@ -25,11 +26,16 @@ const HEADERS = {
 const asset = (name: string, type: string) => ({ type, text: assetText(name) });
 
 /**
- * Serves the console: pages of what the warehouse holds, which cannot write.
- * @throws TidemarkError if the address cannot be had; UsageError for one beyond this machine without a token
+ * Serves the console: pages of what the warehouse holds, which cannot write, and actions where CONSOLE_ALLOW_ACTIONS allows them.
+ * @param token one that was made up, where no file names any
+ * @throws TidemarkError if the address cannot be had; UsageError for one beyond this machine without a token, or actions without one
  */
-export async function serveConsole(settings: Settings): Promise<Listening> {
+export async function serveConsole(settings: Settings, token?: string): Promise<Listening> {
   const { console_host: host, console_port: port } = settings;
+  if (mayAct(settings) && settings.console_token_file === undefined && token === undefined)
+    throw new UsageError('the console is to act, and CONSOLE_TOKEN_FILE is not set', {
+      hint: 'name a file with a token that who acts must give: it says who did what. On a terminal, "tidemark console --allow-actions" makes one up',
+    });
   if (!isLocal(host) && settings.console_token_file === undefined)
     throw new UsageError(`CONSOLE_HOST is ${host}, which others can reach, and CONSOLE_TOKEN_FILE is not set`, {
       hint: 'name a file with a token that who looks must give, or set CONSOLE_HOST to 127.0.0.1',
@@ -39,17 +45,19 @@ export async function serveConsole(settings: Settings): Promise<Listening> {
     ['/console.js', asset('console.js', 'text/javascript; charset=utf-8')],
     ['/icon.svg', asset('icon.svg', 'image/svg+xml')],
   ]);
-  const door = doorOf(settings);
+  const door = doorOf(settings, token);
   const what = { name: 'the console', hint: 'set CONSOLE_PORT, or give --port, one that is free' };
   return listenAt(host, port, what, (request, response) => {
-    const file = assets.get(request.url ?? '');
+    const [file, visitor] = [assets.get(request.url ?? ''), door.visitorOf(request)];
+    const isPost = request.method === 'POST';
     const answered = async () => {
       if (isLocal(host) && !asksLocally(request)) refuse(response, 403, FOREIGN);
-      else if (request.method === 'POST' && request.url === '/login') await enter(door, request, response);
-      else if (!isRead(request)) refuse(response, 405, 'GET only\n');
+      else if (isPost && request.url === '/login' && door.cookieFor) await enter(door.cookieFor, request, response);
+      else if (!isRead(request) && !(isPost && mayAct(settings) && /^\/t\/\w+\/act$/.test(request.url ?? '')))
+        refuse(response, 405, 'GET only\n');
       else if (file !== undefined) response.writeHead(200, { ...HEADERS, 'content-type': file.type }).end(file.text);
-      else if (!door.isOpenTo(request)) send(request, response, 401, plainPage(LOCKED, LOGIN));
-      else await answer(settings, request, response);
+      else if (visitor === undefined) send(request, response, 401, plainPage(LOCKED, LOGIN));
+      else await answer(settings, visitor, request, response);
     };
     answered().catch((error: unknown) => {
       logger.error(describeError(error, logger.isLevelEnabled('debug')));
@@ -58,6 +66,7 @@ export async function serveConsole(settings: Settings): Promise<Listening> {
   });
 }
 
+const mayAct = ({ console_allow_actions: allowed }: Settings): boolean => allowed === 'yes';
 const isRead = ({ method }: IncomingMessage): boolean => method === 'GET' || method === 'HEAD';
 
 function refuse(response: ServerResponse, status: number, text: string): void {
@@ -68,39 +77,50 @@ function refuse(response: ServerResponse, status: number, text: string): void {
 const LOCKED = {
   status: 401,
   title: 'this console wants its token',
-  hint: 'it is in the file that CONSOLE_TOKEN_FILE names',
+  hint: 'it is in the file that CONSOLE_TOKEN_FILE names, or on the terminal where the console runs',
 };
-const LOGIN = markup`<form class="moment" method="post" action="/login"><label>token
+const LOGIN = markup`<form class="moment" method="post" action="/login">
+<input autocomplete="username" value="tidemark" hidden><label>token
 <input type="password" name="token" autocomplete="current-password" required></label><button>Enter</button></form>`;
 
-async function enter(door: Door, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const fields = isOwnForm(request) ? await fieldsOf(request) : undefined;
-  const cookie = door.cookieFor(fields?.get('token') ?? '');
+async function enter(cookieFor: NonNullable<Door['cookieFor']>, request: IncomingMessage, response: ServerResponse) {
+  const cookie = cookieFor((await fieldsOf(request))?.get('token') ?? '');
   if (cookie === undefined)
     return send(request, response, 401, plainPage({ ...LOCKED, title: 'that is not the token' }, LOGIN));
-  response.writeHead(303, { ...HEADERS, location: '/', 'set-cookie': cookie }).end();
+  lead(response, '/', { 'set-cookie': cookie });
 }
+
+const lead = (response: ServerResponse, location: string, headers = {}): void =>
+  void response.writeHead(303, { ...HEADERS, ...headers, location }).end();
 
 /** The overview as it was when it was last told, for when the warehouse is away. */
 let lastOverview: { readonly body: Raw; readonly at: number } | undefined;
 
-async function answer(settings: Settings, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer(
+  settings: Settings,
+  visitor: Visitor,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   const asIsGiven = `http://console${request.url ?? '/'}`;
   const url = new URL(URL.canParse(asIsGiven) ? asIsGiven : 'http://console/?');
   const { path: asIs, format } = formatOf(url.pathname);
   const address = asIs === '/index' ? '/' : asIs;
-  const found = routeOf(address);
+  const found = routeOf(address, mayAct(settings));
   const began = performance.now();
   try {
     if (found === undefined) throw new PageError(404, 'there is no such page', 'the overview leads to those there are');
     const { route, table } = found;
+    if (request.method === 'POST')
+      return lead(response, await act({ settings, table, visitor }, await fieldsOf(request)));
     await reading(settings, async (session) => {
       const tables = (await dimensionMappings(session.warehouse)).map(({ dimension_name: name }) => name);
       if (table !== '' && !tables.includes(table)) throw unknownTable(table, tables);
       const from = request.socket.remoteAddress?.replace('::ffff:', '') ?? '';
-      const asked: Asked = { settings, path: address, table, query: url.searchParams, session, isLocal: isLocal(from) };
+      const who = { session, visitor, isLocal: isLocal(from) };
+      const asked: Asked = { settings, path: address, table, query: url.searchParams, ...who };
       const to = await route.redirect?.(asked);
-      if (to !== undefined) return void response.writeHead(303, { ...HEADERS, location: to }).end();
+      if (to !== undefined) return lead(response, to);
       if (format !== undefined) {
         const told = (error: unknown) => faultOf(error, settings).title;
         return writeList(response, format, await route.list(asked), settings.console_export_rows, HEADERS, told);
@@ -113,7 +133,7 @@ async function answer(settings: Settings, request: IncomingMessage, response: Se
     logger.debug({ page: route.name, ms: Math.round(performance.now() - began) }, 'served');
   } catch (error) {
     if (response.headersSent) throw error;
-    const fault = faultOf(error, settings, Object.keys(filtersOf(url.searchParams)));
+    const fault = faultOf(error, settings, Object.keys(filtersOf(url.searchParams)), address.endsWith('/act'));
     // What a server says may have values in it.
     if (fault.status >= 500 && error instanceof Error && 'code' in error)
       logger.error({ page: found?.route.name, code: error.code }, fault.title);
@@ -152,26 +172,36 @@ interface Fault {
 }
 
 /** What is said of an error: never what the server said, in which values may stand. */
-function faultOf(error: unknown, settings: Settings, filtered: readonly string[] = []): Fault {
+function faultOf(error: unknown, settings: Settings, filtered: readonly string[] = [], isAction = false): Fault {
   if (error instanceof PageError) return { status: error.status, title: error.message, hint: error.hint ?? '' };
-  if (hasCode(error, '57014'))
+  if (hasCode(error, '57014', '55P03'))
     return {
       status: 504,
-      title: `this takes longer than ${String(STATEMENT_SECONDS)} seconds`,
-      hint: `narrow it: a shorter time, fewer filters, or a filter on the key. ${filtered.length > 0 ? `An index of the history on ${filtered.join(', ')} helps` : 'The indexes of npx tidemark add --browse help to find moments'}`,
+      title: `this takes longer than ${String(isAction ? ACTION_SECONDS : STATEMENT_SECONDS)} seconds`,
+      hint: isAction
+        ? 'nothing was done: a loader holds the table, or it is much. npx tidemark does the same without a limit of time'
+        : `narrow it: a shorter time, fewer filters, or a filter on the key. ${filtered.length > 0 ? `An index of the history on ${filtered.join(', ')} helps` : 'The indexes of npx tidemark add --browse help to find moments'}`,
     };
   if (hasCode(error, '42501'))
     return {
       status: 403,
-      title: 'the role that reads for this console has no right to this',
-      hint: 'npx tidemark grants --apply gives the analyst what it needs',
+      title: `the role that ${isAction ? 'acts' : 'reads'} for this console has no right to this`,
+      hint: `npx tidemark grants --apply gives the ${isAction ? 'loader' : 'analyst'} what it needs`,
     };
   const explained = explainDatabaseError(error, settings.console ?? settings.warehouse);
   // It was pruned: from which moment on it can be told is all that this says.
   if (explained instanceof TidemarkError && hasCode(error, 'TM028'))
     return { status: 410, title: explained.message, hint: explained.hint ?? '' };
   if (explained instanceof TidemarkError && (isAway(error) || isAway(explained)))
-    return { status: 503, title: explained.message, hint: explained.hint ?? '' };
+    return {
+      status: 503,
+      title: explained.message,
+      hint: isAction
+        ? 'an action is done whole or not at all: once the warehouse is back, /work says which'
+        : (explained.hint ?? ''),
+    };
+  if (isAction && explained instanceof TidemarkError && explained.code?.startsWith('TM') === true)
+    return { status: 409, title: explained.message, hint: explained.hint ?? '' };
   if (explained instanceof TidemarkError && hasCode(error, '42P01', '3F000', '42883'))
     return { status: 503, title: 'the warehouse is not what this release expects', hint: 'npx tidemark migrate' };
   return { status: 500, title: 'this could not be told', hint: 'the log of the console says why' };

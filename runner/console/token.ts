@@ -1,6 +1,7 @@
 import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { passwordIn } from '../base/passwords.js';
+import { UsageError } from '../base/errors.js';
+import { readNamedFile } from '../base/named-file.js';
 import type { Settings } from '../base/settings.js';
 
 /** How often a wrong token may be given, by anybody, in a minute. */
@@ -10,49 +11,70 @@ const COOKIE = 'tidemark_console';
 
 const digest = (text: string) => createHash('sha256').update(text).digest();
 
-/** Who may look: whoever gives the token, as a bearer or once in the form, where there is one to give. */
-export interface Door {
-  readonly isOpenTo: (request: IncomingMessage) => boolean;
-  /** What the form brought: the cookie to set, or undefined where it is not the token, or too many were tried. */
-  readonly cookieFor: (given: string) => string | undefined;
+export interface Visitor {
+  /** Whose token it is. */
+  readonly who: string;
+  /** What each form of theirs brings, so that no page elsewhere can send one. */
+  readonly form: string;
 }
 
-/** @throws UsageError for a file that cannot be used */
-export function doorOf({ console_token_file: file }: Settings): Door {
-  if (file === undefined) return { isOpenTo: () => true, cookieFor: () => undefined };
-  const wanted = digest(passwordIn('CONSOLE_TOKEN_FILE', file));
-  const sessions = new Set<string>();
+/** Who may look: whoever gives a token, as a bearer or once in the form, where there is one to give. */
+export interface Door {
+  readonly visitorOf: (request: IncomingMessage) => Visitor | undefined;
+  /** What the form brought: the cookie to set, or undefined where it is no token, or too many were tried. There is no form without a token. */
+  readonly cookieFor?: (given: string) => string | undefined;
+}
+
+/** The tokens of a file, a line each: "name: token", or a token alone. */
+function tokensIn(file: string): { who: string; wanted: Buffer }[] {
+  const lines = readNamedFile('CONSOLE_TOKEN_FILE names a file that', file, MOST_BYTES).split(/\r?\n/);
+  const tokens = lines.filter((line) => line.trim() !== '').map((line) => /^(?:([\w.@-]+): )?(.+)$/.exec(line));
+  if (tokens.length === 0)
+    throw new UsageError(`CONSOLE_TOKEN_FILE names a file without a token: ${file}`, {
+      hint: 'write one line into it, or "name: token" for each of several people',
+    });
+  return tokens.map((found) => ({ who: found?.[1] ?? 'console', wanted: digest(found?.[2] ?? '') }));
+}
+
+/** @param madeUp a token for where no file names one @throws UsageError for a file that cannot be used */
+export function doorOf({ console_token_file: file }: Settings, madeUp?: string): Door {
+  if (file === undefined && madeUp === undefined) return { visitorOf: () => ({ who: '', form: '' }) };
+  const tokens = file === undefined ? [{ who: 'console', wanted: digest(madeUp ?? '') }] : tokensIn(file);
+  const ownerOf = (text: string) => tokens.find(({ wanted }) => timingSafeEqual(digest(text), wanted))?.who;
+  const sessions = new Map<string, string>();
+  const secret = randomUUID();
   let tried: number[] = [];
-  const isToken = (text: string) => timingSafeEqual(digest(text), wanted);
   return {
-    isOpenTo: ({ headers }) => {
-      const [, bearer] = /^Bearer (.+)$/.exec(headers.authorization ?? '') ?? [];
+    visitorOf: ({ headers }) => {
+      const [, bearer = ''] = /^Bearer (.+)$/.exec(headers.authorization ?? '') ?? [];
       const [, session = ''] = new RegExp(`(?:^|; )${COOKIE}=([\\w-]+)`).exec(headers.cookie ?? '') ?? [];
-      return sessions.has(session) || (bearer !== undefined && isToken(bearer));
+      const who = sessions.get(session) ?? ownerOf(bearer);
+      return who === undefined ? undefined : { who, form: digest(secret + session + bearer).toString('hex') };
     },
     cookieFor: (given) => {
       tried = tried.filter((at) => at > Date.now() - 60_000);
-      if (tried.length >= TRIES) return undefined;
-      if (!isToken(given)) {
-        tried.push(Date.now());
+      const who = tried.length < TRIES ? ownerOf(given) : undefined;
+      if (who === undefined) {
+        if (tried.length < TRIES) tried.push(Date.now());
         return undefined;
       }
       const session = randomUUID();
-      sessions.add(session);
+      sessions.set(session, who);
       return `${COOKIE}=${session}; HttpOnly; SameSite=Strict; Path=/`;
     },
   };
 }
 
 /** Whether a form was sent by a page of this server: a browser says where from, and what is no browser has no cookie to misuse. */
-export function isOwnForm({ headers }: IncomingMessage): boolean {
+function isOwnForm({ headers }: IncomingMessage): boolean {
   const site = headers['sec-fetch-site'];
   if (site !== undefined) return site === 'same-origin';
   return headers.origin === undefined || headers.origin.replace(/^https?:\/\//, '') === headers.host;
 }
 
-/** The fields of a form; undefined where it is too large. */
+/** The fields of a form of this server; undefined for one from elsewhere, or that is too large. */
 export async function fieldsOf(request: IncomingMessage): Promise<URLSearchParams | undefined> {
+  if (!isOwnForm(request)) return undefined;
   let text = '';
   for await (const chunk of request) {
     text += String(chunk);

@@ -5,6 +5,17 @@ import { row, rows, value, type Texts, type TextsOrNull } from './call.js';
 /** The role that who is connected may take to read, as "tidemark grants" makes it; null where there is none. */
 export const readingRole = value<string | null, []>('reading_role()');
 
+/** The role by which who is connected may take actions and no more; null where there is none. */
+export const actingRole = value<string | null, []>('acting_role()');
+
+/** When something was done by hand, null where nothing was to be done, and what came of it, null where there is no such batch. */
+type Acted = TextsOrNull<'acted_at' | 'outcome'>;
+export const takeAction = row<
+  Acted,
+  [table: string, what: string, reason: string, who: string, batch?: string, column?: string, cause?: string]
+>(`take_action(
+  p_dimension_name => $1, p_action => $2, p_reason => $3, p_who => $4, p_batch_id => $5, p_column_name => $6, p_cause => $7)`);
+
 /** Moments as people write them, as the server prints them, and null for an empty one. */
 export const moments = value<(string | null)[], [texts: readonly string[]]>(
   'moments(p_texts => $1::text[], p_now => now())',
@@ -128,7 +139,7 @@ export const rejectedCauses = rows<RejectedCause, [table: string | undefined, li
 );
 
 /** What there is to look after besides: how checks and comparisons ended, and which batches were taken out of history. */
-type WorkItem = Texts<'kind' | 'subject' | 'state' | 'since'> & TextsOrNull<'dimension_name' | 'details'>;
+type WorkItem = Texts<'kind' | 'state' | 'since'> & TextsOrNull<'dimension_name' | 'subject' | 'details'>;
 export const workList = rows<WorkItem, [table: string | undefined, limit: number]>(
   'work_list(p_dimension_name => $1, p_limit => $2)',
 );

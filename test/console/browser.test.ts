@@ -54,12 +54,26 @@ afterAll(async () => {
 });
 
 /** Opens a page in a browser of its own; what it complains about is a fault. */
-async function opened(path: string, options: BrowserContextOptions = {}): Promise<Page> {
+async function opened(path: string, options: BrowserContextOptions = {}, of = server): Promise<Page> {
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 }, ...options });
   page.on('console', (message) => faults.push(`${path}: ${message.text()}`));
   page.on('pageerror', (error) => faults.push(`${path}: ${error.message}`));
-  await page.goto(server.url + path);
+  await page.goto(of.url + path);
   return page;
+}
+
+/** What axe finds in a page, light and dark; and how wide it is at 400 pixels. */
+async function lookedAt(page: Page): Promise<readonly [found: string[], width: unknown]> {
+  const found: string[] = [];
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme });
+    const violations = await page.evaluate<string[]>(
+      `${AXE}; axe.run().then((result) => result.violations.map(({ id, nodes }) => id + ' ' + nodes[0].html))`,
+    );
+    found.push(...violations);
+  }
+  await page.setViewportSize({ width: 400, height: 800 });
+  return [found, await page.evaluate('document.documentElement.scrollWidth')];
 }
 
 const PAGES = [
@@ -134,16 +148,40 @@ tried.each(PAGES)(
   'axe finds nothing in %s, light and dark, and at 400 pixels nothing is wider than the page',
   async (path) => {
     const page = await opened(path);
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme });
-      const found = await page.evaluate<string[]>(
-        `${AXE}; axe.run().then((result) => result.violations.map(({ id, nodes }) => id + ' ' + nodes[0].html))`,
-      );
-      expect(found).toEqual([]);
-    }
-    await page.setViewportSize({ width: 400, height: 800 });
-    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(400);
+    expect(await lookedAt(page)).toEqual([[], 400]);
     await page.close();
+  },
+);
+
+tried(
+  'an action is taken with a token, a look at what it would do, and a reason; back and reload do not do it again',
+  async () => {
+    const acting = await serveConsole({ ...pipeline.settings, console_allow_actions: 'yes' }, 'a token');
+    const page = await opened('/icon.svg', { javaScriptEnabled: true }, acting);
+    await page.goto(`${acting.url}/work`);
+    await page.fill('[name=token]', 'a token');
+    await page.keyboard.press('Enter');
+    await page.waitForURL(`${acting.url}/`);
+    await page.click('a[href="/work"]');
+    await page.click('text=dismiss…');
+    expect(await page.locator('.lead').textContent()).toContain('1 rejected changes dismissed');
+    await page.click('button.main');
+    expect(await page.locator('[name=reason]:invalid').count()).toBe(1);
+    expect(await lookedAt(page)).toEqual([[], 400]);
+    await page.fill('[name=reason]', 'nobody needs it');
+    await page.click('button.main');
+    await page.locator('.done').waitFor();
+    expect(await page.locator('.done').textContent()).toContain('nobody needs it');
+    expect(await lookedAt(page)).toEqual([[], 400]);
+    await page.reload();
+    await page.goBack();
+    await page.goForward();
+    expect(await pipeline.warehouse`select from tidemark.actions`).toHaveLength(1);
+    // Without a token, and where it is done already, a page says so.
+    const others = faults.filter((fault) => !/^\/icon.svg: .* status of 4(01|09)/.test(fault));
+    faults.splice(0, faults.length, ...others);
+    await page.close();
+    await acting.close();
   },
 );
 

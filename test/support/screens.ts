@@ -47,7 +47,7 @@ async function seed(): Promise<void> {
   for (const command of ['extract', 'load', repair, 'load', 'grants --apply', 'check', 'reconcile']) tidemark(command);
 }
 
-const PAGES: Readonly<Record<string, string>> = {
+const PAGES: Record<string, string> = {
   overview: '/',
   table: '/t/orders?as_of=2026-02-01+09:12',
   key: '/t/orders/key?k=1',
@@ -83,7 +83,25 @@ try {
   const narrow = { width: 400, height: 800 };
   const every = isAll ? Object.keys(PAGES) : [];
   await shoot(await browser.newPage({ viewport: narrow, colorScheme: 'light' }), server.url, '-narrow', every);
+  const [{ batch }] = await withDatabase(
+    settings.warehouse,
+    'screens',
+    (warehouse) => warehouse<[{ batch: string }]>`
+      select batch_id as batch from tidemark.batches where dimension_name = 'orders' and closed_versions > 1 order by applied_at limit 1`,
+  );
+  // What a console that may act shows besides.
+  PAGES.act = `/t/orders/act?do=retract&batch=${batch}`;
+  const acting = await serveConsole({ ...settings, console_allow_actions: 'yes' }, 'a token');
+  const extraHTTPHeaders = { authorization: 'Bearer a token' };
+  await shoot(await browser.newPage({ viewport: size, extraHTTPHeaders }), acting.url, '', ['act']);
+  if (isAll) {
+    const buttons = ['act', 'work', 'batches', 'schema'];
+    await shoot(await browser.newPage({ viewport: narrow, extraHTTPHeaders }), acting.url, '-acts-narrow', buttons);
+    const inDark = await browser.newPage({ viewport: size, colorScheme: 'dark', extraHTTPHeaders });
+    await shoot(inDark, acting.url, '-acts-dark', buttons);
+  }
   await browser.close();
+  await acting.close();
   await server.close();
 } finally {
   tidemark('db stop');

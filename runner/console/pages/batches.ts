@@ -3,30 +3,10 @@ import { findBatchFile } from '../../change-log/inspect.js';
 import { batchList, schemaHistory, type ListedBatch } from '../../warehouse/browse.js';
 import { dimensionMappings } from '../../warehouse/functions.js';
 import path from 'node:path';
-import {
-  LONG,
-  count,
-  duration,
-  markup,
-  link,
-  table,
-  tableLink,
-  time,
-  value,
-  type Column,
-  type Piece,
-} from '../html.js';
-import {
-  PageError,
-  given,
-  here,
-  nextLink,
-  wholeListing,
-  columnsOf,
-  type Asked,
-  type Listing,
-  type Page,
-} from '../page.js';
+import { LONG, count, duration, link, markup, ofNumbers, ofTimes, table, tableLink, time, value } from '../html.js';
+import type { Piece } from '../html.js';
+import { PageError, actLink, given, here, nextLink, textsOf, wholeListing, columnsOf } from '../page.js';
+import type { Asked, Listing, Page } from '../page.js';
 import { MASKED } from './table.js';
 
 const ROWS = 50;
@@ -61,7 +41,7 @@ ${name === undefined ? 'No batch was applied yet: npx tidemark extract, then loa
     : markup`${table(
         'Batches',
         COLUMNS.slice(name === undefined ? 0 : 1),
-        rows.map((row) => batchRow(row).slice(name === undefined ? 0 : 1)),
+        rows.map((row) => batchRow(asked, row).slice(name === undefined ? 0 : 1)),
       )} <p class="pager">
 <span>${count(rows.length)} batches</span>${found.length > ROWS && markup`<a rel="next" href="${nextLink(asked, placeOf(rows.at(-1)))}">next ▸</a>`}
 </p>`
@@ -69,52 +49,51 @@ ${name === undefined ? 'No batch was applied yet: npx tidemark extract, then loa
   return { title: 'Batches', body };
 }
 
+const FIGURES = [
+  ...(['change_count', 'inserted_versions', 'closed_versions'] as const),
+  ...(['absorbed_changes', 'late_changes', 'corrected_versions'] as const),
+];
 const NUMBERS = ['changes', 'opened', 'closed', 'absorbed', 'late', 'corrected', 'rejected'];
-const COLUMNS: Column[] = [
-  ...['table', 'batch'].map((label) => ({ label })),
-  { label: 'captured', kind: 'time' },
-  ...['applied', 'took', ...NUMBERS].map((label): Column => ({ label, kind: 'number' })),
-  { label: 'chain' },
+const COLUMNS: Parameters<typeof table>[1] = [
+  ...['table', 'batch', ofTimes('captured'), ...['applied', 'took', ...NUMBERS].map(ofNumbers), 'chain'],
 ];
 
-function batchRow(batch: ListedBatch): Piece[] {
+function batchRow(asked: Asked, batch: ListedBatch): Piece[] {
   const { dimension_name: name, batch_id: id, follows, rejected_changes: rejected } = batch;
-  const figures = [
-    batch.change_count,
-    batch.inserted_versions,
-    batch.closed_versions,
-    batch.absorbed_changes,
-    batch.late_changes,
-    batch.corrected_versions,
-  ];
   return [
     markup`<a href="${tableLink(name)}">${name}</a>`,
     markup`<a data-row href="${tableLink(name, '/line', { batch: id })}">${value(id)}</a>${batch.retracted_at !== null && markup` <span class="tag bad">out of history</span>`}`,
     time(batch.extracted_at.replace(/\.\d+/, '')),
     markup`<span title="${batch.applied_at}">+${duration((Date.parse(batch.applied_at) - Date.parse(batch.extracted_at)) / 1000)}</span>`,
     batch.seconds < 1 ? `${String(Math.round(batch.seconds * 1000))} ms` : duration(batch.seconds),
-    ...figures.map((figure) => (figure === 0 ? markup`<span class="quiet">0</span>` : count(figure))),
+    ...FIGURES.map((figure) => batch[figure]).map((figure) =>
+      figure === 0 ? markup`<span class="quiet">0</span>` : count(figure),
+    ),
     rejected === 0
       ? markup`<span class="quiet">0</span>`
       : markup`<a class="bad" href="${link('/work', { table: name })}">${count(rejected)}</a>`,
-    follows === null
-      ? '–'
-      : markup`${batch.shard !== '' && `${batch.shard} `}${batch.sequence}
+    [
+      follows === null
+        ? '–'
+        : markup`${batch.shard !== '' && `${batch.shard} `}${batch.sequence}
 ${follows ? markup`<span class="good" title="it follows the one before it">✓</span>` : markup`<span class="bad">✕ a gap before it</span>`}`,
+      ' ',
+      actLink(asked, batch.retracted_at === null ? 'retract' : 'restore', name, { batch: id }),
+    ],
   ];
 }
 
-const LISTED =
-  'dimension_name batch_id shard sequence extracted_at applied_at seconds change_count inserted_versions closed_versions absorbed_changes late_changes corrected_versions rejected_changes follows retracted_at'.split(
-    ' ',
-  ) as (keyof ListedBatch)[];
+const LISTED = [
+  ...(['dimension_name', 'batch_id', 'shard', 'sequence', 'extracted_at', 'applied_at', 'seconds'] as const),
+  ...FIGURES,
+  ...(['rejected_changes', 'follows', 'retracted_at'] as const),
+];
 
 export const batchesList = (asked: Asked): Listing => ({
   columns: LISTED,
   read: async (after, limit) => {
     const found = await batchesOf(asked, after, limit);
-    const rows = found.map((batch) => LISTED.map((name) => (batch[name] === null ? null : String(batch[name]))));
-    return { rows, next: found.length < limit ? null : placeOf(found.at(-1)) };
+    return { rows: textsOf(LISTED, found), next: found.length < limit ? null : placeOf(found.at(-1)) };
   },
 });
 
@@ -126,10 +105,10 @@ export async function schemaPage(asked: Asked): Promise<Page> {
   const changes = await schemaHistory(session.warehouse, name);
   const body = markup`<h1 class="hidden">Schema of ${name}</h1> <p class="lead">
 Follows <code>${mapping?.source_schema}.${mapping?.source_table}</code> by
-${mapping?.capture === 'poll' ? 'polling' : 'its log'} into <code>${mapping?.history_table}</code>. </p>
+${mapping?.capture === 'poll' ? 'polling' : 'its log'} into <code>${mapping?.history_table}</code>. ${actLink(asked, mapping?.is_paused === true ? 'resume' : 'pause', name)}</p>
 ${table(
   'Columns',
-  ['column', 'type', 'role', 'meaning'].map((label) => ({ label })),
+  ['column', 'type', 'role', 'meaning'],
   [...keys, ...values].map((column) => [
     column.column_name,
     column.type_name,
@@ -141,7 +120,7 @@ ${(mapping?.ignored_columns.length ?? 0) > 0 && markup`<p class="lead">Left out 
 <h2>What changed</h2>
 ${table(
   'Changes of the schema',
-  ['since', 'batch', 'came', 'went', 'note'].map((label) => ({ label })),
+  ['since', 'batch', 'came', 'went', 'note'],
   changes.map((change) => [
     time(change.since),
     value(change.batch_id),
@@ -153,16 +132,9 @@ ${table(
   return { title: `${name}: schema`, body };
 }
 
+const CHANGED = ['since', 'batch_id', 'added', 'gone', 'note'] as const;
 export const schemaList = ({ session, table: name }: Asked): Listing =>
-  wholeListing(['since', 'batch_id', 'added', 'gone', 'note'], async () =>
-    (await schemaHistory(session.warehouse, name)).map((change) => [
-      change.since,
-      change.batch_id,
-      change.added.join(', '),
-      change.gone.join(', '),
-      change.note,
-    ]),
-  );
+  wholeListing(CHANGED, async () => textsOf(CHANGED, await schemaHistory(session.warehouse, name)));
 
 /** The change lines of a batch as they stand in its file, or one of them. @throws PageError where they are not shown, or not here */
 async function linesOf(asked: Asked): Promise<{ file: string; lines: string[] }> {

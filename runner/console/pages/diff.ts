@@ -1,19 +1,8 @@
 import { diffPage, diffSummary, type KeyDifference } from '../../warehouse/browse.js';
-import { count, kindOf, markup, plain, table, tableLink, value, type Column, type Raw } from '../html.js';
-import {
-  PageError,
-  columnsOf,
-  given,
-  here,
-  hidden,
-  isDataFault,
-  momentsOf,
-  nextLink,
-  type Asked,
-  type Columns,
-  type Listing,
-  type Page,
-} from '../page.js';
+import { count, kindOf, markup, ofNumbers, plain, table, tableLink, value } from '../html.js';
+import type { Column, Raw } from '../html.js';
+import { PageError, columnsOf, given, here, hidden, isDataFault, momentsOf, nextLink } from '../page.js';
+import type { Asked, Columns, Listing, Page } from '../page.js';
 
 const ROWS = 50;
 const SIGNS = { created: '+', updated: '~', deleted: '−' } as const;
@@ -114,8 +103,7 @@ function differencesTable(
   return table(
     `Differences of ${asked.table}`,
     [
-      ...keys.map(({ column_name: name }) => ({ label: name })),
-      { label: 'what' },
+      ...[...keys.map(({ column_name: name }) => name), 'what'],
       ...values
         .filter((_, place) => isShown[place])
         .map(
@@ -124,7 +112,7 @@ function differencesTable(
             kind: kindOf(type) === 'time' ? 'time' : undefined,
           }),
         ),
-      { label: 'versions', kind: 'number' },
+      ofNumbers('versions'),
     ],
     rows.map((row) => [
       ...row.business_key.map(

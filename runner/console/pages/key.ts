@@ -10,11 +10,8 @@ import {
   momentForm,
   momentsOf,
   wholeListing,
-  type Asked,
-  type Columns,
-  type Listing,
-  type Page,
 } from '../page.js';
+import type { Asked, Columns, Listing, Page } from '../page.js';
 import { lifeline } from '../svg.js';
 import { MASKED } from './table.js';
 

@@ -1,20 +1,9 @@
 import { overview, type Overview } from '../../warehouse/browse.js';
 import { alerts, type Alert } from '../../warehouse/functions.js';
 import { serviceStatuses, type ServiceStatus } from '../../services/background.js';
-import {
-  count,
-  duration,
-  markup,
-  link,
-  table,
-  tableLink,
-  time,
-  value,
-  type Column,
-  type Piece,
-  type Raw,
-} from '../html.js';
-import { counted, wholeListing, type Asked, type Listing, type Page } from '../page.js';
+import { count, duration, link, markup, ofNumbers, table, tableLink, time, value } from '../html.js';
+import type { Piece, Raw } from '../html.js';
+import { counted, textsOf, wholeListing, type Asked, type Listing, type Page } from '../page.js';
 import { sparkline } from '../svg.js';
 
 const WINDOW = '1 hour';
@@ -57,17 +46,10 @@ No table is registered: <code>npx tidemark add public.orders</code>, then <code>
 }
 
 function tablesTable(tables: readonly Overview[]): Raw {
-  const columns: Column[] = [
-    { label: 'table' },
-    { label: 'lag', kind: 'number' },
-    { label: 'changes in the last hour' },
-    { label: markup`<span class="hidden">how many</span>`, kind: 'number' },
-    { label: markup`latency <small>p50 / p95</small>`, kind: 'number' },
-    { label: 'waiting', kind: 'number' },
-    { label: 'rejected', kind: 'number' },
-    { label: 'current', kind: 'number' },
-    { label: 'versions', kind: 'number' },
-    { label: 'last batch' },
+  const columns = [
+    ...['table', ofNumbers('lag'), 'changes in the last hour', ofNumbers(markup`<span class="hidden">how many</span>`)],
+    ofNumbers(markup`latency <small>p50 / p95</small>`),
+    ...[...['waiting', 'rejected', 'current', 'versions'].map(ofNumbers), 'last batch'],
   ];
   return table('Tables', columns, tables.map(tableRow));
 }
@@ -114,6 +96,4 @@ const COLUMNS = [
 ] as const satisfies readonly (keyof Overview)[];
 
 export const overviewList = (asked: Asked): Listing =>
-  wholeListing(COLUMNS, async () =>
-    (await tablesOf(asked)).tables.map((row) => COLUMNS.map((name) => (row[name] === null ? null : String(row[name])))),
-  );
+  wholeListing(COLUMNS, async () => textsOf(COLUMNS, (await tablesOf(asked)).tables));

@@ -1,18 +1,7 @@
 import { hasCode } from '../../base/errors.js';
 import { asKnownPage, asOfPage, changeHistogram, type Bucket, type RowAsOf } from '../../warehouse/browse.js';
-import {
-  count,
-  markup,
-  kindOf,
-  plain,
-  table,
-  tableLink,
-  time,
-  value,
-  type Column,
-  type Piece,
-  type Raw,
-} from '../html.js';
+import { count, markup, kindOf, ofTimes, plain, table, tableLink, time, value } from '../html.js';
+import type { Column, Piece, Raw } from '../html.js';
 import {
   PageError,
   columnsOf,
@@ -24,12 +13,8 @@ import {
   momentForm,
   momentsOf,
   nextLink,
-  type Asked,
-  type Clocks,
-  type Columns,
-  type Listing,
-  type Page,
 } from '../page.js';
+import type { Asked, Clocks, Columns, Listing, Page } from '../page.js';
 import { histogram } from '../svg.js';
 
 const ROWS = 50;
@@ -155,7 +140,7 @@ function rowsTable(asked: Asked, { keys, values }: Columns, rows: readonly RowAs
   );
   return table(
     `Rows of ${asked.table}`,
-    [...columns, { label: 'in force since', kind: 'time' }, { label: 'until', kind: 'time' }],
+    [...columns, ofTimes('in force since'), ofTimes('until')],
     rows.map((row): Piece[] => [
       ...row.business_key.map(
         (part) =>

@@ -19,9 +19,9 @@ set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
 -- What this transaction has done to one history so far, by example: the first p_limit rows of each kind, with their values cut short.
--- For a dry run, which applies batches, retries what was rejected, or retracts a batch, asks, and rolls back. opened and altered are
--- versions; retracted, absorbed and rejected are changes. A version is altered when it was there before and was closed, moved or
--- overwritten.
+-- For a dry run, which applies batches, retries or dismisses what was rejected, or retracts a batch, asks, and rolls back. opened and
+-- altered are versions; retracted, absorbed, rejected and dismissed are changes. A version is altered when it was there before and was
+-- closed, moved or overwritten.
 -- Rows are told by their transaction, which holds the dimension.
 #variable_conflict use_column
 declare
@@ -59,6 +59,11 @@ with effects as (
     from tidemark.rejected_changes as r
     where r.dimension_name = $1 and r.rejected_at >= transaction_timestamp()
     union all
+    select 'dismissed', r.business_key, r.batch_id, r.change_line, null, null, concat_ws(': ', r.column_name, r.reason),
+        tidemark._shown_values(r.change, $4)
+    from tidemark.rejected_changes as r
+    where r.dimension_name = $1 and r.dismissed_at >= transaction_timestamp()
+    union all
     select 'retracted', r.business_key, r.batch_id, r.change_line, null, null, r.rejected ->> 'reason',
         tidemark._shown_values(r.change, $4)
     from tidemark.retracted_changes as r
@@ -71,7 +76,7 @@ numbered as (
 select n.effect, n.business_key, n.batch_id, n.change_line, n.valid_from, n.valid_to, n.reason, n.shown_values
 from numbered as n
 where n.place <= $2
-order by array_position(array['retracted', 'opened', 'altered', 'absorbed', 'rejected'], n.effect), n.place
+order by array_position(array['retracted', 'opened', 'altered', 'absorbed', 'rejected', 'dismissed'], n.effect), n.place
         $statement$,
         v_effects
     )

@@ -56,6 +56,7 @@ const VALUES = {
   dimensionsConfigMap: 'registrations',
   migrate: { existingSecret: 'owner' },
   console: { enabled: true, existingSecret: 'looking' },
+  relay: { enabled: true },
   metrics: { serviceMonitor: true, prometheusRule: true, labels: { release: 'prometheus' } },
   settings: {
     DB_HOST: 'orders.example.com',
@@ -201,7 +202,7 @@ const POLICY: Record<
   'runs a command that is there': {
     holds: (_, { args: [command = ''] }) =>
       readdirSync(path.join(PROJECT_ROOT, 'runner', 'commands')).includes(`${command}.ts`),
-    broken: (_, { args }) => args.unshift('relay'),
+    broken: (_, { args }) => args.unshift('replay'),
   },
   'may finish what it has in hand': {
     holds: ({ spec }, { env }) =>
@@ -222,6 +223,7 @@ describe.skipIf(helm === undefined)('the chart', () => {
       'CronJob shop-tidemark-prune',
       'Deployment shop-tidemark-console',
       'Deployment shop-tidemark-metrics',
+      'Deployment shop-tidemark-relay',
       'Job shop-tidemark-migrate',
       'NetworkPolicy shop-tidemark',
       'NetworkPolicy shop-tidemark-console',
@@ -260,7 +262,7 @@ describe.skipIf(helm === undefined)('the chart', () => {
     'has pods of which each %s, and one that did not would be found',
     (_, { holds, broken }) => {
       const pods = structuredClone(objects).flatMap((each) => podOf(each) ?? []);
-      expect(pods).toHaveLength(6);
+      expect(pods).toHaveLength(7);
       const fallen = () =>
         pods.flatMap((pod) => pod.spec.containers.filter((each) => !holds(pod, each)).map(({ name }) => name));
       expect(fallen()).toEqual([]);
@@ -327,6 +329,7 @@ describe.skipIf(helm === undefined)('the chart', () => {
       {
         'Deployment shop-tidemark-console': ['console'],
         'Deployment shop-tidemark-metrics': ['metrics'],
+        'Deployment shop-tidemark-relay': ['relay'],
         'NetworkPolicy shop-tidemark': expect.arrayContaining([
           'check',
           'console',
@@ -334,6 +337,7 @@ describe.skipIf(helm === undefined)('the chart', () => {
           'migrate',
           'pipeline',
           'prune',
+          'relay',
         ]) as string[],
         'NetworkPolicy shop-tidemark-console': ['console'],
         'NetworkPolicy shop-tidemark-metrics': ['metrics'],
@@ -393,8 +397,8 @@ describe.skipIf(helm === undefined)('the chart', () => {
       podNamed(objects, name).spec.volumes.flatMap(
         ({ secret }) => (secret as { secretName: string } | undefined)?.secretName ?? [],
       );
-    expect(['pipeline', 'metrics', 'console', 'migrate', 'check', 'prune'].map(secretOf)).toEqual(
-      ['both', 'both', 'looking', 'owner', 'both', 'both'].map((name) => [name]),
+    expect(['pipeline', 'metrics', 'console', 'migrate', 'check', 'prune', 'relay'].map(secretOf)).toEqual(
+      ['both', 'both', 'looking', 'owner', 'both', 'both', 'both'].map((name) => [name]),
     );
     const [console] = podNamed(objects, 'console').spec.containers;
     expect(console && envOf(console)).toEqual({
@@ -434,10 +438,11 @@ describe.skipIf(helm === undefined)('the chart', () => {
     const [rule] = objects.filter(({ kind }) => kind === 'PrometheusRule');
     expect(rule).toMatchObject({ metadata: { labels: { release: 'prometheus' } } });
     expect(rule?.spec).toEqual(parse(read('alerts.yml')));
-    const plain = render({ ...VALUES, metrics: {}, console: {} });
-    expect(
-      plain.filter(({ metadata, kind }) => /monitoring|Rule/.test(kind) || metadata.name.endsWith('-console')),
-    ).toEqual([]);
+    const plain = render({ ...VALUES, metrics: {}, console: {}, relay: {} });
+    const left = plain.filter(
+      ({ metadata, kind }) => /Monitor|Rule/.test(kind) || /-(console|relay)$/.test(metadata.name),
+    );
+    expect(left).toEqual([]);
   });
 
   test('takes the values that docs/kubernetes.md shows', () => {

@@ -173,7 +173,7 @@ test('docker-compose.yml runs commands that are there, each part a service with 
 
 /** What the containers have their own of, or reach in other ways. */
 const OWN_IN_A_CONTAINER =
-  /^(DB|(WAREHOUSE|CONSOLE)_DB)_(SSL\w+|PASSWORD_FILE)$|API_KEY_FILE$|_DIR$|^LOG_ROTATE_|^(PGPASSFILE|METRICS_HOST|METRICS_PORT|ENV_FILE)$/;
+  /^(DB|(WAREHOUSE|CONSOLE|CONSOLE_ACTIONS)_DB)_(SSL\w+|PASSWORD_FILE)$|API_KEY_FILE$|_DIR$|^LOG_ROTATE_|^(PGPASSFILE|METRICS_HOST|METRICS_PORT|ENV_FILE)$/;
 
 test('every setting reaches the containers, but for those that are their own', () => {
   const { services } = parse(readFileSync(path.join(PROJECT_ROOT, 'docker-compose.yml'), 'utf8'), { merge: true }) as {

@@ -102,7 +102,7 @@ test('the values are those that the schema knows, and every setting is one of th
   const values = parse(read('values.yaml')) as Record<string, object>;
   expect(Object.keys(schema.properties).filter((name) => name !== 'global')).toEqual(Object.keys(values));
   const own =
-    /PASSWORD|API_KEY$|_DIR$|^(ENV_FILE|PGPASSFILE|CONSOLE_(TOKEN_FILE|DB_USER|SHOW_LINES))$|^(METRICS|CONSOLE)_(HOST|PORT)$|^LOG_ROTATE_|^MUTATION_/;
+    /PASSWORD|API_KEY$|_DIR$|^(ENV_FILE|PGPASSFILE|CONSOLE_(TOKEN_FILE|DB_USER|SHOW_LINES|ALLOW_ACTIONS|ACTIONS_DB_USER))$|^(METRICS|CONSOLE)_(HOST|PORT)$|^LOG_ROTATE_|^MUTATION_/;
   expect(Object.keys(schema.properties.settings?.properties ?? {})).toEqual(
     SETTING_NAMES.filter((name) => !own.test(name)),
   );

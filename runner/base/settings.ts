@@ -154,6 +154,7 @@ const PIPELINE = {
   CDC_LOG_RETENTION_DAYS: days(),
   ABSORBED_RETENTION_DAYS: days(),
   RUN_RETENTION_DAYS: days(),
+  EVENT_RETENTION_DAYS: days(),
   DIMENSIONS_DIR: text('migrations/dimensions'),
   TIDEMARK_DATA_DIR: folder('data/postgres'),
 };

@@ -104,19 +104,20 @@ export function defineCommand<
   };
 }
 
-/** A command that has commands of its own, each by its name and what it is for. */
+/** A command that has commands of its own, each by its name, with what it takes, and what it is for. */
 export function defineGroup(
   commands: Readonly<Record<string, readonly [describe: string, command: Command]>>,
 ): Command {
-  const message = `give one of ${Object.keys(commands).join(', ')}`;
+  const names = Object.keys(commands).map((usage) => usage.replace(/ .*/, ''));
+  const message = `give one of ${names.join(', ')}`;
   const assertKnown = ({ _: words }: { readonly _: readonly (string | number)[] }) => {
-    if (words[1] !== undefined && !(words[1] in commands))
+    if (words[1] !== undefined && !names.includes(String(words[1])))
       throw new UsageError(`there is no command ${words.slice(0, 2).join(' ')}`, { hint: message });
   };
   return {
     builder: (yargs) => {
-      for (const [name, [describe, { builder, handler }]] of Object.entries(commands))
-        yargs.command(name, describe, builder, handler);
+      for (const [usage, [describe, { builder, handler }]] of Object.entries(commands))
+        yargs.command(usage, describe, builder, handler);
       return yargs.middleware(assertKnown, true).demandCommand(1, 1, message, message);
     },
     handler: () => undefined,

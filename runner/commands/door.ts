@@ -20,6 +20,7 @@ const COMMANDS_BY_TASK: Readonly<Record<string, Readonly<Record<string, string>>
     restart: 'Stop the services and start again what was running',
     extract: 'Write what changed in the source since the watermark to the change log',
     'stream [action]': "Write what is committed at the source to the change log, from the source's own log",
+    events: 'Publish what happens to histories as events; say who is told, and how far',
     load: 'Apply the pending batches of the change log to history',
     relay: 'Tell subscriptions of events, in their order, until each has them',
   },

@@ -4,17 +4,23 @@ import { prune, type Pruned } from '../operate/prune.js';
 import { TABLE_OPTION, defineCommand, flag, printAll } from './command.js';
 
 /** What is kept for ever, by the setting that would change it. */
-const kept = ({ cdc_log_retention_days, absorbed_retention_days, run_retention_days }: Settings): string[] => [
+const kept = ({
+  cdc_log_retention_days,
+  absorbed_retention_days,
+  run_retention_days,
+  event_retention_days,
+}: Settings): string[] => [
   ...(cdc_log_retention_days === undefined ? ['batch files and checkpoints (CDC_LOG_RETENTION_DAYS)'] : []),
   ...(absorbed_retention_days === undefined ? ['absorbed changes (ABSORBED_RETENTION_DAYS)'] : []),
   ...(run_retention_days === undefined ? ['runs and reconciliations (RUN_RETENTION_DAYS)'] : []),
+  ...(event_retention_days === undefined ? ['events (EVENT_RETENTION_DAYS)'] : []),
 ];
 
-function report(settings: Settings, { is_dry_run, tables, runs, reconciliations }: Pruned): string {
+function report(settings: Settings, { is_dry_run, tables, runs, reconciliations, events }: Pruned): string {
   const forEver = kept(settings);
   return [
     ...(tables.length === 0 ? [] : [formatRows(tables)]),
-    `${is_dry_run ? 'would be removed' : 'removed'} besides: ${counted(runs, 'run')}, ${counted(reconciliations, 'reconciliation')}`,
+    `${is_dry_run ? 'would be removed' : 'removed'} besides: ${counted(runs, 'run')}, ${counted(reconciliations, 'reconciliation')}, ${counted(events, 'event')}`,
     ...(forEver.length === 0 ? [] : [`kept for ever: ${forEver.join(', ')}`]),
     ...(is_dry_run ? ['nothing was removed'] : []),
   ].join('\n');

@@ -6,11 +6,12 @@ import { withDatabase, type Database, type Transaction } from '../base/database.
 import { inTransaction, rolledBack } from '../base/transaction.js';
 import { logger } from '../base/logger.js';
 import { pruneChangeLog, retentionLedger, type PrunedFiles } from '../load/retention.js';
+import { pruneEvents } from '../warehouse/events.js';
 import { dimensionMappings, pruneAbsorbedChanges, pruneReports } from '../warehouse/functions.js';
 import { eachTable, selectTables } from '../run/each-table.js';
 
 /** What was removed, of each table and besides, or would be. */
-export interface Pruned extends Readonly<Record<'runs' | 'reconciliations', number>> {
+export interface Pruned extends Readonly<Record<'runs' | 'reconciliations' | 'events', number>> {
   readonly is_dry_run: boolean;
   readonly tables: readonly (PrunedFiles & { readonly table: string; readonly absorbed_changes: number })[];
 }
@@ -24,7 +25,7 @@ type Within = <T>(work: (transaction: Transaction) => Promise<T>) => Promise<T>;
 /**
  * Removes what its setting says is old, of the selected tables: applied batches that the ledger has settled, with their checkpoints
  * (CDC_LOG_RETENTION_DAYS), absorbed changes that can never matter again (ABSORBED_RETENTION_DAYS), and, whatever the tables, reports
- * of runs and comparisons (RUN_RETENTION_DAYS). What is not applied stays, whatever its age. A dry run finds the same and removes nothing.
+ * of runs and comparisons (RUN_RETENTION_DAYS) and events that every subscription has (EVENT_RETENTION_DAYS). What is not applied stays, whatever its age. A dry run finds the same and removes nothing.
  */
 export async function prune(settings: Settings, names: readonly string[], isDryRun: boolean): Promise<Pruned> {
   return withDatabase(settings.warehouse, 'prune', async (warehouse) => {
@@ -32,9 +33,11 @@ export async function prune(settings: Settings, names: readonly string[], isDryR
       isDryRun ? rolledBack(warehouse, work) : inTransaction(warehouse, 'isolation level read committed', work);
     const selected = selectTables(await dimensionMappings(warehouse), names);
     const logged = await loggedTables(settings.cdc_log_dir);
-    const { run_retention_days: days } = settings;
+    const { run_retention_days: days, event_retention_days: eventDays } = settings;
     const reports = days === undefined ? undefined : await within((transaction) => pruneReports(transaction, days));
     const { runs = 0, reconciliations = 0 } = reports ?? {};
+    const events =
+      eventDays === undefined ? 0 : Number(await within((transaction) => pruneEvents(transaction, eventDays)));
     return eachTable(
       settings.warehouse,
       selected,
@@ -43,7 +46,13 @@ export async function prune(settings: Settings, names: readonly string[], isDryR
         const files = await pruneChains(settings, chains, warehouse, isDryRun);
         return { table, ...files, absorbed_changes: await pruneChanges(settings, table, within, isDryRun) };
       },
-      (tables) => ({ is_dry_run: isDryRun, tables, runs: Number(runs), reconciliations: Number(reconciliations) }),
+      (tables) => ({
+        is_dry_run: isDryRun,
+        tables,
+        runs: Number(runs),
+        reconciliations: Number(reconciliations),
+        events,
+      }),
     );
   });
 }

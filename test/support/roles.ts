@@ -25,7 +25,7 @@ export const owning = (settings: Settings): Settings => ({ ...settings, warehous
 
 const as = (user: string, settings: DatabaseSettings): DatabaseSettings => ({ ...settings, user, password: user });
 
-const OWNERS = ['migrate', 'demo', 'verify-log', 'rebuild', 'table', 'forget'];
+const OWNERS = ['migrate', 'demo', 'verify-log', 'rebuild', 'table', 'forget', 'events'];
 /** What starts a simulator gives it its own settings, whatever else it starts. */
 const APPLICATIONS = ['demo', 'simulate', '--simulate', 'restart', 'grants'];
 const SUPERUSERS = ['grants'];

@@ -37,6 +37,7 @@ async function fullPage(): Promise<string> {
     insert into tidemark.batches (dimension_name, batch_id, sequence, extracted_at, least_captured_at, greatest_captured_at, change_count, checksum, metadata, inserted_versions, closed_versions, absorbed_changes, apply_started_at, applied_at)
     values ('orders', 'b1', 1, now(), now(), now(), 1, 'c', json_build_object('high_watermark', json_build_object('time', now()::timestamp)), 1, 0, 0, now() - interval '200 s', now());
     select tidemark.note_reconciliation('orders', 10, 0, 0, 0, 0, now());
+    select tidemark.subscribe('shop', 'webhook', 'https://shop.example/events');
     select tidemark.start_run('load', 'alive', 0, '{"pending_batches": {"orders": 1}, "host": "here", "process_id": 1, "cpu_utilization": 0, "memory_bytes": 1, "memory_utilization": 0, "disk_read_bytes_per_second": 0, "disk_written_bytes_per_second": 0, "disk_free_bytes": 1, "disk_utilization": 0}')`);
   const { slot } = slotOf(pipeline.settings);
   await pipeline.warehouse`select tidemark.note_stream_position(${slot}, '0/1', now(), '{orders}')`;

@@ -36,17 +36,10 @@ const line = (most: number) => {
 };
 
 /** By whom: whom the settings name for it, else the role for it of "tidemark grants" where the configured user may take that. */
-const READER = {
-  own: 'console',
-  roleOf: readingRole,
-  application: 'console',
-  seconds: STATEMENT_SECONDS,
-  inLine: line(4),
-} as const;
-const ACTOR = {
-  ...({ own: 'console_actions', roleOf: actingRole, application: 'console action' } as const),
-  ...{ seconds: ACTION_SECONDS, inLine: line(2) },
-};
+const READER = { own: 'console', roleOf: readingRole, seconds: STATEMENT_SECONDS, inLine: line(4) } as const;
+const ACTOR = { own: 'console_actions', roleOf: actingRole, seconds: ACTION_SECONDS, inLine: line(2) } as const;
+
+type Work<T> = (session: Session) => Promise<T>;
 
 /** @param options of the transaction; undefined for one that is rolled back */
 async function inSession<T>(
@@ -54,7 +47,7 @@ async function inSession<T>(
   settings: Settings,
   options: string | undefined,
   statements: string[],
-  work: (session: Session) => Promise<T>,
+  work: Work<T>,
 ): Promise<T> {
   const own = settings[by.own];
   const end = own ?? settings.warehouse;
@@ -67,20 +60,16 @@ async function inSession<T>(
   const limited = { ...end, limits: { ...end.limits, statement_seconds: by.seconds } };
   const withinIt = (database: Database) =>
     options === undefined ? rolledBack(database, within) : inTransaction(database, options, within);
-  return by.inLine(() => withDatabase(limited, by.application, withinIt, STATEMENT_SECONDS));
+  return by.inLine(() => withDatabase(limited, by.own.replace('_', ' '), withinIt, STATEMENT_SECONDS));
 }
 
 /** Does `work` in one transaction that cannot write. */
-export const reading = <T>(settings: Settings, work: (session: Session) => Promise<T>): Promise<T> =>
+export const reading = <T>(settings: Settings, work: Work<T>): Promise<T> =>
   inSession(READER, settings, 'isolation level repeatable read read only', [], work);
 
 /** Does `work` in one that may act; tried, it is rolled back. @param statements where what it asks is noted */
-export const acting = <T>(
-  settings: Settings,
-  isTried: boolean,
-  statements: string[],
-  work: (session: Session) => Promise<T>,
-): Promise<T> => inSession(ACTOR, settings, isTried ? undefined : 'isolation level read committed', statements, work);
+export const acting = <T>(settings: Settings, isTried: boolean, statements: string[], work: Work<T>): Promise<T> =>
+  inSession(ACTOR, settings, isTried ? undefined : 'isolation level read committed', statements, work);
 
 /** The transaction, with a note of every call: how functions.ts makes them is "unsafe" with a text and its parameters. */
 function recorded(transaction: Transaction, statements: string[]): Warehouse {

@@ -201,7 +201,7 @@ describe('an action', () => {
         (
           await pipeline.warehouse<{ pid: number }[]>`
             select pid from pg_stat_activity
-            where application_name = 'tidemark console action' and wait_event_type = 'Lock' and datname = current_database()`
+            where application_name = 'tidemark console actions' and wait_event_type = 'Lock' and datname = current_database()`
         )[0],
     );
     await blocker`select pg_terminate_backend(${session.pid})`;

@@ -28,7 +28,7 @@ const STRIDE = process.env.CRASH_SECONDS === undefined ? 2 : 1;
 const FIRST_KILLED = STRIDE === 1 ? 1 : Number(process.env.CRASH_FIRST ?? 1 + (Date.now() % 2));
 const FIRST_FAILING = STRIDE === 1 ? 1 : 3 - FIRST_KILLED;
 /** More than a batch holds. */
-const LARGE = 25;
+const LARGE = 12;
 
 let pipeline: TestPipeline;
 beforeAll(async () => {

@@ -40,7 +40,7 @@ const TRAFFIC = {
 const folder = (...names: string[]) => path.join(pipeline.settings.cdc_log_dir, 'orders', ...names);
 
 async function flow(seed: number): Promise<void> {
-  await simulate(pipeline.source, { ...TRAFFIC, seed, changes: 150 });
+  await simulate(pipeline.source, { ...TRAFFIC, seed, changes: 100 });
   await pipeline.source`update products set stock = stock + 1, last_updated = clock_timestamp()`;
   await extractTables({ settings: pipeline.settings, tables: [], full: seed % 2 === 0 });
   await loadTables({ settings: pipeline.settings, tables: [] });

@@ -15,8 +15,8 @@ import { startReceiver, type Received, type Receiver } from '../support/receiver
 import { until } from '../support/wait.js';
 
 const SEED = Number(process.env.TEST_SEED ?? Date.now() % 1_000_000_000);
-const RUNS = Number(process.env.RELAY_RUNS ?? 8);
-process.stderr.write(`property of the relay: TEST_SEED=${String(SEED)} RELAY_RUNS=${String(RUNS)}\n`);
+const RUNS = Number(process.env.PROPERTY_RUNS ?? 8);
+process.stderr.write(`property of the relay: TEST_SEED=${String(SEED)} PROPERTY_RUNS=${String(RUNS)}\n`);
 
 let pipeline: TestPipeline;
 let receiver: Receiver;

@@ -28,7 +28,7 @@ const env = {
   CHAOS_SECONDS: seconds(0.15),
   CRASH_SECONDS: seconds(0.15),
   LOG_CHAOS_SECONDS: seconds(log ? 1 : 0.15),
-  // Of the properties of histories: the suite tries some ten of each.
+  // Of the properties of histories, and of the relay: the suite tries some ten of each.
   PROPERTY_RUNS: String(Math.round(minutes * 4)),
   ...(log && { LOG_LARGE_ROWS: '2000000' }),
 };
@@ -39,6 +39,7 @@ const properties = [
   'functions/history/logged.property',
   'functions/time-travel/as_known.property',
   'functions/time-travel/retract_batch.property',
+  'events/relay',
 ];
 const tests = (log ? ofLog : [...faults, ...properties]).map((name) => path.join('test', `${name}.test.ts`));
 const limit = ['--testTimeout', String(minutes * 180_000 + 900_000)];

@@ -37,6 +37,7 @@ const faults = ['pipeline/soak', 'pipeline/chaos', 'pipeline/crash', 'stream/cra
 const properties = [
   'functions/history/history.property',
   'functions/history/logged.property',
+  'functions/events/events.property',
   'functions/time-travel/as_known.property',
   'functions/time-travel/retract_batch.property',
   'events/relay',

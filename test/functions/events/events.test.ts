@@ -1,4 +1,3 @@
-// Runs once: what it tries is plain SQL over rows.
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { connect, type Database } from '../../../runner/base/database.js';
 import { inTransaction } from '../../../runner/base/transaction.js';

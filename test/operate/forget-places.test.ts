@@ -1,8 +1,11 @@
 // Runs once: no version of PostgreSQL changes it.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { parseShard } from '../../runner/batch/shard.js';
 import { openChangeLog } from '../../runner/change-log/chain.js';
 import { extractTables } from '../../runner/extract/tables.js';
@@ -10,10 +13,11 @@ import { verifyTables } from '../../runner/load/replay.js';
 import { loadTables } from '../../runner/load/tables.js';
 import { forget } from '../../runner/operate/forget.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
+import { cleanEnvironment } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { captureFromLog, stream } from '../support/log.js';
-import { owning } from '../support/roles.js';
+import { environmentFor, owning } from '../support/roles.js';
 
 /** Places where a key may stand that not every table has: shards, documents from elsewhere, columns of another name, what the log leaves out. */
 
@@ -168,4 +172,39 @@ describe('a key is forgotten', () => {
     expect(await names('things')).toEqual(['one']);
     await assertSound('things');
   });
+
+  it.skipIf(process.platform !== 'linux')(
+    'at a terminal after two questions, and not after another answer',
+    async () => {
+      await begin('guests');
+      await put('guests', KEY, 'Zebulon');
+      await extractTables({ settings: pipeline.settings, tables: ['guests'] });
+      await load('guests');
+      const answering = async (...answers: string[]) => {
+        const command = `'${process.execPath}' dist/cli.js forget guests ${KEY} --reference T-1`;
+        const env = cleanEnvironment({ ...environmentFor(['forget'], pipeline.env), TERM: 'dumb' });
+        const child = spawn('script', ['-qec', command, '/dev/null'], { cwd: PROJECT_ROOT, env });
+        let [said, asked] = ['', 0];
+        child.stdout.on('data', (chunk: Buffer) => {
+          said += chunk.toString();
+          const questions = said.match(/Which table\? |Type "forget": /g)?.length ?? 0;
+          if (questions > asked) child.stdin.write(`${answers[asked] ?? ''}\r`);
+          asked = questions;
+        });
+        const [code] = (await once(child, 'close')) as [number | null];
+        return { code, said };
+      };
+      expect(await answering('guest')).toMatchObject({
+        code: 2,
+        said: expect.stringContaining('nothing was erased') as string,
+      });
+      expect(await answering('guests', 'yes')).toMatchObject({ code: 2 });
+      expect(await names('guests')).toEqual(['Zebulon']);
+      expect(await answering('guests', 'forget')).toMatchObject({
+        code: 0,
+        said: expect.stringContaining('1 version') as string,
+      });
+      expect(await traces('guests')).toEqual([]);
+    },
+  );
 });

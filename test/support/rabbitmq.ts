@@ -2,11 +2,13 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { cleanEnvironment } from './cli.js';
 import { freePort } from './servers.js';
+import { until } from './wait.js';
 
 const SERVER = '/usr/lib/rabbitmq/bin/rabbitmq-server';
 
@@ -52,8 +54,21 @@ export async function startRabbit(): Promise<Broker> {
     RABBITMQ_ENABLED_PLUGINS_FILE: within('plugins'),
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '+S 1:1',
   });
-  // In the foreground, where it can be ended by its number: the node would leave one in the background.
+  // In the foreground, where it can be ended by its number: a node that finds none leaves one in the background.
   const epmd = spawn('epmd', ['-port', String(epmdPort), '-address', '127.0.0.1'], { env, stdio: 'ignore' });
+  await until(
+    () =>
+      new Promise<boolean>((resolve) => {
+        const socket = connect(epmdPort, '127.0.0.1')
+          .on('connect', () => {
+            socket.destroy();
+            resolve(true);
+          })
+          .on('error', () => {
+            resolve(false);
+          });
+      }),
+  );
   const node = spawn(SERVER, { cwd: folder, env, stdio: ['ignore', 'pipe', 'ignore'] });
   const stop = async () => {
     await end(node);

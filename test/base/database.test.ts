@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';

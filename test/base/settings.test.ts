@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { describe, expect, test } from 'vitest';
 import { parseShard } from '../../runner/batch/shard.js';
 

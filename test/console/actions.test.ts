@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { request, type IncomingMessage } from 'node:http';

@@ -1,4 +1,3 @@
-// Runs once: seed.test.ts shows that every version of PostgreSQL makes the same of the statements.
 import { afterEach, describe, expect, test } from 'vitest';
 import { readTraffic, type SimulateArguments } from '../../runner/commands/simulate.js';
 import { connect, type Database } from '../../runner/base/database.js';

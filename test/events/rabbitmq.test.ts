@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { connect, type Channel, type ChannelModel, type GetMessage } from 'amqplib';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { openTransport } from '../../runner/events/open.js';

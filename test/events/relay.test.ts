@@ -1,4 +1,3 @@
-// Runs once: what it asks of the warehouse is tried on each version beside the functions.
 import fc from 'fast-check';
 import { writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';

@@ -1,4 +1,3 @@
-// Runs once: what a version of PostgreSQL may change of it is tested elsewhere.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Settings } from '../../runner/base/settings.js';
 import { parseShard } from '../../runner/batch/shard.js';

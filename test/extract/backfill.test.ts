@@ -1,4 +1,3 @@
-// Runs once: what a version of PostgreSQL may change of it is tested elsewhere.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { pauseAfter } from '../../runner/extract/rate-limit.js';
 import { extractTables } from '../../runner/extract/tables.js';

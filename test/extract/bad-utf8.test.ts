@@ -1,4 +1,3 @@
-// Runs once: what a version of PostgreSQL may change of it is tested elsewhere.
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connect, type Database } from '../../runner/base/database.js';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { nextBatchSize, startSizing } from '../../runner/extract/batch-size.js';
 import { loadSettings, type Settings } from '../../runner/base/settings.js';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { ReservedSql } from 'postgres';

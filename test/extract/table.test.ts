@@ -1,4 +1,3 @@
-// Runs once: what a version of PostgreSQL may change of it is tested elsewhere.
 import { mkdir, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runnerMemory } from '../../bench/memory.js';
 import { plot } from '../../bench/plot.js';

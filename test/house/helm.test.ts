@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { spawnSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { execFile } from 'node:child_process';
 import { constants, existsSync } from 'node:fs';
 import { access, chmod, cp, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connect, type Database } from '../../runner/base/database.js';
 import { migrateWarehouse } from '../../runner/warehouse/migrate.js';

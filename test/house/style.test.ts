@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { readdirSync, readFileSync, existsSync } from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';

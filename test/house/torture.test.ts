@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

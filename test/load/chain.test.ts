@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes what is made of files.
 import { cp, mkdir, readFile, readdir, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';

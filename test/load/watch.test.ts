@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { readFile, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { batchFiles, openChangeLog } from '../../runner/change-log/chain.js';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { renderMetrics } from '../../runner/operate/metrics.js';
 import { pipelineStatus } from '../../runner/operate/status.js';

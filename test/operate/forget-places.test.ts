@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, readdir, writeFile } from 'node:fs/promises';

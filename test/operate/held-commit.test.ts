@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connect, type Database } from '../../runner/base/database.js';
 import { loadTables } from '../../runner/load/tables.js';

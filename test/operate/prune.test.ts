@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { readFile, readdir, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';

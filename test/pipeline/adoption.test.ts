@@ -1,4 +1,3 @@
-// Runs once: no server version changes it.
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cp, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';

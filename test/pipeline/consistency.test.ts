@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { captureTable } from '../../runner/operate/capture.js';
 import { slotOf } from '../../runner/stream/position.js';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile, readdir, rm, writeFile } from 'node:fs/promises';

@@ -1,4 +1,3 @@
-// Runs once: what is asked of a server about its sessions and locks is the same on every version.
 import { readFileSync, readdirSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';

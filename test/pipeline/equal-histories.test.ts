@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connect } from '../../runner/base/database.js';
 import { extractTables } from '../../runner/extract/tables.js';

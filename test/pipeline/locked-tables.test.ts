@@ -1,4 +1,3 @@
-// Runs once: what is asked of a server about its sessions and locks is the same on every version.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connect, type Database } from '../../runner/base/database.js';
 import { LockedError } from '../../runner/base/errors.js';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { runCli, startCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';

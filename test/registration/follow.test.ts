@@ -1,4 +1,3 @@
-// Runs once: what a version of PostgreSQL may change of it is tested elsewhere.
 import { execFileSync } from 'node:child_process';
 import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';

@@ -1,4 +1,3 @@
-// Runs once: what catalogs of either version say is asked of one table, in propose.test.ts.
 import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';

@@ -1,4 +1,3 @@
-// Runs once: what a version of PostgreSQL may change of it is tested elsewhere.
 import { readdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Settings } from '../../runner/base/settings.js';

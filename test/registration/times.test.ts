@@ -1,4 +1,3 @@
-// Runs once: what a version of PostgreSQL may change of it is tested elsewhere.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { loadAll, sourceAndHistory } from '../support/timeless.js';

@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';

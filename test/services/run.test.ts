@@ -1,4 +1,3 @@
-// Runs once: no version of PostgreSQL changes it.
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';

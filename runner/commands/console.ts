@@ -23,8 +23,8 @@ export const command = defineCommand(
       ),
     },
     epilogue:
-      'It listens on CONSOLE_HOST (127.0.0.1), and cannot write: it reads as CONSOLE_DB_USER, else as the analyst of "tidemark grants". With --allow-actions\n' +
-      'it wants a token of CONSOLE_TOKEN_FILE, else one that is made up and printed once, and acts as the loader. docs/console.md shows it.',
+      'It listens on CONSOLE_HOST (127.0.0.1), and cannot write: it reads as CONSOLE_DB_USER, else as the analyst of "tidemark grants".\n' +
+      'With --allow-actions it wants a token of CONSOLE_TOKEN_FILE, else one that is made up and printed once, and acts as the loader. docs/console.md shows it.',
   },
   async ({ port, open = false, allowActions = false, service: isService = false }, print) => {
     const given = loadSettings();

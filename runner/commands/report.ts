@@ -10,7 +10,7 @@ export const command = defineCommand(
     epilogue: 'It is written to scd2_lineage_report_<time>.md, or .html.',
     examples: {
       'report --table orders --key 17': 'With each version of one order, and where it came from',
-      'report --html --table orders --key 17': 'The same with drawings, as one file that any browser opens',
+      'report --html --table orders --key 17': 'The same with drawings, as one file',
     },
     options: {
       table: TABLE_OPTION,

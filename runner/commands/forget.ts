@@ -21,8 +21,8 @@ export const command = defineCommand(
     examples: {
       'forget customers 17 --reference GDPR-204': 'Erase one customer, after asking twice',
       'forget seats A 7 --reference T-9 --yes': 'Of a key of two columns, without asking',
-      'forget customers 17 --reference T-9 --keep-shells': 'Leave its versions, with their times alone',
-      'forget --again': 'After a backup was restored: what was forgotten, in every table',
+      'forget t 1 --reference T-9 --keep-shells': 'Leave its versions and their times',
+      'forget --again': 'After a restore: all that was forgotten',
     },
     positionals: {
       table: { ...tableOption, demandOption: false },

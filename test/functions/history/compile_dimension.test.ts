@@ -174,7 +174,7 @@ describe('the functions of a dimension', () => {
   const KEY: TestColumn = { source: 'id', type: 'integer', role: 'business key' };
   const TIME: TestColumn = { source: 'touched', type: 'timestamptz', role: 'effective time' };
   const register = (transaction: Transaction, name: string, table: string) =>
-    registerDimension(transaction as unknown as Database, name, 'things', [KEY, TIME], {
+    registerDimension(transaction, name, 'things', [KEY, TIME], {
       history: `public."${table}"`,
     });
 

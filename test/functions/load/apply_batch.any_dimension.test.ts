@@ -523,7 +523,7 @@ test('a key that is too long for an index stops its batch, by name (TM011)', asy
     '',
   );
   const error = await rolledBack(sql, async (transaction) => {
-    await registerDimension(transaction as unknown as Database, 'long', 'long', [
+    await registerDimension(transaction, 'long', 'long', [
       { source: 'k', type: 'text', role: 'business key' },
       { source: 'touched', type: 'timestamptz', role: 'effective time' },
     ]);

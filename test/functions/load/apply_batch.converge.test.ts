@@ -473,7 +473,7 @@ describe('a key that prints in several ways', () => {
       ].map(([time = '', text = '']) => batch(`b${time}`, `${time}:30`, [text], { table: 'spelled' }));
       for (const order of ORDERS) {
         const outcome = await rolledBack(sql, async (transaction) => {
-          await registerDimension(transaction as unknown as Database, 'spelled', 'spelled', [
+          await registerDimension(transaction, 'spelled', 'spelled', [
             { source: 'k', type, role: 'business key' },
             { source: 'v', type: 'text', role: 'tracked' },
             { source: 'touched', type: 'timestamptz', role: 'effective time' },

@@ -226,7 +226,7 @@ describe('a value that did not change', () => {
 
   test('of an untracked column is what it was then, whatever is shown now', async () => {
     await rolledBack(sql, async (transaction) => {
-      await registerDimension(transaction as unknown as Database, 'noted', 'noted', [
+      await registerDimension(transaction, 'noted', 'noted', [
         { source: 'id', type: 'integer', role: 'business key' },
         { source: 'a', type: 'text', role: 'tracked' },
         { source: 'u', type: 'text', role: 'untracked' },

@@ -333,7 +333,7 @@ describe('the work list', () => {
     await sql`select tidemark.note_checks('[{"suite": "a", "check": "fits", "violations": 0}, {"suite": "b", "check": "breaks", "violations": 2}]', now())`;
     await sql`select tidemark.note_reconciliation('orders', 3, 1, 0, 0, 0, now())`;
     expect(
-      (await workList(sql, undefined, 10)).map(({ kind, subject, state }) => `${kind} ${subject} ${state ?? '-'}`),
+      (await workList(sql, undefined, 10)).map(({ kind, subject, state }) => `${kind} ${subject ?? '-'} ${state}`),
     ).toEqual(['check b: breaks fails', 'check a: fits passed', 'comparison 3 rows of the source differs']);
   });
 });

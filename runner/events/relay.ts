@@ -50,7 +50,7 @@ export class Relay {
 
   /** Gives positions to new events, and tells of them. @throws what failed; the results of the others go with it */
   async round(signal: AbortSignal): Promise<readonly Told[]> {
-    const session = (this.session ??= this.connect());
+    const session = this.connected();
     try {
       if (!(await tryRelay(session.database))) return this.standBy();
       this.isStandingBy = false;
@@ -76,14 +76,16 @@ export class Relay {
     await this.session?.database.end({ timeout: this.session.isLost ? 0 : 5 });
   }
 
-  private connect(): Session {
+  /** The session of this relay; another one where it was cut, whose lock is lost with it. */
+  private connected(): Session {
+    if (this.session?.isLost === false) return this.session;
+    this.session?.database.end({ timeout: 0 }).catch(() => undefined);
     const onEnd = () => {
       session.isLost = true;
     };
-    const session: Session = {
-      database: connect(this.settings.warehouse, 'relay', 1, undefined, onEnd),
-      isLost: false,
-    };
+    const database = connect(this.settings.warehouse, 'relay', 1, undefined, onEnd);
+    const session: Session = { database, isLost: false };
+    this.session = session;
     return session;
   }
 
@@ -96,14 +98,10 @@ export class Relay {
     return [];
   }
 
-  /** Notes what the warehouse could not be asked. A session that was cut is not used again. */
+  /** Notes what the warehouse could not be asked. */
   private fault(session: Session, error: unknown): void {
     if (error instanceof HeldError) throw error;
     session.isLost ||= isAway(error);
-    if (session.isLost && this.session === session) {
-      session.database.end({ timeout: 0 }).catch(() => undefined);
-      this.session = undefined;
-    }
     this.faults.push({ error: explainDatabaseError(error, this.settings.warehouse) });
   }
 
@@ -122,22 +120,27 @@ export class Relay {
     throw withOutcome(error, { result: told, failures });
   }
 
-  /** Subscriptions that are gone, paused or stopped need no connection. */
+  /** Subscriptions that are gone, paused or stopped need no connection, and no pause once they go on. */
   private async closeUnused(due: readonly DueSubscription[]): Promise<void> {
     const used = new Set(due.map(({ subscription_name: name }) => name));
-    for (const [name, { transport }] of this.ways) {
+    for (const name of new Set([...this.ways.keys(), ...this.waiting.keys()])) {
       if (used.has(name) || this.busy.has(name)) continue;
-      this.ways.delete(name);
       this.waiting.delete(name);
-      await transport.close();
+      await this.closeWay(name);
     }
+  }
+
+  private async closeWay(name: string): Promise<void> {
+    const way = this.ways.get(name);
+    this.ways.delete(name);
+    await way?.transport.close();
   }
 
   private async wayTo({ subscription_name: name, target, secret }: DueSubscription): Promise<Transport> {
     const to = `${target} ${String(secret)}`;
     const known = this.ways.get(name);
     if (known?.to === to) return known.transport;
-    await known?.transport.close();
+    await this.closeWay(name);
     const mayBePrivate = this.settings.event_private_addresses === 'allow';
     const transport = openTransport({ url: target, secret: secret === null ? null : secretAt(secret), mayBePrivate });
     this.ways.set(name, { to, transport });
@@ -184,6 +187,8 @@ export class Relay {
 
   /** Notes why a subscription was not told: by an event that it refuses it is stopped, anything else is tried again after a pause. */
   private async fail(offset: Offset, name: string, { error, isFinal, retry_seconds: asked }: Fault, position?: string) {
+    // The next attempt reads the secret anew, which may be another by then.
+    await this.closeWay(name);
     await offset.keep();
     const [message, ...rest] = describeError(error, false)
       .replace(/^error: /, '')

@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { createHmac } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import path from 'node:path';
@@ -178,6 +179,43 @@ describe('a subscription', () => {
     expect(await statusOf('shop')).toMatchObject({ state: 'active', events_pending: '0', last_error: null });
   });
 
+  test('that is paused while it is told, or ended, is told nothing after the batch in hand', async () => {
+    for (const statement of ["pause_subscription('shop', true)", "unsubscribe('shop')"]) {
+      await subscribe('shop');
+      await load(...Array.from({ length: 150 }, (_, n) => n + 1));
+      receiver.answer((_, response) => {
+        receiver.answer(204);
+        void pipeline.warehouse.unsafe(`select tidemark.${statement}`).then(() => response.writeHead(204).end());
+      });
+      expect((await tell()).told).toEqual([{ subscription: 'shop', events: 100 }]);
+      const [left] = await status();
+      if (left === undefined) continue;
+      expect(left).toMatchObject({ state: 'paused', events_pending: '50' });
+      await pipeline.warehouse`select tidemark.unsubscribe('shop')`;
+    }
+  });
+
+  test('is told under the secret that is in its file once a receiver has refused the one before', async () => {
+    const file = path.join(pipeline.settings.cdc_log_dir, '..', 'turned');
+    await writeFile(file, 'whsec_c2VjcmV0\n', { mode: 0o600 });
+    await subscribe('shop', { secret: `file:${file}` });
+    await load(1);
+    receiver.answer((_, response) => response.writeHead(503, { 'retry-after': '0' }).end());
+    await tell();
+    const [signed] = receiver.requests;
+    await writeFile(file, 'bm90aGluZw==\n', { mode: 0o600 });
+    receiver.answer(204);
+    await until(async () => {
+      await tell();
+      return receiver.requests.length === 2;
+    });
+    const { headers, body } = receiver.requests.at(-1) ?? expect.fail('nothing came');
+    const [name, time] = [String(headers['webhook-id']), String(headers['webhook-timestamp'])];
+    const hmac = createHmac('sha256', 'nothing').update(`${name}.${time}.${body}`).digest('base64');
+    expect(headers['webhook-signature']).toBe(`v1,${hmac}`);
+    expect([name, body]).toEqual([signed?.headers['webhook-id'], signed?.body]);
+  });
+
   test('that is rewound while it is told is told again from there', async () => {
     await subscribe('shop');
     const { acknowledged } = await statusOf('shop');
@@ -194,6 +232,22 @@ describe('a subscription', () => {
   });
 });
 
+const cutRelay = () => pipeline.warehouse`
+  select pg_terminate_backend(l.pid) from pg_locks as l join pg_stat_activity as a on a.pid = l.pid
+  where a.application_name = 'tidemark relay' and l.locktype = 'advisory' and l.granted`;
+
+test('a relay whose session is cut while there is nothing to tell goes on by another session', async () => {
+  await subscribe('shop');
+  await tell();
+  await cutRelay();
+  await load(1);
+  await until(async () => {
+    await tell();
+    return received().length === 1;
+  });
+  expect(await statusOf('shop')).toMatchObject({ events_pending: '0' });
+});
+
 test('of two relays one stands by until the session of the other is cut', async () => {
   const [second, once] = [new Relay(pipeline.settings, 0.01), new Relay(pipeline.settings)];
   await subscribe('shop');
@@ -202,9 +256,7 @@ test('of two relays one stands by until the session of the other is cut', async 
   expect(await second.round(quiet)).toEqual([]);
   await expect(once.round(quiet)).rejects.toThrow('another relay tells the subscriptions of events');
   expect(receiver.requests).toEqual([]);
-  await pipeline.warehouse`
-    select pg_terminate_backend(l.pid) from pg_locks as l join pg_stat_activity as a on a.pid = l.pid
-    where a.application_name = 'tidemark relay' and l.locktype = 'advisory' and l.granted`;
+  await cutRelay();
   await until(async () => {
     await second.round(quiet);
     return received().length === 1;

@@ -12,8 +12,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Moves the offset of a subscription: it has all events up to a position, without a gap. p_from is the offset that the reader set out
 -- from: where it is another by now the subscription was rewound meanwhile, and nothing moves. p_batch_end is where the batch ends that is
--- about to be sent, so that one that is sent again is the same; null: none is. Returns whether that is so now. Safe to repeat without
--- p_from: the offset never goes back.
+-- about to be sent, so that one that is sent again is the same; null: none is. Returns whether the offset is that now, and more may be
+-- sent: not where the subscription was paused meanwhile. Safe to repeat without p_from: the offset never goes back.
+declare
+    v_is_due boolean;
 begin
     update tidemark.subscriptions as s
     set acknowledged = p_position, batch_end = p_batch_end,
@@ -21,12 +23,13 @@ begin
         last_error = case when s.failed_position is not null or p_position = s.acknowledged then s.last_error end,
         last_error_at = case when s.failed_position is not null or p_position = s.acknowledged then s.last_error_at end
     where s.subscription_name = p_subscription_name and s.acknowledged <= p_position
-        and s.acknowledged = coalesce(p_from, s.acknowledged);
+        and s.acknowledged = coalesce(p_from, s.acknowledged)
+    returning s.paused_at is null into v_is_due;
     if not found then
         return false;
     end if;
     perform tidemark._forget_told_keys();
-    return true;
+    return v_is_due;
 end;
 $$;
 

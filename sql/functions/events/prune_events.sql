@@ -9,13 +9,15 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Removes events that every subscription has and that were noted more than p_retention_days ago, oldest first and without leaving a gap:
 -- where one is kept, so is what corrects it. Returns how many there were. The offset of a subscription that wants none of the next events
--- moves over them. Safe to repeat.
+-- moves over them, unless a batch is on its way to it. Safe to repeat. Holds the lock of positions, so that no subscription is rewound, or
+-- begins, among what is about to go.
 declare
+    v_last bigint := tidemark.number_events();
     v_until bigint;
     v_pruned bigint;
 begin
     update tidemark.subscriptions as s
-    set acknowledged = n.next_position - 1, batch_end = null
+    set acknowledged = n.next_position - 1
     from (
         select o.subscription_name, coalesce((
             select min(greatest(g.first_position, o.acknowledged + 1))
@@ -23,11 +25,11 @@ begin
             where g.first_position + g.event_count - 1 > o.acknowledged
                 and (o.dimensions is null or g.dimension_name = any (o.dimensions))
                 and (g.subscription_name is null or g.subscription_name = o.subscription_name)
-        ), l.last_position + 1) as next_position
+        ), v_last + 1) as next_position
         from tidemark.subscriptions as o
-        cross join tidemark.event_numbering as l
     ) as n
-    where s.subscription_name = n.subscription_name and s.acknowledged < n.next_position - 1 and s.failed_position is null;
+    where s.subscription_name = n.subscription_name and s.acknowledged < n.next_position - 1
+        and s.failed_position is null and s.batch_end is null;
 
     v_until := least(
         (select min(s.acknowledged) from tidemark.subscriptions as s),
@@ -36,7 +38,7 @@ begin
             from tidemark.event_groups as g
             where g.noted_at >= clock_timestamp() - make_interval(days => p_retention_days)
         ),
-        (select n.last_position from tidemark.event_numbering as n)
+        v_last
     );
     with gone as (
         delete from tidemark.event_groups as g

@@ -11,7 +11,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Tells a subscription once more of the events after a position, or of those that were noted since an instant: the offset becomes that.
 -- Going forward is no rewind: what it has not had is skipped one by one (tidemark.skip_event). What it skipped before stays skipped.
--- Returns the offset.
+-- Returns the offset. Waits for whoever prunes events.
 -- Errors: TM032 there is none of that name, or events from there on are not kept any more.
 declare
     v_subscription tidemark.subscriptions;
@@ -19,6 +19,7 @@ declare
     v_position bigint := p_position;
 begin
     perform tidemark._assert_subscription_known(p_subscription_name);
+    perform tidemark.number_events();
     select s.* into v_subscription from tidemark.subscriptions as s where s.subscription_name = p_subscription_name for update;
     v_oldest := coalesce((select min(g.first_position) - 1 from tidemark.event_groups as g), v_subscription.acknowledged);
     if v_position is null then

@@ -1,10 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { connect, type Database } from '../../../runner/base/database.js';
+import { connect, type Database, type Transaction } from '../../../runner/base/database.js';
 import { inTransaction } from '../../../runner/base/transaction.js';
-import { apply, batch, change, deletion, empty } from '../../support/batches.js';
+import { apply, at, batch, change, compile, deletion, empty } from '../../support/batches.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { cloudEventOf, eventsAfter, inWords } from '../../support/events.js';
 import { restore, retract } from '../../support/retractions.js';
+import { until } from '../../support/wait.js';
 
 let warehouse: TestDatabase;
 let sql: Database;
@@ -136,12 +137,62 @@ describe('events', () => {
     await publish(true, 'tidemark.orders.{kind}');
   });
 
-  test('of a key that is forgotten lose it, and one tells those who have it', async () => {
+  test('of a TRUNCATE say of each key that its life ended', async () => {
+    const truncation = { operation_type: 'TRUNCATE', cdc_timestamp: at('09:08') };
+    const all = [
+      [change(1, 'A', '09:01'), change(2, 'A', '09:01')],
+      [deletion(2, '09:02'), change(3, 'A', '09:02')],
+      [truncation],
+    ];
+    for (const [index, changes] of all.entries()) {
+      const sequence = index + 1;
+      const previous = sequence === 1 ? null : `l${String(index)}`;
+      const log = { slot: 's', unchanged: 0 };
+      const metadata = {
+        format: 2,
+        sequence,
+        columns: Object.keys(all[0]?.[0] ?? {}),
+        previous_batch_id: previous,
+        log,
+      };
+      const committed = changes.map((each) => ({ ...each, extracted_at: `${String(each.cdc_timestamp)}Z` }));
+      await apply(sql, batch(`l${String(sequence)}`, ['09:01', '09:02', '09:08'][index] ?? '', committed, metadata));
+    }
+    expect(await told()).toEqual([
+      'created 1 09:01: - > A',
+      'created 2 09:01: - > A',
+      'deleted 2 09:02 end: A > -',
+      'created 3 09:02: - > A',
+      'deleted 1 09:08 end: A > -',
+      'deleted 3 09:08 end: A > -',
+    ]);
+  });
+
+  test.each([
+    ['are erased', false],
+    ['stay as shells', true],
+  ])('of a key that is forgotten lose it, and one tells those who have it: its versions %s', async (_, keepsShells) => {
+    if (keepsShells) {
+      const columns = [
+        'customer_id',
+        'product_id',
+        'quantity',
+        'unit_price',
+        'total_amount',
+        'order_status',
+        'order_date',
+      ];
+      const dropped = columns.map((column) => `alter ${column} drop not null`).join(', ');
+      await sql.unsafe(`alter table public.dim_orders_history ${dropped}`);
+      await compile(sql);
+    }
     await someHistory();
     await sql`select tidemark.subscribe('shop', 'webhook', 'https://shop.example/', 'now')`;
     const [{ id }] = await sql<[{ id: string }]>`
-      select tidemark.begin_forgetting(p_dimension_name => 'orders', p_key => array['1'], p_reference => 'T-1') as id`;
+      select tidemark.begin_forgetting(
+        p_dimension_name => 'orders', p_key => array['1'], p_reference => 'T-1', p_keep_shells => ${keepsShells}) as id`;
     await sql`select from tidemark.forget_keys(p_forgetting_ids => array[${id}::bigint], p_key => array['1'])`;
+    expect(await sql`select from public.dim_orders_history`).toHaveLength(keepsShells ? 4 : 1);
     const events = await eventsAfter(sql);
     expect(inWords(events, 'order_status')).toEqual([
       'created ? 09:01: - > - (superseded)',
@@ -339,4 +390,35 @@ describe('a subscription', () => {
     await apply(sql, batch('b3', '10:03', [change(2, 'D', '09:09')]));
     expect(await number()).toBe('6');
   });
+
+  test.each(['rewind', 'prune'])(
+    'is never rewound to events that go meanwhile, nor do those go that it is rewound to: %s comes first',
+    async (first) => {
+      await someHistory();
+      await subscribe('shop', 'oldest');
+      await acknowledge('shop', 5);
+      await sql`update tidemark.event_groups set noted_at = now() - interval '40 days'`;
+      const rewind = (by: Database | Transaction) => by`select tidemark.rewind_subscription('shop', 0)`;
+      const prune = (by: Database | Transaction) => by`select tidemark.prune_events(30)`;
+      const [early, late] = first === 'rewind' ? [rewind, prune] : [prune, rewind];
+      const other = connect(warehouse.settings, 'test');
+      try {
+        let second: Promise<unknown> = Promise.resolve();
+        await inTransaction(other, 'isolation level read committed', async (transaction) => {
+          await early(transaction);
+          second = late(sql).catch((error: unknown) => error);
+          await until(async () => {
+            const [{ waits }] = await transaction<[{ waits: boolean }]>`
+              select exists (select from pg_locks as l where not l.granted) as waits`;
+            return waits;
+          });
+        });
+        if (first === 'prune') expect(await second).toMatchObject({ code: 'TM032' });
+        else await second;
+        expect(await toBeTold('shop')).toHaveLength(first === 'prune' ? 0 : 5);
+      } finally {
+        await other.end();
+      }
+    },
+  );
 });

@@ -15,7 +15,7 @@ import {
 } from '../warehouse/relay.js';
 import { Offset } from './offset.js';
 import { openTransport } from './open.js';
-import type { Fault, Transport } from './transport.js';
+import type { Fault, Target, Transport } from './transport.js';
 
 /** What a subscription was told of in a round. */
 export interface Told {
@@ -35,7 +35,7 @@ const PAUSES = { first: 1, longest: 300, asked: 3600 } as const;
 /** Tells the subscriptions of events, each at its own pace: what one cannot take is no concern of the others. */
 export class Relay {
   private session: Session | undefined;
-  private readonly ways = new Map<string, { readonly to: string; readonly transport: Transport }>();
+  private readonly ways = new Map<string, Pick<Target, 'url' | 'secret'> & { readonly transport: Transport }>();
   private readonly busy = new Map<string, Promise<void>>();
   private readonly waiting = new Map<string, { readonly attempts: number; readonly until: number }>();
   private told: Told[] = [];
@@ -136,14 +136,15 @@ export class Relay {
     await way?.transport.close();
   }
 
-  private async wayTo({ subscription_name: name, target, secret }: DueSubscription): Promise<Transport> {
-    const to = `${target} ${String(secret)}`;
+  /** The secret is read each time: it may be another by now. */
+  private async wayTo({ subscription_name: name, target: url, secret: place }: DueSubscription): Promise<Transport> {
+    const secret = place === null ? null : secretAt(place);
     const known = this.ways.get(name);
-    if (known?.to === to) return known.transport;
+    if (known?.url === url && known.secret === secret) return known.transport;
     await this.closeWay(name);
     const mayBePrivate = this.settings.event_private_addresses === 'allow';
-    const transport = openTransport({ url: target, secret: secret === null ? null : secretAt(secret), mayBePrivate });
-    this.ways.set(name, { to, transport });
+    const transport = openTransport({ url, secret, mayBePrivate });
+    this.ways.set(name, { url, secret, transport });
     return transport;
   }
 
@@ -187,8 +188,6 @@ export class Relay {
 
   /** Notes why a subscription was not told: by an event that it refuses it is stopped, anything else is tried again after a pause. */
   private async fail(offset: Offset, name: string, { error, isFinal, retry_seconds: asked }: Fault, position?: string) {
-    // The next attempt reads the secret anew, which may be another by then.
-    await this.closeWay(name);
     await offset.keep();
     const [message, ...rest] = describeError(error, false)
       .replace(/^error: /, '')

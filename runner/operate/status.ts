@@ -3,11 +3,13 @@ import { rememberedMappings } from '../change-log/known-mappings.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import type { Database } from '../base/database.js';
 import { tableState } from '../extract/shard-layout.js';
+import { subscriptionStatus, type SubscriptionStatus } from '../warehouse/events.js';
 import * as functions from '../warehouse/functions.js';
 import { within } from '../base/timeout.js';
 import { isLogged } from '../batch/mapping.js';
 import { readPosition, slotOf, type Position } from '../stream/position.js';
 import { askedOf, type Answer } from './asked.js';
+import { formatSubscriptions } from './events.js';
 import { serviceStatuses, type ServiceStatus } from '../services/background.js';
 import { shardsOf } from '../batch/shard.js';
 import { formatRows } from '../base/text-table.js';
@@ -26,6 +28,8 @@ export interface PipelineStatus {
   readonly tables: readonly TableStatus[];
   /** Batches that are out of history, the newest first; none are known while the warehouse is away. */
   readonly retractions: readonly functions.Retraction[];
+  /** Who is told of events, how far, and what keeps them; none are known while the warehouse is away. */
+  readonly subscriptions: readonly SubscriptionStatus[];
   /** The alerts that are on, the gravest first; none are known while the warehouse is away. */
   readonly alerts: readonly functions.Alert[];
 }
@@ -42,6 +46,7 @@ export async function pipelineStatus(settings: Settings): Promise<PipelineStatus
     runs: await functions.liveRuns(database),
     alerts: await functions.alerts(database),
     retractions: await functions.retractionsOf(database, undefined, true),
+    subscriptions: await subscriptionStatus(database),
     mappings: await functions.dimensionMappings(database),
   }));
   // By itself, because it reads every history: one that is large, or locked, must not hide what runs and which alerts are on.
@@ -68,6 +73,7 @@ export async function pipelineStatus(settings: Settings): Promise<PipelineStatus
     warehouse: fault,
     tables: await Promise.all(names.sort().map(statusOf)),
     retractions: warehouse.answer?.retractions ?? [],
+    subscriptions: warehouse.answer?.subscriptions ?? [],
     alerts: warehouse.answer?.alerts ?? [],
   };
 }
@@ -235,6 +241,9 @@ export function formatStatus(status: PipelineStatus, servers: string): string {
     ...(status.tables.length === 0 ? [] : [`\n${formatShort(status.tables, columns)}`]),
     ...(shards.length === 0 ? [] : [`\nShards\n${formatShort(shards)}`]),
     ...(out.length === 0 ? [] : [`\nBatches taken out of history\n${formatShort(out)}`]),
+    ...(status.subscriptions.length === 0
+      ? []
+      : [`\nSubscriptions to events\n${formatSubscriptions(status.subscriptions)}`]),
     ...(on.length === 0 ? [] : [`\nAlerts\n${formatShort(on)}`]),
     ...(errors.length === 0 ? [] : [`\nTables that failed in the last round\n${errors.join('\n')}`]),
   ].join('\n');

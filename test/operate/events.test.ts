@@ -63,6 +63,13 @@ test('events are turned on, told to who asks, and shown', async () => {
   expect((await events('status')).stdout).toContain(
     'shop is stopped by the event at 1: "npx tidemark events resume shop"',
   );
+  const whole = async (...args: string[]) => (await runCli(['status', ...args], pipeline.env)).stdout;
+  expect(await whole()).toMatch(
+    /^Subscriptions to events\n[\s\S]*^shop +failing +https:\/\/shop\.example\/events +0 +2 +2 +\d+ s\nshop: answers 422$/m,
+  );
+  expect(JSON.parse(await whole('--json'))).toMatchObject({
+    subscriptions: [{ subscription_name: 'shop', state: 'failing', events_pending: '2', last_error: 'answers 422' }],
+  });
   expect((await events('skip', 'shop', '1', '--reason', 'nobody wants it')).code).toBe(0);
   await pipeline.warehouse`select tidemark.acknowledge_events('shop', 2)`;
   expect(await json('rewind', 'shop', '--to', '0')).toEqual({ subscription: 'shop', acknowledged: '0' });

@@ -73,19 +73,19 @@ export function duration(seconds: number | null): string {
   return `${count(Math.round(seconds / 86_400))} d`;
 }
 
-/** An address with its parameters; one that is undefined is left out, of a list each is a parameter of its own. */
-export function link(
-  path: string,
-  query: Readonly<Record<string, string | readonly string[] | undefined>> = {},
-): string {
-  const search = new URLSearchParams();
+/** Parameters of an address: one that is undefined is left out, of a list each is a parameter of its own. */
+export type Query = Readonly<Record<string, string | readonly string[] | undefined>>;
+
+/** An address with its parameters, after those that are `kept`. */
+export function link(path: string, query: Query = {}, kept: [string, string][] = []): string {
+  const search = new URLSearchParams(kept);
   for (const [name, given] of Object.entries(query))
     for (const each of given === undefined ? [] : [given].flat()) search.append(name, each);
   return search.size === 0 ? path : `${path}?${search.toString()}`;
 }
 
 /** The address of a table's page; a name of a table is a plain one. */
-export const tableLink = (table: string, page = '', query: Parameters<typeof link>[1] = {}): string =>
+export const tableLink = (table: string, page = '', query: Query = {}): string =>
   link(`/t/${encodeURIComponent(table)}${page}`, query);
 
 export interface Column {

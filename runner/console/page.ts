@@ -3,7 +3,7 @@ import path from 'node:path';
 import { PACKAGE_ROOT, type Settings } from '../base/settings.js';
 import { TidemarkError } from '../base/errors.js';
 import { browseColumns, moments, type BrowseColumn } from '../warehouse/browse.js';
-import { count, markup, link, plain, tableLink, time, type Raw } from './html.js';
+import { count, markup, link, plain, tableLink, time, type Piece, type Query, type Raw } from './html.js';
 import type { Session } from './session.js';
 import type { Visitor } from './token.js';
 
@@ -71,26 +71,30 @@ export const given = (query: URLSearchParams, name: string): string | undefined 
 /** Moments of the address as the server reads them. @throws PageError for one that is none */
 export async function momentsOf(asked: Asked, ...names: readonly string[]): Promise<(string | null)[]> {
   const texts = names.map((name) => (name === 'now' ? name : (given(asked.query, name) ?? '')));
-  return moments(asked.session.warehouse, texts).catch((error: unknown) => {
-    throw isDataFault(error)
-      ? new PageError(
-          400,
-          `${names.join(', ')}: that is no moment`,
-          'write it as 2026-02-01 09:05, in UTC, or as -5 minutes',
-        )
-      : error;
-  });
+  const hint = 'write it as 2026-02-01 09:05, in UTC, or as -5 minutes';
+  return moments(asked.session.warehouse, texts).catch(asFault(`${names.join(', ')}: that is no moment`, hint));
 }
 
 /** Class 22, data exception: the text is no value of its type. */
 export const isDataFault = (error: unknown): boolean =>
   error instanceof Error && 'code' in error && String(error.code).startsWith('22');
 
+/** Throws such an error as a fault of who asks, any other as it is. */
+export const asFault =
+  (message: string, hint: string) =>
+  (error: unknown): never => {
+    throw isDataFault(error) ? new PageError(400, message, hint) : error;
+  };
+
 /** The columns of a history, those of its key apart. */
 export interface Columns {
   readonly keys: readonly BrowseColumn[];
   readonly values: readonly BrowseColumn[];
 }
+
+/** Of what stands in the order of the values, what the reader may read. */
+export const readable = <T>({ values }: Columns, these: readonly T[]): T[] =>
+  these.filter((_, place) => values[place]?.is_readable);
 
 /** @throws PageError where the reader may not read the key */
 export async function columnsOf({ session, table, query }: Asked): Promise<Columns> {
@@ -152,14 +156,14 @@ ${reader.isOwn && markup`<aside class="banner" aria-label="Who reads">This conso
 ${pastBanner(page, asked)} ${page.body}
 <footer><span class="twins"><a href="${twin('.csv')}" data-export>CSV</a> <a href="${twin('.json')}">JSON</a></span>
 <details class="sql"><summary>Show SQL</summary><pre tabindex="0">set timezone = 'UTC';
-${reader.isOwn ? '' : `set role ${reader.role};\n`}${statements.join('\n')}</pre></details>
+${reader.isOwn ? '' : `set role "${reader.role}";\n`}${statements.join('\n')}</pre></details>
 <span class="who">as ${reader.role} · all times UTC · <kbd>?</kbd> keys</span></footer> </div></main></body></html>`;
 }
 
 /** Says which moment a page looks at, and when what it shows was known, and leads back. */
 function pastBanner({ past = null, known }: Page, asked: Asked): Raw | false {
   if (past === null && known == null) return false;
-  const to = (label: string, changed: Parameters<typeof here>[1]) =>
+  const to = (label: string, changed: Query) =>
     markup` <a href="${here(asked, { after: undefined, ...changed })}">${label}</a>`;
   return markup`<p class="past-banner" role="status" aria-live="polite"><span>${asked.table}${past !== null && markup` as of <b>${time(past)}</b> UTC`}${
     known != null ? markup`, as it was known at <b>${time(known)}</b> UTC` : known === null && ', as it is known now'
@@ -171,18 +175,16 @@ function pastBanner({ past = null, known }: Page, asked: Asked): Raw | false {
 }
 
 /** The address of this page with some of its parameters replaced. */
-export function here({ path, query }: Asked, changed: Readonly<Record<string, string | undefined>>): string {
-  const next = new URLSearchParams([...query].filter(([name]) => !(name in changed)));
-  for (const [name, text] of Object.entries(changed)) if (text !== undefined) next.append(name, text);
-  return next.size === 0 ? path : `${path}?${next.toString()}`;
-}
+export const here = ({ path, query }: Asked, changed: Query): string =>
+  link(
+    path,
+    changed,
+    [...query].filter(([name]) => !(name in changed)),
+  );
 
-/** The address of the rows after those that a page shows. */
-export function nextLink({ path, query }: Asked, after: readonly string[]): string {
-  const next = new URLSearchParams([...query].filter(([name]) => name !== 'after'));
-  for (const part of after) next.append('after', part);
-  return `${path}?${next.toString()}`;
-}
+/** What stands below a list: how much it shows, and where it goes on, after a place, if there is more. */
+export const pager = (asked: Asked, shown: Piece, after: readonly string[] | null): Raw =>
+  markup`<p class="pager"><span>${shown}</span>${after !== null && markup` <a rel="next" href="${here(asked, { after })}">next ▸</a>`}</p>`;
 
 /** Parameters of the address but for some, as hidden fields of a form. */
 export const hidden = (query: URLSearchParams, ...without: readonly string[]): Raw =>
@@ -228,7 +230,7 @@ export const actLink = (
   { settings }: Asked,
   what: (typeof ACTIONS)[number],
   table: string,
-  query: Parameters<typeof link>[1] = {},
+  query: Query = {},
 ): Raw | false =>
   settings.console_allow_actions === 'yes' &&
   markup`<a class="act" href="${tableLink(table, '/act', { do: what, ...query })}">${what}…</a> `;

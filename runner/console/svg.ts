@@ -22,12 +22,13 @@ ${figure === 0 && markup` class="none"`} />`;
 })} </svg>`;
 }
 
-export interface Bar {
-  readonly figure: number;
+/** A part of a drawing that leads somewhere. */
+interface Linked {
   readonly label: string;
   readonly href: string;
   readonly isChosen: boolean;
 }
+export type Bar = Linked & { readonly figure: number };
 
 /** Bars over a span of time, each a link. */
 export function histogram(bars: readonly Bar[], label: string): Raw {
@@ -43,14 +44,8 @@ height="${round(height)}" /></a>`;
 })} </svg>`;
 }
 
-export interface Span {
-  readonly label: string;
-  readonly href: string;
-  /** Milliseconds; where it has no end yet, that of the drawing. */
-  readonly from: number;
-  readonly to: number;
-  readonly isChosen: boolean;
-}
+/** In milliseconds; where it has no end yet, to that of the drawing. */
+export type Span = Linked & Readonly<Record<'from' | 'to', number>>;
 export interface Mark {
   readonly at: number;
   readonly kind: 'rejected' | 'other';

@@ -5,7 +5,7 @@ import { dimensionMappings } from '../../warehouse/functions.js';
 import path from 'node:path';
 import { LONG, count, duration, link, markup, ofNumbers, ofTimes, table, tableLink, time, value } from '../html.js';
 import type { Piece } from '../html.js';
-import { PageError, actLink, given, here, nextLink, textsOf, wholeListing, columnsOf } from '../page.js';
+import { PageError, actLink, given, here, pager, textsOf, wholeListing, columnsOf } from '../page.js';
 import type { Asked, Listing, Page } from '../page.js';
 import { MASKED } from './table.js';
 
@@ -42,9 +42,7 @@ ${name === undefined ? 'No batch was applied yet: npx tidemark extract, then loa
         'Batches',
         COLUMNS.slice(name === undefined ? 0 : 1),
         rows.map((row) => batchRow(asked, row).slice(name === undefined ? 0 : 1)),
-      )} <p class="pager">
-<span>${count(rows.length)} batches</span>${found.length > ROWS && markup`<a rel="next" href="${nextLink(asked, placeOf(rows.at(-1)))}">next ▸</a>`}
-</p>`
+      )} ${pager(asked, `${count(rows.length)} batches`, found.length > ROWS ? placeOf(rows.at(-1)) : null)}`
 }`;
   return { title: 'Batches', body };
 }

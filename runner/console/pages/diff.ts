@@ -1,7 +1,7 @@
 import { diffPage, diffSummary, type KeyDifference } from '../../warehouse/browse.js';
 import { count, kindOf, markup, ofNumbers, plain, table, tableLink, value } from '../html.js';
 import type { Column, Raw } from '../html.js';
-import { PageError, columnsOf, given, here, hidden, isDataFault, momentsOf, nextLink } from '../page.js';
+import { PageError, asFault, columnsOf, counted, given, here, hidden, momentsOf, pager, readable } from '../page.js';
 import type { Asked, Columns, Listing, Page } from '../page.js';
 
 const ROWS = 50;
@@ -31,11 +31,9 @@ async function differencesOf(
 ) {
   const { table: name, session, query } = asked;
   const [kind, column] = [given(query, 'kind'), given(query, 'column')];
-  return diffPage(session.warehouse, name, from, to, after, kind, column, limit).catch((error: unknown) => {
-    throw isDataFault(error)
-      ? new PageError(400, 'the place to go on from is no key', 'begin again without it')
-      : error;
-  });
+  return diffPage(session.warehouse, name, from, to, after, kind, column, limit).catch(
+    asFault('the place to go on from is no key', 'begin again without it'),
+  );
 }
 
 /** What differs between two moments: how much first, then key by key. */
@@ -62,9 +60,7 @@ ${(['created', 'updated', 'deleted'] as const).map(tile)}${!summary.is_exact && 
       ? markup`<p class="empty">
 ${total === 0 ? `Nothing changed between ${plain(span[0])} and ${plain(span[1])}.` : 'There are no more rows.'}
 </p>`
-      : markup`${differencesTable(asked, columns, rows, span)} <p class="pager">
-<span>${count(rows.length)} keys</span>${found.length > ROWS && markup`<a rel="next" href="${nextLink(asked, rows.at(-1)?.business_key ?? [])}">next ▸</a>`}
-</p>`
+      : markup`${differencesTable(asked, columns, rows, span)} ${pager(asked, counted(rows.length, 'key'), found.length > ROWS ? (rows.at(-1)?.business_key ?? null) : null)}`
   }`;
   return { title: `${name}: what changed`, body };
 }
@@ -131,20 +127,23 @@ function differencesTable(
 
 /** All differences, with the values of each column before and after. */
 export async function diffList(asked: Asked): Promise<Listing> {
-  const [{ keys, values }, span] = [await columnsOf(asked), await spanOf(asked)];
-  const readable = values.map((_, place) => place).filter((place) => values[place]?.is_readable);
-  const names = readable.flatMap((place) => [
-    `${values[place]?.column_name ?? ''} before`,
-    `${values[place]?.column_name ?? ''} after`,
+  const [columns, span] = [await columnsOf(asked), await spanOf(asked)];
+  const names = readable(columns, columns.values).flatMap(({ column_name: name }) => [
+    `${name} before`,
+    `${name} after`,
   ]);
+  const pairs = ({ before_values: before, after_values: after }: KeyDifference) =>
+    readable(
+      columns,
+      columns.values.map((_, place) => [before?.[place] ?? null, after?.[place] ?? null]),
+    ).flat();
   return {
-    columns: [...keys.map(({ column_name: name }) => name), 'kind', 'changed', ...names, 'versions'],
+    columns: [...columns.keys.map(({ column_name: name }) => name), 'kind', 'changed', ...names, 'versions'],
     read: async (after, limit) => {
       const found = await differencesOf(asked, span, after, limit);
       const rows = found.map((row) => [
         ...[...row.business_key, row.kind, row.changed?.join(', ') ?? null],
-        ...readable.flatMap((place) => [row.before_values?.[place] ?? null, row.after_values?.[place] ?? null]),
-        row.versions,
+        ...[...pairs(row), row.versions],
       ]);
       return { rows, next: found.length < limit ? null : [...(found.at(-1)?.business_key ?? [])] };
     },

@@ -1,17 +1,8 @@
+import { hasCode } from '../../base/errors.js';
 import { keyMarks, keyVersions, moments, asOfPage, type KeyVersion } from '../../warehouse/browse.js';
 import { LONG, markup, plain, tableLink, time, value, visible, type Raw } from '../html.js';
-import {
-  PageError,
-  columnsOf,
-  counted,
-  given,
-  here,
-  isDataFault,
-  momentForm,
-  momentsOf,
-  wholeListing,
-} from '../page.js';
-import type { Asked, Columns, Listing, Page } from '../page.js';
+import { PageError, columnsOf, counted, given, here, isDataFault, momentForm, momentsOf } from '../page.js';
+import { readable, wholeListing, type Asked, type Columns, type Listing, type Page } from '../page.js';
 import { lifeline } from '../svg.js';
 import { MASKED } from './table.js';
 
@@ -20,28 +11,18 @@ const MARKS = 200;
 
 type Marks = Awaited<ReturnType<typeof keyMarks>>;
 
-/** Says so where the text is no value of a key column's type, or there are too few or too many of them. */
-function explained(error: unknown, { table, query }: Asked, { keys }: Columns): unknown {
-  const isKeyFault = error instanceof Error && 'code' in error && error.code === 'TM020';
-  if (!isKeyFault && !isDataFault(error)) return error;
-  const columns = keys.map(({ column_name: name, type_name: type }) => `${name} (${type})`).join(', ');
-  return new PageError(
-    400,
-    `that is no key of ${table}: ${String(query.getAll('k').length)} given`,
-    `its key is ${columns}: one k= for each`,
-  );
-}
-
+/** @throws PageError where the text is no value of a key column's type, or there are too few or too many of them */
 async function versionsOf(
-  asked: Asked,
-  columns: Columns,
-  known: string | null,
-  before: string | null,
-  limit: number,
+  { session, table, query }: Asked,
+  { keys }: Columns,
+  ...[known, before, limit]: [known: string | null, before: string | null, limit: number]
 ): Promise<KeyVersion[]> {
-  const key = asked.query.getAll('k');
-  return keyVersions(asked.session.warehouse, asked.table, key, known, before, limit).catch((error: unknown) => {
-    throw explained(error, asked, columns);
+  const key = query.getAll('k');
+  return keyVersions(session.warehouse, table, key, known, before, limit).catch((error: unknown) => {
+    if (!hasCode(error, 'TM020') && !isDataFault(error)) throw error;
+    const columns = keys.map(({ column_name: name, type_name: type }) => `${name} (${type})`).join(', ');
+    const message = `that is no key of ${table}: ${String(key.length)} given`;
+    throw new PageError(400, message, `its key is ${columns}: one k= for each`);
   });
 }
 
@@ -182,8 +163,7 @@ ${time(mark.marked_at)} ·
 export async function keyList(asked: Asked): Promise<Listing> {
   const columns = await columnsOf(asked);
   const [known = null] = await momentsOf(asked, 'known');
-  const readable = columns.values.map(({ is_readable: may }) => may);
-  const names = columns.values.filter((_, place) => readable[place]).map(({ column_name: name }) => name);
+  const names = readable(columns, columns.values).map(({ column_name: name }) => name);
   const [first, last] = [
     ['valid_from', 'valid_to', 'cdc_operation'],
     ['batch_id', 'change_line', 'captured_at', 'applied_at'],
@@ -191,7 +171,7 @@ export async function keyList(asked: Asked): Promise<Listing> {
   return wholeListing(['surrogate_key', ...first, ...names, 'changed', ...last], async () =>
     (await versionsOf(asked, columns, known, null, asked.settings.console_export_rows)).map((its) => [
       ...[its.surrogate_key, its.valid_from, its.valid_to, its.cdc_operation],
-      ...its.shown_values.filter((_, place) => readable[place]),
+      ...readable(columns, its.shown_values),
       ...[its.changed?.join(', ') ?? null, its.batch_id, String(its.change_line), its.captured_at, its.applied_at],
     ]),
   );

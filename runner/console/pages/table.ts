@@ -2,19 +2,8 @@ import { hasCode } from '../../base/errors.js';
 import { asKnownPage, asOfPage, changeHistogram, type Bucket, type RowAsOf } from '../../warehouse/browse.js';
 import { count, markup, kindOf, ofTimes, plain, table, tableLink, time, value } from '../html.js';
 import type { Column, Piece, Raw } from '../html.js';
-import {
-  PageError,
-  columnsOf,
-  counted,
-  given,
-  here,
-  hidden,
-  isDataFault,
-  momentForm,
-  momentsOf,
-  nextLink,
-} from '../page.js';
-import type { Asked, Clocks, Columns, Listing, Page } from '../page.js';
+import { PageError, asFault, columnsOf, counted, given, here, hidden, momentForm, momentsOf } from '../page.js';
+import { pager, readable, type Asked, type Clocks, type Columns, type Listing, type Page } from '../page.js';
 import { histogram } from '../svg.js';
 
 const ROWS = 50;
@@ -45,13 +34,7 @@ async function rowsOf(
   const found = await asking.catch((error: unknown) => {
     if (hasCode(error, '42703'))
       throw new PageError(400, `${name} has no column of that name to filter by`, 'the columns are those of its rows');
-    if (isDataFault(error))
-      throw new PageError(
-        400,
-        'a filter, or the place to go on from, is no value of its column',
-        `back to ${name}: ${tableLink(name)}`,
-      );
-    throw error;
+    return asFault('a filter, or the place to go on from, is no value of its column', `back to ${name}`)(error);
   });
   const rows = found.slice(0, limit).filter((row): row is RowAsOf => row.shown_values !== null);
   const last = found.length > limit ? found[limit - 1] : found.find((row) => row.shown_values === null);
@@ -90,7 +73,7 @@ ${
     : markup`<p class="empty">
 ${next !== null ? 'None of the next 1,000 keys was there then, or none fits the filters.' : after.length > 0 ? 'There are no more rows.' : known !== null ? 'Nothing was known of it then that is to be shown: no batch was applied yet, or no row fits.' : query.size > 0 ? 'No row was there then, or none fits the filters.' : 'This history has no current row.'}
 </p>`
-} <p class="pager"><span>${rows.length > 0 && counted(rows.length, 'row')}</span>${next !== null && markup` <a rel="next" href="${nextLink(asked, next)}">next ▸</a>`}</p>`;
+} ${pager(asked, rows.length > 0 && counted(rows.length, 'row'), next)}`;
   return { title: name, body, past: moment, known };
 }
 
@@ -158,22 +141,15 @@ export const MASKED = markup`<span class="null" title="not yours to see">••�
 
 /** All rows as of the moment, filters included. */
 export async function tableList(asked: Asked): Promise<Listing> {
-  const { keys, values } = await columnsOf(asked);
+  const columns = await columnsOf(asked);
   const [moment = null, known = null] = await momentsOf(asked, 'as_of', 'known');
-  const readable = values.map(({ is_readable: may }) => may);
+  const names = [...columns.keys, ...readable(columns, columns.values)].map(({ column_name: name }) => name);
   return {
-    columns: [...keys, ...values.filter((_, place) => readable[place])]
-      .map(({ column_name: name }) => name)
-      .concat('valid_from', 'valid_to'),
+    columns: [...names, 'valid_from', 'valid_to'],
     read: async (after, limit) => {
       const { rows, next } = await rowsOf(asked, [moment, known], after, limit);
-      const cells = rows.map((row) => [
-        ...row.business_key,
-        ...row.shown_values.filter((_, place) => readable[place]),
-        row.valid_from,
-        row.valid_to,
-      ]);
-      return { rows: cells, next };
+      const values = (row: RowAsOf) => readable(columns, row.shown_values);
+      return { rows: rows.map((row) => [...row.business_key, ...values(row), row.valid_from, row.valid_to]), next };
     },
   };
 }

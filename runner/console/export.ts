@@ -1,8 +1,11 @@
 import type { ServerResponse } from 'node:http';
-import { once } from 'node:events';
+import { pipeline } from 'node:stream/promises';
+import { hasCode } from '../base/errors.js';
 import type { Listing, Row } from './page.js';
 
 const PART = 1000;
+/** Who takes nothing for so long is left: the place that their session takes is one of few. */
+const STALLED_MS = 60_000;
 
 /** A cell of CSV. A program that reads formulas must not find one: what begins like it gets a ' before it, numbers aside. */
 function cell(text: string | null): string {
@@ -38,6 +41,7 @@ export function formatOf(path: string): { readonly path: string; readonly format
  * Writes a list, part by part, as fast as it is taken. It begins when the first part is there, so that what cannot be read at all is an error page.
  * What ends it early, a fault or the most rows, is said at its end: in JSON as "incomplete", in CSV as a last line.
  * @param told what is said of a fault
+ * @param stalledMs how long a client may take nothing
  */
 export async function writeList(
   response: ServerResponse,
@@ -46,27 +50,28 @@ export async function writeList(
   most: number,
   headers: Readonly<Record<string, string>>,
   told: (error: unknown) => string,
+  stalledMs = STALLED_MS,
 ): Promise<void> {
+  response.setTimeout(stalledMs, () => response.destroy());
   const { type, begin, row, end } = FORMATS[format];
   const { columns, read } = listing;
   let part = await read(null, Math.min(PART, most));
   response.writeHead(200, { ...headers, 'content-type': type });
-  response.write(begin(columns));
-  let [written, fault]: [number, string | undefined] = [0, undefined];
-  for (;;) {
-    const rows = part.rows.slice(0, most - written);
-    const text = rows.map((each, place) => row(columns, each, written + place === 0)).join('');
-    written += rows.length;
-    if (response.destroyed) return;
-    if (!response.write(text)) await Promise.race([once(response, 'drain'), once(response, 'close')]);
-    if (part.next === null && rows.length === part.rows.length) break;
-    if (written >= most) fault = `it ends at ${String(most)} rows (CONSOLE_EXPORT_ROWS)`;
-    try {
-      if (fault === undefined) part = await read(part.next, PART);
-    } catch (error) {
-      fault = told(error);
+  const texts = async function* () {
+    yield begin(columns);
+    let [written, fault]: [number, string | undefined] = [0, undefined];
+    while (fault === undefined) {
+      const rows = part.rows.slice(0, most - written);
+      yield rows.map((each, place) => row(columns, each, written + place === 0)).join('');
+      written += rows.length;
+      if (part.next === null && rows.length === part.rows.length) break;
+      if (written >= most) fault = `it ends at ${String(most)} rows (CONSOLE_EXPORT_ROWS)`;
+      else part = await read(part.next, PART).catch((error: unknown) => ((fault = told(error)), part));
     }
-    if (fault !== undefined) break;
-  }
-  response.end(end(fault));
+    yield end(fault);
+  };
+  await pipeline(texts, response).catch((error: unknown) => {
+    // Whoever asked has gone.
+    if (!hasCode(error, 'ERR_STREAM_PREMATURE_CLOSE')) throw error;
+  });
 }

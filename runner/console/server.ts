@@ -19,7 +19,8 @@ const HEADERS = {
   'content-security-policy':
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
   'cache-control': 'no-store',
-  'referrer-policy': 'no-referrer',
+  // With none, a browser would not say either from where a form is sent.
+  'referrer-policy': 'same-origin',
   'x-content-type-options': 'nosniff',
 } as const;
 
@@ -117,7 +118,7 @@ async function answer(
       const tables = (await dimensionMappings(session.warehouse)).map(({ dimension_name: name }) => name);
       if (table !== '' && !tables.includes(table)) throw unknownTable(table, tables);
       const from = request.socket.remoteAddress?.replace('::ffff:', '') ?? '';
-      const who = { session, visitor, isLocal: isLocal(from) };
+      const who = { session, visitor, isLocal: isLocal(from) && asksLocally(request) };
       const asked: Asked = { settings, path: address, table, query: url.searchParams, ...who };
       const to = await route.redirect?.(asked);
       if (to !== undefined) return lead(response, to);

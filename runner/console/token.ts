@@ -7,7 +7,6 @@ import type { Settings } from '../base/settings.js';
 /** How often a wrong token may be given, by anybody, in a minute. */
 const TRIES = 10;
 const MOST_BYTES = 8192;
-const COOKIE = 'tidemark_console';
 
 const digest = (text: string) => createHash('sha256').update(text).digest();
 
@@ -37,30 +36,34 @@ function tokensIn(file: string): { who: string; wanted: Buffer }[] {
 }
 
 /** @param madeUp a token for where no file names one @throws UsageError for a file that cannot be used */
-export function doorOf({ console_token_file: file }: Settings, madeUp?: string): Door {
+export function doorOf({ console_token_file: file, console_port: port }: Settings, madeUp?: string): Door {
   if (file === undefined && madeUp === undefined) return { visitorOf: () => ({ who: '', form: '' }) };
   const tokens = file === undefined ? [{ who: 'console', wanted: digest(madeUp ?? '') }] : tokensIn(file);
-  const ownerOf = (text: string) => tokens.find(({ wanted }) => timingSafeEqual(digest(text), wanted))?.who;
-  const sessions = new Map<string, string>();
+  /** Who is inside, by their session or their bearer: they are so whatever others try. */
+  const inside = new Map<string, string>();
   const secret = randomUUID();
+  // A browser sends it to every port of a machine: two consoles there have each their own.
+  const cookie = `tidemark_console_${String(port)}`;
   let tried: number[] = [];
+  const enter = (token: string, session: string): string | undefined => {
+    tried = tried.filter((at) => at > Date.now() - 60_000);
+    if (tried.length >= TRIES) return undefined;
+    const who = tokens.find(({ wanted }) => timingSafeEqual(digest(token), wanted))?.who;
+    if (who === undefined) tried.push(Date.now());
+    else inside.set(session, who);
+    return who;
+  };
   return {
     visitorOf: ({ headers }) => {
-      const [, bearer = ''] = /^Bearer (.+)$/.exec(headers.authorization ?? '') ?? [];
-      const [, session = ''] = new RegExp(`(?:^|; )${COOKIE}=([\\w-]+)`).exec(headers.cookie ?? '') ?? [];
-      const who = sessions.get(session) ?? ownerOf(bearer);
-      return who === undefined ? undefined : { who, form: digest(secret + session + bearer).toString('hex') };
+      const [bearer, token = ''] = /^Bearer (.+)$/.exec(headers.authorization ?? '') ?? [];
+      const [, session = ''] = new RegExp(`(?:^|; )${cookie}=([\\w-]+)`).exec(headers.cookie ?? '') ?? [];
+      // No cookie is one of these: they have a space.
+      const who = inside.get(session) ?? (bearer && (inside.get(bearer) ?? enter(token, bearer)));
+      return who === undefined ? undefined : { who, form: digest(secret + session + token).toString('hex') };
     },
     cookieFor: (given) => {
-      tried = tried.filter((at) => at > Date.now() - 60_000);
-      const who = tried.length < TRIES ? ownerOf(given) : undefined;
-      if (who === undefined) {
-        if (tried.length < TRIES) tried.push(Date.now());
-        return undefined;
-      }
       const session = randomUUID();
-      sessions.set(session, who);
-      return `${COOKIE}=${session}; HttpOnly; SameSite=Strict; Path=/`;
+      return enter(given, session) && `${cookie}=${session}; HttpOnly; SameSite=Strict; Path=/`;
     },
   };
 }

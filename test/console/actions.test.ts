@@ -120,6 +120,8 @@ describe('an action', () => {
     expect(body).toContain('as done by ann');
     if (!WITH_ROLES) expect(body).toContain(`It is done as ${prefix}_loader`);
     expect(body).not.toContain('who may do more than this');
+    // What is shown of the SQL takes nothing out either.
+    expect(body).toMatch(/\nbegin;.*\nselect \* from tidemark\.take_action\([^]*\nrollback;<\/pre>/);
     expect((await ask(address.replace('act?', 'act.csv?'))).body).toMatch(/^effect,business_key,[^]*\r\nretracted,/);
     expect(await isOut()).toBe(false);
     const { to } = await send(await formOf(address));
@@ -170,7 +172,7 @@ describe('an action', () => {
       [{ reason: 'x'.repeat(9000) }, as('ann'), 403, begin],
       [{ reason: ' ' }, as('ann'), 400, 'it needs a reason'],
       [{}, {}, 401, 'wants its token'],
-      [{}, { cookie: 'tidemark_console=ended' }, 401, 'wants its token'],
+      [{}, { cookie: 'tidemark_console_0=ended' }, 401, 'wants its token'],
       [{ do: 'drop' }, as('ann'), 404, 'there is no such action'],
       [{ batch: 'nothing' }, as('ann'), 404, 'has no batch of that name'],
       [{ do: 'restore' }, as('ann'), 409, 'in history already'],

@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import path from 'node:path';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Listening } from '../../runner/base/http.js';
@@ -43,7 +45,10 @@ beforeAll(async () => {
     batch('b2', '11:00', [change(1, 'refunded', '10:30'), change(2, 'delivered', '10:40')], { sequence: 2 }),
   );
   server = await serveConsole(pipeline.settings);
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
+  browser = await chromium.launch({
+    executablePath: CHROMIUM,
+    args: ['--no-sandbox', '--host-resolver-rules=MAP tidemark.test 127.0.0.1'],
+  });
 }, 120_000);
 afterAll(async () => {
   if (CHROMIUM === undefined) return;
@@ -181,6 +186,23 @@ tried(
     faults.splice(0, faults.length, ...others);
     await page.close();
     await acting.close();
+  },
+);
+
+tried(
+  'a token is taken from the form at another address, too, where the browser says less of where it comes from',
+  async () => {
+    const console_token_file = path.join(pipeline.folder, 'token');
+    await writeFile(console_token_file, 'a token', { mode: 0o600 });
+    const far = await serveConsole({ ...pipeline.settings, console_host: '0.0.0.0', console_token_file });
+    const page = await opened('/icon.svg', {}, { ...far, url: far.url.replace('0.0.0.0', 'tidemark.test') });
+    await page.goto(page.url().replace('/icon.svg', '/work'));
+    await page.fill('[name=token]', 'a token');
+    await page.keyboard.press('Enter');
+    await page.locator('text=alert').first().waitFor();
+    faults.splice(0, faults.length, ...faults.filter((fault) => !/^\/icon.svg: .* status of 401/.test(fault)));
+    await page.close();
+    await far.close();
   },
 );
 

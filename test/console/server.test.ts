@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { request, type IncomingMessage } from 'node:http';
+import { createServer as createHttpServer, request, type IncomingMessage, type ServerResponse } from 'node:http';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { connect as connectSocket, createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Listening } from '../../runner/base/http.js';
@@ -11,6 +11,9 @@ import { logger } from '../../runner/base/logger.js';
 import type { Settings } from '../../runner/base/settings.js';
 import { paths } from '../../runner/console/routes.js';
 import { serveConsole } from '../../runner/console/server.js';
+import { writeList } from '../../runner/console/export.js';
+import { doorOf } from '../../runner/console/token.js';
+import { checksumOf } from '../../runner/change-log/chain.js';
 import { grantRoles } from '../../runner/operate/grants.js';
 import { apply, batch, change, rolledBack } from '../support/batches.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
@@ -84,9 +87,15 @@ interface Reply {
   readonly headers: IncomingMessage['headers'];
 }
 
-async function ask(path: string, options: { method?: string; host?: string; of?: Listening } = {}): Promise<Reply> {
-  const { method = 'GET', host, of = server } = options;
-  const asked = request(`${of.url}${path}`, { method, headers: host === undefined ? {} : { host } }).end();
+async function ask(
+  path: string,
+  options: { method?: string; host?: string; headers?: object; of?: Listening } = {},
+): Promise<Reply> {
+  const { method = 'GET', host, headers = {}, of = server } = options;
+  const asked = request(`${of.url}${path}`, {
+    method,
+    headers: { ...headers, ...(host !== undefined && { host }) },
+  }).end();
   const [reply] = (await once(asked, 'response')) as [IncomingMessage];
   let body = '';
   for await (const chunk of reply) body += String(chunk);
@@ -112,7 +121,7 @@ describe('the server', () => {
     expect(headers['content-security-policy']).toContain("default-src 'none'");
     expect(headers).toMatchObject({
       'cache-control': 'no-store',
-      'referrer-policy': 'no-referrer',
+      'referrer-policy': 'same-origin',
       'x-content-type-options': 'nosniff',
     });
     expect(body).not.toMatch(/https?:\/\/| style=| on\w+=|<script(?! type="module" src="\/console\.js")/);
@@ -220,6 +229,38 @@ describe('the line of a file', () => {
     });
   });
 
+  test('is that of its number, also where lines before it were forgotten; of what was forgotten there is none', async () => {
+    const name = 'changes_20260201_093500_000';
+    const whole = batch(name, '09:35', [change(4, 'gone', '09:31'), change(5, 'kept', '09:32')]);
+    const [, kept = ''] = /("id":5[^]*)\n\]/.exec(whole) ?? [];
+    const text = whole
+      .replace(/\n\{"id":4.*,\n/, '\n')
+      .replace(
+        /"checksum": *"\w+"/,
+        (checksum) => `${checksum}, "content_checksum": "${checksumOf(`{${kept}`)}", "forgotten_lines": [1]`,
+      )
+      .replace('{"batch_metadata": ', '{\n"batch_metadata": ');
+    await writeFile(path.join(pipeline.settings.cdc_log_dir, 'orders', `${name}.json`), text, { mode: 0o600 });
+    expect((await ask(line(name))).body).toMatch(/Line 2 of[^]*order_status&quot;:&quot;kept[^]*sed -n 1p/);
+    expect(await ask(`/t/orders/line?batch=${name}&line=1`)).toMatchObject({
+      status: 404,
+      body: expect.stringContaining('line 1 was forgotten') as string,
+    });
+    expect(await ask(`/t/orders/line?batch=${name}&line=3`)).toMatchObject({ status: 404 });
+    expect(await ask(`/t/orders/line?batch=${name}&line=x`)).toMatchObject({ status: 404 });
+  });
+
+  test('is not shown to who asks through another name of this machine, as a proxy on it may', async () => {
+    const console_token_file = path.join(pipeline.folder, 'proxied');
+    await writeFile(console_token_file, 'a token', { mode: 0o600 });
+    await withConsole({ console_host: '0.0.0.0', console_token_file }, async (listening) => {
+      const of = { ...listening, url: listening.url.replace('0.0.0.0', '127.0.0.1') };
+      const headers = { authorization: 'Bearer a token' };
+      expect(await ask(line(BATCH), { of, headers })).toMatchObject({ status: 200 });
+      expect(await ask(line(BATCH), { of, headers, host: 'tidemark.example.com' })).toMatchObject({ status: 403 });
+    });
+  });
+
   test.each(['nothing', '../orders/processed/changes_20260201_093000_000', '/etc/passwd', 'a\0b'])(
     'is of no other file: %j',
     async (name) => {
@@ -253,7 +294,7 @@ describe('a token', () => {
       const cookie = reply.headers.get('set-cookie') ?? '';
       expect(cookie).toMatch(/; HttpOnly; SameSite=Strict; Path=\/$/);
       expect((await fetch(`${of.url}/t/orders`, { headers: { cookie } })).status).toBe(200);
-      expect((await fetch(`${of.url}/t/orders`, { headers: { cookie: 'tidemark_console=guess' } })).status).toBe(401);
+      expect((await fetch(`${of.url}/t/orders`, { headers: { cookie: 'tidemark_console_0=guess' } })).status).toBe(401);
     });
   });
 
@@ -264,6 +305,25 @@ describe('a token', () => {
       for (let tries = 0; tries < 10; tries += 1) expect((await enter(of, 'guess')).status).toBe(401);
       expect((await enter(of, TOKEN)).status).toBe(401);
     });
+  });
+
+  test('is not guessed as a bearer either; who is inside stays so', async () => {
+    await withToken(async (of) => {
+      const bearer = async (token: string) =>
+        (await ask('/icon', { of, headers: { authorization: `Bearer ${token}` } })).status;
+      expect(await bearer(TOKEN)).toBe(404);
+      for (let tries = 0; tries < 10; tries += 1) expect(await bearer('guess')).toBe(401);
+      expect((await enter(of, TOKEN)).status).toBe(401);
+      expect(await bearer(TOKEN)).toBe(404);
+    });
+  });
+
+  test('of one console is not in the way of another on this machine', () => {
+    const cookies = [1, 2].map((console_port) =>
+      doorOf({ ...pipeline.settings, console_port }, TOKEN).cookieFor?.(TOKEN),
+    );
+    const [one, other] = cookies.map((cookie) => cookie?.split('=')[0]);
+    expect([one, one === other]).toEqual(['tidemark_console_1', false]);
   });
 });
 
@@ -315,6 +375,26 @@ describe('exports', () => {
     expect(lines.length).toBeLessThan(79_000);
     await warehouse`delete from public.dim_orders_history where order_key > 1000`;
     expect((await ask('/t/orders.csv')).body).not.toContain('incomplete');
+  });
+
+  test('are left to nobody who takes nothing of them, for others to be served', async () => {
+    const listing = {
+      columns: ['x'],
+      read: () => Promise.resolve({ rows: Array(1000).fill(['x'.repeat(1000)]) as string[][], next: [] }),
+    };
+    const endless = createHttpServer();
+    const ended = new Promise<void>((resolve, reject) => {
+      endless.once('request', (_, response: ServerResponse) => {
+        writeList(response, 'csv', listing, Infinity, {}, String, 50).then(resolve, reject);
+      });
+    });
+    await once(endless.listen(0, '127.0.0.1'), 'listening');
+    const { port } = endless.address() as AddressInfo;
+    const stalled = connectSocket(port, '127.0.0.1').pause();
+    stalled.write('GET / HTTP/1.1\r\nhost: localhost\r\n\r\n');
+    await ended;
+    stalled.destroy();
+    endless.close();
   });
 
   test('end at CONSOLE_EXPORT_ROWS, and say so', async () => {

@@ -32,10 +32,14 @@ async function take(warehouse: Warehouse, { table: name, visitor }: Act, query: 
   return { what, batch, acted_at, outcome };
 }
 
-const tried = (asked: Asked, most: number) =>
-  acting(asked.settings, true, asked.session.statements, async ({ warehouse, reader }) => {
+const tried = ({ session, ...asked }: Asked, most: number) =>
+  acting(asked.settings, true, session.statements, async ({ warehouse, reader, statements }) => {
+    // Whoever pastes it into psql only tries it, too.
+    statements.push(`begin;${reader.isOwn ? '' : ` set local role "${reader.role}";`}`);
     const taken = await take(warehouse, asked, asked.query, 'tried');
-    return { ...taken, reader, effects: await transactionEffects(warehouse, asked.table, most) };
+    const effects = await transactionEffects(warehouse, asked.table, most);
+    statements.push('rollback;');
+    return { ...taken, reader, effects };
   });
 
 /** What of an effect is shown: values only to who may read them all. */

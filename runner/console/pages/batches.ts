@@ -135,7 +135,7 @@ export const schemaList = ({ session, table: name }: Asked): Listing =>
   wholeListing(CHANGED, async () => textsOf(CHANGED, await schemaHistory(session.warehouse, name)));
 
 /** The change lines of a batch as they stand in its file, or one of them. @throws PageError where they are not shown, or not here */
-async function linesOf(asked: Asked): Promise<{ file: string; lines: string[] }> {
+async function linesOf(asked: Asked): Promise<{ file: string; lines: string[]; place?: number }> {
   const { settings, table: name, query, isLocal, session } = asked;
   const { console_show_lines: shown, cdc_log_dir: root } = settings;
   if (shown === 'none' || (shown === 'local' && !isLocal))
@@ -155,7 +155,7 @@ async function linesOf(asked: Asked): Promise<{ file: string; lines: string[] }>
       `the file of batch ${batch.slice(0, 100)} is not on this machine`,
       'it was removed by prune, or is where the loader runs',
     );
-  const { text } = await readBatch(path.join(root, file));
+  const { head, text } = await readBatch(path.join(root, file));
   const lines = text
     .slice(text.indexOf('"changes"'))
     .split('\n')
@@ -163,18 +163,22 @@ async function linesOf(asked: Asked): Promise<{ file: string; lines: string[] }>
     .map((line) => line.replace(/,$/, ''))
     .filter((line) => line.startsWith('{'));
   const line = Number(given(query, 'line') ?? 0);
-  if (line > lines.length) throw new PageError(404, `the file has ${count(lines.length)} changes`, 'give a line of it');
-  return { file, lines: line > 0 ? lines.slice(line - 1, line) : lines };
+  if (head.forgotten_lines.includes(line))
+    throw new PageError(404, `line ${count(line)} was forgotten, with all of its key`, 'the file has it no more');
+  // The others keep their numbers.
+  const place = line - head.forgotten_lines.filter((gone) => gone < line).length;
+  if (!(place <= lines.length))
+    throw new PageError(404, `the file has ${count(lines.length)} changes`, 'give a line of it');
+  return place > 0 ? { file, lines: lines.slice(place - 1, place), place } : { file, lines };
 }
 
 /** Where a version came from: the line of the file, as it stands. */
 export async function linePage(asked: Asked): Promise<Page> {
-  const { file, lines } = await linesOf(asked);
-  const line = given(asked.query, 'line');
+  const { file, lines, place } = await linesOf(asked);
   const shown = lines.slice(0, ROWS);
-  const command = `${file.endsWith('.gz') ? 'gzip -dc' : 'cat'} ${file} | sed '1,/^"changes"/d'${line === undefined ? '' : ` | sed -n ${String(Number(line))}p`}`;
+  const command = `${file.endsWith('.gz') ? 'gzip -dc' : 'cat'} ${file} | sed '1,/^"changes"/d'${place === undefined ? '' : ` | sed -n ${String(place)}p`}`;
   const body = markup`<h1>
-${line === undefined ? 'The changes' : `Line ${line}`} of ${value(given(asked.query, 'batch'))} </h1>
+${place === undefined ? 'The changes' : `Line ${given(asked.query, 'line') ?? ''}`} of ${value(given(asked.query, 'batch'))} </h1>
 <pre tabindex="0">${shown.map((each) => markup`${value(each, LONG)} `)}</pre>
 ${lines.length > shown.length && markup`<p class="quiet">${count(lines.length - shown.length)} more: take them all as JSON.</p>`}
 <p class="source">On this machine, in the folder of the change log: <code>${command}</code></p>`;

@@ -6,13 +6,8 @@ import { logger } from '../base/logger.js';
 import { secretAt } from '../base/secret.js';
 import type { Settings } from '../base/settings.js';
 import { timed } from '../run/measurements.js';
-import {
-  dueSubscriptions,
-  noteDeliveryFault,
-  numberEvents,
-  tryRelay,
-  type DueSubscription,
-} from '../warehouse/relay.js';
+import { numberEvents } from '../warehouse/events.js';
+import { dueSubscriptions, noteDeliveryFault, tryRelay, type DueSubscription } from '../warehouse/relay.js';
 import { Offset } from './offset.js';
 import { openTransport } from './open.js';
 import type { Fault, Target, Transport } from './transport.js';

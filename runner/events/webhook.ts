@@ -10,7 +10,8 @@ import type { Event, Fault, Outcome, Target, Transport } from './transport.js';
 /** Networks that are not of the public internet: of this machine, of those around it, of none; and those by which one of these can be reached. */
 const NOT_PUBLIC = [
   '0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.168.0.0/16',
-  '198.18.0.0/15 224.0.0.0/3 ::/127 64:ff9b::/96 64:ff9b:1::/48 2002::/16 fc00::/7 fe80::/9 ff00::/8',
+  '198.18.0.0/15 224.0.0.0/3 ::/96 ::ffff:0:0:0/96 64:ff9b::/96 64:ff9b:1::/48 2001::/32 2002::/16 fc00::/7',
+  'fe80::/9 ff00::/8',
 ];
 const notPublic = new BlockList();
 for (const [network = '', bits] of NOT_PUBLIC.flatMap((line) => line.split(' ')).map((each) => each.split('/')))

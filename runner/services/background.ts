@@ -15,7 +15,7 @@ import { serverStatuses, startServers } from '../embedded/servers.js';
 import { requireDemoSource } from '../source/server.js';
 import { describeTable } from '../source/table.js';
 import { dimensionMappings } from '../warehouse/functions.js';
-import { hasSubscriptions } from '../warehouse/relay.js';
+import { subscriptionStatus } from '../warehouse/events.js';
 import { ensureLogFolder, logFileName } from './logs.js';
 import {
   SERVICES,
@@ -84,9 +84,12 @@ export async function startPipeline(settings: Settings, services: readonly BaseS
   await inTurn(settings, async () => {
     await bringUpServers(settings);
     const mappings = await assertReady(settings, services);
-    const isRelayed = (await assertUsable(settings, settings.warehouse, hasSubscriptions)) ?? false;
+    const subscriptions = await assertUsable(settings, settings.warehouse, (warehouse) =>
+      subscriptionStatus(warehouse),
+    );
+    const needed = neededOf(services, mappings, (subscriptions ?? []).length > 0);
     await ensureLogFolder(settings);
-    await allDone(neededOf(services, mappings, isRelayed).map((service) => startUnlessRunning(settings, service)));
+    await allDone(needed.map((service) => startUnlessRunning(settings, service)));
   });
 }
 

@@ -1,12 +1,9 @@
-import { action, rows, value, type Texts, type TextsOrNull, type Warehouse } from './call.js';
+import { action, rows, value, type Texts, type TextsOrNull } from './call.js';
 
 /** What the relay asks of the warehouse, in its order. Positions stay text. */
 
 /** Makes this session the relay, unless another one is. */
 export const tryRelay = value<boolean, []>('try_relay()');
-
-/** Gives positions to the events that were committed and have none. */
-export const numberEvents = action<[]>('number_events()');
 
 /** The subscriptions that are to be told of events now. */
 export const dueSubscriptions = rows<DueSubscription, []>('due_subscriptions()');
@@ -32,8 +29,3 @@ export const acknowledgeEvents = value<
 export const noteDeliveryFault = action<[subscription: string, error: string, position: string | null]>(
   'note_delivery_fault(p_subscription_name => $1, p_error => $2, p_position => $3)',
 );
-
-/** Whether anybody is to be told of events, now or once a pause ends. */
-export const hasSubscriptions = async (warehouse: Warehouse): Promise<boolean> =>
-  (await subscriptionStatus(warehouse)).length > 0;
-const subscriptionStatus = rows<object, []>('subscription_status()');

@@ -130,6 +130,22 @@ test.each<[string, string, boolean]>([
   },
 );
 
+test.each([
+  ['a batch in order', IN_ORDER],
+  ['a late batch', LATE],
+])('%s whose events are published reads no history through, either', async (_, document) => {
+  const session = connect(warehouse.settings, 'test');
+  try {
+    await session`select tidemark.publish_events('orders')`;
+    const plan = await explain(session, document);
+    expectLookUps(plan);
+    expect(plan.filter((node) => node['Relation Name'] === 'events')).toHaveLength(1);
+  } finally {
+    await session`select tidemark.publish_events('orders', false)`;
+    await session.end();
+  }
+});
+
 test('a session that filled an empty table, known to be empty, looks versions up by key from then on', async () => {
   const filled = await createWarehouseDatabase();
   const session = connect(filled.settings, 'test');

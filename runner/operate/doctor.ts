@@ -1,5 +1,7 @@
 import { statfs } from 'node:fs/promises';
+import { changeLogOf } from '../change-log/chain.js';
 import { inspectChains } from '../change-log/inspect.js';
+import { readForgettings } from '../change-log/rewrite.js';
 import { ensurePrivateFolder } from '../base/durable-file.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { explainDatabaseError, withDatabase, type Database } from '../base/database.js';
@@ -11,6 +13,7 @@ import { missingRight, readHorizon } from '../source/horizon.js';
 import { impatient, whileReading } from '../source/locked.js';
 import { isSameServer, readIdentity } from '../source/server.js';
 import { describeTable, type SourceTable } from '../source/table.js';
+import { openForgettings } from '../warehouse/forgetting.js';
 import { browseIndexes, dimensionMappings } from '../warehouse/functions.js';
 import { isLogged, type DimensionMapping } from '../batch/mapping.js';
 
@@ -26,7 +29,12 @@ export async function examine(settings: Settings): Promise<Finding[]> {
     ...(await examineDatabase(settings.warehouse, async (warehouse) => {
       const found = await examineMigrations(settings);
       if (found.every(({ status }) => status !== 'error')) mappings.push(...(await dimensionMappings(warehouse)));
-      return [...found, ...(mappings.length > 0 ? await examineHistories(warehouse) : [])];
+      if (mappings.length === 0) return found;
+      return [
+        ...found,
+        ...(await examineHistories(warehouse)),
+        ...(await examineForgotten(warehouse, settings, mappings)),
+      ];
     })),
     ...(await examineDatabase(settings.source, async (source) => {
       const { findings, lookAt } = await examineStream(source, settings, mappings);
@@ -90,6 +98,35 @@ async function examineHistories(warehouse: Database): Promise<Finding[]> {
       `about ${versions} versions: where what happened between two moments is asked often, "npx tidemark table browse ${name} on" makes indexes for it`,
     ),
   );
+}
+
+/** Whether keys that were forgotten are still, or again, in a table. */
+async function examineForgotten(
+  warehouse: Database,
+  settings: Settings,
+  mappings: readonly DimensionMapping[],
+): Promise<Finding[]> {
+  const found = mappings.map(async (mapping) => {
+    const { dimension_name: name } = mapping;
+    // Notes that are closed to this user are left out, as all that is in the folder.
+    const noted = await readForgettings(changeLogOf(settings.cdc_log_dir, name, '')).catch(() => '[]');
+    const open = await openForgettings(warehouse, name, noted);
+    const ticketsOf = (isKnown: boolean) =>
+      open.flatMap(({ reference, is_known }) => (is_known === isKnown ? [reference] : [])).join(', ');
+    const { findings, warn } = notesOn(subjectOf(mapping));
+    warn(
+      ticketsOf(false) !== '',
+      `the warehouse does not know of keys that were forgotten, as it is from a backup: ${ticketsOf(false)}`,
+      `before anything is loaded: npx tidemark forget --again ${name}`,
+    );
+    warn(
+      ticketsOf(true) !== '',
+      `a key was not forgotten to the end: ${ticketsOf(true)}`,
+      `where nobody is at it, run the same command once more, or: npx tidemark forget --again ${name}`,
+    );
+    return findings;
+  });
+  return (await Promise.all(found)).flat();
 }
 
 async function examineRights(source: Database, settings: Settings): Promise<Finding[]> {

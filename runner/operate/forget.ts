@@ -15,8 +15,9 @@ import { dimensionMappings } from '../warehouse/functions.js';
 
 /** Whatever is erased, copies are where no command comes to. */
 export const OUT_OF_REACH =
-  'not reached: the source and what it sends again; backups of the warehouse and of the change log; dead rows until VACUUM, and the ' +
-  'write-ahead log and replicas of the warehouse; logs of servers and of commands; change logs that were set aside; copies made elsewhere';
+  'not reached: the source and what it sends again; backups of the warehouse and of the change log; dead rows until VACUUM, ' +
+  "the planner's statistics until ANALYZE, and the write-ahead log and replicas of the warehouse; logs of servers and of commands; " +
+  'change logs that were set aside; copies made elsewhere';
 
 /** Forgettings of one table that are under way, by the numbers of their notes. */
 interface Forgetting {

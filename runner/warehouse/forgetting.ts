@@ -19,6 +19,12 @@ export const forgettingNotes = row<
   [table: string, noted: string]
 >('forgetting_notes(p_dimension_name => $1, p_noted => $2::text::json)');
 
+/** Tickets of which keys are still to be forgotten, given the notes beside the change log; known ones were cut off, or are under way. */
+export const openForgettings = rows<
+  { readonly reference: string; readonly is_known: boolean },
+  [table: string, noted: string]
+>('open_forgettings(p_dimension_name => $1, p_noted => $2::text::json)');
+
 /** A batch document without forgotten keys; undefined where it has nothing of them. */
 export const forgetInBatch = row<
   | (Texts<'batch_metadata' | 'changes' | 'content_checksum'> & {

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { extractTables } from '../../runner/extract/tables.js';
 import { verifyTables } from '../../runner/load/replay.js';
 import { loadTables } from '../../runner/load/tables.js';
+import { examine } from '../../runner/operate/doctor.js';
 import { forget, forgetAgain } from '../../runner/operate/forget.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { runCli } from '../support/cli.js';
@@ -50,6 +51,8 @@ const history = async () =>
 const keyOf = async (name: string) =>
   (await pipeline.warehouse`select surrogate_key from dim_people_history where name = ${name}`)[0]
     ?.surrogate_key as string;
+const doctor = async () =>
+  (await examine(pipeline.settings)).flatMap((each) => (/forg[eo]t/.test(each.message) ? [each.message] : []));
 async function assertSound(): Promise<void> {
   const violations = (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter((each) => each.violations > 0);
   expect(violations).toEqual([]);
@@ -110,14 +113,18 @@ describe('what was forgotten, after backups were restored', () => {
     const shells =
       await pipeline.warehouse`select no, valid_from, valid_to from dim_people_history where no < 0 order by valid_from`;
 
-    // The warehouse is restored, and a batch file; then a new life of a key is loaded upon the old one, which the backup has again.
+    // The warehouse is restored, and a batch file; then new lives of both are loaded upon the old ones, which the backup has again.
     await put(ANNA, 'Anna new');
+    await put(BELA, 'Bela new');
     await extract();
     await restoreBackup();
     const [first = ''] = (await readdir(path.join(folder(), 'processed'))).sort();
     await cp(path.join(pipeline.folder, 'backup', 'processed', first), path.join(folder(), 'processed', first));
     await load();
     const kept = await keyOf('Anna new');
+    expect(await doctor()).toEqual([
+      'the warehouse does not know of keys that were forgotten, as it is from a backup: T-1, T-2',
+    ]);
     expect(await traces()).toEqual(expect.arrayContaining(['public.dim_people_history', 'tidemark.absorbed_changes']));
     expect(await history()).toContain('Anna new UPDATE in force');
 
@@ -126,14 +133,17 @@ describe('what was forgotten, after backups were restored', () => {
       expect(
         await runCli(args, { ...pipeline.env, NODE_ENV: 'test', TIDEMARK_FAILPOINT: `${place}:kill` }),
       ).toMatchObject({ code: null, stdout: '', stderr: '' });
+    expect(await doctor()).toEqual(['a key was not forgotten to the end: T-1, T-2']);
     const result = await runCli(args, pipeline.env);
     expect(result).toMatchObject({ code: 0, stderr: '' });
+    expect(await doctor()).toEqual([]);
     expect(result.stdout).toMatch(/^people: forgotten again \(T-1, T-2\): /m);
     expect(result.stdout).not.toMatch(TRACE);
     expect(await history()).toEqual([
       'shell INSERT',
       'shell UPDATE in force',
       'Oslo INSERT in force',
+      'Bela new INSERT in force',
       'Anna new INSERT in force',
     ]);
     expect(await keyOf('Anna new')).toBe(kept);
@@ -149,8 +159,9 @@ describe('what was forgotten, after backups were restored', () => {
 
   it('is told by a warehouse that kept its notes, where the change log is from a backup', async () => {
     await forget(owning(pipeline.settings), 'people', [ANNA], 'T-3');
+    await forget(owning(pipeline.settings), 'people', [BELA], 'T-4');
     await cp(path.join(pipeline.folder, 'backup'), folder(), { recursive: true, force: true });
-    expect(await again()).toMatchObject([{ references: ['T-1', 'T-2', 'T-3'], rows: 0, files: 2 }]);
+    expect(await again()).toMatchObject([{ references: ['T-1', 'T-2', 'T-3', 'T-4'], rows: 0, files: 2 }]);
     expect(await traces()).toEqual([]);
     await assertSound();
     const notes = await readFile(path.join(folder(), 'forgotten.json'), 'utf8');
@@ -158,6 +169,7 @@ describe('what was forgotten, after backups were restored', () => {
       'T-1',
       'T-2',
       'T-3',
+      'T-4',
     ]);
     expect(notes).not.toMatch(TRACE);
   });
@@ -166,7 +178,7 @@ describe('what was forgotten, after backups were restored', () => {
     await pipeline.warehouse`truncate tidemark.forgettings`;
     await pipeline.warehouse`update tidemark.forgetting_secret set secret = decode(repeat('ab', 64), 'hex')`;
     expect(await again()).toEqual([
-      { table: 'people', references: [], rows: 0, files: 0, unknown: ['T-1', 'T-2', 'T-3'] },
+      { table: 'people', references: [], rows: 0, files: 0, unknown: ['T-1', 'T-2', 'T-3', 'T-4'] },
     ]);
     const granted = await pipeline.warehouse`
       select line from tidemark.grant_statements(p_prefix => 'tidemark') as line where line like 'grant %forgetting_secret%'`;

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { parseShard } from '../../runner/batch/shard.js';
 import { openChangeLog } from '../../runner/change-log/chain.js';
@@ -47,7 +47,8 @@ const put = (table: string, no: string, name: string) =>
     [no, name],
   );
 const load = (table: string) => loadTables({ settings: pipeline.settings, tables: [table] });
-const forgetKey = (table: string, ...key: string[]) => forget(owning(pipeline.settings), table, key, 'T-1');
+const forgetKey = (table: string, key: string, keepShells = false) =>
+  forget(owning(pipeline.settings), table, [key], 'T-1', keepShells);
 const names = async (table: string) =>
   (
     await pipeline.warehouse.unsafe<{ name: string }[]>(`select name from dim_${table}_history order by valid_from`)
@@ -169,6 +170,25 @@ describe('a key is forgotten', () => {
     await forgetKey('things', KEY);
     expect(await traces('things')).toEqual([]);
     expect(await names('things')).toEqual(['one']);
+    await assertSound('things');
+  });
+
+  it('and leaves shells, of which the end was loaded when that had been cut off', async () => {
+    // In the log, as the one before.
+    await put('things', KEY, 'Zebulon');
+    await stream(pipeline);
+    await load('things');
+    await pipeline.source`delete from things where no = ${KEY}::text::integer`;
+    await stream(pipeline);
+    vi.stubEnv('TIDEMARK_FAILPOINT', 'forget files:1:EIO');
+    await expect(forgetKey('things', KEY, true)).rejects.toThrow('failpoint forget files');
+    vi.unstubAllEnvs();
+    await load('things');
+    await forgetKey('things', KEY, true);
+    expect(await traces('things')).toEqual([]);
+    const shells =
+      await pipeline.warehouse`select valid_to is not null as has_ended from dim_things_history where no < 0`;
+    expect([...shells]).toEqual([{ has_ended: true }]);
     await assertSound('things');
   });
 

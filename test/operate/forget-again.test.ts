@@ -13,7 +13,7 @@ import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { owning } from '../support/roles.js';
 
-/** What was forgotten is forgotten again: tidemark.recall_forgettings, tidemark.forgetting_notes, tidemark.note_captured_until. */
+/** What was forgotten is forgotten again: tidemark.recall_forgettings, tidemark.forgetting_notes, tidemark.open_forgettings, tidemark.note_captured_until. */
 
 const COLUMNS: readonly TestColumn[] = [
   { source: 'no', type: 'integer', role: 'business key' },

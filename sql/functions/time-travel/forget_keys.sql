@@ -293,9 +293,9 @@ begin
         -- What was asked for may be a token itself.
         delete from tidemark.shell_keys as s where s.dimension_name = p_forgetting.dimension_name and s.business_key = p_business_key;
     end if;
-    -- What is left of the key is a later life, and what it was folded upon is gone; that life may have ended the last shell, and its end may
-    -- have been loaded, with its line a shell already, before the versions had the token. A key of which nothing is left is not folded: that
-    -- would note it where a table was truncated.
+    -- What is left of the key is a later life, and what it was folded upon is gone; that life may have ended the last shell, and its end
+    -- may have been loaded, with its line a shell already, before the versions had the token. A key of which nothing is left is not
+    -- folded: that would note it where a table was truncated.
     perform tidemark._fold_keys(p_forgetting.dimension_name, array_agg(k.business_key))
     from (
         select v_shell_key

@@ -4,10 +4,11 @@ import path from 'node:path';
 import { formatChecks, runChecks } from '../warehouse/checks.js';
 import { PACKAGE_ROOT, shownPath, type DatabaseSettings, type Settings } from '../base/settings.js';
 import { withDatabase, type Database } from '../base/database.js';
-import { TidemarkError } from '../base/errors.js';
+import { TidemarkError, hasCode } from '../base/errors.js';
 import { DEMO_SOURCE, migrateWarehouse, runMigrations } from '../warehouse/migrate.js';
 import { registeringFiles, writeDimensionFile } from '../registration/files.js';
 import { extractTables } from '../extract/tables.js';
+import { makeRoles } from '../operate/grants.js';
 import { asRun } from '../services/run.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { historySummary } from '../warehouse/functions.js';
@@ -50,6 +51,7 @@ export const inTurn = <T>({ source: settings }: Settings, work: (source: Databas
 async function replayMorning(settings: Settings, say: Say): Promise<boolean> {
   await makeDemoSource(settings.source, say);
   await registerDemoTables(settings, say);
+  await sayRoles(settings.warehouse, say);
   await happen(settings, SHOP, say);
   const shop = await extractAndLoad(settings, ['customers', 'products']);
   for (const { table, changes } of shop.extracted) {
@@ -136,6 +138,17 @@ async function registerDemoTables({ warehouse, dimensions_dir: folder }: Setting
   if (written.length === 0) return;
   await migrateWarehouse(warehouse, folder);
   say(`warehouse: registered the demo tables by ${written.map(shownPath).join(', ')}`);
+}
+
+/** The demo itself needs no role; the console reads as one of them, and acts as the other. Who may not make them goes without. */
+async function sayRoles(warehouse: DatabaseSettings, say: Say) {
+  try {
+    await makeRoles(warehouse);
+    say('warehouse: tidemark_analyst may read it, tidemark_loader may work on it: roles without a password');
+  } catch (error) {
+    if (!hasCode(error, '42501')) throw error;
+    say(`warehouse: ${warehouse.user} may not make roles, so the console reads as ${warehouse.user}`);
+  }
 }
 
 async function sayHistory(warehouse: Database, say: Say): Promise<void> {

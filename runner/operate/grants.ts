@@ -30,9 +30,7 @@ export async function grantRoles(settings: Settings, prefix: string, apply: bool
       ...(await sourceGrants(source, `${prefix}_reader`, mappings)),
       ...(await publicationOf(source, settings, mappings.filter(isLogged))),
     ]),
-    await grantsOf(settings.warehouse, apply, async (warehouse) =>
-      (await grantStatements(warehouse, prefix)).map(({ grant_statements }) => grant_statements),
-    ),
+    await grantsOf(settings.warehouse, apply, (warehouse) => linesOf(warehouse, prefix, null)),
   ];
 }
 
@@ -49,13 +47,32 @@ async function publicationOf(source: Database, settings: Settings, logged: reado
   }
 }
 
+/**
+ * Makes tidemark_loader and tidemark_analyst for a warehouse whose owner goes on to own it, so that nobody needs more than they may do.
+ * Safe to repeat. What a role that owns it has made is left as it is.
+ * @throws what the server says (42501) where this user may not make roles
+ */
+export async function makeRoles(settings: DatabaseSettings): Promise<void> {
+  await withDatabase(settings, 'grants', async (warehouse) => {
+    const [{ owner } = {}] = await warehouse<{ owner: string }[]>`
+      select current_user as owner from pg_namespace
+      where nspname = 'tidemark' and pg_get_userbyid(nspowner) = current_user`;
+    if (owner !== undefined) await run(warehouse, await linesOf(warehouse, 'tidemark', owner));
+  });
+}
+
+const linesOf = async (warehouse: Database, prefix: string, owner: string | null) =>
+  (await grantStatements(warehouse, prefix, owner)).map(({ grant_statements }) => grant_statements);
+
+const run = (database: Database, statements: readonly string[]) =>
+  inTransaction(database, 'isolation level read committed', async (transaction) => {
+    for (const statement of statements) await transaction.unsafe(statement);
+  });
+
 async function grantsOf(end: DatabaseSettings, apply: boolean, ask: (database: Database) => Promise<string[]>) {
   return withDatabase(end, 'grants', async (database) => {
     const statements = await ask(database);
-    if (apply)
-      await inTransaction(database, 'isolation level read committed', async (transaction) => {
-        for (const statement of statements) await transaction.unsafe(statement);
-      });
+    if (apply) await run(database, statements);
     return { end: end.role, database: end.database, applied: apply, statements };
   });
 }

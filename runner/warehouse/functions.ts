@@ -34,7 +34,10 @@ export const removeDimension = value<string, [table: string, dropHistory: boolea
 );
 
 /** The statements that make the least-privilege roles of the warehouse. */
-export const grantStatements = rows<Texts<'grant_statements'>, [prefix: string]>('grant_statements(p_prefix => $1)');
+/** @param owner who owns the warehouse and goes on to; null makes a role that does */
+export const grantStatements = rows<Texts<'grant_statements'>, [prefix: string, owner: string | null]>(
+  'grant_statements(p_prefix => $1, p_owner => $2)',
+);
 
 /** What each part reads and writes of a dimension, as inputs and outputs of an event of OpenLineage. */
 export interface LineageDatasets

@@ -13,7 +13,7 @@ import { proposeUpdate } from '../../runner/registration/propose.js';
 import { writeDimensionFile } from '../../runner/registration/files.js';
 import { parseTableName, readTable } from '../../runner/source/catalog.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
-import { migrateDimensions } from '../../runner/warehouse/migrate.js';
+import { migrateDimensions, migrateWarehouse } from '../../runner/warehouse/migrate.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { register, withDimensionsFolder } from '../support/registered.js';
@@ -262,7 +262,7 @@ describe('a column that was widened at the source', () => {
     await extract();
     await pipeline.warehouse`create or replace function tidemark._is_widened(p_from text, p_to text) returns boolean language sql immutable as 'select false'`;
     expect(await load()).toMatchObject([{ rejected_changes: 1 }]);
-    await migrateDimensions(asOwner(settings.warehouse), settings.dimensions_dir);
+    await migrateWarehouse(asOwner(settings.warehouse), settings.dimensions_dir);
     await retryTables({ settings, tables: ['t'] });
     expect(await versions('v')).toBe(`short, ${LONG}, short, short, short`);
     await expectPeace();

@@ -1,5 +1,6 @@
 create or replace function tidemark.grant_statements(
-    p_prefix text
+    p_prefix text,
+    p_owner text default null
 )
 returns setof text
 language sql
@@ -12,8 +13,14 @@ as $$
 -- may execute these two kinds, the analyst the first alone, and nobody but the owner registers dimensions.
 -- Masked columns (tidemark.mask_column) the analyst is not given, nor what else holds their values.
 -- Roles that were there already lose what would make them more than that.
+-- p_owner is who owns all of it and goes on to: no owner is made then, nothing changes hands, and what p_owner makes later may be read, too.
 with role as (
-    select p_prefix || '_owner' as owner, p_prefix || '_loader' as loader, p_prefix || '_analyst' as analyst
+    select coalesce(p_owner, p_prefix || '_owner') as owner, p_prefix || '_loader' as loader, p_prefix || '_analyst' as analyst
+),
+made as (
+    select n.name
+    from role as r
+    cross join lateral unnest(case when p_owner is null then array[r.owner] end || array[r.loader, r.analyst]) as n (name)
 ),
 relation as (
     select c.oid, c.oid::regclass::text as name, c.relkind, c.relnamespace
@@ -93,14 +100,13 @@ schema_of as (
 ),
 statement (step, line) as (
     select 1, format('create role %I login nosuperuser nocreatedb nocreaterole noreplication nobypassrls', n.name)
-    from role as r
-    cross join lateral unnest(array[r.owner, r.loader, r.analyst]) as n (name)
+    from made as n
     where not exists (select from pg_roles as p where p.rolname = n.name)
     union all
     -- A role that was there already is not what it should be.
     select 1, format('alter role %I nosuperuser nocreatedb nocreaterole noreplication nobypassrls', p.rolname)
-    from role as r
-    join pg_roles as p on p.rolname in (r.owner, r.loader, r.analyst)
+    from made as n
+    join pg_roles as p on p.rolname = n.name
     where p.rolsuper or p.rolcreatedb or p.rolcreaterole or p.rolreplication or p.rolbypassrls
     union all
     -- By whom it was granted is said: from 16 on a revoke takes back only what its own role granted, and warns at most.
@@ -116,29 +122,31 @@ statement (step, line) as (
     )
     union all
     -- To tell a run that lives from one that died, it must see when the sessions of others began.
-    select 2, format('grant pg_read_all_stats to %I', r.owner) from role as r
+    select 2, format('grant pg_read_all_stats to %I', r.owner) from role as r where p_owner is null
     union all
-    select 2, format('grant create on database %I to %I', current_database(), r.owner) from role as r
+    select 2, format('grant create on database %I to %I', current_database(), r.owner) from role as r where p_owner is null
     union all
-    select 2, format('grant connect on database %I to %I, %I, %I', current_database(), r.owner, r.loader, r.analyst) from role as r
+    select 2, format('grant connect on database %I to %I', current_database(), n.name) from made as n
     union all
     select 3, format('grant usage on schema %s to %I, %I', s.name, r.loader, r.analyst) from role as r cross join schema_of as s
     union all
     select 3, format('grant usage, create on schema %s to %I', s.name, r.owner) from role as r cross join schema_of as s
-    where s.name <> 'tidemark'
+    where s.name <> 'tidemark' and p_owner is null
     union all
-    select 4, format('alter schema tidemark owner to %I', r.owner) from role as r
+    select 4, format('alter schema tidemark owner to %I', r.owner) from role as r where p_owner is null
     union all
     select 4, format(
         'alter %s %s owner to %I',
         case t.relkind when 'v' then 'view' when 'm' then 'materialized view' else 'table' end, t.name, r.owner
     )
     from role as r cross join relation as t
+    where p_owner is null
     union all
     select 4, format('alter %s %s owner to %I', case f.prokind when 'a' then 'aggregate' else 'function' end, f.signature, r.owner)
     from role as r cross join routine as f
+    where p_owner is null
     union all
-    select 4, format('alter type %s owner to %I', t.name, r.owner) from role as r cross join kind_of_type as t
+    select 4, format('alter type %s owner to %I', t.name, r.owner) from role as r cross join kind_of_type as t where p_owner is null
     union all
     select 5, format('revoke execute on all functions in schema tidemark from public, %I, %I', r.loader, r.analyst) from role as r
     union all
@@ -175,6 +183,7 @@ statement (step, line) as (
     from role as r cross join schema_of as s
     union all
     select 9, format('alter default privileges for role %I revoke execute on functions from public', r.owner) from role as r
+    where p_owner is null
 )
 select s.line from statement as s order by s.step, s.line collate "C";
 $$;

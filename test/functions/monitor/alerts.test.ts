@@ -341,6 +341,17 @@ describe('a table that is paused', () => {
   });
 });
 
+test('a subscription that refuses an event is stopped, and named until it goes on', async () => {
+  const stopped =
+    "select tidemark.subscribe('shop', 'webhook', 'https://shop.example/'); select tidemark.note_delivery_fault('shop', 'answers 422', 2);";
+  expect((await alertsAfter(stopped))[0]).toMatchObject({
+    rule_name: 'Events Failing',
+    severity: 'warning',
+    subject: 'shop: position 2: answers 422',
+  });
+  expect(await alertsAfter(`${stopped} select tidemark.pause_subscription('shop', false);`)).toEqual([]);
+});
+
 test('every rule is shown on', async () => {
   const rules = (await warehouse.sql<{ rule_name: string }[]>`select rule_name from tidemark.alert_rules`).map(
     ({ rule_name }) => rule_name,

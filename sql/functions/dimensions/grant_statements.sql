@@ -13,7 +13,7 @@ as $$
 -- may execute these two kinds, the analyst the first alone, and nobody but the owner registers dimensions.
 -- Masked columns (tidemark.mask_column) the analyst is not given, nor what else holds their values.
 -- Roles that were there already lose what would make them more than that.
--- p_owner is who owns all of it and goes on to: no owner is made then, nothing changes hands, and what p_owner makes later may be read, too.
+-- p_owner is who owns all of it and goes on to: no owner is made then, nothing changes hands, and what p_owner makes later is read, too.
 with role as (
     select coalesce(p_owner, p_prefix || '_owner') as owner, p_prefix || '_loader' as loader, p_prefix || '_analyst' as analyst
 ),

@@ -102,16 +102,16 @@ export async function columnsOf({ session, table, query }: Asked): Promise<Colum
     session.isForOthers === true && column.is_masked ? { ...column, is_readable: false } : column,
   );
   const keys = columns.filter(({ column_role: role }) => role === 'business key');
+  const refuse = (what: string, hint: string) =>
+    new PageError(403, `${session.reader.role} may not read ${what}`, hint);
   if (keys.some((key) => !key.is_readable))
-    throw new PageError(
-      403,
-      `${session.reader.role} may not read the key of ${table}`,
+    throw refuse(
+      `the key of ${table}`,
       'without it no page of the table can be shown; npx tidemark grants gives the analyst what it needs',
     );
   if (given(query, 'known') !== undefined && columns.some((column) => !column.is_readable))
-    throw new PageError(
-      403,
-      `${session.reader.role} may not read every column of ${table}, so it cannot be told what was known of it`,
+    throw refuse(
+      `every column of ${table}, so it cannot be told what was known of it`,
       'without the second clock its pages show what it may',
     );
   return { keys, values: columns.filter((column) => !keys.includes(column)) };

@@ -57,7 +57,7 @@ export async function serveConsole(settings: Settings, token?: string): Promise<
       else if (!isRead(request) && !(isPost && mayAct(settings) && /^\/t\/\w+\/act$/.test(request.url ?? '')))
         refuse(response, 405, 'GET only\n');
       else if (file !== undefined) response.writeHead(200, { ...HEADERS, 'content-type': file.type }).end(file.text);
-      else if (visitor === undefined) send(request, response, 401, plainPage(LOCKED, LOGIN));
+      else if (visitor === undefined) send(request, response, 401, locked('this console wants its token'));
       else await answer(settings, visitor, request, response);
     };
     answered().catch((error: unknown) => {
@@ -75,19 +75,15 @@ function refuse(response: ServerResponse, status: number, text: string): void {
   response.writeHead(status, { ...HEADERS, 'content-type': 'text/plain; charset=utf-8', ...allow }).end(text);
 }
 
-const LOCKED = {
-  status: 401,
-  title: 'this console wants its token',
-  hint: 'it is in the file that CONSOLE_TOKEN_FILE names, or on the terminal where the console runs',
-};
+const LOCKED = 'it is in the file that CONSOLE_TOKEN_FILE names, or on the terminal where the console runs';
+const locked = (message: string) => plainPage(new PageError(401, message, LOCKED), LOGIN);
 const LOGIN = markup`<form class="moment" method="post" action="/login">
 <input autocomplete="username" value="tidemark" hidden><label>token
 <input type="password" name="token" autocomplete="current-password" required></label><button>Enter</button></form>`;
 
 async function enter(cookieFor: NonNullable<Door['cookieFor']>, request: IncomingMessage, response: ServerResponse) {
   const cookie = cookieFor((await fieldsOf(request))?.get('token') ?? '');
-  if (cookie === undefined)
-    return send(request, response, 401, plainPage({ ...LOCKED, title: 'that is not the token' }, LOGIN));
+  if (cookie === undefined) return send(request, response, 401, locked('that is not the token'));
   lead(response, '/', { 'set-cookie': cookie });
 }
 
@@ -123,7 +119,7 @@ async function answer(
       const to = await route.redirect?.(asked);
       if (to !== undefined) return lead(response, to);
       if (format !== undefined) {
-        const told = (error: unknown) => faultOf(error, settings).title;
+        const told = (error: unknown) => faultOf(error, settings).message;
         return writeList(response, format, await route.list(asked), settings.console_export_rows, HEADERS, told);
       }
       const page = await route.page(asked);
@@ -137,14 +133,14 @@ async function answer(
     const fault = faultOf(error, settings, Object.keys(filtersOf(url.searchParams)), address.endsWith('/act'));
     // What a server says may have values in it.
     if (fault.status >= 500 && error instanceof Error && 'code' in error)
-      logger.error({ page: found?.route.name, code: error.code }, fault.title);
+      logger.error({ page: found?.route.name, code: error.code }, fault.message);
     else if (fault.status >= 500) logger.error(describeError(error, logger.isLevelEnabled('debug')));
-    if (format !== undefined) refuse(response, fault.status, `${fault.title}: ${fault.hint}\n`);
+    if (format !== undefined) refuse(response, fault.status, `${fault.message}: ${fault.hint ?? ''}\n`);
     else send(request, response, fault.status, plainPage(fault, address === '/' ? lastKnown(fault) : undefined));
   }
 }
 
-const lastKnown = ({ status }: Fault): Raw | undefined =>
+const lastKnown = ({ status }: PageError): Raw | undefined =>
   status !== 503 || lastOverview === undefined
     ? undefined
     : markup`<p class="past-banner">The overview of ${duration((Date.now() - lastOverview.at) / 1000)} ago:</p>
@@ -166,50 +162,38 @@ const unknownTable = (table: string, tables: readonly string[]): PageError =>
     tables.length === 0 ? 'none is registered: npx tidemark add' : `there is ${tables.join(', ')}`,
   );
 
-interface Fault {
-  readonly status: number;
-  readonly title: string;
-  readonly hint: string;
-}
-
 /** What is said of an error: never what the server said, in which values may stand. */
-function faultOf(error: unknown, settings: Settings, filtered: readonly string[] = [], isAction = false): Fault {
-  if (error instanceof PageError) return { status: error.status, title: error.message, hint: error.hint ?? '' };
+function faultOf(error: unknown, settings: Settings, filtered: readonly string[] = [], isAction = false): PageError {
+  if (error instanceof PageError) return error;
   if (hasCode(error, '57014', '55P03'))
-    return {
-      status: 504,
-      title: `this takes longer than ${String(isAction ? ACTION_SECONDS : STATEMENT_SECONDS)} seconds`,
-      hint: isAction
+    return new PageError(
+      504,
+      `this takes longer than ${String(isAction ? ACTION_SECONDS : STATEMENT_SECONDS)} seconds`,
+      isAction
         ? 'nothing was done: a loader holds the table, or it is much. npx tidemark does the same without a limit of time'
         : `narrow it: a shorter time, fewer filters, or a filter on the key. ${filtered.length > 0 ? `An index of the history on ${filtered.join(', ')} helps` : 'The indexes of npx tidemark add --browse help to find moments'}`,
-    };
-  if (hasCode(error, '42501'))
-    return {
-      status: 403,
-      title: `the role that ${isAction ? 'acts' : 'reads'} for this console has no right to this`,
-      hint: `npx tidemark grants --apply gives the ${isAction ? 'loader' : 'analyst'} what it needs`,
-    };
+    );
+  if (hasCode(error, '42501')) {
+    const [does, role] = isAction ? ['acts', 'loader'] : ['reads', 'analyst'];
+    const message = `the role that ${does} for this console has no right to this`;
+    return new PageError(403, message, `npx tidemark grants --apply gives the ${role} what it needs`);
+  }
   const explained = explainDatabaseError(error, settings.console ?? settings.warehouse);
-  // It was pruned: from which moment on it can be told is all that this says.
-  if (explained instanceof TidemarkError && hasCode(error, 'TM028'))
-    return { status: 410, title: explained.message, hint: explained.hint ?? '' };
-  if (explained instanceof TidemarkError && (isAway(error) || isAway(explained)))
-    return {
-      status: 503,
-      title: explained.message,
-      hint: isAction
-        ? 'an action is done whole or not at all: once the warehouse is back, /work says which'
-        : (explained.hint ?? ''),
-    };
-  if (isAction && explained instanceof TidemarkError && explained.code?.startsWith('TM') === true)
-    return { status: 409, title: explained.message, hint: explained.hint ?? '' };
-  if (explained instanceof TidemarkError && hasCode(error, '42P01', '3F000', '42883'))
-    return { status: 503, title: 'the warehouse is not what this release expects', hint: 'npx tidemark migrate' };
-  return { status: 500, title: 'this could not be told', hint: 'the log of the console says why' };
+  if (explained instanceof TidemarkError) {
+    const { message, hint = '' } = explained;
+    // It was pruned: from which moment on it can be told is all that this says.
+    if (hasCode(error, 'TM028')) return new PageError(410, message, hint);
+    const whole = 'an action is done whole or not at all: once the warehouse is back, /work says which';
+    if (isAway(error) || isAway(explained)) return new PageError(503, message, isAction ? whole : hint);
+    if (isAction && explained.code?.startsWith('TM') === true) return new PageError(409, message, hint);
+    if (hasCode(error, '42P01', '3F000', '42883'))
+      return new PageError(503, 'the warehouse is not what this release expects', 'npx tidemark migrate');
+  }
+  return new PageError(500, 'this could not be told', 'the log of the console says why');
 }
 
 /** A page that needs no warehouse. */
-const plainPage = ({ title, hint }: Fault, more?: Raw): Raw => markup`<!doctype html>
+const plainPage = ({ message: title, hint }: PageError, more?: Raw): Raw => markup`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${title} · Tidemark</title><link rel="stylesheet" href="/console.css"><link rel="icon" href="/icon.svg"></head>
 <body><header><a class="mark" href="/"><img src="/icon.svg" alt="" width="20" height="20">Tidemark</a></header>

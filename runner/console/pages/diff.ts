@@ -14,13 +14,9 @@ async function spanOf(asked: Asked): Promise<readonly [from: string, to: string]
   if (given(query, 'from') === undefined) query.set('from', '-1 hour');
   const [from, to, now] = await momentsOf({ ...asked, query }, 'from', 'to', 'now');
   const span = [from ?? '', to ?? now ?? ''] as const;
-  if (span[0] >= span[1])
-    throw new PageError(
-      400,
-      `it ends at ${plain(span[1])}, not after it begins at ${plain(span[0])}`,
-      'give a later end',
-    );
-  return span;
+  if (span[0] < span[1]) return span;
+  const message = `it ends at ${plain(span[1])}, not after it begins at ${plain(span[0])}`;
+  throw new PageError(400, message, 'give a later end');
 }
 
 async function differencesOf(

@@ -30,10 +30,8 @@ async function versionsOf(
 export async function keyPage(asked: Asked, most = VERSIONS): Promise<Page> {
   const { table, query, session } = asked;
   const [columns, key] = [await columnsOf(asked), query.getAll('k')];
-  const [moment = null, known = null, before = null, now = null] = await momentsOf(
-    asked,
-    ...['as_of', 'known', 'before', 'now'],
-  );
+  const clocks = await momentsOf(asked, 'as_of', 'known', 'before', 'now');
+  const [moment = null, known = null, before = null, now = null] = clocks;
   const found = await versionsOf(asked, columns, known, before, most + 1);
   const versions = found.slice(-most);
   if (versions.length === 0) throw await unknownKey(asked, key);

@@ -52,10 +52,8 @@ export function tableRedirect(asked: Asked): string | undefined {
 export async function tablePage(asked: Asked): Promise<Page> {
   const { query, table: name } = asked;
   const columns = await columnsOf(asked);
-  const [moment = null, known = null, from = null, to = null, now] = await momentsOf(
-    asked,
-    ...['as_of', 'known', 'from', 'to', 'now'],
-  );
+  const clocks = await momentsOf(asked, 'as_of', 'known', 'from', 'to', 'now');
+  const [moment = null, known = null, from = null, to = null, now] = clocks;
   const after = query.getAll('after');
   const { rows, next } = await rowsOf(asked, [moment, known], after.length === 0 ? null : after, ROWS);
   const buckets = await changeHistogram(asked.session.warehouse, name, from, to ?? now ?? '', BUCKETS);

@@ -49,14 +49,14 @@ async function publicationOf(source: Database, settings: Settings, logged: reado
 
 /**
  * Makes tidemark_loader and tidemark_analyst for a warehouse whose owner goes on to own it, so that nobody needs more than they may do.
- * Safe to repeat. What a role that owns it has made is left as it is.
+ * Nothing is changed where there is a role to read already, or another owns the warehouse.
  * @throws what the server says (42501) where this user may not make roles
  */
 export async function makeRoles(settings: DatabaseSettings): Promise<void> {
   await withDatabase(settings, 'grants', async (warehouse) => {
     const [{ owner } = {}] = await warehouse<{ owner: string }[]>`
       select current_user as owner from pg_namespace
-      where nspname = 'tidemark' and pg_get_userbyid(nspowner) = current_user`;
+      where nspname = 'tidemark' and pg_get_userbyid(nspowner) = current_user and tidemark.reading_role() is null`;
     if (owner !== undefined) await run(warehouse, await linesOf(warehouse, 'tidemark', owner));
   });
 }

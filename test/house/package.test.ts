@@ -13,7 +13,7 @@ const readJson = async <T>(file: string) => JSON.parse(await readFile(file, 'utf
 
 /** What of the repository may be packed: what runs, and what one reads or copies to run it. */
 const PACKED =
-  /^(dist\/.+\.js|migrations\/(warehouse|dimensions|source)\/\d{4}_\w+\.sql|sql\/.+\.sql|runner\/console\/assets\/console\.(css|js)|runner\/console\/assets\/icon\.svg|sample_data\/source_orders\.csv|docs\/settings\.md|deploy\/(grafana|prometheus|systemd)\/[\w./-]+|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/;
+  /^(dist\/.+\.js|migrations\/(warehouse|dimensions|source)\/\d{4}_\w+\.sql|sql\/.+\.sql|sql\/schemas\/batch\.json|runner\/console\/assets\/console\.(css|js)|runner\/console\/assets\/icon\.svg|sample_data\/source_orders\.csv|docs\/settings\.md|deploy\/(grafana|prometheus|systemd)\/[\w./-]+|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/;
 
 interface Manifest {
   readonly version: string;

@@ -151,6 +151,13 @@ const DRILLS: readonly Drill[] = [
     outOf: "select tidemark.forget_slot('s')",
   },
   {
+    rule: 'Events Failing',
+    severity: 'warning',
+    subject: 'shop: position 2: answers 422',
+    into: "select tidemark.subscribe('shop', 'webhook', 'https://shop.example/'); select tidemark.note_delivery_fault('shop', 'answers 422', 2)",
+    outOf: "select tidemark.unsubscribe('shop')",
+  },
+  {
     rule: 'Pipeline Stopped',
     severity: 'info',
     subject: 'load',

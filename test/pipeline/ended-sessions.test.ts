@@ -69,6 +69,12 @@ const PLACES: readonly Place[] = [
     hold: 'grant select on public.orders to pg_monitor',
   },
   {
+    file: 'operate/events.ts',
+    command: 'events subscribe shop --to https://shop.example/ --from snapshot',
+    end: 'warehouse',
+    hold: 'lock table tidemark.subscriptions',
+  },
+  {
     file: 'source/catalog.ts',
     command: 'add public.customers',
     end: 'source',

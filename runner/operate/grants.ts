@@ -4,6 +4,7 @@ import { inTransaction } from '../base/transaction.js';
 import { TidemarkError, UsageError, describeError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { isLogged, type DimensionMapping } from '../batch/mapping.js';
+import { readingRole } from '../warehouse/browse.js';
 import { dimensionMappings, grantStatements } from '../warehouse/functions.js';
 import { sourceGrants } from '../source/health.js';
 import { setupStatements } from '../stream/setup.js';
@@ -56,8 +57,9 @@ export async function makeRoles(settings: DatabaseSettings): Promise<void> {
   await withDatabase(settings, 'grants', async (warehouse) => {
     const [{ owner } = {}] = await warehouse<{ owner: string }[]>`
       select current_user as owner from pg_namespace
-      where nspname = 'tidemark' and pg_get_userbyid(nspowner) = current_user and tidemark.reading_role() is null`;
-    if (owner !== undefined) await run(warehouse, await linesOf(warehouse, 'tidemark', owner));
+      where nspname = 'tidemark' and pg_get_userbyid(nspowner) = current_user`;
+    if (owner !== undefined && (await readingRole(warehouse)) === null)
+      await run(warehouse, await linesOf(warehouse, 'tidemark', owner));
   });
 }
 

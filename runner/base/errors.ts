@@ -94,6 +94,10 @@ export function hasCode(error: unknown, ...codes: string[]): boolean {
   return error instanceof Error && 'code' in error && codes.includes(String(error.code));
 }
 
+/** True for a data exception of the server (class 22): a text is no value of its type. */
+export const isDataFault = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && String(error.code).startsWith('22');
+
 /** For what may be gone already, because somebody else moved or removed it. */
 export function tolerateGone(error: unknown): undefined {
   if (!hasCode(error, 'ENOENT')) throw error;

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { PACKAGE_ROOT, type Settings } from '../base/settings.js';
-import { TidemarkError } from '../base/errors.js';
+import { TidemarkError, isDataFault } from '../base/errors.js';
 import { browseColumns, moments, type BrowseColumn } from '../warehouse/browse.js';
 import { count, markup, link, plain, tableLink, time, type Piece, type Query, type Raw } from './html.js';
 import type { Session } from './session.js';
@@ -75,11 +75,7 @@ export async function momentsOf(asked: Asked, ...names: readonly string[]): Prom
   return moments(asked.session.warehouse, texts).catch(asFault(`${names.join(', ')}: that is no moment`, hint));
 }
 
-/** Class 22, data exception: the text is no value of its type. */
-export const isDataFault = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && String(error.code).startsWith('22');
-
-/** Throws such an error as a fault of who asks, any other as it is. */
+/** Throws a data exception as a fault of who asks, any other as it is. */
 export const asFault =
   (message: string, hint: string) =>
   (error: unknown): never => {

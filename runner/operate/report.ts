@@ -2,7 +2,7 @@ import path from 'node:path';
 import { writeFile } from 'node:fs/promises';
 import { findBatchFile } from '../change-log/inspect.js';
 import { withDatabase, type Transaction } from '../base/database.js';
-import { TidemarkError, UsageError } from '../base/errors.js';
+import { TidemarkError, UsageError, isDataFault } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
 import { inTransaction } from '../base/transaction.js';
 import * as functions from '../warehouse/functions.js';
@@ -84,8 +84,7 @@ const KEY_HINT =
 
 async function versionsOf(warehouse: Transaction, name: string, key: readonly string[]): Promise<Versions> {
   const versions = await functions.lineage(warehouse, name, key).catch((error: unknown) => {
-    // Class 22, data exception: the text is no value of a key column's type.
-    if (!(error instanceof Error) || !('code' in error) || !String(error.code).startsWith('22')) throw error;
+    if (!(error instanceof Error) || !isDataFault(error)) throw error;
     throw new UsageError(`--key is no key of ${name}: ${error.message}`, { hint: KEY_HINT });
   });
   if (versions.length === 0)

@@ -1,7 +1,7 @@
-import { hasCode } from '../../base/errors.js';
+import { hasCode, isDataFault } from '../../base/errors.js';
 import { keyMarks, keyVersions, moments, asOfPage, type KeyVersion } from '../../warehouse/browse.js';
 import { LONG, markup, plain, tableLink, time, value, visible, type Raw } from '../html.js';
-import { PageError, columnsOf, counted, given, here, isDataFault, momentForm, momentsOf } from '../page.js';
+import { PageError, columnsOf, counted, given, here, momentForm, momentsOf } from '../page.js';
 import { readable, wholeListing, type Asked, type Columns, type Listing, type Page } from '../page.js';
 import { lifeline } from '../svg.js';
 import { MASKED } from './table.js';

@@ -16,7 +16,7 @@ begin
     perform tidemark._assert_subscription_known(p_subscription_name);
     update tidemark.subscriptions as s
     set paused_at = case when p_is_paused then coalesce(s.paused_at, clock_timestamp()) end,
-        paused_by = case when p_is_paused then coalesce(s.paused_by, nullif(btrim(p_who), ''), session_user) end,
+        paused_by = case when p_is_paused then coalesce(s.paused_by, tidemark._who(p_who)) end,
         failed_position = case when p_is_paused then s.failed_position end,
         batch_end = case when p_is_paused then s.batch_end end
     where s.subscription_name = p_subscription_name;

@@ -31,7 +31,7 @@ begin
             hint = format('the last one is %s; npx tidemark events status says which one a subscription refuses', v_last);
     end if;
     insert into tidemark.skipped_events (subscription_name, event_position, reason, skipped_by)
-    values (p_subscription_name, p_position, p_reason, coalesce(nullif(btrim(p_who), ''), session_user))
+    values (p_subscription_name, p_position, p_reason, tidemark._who(p_who))
     on conflict do nothing;
     update tidemark.subscriptions as s
     set batch_end = null, failed_position = nullif(s.failed_position, p_position)

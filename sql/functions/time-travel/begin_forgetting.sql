@@ -56,8 +56,7 @@ begin
     end if;
     insert into tidemark.forgettings as f (dimension_name, reference, forgotten_by, begun_at, key_hash, token, keeps_shells)
     values (
-        p_dimension_name, p_reference, coalesce(nullif(btrim(p_who), ''), session_user), clock_timestamp(), v_hash,
-        v_note.token, p_keep_shells
+        p_dimension_name, p_reference, tidemark._who(p_who), clock_timestamp(), v_hash, v_note.token, p_keep_shells
     )
     returning f.forgetting_id into v_note.forgetting_id;
     return v_note.forgetting_id;

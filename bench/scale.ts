@@ -1,3 +1,5 @@
+import { readdir, stat } from 'node:fs/promises';
+import path from 'node:path';
 import { formatChecks, runChecks } from '../runner/warehouse/checks.js';
 import type { Database } from '../runner/base/database.js';
 import { formatTable } from '../runner/base/text-table.js';
@@ -34,9 +36,11 @@ export async function manyChanges(bench: Bench, changes: number, say: (line: str
   await beginAgain(bench);
   for (let left = changes; left > 0; left -= 1_000_000) await addOrders(bench, Math.min(left, 1_000_000));
   const figures: Scaled[] = [];
+  const written = new Map<string, number>();
   for (const command of ['extract', 'load'] as const) {
     say(`${command} of ${String(changes)} changes`);
     const began = performance.now();
+    const [before] = await bench.warehouse<[{ lsn: string }]>`select pg_current_wal_insert_lsn()::text as lsn`;
     figures.push({
       name: `${command}: most memory`,
       value: await mostMemoryOf(command, bench.settings),
@@ -47,7 +51,16 @@ export async function manyChanges(bench: Bench, changes: number, say: (line: str
       value: changes / ((performance.now() - began) / 1000),
       unit: 'changes a second',
     });
+    written.set(`files after ${command}`, await bytesBelow(bench.settings.cdc_log_dir));
+    const [wal] = await bench.warehouse<[{ bytes: number }]>`
+      select (pg_current_wal_insert_lsn() - ${before.lsn}::pg_lsn)::float8 as bytes`;
+    if (command === 'load') written.set('write-ahead log of the warehouse', wal.bytes);
   }
+  const [stored] = await bench.warehouse<[Record<string, number>]>`
+    select pg_table_size(h)::float8 as "history table", pg_indexes_size(h)::float8 as "history indexes"
+    from (values ('public.dim_orders_history'::regclass)) as t (h)`;
+  for (const [name, bytes] of [...written, ...Object.entries(stored)])
+    figures.push({ name, value: bytes / changes, unit: 'bytes a change' });
   for (const [command, moment] of [
     ['extract', 'extracted_at'],
     ['load', 'applied_at'],
@@ -72,6 +85,13 @@ export async function manyChanges(bench: Bench, changes: number, say: (line: str
     });
   }
   return { figures, plans: [] };
+}
+
+/** Bytes of the files of a folder and of those below it. */
+async function bytesBelow(folder: string): Promise<number> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => stat(path.join(entry.parentPath, entry.name)));
+  return (await Promise.all(files)).reduce((all, { size }) => all + size, 0);
 }
 
 const AS_OF = "public.dim_orders_history_as_of('2026-02-01 09:00:30')";

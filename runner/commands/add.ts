@@ -15,7 +15,7 @@ import {
 } from '../registration/many.js';
 import { proposeUpdate } from '../registration/propose.js';
 import { parseTableName } from '../source/catalog.js';
-import { defineCommand, flag, text, texts, type Print } from './command.js';
+import { defineCommand, flag, number, numberOf, text, texts, type Print } from './command.js';
 
 function readRename(text: string): [string, string] {
   const at = text.indexOf('=');
@@ -47,6 +47,7 @@ const SETTLED = [
   'change-order',
   'overlap',
   'with-children',
+  'partitions',
 ] as const;
 
 export const command = defineCommand(
@@ -108,6 +109,9 @@ export const command = defineCommand(
       retire: texts('With --update: columns that the source has dropped'),
       source: text('With --update: the name that the table has now, where it or its schema was renamed'),
       browse: flag('Add two indexes by which what happened between two moments is found; each load keeps them'),
+      partitions: number(
+        'Part the history into so many partitions, by hash of its key: 2 to 1024; into none by default',
+      ),
       overlap: flag(
         '--no-overlap adds the constraint that no two versions of a key overlap; it doubles the cost of a load',
       ),
@@ -161,6 +165,7 @@ export const command = defineCommand(
       ...{ time_zone: given.timeZone ?? 'UTC', change_order: given.changeOrder ?? 'capture' },
       no_overlap: given.overlap === false,
       browse: given.browse,
+      partitions: numberOf('add', 'partitions', given.partitions, { least: 2, most: 1024 }),
       with_children: given.withChildren === true,
       capture: given.capture,
     };

@@ -11,6 +11,9 @@ export const IDENTITY: HistoryColumn = [
   'Identity of the version.',
 ];
 
+/** The same where the history is partitioned: tidemark.create_partitions gives it a sequence. */
+export const NUMBERED: HistoryColumn = [IDENTITY[0], 'bigint not null', IDENTITY[2]];
+
 /** What every history has for itself, last. @param clock what times without a zone are meant in, to follow a sentence */
 export const versionColumns = (time: string, clock: string): readonly HistoryColumn[] => [
   ['valid_from', `${time} not null`, `First moment at which this version was in force${clock}.`],

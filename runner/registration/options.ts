@@ -35,6 +35,8 @@ export interface RegistrationOptions extends ColumnOptions {
   readonly no_overlap: boolean;
   /** Adds the indexes for browsing by time. */
   readonly browse?: boolean | undefined;
+  /** Into how many partitions, by hash of the key, its history is parted. */
+  readonly partitions?: number | undefined;
   /** Rows of tables that inherit from it are read with its own. */
   readonly with_children?: boolean | undefined;
 }

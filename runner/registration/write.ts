@@ -2,7 +2,7 @@ import { commentText, fitName, quoteName, quoteText } from '../base/sql-text.js'
 import type { DimensionMapping } from '../batch/mapping.js';
 import { type CatalogTable, shownName } from '../source/catalog.js';
 import type { MappingUpdate } from './follow.js';
-import { IDENTITY, versionColumns, type HistoryColumn } from './names.js';
+import { IDENTITY, NUMBERED, versionColumns, type HistoryColumn } from './names.js';
 import type { RegisteredColumn, Registration } from './plan.js';
 import { isLogged } from './options.js';
 
@@ -79,11 +79,16 @@ function historyColumns({ table, columns, time_type: time, options }: Registrati
     const notNull = role === 'business key' ? ' not null' : '';
     return type === undefined ? [] : [[quoteName(history, table.keywords), `${type}${notNull}`, comment, remark]];
   });
-  return [IDENTITY, ...kept, ...versionColumns(time, time === 'timestamptz' ? '' : ` (${options.time_zone})`)];
+  return [
+    options.partitions === undefined ? IDENTITY : NUMBERED,
+    ...kept,
+    ...versionColumns(time, time === 'timestamptz' ? '' : ` (${options.time_zone})`),
+  ];
 }
 
 function renderTable(registration: Registration): string {
   const { history } = relationsOf(registration.name);
+  const { partitions } = registration.options;
   const prefix = history.replace('public.', '');
   const key = registration.columns
     .filter(({ role }) => role === 'business key')
@@ -91,7 +96,7 @@ function renderTable(registration: Registration): string {
     .join(', ');
   const lines: readonly (readonly [sql: string, remark?: string | undefined])[] = [
     ...historyColumns(registration).map(([name, sql, , remark]) => [`${name} ${sql}`, remark] as const),
-    [`constraint ${fitName(prefix, '_pkey')} primary key (surrogate_key)`],
+    [`constraint ${fitName(prefix, '_pkey')} primary key (surrogate_key${partitions === undefined ? '' : `, ${key}`})`],
     [`constraint ${fitName(prefix, '_one_version_a_time')} unique (${key}, valid_from)`],
     [`constraint ${fitName(prefix, '_valid_from_precedes_valid_to')} check (valid_to > valid_from)`],
     [`constraint ${fitName(prefix, '_current_has_no_end')} check (is_current = (valid_to is null))`],
@@ -100,12 +105,18 @@ function renderTable(registration: Registration): string {
     const comma = place === lines.length - 1 ? '' : ',';
     return `    ${sql}${comma}${remark === undefined ? '' : ` -- ${commentText(remark)}`}\n`;
   });
+  const parted = partitions === undefined ? '' : ` partition by hash (${key})`;
   return (
-    `create table ${history} (\n${written.join('')});\n\n` +
+    `create table ${history} (\n${written.join('')})${parted};\n\n` +
+    (partitions === undefined ? '' : renderPartitions(history, partitions)) +
     `create unique index ${fitName(prefix, '_one_current_version')} on ${history} (${key}) where is_current;\n` +
     (registration.options.browse === true ? renderBrowse(prefix, history) : '')
   );
 }
+
+const renderPartitions = (history: string, partitions: number) =>
+  `-- Its partitions, named after it: ..._p0 to ..._p${String(partitions - 1)}, and the sequence that numbers the versions in all of them.\n` +
+  `select tidemark.create_partitions(p_history_relation => ${quoteText(history)}, p_partitions => ${String(partitions)});\n\n`;
 
 /** Known to tidemark.browse_indexes by the ends of their names. */
 const renderBrowse = (prefix: string, history: string): string =>

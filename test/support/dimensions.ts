@@ -1,5 +1,6 @@
 import type { Database, Transaction } from '../../runner/base/database.js';
 import { quoted } from '../../runner/base/sql-text.js';
+import { inPartitions } from './partitions.js';
 
 /** A column of a test's own dimension: its name at the source, its type, and its role. */
 export interface TestColumn {
@@ -30,6 +31,8 @@ export interface DimensionOptions {
   readonly sourceTimeZone?: string;
   /** The history table, as SQL names it; made of the dimension's name by default. */
   readonly history?: string;
+  /** Into how many partitions it is parted; by default as the suite is told. */
+  readonly partitions?: number;
 }
 
 /** Makes a history table for the columns and registers the dimension, as a migration would. */
@@ -46,7 +49,9 @@ export async function registerDimension(
     .filter(({ role }) => role === 'business key')
     .map((column) => quoted(column.history ?? column.source));
   const history = options.history ?? `public.dim_${name}_history`;
-  await warehouse.unsafe(`
+  await warehouse.unsafe(
+    inPartitions(
+      `
     create table ${history} (
       surrogate_key bigint generated always as identity primary key,
       ${stored.map((column) => `${quoted(column.history ?? column.source)} ${column.type},`).join('\n')}
@@ -54,7 +59,10 @@ export async function registerDimension(
       cdc_timestamp ${timeType} not null, batch_id text not null, created_at timestamptz not null, updated_at timestamptz not null,
       captured_at timestamptz not null, change_line integer not null,
       unique (${keys.join(', ')}, valid_from), check (valid_to > valid_from), check (is_current = (valid_to is null)));
-    create unique index on ${history} (${keys.join(', ')}) where is_current`);
+    create unique index on ${history} (${keys.join(', ')}) where is_current`,
+      options.partitions,
+    ),
+  );
   const isCapture = !columns.some(({ role }) => role === 'effective time');
   const mapping = columns.map(({ source, role, history: target }) => ({
     source,

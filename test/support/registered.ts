@@ -7,10 +7,11 @@ import { migrateDimensions } from '../../runner/warehouse/migrate.js';
 import { NOTHING_SAID as OF_NOTHING, type RegistrationOptions } from '../../runner/registration/options.js';
 import { parseTableName } from '../../runner/source/catalog.js';
 import type { TestPipeline } from './databases.js';
+import { ALL_PARTITIONED } from './partitions.js';
 import { asOwner } from './roles.js';
 
 /** Nothing, but that deletes are not to be found: what a test is not about. */
-export const NOTHING_SAID: RegistrationOptions = { ...OF_NOTHING, deletes: 'none' };
+export const NOTHING_SAID: RegistrationOptions = { ...OF_NOTHING, ...ALL_PARTITIONED, deletes: 'none' };
 
 /** The settings of a pipeline with a folder of dimensions of its own, which begins as the project's. */
 export async function withDimensionsFolder(pipeline: TestPipeline): Promise<Settings> {

@@ -11,6 +11,7 @@ import { createCluster, startCluster, stopCluster, type ClusterStart } from '../
 import { grantRoles } from '../../runner/operate/grants.js';
 import { DEMO_SOURCE, migrateWarehouse, runMigrations } from '../../runner/warehouse/migrate.js';
 import { APPLICATION, OWNER, ROLES, WITH_ROLES } from './roles.js';
+import { withDemoDimensions } from './partitions.js';
 import { until } from './wait.js';
 
 /** Where a server for tests is, and the names of its template databases. */
@@ -153,7 +154,9 @@ async function makeTemplates(server: TestServer): Promise<void> {
     await admin`create database ${admin(database)} template template0 encoding 'UTF8'`;
   await admin.end();
   await runMigrations(settingsFor(server, 'source', server.sourceTemplate), DEMO_SOURCE);
-  await migrateWarehouse(settingsFor(server, 'warehouse', server.warehouseTemplate));
+  await withDemoDimensions((folder) =>
+    migrateWarehouse(settingsFor(server, 'warehouse', server.warehouseTemplate), folder),
+  );
   if (WITH_ROLES) await grantInTemplates(server);
 }
 

@@ -11,7 +11,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Why a registered mapping and its history table cannot serve apply_batch; no row: they can. The roles are complete, the columns are
 -- there, equal keys print alike, and the table defends itself: unique indexes for one current version and one version a time, and
--- two checks. Read by tidemark._assert_dimension_fits, and by the check that finds a history that has lost its defences since.
+-- two checks. It may be partitioned, by hash of the business key alone. Read by tidemark._assert_dimension_fits, and by the check that
+-- finds a history that has lost its defences since.
 with dimension as (
     select d.history_relation, d.effective_time, d.capture from tidemark.dimensions as d where d.dimension_name = p_dimension_name
 ),
@@ -138,6 +139,41 @@ faults (place, fault) as (
         where c.conrelid = d.history_relation and c.contype = 'c' and c.convalidated
             and lower(pg_get_expr(c.conbin, c.conrelid)) = format('(%s)', r.rule)
     )
+    union all
+    select 0, format('history table %s is %s', d.history_relation, case
+        when h.relkind <> 'p' then 'no table: it must be one, plain or partitioned by hash of the business key'
+        else 'not partitioned by hash of the business key: create it with "partition by hash (' || (
+            select string_agg(quote_ident(m.history_column), ', ' order by m.ordinal) from mapping as m where m.column_role = 'business key'
+        ) || ')"'
+    end)
+    from dimension as d
+    join pg_class as h on h.oid = d.history_relation
+    left join pg_partitioned_table as p on p.partrelid = h.oid
+    where h.relkind not in ('r', 'p') or (
+        h.relkind = 'p' and (
+            p.partstrat <> 'h'
+            or (select array_agg(k.attnum order by k.attnum) from unnest(p.partattrs::smallint[]) as k (attnum))
+                is distinct from (select k.attnums from key_columns as k)
+        )
+    )
+    union all
+    select 13, format('partition %s of the history is partitioned itself, or no table of this database', c.oid::regclass)
+    from dimension as d
+    join pg_inherits as i on i.inhparent = d.history_relation
+    join pg_class as c on c.oid = i.inhrelid
+    where c.relkind <> 'r'
+    union all
+    select 14, format(
+        'history table %s lacks partitions, so that some keys have no place: make them with tidemark.create_partitions', d.history_relation
+    )
+    from dimension as d
+    join pg_partitioned_table as p on p.partrelid = d.history_relation and p.partstrat = 'h'
+    where (
+        select coalesce(sum(1024.0 / substring(pg_get_expr(c.relpartbound, c.oid) from 'modulus (\d+)')::numeric), 0)
+        from pg_inherits as i
+        join pg_class as c on c.oid = i.inhrelid
+        where i.inhparent = d.history_relation
+    ) not between 1023.99 and 1024.01
 )
 select f.place, f.fault from faults as f order by f.place;
 $$;

@@ -23,7 +23,7 @@ made as (
     cross join lateral unnest(case when p_owner is null then array[r.owner] end || array[r.loader, r.analyst]) as n (name)
 ),
 relation as (
-    select c.oid, c.oid::regclass::text as name, c.relkind, c.relnamespace
+    select c.oid, c.oid::regclass::text as name, c.relkind, c.relnamespace, false as is_part
     from pg_class as c
     where c.relkind in ('r', 'p', 'v', 'm')
         and not exists (select from pg_depend as x where x.classid = 'pg_class'::regclass and x.objid = c.oid and x.deptype = 'e')
@@ -38,6 +38,12 @@ relation as (
                 where w.ev_class = c.oid and x.refobjid in (select d.history_relation from tidemark.dimensions as d)
             )
         )
+    union all
+    -- Partitions belong to whom their history belongs, and are read and written through it: nobody is granted one.
+    select c.oid, c.oid::regclass::text, c.relkind, c.relnamespace, true
+    from tidemark.dimensions as d
+    join pg_inherits as i on i.inhparent = d.history_relation
+    join pg_class as c on c.oid = i.inhrelid
 ),
 routine as (
     select p.oid::regprocedure::text as signature, p.pronamespace = 'tidemark'::regnamespace as is_own, p.prokind,
@@ -160,7 +166,7 @@ statement (step, line) as (
     union all
     -- The secret that hashes of forgotten keys are made with is for the owner alone.
     select 8, format('grant select on %s to %I', t.name, r.loader) from role as r cross join relation as t
-    where t.oid <> 'tidemark.forgetting_secret'::regclass
+    where t.oid <> 'tidemark.forgetting_secret'::regclass and not t.is_part
     union all
     select 8, format('grant select%s on %s to %I', coalesce(' (' || a.names || ')', ''), t.name, r.analyst)
     from role as r
@@ -171,7 +177,7 @@ statement (step, line) as (
         from pg_attribute as c
         where c.attrelid = t.oid and c.attnum > 0 and not c.attisdropped and c.attname <> all (x.columns)
     ) as a on true
-    where (x.oid is null or a.names is not null) and t.oid <> 'tidemark.forgetting_secret'::regclass
+    where (x.oid is null or a.names is not null) and t.oid <> 'tidemark.forgetting_secret'::regclass and not t.is_part
     union all
     select 8, format('grant update (threshold, severity, is_enabled) on tidemark.alert_rules to %I', r.loader) from role as r
     union all

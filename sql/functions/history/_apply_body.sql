@@ -194,11 +194,13 @@ begin
     ),
     opened as (
         insert into {history} (
+            {identity},
             {columns},
             valid_from, valid_to, is_current, cdc_operation, cdc_timestamp,
             batch_id, change_line, captured_at, created_at, updated_at
         )
         select
+            {next_identity},
             {shown_values},
             c._takes_effect{at_utc}, c._ends{at_utc}, c._ends is null,
             case when c._in_force then 'UPDATE' else 'INSERT' end, c._effective{at_utc},

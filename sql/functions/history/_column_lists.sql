@@ -203,6 +203,9 @@ select (
     'converge', quote_ident(tidemark._function_name('converge', d.dimension_name)),
     'known_function', quote_ident(d.known_function),
     'history', d.history_relation::text,
+    -- What a version is numbered by, where its table does not do so itself (tidemark._part_lists).
+    'identity', '[]'::jsonb,
+    'next_identity', '[]'::jsonb,
     'at_utc', d.at_utc,
     'captured', c.captured,
     'captures_read', c.captures_read,
@@ -223,4 +226,28 @@ from dimension as d
 cross join captures as c
 cross join standing as s
 cross join history_row as h;
+$$;
+
+create or replace function tidemark._part_lists(
+    p_dimension_name text,
+    p_relation text,
+    p_ending text,
+    p_next_identity text
+)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+as $$
+-- The lists of a dimension (tidemark._column_lists) for functions that make the history of the keys of one part of it, a partition or a
+-- shard: p_relation, as SQL names it, in the place of the history table, whose columns it has. Their names have the ending p_ending.
+-- p_next_identity is an expression that gives the surrogate key of the next version, as a part need not have one of its own.
+select tidemark._column_lists(p_dimension_name) || jsonb_build_object(
+    'history', p_relation,
+    'apply', quote_ident(tidemark._fit_name(tidemark._function_name('apply', p_dimension_name), p_ending)),
+    'converge', quote_ident(tidemark._fit_name(tidemark._function_name('converge', p_dimension_name), p_ending)),
+    'identity', '["surrogate_key"]'::jsonb,
+    'next_identity', jsonb_build_array(p_next_identity)
+);
 $$;

@@ -229,11 +229,13 @@ begin
     ),
     opened as (
         insert into {history} as h (
+            {identity},
             {columns},
             valid_from, valid_to, is_current, cdc_operation, cdc_timestamp,
             batch_id, change_line, captured_at, created_at, updated_at
         )
         select
+            {next_identity},
             {shown_values},
             c._takes_effect{at_utc}, c._ends{at_utc}, c._ends is null,
             c._version_operation, c._effective{at_utc},

@@ -25,6 +25,12 @@ begin
         'create temporary table %I (like %s including all) on commit drop',
         v_scratch, (select d.history_relation from tidemark.dimensions as d where d.dimension_name = p_dimension_name)
     );
+    -- One of a history with partitions needs none, and numbers its versions itself.
+    if (select tidemark._is_partitioned(d.history_relation) from tidemark.dimensions as d where d.dimension_name = p_dimension_name) then
+        execute format(
+            'alter table pg_temp.%I alter surrogate_key drop default, alter surrogate_key add generated always as identity', v_scratch
+        );
+    end if;
     -- Batches are applied with the rights of the owner of apply_batch_parts, who may be another than the one who asks, a superuser say.
     execute (
         select format('grant select, insert, update, delete on table pg_temp.%I to %I', v_scratch, pg_get_userbyid(p.proowner))

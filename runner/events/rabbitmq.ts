@@ -1,7 +1,8 @@
 import type { ChannelModel, ConfirmChannel, connect as Connect } from 'amqplib';
 import { TidemarkError, UsageError, hasCode } from '../base/errors.js';
 import { within } from '../base/timeout.js';
-import type { Event, Outcome, Target, Transport } from './transport.js';
+import type { Event } from '../warehouse/relay.js';
+import type { Outcome, Target, Transport } from './transport.js';
 
 const EXCHANGE = 'tidemark';
 /** A broker that confirms nothing for so long, as one that is out of memory or disk, is asked anew over another connection. */
@@ -44,15 +45,14 @@ async function open({ url: given, secret }: Target): Promise<Channel> {
 class Unroutable extends Error {}
 
 /** Gives one event to the broker. @throws where it does not confirm it, or no queue takes it */
-const send = ({ channel, returned }: Channel, { id, routing_key, document }: Event): Promise<void> =>
-  new Promise((resolve, reject) => {
-    const properties = {
-      ...{ persistent: true, mandatory: true, messageId: id },
-      contentType: 'application/cloudevents+json; charset=utf-8',
-    };
-    channel.publish(EXCHANGE, routing_key, Buffer.from(document), properties, (error: Error | null) => {
+const send = ({ channel, returned }: Channel, { event_id: messageId, dimension_name, kind, event }: Event) =>
+  new Promise<void>((resolve, reject) => {
+    const key = `${dimension_name}.${kind}`;
+    const contentType = 'application/cloudevents+json; charset=utf-8';
+    const properties = { persistent: true, mandatory: true, messageId, contentType };
+    channel.publish(EXCHANGE, key, Buffer.from(event), properties, (error: Error | null) => {
       // A message that comes back does so before it is confirmed.
-      if (returned.delete(id)) reject(new Unroutable(routing_key));
+      if (returned.delete(messageId)) reject(new Unroutable(key));
       else if (error === null) resolve();
       else reject(error);
     });
@@ -73,10 +73,10 @@ export function openRabbit(target: Target): Transport {
       // Of a key one event at a time is on its way, and none after one that was not taken: a refusal that comes late must not break the order.
       const newest = new Map<string, Promise<unknown>>();
       const sending = events.map((event) => {
-        const own = (newest.get(event.key) ?? Promise.resolve())
+        const own = (newest.get(event.partition_key) ?? Promise.resolve())
           .then(() => send(channel, event))
           .then(() => confirmed.add(event));
-        newest.set(event.key, own);
+        newest.set(event.partition_key, own);
         return own;
       });
       await within(ANSWER_SECONDS, Promise.allSettled(sending));

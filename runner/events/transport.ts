@@ -1,17 +1,5 @@
 import type { TidemarkError } from '../base/errors.js';
-
-/** An event as the warehouse renders it. Nothing of it is read here but where it goes. */
-export interface Event {
-  /** Its place among all events; a number beyond what JavaScript counts exactly stays text. */
-  readonly position: string;
-  readonly id: string;
-  /** Events of one key arrive in their order. */
-  readonly key: string;
-  /** As "orders.updated". */
-  readonly routing_key: string;
-  /** The CloudEvent. */
-  readonly document: string;
-}
+import type { Event } from '../warehouse/relay.js';
 
 /** Why not all were taken. */
 export interface Fault {

@@ -1,11 +1,10 @@
 import { createHmac } from 'node:crypto';
 import { lookup } from 'node:dns';
-import { once } from 'node:events';
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { BlockList, isIP, isIPv6, type LookupFunction } from 'node:net';
+import { Agent, request, type Dispatcher } from 'undici';
 import { TidemarkError } from '../base/errors.js';
-import type { Event, Fault, Outcome, Target, Transport } from './transport.js';
+import type { Event } from '../warehouse/relay.js';
+import type { Fault, Outcome, Target, Transport } from './transport.js';
 
 /** Networks that are not of the public internet: of this machine, of those around it, of none; and those by which one of these can be reached. */
 const NOT_PUBLIC = [
@@ -20,7 +19,9 @@ for (const [network = '', bits] of NOT_PUBLIC.flatMap((line) => line.split(' '))
 /** An IPv4 address that is written as one of IPv6 is looked at as what it is. */
 export const isPublic = (address: string): boolean => !notPublic.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
 
-class PrivateAddress extends Error {}
+class PrivateAddress extends Error {
+  override readonly message = 'its address is not of the public internet';
+}
 
 /** Resolves a name for the connection that is about to be made: what is looked at is what is connected to, whatever the name means a moment later. */
 const lookupPublic: LookupFunction = (host, options, callback) => {
@@ -34,42 +35,29 @@ const lookupPublic: LookupFunction = (host, options, callback) => {
 
 /** Below the usual SHUTDOWN_TIMEOUT_SECONDS, so that a request in hand ends by itself. */
 const ANSWER_SECONDS = 20;
-/** An answer is its status: more of it is not read. */
-const MOST_BODY_BYTES = 64 * 1024;
 
-type Post = (headers: Readonly<Record<string, string>>, body: string) => Promise<IncomingMessage>;
+type Answer = Pick<Dispatcher.ResponseData, 'statusCode' | 'headers'>;
 
 /** What sends a request to the target, over connections that are kept. Redirects are not followed. */
-function newPoster({ url: given, mayBePrivate }: Target): { readonly post: Post; readonly close: () => void } {
+function newPoster({ url: given, mayBePrivate }: Target) {
   const url = new URL(given);
-  const [Agent, begin] = url.protocol === 'https:' ? [HttpsAgent, httpsRequest] : [HttpAgent, httpRequest];
-  const agent = new Agent({ keepAlive: true });
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
-  const post: Post = async (headers, body) => {
+  // A connection has as long as its request.
+  const timeout = 2 * ANSWER_SECONDS * 1000;
+  const dispatcher = new Agent({ connect: mayBePrivate ? { timeout } : { timeout, lookup: lookupPublic } });
+  const user = [url.username, url.password].map(decodeURIComponent).join(':');
+  const authorization = user === ':' ? {} : { authorization: `Basic ${Buffer.from(user).toString('base64')}` };
+  const post = async (given: Readonly<Record<string, string>>, body: string): Promise<Answer> => {
     // An address that is written as such is looked up by nobody.
+    const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
     if (!mayBePrivate && isIP(host) !== 0 && !isPublic(host)) throw new PrivateAddress();
-    const request = begin(url, {
-      ...{ method: 'POST', agent, signal: AbortSignal.timeout(ANSWER_SECONDS * 1000) },
-      ...(mayBePrivate ? {} : { lookup: lookupPublic }),
-      headers: { ...headers, 'content-length': Buffer.byteLength(body), 'user-agent': 'Tidemark' },
-    });
-    const answered = once(request, 'response') as Promise<[IncomingMessage]>;
-    request.on('error', () => undefined).end(body);
-    const [response] = await answered;
-    let bytes = 0;
-    response.on('data', ({ length }: Buffer) => {
-      bytes += length;
-      if (bytes > MOST_BODY_BYTES) response.destroy();
-    });
-    await once(response, 'close');
+    const headers = { ...given, ...authorization, 'user-agent': 'Tidemark' };
+    const signal = AbortSignal.timeout(ANSWER_SECONDS * 1000);
+    const response = await request(url, { method: 'POST', dispatcher, headers, body, signal });
+    // An answer is its status: of its body not more is waited for than a line or two.
+    await response.body.dump({ limit: 64 * 1024 });
     return response;
   };
-  return {
-    post,
-    close: () => {
-      agent.destroy();
-    },
-  };
+  return { post, close: () => dispatcher.destroy() };
 }
 
 /** The headers of Standard Webhooks. Several keys, parted by blanks, sign each: while one takes the place of another, the receiver may know either. */
@@ -97,37 +85,30 @@ function secondsUntil(retryAfter: string | undefined): number | undefined {
 const COME_AGAIN = [408, 425, 429];
 
 /** What an answer means; undefined where the events were taken, `refused` where one of them may be at fault. */
-function faultOf({ statusCode: status = 0, headers }: IncomingMessage, count: number, detail: string) {
-  const said = `the receiver answers ${String(status)}`;
-  const fault = (message: string, hint: string, isFinal: boolean): Fault => ({
-    ...{ isFinal, error: new TidemarkError(message, { detail, hint }) },
-    retry_seconds: secondsUntil(headers['retry-after']),
+function faultOf({ statusCode: status, headers }: Answer, count: number, detail: string) {
+  const fault = (message: string, hint: string, isFinal = false): Fault => ({
+    ...{ isFinal, error: new TidemarkError(`the receiver answers ${String(status)}${message}`, { detail, hint }) },
+    retry_seconds: secondsUntil(headers['retry-after']?.toString()),
   });
   if (status >= 200 && status < 300) return undefined;
   if (status === 410)
-    return fault(
-      `${said}: it wants no more events`,
-      'end the subscription, or resume it once the receiver is back',
-      true,
-    );
+    return fault(': it wants no more events', 'end the subscription, or resume it once the receiver is back', true);
   if (status >= 300 && status < 400)
-    return fault(`${said}, and no other address is gone to`, 'subscribe with the URL that it points to', false);
+    return fault(', and no other address is gone to', 'subscribe with the URL that it points to');
   if (status >= 500 || status < 300 || COME_AGAIN.includes(status))
-    return fault(said, 'it is tried again until it takes them', false);
+    return fault('', 'it is tried again until it takes them');
   const next = 'the log of the receiver says why; then resume the subscription, or skip the event with a reason';
-  return count > 1 ? 'refused' : fault(`${said} to this one event`, next, true);
+  return count > 1 ? 'refused' : fault(' to this one event', next, true);
 }
 
 function notReached(error: unknown, detail: string): Fault {
-  const { name, message } = error as Error;
-  const isSilent = name === 'AbortError' || name === 'TimeoutError';
-  const [said, hint] =
-    error instanceof PrivateAddress
-      ? ['its address is not of the public internet', 'if it is yours, set EVENT_PRIVATE_ADDRESSES=allow for the relay']
-      : [
-          isSilent ? `no answer within ${String(ANSWER_SECONDS)} seconds` : message,
-          'see that it runs and that its URL is right; it is tried again',
-        ];
+  const { name, message, code = '' } = error as Error & { readonly code?: string };
+  const isPrivate = error instanceof PrivateAddress;
+  // Of a name that has several addresses, none of which answers, only the code says why.
+  const said = name === 'TimeoutError' ? `no answer within ${String(ANSWER_SECONDS)} seconds` : message || code;
+  const hint = isPrivate
+    ? 'if it is yours, set EVENT_PRIVATE_ADDRESSES=allow for the relay'
+    : 'see that it runs and that its URL is right; it is tried again';
   const parts = { detail, hint, cause: error };
   return { isFinal: false, error: new TidemarkError(`the receiver cannot be reached: ${said}`, parts) };
 }
@@ -137,9 +118,9 @@ export function openWebhook(target: Target): Transport {
   const { post, close } = newPoster(target);
   const where = `receiver ${new URL(target.url).host}`;
   const give = (events: readonly Event[]): Promise<ReturnType<typeof faultOf>> => {
-    const [first, last] = [events[0]?.id ?? '', events.at(-1)?.position ?? ''];
+    const [first, last] = [events[0]?.event_id ?? '', events.at(-1)?.event_position ?? ''];
     const id = events.length > 1 ? `${first}-${last}` : first;
-    const body = `[${events.map(({ document }) => document).join(',\n')}]`;
+    const body = `[${events.map(({ event }) => event).join(',\n')}]`;
     return post(headersFor(target.secret, id, body), body).then(
       (answer) => faultOf(answer, events.length, where),
       (error: unknown) => notReached(error, where),
@@ -160,6 +141,6 @@ export function openWebhook(target: Target): Transport {
       if (fault === 'refused') return giveOneByOne(events);
       return { taken: fault === undefined ? events.length : 0, fault };
     },
-    close: () => Promise.resolve(close()),
+    close,
   };
 }

@@ -8,22 +8,20 @@ export const tryRelay = value<boolean, []>('try_relay()');
 /** The subscriptions that are to be told of events now. */
 export const dueSubscriptions = rows<DueSubscription, []>('due_subscriptions()');
 export type DueSubscription = Texts<'subscription_name' | 'target' | 'acknowledged' | 'last_position'> &
-  TextsOrNull<'secret' | 'batch_end'>;
+  TextsOrNull<'secret'>;
 
-/** The first events that a subscription is to be told of after a position, up to another one where it is given. */
-export const readSubscription = rows<
-  Texts<'event_position' | 'dimension_name' | 'kind' | 'event_id' | 'partition_key' | 'event'>,
-  [subscription: string, after: string, limit: number, until: string | null]
->('read_subscription(p_subscription_name => $1, p_after => $2, p_limit => $3, p_until => $4)');
+/** An event as the warehouse renders it, a CloudEvent, with what is needed to send it unread. Those of one `partition_key` arrive in their order. */
+export type Event = Texts<'event_position' | 'dimension_name' | 'kind' | 'event_id' | 'partition_key' | 'event'>;
 
-/**
- * Moves the offset of a subscription from where it was seen to what was taken, and notes where the batch ends that is about to be sent; false
- * where the offset was moved by somebody else meanwhile.
- */
-export const acknowledgeEvents = value<
-  boolean,
-  [subscription: string, position: string, from: string, batchEnd: string | null]
->('acknowledge_events(p_subscription_name => $1, p_position => $2, p_from => $3, p_batch_end => $4)');
+/** Moves the offset from where it was seen to what was taken, and returns what comes next; nothing where somebody else moved or paused it. */
+export const nextEvents = rows<Event, [subscription: string, position: string, from: string, limit: number]>(
+  'next_events(p_subscription_name => $1, p_position => $2, p_from => $3, p_limit => $4)',
+);
+
+/** Moves the offset of a subscription alone. */
+export const acknowledgeEvents = action<[subscription: string, position: string, from: string]>(
+  'acknowledge_events(p_subscription_name => $1, p_position => $2, p_from => $3)',
+);
 
 /** Notes why a subscription could not be told; with the position of an event that it refuses, it is stopped there. */
 export const noteDeliveryFault = action<[subscription: string, error: string, position: string | null]>(

@@ -1,16 +1,18 @@
 import { connect, type Channel, type ChannelModel, type GetMessage } from 'amqplib';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { openTransport } from '../../runner/events/open.js';
-import type { Event, Outcome, Transport } from '../../runner/events/transport.js';
+import type { Outcome, Transport } from '../../runner/events/transport.js';
+import type { Event } from '../../runner/warehouse/relay.js';
 import { openProxy, type Proxy } from '../support/proxy.js';
 import { hasRabbit, startRabbit, type Broker } from '../support/rabbitmq.js';
 
 const event = (position: number, key: string, kind = 'updated'): Event => ({
-  position: String(position),
-  id: `warehouse/orders/${String(position)}`,
-  key,
-  routing_key: `orders.${kind}`,
-  document: JSON.stringify({ specversion: '1.0', position }),
+  event_position: String(position),
+  event_id: `warehouse/orders/${String(position)}`,
+  partition_key: key,
+  dimension_name: 'orders',
+  kind,
+  event: JSON.stringify({ specversion: '1.0', position }),
 });
 
 describe.skipIf(!hasRabbit())('a RabbitMQ server', () => {
@@ -58,13 +60,15 @@ describe.skipIf(!hasRabbit())('a RabbitMQ server', () => {
     const events = [event(1, 'a', 'created'), event(2, 'b'), event(3, 'a'), event(4, 'a', 'deleted')];
     expect(await rabbit.publish(events)).toEqual({ taken: 4 });
     const messages = await arrived();
-    expect(messages.map(({ properties }) => properties.messageId as string).sort()).toEqual(events.map(({ id }) => id));
+    expect(messages.map(({ properties }) => properties.messageId as string).sort()).toEqual(
+      events.map(({ event_id: id }) => id),
+    );
     for (const { properties } of messages)
       expect(properties).toMatchObject({
         ...{ deliveryMode: 2, contentType: 'application/cloudevents+json; charset=utf-8' },
       });
     expect(messages.map(({ fields }) => fields.routingKey).sort()).toEqual(
-      events.map(({ routing_key }) => routing_key).sort(),
+      events.map(({ kind }) => `orders.${kind}`).sort(),
     );
   });
 

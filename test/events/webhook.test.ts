@@ -5,17 +5,19 @@ import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { openTransport } from '../../runner/events/open.js';
-import type { Event, Outcome, Transport } from '../../runner/events/transport.js';
+import type { Outcome, Transport } from '../../runner/events/transport.js';
 import { isPublic } from '../../runner/events/webhook.js';
+import type { Event } from '../../runner/warehouse/relay.js';
 import { startReceiver, type Received, type Receiver } from '../support/receiver.js';
 
 const SECRET = `whsec_${Buffer.from('a key that only two parties know').toString('base64')}`;
 const event = (position: number): Event => ({
-  position: String(position),
-  id: `warehouse/orders/${String(position)}`,
-  key: 'orders/1',
-  routing_key: 'orders.updated',
-  document: JSON.stringify({ specversion: '1.0', id: `warehouse/orders/${String(position)}` }),
+  event_position: String(position),
+  event_id: `warehouse/orders/${String(position)}`,
+  partition_key: 'orders/1',
+  dimension_name: 'orders',
+  kind: 'updated',
+  event: JSON.stringify({ specversion: '1.0', id: `warehouse/orders/${String(position)}` }),
 });
 const EVENTS = [event(1), event(2), event(3)];
 const idsIn = ({ body }: Received) => (JSON.parse(body) as { id: string }[]).map(({ id }) => id);

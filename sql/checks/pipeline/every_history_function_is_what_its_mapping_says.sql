@@ -1,5 +1,5 @@
--- A function that makes history and is not what the mapping and the history table of its dimension would be compiled to: one of the three
--- was changed by hand. Loading is refused where it matters. See what changed; if it is meant: select tidemark.compile_dimension('<name>').
+-- A function that is compiled for a dimension and is not what its mapping and history table would be compiled to: one of the four was
+-- changed by hand. Loading is refused where it matters. See what changed; if it is meant: select tidemark.compile_dimension('<name>').
 select d.dimension_name, b.function_name,
     case
         when p.oid is null then 'is missing'

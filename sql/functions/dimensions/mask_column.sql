@@ -10,8 +10,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Masks a column of a history, or no longer: the statements of tidemark.grant_statements leave it out of what the analyst may read, with
 -- everything else in which its values stand. It takes effect when those were run again (npx tidemark grants --apply). Safe to repeat.
--- Key and times cannot be masked: without them no version can be told from another.
--- Errors: TM002 unknown dimension, 42703 it has no such column, 0A000 a column that cannot be masked.
+-- Key and times cannot be masked: without them no version can be told from another. Events are without it at once.
+-- Errors: TM002 unknown dimension, 42703 it has no such column, 0A000 a column that cannot be masked, TM007 as tidemark.compile_dimension.
 declare
     v_role text;
 begin
@@ -33,5 +33,6 @@ begin
             detail = format('dimension=%s column=%s', p_dimension_name, p_column_name),
             hint = 'mask tracked and untracked columns; of a key that tells too much, map a hash instead';
     end if;
+    perform tidemark.compile_dimension(p_dimension_name);
 end;
 $$;

@@ -1,8 +1,7 @@
 create or replace function tidemark.acknowledge_events(
     p_subscription_name text,
     p_position bigint,
-    p_from bigint default null,
-    p_batch_end bigint default null
+    p_from bigint default null
 )
 returns boolean
 language plpgsql
@@ -11,14 +10,14 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 -- Moves the offset of a subscription: it has all events up to a position, without a gap. p_from is the offset that the reader set out
--- from: where it is another by now the subscription was rewound meanwhile, and nothing moves. p_batch_end is where the batch ends that is
--- about to be sent, so that one that is sent again is the same; null: none is. Returns whether the offset is that now, and more may be
--- sent: not where the subscription was paused meanwhile. Safe to repeat without p_from: the offset never goes back.
+-- from: where it is another by now the subscription was rewound meanwhile, and nothing moves. Returns whether the offset is that now, and
+-- more may be sent: not where the subscription was paused meanwhile. Where nothing was taken, a batch that was about to be sent
+-- (tidemark.next_events) stays the same. Safe to repeat without p_from: the offset never goes back.
 declare
     v_is_due boolean;
 begin
     update tidemark.subscriptions as s
-    set acknowledged = p_position, batch_end = p_batch_end,
+    set acknowledged = p_position, batch_end = case when p_position = s.acknowledged then s.batch_end end,
         acknowledged_at = case when p_position > s.acknowledged then clock_timestamp() else s.acknowledged_at end,
         last_error = case when s.failed_position is not null or p_position = s.acknowledged then s.last_error end,
         last_error_at = case when s.failed_position is not null or p_position = s.acknowledged then s.last_error_at end
@@ -33,7 +32,7 @@ begin
 end;
 $$;
 
-revoke execute on function tidemark.acknowledge_events (text, bigint, bigint, bigint) from public;
+revoke execute on function tidemark.acknowledge_events (text, bigint, bigint) from public;
 
 create or replace function tidemark._forget_told_keys()
 returns void

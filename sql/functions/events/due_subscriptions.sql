@@ -6,16 +6,15 @@ returns table (
     secret text,
     options jsonb,
     acknowledged bigint,
-    batch_end bigint,
     last_position bigint
 )
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- The subscriptions that are to be told of events now, being neither paused nor stopped: how, where, after which position, up to which one
--- a batch was to go that was about to be sent, and up to which one there are any. secret says where the secret is.
-select s.subscription_name, s.transport, s.target, s.secret, s.options, s.acknowledged, s.batch_end, n.last_position
+-- The subscriptions that are to be told of events now, being neither paused nor stopped: how, where, after which position, and up to which
+-- one there are any. secret says where the secret is.
+select s.subscription_name, s.transport, s.target, s.secret, s.options, s.acknowledged, n.last_position
 from tidemark.subscriptions as s
 cross join tidemark.event_numbering as n
 where s.paused_at is null and s.failed_position is null

@@ -4,15 +4,7 @@ create or replace function tidemark.read_subscription(
     p_limit integer default 100,
     p_until bigint default null
 )
-returns table (
-    event_position bigint,
-    dimension_name text,
-    kind text,
-    event_type text,
-    event_id text,
-    partition_key text,
-    event text
-)
+returns setof tidemark.rendered_event
 language sql
 stable
 security definer
@@ -23,7 +15,8 @@ as $$
 select e.*
 from tidemark.subscriptions as s
 cross join lateral tidemark._read_events(coalesce(p_after, s.acknowledged), p_limit, s.dimensions, s.subscription_name) as e
-where s.subscription_name = p_subscription_name and e.event_position <= coalesce(p_until, e.event_position);
+where s.subscription_name = p_subscription_name and e.event_position <= coalesce(p_until, e.event_position)
+order by e.event_position;
 $$;
 
 revoke execute on function tidemark.read_subscription (text, bigint, integer, bigint) from public;

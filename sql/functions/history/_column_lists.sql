@@ -202,6 +202,22 @@ select (
     'apply', quote_ident(tidemark._function_name('apply', d.dimension_name)),
     'converge', quote_ident(tidemark._function_name('converge', d.dimension_name)),
     'known_function', quote_ident(d.known_function),
+    'render_function', quote_ident(tidemark._function_name('render', d.dimension_name)),
+    'kind', '{kind}',
+    'type', (
+        select quote_literal(tidemark._event_type(e, '{kind}')) from tidemark.dimensions as e where e.dimension_name = d.dimension_name
+    ),
+    'source', quote_literal(tidemark._uri_part(d.dimension_name)),
+    'since', format('coalesce(%L::timestamptz, ''infinity'')', d.events_since),
+    'subject', (
+        select case count(*)
+            when 1 then format('p.business_key::json ->> %L', min(e.history_column))
+            else '(select json_agg(k.value order by k.place)::text '
+                'from json_each(p.business_key::json) with ordinality as k (name, value, place))'
+        end
+        from expressions as e
+        where e.is_key
+    ),
     'history', d.history_relation::text,
     -- What a version is numbered by, where its table does not do so itself (tidemark._part_lists).
     'identity', '[]'::jsonb,

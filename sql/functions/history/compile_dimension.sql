@@ -8,7 +8,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Writes the two functions that make the history of a dimension, from its mapping and its history table as they are now:
 -- tidemark.apply_<dimension> for a batch in order, tidemark.converge_<dimension> for any other. "\sf tidemark.apply_orders" shows one.
--- Writes a third, tidemark.known_<dimension>, which tells the history of a key as it was known at a moment.
+-- Writes a third, tidemark.known_<dimension>, which tells the history of a key as it was known at a moment, and a fourth,
+-- tidemark.render_<dimension>, which makes CloudEvents of its events.
 -- Also writes the functions that answer from its history, as <history>_as_of (tidemark._create_time_travel).
 -- Registration, every change of a mapping and migrate call it; call it after the history table was altered by hand.
 -- Safe to repeat: it returns whether anything was written. Where it writes, it waits for a loader of the dimension to end its batch.
@@ -118,7 +119,8 @@ cross join lateral (
     values
     ('apply', tidemark._apply_body(l.lists)),
     ('converge', tidemark._converge_body(l.lists)),
-    ('known', tidemark._known_body(l.lists))
+    ('known', tidemark._known_body(l.lists)),
+    ('render', tidemark._render_body(l.lists))
 ) as b (kind, body);
 $$;
 
@@ -134,8 +136,23 @@ set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $$
 -- The statement that creates a compiled function with a body: tidemark.apply_<dimension> and converge_<dimension> write, called within
--- tidemark.apply_batch_parts; known_<dimension> reads, called by anybody, and so pins what decides how values print and are read.
+-- tidemark.apply_batch_parts; known_<dimension> reads, called by anybody, and so pins what decides how values print and are read;
+-- render_<dimension> reads, called within tidemark.read_events.
 select case p_kind
+    when 'render' then format(
+        $create$
+        create or replace function tidemark.%I(
+            p_events tidemark.events[]
+        )
+        returns setof tidemark.rendered_event
+        language plpgsql
+        stable
+        set search_path = pg_catalog, pg_temp
+        set plan_cache_mode = force_generic_plan
+        as %L
+        $create$,
+        tidemark._function_name(p_kind, p_dimension_name), p_body
+    )
     when 'known' then format(
         $create$
         create or replace function tidemark.%I(
@@ -242,7 +259,7 @@ begin
                 from pg_proc as p
                 where p.pronamespace = 'tidemark'::regnamespace and p.proname = n.plain
                     and (p.proargnames[1] is distinct from 'p_batch' or p.proargtypes[0] <> 'tidemark.batches'::regtype)
-                    and p.proargnames[1] is distinct from 'p_known'
+                    and p.proargnames[1] is distinct from 'p_known' and p.proargnames[1] is distinct from 'p_events'
             ) then n.plain
             else (
                 select max(left(n.plain, s.length))
@@ -265,8 +282,8 @@ set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $$
 -- What the compiled functions of a dimension take for granted of its history table and mapping, in short: the name of the table, name, type
--- and nullability of each column that is mapped, the check constraints, and what each column is mapped from. The same after a dump and
--- restore. Asked once a batch.
+-- and nullability of each column that is mapped, the check constraints, what each column is mapped from, and whether it is masked. The same
+-- after a dump and restore. Asked once a batch.
 begin
     return (
         select md5(string_agg(f.part, e'\n' order by f.part collate "C"))
@@ -275,8 +292,9 @@ begin
             select format('%s %s %s', d.history_relation, d.change_order, d.source_time_zone) as part
             union all
             select format(
-                '%s: %s as %s %s %s%s', c.ordinal, c.source_column, c.column_role, c.history_column,
-                format_type(a.atttypid, a.atttypmod), case when a.attnotnull then ' not null' end
+                '%s: %s as %s %s %s%s%s', c.ordinal, c.source_column, c.column_role, c.history_column,
+                format_type(a.atttypid, a.atttypmod), case when a.attnotnull then ' not null' end,
+                case when c.masked_at is not null then ' masked' end
             )
             from tidemark.dimension_columns as c
             left join pg_attribute as a on a.attrelid = d.history_relation and a.attname = c.history_column
@@ -304,6 +322,7 @@ as $$
 select format('tidemark.%I(%s)', tidemark._function_name(p_kind, p_dimension_name), case p_kind
     when 'apply' then 'tidemark.batches, json, integer[], text[], timestamptz'
     when 'converge' then 'tidemark.batches, json, integer[], text[]'
+    when 'render' then 'tidemark.events[]'
     else (
         select 'timestamptz' || string_agg(', ' || k.type_name, '' order by k.place)
         from tidemark._key_arguments(p_dimension_name) as k
@@ -327,7 +346,7 @@ begin
         select format('drop function if exists %s', string_agg(f.signature, ', '))
         from (
             select tidemark._compiled_signature(k.kind, p_dimension_name) as signature
-            from (values ('apply'), ('converge'), ('known')) as k (kind)
+            from (values ('apply'), ('converge'), ('known'), ('render')) as k (kind)
             union all
             select p.oid::regprocedure::text
             from tidemark.dimensions as d

@@ -1,6 +1,7 @@
 -- Up Migration
 -- Events are rendered by a function that is compiled for each dimension (tidemark.render_<dimension>), and the relay asks for what is next
--- and notes how far it is by one call: functions are written anew after migrations.
+-- and notes how far it is by one call; an event of OpenLineage is made by one, too. What is in a URL that may be a secret is shown to nobody.
+-- Functions are written anew after migrations.
 
 create type tidemark.rendered_event as (
     event_position bigint,
@@ -19,3 +20,10 @@ drop function if exists tidemark._event_query(tidemark.dimensions);
 drop function if exists tidemark.read_subscription(text, bigint, integer, bigint);
 drop function if exists tidemark.acknowledge_events(text, bigint, bigint, bigint);
 drop function if exists tidemark.due_subscriptions();
+drop function if exists tidemark.lineage_datasets(text, text, text, text, text);
+
+alter table tidemark.subscriptions add column shown_target text generated always as (regexp_replace(
+    regexp_replace(regexp_replace(target, '[?#].*', '?***'), '^(https?://)[^/?]*@', '\1***@', 'i'), '^(\w+://[^:/?@]*):[^/?]*@', '\1:***@'
+)) stored;
+comment on column tidemark.subscriptions.shown_target is
+    'The same for people: without a query, and without who a webhook is called as, which may be a secret.';

@@ -67,7 +67,7 @@ export const logEach =
       logger[result.batches > 0 ? 'info' : 'debug']({ table: result.table, changes: result.changes }, words(result));
   };
 
-interface Takes<P, O> {
+export interface Takes<P, O> {
   readonly positionals?: P;
   readonly options?: O;
   readonly epilogue?: string;
@@ -77,13 +77,12 @@ interface Takes<P, O> {
   readonly hasResult?: boolean;
 }
 
-type Given<T> = ArgumentsCamelCase<InferredOptionTypes<T & { json: { type: 'boolean' } }>>;
+export type Positionals = Readonly<Record<string, PositionalOptions>>;
+export type Flags = Readonly<Record<string, Options>>;
+export type Given<T> = ArgumentsCamelCase<InferredOptionTypes<T & { json: { type: 'boolean' } }>>;
 
 /** A command by what it takes, typed by that, and what it does. One that has a result takes --json besides. */
-export function defineCommand<
-  const P extends Readonly<Record<string, PositionalOptions>>,
-  const O extends Readonly<Record<string, Options>>,
->(
+export function defineCommand<const P extends Positionals, const O extends Flags>(
   { positionals, options, epilogue = '', examples = {}, hasResult = true }: Takes<P, O>,
   run: (given: Given<P & O>, print: Print) => Promise<void>,
 ): Command {

@@ -1,16 +1,34 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { withDatabase } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
 import { loadSettings, PACKAGE_ROOT } from '../base/settings.js';
 import { formatRows } from '../base/text-table.js';
-import { formatSubscriptions, subscribe, tail, withEvents } from '../operate/events.js';
+import { formatSubscriptions, subscribe, tail } from '../operate/events.js';
 import { onInterrupt } from '../run/rounds.js';
 import * as events from '../warehouse/events.js';
-import { TABLE_OPTION, defineCommand, defineGroup, flag, number, numberOf, text, type Command } from './command.js';
+import type { Warehouse } from '../warehouse/functions.js';
+import { TABLE_OPTION, defineCommand, defineGroup, flag, number, numberOf, tableOption as table } from './command.js';
+import { text, type Command, type Flags, type Given, type Positionals, type Takes } from './command.js';
 
-const table = { type: 'string', demandOption: true, describe: 'The table, by the name of its dimension' } as const;
 const name = { type: 'string', demandOption: true, describe: 'The name of the subscription' } as const;
 const position = { type: 'string', demandOption: true, describe: 'Position of the event' } as const;
+
+/** A command that does one thing in the warehouse, and says what came of it: the result, and words for it. */
+const act = <const P extends Positionals, const O extends Flags>(
+  takes: Takes<P, O>,
+  work: (warehouse: Warehouse, given: Given<P & O>) => Promise<readonly [result: unknown, words: string]>,
+): Command =>
+  defineCommand(takes, async (given, print) => {
+    print(...(await withDatabase(loadSettings().warehouse, 'events', (warehouse) => work(warehouse, given))));
+  });
+
+/** The same with a subscription alone, as it fares then. */
+const actOn = (how: string, work: (warehouse: Warehouse, subscription: string) => Promise<unknown>): Command =>
+  act({ positionals: { name } }, async (warehouse, { name: subscription }) => {
+    await work(warehouse, subscription);
+    return [{ subscription, done: how }, `${subscription} ${how}`];
+  });
 
 const positionOf = (option: string, given: string): string => {
   if (/^\d{1,18}$/.test(given)) return given;
@@ -19,34 +37,6 @@ const positionOf = (option: string, given: string): string => {
   });
 };
 
-const on = defineCommand(
-  {
-    positionals: { table },
-    options: { type: text('Type of the events, with {kind} for what happened, such as order_{kind}') },
-    examples: { "events on orders --type 'order_{kind}'": 'With types such as order_updated' },
-  },
-  async (given, print) => {
-    await withEvents(loadSettings(), (warehouse) => events.publishEvents(warehouse, given.table, true, given.type));
-    print(
-      { table: given.table, events: 'on' },
-      `what happens to the history of ${given.table} is published from now on: npx tidemark events subscribe`,
-    );
-  },
-);
-
-const off = defineCommand({ positionals: { table } }, async (given, print) => {
-  await withEvents(loadSettings(), (warehouse) => events.publishEvents(warehouse, given.table, false));
-  print(
-    { table: given.table, events: 'off' },
-    `what happens to the history of ${given.table} makes no events any more; those from before have no values now`,
-  );
-});
-
-const list = defineCommand({}, async (_, print) => {
-  const tables = await withEvents(loadSettings(), (warehouse) => events.eventTables(warehouse));
-  print(tables, tables.length === 0 ? 'no table is registered: npx tidemark add' : formatRows(tables));
-});
-
 const schema = defineCommand(
   {
     positionals: { table: { ...table, demandOption: false } },
@@ -54,13 +44,13 @@ const schema = defineCommand(
     examples: { 'events schema orders': 'What every event of orders is', 'events schema --batch': 'A batch file' },
     hasResult: false,
   },
-  async (given) => {
-    if ((given.table === undefined) !== (given.batch ?? false))
+  async ({ table: given, batch = false }) => {
+    if ((given === undefined) !== batch)
       throw new UsageError('give a table, or --batch', { hint: 'npx tidemark events list shows the tables' });
     const found =
-      given.table === undefined
+      given === undefined
         ? await readFile(path.join(PACKAGE_ROOT, 'sql', 'schemas', 'batch.json'), 'utf8')
-        : await withEvents(loadSettings(), (warehouse) => events.eventSchema(warehouse, given.table ?? ''));
+        : await withDatabase(loadSettings().warehouse, 'events', (warehouse) => events.eventSchema(warehouse, given));
     process.stdout.write(`${JSON.stringify(JSON.parse(found), null, 2)}\n`);
   },
 );
@@ -71,9 +61,7 @@ const begin = defineCommand(
     options: {
       to: { ...text('Where: the URL of a webhook, or of a RabbitMQ server, without a password'), demandOption: true },
       from: {
-        type: 'string',
-        choices: ['now', 'oldest', 'snapshot'],
-        default: 'now',
+        ...{ type: 'string', choices: ['now', 'oldest', 'snapshot'], default: 'now' },
         describe: 'Begin now, with the oldest event that is kept, or with what is in force',
       },
       table: TABLE_OPTION,
@@ -81,67 +69,44 @@ const begin = defineCommand(
     },
     examples: { 'events subscribe shop --to https://shop.example/events --from snapshot': 'What is in force first' },
   },
-  async (given, print) => {
-    const { from, to, table: tables = [], secret } = given;
-    if (secret !== undefined && !/^(file|env):./.test(secret))
-      throw new UsageError('--secret says where a secret is, as file:/path or env:NAME', {
-        hint: 'the secret itself does not stand in the warehouse',
-      });
-    const after = await subscribe(loadSettings(), { name: given.name, url: to, from: from, tables, secret });
+  async ({ name: subscription, to, from, table: tables = [], secret }, print) => {
+    const after = await subscribe(loadSettings(), { name: subscription, url: to, from, tables, secret });
     print(
-      { subscription: given.name, from, acknowledged: after },
-      `${given.name} is told of events after ${after}, once the relay runs: npx tidemark relay`,
+      { subscription, from, acknowledged: after },
+      `${subscription} is told of events after ${after}, once the relay runs: npx tidemark relay`,
     );
   },
 );
 
-/** Does one thing with a subscription, and says how it fares then. */
-const ofSubscription = (
-  words: string,
-  work: (warehouse: Parameters<typeof events.unsubscribe>[0], subscription: string) => Promise<unknown>,
-): Command =>
-  defineCommand({ positionals: { name } }, async (given, print) => {
-    await withEvents(loadSettings(), (warehouse) => work(warehouse, given.name));
-    print({ subscription: given.name, done: words }, `${given.name} ${words}`);
-  });
-
-const rewind = defineCommand(
+const rewind = act(
   {
     positionals: { name },
-    options: {
-      to: { ...text('A position, or an instant such as 2026-02-01T09:05Z'), demandOption: true },
-    },
+    options: { to: { ...text('A position, or an instant such as 2026-02-01T09:05Z'), demandOption: true } },
     examples: { 'events rewind shop --to 0': 'All events that are kept, once more' },
   },
-  async ({ name: subscription, to }, print) => {
-    const isPosition = /^\d+$/.test(to);
-    if (!isPosition && Number.isNaN(Date.parse(to)))
+  async (warehouse, { name: subscription, to }) => {
+    const [at, instant] = /^\d+$/.test(to) ? [to] : [undefined, to];
+    if (instant !== undefined && Number.isNaN(Date.parse(instant)))
       throw new UsageError(`--to is ${to}, accepted is a position, or an instant such as 2026-02-01T09:05Z`, {
         hint: 'npx tidemark events list shows which events are kept',
       });
-    const after = await withEvents(loadSettings(), (warehouse) =>
-      events.rewindSubscription(warehouse, subscription, isPosition ? to : undefined, isPosition ? undefined : to),
-    );
-    print({ subscription, acknowledged: after }, `${subscription} is told once more of events after ${after}`);
+    const after = await events.rewindSubscription(warehouse, subscription, at, instant);
+    const words = `${subscription} is told once more of events after ${after}`;
+    return [{ subscription, acknowledged: after }, words];
   },
 );
 
-const skip = defineCommand(
+const skip = act(
   {
     positionals: { name, position },
     options: { reason: { ...text('Why nobody need be told; it is kept'), demandOption: true } },
   },
-  async (given, print) => {
-    const at = positionOf('the position', given.position);
-    await withEvents(loadSettings(), (warehouse) => events.skipEvent(warehouse, given.name, at, given.reason));
-    print({ subscription: given.name, skipped: at }, `${given.name} is never told of the event at ${at}`);
+  async (warehouse, { name: subscription, position: given, reason }) => {
+    const skipped = positionOf('the position', given);
+    await events.skipEvent(warehouse, subscription, skipped, reason);
+    return [{ subscription, skipped }, `${subscription} is never told of the event at ${skipped}`];
   },
 );
-
-const status = defineCommand({}, async (_, print) => {
-  const all = await withEvents(loadSettings(), (warehouse) => events.subscriptionStatus(warehouse));
-  print(all, formatSubscriptions(all));
-});
 
 const show = defineCommand(
   {
@@ -159,12 +124,39 @@ const show = defineCommand(
     const after = positionOf('--after', given.after);
     const settings = loadSettings();
     const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);
-    const intervalSeconds = follow ? settings.cdc_extraction_interval_seconds : undefined;
-    await tail(settings, { after, limit, tables, intervalSeconds }, signal, (event) => {
-      process.stdout.write(`${event}\n`);
-    }).finally(release);
+    const say = (event: string) => process.stdout.write(`${event}\n`);
+    await tail(settings, { after, limit, tables, isEndless: follow }, signal, say).finally(release);
   },
 );
+
+const on = act(
+  {
+    positionals: { table },
+    options: { type: text('Type of the events, with {kind} for what happened, such as order_{kind}') },
+    examples: { "events on orders --type 'order_{kind}'": 'With types such as order_updated' },
+  },
+  async (warehouse, { table: of, type }) => {
+    await events.publishEvents(warehouse, of, true, type);
+    const words = `what happens to the history of ${of} is published from now on: npx tidemark events subscribe`;
+    return [{ table: of, events: 'on' }, words];
+  },
+);
+
+const off = act({ positionals: { table } }, async (warehouse, { table: of }) => {
+  await events.publishEvents(warehouse, of, false);
+  const words = `what happens to the history of ${of} makes no events any more; those from before have no values now`;
+  return [{ table: of, events: 'off' }, words];
+});
+
+const list = act({}, async (warehouse) => {
+  const tables = await events.eventTables(warehouse);
+  return [tables, tables.length === 0 ? 'no table is registered: npx tidemark add' : formatRows(tables)];
+});
+
+const status = act({}, async (warehouse) => {
+  const all = await events.subscriptionStatus(warehouse);
+  return [all, formatSubscriptions(all)];
+});
 
 export const command = defineGroup({
   'on <table>': ['publish what happens to a history as events', on],
@@ -172,15 +164,9 @@ export const command = defineGroup({
   list: ['list the tables, and which events are kept', list],
   'schema [table]': ["print the JSON Schema of a table's events, or of a batch file", schema],
   'subscribe <name>': ['tell somebody of events', begin],
-  'unsubscribe <name>': ['tell them no more', ofSubscription('is told no more', events.unsubscribe)],
-  'pause <name>': [
-    'tell them nothing for a while',
-    ofSubscription('is paused', (warehouse, given) => events.pauseSubscription(warehouse, given, true)),
-  ],
-  'resume <name>': [
-    'go on, also where an event was refused',
-    ofSubscription('goes on', (warehouse, given) => events.pauseSubscription(warehouse, given, false)),
-  ],
+  'unsubscribe <name>': ['tell them no more', actOn('is told no more', events.unsubscribe)],
+  'pause <name>': ['tell them nothing for a while', actOn('is paused', events.pauseSubscription)],
+  'resume <name>': ['go on, also where an event was refused', actOn('goes on', events.resumeSubscription)],
   'rewind <name>': ['tell them once more, from an earlier position on', rewind],
   'skip <name> <position>': ['never tell them of one event', skip],
   status: ['show who is told, how far, and what keeps them', status],

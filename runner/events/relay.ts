@@ -1,7 +1,7 @@
 import { connect, explainDatabaseError, isAway, type Database } from '../base/database.js';
 import { HeldError, TidemarkError, UsageError, whereAndNext, withOutcome, type Failure } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
-import { logger } from '../base/logger.js';
+import { warnOnce } from '../base/logger.js';
 import { secretAt } from '../base/secret.js';
 import type { Settings } from '../base/settings.js';
 import { within } from '../base/timeout.js';
@@ -35,7 +35,6 @@ export class Relay {
   private readonly lines = new Map<string, Line>();
   private told: Told[] = [];
   private faults: Failure[] = [];
-  private isStandingBy = false;
 
   /** @param patience for so many seconds at most a round waits for a subscription that is slow; without it until each is told of all there is */
   constructor(
@@ -48,7 +47,6 @@ export class Relay {
     const database = this.connected();
     try {
       if (!(await warehouse.tryRelay(database))) return this.standBy();
-      this.isStandingBy = false;
       await numberEvents(database);
       const due = await warehouse.dueSubscriptions(database);
       await this.closeUnused(due);
@@ -87,8 +85,7 @@ export class Relay {
     const said = 'another relay tells the subscriptions of events';
     if (this.patience === undefined)
       throw new HeldError(said, { hint: 'nothing needs to be done: it tells all of them. This one ends' });
-    if (!this.isStandingBy) logger.info(`${said}: standing by`);
-    this.isStandingBy = true;
+    warnOnce(said, `${said}: this one stands by`);
     return [];
   }
 

@@ -1,29 +1,24 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { withDatabase } from '../base/database.js';
+import { connect, type Database } from '../base/database.js';
 import { outcomeOf, TidemarkError } from '../base/errors.js';
 import { warnOnce } from '../base/logger.js';
 import { passwordIn } from '../base/passwords.js';
 import { PACKAGE_ROOT, type DatabaseSettings, type Settings } from '../base/settings.js';
 import { within } from '../base/timeout.js';
-import { lineageDatasets, type LineageDatasets } from '../warehouse/functions.js';
+import { lineageEvent } from '../warehouse/functions.js';
 
-/** How long the server may take to answer, and events that are still to be sent when a run ends, in seconds. */
+/** How long the server and the warehouse may take to answer, and events that are still to be sent when a run ends, in seconds. */
 const ANSWER_SECONDS = 5;
 const LAST_SECONDS = 2;
-/** How often a run that writes says so, a server that did not answer is tried again, and columns are read anew. */
+/** How often a run that writes says so, and a server that did not answer is tried again. */
 const PERIOD_MS = 60_000;
 const MOST_WAITING = 1000;
 
 const { version } = JSON.parse(readFileSync(path.join(PACKAGE_ROOT, 'package.json'), 'utf8')) as { version: string };
 const producer = `https://github.com/tidemark/tidemark/tree/v${version}`;
-
-const facet = (name: string, of: string, body: object) => ({
-  _producer: producer,
-  _schemaURL: `https://openlineage.io/spec/facets/${of}/${name}.json#/$defs/${name}`,
-  ...body,
-});
+const namespaceOf = ({ host, port }: DatabaseSettings) => `postgres://${host}:${String(port)}`;
 
 /** What is told of: the part itself, or its work on one table or shard of it. */
 interface Told {
@@ -43,10 +38,9 @@ type Result = Partial<Record<'changes' | 'inserted_versions', number>> & {
   readonly tables?: readonly string[];
 };
 
-/** A part of the pipeline, as it is told of: `id` is its run of pipeline_metadata. */
-interface Part extends Readonly<Record<'name' | 'id', string>> {
+/** A part of the pipeline, as it is told of: `id` is its run of pipeline_metadata, `reads` the datasets of tidemark.lineage_datasets. */
+interface Part extends Readonly<Record<'name' | 'id' | 'reads', string>> {
   readonly isWatching: boolean;
-  readonly reads: keyof Omit<LineageDatasets, 'dimension_name'>;
 }
 
 /**
@@ -58,8 +52,8 @@ export class OpenLineage {
   private readonly failed = new Set<string>();
   private readonly ended = new AbortController();
   private readonly headers: Record<string, string> = { 'content-type': 'application/json' };
-  private began = new Date();
-  private known = { at: -Infinity, datasets: new Map<string, LineageDatasets>() };
+  private readonly whole: Told;
+  private readonly database: Database;
   private sending: Promise<void> = Promise.resolve();
   private waiting = 0;
   private silentUntil = -Infinity;
@@ -74,42 +68,31 @@ export class OpenLineage {
     const given = key ?? (file === undefined ? undefined : passwordIn('OPENLINEAGE_API_KEY_FILE', file));
     if (given !== undefined) this.headers.authorization = `Bearer ${given}`;
     if (url.pathname === '/') url.pathname = '/api/v1/lineage';
+    this.whole = { id: part.id, job: part.name, at: 0 };
+    this.database = connect(settings.warehouse, 'lineage', 1, ANSWER_SECONDS);
   }
 
   start(): void {
     this.send('START', this.whole);
   }
 
-  private get whole(): Told {
-    return { id: this.part.id, job: this.part.name, at: 0 };
+  /** Tells of the results of a round that began at a moment, and of the tables that failed. */
+  noteRound(results: readonly object[], error: unknown, began: Date): void {
+    for (const each of results) this.note(each, began);
+    for (const { table, error: fault } of outcomeOf(error)?.failures ?? [])
+      if (table !== undefined) this.fail(table, fault, began);
   }
 
-  /** Does a round, and tells of its results, and of the tables that failed. */
-  async round<R extends object>(work: Promise<readonly R[]>): Promise<readonly R[]> {
-    this.began = new Date();
-    try {
-      const results = await work;
-      results.forEach(this.note);
-      return results;
-    } catch (error) {
-      const { result = [], failures = [] } = outcomeOf(error) ?? {};
-      for (const each of [result].flat() as object[]) this.note(each);
-      for (const { table, error: fault } of failures) if (table !== undefined) this.fail(table, fault);
-      throw error;
-    }
-  }
-
-  readonly note = (given: object): void => {
-    const { table, shard = '', tables, changes, inserted_versions: written = changes }: Result = given;
+  note({ table, shard = '', tables, changes, inserted_versions: written = changes }: Result, began = new Date()): void {
     for (const name of tables ?? (table === undefined ? [] : [table])) {
       this.failed.delete(name);
-      const told = this.runOf(name, shard);
+      const told = this.runOf(name, shard, began);
       const rows = written === undefined || tables !== undefined ? undefined : (told.rows ?? 0) + written;
       const isDue = changes !== 0 && performance.now() > told.at + PERIOD_MS;
       this.runs.set(told.job, { ...told, rows, at: isDue ? performance.now() : told.at });
       if (isDue) this.send('RUNNING', { ...told, rows });
     }
-  };
+  }
 
   /** Ends every run. What cannot be sent soon is not sent. */
   async end(how: 'COMPLETE' | 'ABORT' | 'FAIL', error?: unknown): Promise<void> {
@@ -117,24 +100,25 @@ export class OpenLineage {
     this.send(how, this.whole, error);
     await within(LAST_SECONDS, this.sending).catch(() => undefined);
     this.ended.abort();
+    await this.database.end({ timeout: 0 });
   }
 
-  private runOf(table: string, shard: string): Told {
+  private runOf(table: string, shard: string, began: Date): Told {
     const job = [this.part.name, table, shard].filter(Boolean).join('.');
     const found = this.runs.get(job);
     if (found !== undefined) return found;
     const begun = { id: randomUUID(), job, table, at: performance.now() };
     this.runs.set(job, begun);
-    this.send('START', begun, undefined, this.began);
+    this.send('START', begun, undefined, began);
     return begun;
   }
 
   /** A table that fails in round after round has failed once. */
-  private fail(table: string, error: unknown): void {
+  private fail(table: string, error: unknown, began: Date): void {
     if (this.failed.has(table)) return;
     this.failed.add(table);
     const runs = [...this.runs.values()].filter((each) => each.table === table);
-    for (const told of runs.length > 0 ? runs : [this.runOf(table, '')]) {
+    for (const told of runs.length > 0 ? runs : [this.runOf(table, '', began)]) {
       this.send('FAIL', told, error);
       this.runs.delete(told.job);
     }
@@ -163,51 +147,21 @@ export class OpenLineage {
     if (!response.ok) throw new Error(`it answers ${String(response.status)}`);
   }
 
-  /** While the warehouse is away, an event goes without its datasets. */
-  private async datasetsOf(table: string, rowCount: number | undefined): Promise<object> {
-    const { source, warehouse, cdc_log_dir } = this.settings;
-    const namespaceOf = ({ host, port }: DatabaseSettings) => `postgres://${host}:${String(port)}`;
-    if (performance.now() > this.known.at + PERIOD_MS || !this.known.datasets.has(table)) {
-      const places = [namespaceOf(source), source.database, namespaceOf(warehouse), cdc_log_dir] as const;
-      const ask = (database: Parameters<typeof lineageDatasets>[0]) => lineageDatasets(database, producer, ...places);
-      const rows = await withDatabase(warehouse, 'lineage', ask, ANSWER_SECONDS).catch(() => []);
-      this.known = { at: performance.now(), datasets: new Map(rows.map((row) => [row.dimension_name, row])) };
-    }
-    const { inputs, outputs: [first, ...others] = [] } = this.known.datasets.get(table)?.[this.part.reads] ?? {};
-    if (first === undefined) return {};
-    const outputStatistics = facet('OutputStatisticsOutputDatasetFacet', '1-0-2', { rowCount });
-    const counted = rowCount === undefined ? first : { ...first, outputFacets: { outputStatistics } };
-    return { inputs, outputs: [counted, ...others] };
-  }
-
-  private async eventOf(
-    state: State,
-    { id: runId, job, table, rows }: Told,
-    at: Date,
-    error: unknown,
-  ): Promise<object> {
-    const { openlineage_namespace: namespace } = this.settings;
-    const { name, id, isWatching } = this.part;
-    // The message may hold values: the log of the run has it.
-    const code = error instanceof TidemarkError && error.code !== undefined ? ` (${error.code})` : '';
-    const failure = { message: `${job} failed${code}: the log of run ${id} says why`, programmingLanguage: 'SQL' };
-    const parent = { run: { runId: id }, job: { namespace, name } };
-    const type = { processingType: isWatching ? 'STREAMING' : 'BATCH', integration: 'TIDEMARK' };
-    return {
-      eventType: state,
+  /** The warehouse adds what is known of run, job and datasets; while it is away an event goes without. Of an error it is told the code alone. */
+  private async eventOf(eventType: State, { id: runId, job: name, ...told }: Told, at: Date, error: unknown) {
+    const { source, warehouse, cdc_log_dir, openlineage_namespace: namespace } = this.settings;
+    const schemaURL = 'https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent';
+    const event = {
+      eventType,
       eventTime: at.toISOString(),
       producer,
-      schemaURL: 'https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent',
-      run: {
-        runId,
-        facets: {
-          processing_engine: facet('ProcessingEngineRunFacet', '1-1-1', { name: 'Tidemark', version }),
-          ...(table === undefined ? {} : { parent: facet('ParentRunFacet', '1-2-0', parent) }),
-          ...(state === 'FAIL' ? { errorMessage: facet('ErrorMessageRunFacet', '1-0-1', failure) } : {}),
-        },
-      },
-      job: { namespace, name: job, facets: { jobType: facet('JobTypeJobFacet', '2-0-4', type) } },
-      ...(table === undefined ? {} : await this.datasetsOf(table, rows)),
+      schemaURL,
+      run: { runId },
+      job: { namespace, name },
     };
+    const places = [namespaceOf(source), source.database, namespaceOf(warehouse), cdc_log_dir] as const;
+    const code = error instanceof TidemarkError ? error.code : undefined;
+    const asked = lineageEvent(this.database, event, { ...this.part, ...told, version, code }, ...places);
+    return within(ANSWER_SECONDS, asked).catch(() => event);
   }
 }

@@ -180,9 +180,8 @@ export interface Part extends Pick<NewRun, 'name' | 'shard' | 'interval'> {
 /** What tells others of a part, where OPENLINEAGE_URL says whom. */
 function lineageOf(settings: Settings, { name, interval, loads = false }: Part, id: string): OpenLineage | undefined {
   const { openlineage_url: url } = settings;
-  const of = { extract: 'extract_datasets', load: 'load_datasets', stream: 'stream_datasets' } as const;
-  if (url === undefined || !(name in of)) return undefined;
-  const reads = name === 'stream' && !loads ? 'extract_datasets' : of[name as keyof typeof of];
+  if (url === undefined || !['extract', 'load', 'stream'].includes(name)) return undefined;
+  const reads = `${name === 'stream' && !loads ? 'extract' : name}_datasets`;
   return new OpenLineage(settings, { name, id, reads, isWatching: interval !== undefined }, new URL(url));
 }
 
@@ -211,14 +210,17 @@ export async function runPart<T extends object>(
       const bounds = { interval, wait, boundSeconds: settings.shutdown_timeout_seconds };
       wasInterrupted = await runRounds(bounds, async (signal) => {
         await service?.stayRegistered();
+        const began = new Date();
         const tell = (result: object) => {
           lineage?.note(result);
           run.tell(result);
         };
-        const work = () => round(signal, tell);
         await sayAll(
-          run.round(() => lineage?.round(work()) ?? work()),
-          say,
+          run.round(() => round(signal, tell)),
+          (results, error) => {
+            lineage?.noteRound(results, error, began);
+            say(results, error);
+          },
         );
       });
       // Traffic has no rest to go on with.

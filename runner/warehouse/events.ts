@@ -28,21 +28,19 @@ export const readEvents = rows<
 /** Begins a subscription. Returns the position after which it begins. */
 export const subscribe = value<
   string,
-  [
-    ...[name: string, transport: string, target: string, from: string],
-    ...[tables: readonly string[] | undefined, secret?: string],
-  ]
+  [...[name: string, transport: string, target: string, from: string], tables?: readonly string[], secret?: string]
 >(
-  `subscribe(p_subscription_name => $1, p_transport => $2, p_target => $3, p_from => $4, p_dimensions => $5, p_secret => $6)`,
+  'subscribe(p_subscription_name => $1, p_transport => $2, p_target => $3, p_from => $4, p_dimensions => $5, p_secret => $6)',
 );
 
 /** Ends a subscription. */
-export const unsubscribe = action<[name: string]>('unsubscribe(p_subscription_name => $1)');
+export const unsubscribe = action('unsubscribe(p_subscription_name => $1)');
 
-/** Pauses a subscription, or lets it go on. */
-export const pauseSubscription = action<[name: string, isPaused: boolean]>(
-  'pause_subscription(p_subscription_name => $1, p_is_paused => $2)',
-);
+/** Pauses a subscription. */
+export const pauseSubscription = action('pause_subscription(p_subscription_name => $1, p_is_paused => true)');
+
+/** Lets it go on. */
+export const resumeSubscription = action('pause_subscription(p_subscription_name => $1, p_is_paused => false)');
 
 /** Tells a subscription once more of what comes after a position, or since an instant. Returns its offset. */
 export const rewindSubscription = value<string, [name: string, position: string | undefined, instant?: string]>(

@@ -39,22 +39,11 @@ export const grantStatements = rows<Texts<'grant_statements'>, [prefix: string, 
   'grant_statements(p_prefix => $1, p_owner => $2)',
 );
 
-/** What each part reads and writes of a dimension, as inputs and outputs of an event of OpenLineage. */
-export interface LineageDatasets
-  extends Readonly<
-    Record<
-      'extract_datasets' | 'load_datasets' | 'stream_datasets',
-      Readonly<Record<'inputs' | 'outputs', readonly object[]>>
-    >
-  > {
-  readonly dimension_name: string;
-}
-export const lineageDatasets = rows<
-  LineageDatasets,
-  [producer: string, source: string, sourceDatabase: string, warehouse: string, logFolder: string]
->(
-  'lineage_datasets(p_producer => $1, p_source_namespace => $2, p_source_database => $3, p_warehouse_namespace => $4, p_log_folder => $5)',
-);
+/** An event of OpenLineage, with what the warehouse knows of run, job and datasets. */
+export const lineageEvent = value<
+  object,
+  [event: object, about: object, source: string, sourceDatabase: string, warehouse: string, logFolder: string]
+>('lineage_event($1::text::json::jsonb, $2::text::json::jsonb, $3, $4, $5, $6)');
 
 /** The histories as files of a dbt project. */
 export const dbtFiles = rows<Texts<'file_name' | 'content'>, []>('dbt_files()');

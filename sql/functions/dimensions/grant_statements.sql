@@ -68,7 +68,10 @@ masked as (
     where c.masked_at is not null
 ),
 hidden as (
-    select m.history_relation::oid as oid, array_agg(m.history_column) as columns from masked as m group by m.history_relation
+    -- A URL may hold a secret.
+    select 'tidemark.subscriptions'::regclass::oid as oid, array['target'] as columns
+    union all
+    select m.history_relation::oid, array_agg(m.history_column) from masked as m group by m.history_relation
     union all
     select o.name::regclass, o.columns
     from (

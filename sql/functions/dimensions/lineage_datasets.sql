@@ -62,7 +62,8 @@ create or replace function tidemark.lineage_datasets(
     p_source_namespace text,
     p_source_database text,
     p_warehouse_namespace text,
-    p_log_folder text
+    p_log_folder text,
+    p_dimension_name text default null
 )
 returns table (
     dimension_name text,
@@ -74,7 +75,7 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- What each part of the pipeline reads and writes of each dimension, as "inputs" and "outputs" of an event of OpenLineage: the source
+-- What each part of the pipeline reads and writes of each dimension, or of one, as "inputs" and "outputs" of an event of OpenLineage: the source
 -- table, the folder of its change log below p_log_folder, and its history; columns and what they are made of included, and no value. A
 -- reader of the log that loads as well (stream) makes log and history, both of the source table.
 select d.dimension_name,
@@ -124,5 +125,6 @@ cross join lateral (
             p_producer, p_warehouse_namespace, n.history_name, n.history_fields,
             tidemark._lineage_origins(d.dimension_name, p_source_namespace, n.source_name, true)
         ) as of_source
-) as h;
+) as h
+where d.dimension_name = coalesce(p_dimension_name, d.dimension_name);
 $$;

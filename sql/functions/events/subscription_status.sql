@@ -23,10 +23,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Every subscription and how it fares: state is active, paused, or failing where it is stopped by an event that it refuses
 -- (failed_position). events_pending counts what it is still to be told of, events without a position included, and events_lag_seconds is
--- the age of the oldest of them.
+-- the age of the oldest of them. target is without what may be a secret in it.
 select s.subscription_name,
     case when s.failed_position is not null then 'failing' when s.paused_at is not null then 'paused' else 'active' end,
-    s.transport, s.target, s.dimensions, s.acknowledged, n.last_position,
+    s.transport, s.shown_target, s.dimensions, s.acknowledged, n.last_position,
     greatest(p.events - k.events, 0),
     case when p.events > k.events then greatest(extract(epoch from p_now - p.noted_at), 0) else 0 end::double precision,
     s.failed_position, s.last_error, s.last_error_at, s.acknowledged_at, s.paused_by

@@ -9,8 +9,8 @@ as $$
 -- Writes the body of tidemark.render_<dimension>, which makes CloudEvents of references, from the mapping of the dimension;
 -- tidemark.compile_dimension makes the function of it. {names} are what differs from dimension to dimension (tidemark._column_lists).
 select tidemark._laid_out($text$
--- Events of {name} as CloudEvents in JSON, by rows of tidemark.events that have positions: with key and tracked columns of the versions they
--- are about, without masked ones. What tidemark.read_events says of values that are left out is done here.
+-- Events of {name} as CloudEvents in JSON, by rows of tidemark.events that have positions, with key and tracked columns of the
+-- versions they are about, without masked ones. What tidemark.read_events says of values that are left out is done here.
 -- was_before: the version before is what it was; is_there: so is the version, or the end, that the event is about. A point of a key's time
 -- is superseded where a later event corrects or retracts it, which is found by key and time in an index that has only such events.
 -- Runs with the rights of its caller.
@@ -36,7 +36,8 @@ begin
         ), '}')
     from (
         select p.event_position, p.kind, p.business_key, p.effective_at, p.valid_from,
-            replace({type}, '{kind}', p.kind) as event_type, concat(v_source, '/', p.event_position) as event_id,
+            replace({type}, '{kind}', p.kind) as event_type,
+            concat(v_source, '/', p.event_position) as event_id,
             nullif({subject}, '') as subject,
             json_build_object(
                 'kind', p.kind,
@@ -44,10 +45,20 @@ begin
                 'point', case when p.kind <> 'forgotten' then case when p.is_end then 'end' else 'version' end end,
                 'valid_from', p.valid_from,
                 'before', case when s.was_before then (
-                    select row_to_json(v.*) from (select h_before.*) as c cross join lateral (select {event_values}) as v
+                    select row_to_json(v.*)
+                    from (select h_before.*) as c
+                    cross join lateral (
+                        select
+                            {event_values}
+                    ) as v
                 ) end,
                 'after', case when s.is_there and h_after.surrogate_key is not null then (
-                    select row_to_json(v.*) from (select h_after.*) as c cross join lateral (select {event_values}) as v
+                    select row_to_json(v.*)
+                    from (select h_after.*) as c
+                    cross join lateral (
+                        select
+                            {event_values}
+                    ) as v
                 ) end,
                 'changed', case when s.was_before and s.is_there and h_after.surrogate_key is not null then to_json(array_remove(array[
                     {event_differences}
@@ -57,14 +68,15 @@ begin
                 'lineage', json_build_object('batch_id', p.batch_id, 'line', p.change_line)
             )::text as data
         from (
-            select e.*, g.first_position + e.place - 1 as event_position, g.batch_id, g.noted_at >= {since} as is_watched,
-                g.subscription_name is not null as is_snapshot,
+            select e.*, g.first_position + e.place - 1 as event_position, g.batch_id,
+                g.noted_at >= {since} as is_watched, g.subscription_name is not null as is_snapshot,
                 to_char(e.effective_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
                     || case when e.effective_at < '0001-01-01 00:00:00+00' then ' BC' else '' end as valid_from
             from unnest({render_function}.p_events) as e
             join tidemark.event_groups as g on g.group_id = e.group_id
         ) as p
-        left join {history} as h_after on h_after.surrogate_key = p.version_key and p.kind not in ('retracted', 'forgotten')
+        left join {history} as h_after
+            on h_after.surrogate_key = p.version_key and p.kind not in ('retracted', 'forgotten')
         left join {history} as h_before on h_before.surrogate_key = p.before_key
         cross join lateral (
             select

@@ -97,6 +97,8 @@ test.each([
   'apply_timeless',
   'apply_published',
   'converge_published',
+  'render_orders',
+  'render_odd_names',
 ])('the text of tidemark.%s is that of its golden file', async (name) => {
   // A keyword from 16 on, and so a name in quotes.
   const unquoted = (text: string) => text.replaceAll('"json"', 'json');

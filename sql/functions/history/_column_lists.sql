@@ -208,12 +208,14 @@ select (
         select quote_literal(tidemark._event_type(e, '{kind}')) from tidemark.dimensions as e where e.dimension_name = d.dimension_name
     ),
     'source', quote_literal(tidemark._uri_part(d.dimension_name)),
-    'since', format('%L::timestamptz', coalesce(d.events_since, 'infinity')),
+    'since', format(
+        '%L::timestamptz', coalesce(to_char(d.events_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00'), 'infinity')
+    ),
     'subject', (
         select case count(*)
             when 1 then format('p.business_key::json ->> %L', min(e.history_column))
             else e'(\n                select json_agg(k.value order by k.place)::text\n                '
-                e'from json_each(p.business_key::json) with ordinality as k (name, value, place)\n            )'
+                'from json_each(p.business_key::json) with ordinality as k (name, value, place)\n            )'
         end
         from expressions as e
         where e.is_key

@@ -1,5 +1,5 @@
--- Events of orders as CloudEvents in JSON, by rows of tidemark.events that have positions: with key and tracked columns of the versions they
--- are about, without masked ones. What tidemark.read_events says of values that are left out is done here.
+-- Events of orders as CloudEvents in JSON, by rows of tidemark.events that have positions, with key and tracked columns of the
+-- versions they are about, without masked ones. What tidemark.read_events says of values that are left out is done here.
 -- was_before: the version before is what it was; is_there: so is the version, or the end, that the event is about. A point of a key's time
 -- is superseded where a later event corrects or retracts it, which is found by key and time in an index that has only such events.
 -- Runs with the rights of its caller.
@@ -25,7 +25,8 @@ begin
         ), '}')
     from (
         select p.event_position, p.kind, p.business_key, p.effective_at, p.valid_from,
-            replace('tidemark.orders.{kind}', '{kind}', p.kind) as event_type, concat(v_source, '/', p.event_position) as event_id,
+            replace('tidemark.orders.{kind}', '{kind}', p.kind) as event_type,
+            concat(v_source, '/', p.event_position) as event_id,
             nullif(p.business_key::json ->> 'order_key', '') as subject,
             json_build_object(
                 'kind', p.kind,
@@ -33,14 +34,22 @@ begin
                 'point', case when p.kind <> 'forgotten' then case when p.is_end then 'end' else 'version' end end,
                 'valid_from', p.valid_from,
                 'before', case when s.was_before then (
-                    select row_to_json(v.*) from (select h_before.*) as c cross join lateral (select c.order_key,
-                        c.customer_id, c.product_id, c.quantity, c.unit_price, c.total_amount,
-                        c.order_status::text as order_status, c.order_date) as v
+                    select row_to_json(v.*)
+                    from (select h_before.*) as c
+                    cross join lateral (
+                        select
+                            c.order_key, c.customer_id, c.product_id, c.quantity, c.unit_price, c.total_amount,
+                            c.order_status::text as order_status, c.order_date
+                    ) as v
                 ) end,
                 'after', case when s.is_there and h_after.surrogate_key is not null then (
-                    select row_to_json(v.*) from (select h_after.*) as c cross join lateral (select c.order_key,
-                        c.customer_id, c.product_id, c.quantity, c.unit_price, c.total_amount,
-                        c.order_status::text as order_status, c.order_date) as v
+                    select row_to_json(v.*)
+                    from (select h_after.*) as c
+                    cross join lateral (
+                        select
+                            c.order_key, c.customer_id, c.product_id, c.quantity, c.unit_price, c.total_amount,
+                            c.order_status::text as order_status, c.order_date
+                    ) as v
                 ) end,
                 'changed', case when s.was_before and s.is_there and h_after.surrogate_key is not null then to_json(array_remove(array[
                     case when h_after.customer_id::text collate "C" is distinct from h_before.customer_id::text then 'customer_id' end,
@@ -56,14 +65,15 @@ begin
                 'lineage', json_build_object('batch_id', p.batch_id, 'line', p.change_line)
             )::text as data
         from (
-            select e.*, g.first_position + e.place - 1 as event_position, g.batch_id, g.noted_at >= coalesce(NULL::timestamptz, 'infinity') as is_watched,
-                g.subscription_name is not null as is_snapshot,
+            select e.*, g.first_position + e.place - 1 as event_position, g.batch_id,
+                g.noted_at >= 'infinity'::timestamptz as is_watched, g.subscription_name is not null as is_snapshot,
                 to_char(e.effective_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
                     || case when e.effective_at < '0001-01-01 00:00:00+00' then ' BC' else '' end as valid_from
             from unnest(render_orders.p_events) as e
             join tidemark.event_groups as g on g.group_id = e.group_id
         ) as p
-        left join public.dim_orders_history as h_after on h_after.surrogate_key = p.version_key and p.kind not in ('retracted', 'forgotten')
+        left join public.dim_orders_history as h_after
+            on h_after.surrogate_key = p.version_key and p.kind not in ('retracted', 'forgotten')
         left join public.dim_orders_history as h_before on h_before.surrogate_key = p.before_key
         cross join lateral (
             select

@@ -79,7 +79,7 @@ function newWriters({ settings }: Bench, rate: number) {
 }
 
 /** Processor time of processes so far, in microseconds. */
-async function processorTime(pids: readonly number[]): Promise<number> {
+export async function processorTime(pids: readonly number[]): Promise<number> {
   const ticks = pids.map(async (pid) => {
     const stat = await readFile(`/proc/${String(pid)}/stat`, 'utf8').catch(() => '');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');

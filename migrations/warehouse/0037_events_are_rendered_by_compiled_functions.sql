@@ -27,3 +27,8 @@ alter table tidemark.subscriptions add column shown_target text generated always
 )) stored;
 comment on column tidemark.subscriptions.shown_target is
     'The same for people: without a query, and without who a webhook is called as, which may be a secret.';
+
+alter table tidemark.subscriptions add column told_since timestamptz not null default clock_timestamp();
+comment on column tidemark.subscriptions.told_since is
+    'When it began or was rewound: whoever tells it of what was asked for before moves its offset no more.';
+drop function if exists tidemark.note_delivery_fault(text, text, bigint);

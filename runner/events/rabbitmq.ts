@@ -94,20 +94,22 @@ export function openRabbit(target: Target): Transport {
 function explain(error: unknown, { url }: Target): TidemarkError {
   if (error instanceof TidemarkError) return error;
   const { host, username } = new URL(url);
-  const parts = { detail: `broker ${host}`, cause: error };
   const { message } = error as Error;
+  const because = (said: string, hint: string) =>
+    new TidemarkError(`${said} ${message}`, {
+      detail: `broker ${host}`,
+      hint: `${hint}; it is tried again`,
+      cause: error,
+    });
   if (error instanceof Unroutable)
-    return new TidemarkError(`no queue takes what is published as ${message}`, {
-      ...parts,
-      hint: `bind a queue to the topic exchange ${EXCHANGE} with that routing key, or one that has it (#); it is tried again`,
-    });
+    return because(
+      'no queue takes what is published as',
+      `bind a queue to the topic exchange ${EXCHANGE} with that routing key, or one that has it (#)`,
+    );
   if (/ACCESS.REFUSED|403/.test(message))
-    return new TidemarkError(`the broker refuses user ${username || 'guest'}: ${message}`, {
-      ...parts,
-      hint: `let that user write to the exchange ${EXCHANGE} and configure it, and see that the password is right; it is tried again`,
-    });
-  return new TidemarkError(`the broker does not take events: ${message}`, {
-    ...parts,
-    hint: 'see that it runs and that its URL is right; it is tried again',
-  });
+    return because(
+      `the broker refuses user ${username || 'guest'}:`,
+      `let that user write to the exchange ${EXCHANGE} and configure it, and see that the password is right`,
+    );
+  return because('the broker does not take events:', 'see that it runs and that its URL is right');
 }

@@ -19,6 +19,7 @@ export interface Told {
 
 /** A subscription as this process tells it: how, what is on its way, and after so many attempts that failed, when it is tried again. */
 interface Line {
+  readonly since: string;
   way?: { readonly url: string; readonly secret: string | null; readonly transport: Transport } | undefined;
   work?: Promise<void> | undefined;
   attempts: number;
@@ -108,10 +109,12 @@ export class Relay {
     throw withOutcome(error, { result: told, failures });
   }
 
-  /** Subscriptions that are gone, paused or stopped need no connection, and no pause once they go on. */
+  /** Subscriptions that are gone, paused, stopped or begun anew need no connection, and no pause once they go on. */
   private async closeUnused(due: readonly warehouse.DueSubscription[]): Promise<void> {
-    for (const [name, { way, work }] of this.lines) {
-      if (work !== undefined || due.some((each) => each.subscription_name === name)) continue;
+    const isDue = (name: string, since: string) =>
+      due.some((each) => each.subscription_name === name && each.told_since === since);
+    for (const [name, { since, way, work }] of this.lines) {
+      if (work !== undefined || isDue(name, since)) continue;
       this.lines.delete(name);
       await way?.transport.close();
     }
@@ -129,8 +132,8 @@ export class Relay {
   }
 
   private serve(database: Database, due: warehouse.DueSubscription, signal: AbortSignal): void {
-    const { subscription_name: name, acknowledged, last_position: last } = due;
-    const line = this.lines.get(name) ?? { attempts: 0, until: 0 };
+    const { subscription_name: name, told_since: since, acknowledged, last_position: last } = due;
+    const line = this.lines.get(name) ?? { since, attempts: 0, until: 0 };
     this.lines.set(name, line);
     if (line.work !== undefined || performance.now() < line.until || Number(acknowledged) >= Number(last)) return;
     line.work = this.tell(database, due, line, signal)
@@ -142,14 +145,14 @@ export class Relay {
 
   /** Tells a subscription of all there is: with what was taken of a batch the next one is asked for. Says so where it cannot be told. */
   private async tell(database: Database, due: warehouse.DueSubscription, line: Line, signal: AbortSignal) {
-    const { subscription_name: name } = due;
+    const { subscription_name: name, told_since: since } = due;
     let [position, noted, events] = [due.acknowledged, due.acknowledged, 0];
     let fault: Fault | undefined;
     let refused: string | null = null;
     try {
       const transport = await this.wayTo(line, due);
       while (fault === undefined && !signal.aborted && this.database === database) {
-        const next = () => warehouse.nextEvents(database, name, position, noted, transport.most);
+        const next = () => warehouse.nextEvents(database, name, since, noted, position, transport.most);
         const batch = await timed('read', next);
         noted = position;
         if (batch.length === 0) return;
@@ -168,7 +171,7 @@ export class Relay {
     } finally {
       if (events > 0) this.told.push({ subscription: name, events });
     }
-    if (position !== noted) await warehouse.acknowledgeEvents(database, name, position, noted);
+    if (position !== noted) await warehouse.acknowledgeEvents(database, name, since, noted, position);
     if (fault !== undefined) await this.fail(database, name, line, fault, refused);
   }
 
@@ -182,7 +185,7 @@ export class Relay {
   ): Promise<void> {
     const { error, isFinal, retry_seconds: asked = 0 } = fault;
     const said = [error.message, ...whereAndNext(error).map((part) => part.trim())].join('; ');
-    await warehouse.noteDeliveryFault(database, name, said, isFinal ? refused : null);
+    await warehouse.noteDeliveryFault(database, name, line.since, said, isFinal ? refused : null);
     // One that is stopped begins when somebody says so.
     line.attempts = isFinal ? 0 : line.attempts + 1;
     // Cut at random, so that many who failed together do not come back together.

@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { connect, type Database } from '../../runner/base/database.js';
 import { outcomeOf } from '../../runner/base/errors.js';
 import { Relay } from '../../runner/events/relay.js';
 import { apply, batch, change, deletion } from '../support/batches.js';
@@ -21,17 +22,22 @@ process.stderr.write(`property of the relay: TEST_SEED=${String(SEED)} PROPERTY_
 let pipeline: TestPipeline;
 let receiver: Receiver;
 let relay: Relay;
+/** Sessions of loaders, one for each shard of things. */
+let loaders: Database[];
 const quiet = new AbortController().signal;
 beforeAll(async () => {
   pipeline = await createPipeline({ EVENT_PRIVATE_ADDRESSES: 'allow' });
   receiver = await startReceiver();
+  loaders = [1, 2].map(() => connect(pipeline.settings.warehouse, 'test'));
   await registerDimension(pipeline.warehouse, 'things', 'things', [
     { source: 'id', type: 'integer', role: 'business key' },
+    { source: 'label', type: 'text', role: 'tracked' },
   ]);
-  await pipeline.warehouse`select tidemark.publish_events('orders')`;
+  for (const table of ['orders', 'things']) await pipeline.warehouse`select tidemark.publish_events(${table})`;
 });
 afterAll(async () => {
   await receiver.close();
+  await Promise.all(loaders.map((loader) => loader.end()));
   await pipeline.drop();
 });
 beforeEach(() => {
@@ -76,6 +82,26 @@ let batches = 0;
 const minute = (n: number) => new Date(Date.UTC(2026, 1, 1) + n * 60_000).toISOString().slice(0, 19);
 /** Loads a batch with a change of each of these orders, a deletion where the number is negative. */
 const load = (...ids: number[]) => loadAt((batches += 1), ids);
+/** Loads changes of things, the shards of them at once: each has its keys. */
+const loadShards = async (ids: readonly number[]) => {
+  const when = batches;
+  const loadShard = async (loader: Database, n: number) => {
+    const at = minute(when);
+    const lines = ids
+      .filter((id) => Math.abs(id) % 2 === n)
+      .map((id, place) => {
+        const operation_type = id < 0 ? 'DELETE' : 'UPDATE';
+        const row = { id: Math.abs(id), operation_type, cdc_timestamp: null };
+        return id < 0 ? row : { ...row, label: `${String(when)} ${String(place)}` };
+      });
+    const shard = `${String(n + 1)}-of-2`;
+    await apply(
+      loader,
+      batch(`changes_${String(when).padStart(8, '0')}_${String(n)}`, at, lines, { table: 'things', shard }),
+    );
+  };
+  await Promise.all(loaders.map(loadShard));
+};
 /** One that was captured before the last three. */
 const loadLate = (id: number) => loadAt((batches += 1) - 3.5, [id]);
 const loadAt = async (when: number, ids: readonly number[]) => {
@@ -85,7 +111,7 @@ const loadAt = async (when: number, ids: readonly number[]) => {
 };
 const retractNewest = () => pipeline.warehouse`
   select tidemark.retract_batch('orders', max(b.batch_id), p_reason => 'a test')
-  from tidemark.batches as b where b.retracted_at is null`;
+  from tidemark.batches as b where b.dimension_name = 'orders' and b.retracted_at is null`;
 
 interface CloudEvent {
   readonly id: string;
@@ -229,6 +255,70 @@ describe('a subscription', () => {
     await tell();
     await tell();
     expect(await statusOf('shop')).toMatchObject({ events_pending: '0' });
+    expect(received().map(({ sequence }) => Number(sequence) - Number(acknowledged))).toEqual([1, 2, 1, 2]);
+  });
+
+  test.each([204, 410])(
+    'that takes the place of another of its name, while that one is told and answers %i, is told all that is its own',
+    async (status) => {
+      const [former, own] = [await startReceiver(), receiver];
+      await load(3);
+      await pipeline.warehouse`select tidemark.number_events()`;
+      await subscribe('shop', { url: former.url });
+      const { acknowledged } = await statusOf('shop');
+      await load(1, 2);
+      former.answer((_, response) => {
+        former.answer(204);
+        // From where the other began, too.
+        void pipeline.warehouse`select tidemark.unsubscribe('shop')`
+          .then(() => subscribe('shop', { url: own.url }))
+          .then(() => pipeline.warehouse`select tidemark.rewind_subscription('shop', ${acknowledged}::bigint)`)
+          .then(() => response.writeHead(status).end());
+      });
+      await tell();
+      expect(await statusOf('shop')).toMatchObject({ state: 'active', events_pending: '2', last_error: null });
+      expect(await tell()).toEqual({ told: [{ subscription: 'shop', events: 2 }], failed: [] });
+      expect(received()).toHaveLength(2);
+      await former.close();
+    },
+  );
+
+  test('is told by a broker whose client is not installed which command installs it, and so is who asks', async () => {
+    const url = 'amqp://guest@127.0.0.1:1';
+    await pipeline.warehouse`
+      select tidemark.subscribe(p_subscription_name => 'broker', p_transport => 'rabbitmq', p_target => ${url})`;
+    await load(1);
+    // As where there is no such package: Node says so.
+    const hook = path.join(pipeline.folder, 'hook.mjs');
+    await writeFile(hook, "import { register } from 'node:module'; register('./resolver.mjs', import.meta.url);");
+    await writeFile(
+      path.join(pipeline.folder, 'resolver.mjs'),
+      "export const resolve = (name, context, next) => next(name === 'amqplib' ? 'no-amqplib' : name, context);",
+    );
+    const { code, stderr } = await runCli(['relay'], { ...pipeline.env, NODE_OPTIONS: `--import ${hook}` });
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/is not installed[\s\S]*next: +npm install amqplib/)]);
+    expect((await statusOf('broker')).last_error).toBe(
+      'the client of RabbitMQ is not installed; next:  npm install amqplib',
+    );
+  });
+
+  test('shows nobody what its URL may hold that is secret, whatever fails', async () => {
+    const { host } = new URL(receiver.url);
+    await subscribe('shop', { url: `http://key-in-user@${host}/events?token=key-in-query` });
+    await load(1);
+    receiver.answer(503);
+    const { failed } = await tell();
+    receiver.answer((_, response) => response.destroy());
+    const said = await runCli(['relay'], { ...pipeline.env, LOG_LEVEL: 'DEBUG' });
+    expect(receiver.requests.at(-1)?.headers.authorization).toBe(
+      `Basic ${Buffer.from('key-in-user:').toString('base64')}`,
+    );
+    expect(receiver.requests.at(-1)?.path).toBe('/events?token=key-in-query');
+    const printed = [failed, said, await status()].map((each) => JSON.stringify(each));
+    for (const args of [['events', 'status'], ['events', 'status', '--json'], ['status'], ['metrics']])
+      printed.push(JSON.stringify(await runCli(args, pipeline.env)));
+    for (const each of printed) expect(each).not.toMatch(/key-in-/);
+    expect((await status())[0]).toMatchObject({ target: `http://***@${host}/events?***` });
   });
 });
 
@@ -296,6 +386,7 @@ describe('wherever the relay is killed between sending and noting', () => {
       fc.integer({ min: -3, max: 3 }).filter((key) => key !== 0),
       { maxLength: 6 },
     ),
+    things: fc.array(fc.constantFrom(-2, -1, 1, 2, 3, 4), { maxLength: 4 }),
     isLate: fc.boolean(),
     retracts: fc.boolean(),
     answer: fc.constantFrom(...(Object.keys(ANSWERS) as (keyof typeof ANSWERS)[])),
@@ -332,19 +423,22 @@ describe('wherever the relay is killed between sending and noting', () => {
     expect(seen([...first.values()])).toEqual(seen(all));
   };
 
-  test('property: every event comes, of each key in their order, under one name, however often', async () => {
+  test('property: every event comes, of each key in their order, under one name, however often, from shards too', async () => {
     let [events, requests] = [0, 0];
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 2, maxLength: 6 }), async (steps) => {
         await subscribe('shop');
         const { acknowledged: from } = await statusOf('shop');
-        for (const { keys, isLate, retracts, answer, failpoint } of steps) {
+        for (const { keys, things, isLate, retracts, answer, failpoint } of steps) {
           await load(...keys);
+          // Some is committed while it is told already.
+          const loading = loadShards(things);
           if (isLate) await loadLate(keys[0] ?? 1);
           if (retracts) await retractNewest();
           receiver.answer(ANSWERS[answer]);
           process.env.TIDEMARK_FAILPOINT = failpoint;
           await tellOnce();
+          await loading;
         }
         receiver.answer(204);
         await tellOnce();

@@ -1,7 +1,8 @@
 create or replace function tidemark.acknowledge_events(
     p_subscription_name text,
     p_position bigint,
-    p_from bigint default null
+    p_from bigint default null,
+    p_since timestamptz default null
 )
 returns boolean
 language plpgsql
@@ -10,9 +11,10 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 -- Moves the offset of a subscription: it has all events up to a position, without a gap. p_from is the offset that the reader set out
--- from: where it is another by now the subscription was rewound meanwhile, and nothing moves. Returns whether the offset is that now, and
--- more may be sent: not where the subscription was paused meanwhile. Where nothing was taken, a batch that was about to be sent
--- (tidemark.next_events) stays the same. Safe to repeat without p_from: the offset never goes back.
+-- from, p_since its told_since then: where one of them is another by now, the subscription was rewound meanwhile, or is another one of that
+-- name, and nothing moves. Returns whether the offset is that now, and more may be sent: not where the subscription was paused meanwhile.
+-- Where nothing was taken, a batch that was about to be sent (tidemark.next_events) stays the same. Safe to repeat without p_from: the
+-- offset never goes back.
 declare
     v_is_due boolean;
 begin
@@ -22,7 +24,7 @@ begin
         last_error = case when s.failed_position is not null or p_position = s.acknowledged then s.last_error end,
         last_error_at = case when s.failed_position is not null or p_position = s.acknowledged then s.last_error_at end
     where s.subscription_name = p_subscription_name and s.acknowledged <= p_position
-        and s.acknowledged = coalesce(p_from, s.acknowledged)
+        and s.acknowledged = coalesce(p_from, s.acknowledged) and s.told_since = coalesce(p_since, s.told_since)
     returning s.paused_at is null into v_is_due;
     if not found then
         return false;
@@ -32,7 +34,7 @@ begin
 end;
 $$;
 
-revoke execute on function tidemark.acknowledge_events (text, bigint, bigint) from public;
+revoke execute on function tidemark.acknowledge_events (text, bigint, bigint, timestamptz) from public;
 
 create or replace function tidemark._forget_told_keys()
 returns void

@@ -2,6 +2,7 @@ create or replace function tidemark.next_events(
     p_subscription_name text,
     p_position bigint,
     p_from bigint,
+    p_since timestamptz,
     p_limit integer default 100
 )
 returns setof tidemark.rendered_event
@@ -21,7 +22,7 @@ declare
     v_end bigint;
     v_events tidemark.rendered_event [];
 begin
-    while tidemark.acknowledge_events(p_subscription_name, v_position, v_from) loop
+    while tidemark.acknowledge_events(p_subscription_name, v_position, v_from, p_since) loop
         v_end := (select s.batch_end from tidemark.subscriptions as s where s.subscription_name = p_subscription_name);
         v_events := array(select e from tidemark.read_subscription(p_subscription_name, v_position, p_limit, v_end) as e);
         if cardinality(v_events) > 0 then
@@ -38,4 +39,4 @@ begin
 end;
 $$;
 
-revoke execute on function tidemark.next_events (text, bigint, bigint, integer) from public;
+revoke execute on function tidemark.next_events (text, bigint, bigint, timestamptz, integer) from public;

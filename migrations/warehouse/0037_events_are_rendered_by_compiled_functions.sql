@@ -1,7 +1,7 @@
 -- Up Migration
 -- Events are rendered by a function that is compiled for each dimension (tidemark.render_<dimension>), and the relay asks for what is next
--- and notes how far it is by one call; an event of OpenLineage is made by one, too. What is in a URL that may be a secret is shown to nobody.
--- Functions are written anew after migrations.
+-- and notes how far it is by one call; an event of OpenLineage is made by one, too. What may be a secret in a URL is shown
+-- to nobody. Functions are written anew after migrations.
 
 create type tidemark.rendered_event as (
     event_position bigint,

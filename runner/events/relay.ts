@@ -55,7 +55,7 @@ export class Relay {
     } catch (error) {
       this.fault(database, error);
     }
-    const work = Promise.all([...this.lines.values()].map((line) => line.work));
+    const work = Promise.all([...this.lines.values()].map((line) => line.work ?? Promise.resolve()));
     await (this.patience === undefined || signal.aborted ? work : within(this.patience, work).catch(() => undefined));
     return this.results();
   }

@@ -56,7 +56,12 @@ const PAGE = 500;
  * Gives positions to what has none, and hands over the events after one, page by page; then, where it is endless, what comes.
  * @param say takes one event, JSON in one line
  */
-export function tail(settings: Settings, asked: Tail, signal: AbortSignal, say: (event: string) => void) {
+export function tail(
+  settings: Settings,
+  asked: Tail,
+  signal: AbortSignal,
+  say: (event: string) => void,
+): Promise<void> {
   const { tables, isEndless } = asked;
   const pause = settings.cdc_extraction_interval_seconds * 1000;
   return withDatabase(settings.warehouse, 'events', async (warehouse) => {

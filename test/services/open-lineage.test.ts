@@ -76,7 +76,7 @@ const events = () => server.requests.map(({ body }) => JSON.parse(body) as Event
 const told = () => events().map(({ eventType, job }) => `${eventType} ${job.name}`);
 const env = () => ({ ...pipeline.env, OPENLINEAGE_URL: new URL(server.url).origin });
 
-describe('OpenLineage (tidemark.lineage_datasets)', () => {
+describe('OpenLineage (tidemark.lineage_datasets, tidemark.lineage_event)', () => {
   test('is told by extract and load, a run for each table within one for the part, and every event is valid by the public schemas', async () => {
     const key = path.join(pipeline.folder, 'key');
     await writeFile(key, 'let-me-in\n', { mode: 0o600 });

@@ -75,9 +75,9 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- What each part of the pipeline reads and writes of each dimension, or of one, as "inputs" and "outputs" of an event of OpenLineage: the source
--- table, the folder of its change log below p_log_folder, and its history; columns and what they are made of included, and no value. A
--- reader of the log that loads as well (stream) makes log and history, both of the source table.
+-- What each part of the pipeline reads and writes of each dimension, or of one, as "inputs" and "outputs" of an event of OpenLineage: the
+-- source table, the folder of its change log below p_log_folder, and its history; columns and what they are made of included, and no
+-- value. A reader of the log that loads as well (stream) makes log and history, both of the source table.
 select d.dimension_name,
     json_build_object('inputs', json_build_array(s.dataset), 'outputs', json_build_array(w.log)),
     json_build_object('inputs', json_build_array(r.log), 'outputs', json_build_array(h.of_log)),

@@ -11,10 +11,10 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- A run event of OpenLineage with all that is known of it: to p_event, whose members are those of a RunEvent without facets, come the facets
--- of run and job, and the datasets (tidemark.lineage_datasets). p_about says of what it is: name and id of the part of the pipeline, whether
--- it goes on (isWatching), and the version; for its work on a table also table, which datasets it reads and writes (reads), and rows, where
--- they are counted; of a failure code. No value of a row is in it, nor the message of an error, which may hold one.
+-- A run event of OpenLineage with all that is known of it: to p_event, whose members are those of a RunEvent without facets, come the
+-- facets of run and job, and the datasets (tidemark.lineage_datasets). p_about says of what it is: name and id of the part of the pipeline,
+-- whether it goes on (isWatching), and the version; for its work on a table also table, which datasets it reads and writes (reads), and
+-- rows, where they are counted; of a failure code. No value of a row is in it, nor the message of an error, which may hold one.
 select p_event
     || jsonb_build_object(
         'run', (p_event -> 'run') || jsonb_build_object('facets', jsonb_strip_nulls(jsonb_build_object(

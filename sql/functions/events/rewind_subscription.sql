@@ -10,7 +10,8 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 -- Tells a subscription once more of the events after a position, or of those that were noted since an instant: the offset becomes that.
--- A batch that is on its way moves it no more. Going forward is no rewind: what it has not had is skipped one by one (tidemark.skip_event). What it skipped before stays skipped.
+-- A batch that is on its way moves it no more. Going forward is no rewind: what it has not had is skipped one by one
+-- (tidemark.skip_event). What it skipped before stays skipped.
 -- Returns the offset. Waits for whoever prunes events.
 -- Errors: TM032 there is none of that name, or events from there on are not kept any more.
 declare
@@ -38,7 +39,8 @@ begin
             );
     end if;
     update tidemark.subscriptions as s
-    set acknowledged = v_position, failed_position = null, batch_end = null, acknowledged_at = clock_timestamp(), told_since = clock_timestamp()
+    set acknowledged = v_position, failed_position = null, batch_end = null, acknowledged_at = clock_timestamp(),
+        told_since = clock_timestamp()
     where s.subscription_name = p_subscription_name;
     return v_position;
 end;

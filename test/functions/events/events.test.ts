@@ -333,6 +333,37 @@ describe('a subscription', () => {
     expect(await toBeTold('all')).toHaveLength(6);
   });
 
+  test('is given the same batch until it is taken, by tidemark.next_events, and is past what it does not want', async () => {
+    await someHistory();
+    await subscribe('shop', 'oldest');
+    await subscribe('customers', 'oldest', ['customers']);
+    const since = async (name: string) =>
+      (
+        await sql<
+          { since: string }[]
+        >`select told_since as since from tidemark.subscriptions where subscription_name = ${name}`
+      )[0]?.since ?? '';
+    const next = async (name: string, position: number, from: number, limit: number, told = since(name)) =>
+      (
+        await sql<{ at: string }[]>`
+          select event_position as at from tidemark.next_events(p_subscription_name => ${name}, p_position => ${position},
+            p_from => ${from}, p_since => ${await told}, p_limit => ${limit})`
+      ).map(({ at }) => Number(at));
+    expect(await next('shop', 0, 0, 2)).toEqual([1, 2]);
+    expect(await next('shop', 0, 0, 5)).toEqual([1, 2]);
+    expect(await next('shop', 2, 0, 5)).toEqual([3, 4, 5]);
+    expect(await next('shop', 2, 0, 5)).toEqual([]);
+    expect(await next('shop', 4, 2, 5)).toEqual([5]);
+    expect(await next('shop', 4, 4, 5, Promise.resolve('2020-01-01'))).toEqual([]);
+    await sql`select tidemark.skip_event('shop', 5, 'nobody wants it')`;
+    expect(await next('shop', 4, 4, 5)).toEqual([]);
+    expect(await next('customers', 0, 0, 5)).toEqual([]);
+    expect(await sql`select acknowledged from tidemark.subscriptions`).toEqual([
+      { acknowledged: '5' },
+      { acknowledged: '5' },
+    ]);
+  });
+
   test('stops at an event that it refuses, which is an alert, until it is resumed or the event skipped with a reason', async () => {
     await someHistory();
     await subscribe('shop', 'oldest');

@@ -75,6 +75,7 @@ const VIOLATIONS: readonly Violation[] = [
       { dimension_name: 'orders', function_name: 'apply_orders', fault: 'differs' },
       { dimension_name: 'orders', function_name: 'converge_orders', fault: 'differs' },
       { dimension_name: 'orders', function_name: 'known_orders', fault: 'was compiled for another history table' },
+      { dimension_name: 'orders', function_name: 'render_orders', fault: 'was compiled for another history table' },
     ],
   },
   {
@@ -89,6 +90,7 @@ const VIOLATIONS: readonly Violation[] = [
       { dimension_name: 'orders', function_name: 'apply_orders', fault: 'was compiled for another history table' },
       { dimension_name: 'orders', function_name: 'converge_orders', fault: 'was compiled for another history table' },
       { dimension_name: 'orders', function_name: 'known_orders', fault: 'was compiled for another history table' },
+      { dimension_name: 'orders', function_name: 'render_orders', fault: 'was compiled for another history table' },
     ],
   },
   {

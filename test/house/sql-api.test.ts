@@ -100,7 +100,7 @@ describe('docs/sql-api.md', () => {
       select distinct p.proname::text as name
       from pg_catalog.pg_proc as p
       where p.pronamespace = 'tidemark'::regnamespace and not starts_with(p.proname, '_')
-        and not exists (select from tidemark.dimensions as d where p.proname in ('apply_' || d.dimension_name, 'converge_' || d.dimension_name, 'known_' || d.dimension_name))
+        and not exists (select from tidemark.dimensions as d where p.proname in ('apply_' || d.dimension_name, 'converge_' || d.dimension_name, 'known_' || d.dimension_name, 'render_' || d.dimension_name))
       order by 1`;
     expect(functions.map(({ name }) => name).filter((name) => !page.includes(`tidemark.${name}`))).toEqual([]);
   });

@@ -25,10 +25,11 @@ export interface Broker {
   readonly stop: () => Promise<void>;
 }
 
+/** Ends a process and those that it began: the server is a script, whose end alone would leave the node behind. */
 const end = async (child: ChildProcess): Promise<void> => {
-  if (child.exitCode !== null || child.signalCode !== null) return;
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   const ended = once(child, 'exit');
-  child.kill('SIGKILL');
+  process.kill(-child.pid, 'SIGKILL');
   await ended;
 };
 
@@ -55,7 +56,11 @@ export async function startRabbit(): Promise<Broker> {
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '+S 1:1',
   });
   // In the foreground, where it can be ended by its number: a node that finds none leaves one in the background.
-  const epmd = spawn('epmd', ['-port', String(epmdPort), '-address', '127.0.0.1'], { env, stdio: 'ignore' });
+  const epmd = spawn('epmd', ['-port', String(epmdPort), '-address', '127.0.0.1'], {
+    env,
+    stdio: 'ignore',
+    detached: true,
+  });
   await until(
     () =>
       new Promise<boolean>((resolve) => {
@@ -69,7 +74,7 @@ export async function startRabbit(): Promise<Broker> {
           });
       }),
   );
-  const node = spawn(SERVER, { cwd: folder, env, stdio: ['ignore', 'pipe', 'ignore'] });
+  const node = spawn(SERVER, { cwd: folder, env, stdio: ['ignore', 'pipe', 'ignore'], detached: true });
   const stop = async () => {
     await end(node);
     await end(epmd);

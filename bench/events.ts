@@ -5,7 +5,7 @@ import { connect } from 'amqplib';
 import { Relay } from '../runner/events/relay.js';
 import { hasRabbit, startRabbit } from '../test/support/rabbitmq.js';
 import { apply, beginAgain, documents } from './contenders.js';
-import { processorTime } from './stream.js';
+import { processorTime } from './measure.js';
 import type { Scale, Scaled } from './scale.js';
 import type { Bench } from './server.js';
 

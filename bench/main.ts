@@ -6,6 +6,7 @@ import { setLogLevel } from '../runner/base/logger.js';
 import { manyEvents } from './events.js';
 import { slowerThanLimits } from './guard.js';
 import { runnerMemory } from './memory.js';
+import { manyPartitions } from './partitions.js';
 import { plot } from './plot.js';
 import { byBatchSize, byHistorySize, type Curve } from './scaling.js';
 import { formatScale, manyChanges, manyVersions, parseScale } from './scale.js';
@@ -30,7 +31,10 @@ const say = (() => {
   };
 })();
 
-const SCALES = { changes: manyChanges, versions: manyVersions, stream: streamAtRate, events: manyEvents };
+const SCALES = {
+  ...{ changes: manyChanges, versions: manyVersions, partitions: manyPartitions },
+  ...{ stream: streamAtRate, events: manyEvents },
+};
 
 interface Options {
   readonly size: keyof typeof SIZES;
@@ -57,7 +61,7 @@ async function options(): Promise<Options> {
       type: 'string',
       requiresArg: true,
       describe:
-        'Instead: changes=10M through extract and load, a history of versions=50M, stream=10K changes a second from the log, or events=100K to their receivers; other numbers, with K or M, as well',
+        'Instead: changes=10M through extract and load, a history of versions=50M, one of partitions=2M versions in partitions beside a whole one, stream=10K changes a second from the log, or events=100K to their receivers; other numbers, with K or M, as well',
     })
     .option('given', {
       type: 'boolean',
@@ -81,7 +85,7 @@ async function options(): Promise<Options> {
       const asked = parseScale(scale);
       if (asked?.what === 'stream' && given)
         return 'stream=N looks at the processes of its server: it takes one of its own';
-      return asked !== undefined || 'scale is changes=N, versions=N, stream=N or events=N';
+      return asked !== undefined || 'scale is changes=N, versions=N, partitions=N, stream=N or events=N';
     })
     .strict()
     .parseAsync()

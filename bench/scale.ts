@@ -22,7 +22,7 @@ export interface Scale {
   readonly plans: readonly { readonly name: string; readonly plan: string }[];
 }
 
-const MANY = ['changes', 'versions', 'stream', 'events'] as const;
+const MANY = ['changes', 'versions', 'partitions', 'stream', 'events'] as const;
 
 /** What is many, as "changes=10M" or "stream=10K"; K and M are thousands and millions. Undefined where it is none of them. */
 export function parseScale(text: string): { what: (typeof MANY)[number]; count: number } | undefined {

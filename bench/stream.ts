@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,6 +9,7 @@ import { extractTables } from '../runner/extract/tables.js';
 import { loadTables } from '../runner/load/tables.js';
 import { captureTable } from '../runner/operate/capture.js';
 import { DEMO_SOURCE, runMigrations } from '../runner/warehouse/migrate.js';
+import { processorTime } from './measure.js';
 import { MOST_MEGABYTES, commandOf } from './memory.js';
 import type { Scale, Scaled } from './scale.js';
 import { addOrders, type Bench } from './server.js';
@@ -76,16 +76,6 @@ function newWriters({ settings }: Bench, rate: number) {
     return { changes: written.reduce((sum, [row]) => sum + Number(row?.p_changes), 0), firstMarker };
   };
   return { write, orders: KEYS + WINDOWS * room, end: () => pool.end() };
-}
-
-/** Processor time of processes so far, in microseconds. */
-export async function processorTime(pids: readonly number[]): Promise<number> {
-  const ticks = pids.map(async (pid) => {
-    const stat = await readFile(`/proc/${String(pid)}/stat`, 'utf8').catch(() => '');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return Number(fields[11]) + Number(fields[12]);
-  });
-  return (await Promise.all(ticks)).reduce((sum, each) => sum + each, 0) * 10_000;
 }
 
 type Pids = Readonly<Record<string, readonly number[]>>;

@@ -1,11 +1,13 @@
 -- Made in the bench's own warehouse database: how its documents are written, and the contenders that are not Tidemark's.
 create schema bench;
 
--- A batch document of orders p_from to p_to, as extraction writes it: their p_state-th state, effective p_state minutes after nine.
-create function bench.document(
+-- A batch document of some orders, as extraction writes it, for a dimension and a shard of it (null: the whole table): their p_state-th state,
+-- effective p_state minutes after nine.
+create function bench.document_of(
+    p_dimension text,
+    p_shard text,
     p_batch_id text,
-    p_from integer,
-    p_to integer,
+    p_keys integer[],
     p_state integer,
     p_extracted_at timestamptz
 )
@@ -15,7 +17,7 @@ stable
 as $$
 with line as (
     select k, row_to_json(r)::text as text
-    from generate_series(p_from, p_to) as k
+    from unnest(p_keys) as k
     cross join lateral (
         select
             k as id, 100 + k % 1000 as customer_id, 200 + k % 100 as product_id, 1 + (k + p_state) % 9 as quantity,
@@ -35,13 +37,28 @@ body as (
 select format(
     E'{\n"batch_metadata": %s,\n"changes": [\n%s\n]}\n',
     json_build_object(
-        'batch_id', p_batch_id, 'table', 'orders', 'extracted_at', p_extracted_at, 'change_count', b.changes, 'watermark', null,
+        'batch_id', p_batch_id, 'table', p_dimension, 'shard', p_shard, 'extracted_at', p_extracted_at, 'change_count', b.changes, 'watermark', null,
         'columns', '["id","customer_id","product_id","quantity","unit_price","total_amount","order_status","order_date","last_updated","created_at"]'::json,
         'checksum', encode(sha256(convert_to(b.lines || E'\n', 'UTF8')), 'hex')
     ),
     b.lines
 )
 from body as b;
+$$;
+
+-- One of orders p_from to p_to.
+create function bench.document(
+    p_batch_id text,
+    p_from integer,
+    p_to integer,
+    p_state integer,
+    p_extracted_at timestamptz
+)
+returns text
+language sql
+stable
+as $$
+select bench.document_of('orders', null, p_batch_id, array(select generate_series(p_from, p_to)), p_state, p_extracted_at);
 $$;
 
 -- Contender: one row at a time, the shape of the platform that Tidemark replaces.

@@ -143,7 +143,7 @@ async function survey(
         names
           .flatMap((table) => possibleNames(table, options))
           .map(relationsOf)
-          .flatMap(({ history, current }) => [history, current]),
+          .flatMap(({ history, current }) => [history, current, firstPartOf(history)]),
       ),
     ]),
     /** Types outside pg_catalog, of those that the source has. */
@@ -217,6 +217,9 @@ function replacedFile(table: TableName, { name }: RegistrationOptions, ground: G
     );
   return found;
 }
+
+/** As tidemark.create_partitions calls it. */
+const firstPartOf = (history: string) => `${history}_p0`;
 
 /** Names that a dimension of the table may get, the first that is free; none where none can be made of the name of the table. */
 function possibleNames(table: TableName, options: RegistrationOptions): string[] {
@@ -344,11 +347,14 @@ function assertNameFree(name: string, ground: Ground, replaced: string | undefin
     throw new TidemarkError(`the name ${name} is taken: the warehouse has ${there}`, {
       hint: 'give another name with --name',
     });
+  const withParts = relations.includes(firstPartOf(history))
+    ? `; do $$ begin execute (select string_agg(format('alter table %s set schema kept', p), '; ') from tidemark._history_parts('kept.dim_${name}_history') as p); end $$`
+    : '';
   if (there !== undefined)
     throw new TidemarkError(`${name} was removed and its history kept: ${there} is in the way of a new one`, {
       hint:
         `a history without its ledger cannot go on. To keep it, on the warehouse: create schema if not exists kept; drop view if exists ${current}; drop function if exists ${asOf}(timestamptz), ${asOf}(timestamp); ` +
-        `alter table ${history} set schema kept; to give it up: drop table ${history} cascade; or give the new one another name with --name`,
+        `alter table ${history} set schema kept${withParts}; to give it up: drop table ${history} cascade; or give the new one another name with --name`,
     });
   return file !== undefined;
 }

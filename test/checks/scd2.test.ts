@@ -50,6 +50,16 @@ const update = (set: string, where: string) =>
   `${UNGUARDED} update public.dim_orders_history set ${set} where ${where};`;
 const key = (order: number) => `{"order_key" : ${String(order)}}`;
 
+/** The orders' history as one with partitions, where nothing keeps a surrogate key from being repeated. */
+const asPartitioned = `
+  create table public.parted (like public.dim_orders_history including defaults including constraints,
+    primary key (surrogate_key, order_key), unique (order_key, valid_from)) partition by hash (order_key);
+  create unique index on public.parted (order_key) where is_current;
+  select tidemark.create_partitions('public.parted', 4);
+  insert into public.parted select * from public.dim_orders_history;
+  update tidemark.dimensions set history_relation = 'public.parted' where dimension_name = 'orders';
+  select tidemark._create_versions_view();`;
+
 const VIOLATIONS: readonly Violation[] = [
   {
     check: 'a_gap_is_a_delete',
@@ -133,6 +143,12 @@ const VIOLATIONS: readonly Violation[] = [
     check: 'neighbours_differ',
     seed: update("order_status = 'B'", "order_key = 1 and valid_from = '2026-02-01 09:20'"),
     rows: [{ business_key: key(1), valid_from: '2026-02-01 09:20:00+00' }],
+  },
+  {
+    check: 'no_surrogate_key_is_repeated',
+    seed: `${asPartitioned} insert into public.parted select (p).* from (
+      select jsonb_populate_record(h, '{"order_key": 9}') as p from public.dim_orders_history as h where h.order_key = 3) as s`,
+    rows: [3, 9].map((order) => ({ business_key: key(order), valid_from: '2026-02-01 09:00:00+00', versions: '2' })),
   },
   {
     check: 'one_current_version_a_key',

@@ -94,7 +94,7 @@ async function everywhere(): Promise<Map<string, string>> {
   }
   const tables = await pipeline.warehouse<{ name: string }[]>`
     select c.oid::regclass::text as name from pg_class as c
-    where c.relkind = 'r' and (c.relnamespace = 'tidemark'::regnamespace or c.relname in ('dim_people_history', 'pipeline_metadata'))`;
+    where c.relkind in ('r', 'p') and (c.relnamespace = 'tidemark'::regnamespace or c.relname in ('dim_people_history', 'pipeline_metadata'))`;
   for (const { name } of tables) {
     const [row] = await pipeline.warehouse.unsafe<[{ rows: string }]>(
       `select coalesce(string_agg(t::text, E'\\n'), '') as rows from ${name} as t`,

@@ -9,6 +9,7 @@ import { createSourceTable, registerDimension, type TestColumn } from '../suppor
 import { KEY_KINDS, NASTY_KINDS, OWN_TYPES, type Kind } from '../support/kinds.js';
 import { loadTables } from '../../runner/load/tables.js';
 import { quoted } from '../../runner/base/sql-text.js';
+import { IS_PARTITIONED } from '../support/partitions.js';
 
 /** One table whose key is of every type a key may be of, and which has a column of every type: what is seeded there is found, and nothing else. */
 
@@ -103,48 +104,51 @@ const inOrder = (differences: readonly Difference[]) =>
 const reconcile = async (repair = false) =>
   (await reconcileTables({ settings: pipeline.settings, tables: ['kinds'], repair, allowDeletes: repair }))[0];
 
-it('every seeded difference is found, of every type of key and of column, and nothing else; repaired, there is none', async () => {
-  for (const end of [pipeline.source, pipeline.warehouse]) await end.unsafe(OWN_TYPES);
-  await createSourceTable(pipeline.source, 'kinds', COLUMNS);
-  await registerDimension(pipeline.warehouse, 'kinds', 'kinds', COLUMNS);
-  const [kept, gone, late] = [rowsOf('kept'), rowsOf('gone'), rowsOf('late')];
-  await insert([
-    ...kept,
-    ...gone,
-    ...CHANGES.map(({ seed, column, before }, n) => rowOf(seed, n, { values: { [column]: before } })),
-  ]);
-  await extractTables({ settings: pipeline.settings, tables: ['kinds'] });
-  expect(await loadTables({ settings: pipeline.settings, tables: ['kinds'] })).toMatchObject([
-    { rejected_changes: 0, inserted_versions: kept.length + gone.length + CHANGES.length },
-  ]);
-  expect(await reconcile()).toMatchObject({ differences: [] });
+it.skipIf(IS_PARTITIONED)(
+  'every seeded difference is found, of every type of key and of column, and nothing else; repaired, there is none',
+  async () => {
+    for (const end of [pipeline.source, pipeline.warehouse]) await end.unsafe(OWN_TYPES);
+    await createSourceTable(pipeline.source, 'kinds', COLUMNS);
+    await registerDimension(pipeline.warehouse, 'kinds', 'kinds', COLUMNS);
+    const [kept, gone, late] = [rowsOf('kept'), rowsOf('gone'), rowsOf('late')];
+    await insert([
+      ...kept,
+      ...gone,
+      ...CHANGES.map(({ seed, column, before }, n) => rowOf(seed, n, { values: { [column]: before } })),
+    ]);
+    await extractTables({ settings: pipeline.settings, tables: ['kinds'] });
+    expect(await loadTables({ settings: pipeline.settings, tables: ['kinds'] })).toMatchObject([
+      { rejected_changes: 0, inserted_versions: kept.length + gone.length + CHANGES.length },
+    ]);
+    expect(await reconcile()).toMatchObject({ differences: [] });
 
-  const before = await contents();
-  await insert(late);
-  // Stamped before all that was read: no poll looks for it, only a full sweep or a comparison.
-  await pipeline.source`update kinds set touched = '2020-01-01' where seed = 'late'`;
-  await pipeline.source`delete from kinds where seed = 'gone'`;
-  await change();
-  const expected = between(before, await contents());
-  const found = await reconcile();
-  expect(found).toMatchObject({ missing: late.length, extra: gone.length, different: CHANGES.length, unsettled: 0 });
-  expect(
-    inOrder((found?.differences ?? []).map((each) => ({ ...each, key: JSON.stringify(JSON.parse(each.key)) }))),
-  ).toEqual(expected);
+    const before = await contents();
+    await insert(late);
+    // Stamped before all that was read: no poll looks for it, only a full sweep or a comparison.
+    await pipeline.source`update kinds set touched = '2020-01-01' where seed = 'late'`;
+    await pipeline.source`delete from kinds where seed = 'gone'`;
+    await change();
+    const expected = between(before, await contents());
+    const found = await reconcile();
+    expect(found).toMatchObject({ missing: late.length, extra: gone.length, different: CHANGES.length, unsettled: 0 });
+    expect(
+      inOrder((found?.differences ?? []).map((each) => ({ ...each, key: JSON.stringify(JSON.parse(each.key)) }))),
+    ).toEqual(expected);
 
-  expect(await reconcile(true)).toMatchObject({ repaired: expected.length });
-  expect(await reconcile()).toMatchObject({
-    missing: 0,
-    extra: 0,
-    different: 0,
-    unsettled: 0,
-    differences: [],
-    source_rows: kept.length + late.length + CHANGES.length,
-  });
-  expect(
-    (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0),
-  ).toEqual([]);
-});
+    expect(await reconcile(true)).toMatchObject({ repaired: expected.length });
+    expect(await reconcile()).toMatchObject({
+      missing: 0,
+      extra: 0,
+      different: 0,
+      unsettled: 0,
+      differences: [],
+      source_rows: kept.length + late.length + CHANGES.length,
+    });
+    expect(
+      (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0),
+    ).toEqual([]);
+  },
+);
 
 it('a key that is written in another way is the same key: it differs from nothing, and is changed and deleted like any other', async () => {
   const columns: readonly TestColumn[] = [

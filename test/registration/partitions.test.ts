@@ -4,6 +4,7 @@ import { runChecks } from '../../runner/warehouse/checks.js';
 import type { Settings } from '../../runner/base/settings.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { loadTables } from '../../runner/load/tables.js';
+import { rolledBack } from '../support/batches.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { registerDimension, type TestColumn } from '../support/dimensions.js';
@@ -83,8 +84,8 @@ describe('register_dimension', () => {
     { source: 'a', type: 'text', role: 'tracked' },
     { source: 'touched', type: 'timestamptz', role: 'effective time' },
   ];
-  const refused = (statements: string) =>
-    pipeline.warehouse.begin(async (transaction) => {
+  const judged = (statements: string) =>
+    rolledBack(pipeline.warehouse, async (transaction) => {
       await registerDimension(transaction, 'made', 'made', COLUMNS, { partitions: 2 });
       await transaction.unsafe(statements);
       await transaction`select tidemark._assert_dimension_fits('made')`;
@@ -113,7 +114,7 @@ describe('register_dimension', () => {
       'no table: it must be one, plain or partitioned by hash of the business key',
     ],
   ])('refuses a history that %s', async (_, statements, fault) => {
-    await expect(refused(statements)).rejects.toMatchObject({
+    await expect(judged(statements)).rejects.toMatchObject({
       code: 'TM007',
       message: expect.stringContaining(fault) as string,
     });
@@ -136,7 +137,7 @@ describe('register_dimension', () => {
   });
 
   it('takes one that is parted by the columns of the key in another order', async () => {
-    await refused(`
+    await judged(`
       create table other (like public.dim_made_history including all) partition by hash (part, id);
       select tidemark.create_partitions('other', 2);
       update tidemark.dimensions set history_relation = 'other' where dimension_name = 'made'`);
@@ -162,11 +163,11 @@ describe('register_dimension', () => {
       'select',
       'public.dim_made_history',
       2,
-      'public.dim_orders_history has partitions already',
+      'public.dim_made_history has partitions already',
     ],
   ])('makes no partitions of %s', async (_, statement, table, count, fault) => {
     await expect(
-      pipeline.warehouse.begin(async (transaction) => {
+      rolledBack(pipeline.warehouse, async (transaction) => {
         await registerDimension(transaction, 'made', 'made', COLUMNS, { partitions: 2 });
         await transaction.unsafe(statement);
         await transaction`select tidemark.create_partitions(${table}::text::regclass, ${count})`;

@@ -16,12 +16,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- How many versions of a history began in each of p_buckets equal parts of the time from p_from (null: of its first version) to p_to.
 -- Exact where the history is small, or few began then and an index on valid_from finds them; else as the planner's statistics have it,
--- and nothing where there are none: a large history is never read for it.
+-- and nothing where there are none: a large history is never read for it. Keys are spread over partitions by hash, so that the statistics
+-- of one say when the versions of all of them began.
 -- Errors: TM002 unknown dimension.
 declare
     v_parts jsonb := tidemark._browse_parts(p_dimension_name);
     v_history regclass := (select d.history_relation from tidemark.dimensions as d where d.dimension_name = p_dimension_name);
-    v_is_small boolean := pg_relation_size(v_history) < 32 * 1024 * 1024;
+    v_is_small boolean := (select sum(pg_relation_size(p.part)) < 32 * 1024 * 1024 from tidemark._history_parts(v_history) as p (part));
     v_is_indexed boolean := tidemark._leads_an_index(v_history, 'valid_from');
     v_most constant integer := 100000;
     v_bounds timestamptz[];
@@ -34,11 +35,13 @@ begin
             $query$
             select array(
                 select {valid_from} from unnest(s.histogram_bounds::text::{type}[]) as h (valid_from)
-            ), c.reltuples
-            from pg_class as c
+            ), tidemark._estimate($1)
+            from tidemark._history_parts($1) as p (part)
+            join pg_class as c on c.oid = p.part
             join pg_namespace as n on n.oid = c.relnamespace
             join pg_stats as s on s.schemaname = n.nspname and s.tablename = c.relname and s.attname = 'valid_from'
-            where c.oid = $1
+            order by c.reltuples desc
+            limit 1
             $query$,
             v_parts || jsonb_build_object('type', (
                 select format_type(a.atttypid, -1) from pg_attribute as a where a.attrelid = v_history and a.attname = 'valid_from'

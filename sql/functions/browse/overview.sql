@@ -29,9 +29,9 @@ as $$
 -- its cost grows with the batches of the window.
 select d.dimension_name, d.history_relation::text, d.capture, d.paused_at is not null, k.watermark_lag_seconds, k.changes, s.series,
     k.end_to_end_latency_p50, k.end_to_end_latency_p95, k.pending_batches, k.rejected_changes,
-    nullif(h.reltuples, -1)::bigint, case when h.reltuples >= 0 then e.tuples end, l.batch_id, l.applied_at
+    h.tuples, case when h.tuples is not null then e.tuples end, l.batch_id, l.applied_at
 from tidemark.dimensions as d
-join pg_class as h on h.oid = d.history_relation
+cross join lateral tidemark._estimate(d.history_relation) as h (tuples)
 join tidemark.kpis(p_window, p_now) as k on k.dimension_name = d.dimension_name
 cross join lateral (
     select array_agg(coalesce(c.changes, 0) order by n.bucket) as series
@@ -46,9 +46,9 @@ cross join lateral (
     ) as c on c.bucket = n.bucket
 ) as s
 left join lateral (
-    select max(c.reltuples)::bigint as tuples
+    select max(s.tuples) as tuples
     from pg_index as i
-    join pg_class as c on c.oid = i.indexrelid and c.reltuples >= 0
+    cross join lateral tidemark._estimate(i.indexrelid) as s (tuples)
     where i.indrelid = d.history_relation and i.indisunique and pg_get_expr(i.indpred, i.indrelid) = 'is_current'
 ) as e on true
 left join lateral (
@@ -59,4 +59,19 @@ left join lateral (
     limit 1
 ) as l on true
 order by d.dimension_name;
+$$;
+
+create or replace function tidemark._estimate(
+    p_relation regclass
+)
+returns bigint
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- How many rows a history, or entries an index of one, has as the planner believes, those of its partitions together; null where none was
+-- ever analysed.
+select (sum(c.reltuples) filter (where c.reltuples >= 0))::bigint
+from tidemark._history_parts(p_relation) as p (part)
+join pg_class as c on c.oid = p.part;
 $$;

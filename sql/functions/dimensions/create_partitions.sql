@@ -9,13 +9,16 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Makes the partitions of a history that is partitioned by hash of its business key, <history>_p0, _p1, ..., from 2 to 1,024 of them, and
 -- the one sequence that numbers the versions in all of them, <history>_surrogate_key_seq, where surrogate_key has no default yet:
--- identity columns of partitioned tables need PostgreSQL 17. Long names are shortened.
+-- identity columns of partitioned tables need PostgreSQL 17. Long names are shortened. Partitions are read and written through the history:
+-- what default privileges grant of them is taken back, as columns that are masked there would be shown here.
 -- Run once, from the migration that creates the history table, before the dimension is registered.
 -- Errors: TM007 the table is not partitioned by hash, has partitions already, or that is no number of partitions.
 declare
     v_schema text;
     v_table text;
     v_sequence text;
+    v_part text;
+    v_grantee text;
     v_fault text;
 begin
     select n.nspname, c.relname,
@@ -50,10 +53,18 @@ begin
         execute format('alter table %s alter column surrogate_key set default nextval(%L)', p_history_relation, v_sequence);
     end if;
     for v_number in 0 .. p_partitions - 1 loop
+        v_part := format('%I.%I', v_schema, tidemark._fit_name(v_table, '_p' || v_number));
         execute format(
-            'create table %I.%I partition of %s for values with (modulus %s, remainder %s)',
-            v_schema, tidemark._fit_name(v_table, '_p' || v_number), p_history_relation, p_partitions, v_number
+            'create table %s partition of %s for values with (modulus %s, remainder %s)', v_part, p_history_relation, p_partitions, v_number
         );
+        for v_grantee in
+            select distinct tidemark._grantee(g.grantee)
+            from pg_class as c
+            cross join lateral aclexplode(c.relacl) as g
+            where c.oid = v_part::regclass and g.grantee <> c.relowner
+        loop
+            execute format('revoke all on %s from %s', v_part, v_grantee);
+        end loop;
     end loop;
 end;
 $$;
@@ -88,8 +99,9 @@ stable
 rows 16
 set search_path = pg_catalog, pg_temp
 as $$
--- The tables that hold the rows of a history: its partitions, in the order in which they were made, or itself where it has none.
-select p_history_relation from pg_class as c where c.oid = p_history_relation and c.relkind <> 'p'
+-- The tables that hold the rows of a history: its partitions, in the order in which they were made, or itself where it has none. Of an index
+-- of it likewise: a history with partitions, and its indexes, have no size and no statistics of their own.
+select p_history_relation from pg_class as c where c.oid = p_history_relation and c.relkind not in ('p', 'I')
 union all
 (select i.inhrelid::regclass from pg_inherits as i where i.inhparent = p_history_relation order by i.inhrelid);
 $$;
@@ -104,4 +116,19 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Whether a history has partitions.
 select exists (select from pg_class as c where c.oid = p_history_relation and c.relkind = 'p');
+$$;
+
+create or replace function tidemark._is_partitioned_by(
+    p_history_relation regclass,
+    p_column_number smallint
+)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- Whether a history is partitioned by a column: its type can never be altered.
+select exists (
+    select from pg_partitioned_table as p where p.partrelid = p_history_relation and p_column_number = any (p.partattrs::smallint[])
+);
 $$;

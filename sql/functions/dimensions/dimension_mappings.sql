@@ -74,10 +74,10 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- Whether a history column can be widened at once: it has no domain, and is in no partial index, index with expressions or check of more
+-- Whether a history column can be widened at once: the history is not partitioned by it, it has no domain, and is in no partial index, index with expressions or check of more
 -- than 16 MiB. These PostgreSQL builds anew or checks again, while nobody reads the history; every other index it keeps as it is.
 -- Never waits for who has locked the history, for then nobody could ask for any mapping: what is locked is not measured.
-select t.typtype <> 'd' and not exists (
+select t.typtype <> 'd' and not tidemark._is_partitioned_by(a.attrelid, a.attnum) and not exists (
     select
     from pg_index as i
     where i.indrelid = a.attrelid and coalesce(i.indpred, i.indexprs) is not null and tidemark._size_unless_locked(i.indexrelid) > 16777216
@@ -108,11 +108,13 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- The bytes of a table or index; null where somebody holds ACCESS EXCLUSIVE on it, or waits to: measuring it would wait too.
+-- The bytes of a history or an index of it, with those of its partitions; null where somebody holds ACCESS EXCLUSIVE on one of them, or
+-- waits to: measuring it would wait too.
 select case when not exists (
     select
     from pg_locks as l
-    where l.locktype = 'relation' and l.relation = p_relation and l.mode = 'AccessExclusiveLock' and l.pid is distinct from pg_backend_pid()
+    where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' and l.pid is distinct from pg_backend_pid()
+        and (l.relation = p_relation or l.relation in (select p.part from tidemark._history_parts(p_relation) as p (part)))
         and l.database = (select d.oid from pg_database as d where d.datname = current_database())
-) then pg_relation_size(p_relation) end;
+) then (select sum(pg_relation_size(p.part))::bigint from tidemark._history_parts(p_relation) as p (part)) end;
 $$;

@@ -10,7 +10,9 @@ as $$
 -- tidemark.compile_dimension makes the function of it. {names} are what differs from dimension to dimension (tidemark._column_lists); lines
 -- with {untracked} at their left are there for dimensions that have untracked columns, which show the values of the last change that was
 -- absorbed into a version, while the values it had first are kept aside; lines with {no_untracked} are there for the others. Lines with
--- {events} are there where its events are published.
+-- {events} are there where its events are published, lines with {parted} where the history has partitions: what they say of a change is
+-- always so, and PostgreSQL takes it for rare. It reckons a look into every partition for each change, though it looks into one, and would
+-- read a history through rather, for as long as the plan is kept.
 select tidemark._laid_out($text$
 -- Makes history of a batch of {name} in one pass. It holds for the usual case: a batch captured after all that is loaded, with
 -- every column. Each key is folded from its last version; most keys have one change in a batch, and only the others are sorted. Of those
@@ -190,6 +192,7 @@ begin
 {no_untracked}        where c._follows_stored and c._in_force and h.is_current and {same_key: and}
 {untracked}        from ended as c
 {untracked}        where h.is_current and {same_key: and}
+{parted}            and num_nulls({key_values}) = 0 and num_nonnulls({key_values}) = {key_count}
         returning c._takes_effect
     ),
     opened as (

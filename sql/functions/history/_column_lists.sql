@@ -236,6 +236,9 @@ select (
     'by_capture', case when d.is_by_time then '[]' else '[""]' end::jsonb,
     'by_time', case when d.is_by_time then '[""]' else '[]' end::jsonb,
     'with_rounded', case when exists (select from expressions as e where e.fits <> 'true') then '[""]' else '[]' end::jsonb,
+    'parted', case when tidemark._is_partitioned(d.history_relation) then '[""]' else '[]' end::jsonb,
+    'whole', case when tidemark._is_partitioned(d.history_relation) then '[]' else '[""]' end::jsonb,
+    'key_count', (select count(*)::text from expressions as e where e.is_key),
     'events', case when d.events_since is null then '[]' else '[""]' end::jsonb,
     'untracked', case when exists (select from expressions as e where e.is_untracked) then '[""]' else '[]' end::jsonb,
     'no_untracked', case when exists (select from expressions as e where e.is_untracked) then '[]' else '[""]' end::jsonb
@@ -263,6 +266,8 @@ as $$
 -- p_next_identity is an expression that gives the surrogate key of the next version, as a part need not have one of its own.
 select tidemark._column_lists(p_dimension_name) || jsonb_build_object(
     'history', p_relation,
+    'parted', '[]'::jsonb,
+    'whole', '[""]'::jsonb,
     'apply', quote_ident(tidemark._fit_name(tidemark._function_name('apply', p_dimension_name), p_ending)),
     'converge', quote_ident(tidemark._fit_name(tidemark._function_name('converge', p_dimension_name), p_ending)),
     'identity', '["surrogate_key"]'::jsonb,

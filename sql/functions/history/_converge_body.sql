@@ -9,7 +9,8 @@ as $$
 -- Writes the body of tidemark.converge_<dimension>, which makes history of a batch in whatever place, from the mapping of the dimension;
 -- tidemark.compile_dimension makes the function of it. {names} are what differs from dimension to dimension (tidemark._column_lists). Lines
 -- with a {name} at their left are there for some dimensions only: those that have untracked columns (untracked), those that are folded in
--- capture order (by_capture) or in the order of effective times (by_time), or whose events are published (events).
+-- capture order (by_capture) or in the order of effective times (by_time), whose events are published (events), or whose history has
+-- partitions (parted, as in tidemark._apply_body).
 select tidemark._laid_out($text$
 -- Makes history of {name} equal to the fold of all changes ever applied, those of this batch included, wherever it belongs: late,
 -- out of order, rejected before, or without some columns. Only the slice of each key that the batch can alter is read: it begins with the
@@ -193,6 +194,7 @@ begin
         using outcome as c
         where c._origin = 'version' and c._verdict <> 'opened'
             and {same_key: and} and h.valid_from = c._stored_from{at_utc}
+{parted}            and num_nulls({key_values}) = 0 and num_nonnulls({key_values}) = {key_count}
         returning 1
     ),
     kept as materialized (
@@ -214,6 +216,7 @@ begin
             is_current = false, cdc_operation = c._version_operation, updated_at = transaction_timestamp() at time zone 'UTC'
         from kept as c
         where (c._is_moved or c._is_shortened) and {same_key: and} and h.valid_from = c._stored_from{at_utc}
+{parted}            and num_nulls({key_values}) = 0 and num_nonnulls({key_values}) = {key_count}
         returning 1
     ),
     settled as (
@@ -224,6 +227,7 @@ begin
         from kept as c
         where c._is_changed and not c._is_moved and not c._is_shortened
             and {same_key: and} and h.valid_from = c._stored_from{at_utc}
+{parted}            and num_nulls({key_values}) = 0 and num_nonnulls({key_values}) = {key_count}
             and (select count(*) from removed) + (select count(*) from vacated) >= 0
         returning 1
     ),
@@ -432,7 +436,9 @@ begin
                 {read_moved_as}, _parked timestamptz, _takes_effect timestamptz, _ends timestamptz
             )
         ) as c
-        where {same_key: and} and h.valid_from = c._parked{at_utc};
+{parted}        where num_nulls({key_values}) = 0 and num_nonnulls({key_values}) = {key_count}
+{parted}            and {same_key: and} and h.valid_from = c._parked{at_utc};
+{whole}        where {same_key: and} and h.valid_from = c._parked{at_utc};
     end if;
     return next;
 end;

@@ -207,13 +207,34 @@ begin
         ) as t (table_name, columns)
         -- "offset 0": one at a time, by its number; else every relation of the database is measured, each time.
         cross join lateral (select c.* from pg_class as c where c.oid = t.table_name offset 0) as c
-        where c.relkind = 'r'
-            and pg_relation_size(c.oid) > 8 * greatest(c.relpages, 1) * current_setting('block_size')::bigint
-            and pg_has_role(c.relowner, 'usage')
+        where pg_has_role(c.relowner, 'usage') and case c.relkind
+            when 'r' then pg_relation_size(c.oid) > 8 * greatest(c.relpages, 1) * current_setting('block_size')::bigint
+            when 'p' then tidemark._parts_have_grown(c.oid)
+        end
     loop
         execute v_statement;
     end loop;
 end;
+$$;
+
+create or replace function tidemark._parts_have_grown(
+    p_history_relation regclass
+)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- Whether the partitions of a history have grown eightfold, all told, since they were last analysed, or since the history was: what is true
+-- of all of them together autovacuum never looks at.
+select coalesce(
+    sum(pg_relation_size(c.oid)) > 8 * sum(greatest(c.relpages, 1)) * current_setting('block_size')::bigint
+        or sum(greatest(c.reltuples, 0)) > 8 * greatest((select h.reltuples from pg_class as h where h.oid = p_history_relation), 100),
+    false
+)
+from pg_inherits as i
+join pg_class as c on c.oid = i.inhrelid
+where i.inhparent = p_history_relation;
 $$;
 
 create or replace function tidemark._printed_key_expression(

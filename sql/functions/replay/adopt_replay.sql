@@ -38,7 +38,7 @@ begin
         v_parts
     );
     execute tidemark._laid_out(
-        'delete from {history} as h using {gone} as g where h.surrogate_key = g.surrogate_key', v_parts
+        'delete from {history} as h using {gone} as g where h.surrogate_key = g.surrogate_key and {same_key_as_gone}', v_parts
     );
     get diagnostics v_removed = row_count;
     execute tidemark._laid_out('select count(*) from {history}', v_parts) into v_right;
@@ -110,6 +110,11 @@ select jsonb_build_object(
         where i.history_column <> 'valid_from'
     ),
     'same_version', (select string_agg(format('h.%1$I = r.%1$I', i.history_column), ' and ' order by i.ordinal) from identity as i),
+    'same_key_as_gone', (
+        select string_agg(format('h.%1$I = g.%1$I', i.history_column), ' and ' order by i.ordinal)
+        from identity as i
+        where i.history_column <> 'valid_from'
+    ),
     'same_as_gone', (select string_agg(format('g.%1$I = r.%1$I', i.history_column), ' and ' order by i.ordinal) from identity as i)
 );
 $$;

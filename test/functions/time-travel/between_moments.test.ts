@@ -3,6 +3,7 @@ import { apply, at, batch, change, deletion, rolledBack, type Change } from '../
 import { wrongChanges, wrongDifferences } from '../../support/between-moments.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { registerDimension } from '../../support/dimensions.js';
+import { IS_PARTITIONED } from '../../support/partitions.js';
 
 /** What tidemark.compile_dimension writes beside a history: <history>_diff and <history>_changes. test/support/properties.ts tries them on random histories. */
 
@@ -219,16 +220,19 @@ describe('columns and names', () => {
 describe('tidemark.compile_dimension', () => {
   const signature = 'dim_orders_history_diff(timestamptz, timestamptz)';
 
-  test('makes a function anew whose key has another type, and everybody may still call it', async () => {
-    const found = await rolledBack(warehouse.sql, async (transaction) => {
-      await transaction`alter default privileges revoke execute on functions from public`;
-      await transaction`select tidemark.retype_history_column('orders', 'order_key', 'bigint')`;
-      return transaction.unsafe(`
+  test.skipIf(IS_PARTITIONED)(
+    'makes a function anew whose key has another type, and everybody may still call it',
+    async () => {
+      const found = await rolledBack(warehouse.sql, async (transaction) => {
+        await transaction`alter default privileges revoke execute on functions from public`;
+        await transaction`select tidemark.retype_history_column('orders', 'order_key', 'bigint')`;
+        return transaction.unsafe(`
         select split_part(pg_get_function_result('${signature}'::regprocedure), ',', 1) as result,
           exists (select from pg_proc, aclexplode(proacl) where oid = '${signature}'::regprocedure and grantee = 0) as is_public`);
-    });
-    expect(found).toEqual([{ result: 'TABLE(order_key bigint', is_public: true }]);
-  });
+      });
+      expect(found).toEqual([{ result: 'TABLE(order_key bigint', is_public: true }]);
+    },
+  );
 
   test('leaves one that somebody else wrote as it is', async () => {
     const found = await rolledBack(warehouse.sql, async (transaction) => {

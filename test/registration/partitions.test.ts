@@ -3,7 +3,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import type { Settings } from '../../runner/base/settings.js';
 import { extractTables } from '../../runner/extract/tables.js';
+import { rebuildTables, verifyTables } from '../../runner/load/replay.js';
 import { loadTables } from '../../runner/load/tables.js';
+import { browseTable } from '../../runner/registration/registered.js';
 import { rolledBack } from '../support/batches.js';
 import { runCli } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
@@ -53,6 +55,55 @@ describe('add --partitions', () => {
         from dim_stock_history`),
     ]).toEqual([{ keys: 300, greatest: 300, sequence: 'public.dim_stock_history_surrogate_key_seq' }]);
     expect(await broken()).toEqual([]);
+  });
+
+  it('is verified and made anew from its change log, and told as of a moment', async () => {
+    await pipeline.warehouse`update dim_stock_history set quantity = 99 where item = 7`;
+    await pipeline.warehouse`delete from dim_stock_history where item = 8 and is_current`;
+    expect(await verifyTables(settings, ['stock'])).toMatchObject([{ differences: 3 }]);
+    expect(await rebuildTables(settings, ['stock'])).toMatchObject([
+      { right_versions: 298, corrected_versions: 1, added_versions: 1, removed_versions: 0 },
+    ]);
+    expect(await verifyTables(settings, ['stock'])).toMatchObject([{ differences: 0 }]);
+    expect([
+      ...(await pipeline.warehouse`
+        select count(*)::integer as rows, sum(quantity)::integer as sum from dim_stock_history_as_of('2026-02-01 09:30Z')`),
+    ]).toEqual([{ rows: 200, sum: 20_100 }]);
+    expect(await broken()).toEqual([]);
+  });
+
+  it('gets the indexes for browsing partition by partition, while loads go on, and loses them', async () => {
+    const statements = await browseTable(settings, 'stock', true);
+    expect(statements.filter((each) => each.startsWith('create index concurrently'))).toHaveLength(8);
+    expect(statements.filter((each) => each.includes(' on public.dim_stock_history '))).toHaveLength(2);
+    expect(await browseTable(settings, 'stock', true)).toEqual([]);
+    // Its making was interrupted: one was made, and the history does not have it.
+    await pipeline.warehouse`drop index dim_stock_history_browse_to`;
+    await pipeline.warehouse`create index dim_stock_history_p1_browse_to on dim_stock_history_p1 (valid_to) where valid_to is not null`;
+    const again = await browseTable(settings, 'stock', true);
+    expect(again[0]).toBe('drop index concurrently public.dim_stock_history_p1_browse_to');
+    expect(again).toHaveLength(6);
+    expect(await browseTable(settings, 'stock', false)).toHaveLength(2);
+    expect([
+      ...(await pipeline.warehouse`select relname from pg_class where relname like 'dim_stock_history%browse%'`),
+    ]).toEqual([]);
+  });
+
+  it('cannot follow a key that was widened, and says what to do', async () => {
+    await pipeline.source.unsafe(
+      'create table wide (code varchar(5) primary key, note varchar(5), updated_at timestamptz default now())',
+    );
+    await register(settings, 'wide', { partitions: 2 });
+    await expect(
+      pipeline.warehouse`select tidemark.retype_history_column('wide', 'code', 'text')`,
+    ).rejects.toMatchObject({
+      code: 'TM024',
+      message: 'history cannot follow to another type: it is partitioned by code',
+      hint: expect.stringContaining('npx tidemark table partition wide 0') as string,
+    });
+    await pipeline.source.unsafe("alter table wide alter note type text; insert into wide values ('a', 'a long note')");
+    await extractTables({ settings, tables: ['wide'] });
+    expect(await loadTables({ settings, tables: ['wide'] })).toMatchObject([{ inserted_versions: 1 }]);
   });
 
   it('lets no two versions of a key overlap, by a constraint of each partition', async () => {

@@ -32,7 +32,7 @@ export interface DimensionOptions {
   /** The history table, as SQL names it; made of the dimension's name by default. */
   readonly history?: string;
   /** Into how many partitions it is parted; by default as the suite is told. */
-  readonly partitions?: number;
+  readonly partitions?: number | undefined;
 }
 
 /** Makes a history table for the columns and registers the dimension, as a migration would. */

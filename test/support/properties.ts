@@ -57,8 +57,9 @@ export const TABLES: readonly { table: string; order: ChangeOrder }[] = [
   { table: 'by_time', order: 'effective_time' },
 ];
 
-export async function registerTables(sql: Database): Promise<void> {
-  for (const { table, order } of TABLES) await registerDimension(sql, table, table, COLUMNS, { changeOrder: order });
+export async function registerTables(sql: Database, partitions?: number): Promise<void> {
+  for (const { table, order } of TABLES)
+    await registerDimension(sql, table, table, COLUMNS, { changeOrder: order, partitions });
 }
 
 async function load(sql: Database | Transaction, scenario: Scenario, table: string): Promise<void> {

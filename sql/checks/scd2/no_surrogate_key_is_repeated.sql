@@ -1,6 +1,7 @@
 -- A hit is a version whose surrogate_key another version of its history has too: a fact that refers to it would find both. In a history
--- with partitions no constraint forbids it, because one would have to hold the key they are parted by; their sequence gives each number once,
--- and only a row that was written by hand can repeat it. Give one of the two its own: nextval of the sequence that is the column's default.
+-- with partitions no constraint forbids it, because one would have to hold the key they are parted by; their sequence gives each number
+-- once, and only a row that was written by hand can repeat it. Give one of the two its own: nextval of the sequence that is the column's
+-- default.
 with unguarded as materialized (
     select array_agg(d.dimension_name) as names
     from tidemark.dimensions as d

@@ -22,7 +22,9 @@ as $$
 declare
     v_parts jsonb := tidemark._browse_parts(p_dimension_name);
     v_history regclass := (select d.history_relation from tidemark.dimensions as d where d.dimension_name = p_dimension_name);
-    v_is_small boolean := (select sum(pg_relation_size(p.part)) < 32 * 1024 * 1024 from tidemark._history_parts(v_history) as p (part));
+    v_is_small boolean := (
+        select sum(pg_relation_size(p.part)) < 32 * 1024 * 1024 from tidemark._history_parts(v_history) as p (part)
+    );
     v_is_indexed boolean := tidemark._leads_an_index(v_history, 'valid_from');
     v_most constant integer := 100000;
     v_bounds timestamptz[];

@@ -12,7 +12,8 @@ as $$
 -- Gives history columns other types ({"column": "type"}), each in its own collation, and notes it in tidemark.retyped_columns. Views that
 -- show one of them are made anew after it (tidemark._set_views_aside), and so are the functions of the dimension; the columns are analysed,
 -- because their statistics go with their types. The caller holds the dimension. p_batch_id is the batch that it is for; null: a migration.
--- Errors: TM024 the history is partitioned by a column, something else depends on it, or is not ours to make anew; 55P03 others use the history: nothing is changed.
+-- Errors: TM024 the history is partitioned by a column, something else depends on it, or is not ours to make anew; 55P03 others use the
+-- history: nothing is changed.
 declare
     v_history regclass := (select d.history_relation from tidemark.dimensions as d where d.dimension_name = p_dimension_name);
     v_is_scratch boolean := (select c.relpersistence = 't' from pg_class as c where c.oid = v_history);
@@ -34,7 +35,8 @@ begin
             message = format('history cannot follow to another type: it is partitioned by %s', v_key),
             detail = format('dimension=%s type=%s', p_dimension_name, p_types),
             hint = format(
-                'make it a plain table: npx tidemark table partition %s 0; then load or migrate again, and partition it anew', p_dimension_name
+                'make it a plain table: npx tidemark table partition %s 0; then load or migrate again, and partition it anew',
+                p_dimension_name
             );
     end if;
 

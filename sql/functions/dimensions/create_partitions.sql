@@ -99,8 +99,8 @@ stable
 rows 16
 set search_path = pg_catalog, pg_temp
 as $$
--- The tables that hold the rows of a history: its partitions, in the order in which they were made, or itself where it has none. Of an index
--- of it likewise: a history with partitions, and its indexes, have no size and no statistics of their own.
+-- The tables that hold the rows of a history: its partitions, in the order in which they were made, or itself where it has none. Of an
+-- index of it likewise: a history with partitions, and its indexes, have no size and no statistics of their own.
 select p_history_relation from pg_class as c where c.oid = p_history_relation and c.relkind not in ('p', 'I')
 union all
 (select i.inhrelid::regclass from pg_inherits as i where i.inhparent = p_history_relation order by i.inhrelid);

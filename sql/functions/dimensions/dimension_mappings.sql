@@ -74,8 +74,9 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- Whether a history column can be widened at once: the history is not partitioned by it, it has no domain, and is in no partial index, index with expressions or check of more
--- than 16 MiB. These PostgreSQL builds anew or checks again, while nobody reads the history; every other index it keeps as it is.
+-- Whether a history column can be widened at once: the history is not partitioned by it, it has no domain, and is in no partial index,
+-- index with expressions or check of more than 16 MiB. These PostgreSQL builds anew or checks again, while nobody reads the history; every
+-- other index it keeps as it is.
 -- Never waits for who has locked the history, for then nobody could ask for any mapping: what is locked is not measured.
 select t.typtype <> 'd' and not tidemark._is_partitioned_by(a.attrelid, a.attnum) and not exists (
     select

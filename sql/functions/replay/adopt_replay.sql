@@ -29,12 +29,13 @@ begin
     perform tidemark._keep_points(p_dimension_name);
     execute tidemark._laid_out(
         'create temporary table {gone} on commit drop as '
-        'select g.surrogate_key, {g_key}, g.valid_from, g.created_at, g.place '
+        'select g.surrogate_key, {g_key}, g.valid_from, g.created_at, g._place '
         'from ('
-        'select h.*, w.is_right, row_number() over (partition by {h_key}, h.valid_from order by w.is_right desc, h.surrogate_key) as place '
+        'select h.*, w._is_right, '
+        'row_number() over (partition by {h_key}, h.valid_from order by w._is_right desc, h.surrogate_key) as _place '
         'from {history} as h cross join lateral (select exists ('
-        'select from {replayed} as r where {same_version} and row({r_content})::text = row({h_content})::text) as is_right) as w'
-        ') as g where not g.is_right or g.place > 1',
+        'select from {replayed} as r where {same_version} and row({r_content})::text = row({h_content})::text) as _is_right) as w'
+        ') as g where not g._is_right or g._place > 1',
         v_parts
     );
     execute tidemark._laid_out(
@@ -46,7 +47,7 @@ begin
     execute tidemark._laid_out(
         'insert into {history} (surrogate_key, {content}, created_at, updated_at) overriding system value '
         'select g.surrogate_key, {r_content}, g.created_at, current_timestamp at time zone ''UTC'' '
-        'from {replayed} as r join {gone} as g on {same_as_gone} and g.place = 1',
+        'from {replayed} as r join {gone} as g on {same_as_gone} and g._place = 1',
         v_parts
     );
     get diagnostics v_corrected = row_count;
@@ -80,7 +81,8 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 -- The parts of tidemark.adopt_replay that differ from dimension to dimension, by the name they have in its templates:
--- h is a version of the live history, r one that was replayed, g one that was deleted because it was wrong.
+-- h is a version of the live history, r one that was replayed, g one that was deleted because it was wrong. Names of Tidemark's own begin
+-- with a mark (own) that no column of the history begins with: _, or more of them.
 with identity as (
     select c.history_column, c.ordinal
     from tidemark.dimension_columns as c
@@ -93,6 +95,11 @@ content as (
     from unnest(tidemark._content_columns(p_dimension_name)) with ordinality as c (name, place)
 )
 select jsonb_build_object(
+    'own', (
+        select '_' || coalesce(max(substring(c.history_column from '^_+')), '')
+        from tidemark.dimension_columns as c
+        where c.dimension_name = p_dimension_name
+    ),
     'history', (select d.history_relation::text from tidemark.dimensions as d where d.dimension_name = p_dimension_name),
     'replayed', format('pg_temp.%I', tidemark._replay_name(p_dimension_name)),
     'gone', format('pg_temp.%I', tidemark._replay_name(p_dimension_name) || '_gone'),

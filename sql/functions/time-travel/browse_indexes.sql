@@ -16,8 +16,8 @@ as $$
 -- With them <history>_diff and <history>_changes read what happened between two moments, and not the whole history. They are opt-in: every
 -- load keeps them. Returns about how many versions there are (the planner's figure), whether both are there, under whatever name, and the
 -- statements that make them while loads go on, or drop those made so. An index whose making was interrupted is made anew.
--- Of a history with partitions each partition gets one while loads go on, and then the history, which takes them as its own at once; to drop
--- that one waits for who uses the history.
+-- Of a history with partitions each partition gets one while loads go on, and then the history, which takes them as its own at once; to
+-- drop that one waits for who uses the history.
 with history as (
     select d.dimension_name, h.oid, d.history_relation::text as name, n.nspname as schema_name, h.relname,
         h.relkind = 'p' as is_parted, coalesce(tidemark._estimate(h.oid), 0) as versions

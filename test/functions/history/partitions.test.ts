@@ -1,9 +1,10 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connect, type Database } from '../../../runner/base/database.js';
 import { apply, batch, rolledBack, type TestTransaction } from '../../support/batches.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { registerDimension } from '../../support/dimensions.js';
 import { explain, expectLookUps, type Node } from '../../support/plans.js';
+import { PROPERTIES, TABLES, registerTables, tryProperty } from '../../support/properties.js';
 
 /** The statements that make history, on one in 16 partitions: PostgreSQL reckons a look into all of them for each change, and must look into one. */
 
@@ -27,6 +28,7 @@ const fill = (session: Database | TestTransaction, name: string, hour: string, f
 beforeAll(async () => {
   warehouse = await createWarehouseDatabase();
   sql = warehouse.sql;
+  await registerTables(sql, 3);
   await registerDimension(
     sql,
     'parted',
@@ -90,5 +92,18 @@ test('partitions that grew are analysed together, which autovacuum never does', 
     await fill(transaction, 'b1', '09', 1, 20_000);
     await transaction`select tidemark._refresh_plans('dim_parted_history')`;
     expect(await estimate()).toEqual({ whole: 20000, parts: 20000 });
+  });
+});
+
+/** Some of the properties, a few times each; all of them, and everything else of a history, by npm run test:partitions. */
+const [SEED, RUNS] = [Number(process.env.TEST_SEED ?? Date.now() % 1_000_000_000), 4];
+const SOME = PROPERTIES.filter(({ name }) =>
+  /^(equals|takes rejected|keeps the surrogate key|is the same when several loaders race|tells)/.test(name),
+);
+
+describe.each(TABLES)('a history in partitions, in the order of $order', ({ table, order }) => {
+  test.each(SOME.map((property) => [property.name, property] as const))('%s', async (_, property) => {
+    const subject = { sql, settings: warehouse.settings, table, order };
+    expect(await tryProperty(property, subject, { seed: SEED, runs: RUNS })).toBeGreaterThan(0);
   });
 });

@@ -72,9 +72,11 @@ begin
             from unnest(render_orders.p_events) as e
             join tidemark.event_groups as g on g.group_id = e.group_id
         ) as p
-        left join public.dim_orders_history as h_after
-            on h_after.surrogate_key = p.version_key and p.kind not in ('retracted', 'forgotten')
-        left join public.dim_orders_history as h_before on h_before.surrogate_key = p.before_key
+        -- "offset 0": a version at a time, by its number, in each partition; else a history with many might be read through for a page.
+        left join lateral (
+            select h.* from public.dim_orders_history as h where h.surrogate_key = p.version_key and p.kind not in ('retracted', 'forgotten') offset 0
+        ) as h_after on true
+        left join lateral (select h.* from public.dim_orders_history as h where h.surrogate_key = p.before_key offset 0) as h_before on true
         cross join lateral (
             select
                 case when p.before_key is not null then p.business_key is not null and h_before.surrogate_key is not null

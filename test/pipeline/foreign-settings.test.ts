@@ -271,7 +271,7 @@ describe.skipIf(WITH_ROLES)('whatever databases and roles have set', () => {
     const open = await pipeline.warehouse<{ name: string }[]>`
       select p.proname as name from pg_proc as p
       where p.pronamespace = 'tidemark'::regnamespace and p.prokind = 'f' and p.provolatile <> 'i' and p.proname !~ '^_'
-        and not exists (select from tidemark.dimensions as d where p.proname in ('apply_' || d.dimension_name, 'converge_' || d.dimension_name, 'known_' || d.dimension_name))`;
+        and not exists (select from tidemark.dimensions as d where p.proname in ('apply_' || d.dimension_name, 'converge_' || d.dimension_name, 'known_' || d.dimension_name, 'render_' || d.dimension_name))`;
     const names = pinned.map(({ name }) => name);
     expect(open.map(({ name }) => name).filter((name) => !names.includes(name))).toEqual([]);
   });

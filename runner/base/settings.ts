@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ALIASES, readEnvFile, settingsFrom } from './env-file.js';
 import { UsageError } from './errors.js';
 import { nearest } from './nearest.js';

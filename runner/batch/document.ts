@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** The file of a batch as text. Values of rows are not among what is read here: those stay text. */
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** A registered dimension and its mapping, as tidemark.dimension_mappings gives it. */
 export const dimensionMappingSchema = z.object({

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { BATCH_NAME, momentOf } from './name.js';
 import { shardLayoutSchema } from './shard.js';
 

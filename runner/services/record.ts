@@ -1,6 +1,6 @@
 import { lstat, readFile, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { ensurePrivateFolder, replaceFile } from '../base/durable-file.js';
 import { HeldError, TidemarkError, hasCode } from '../base/errors.js';

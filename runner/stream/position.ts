@@ -1,7 +1,7 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ensurePrivateFolder, flushFolder, readPrivateFile, replaceFile } from '../base/durable-file.js';
 import { HeldError, TidemarkError, hasCode } from '../base/errors.js';
 import { lsnOf, lsnText, type Lsn } from '../base/replication.js';

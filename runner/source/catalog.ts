@@ -143,6 +143,8 @@ export const listTables = (
 
 /** @throws UsageError for a zone that PostgreSQL does not know */
 export async function assertTimeZone(source: Database, zone: string): Promise<void> {
+  // Every server has it, and to list them takes reading a thousand files.
+  if (zone === 'UTC') return;
   const found = await source`select from pg_timezone_names where name = ${zone}`;
   if (found.length === 0)
     throw new UsageError(`--time-zone is "${zone}", which is no time zone`, {

@@ -21,16 +21,21 @@ export class ChangeLogWatch {
     private readonly intervalMs: number,
   ) {}
 
-  /** The tables that have new checkpoints, each told of once; undefined where it is time to look at all. */
+  /**
+   * The tables that have new checkpoints, each told of once; undefined where it is time to look at all. That it is once an interval, also
+   * where the look fails before it has begun.
+   */
   take(): ReadonlySet<string> | undefined {
-    const taken = performance.now() < this.due ? new Set(this.fresh) : undefined;
+    const taken = new Set(this.fresh);
     this.fresh.clear();
-    return taken;
+    const now = performance.now();
+    if (now < this.due) return taken;
+    this.due = now + this.intervalMs;
+    return undefined;
   }
 
   /** Watches the change logs that there are now; to be called before they are looked at. */
   async follow(isWanted: (table: string) => boolean): Promise<void> {
-    this.due = performance.now() + this.intervalMs;
     const before = this.watchers;
     this.watchers = [];
     for (const table of await loggedTables(this.root))

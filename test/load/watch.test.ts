@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { batchFiles, openChangeLog } from '../../runner/change-log/chain.js';
+import { ChangeLogWatch } from '../../runner/change-log/watch.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { captureTable } from '../../runner/operate/capture.js';
 import { runCli, startCli, type RunningCli } from '../support/cli.js';
@@ -58,6 +59,12 @@ async function start(...args: string[]): Promise<RunningCli> {
 }
 
 describe('a loader that goes on until it is interrupted', () => {
+  it('looks at all once an interval, also where the look fails before it has begun', () => {
+    const watching = new ChangeLogWatch(pipeline.settings.cdc_log_dir, Number(INTERVAL) * 1000);
+    expect(watching.take()).toBeUndefined();
+    expect(watching.take()).toEqual(new Set());
+  });
+
   it('wakes when a batch is published, also while another table cannot be loaded, and ends at once when it is told to', async () => {
     const loader = await start('load', '--watch');
     await insert('things', 1);

@@ -8,6 +8,7 @@ import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { resetMeasurements } from '../../runner/run/measurements.js';
 import type { Command } from '../../runner/commands/command.js';
 import { environmentFor } from './roles.js';
+import { tellWhenStuck } from './wait.js';
 
 export interface CliResult {
   readonly code: number | null;
@@ -101,6 +102,9 @@ export interface RunningCli {
   readonly pid: number;
 }
 
+/** Of what a command has said, in an error of a test that waits in vain. */
+const LAST_SAID = 4000;
+
 /** Starts a command and leaves it running. */
 export function startCli(args: readonly string[], env: Readonly<Record<string, string>> = {}): RunningCli {
   const child = spawn(process.execPath, [CLI, ...args], {
@@ -115,9 +119,11 @@ export function startCli(args: readonly string[], env: Readonly<Record<string, s
   child.stderr.on('data', (chunk: Buffer) => {
     stderr += chunk.toString();
   });
+  const told = tellWhenStuck(() => `${args.join(' ')} runs, and said last:\n${stderr.slice(-LAST_SAID)}`);
   const ended = new Promise<CliResult>((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code) => {
+      told();
       resolve({ code, stdout, stderr });
     });
   });

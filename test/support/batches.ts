@@ -125,12 +125,30 @@ export async function everything(sql: Database | Transaction): Promise<unknown[]
   );
 }
 
-/** Takes the warehouse back to where nothing was ever loaded. */
+/**
+ * Takes the warehouse back to where nothing was ever loaded. Rows are deleted: what is truncated has new files, and the session plans all of
+ * apply_batch anew.
+ */
 export async function empty(sql: Database): Promise<void> {
-  const histories = await sql<{ history: string }[]>`select history_relation::text as history from tidemark.dimensions`;
+  const emptied = ['tidemark.batches', 'tidemark.first_values', 'tidemark.changes_known_later', 'tidemark.former_keys'];
+  // With what refers to them, which goes first.
+  const tables = await sql<{ name: string; sequence: string | null }[]>`
+    with recursive emptied (relation, depth) as (
+      select c.relation, 0 from unnest(${[...emptied, 'public.pipeline_metadata']}::regclass[]) as c (relation)
+      union
+      select d.history_relation, 0 from tidemark.dimensions as d
+      union
+      select k.conrelid, e.depth + 1 from emptied as e join pg_constraint as k on k.confrelid = e.relation and k.contype = 'f')
+    select e.relation::text as name, q.objid::regclass::text as sequence
+    from emptied as e
+    left join pg_depend as q on q.classid = 'pg_class'::regclass and q.refclassid = q.classid and q.refobjid = e.relation and q.deptype = 'i'
+      and exists (select from pg_class as c where c.oid = q.objid and c.relkind = 'S')
+    group by 1, 2
+    order by max(e.depth) desc`;
+  const sequences = tables.flatMap(({ sequence }) => (sequence === null ? [] : [`setval('${sequence}', 1, false)`]));
   await sql.unsafe(`
-    truncate tidemark.batches, tidemark.first_values, tidemark.changes_known_later, tidemark.former_keys, public.pipeline_metadata,
-      ${histories.map(({ history }) => history).join(', ')} restart identity cascade;
+    ${tables.map(({ name }) => `delete from ${name};`).join(' ')}
+    select ${sequences.join(', ')};
     update tidemark.dimension_columns set may_be_missing = false where may_be_missing`);
 }
 

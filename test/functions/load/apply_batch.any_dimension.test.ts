@@ -4,7 +4,7 @@ import { runChecks } from '../../../runner/warehouse/checks.js';
 import { connect, type Database, type Transaction } from '../../../runner/base/database.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 import { registerDimension } from '../../support/dimensions.js';
-import { apply, applied, at, batch, deletion, rolledBack } from '../../support/batches.js';
+import { apply, applied, at, batch, deletion, empty, rolledBack } from '../../support/batches.js';
 import { quoted } from '../../../runner/base/sql-text.js';
 
 /**
@@ -234,7 +234,7 @@ beforeAll(async () => {
       p_history_relation => ${HISTORY}::regclass, p_columns => ${JSON.stringify(MAPPING)}::text::json)`;
 });
 beforeEach(async () => {
-  await sql.unsafe(`truncate tidemark.batches, public.dim_orders_history, ${HISTORY} restart identity cascade`);
+  await empty(sql);
 });
 afterAll(async () => {
   await warehouse.drop();
@@ -470,7 +470,7 @@ test('the settings of the session change neither what is equal nor how it is kep
     'extra_float_digits = -15',
     "bytea_output = 'escape'",
   ]) {
-    await sql.unsafe(`truncate tidemark.batches, ${HISTORY} cascade`);
+    await empty(sql);
     await rolledBack(sql, async (transaction) => {
       await transaction.unsafe(`set local ${setting}`);
       await apply(transaction, document);

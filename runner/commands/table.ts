@@ -1,3 +1,4 @@
+import { partitionTable, type Partitioned } from '../operate/partition.js';
 import { captureTable, removeCaptured, type Captured, type LeftAtSource } from '../operate/capture.js';
 import { onInterrupt } from '../run/rounds.js';
 import { UsageError } from '../base/errors.js';
@@ -55,6 +56,48 @@ function reportCaptured({ table, capture, is_changed, changes, gap, left }: Capt
   ].join('\n');
 }
 
+function partitionsOf(name: string, how: string | undefined): number {
+  const count = /^\d{1,4}$/.test(how ?? '') ? Number(how) : NaN;
+  if (count === 0 || (count >= 2 && count <= 1024)) return count;
+  throw new UsageError('partition needs to be told how many: from 2 to 1024, or 0 for none', {
+    hint: `npx tidemark table partition ${name} 16`,
+  });
+}
+
+const kindOf = (partitions: number) => (partitions === 0 ? 'a plain table' : `${counted(partitions, 'partition')}`);
+
+function reportPartitioned(made: Partitioned): string {
+  const { table, history_table: history, partitions, partitions_now: now, outcome } = made;
+  const views = made.views.length === 0 ? [] : [`made anew: ${made.views.join(', ')}`];
+  const moved =
+    made.publications.length === 0
+      ? []
+      : [
+          `in the publications ${made.publications.join(', ')} it is another table: its subscribers must "alter subscription ... refresh publication"`,
+        ];
+  switch (outcome) {
+    case 'kept':
+      return `${table}: ${history} has that already: ${kindOf(partitions)}`;
+    case 'given up':
+      return `${table}: the copy that was begun is gone; ${history} stays as it is: ${kindOf(partitions)}`;
+    case 'made':
+      return [
+        `${table}: ${history} is ${kindOf(partitions)} now, and was ${kindOf(now)}: ${counted(made.versions ?? 0, 'version')}, compared`,
+        ...views,
+        ...moved,
+        `to have it as it was: npx tidemark table partition ${table} ${String(now)}`,
+      ].join('\n');
+    case 'planned':
+      return [
+        `${table}: ${history} is ${kindOf(now)}, and would be ${kindOf(partitions)}`,
+        `about ${counted(made.versions_estimate, 'version')}; the copy needs some ${(Number(made.table_bytes) / 1024 ** 2).toFixed(1)} MiB until the table that is there is dropped`,
+        ...views,
+        ...moved,
+        ...made.obstacles.map((each) => `in the way: ${each}`),
+      ].join('\n');
+  }
+}
+
 export const command = defineCommand(
   {
     examples: {
@@ -62,32 +105,40 @@ export const command = defineCommand(
       'table pause orders': 'Leave orders alone, until "table resume orders"',
       'table capture orders log': 'Read orders from the write-ahead log from now on',
       'table browse orders on': 'Indexes for what happened between two moments',
+      'table partition orders 16': 'Part its history by hash of the key, online; 0: plain again',
     },
     positionals: {
       action: {
         type: 'string',
-        choices: ['list', 'pause', 'resume', 'capture', 'browse', 'remove'],
+        choices: ['list', 'pause', 'resume', 'capture', 'browse', 'partition', 'remove'],
         demandOption: true,
         describe: 'remove keeps the history, unless told otherwise',
       },
       name: { type: 'string', describe: 'The table, by the name of its dimension' },
       how: {
         type: 'string',
-        choices: ['poll', 'log', 'both', 'on', 'off'],
-        describe: 'capture: by polling, from the log, or from the log with comparisons as a proof; browse: on or off',
+        describe:
+          'capture: poll, log, or both (from the log, with comparisons as a proof); browse: on or off; partition: how many, 2 to 1024, or 0 for none',
       },
     },
     options: {
       'drop-history': flag('remove: drop the history table too, with its current view and as-of functions'),
+      'dry-run': flag('partition: say what would be done, and what stands in the way'),
       reason: text('pause, resume: why; it is kept'),
     },
+    epilogue:
+      'partition copies the history while it is loaded and read, compares, and lets the copy take its place in one transaction, for which nobody ' +
+      'waits longer than two seconds; then the table that was there is dropped. It may be cut off at any moment: the same command goes on, and ' +
+      'with the number that the history has now it gives the copy up. docs/scale.md says when to, and what it costs.',
   },
-  async ({ action, name, how, dropHistory = false, reason }, print) => {
+  async ({ action, name, how, dropHistory = false, dryRun = false, reason }, print) => {
     const settings = loadSettings();
     if (reason !== undefined && action !== 'pause' && action !== 'resume')
       throw new UsageError('--reason goes with pause and resume only', { hint: 'see "tidemark table --help"' });
     if (dropHistory && action !== 'remove')
       throw new UsageError('--drop-history goes with remove only', { hint: 'see "tidemark table --help"' });
+    if (dryRun && action !== 'partition')
+      throw new UsageError('--dry-run goes with partition only', { hint: 'see "tidemark table --help"' });
     if (action === 'list') {
       const tables = await listTables(settings);
       print(tables, tables.length === 0 ? 'no table is registered: npx tidemark add' : formatRows(tables));
@@ -103,6 +154,13 @@ export const command = defineCommand(
       const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);
       const captured = await captureTable(settings, name, how, signal).finally(release);
       print(captured, reportCaptured(captured));
+      return;
+    }
+    if (action === 'partition') {
+      const partitions = partitionsOf(name, how);
+      const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);
+      const made = await partitionTable(settings, name, partitions, { signal, isDryRun: dryRun }).finally(release);
+      print(made, reportPartitioned(made));
       return;
     }
     if (action === 'browse') {

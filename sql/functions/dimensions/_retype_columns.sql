@@ -116,8 +116,8 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
--- Drops the views that show one of these columns of a table, and the views upon those. Returns the statements that make them anew, in their
--- order: definition, options, grants, comments, owner.
+-- Drops the views that show one of these columns of a table, and the views upon those; where p_columns is null, all that show a history or
+-- what is bound to it. Returns the statements that make them anew, in their order: definition, options, grants, comments, owner.
 -- Errors: 0A000 for one that is more than that: a materialized view, or one with rules, triggers or defaults of its own; 2BP01 where
 -- something that is no view depends on one; 42501 where one is somebody else's.
 declare
@@ -146,7 +146,11 @@ begin
                 union all
                 select from pg_attrdef as f where f.adrelid = c.oid
             ) as is_more
-        from (select d.view, max(d.depth) as depth from dependent as d group by d.view) as d
+        from (
+            select d.view, max(d.depth) as depth from dependent as d group by d.view
+            union all
+            select v.view, v.depth from tidemark._dependent_views(p_relation) as v where p_columns is null
+        ) as d
         join pg_class as c on c.oid = d.view
         join pg_namespace as n on n.oid = c.relnamespace
         order by d.depth desc, c.oid

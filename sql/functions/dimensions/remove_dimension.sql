@@ -19,6 +19,7 @@ begin
     perform tidemark._assert_dimension_known(p_dimension_name);
     perform tidemark._lock_dimension(p_dimension_name, '');
     lock table tidemark.dimensions in share row exclusive mode;
+    perform tidemark.abandon_partitioning(p_dimension_name);
 
     select d.history_relation, d.history_relation::text into v_history, v_history_name
     from tidemark.dimensions as d

@@ -6,6 +6,7 @@ import { ensurePrivateFolder } from '../base/durable-file.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { explainDatabaseError, withDatabase, type Database } from '../base/database.js';
 import { failure, notesOn, ok, type Finding } from './finding.js';
+import { partitioningAt } from './partition.js';
 import { examineStream, type TableLook } from './log-health.js';
 import { migrationStatus } from '../warehouse/migrate.js';
 import { tableHealth, untouchedRows, type TableHealth } from '../source/health.js';
@@ -15,6 +16,7 @@ import { isSameServer, readIdentity } from '../source/server.js';
 import { describeTable, type SourceTable } from '../source/table.js';
 import { openForgettings } from '../warehouse/forgetting.js';
 import { browseIndexes, dimensionMappings } from '../warehouse/functions.js';
+import { openPartitionings } from '../warehouse/partitions.js';
 import { isLogged, type DimensionMapping } from '../batch/mapping.js';
 
 const OLDEST_VERSION = 150_000;
@@ -33,6 +35,7 @@ export async function examine(settings: Settings): Promise<Finding[]> {
       return [
         ...found,
         ...(await examineHistories(warehouse)),
+        ...(await examinePartitionings(warehouse)),
         ...(await examineForgotten(warehouse, settings, mappings)),
       ];
     })),
@@ -98,6 +101,16 @@ async function examineHistories(warehouse: Database): Promise<Finding[]> {
       `about ${versions} versions: where what happened between two moments is asked often, "npx tidemark table browse ${name} on" makes indexes for it`,
     ),
   );
+}
+
+/** Copies of histories that nobody is at any more: they take room, and each load notes for them what it writes. */
+async function examinePartitionings(warehouse: Database): Promise<Finding[]> {
+  return (await openPartitionings(warehouse)).flatMap((open) => {
+    const { findings, warn } = notesOn(`table ${open.dimension_name}`);
+    const { what, size, remedy } = partitioningAt(open);
+    warn(!open.is_running, `the copy of its history with ${what} was cut off: ${size}`, remedy);
+    return findings;
+  });
 }
 
 /** Whether keys that were forgotten are still, or again, in a table. */

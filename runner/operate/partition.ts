@@ -90,6 +90,25 @@ export const partitionTable = (
     return { ...result, versions: await convert(work, Number(plan.versions_estimate)), outcome: 'made' };
   });
 
+/** What a copy is for that was begun, and what ends it. */
+export const partitioningAt = (open: partitions.OpenPartitioning) => {
+  const { dimension_name: table, partitions: count, partitions_now: now, copied_bytes: bytes } = open;
+  const command = (number: number) => `npx tidemark table partition ${table} ${String(number)}`;
+  return {
+    what: count === 0 ? 'a plain table' : `${String(count)} partitions`,
+    size: gibibytes(Number(bytes)),
+    remedy: `go on: ${command(count)}; or give it up: ${command(now)}`,
+  };
+};
+
+/** A line for people. */
+export const describePartitioning = (open: partitions.OpenPartitioning): string => {
+  const { what, size, remedy } = partitioningAt(open);
+  const { dimension_name: table, begun_at: since, begun_by: who, is_running } = open;
+  const state = `${table}: a copy with ${what}, ${size}, begun ${since} by ${who}`;
+  return is_running ? `${state}, is being made` : `${state}, was cut off; ${remedy}`;
+};
+
 function stepper(link: Link, table: string, signal: AbortSignal | undefined): Work['step'] {
   let held: Database | undefined;
   return (work) =>

@@ -5,11 +5,13 @@ import type { Database } from '../base/database.js';
 import { tableState } from '../extract/shard-layout.js';
 import { subscriptionStatus, type SubscriptionStatus } from '../warehouse/events.js';
 import * as functions from '../warehouse/functions.js';
+import { openPartitionings, type OpenPartitioning } from '../warehouse/partitions.js';
 import { within } from '../base/timeout.js';
 import { isLogged } from '../batch/mapping.js';
 import { readPosition, slotOf, type Position } from '../stream/position.js';
 import { askedOf, type Answer } from './asked.js';
 import { formatSubscriptions } from './events.js';
+import { describePartitioning } from './partition.js';
 import { serviceStatuses, type ServiceStatus } from '../services/background.js';
 import { shardsOf } from '../batch/shard.js';
 import { formatRows } from '../base/text-table.js';
@@ -30,6 +32,8 @@ export interface PipelineStatus {
   readonly retractions: readonly functions.Retraction[];
   /** Who is told of events, how far, and what keeps them; none are known while the warehouse is away. */
   readonly subscriptions: readonly SubscriptionStatus[];
+  /** Histories whose partitions are being made; none are known while the warehouse is away. */
+  readonly partitionings: readonly OpenPartitioning[];
   /** The alerts that are on, the gravest first; none are known while the warehouse is away. */
   readonly alerts: readonly functions.Alert[];
 }
@@ -47,6 +51,7 @@ export async function pipelineStatus(settings: Settings): Promise<PipelineStatus
     alerts: await functions.alerts(database),
     retractions: await functions.retractionsOf(database, undefined, true),
     subscriptions: await subscriptionStatus(database),
+    partitionings: await openPartitionings(database),
     mappings: await functions.dimensionMappings(database),
   }));
   // By itself, because it reads every history: one that is large, or locked, must not hide what runs and which alerts are on.
@@ -74,6 +79,7 @@ export async function pipelineStatus(settings: Settings): Promise<PipelineStatus
     tables: await Promise.all(names.sort().map(statusOf)),
     retractions: warehouse.answer?.retractions ?? [],
     subscriptions: warehouse.answer?.subscriptions ?? [],
+    partitionings: warehouse.answer?.partitionings ?? [],
     alerts: warehouse.answer?.alerts ?? [],
   };
 }
@@ -244,6 +250,9 @@ export function formatStatus(status: PipelineStatus, servers: string): string {
     ...(status.subscriptions.length === 0
       ? []
       : [`\nSubscriptions to events\n${formatSubscriptions(status.subscriptions)}`]),
+    ...(status.partitionings.length === 0
+      ? []
+      : [`\nPartitions that are being made\n${status.partitionings.map(describePartitioning).join('\n')}`]),
     ...(on.length === 0 ? [] : [`\nAlerts\n${formatShort(on)}`]),
     ...(errors.length === 0 ? [] : [`\nTables that failed in the last round\n${errors.join('\n')}`]),
   ].join('\n');

@@ -95,6 +95,13 @@ const PLACES: readonly Place[] = [
     hold: "select tidemark._lock_dimension('orders', '')",
     goesOn: true,
   },
+  {
+    file: 'operate/partition.ts',
+    command: 'table partition customers 3',
+    end: 'warehouse',
+    hold: 'lock table public.dim_customers_history in share mode',
+    goesOn: true,
+  },
   { file: 'source/table.ts', command: 'extract --table orders', end: 'source', hold: ORDERS, goesOn: true },
   {
     file: 'source/table.ts',

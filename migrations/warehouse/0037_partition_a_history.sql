@@ -18,7 +18,7 @@ create table tidemark.partitionings (
 );
 
 comment on table tidemark.partitionings is
-    'Histories that are being made partitioned, or plain, beside the table that is there: a row goes when the copy takes its place, or is given up.';
+    'Histories that are being made partitioned, or plain, by a copy: a row goes when the copy takes its place, or is given up.';
 comment on column tidemark.partitionings.dimension_name is 'The dimension.';
 comment on column tidemark.partitionings.partitions is 'How many partitions it is to have; 0: none, a plain table.';
 comment on column tidemark.partitionings.history_relation is 'The history table that is copied.';

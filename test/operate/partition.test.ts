@@ -16,7 +16,7 @@ import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { owning } from '../support/roles.js';
 
-/** tidemark table partition. */
+/** The command, and what it asks besides: tidemark.partition_plan, tidemark.abandon_partitioning, tidemark.open_partitionings. */
 
 const COLUMNS: readonly TestColumn[] = [
   { source: 'id', type: 'integer', role: 'business key' },

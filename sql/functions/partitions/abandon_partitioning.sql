@@ -6,8 +6,8 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
--- Gives up the copy of a history that was begun (tidemark.begin_partitioning): the history stays as it is. Safe to repeat: it returns whether
--- there was one. Waits until who reads or writes the history has committed, for its triggers go.
+-- Gives up the copy of a history that was begun (tidemark.begin_partitioning): the history stays as it is. Safe to repeat: it returns
+-- whether there was one. Waits until who reads or writes the history has committed, for its triggers go.
 declare
     v_begun tidemark.partitionings;
     v_statement text;

@@ -132,8 +132,8 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
--- Makes the table that lists which versions of a history were written, by key and surrogate key, and the triggers that write it: they fire in
--- the transaction that writes, also in one that applies what was replicated, so that the list has exactly what was committed.
+-- Makes the table that lists which versions of a history were written, by key and surrogate key, and the triggers that write it: they fire
+-- in the transaction that writes, also in one that applies what was replicated, so that the list has exactly what was committed.
 -- Takes the history for itself against writers until this transaction ends.
 declare
     v_history regclass := (select d.history_relation from tidemark.dimensions as d where d.dimension_name = p_dimension_name);
@@ -225,7 +225,8 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- The columns of a key in the order of the index that finds versions by them, so that the index serves what goes through a history in order.
+-- The columns of a key in the order of the index that finds versions by them, so that the index serves what goes through a history in
+-- order.
 select k.place, a.attname::text, format_type(a.atttypid, a.atttypmod),
     (
         select format('%I.%I', s.nspname, l.collname)
@@ -307,7 +308,8 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- Whether the copy that was begun of a history can still become one: both tables are there and alike, and the triggers are as they were made.
+-- Whether the copy that was begun of a history can still become one: both tables are there and alike, and the triggers are as they were
+-- made.
 select exists (
     select
     from tidemark.partitionings as p

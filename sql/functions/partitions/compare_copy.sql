@@ -6,8 +6,8 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
--- Proves that the copy of a history (tidemark.begin_partitioning) is what the history is, as of one snapshot: their number of versions and the
--- sum of a digest of each, as it prints, but of those that are listed to be copied once more. Reads both tables whole.
+-- Proves that the copy of a history (tidemark.begin_partitioning) is what the history is, as of one snapshot: their number of versions and
+-- the sum of a digest of each, as it prints, but of those that are listed to be copied once more. Reads both tables whole.
 -- Returns how many versions there are. Errors: TM033 they differ, or no copy was begun, or it can become none any more.
 declare
     v_found record;

@@ -10,9 +10,9 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
--- Copies the next versions of a history, some p_limit of them, to the copy that tidemark.begin_partitioning made, in the order of their keys:
--- all of a key together. Copies those once more that were written meanwhile. All as of one snapshot: afterwards the copy is, up to the last
--- key that it has, what the history was then. So nothing else is to be remembered, and who is cut off goes on from there.
+-- Copies the next versions of a history, some p_limit of them, to the copy that tidemark.begin_partitioning made, in the order of their
+-- keys: all of a key together. Copies those once more that were written meanwhile. All as of one snapshot: afterwards the copy is, up to
+-- the last key that it has, what the history was then. So nothing else is to be remembered, and who is cut off goes on from there.
 -- Returns how many versions were copied, none when all are, and how many that were listed were seen to.
 -- Errors: TM006 in any isolation level but repeatable read, TM033 no copy was begun, or it can become none any more.
 begin
@@ -62,9 +62,10 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set jit = off
 as $$
--- See tidemark.copy_versions; p_limit null: all that is left. What is listed is taken out of the copy first; what of it is to be there again
--- comes with the keys that the copy has then, or with the next ones.
+-- See tidemark.copy_versions; p_limit null: all that is left. What is listed is taken out of the copy first; what of it is to be there
+-- again comes with the keys that the copy has then, or with the next ones.
 -- Only indexes are to be used: nobody knows beforehand how many versions lie between two keys.
+-- Errors: TM033 a version without a key is listed.
 declare
     v_parts jsonb := tidemark._copy_parts(p_dimension_name);
     v_is_last boolean;

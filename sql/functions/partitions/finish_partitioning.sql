@@ -6,12 +6,13 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
--- Puts the copy of a history (tidemark.begin_partitioning) in its place, in one transaction, and drops the table that was there: under its name,
--- with its owner, grants, sequence, indexes, constraints and comments, in its publications; views on it are made anew, and so are the functions
--- beside it. The copy must have been found to be what the history is (compare_copy); what was written since is copied under the lock.
--- Whoever loads or reads it waits meanwhile: call it with a lock_timeout and a statement_timeout. Locks are taken as readers take them, views
--- before the table, so that nobody is ended for a deadlock. Returns how many versions were copied under the lock.
--- Errors: TM006 isolation level; TM033 no copy was begun, it is not whole, or can become none; 55P03 and 57014 in use, and nothing is changed.
+-- Puts the copy of a history (tidemark.begin_partitioning) in its place, in one transaction, and drops the table that was there: under its
+-- name, with its owner, grants, sequence, indexes, constraints and comments, in its publications; views on it are made anew, and so are
+-- the functions beside it. The copy must have been found to be what the history is (compare_copy); what was written since is copied under
+-- the lock. Whoever loads or reads it waits meanwhile: call it with a lock_timeout and a statement_timeout. Locks are taken as readers
+-- take them, views before the table, so that nobody is ended for a deadlock. Returns how many versions were copied under the lock.
+-- Errors: TM006 isolation level; TM033 no copy was begun, it is not whole, or can become none; 55P03 and 57014 in use, and nothing is
+-- changed.
 declare
     v_begun tidemark.partitionings;
     v_general text [];
@@ -82,8 +83,8 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
--- The statements by which the copy of a history becomes it, once the table that was there is gone, in their order: its sequence goes on where
--- the other one stood; it moves to the schema, with its partitions; owner, grants and publications are those that the other one had.
+-- The statements by which the copy of a history becomes it, once the table that was there is gone, in their order: its sequence goes on
+-- where the other one stood; it moves to the schema, with its partitions; owner, grants and publications are those that the other one had.
 declare
     v_begun tidemark.partitionings;
     v_sequence text;
@@ -102,7 +103,8 @@ begin
     where h.oid = v_begun.history_relation;
     v_sequence := pg_get_serial_sequence(v_begun.history_relation::text, 'surrogate_key');
     execute format(
-        'select s.last_value + case when s.is_called then p.seqincrement else 0 end from %s as s, pg_sequence as p where p.seqrelid = %L::regclass',
+        'select s.last_value + case when s.is_called then p.seqincrement else 0 end '
+        'from %s as s, pg_sequence as p where p.seqrelid = %L::regclass',
         v_sequence, v_sequence
     )
     into v_next;
@@ -114,8 +116,8 @@ begin
                     'select setval(%L, %s, false)', pg_get_serial_sequence(v_begun.copy_relation::text, 'surrogate_key'), v_next
                 )
                 else format(
-                    'alter table %s alter column surrogate_key add generated always as identity (sequence name %s.%I)', v_begun.copy_relation,
-                    v_copy_schema, (select c.relname from pg_class as c where c.oid = v_sequence::regclass)
+                    'alter table %s alter column surrogate_key add generated always as identity (sequence name %s.%I)',
+                    v_begun.copy_relation, v_copy_schema, (select c.relname from pg_class as c where c.oid = v_sequence::regclass)
                 )
             end as statement
             union all
@@ -170,7 +172,10 @@ begin
             cross join lateral aclexplode(s.relacl) as g
             join pg_class as c on c.oid = v_begun.copy_relation
             cross join lateral (
-                select case when v_begun.partitions > 0 then tidemark._fit_name(c.relname, '_surrogate_key_seq') else s.relname end as relname
+                select case
+                    when v_begun.partitions > 0 then tidemark._fit_name(c.relname, '_surrogate_key_seq')
+                    else s.relname
+                end as relname
             ) as q
             where s.oid = v_sequence::regclass and g.grantee <> s.relowner
         ) as s

@@ -17,8 +17,8 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- What it takes to make a history partitioned by hash of its key, into p_partitions, or plain (0), by tidemark.begin_partitioning: its
--- partitions now, about how large it is, what stands in the way, which views of somebody's own are made anew, which publications take the new
--- table in the place of the old one, and into how many partitions a copy was begun, if one was. Writes nothing.
+-- partitions now, about how large it is, what stands in the way, which views of somebody's own are made anew, which publications take the
+-- new table in the place of the old one, and into how many partitions a copy was begun, if one was. Writes nothing.
 with history as (
     select d.dimension_name, d.history_relation, c.*
     from tidemark.dimensions as d

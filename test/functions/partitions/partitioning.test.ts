@@ -7,7 +7,7 @@ import { createWarehouseDatabase, type TestDatabase } from '../../support/databa
 import { registerDimension, type TestColumn } from '../../support/dimensions.js';
 import { documentsOf, scenarios, storedOf, type Scenario } from '../../support/scenarios.js';
 
-/** A history becomes a partitioned one and back: begin_partitioning, copy_versions, complete_copy, compare_copy, finish_partitioning, abandon_partitioning, partition_plan, open_partitionings. */
+/** A history becomes a partitioned one and back: tidemark.begin_partitioning, tidemark.copy_versions, tidemark.complete_copy, tidemark.compare_copy, tidemark.finish_partitioning. */
 
 const COLUMNS: readonly TestColumn[] = [
   { source: 'id', type: 'integer', role: 'business key' },
@@ -74,7 +74,7 @@ const partitionsOf = async (table: string) => {
 };
 
 /** What happens to a history meanwhile, of both at once. */
-type Step = 'copy' | 'load' | 'retract' | 'restore' | 'complete' | 'compare' | 'by hand';
+type Step = 'copy' | 'load' | 'retract' | 'restore' | 'complete' | 'rename' | 'delete';
 
 async function happen(step: Step, table: string, twin: string, next: () => string | undefined, number: number) {
   if (step === 'copy') await copy(table, 1 + (number % 4));
@@ -88,8 +88,10 @@ async function happen(step: Step, table: string, twin: string, next: () => strin
       await sql`select tidemark.retract_batch(${each}, ${batch.batch_id}, 'it was wrong')`;
     if (step === 'restore' && batch !== undefined) await sql`select tidemark.restore_batch(${each}, ${batch.batch_id})`;
     // A key becomes another, as where a shell takes its place.
-    if (step === 'by hand')
+    if (step === 'rename')
       await sql.unsafe(`update dim_${each}_history set part = part || '~' where id = ${String(number % 5)}`);
+    // Forgotten, say.
+    if (step === 'delete') await sql.unsafe(`delete from dim_${each}_history where id % 4 = ${String(number % 4)}`);
   }
 }
 
@@ -97,7 +99,7 @@ const steps = fc.array(
   fc.oneof(
     { weight: 6, arbitrary: fc.constant<Step>('copy') },
     { weight: 5, arbitrary: fc.constant<Step>('load') },
-    { weight: 3, arbitrary: fc.constantFrom<Step>('retract', 'restore', 'by hand', 'complete') },
+    { weight: 3, arbitrary: fc.constantFrom<Step>('retract', 'restore', 'rename', 'delete', 'complete') },
   ),
   { minLength: 8, maxLength: 16 },
 );

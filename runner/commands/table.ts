@@ -64,7 +64,7 @@ function partitionsOf(name: string, how: string | undefined): number {
   });
 }
 
-const kindOf = (partitions: number) => (partitions === 0 ? 'a plain table' : `${counted(partitions, 'partition')}`);
+const kindOf = (partitions: number) => (partitions === 0 ? 'a plain table' : counted(partitions, 'partition'));
 
 function reportPartitioned(made: Partitioned): string {
   const { table, history_table: history, partitions, partitions_now: now, outcome } = made;

@@ -91,7 +91,9 @@ export const partitionTable = (
   });
 
 /** What a copy is for that was begun, and what ends it. */
-export const partitioningAt = (open: partitions.OpenPartitioning) => {
+export const partitioningAt = (
+  open: partitions.OpenPartitioning,
+): Readonly<Record<'what' | 'size' | 'remedy', string>> => {
   const { dimension_name: table, partitions: count, partitions_now: now, copied_bytes: bytes } = open;
   const command = (number: number) => `npx tidemark table partition ${table} ${String(number)}`;
   return {

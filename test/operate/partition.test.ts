@@ -105,9 +105,9 @@ describe('table partition', () => {
       );
     for (const count of [4, 3, 0]) {
       const before = await numbers();
-      let isDone = false;
-      const conversion = partition(count, { attempts: 40 }).finally(() => (isDone = true));
-      for (let round = 0; !isDone; round += 1) {
+      const state = { isDone: false };
+      const conversion = partition(count, { attempts: 40 }).finally(() => (state.isDone = true));
+      for (let round = 0; !state.isDone; round += 1) {
         await pipeline.source`update things set state = ${`${String(count)} ${String(round)}`} where id % 3 = ${round % 3}`;
         await pipeline.source`insert into things values (${1000 * (count + 1) + round}, 'new')`;
         await follow();

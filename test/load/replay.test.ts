@@ -1,14 +1,19 @@
 import { readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { connect } from '../../runner/base/database.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { simulate } from '../../runner/demo/simulate.js';
 import { noteRemovedFiles } from '../../runner/warehouse/functions.js';
 import { runCli } from '../support/cli.js';
-import { createPipeline, createWarehouseDatabase, type TestPipeline } from '../support/databases.js';
+import {
+  createWarehouseDatabase,
+  preparePipeline,
+  type PreparedPipeline,
+  type TestPipeline,
+} from '../support/databases.js';
 import { compile } from '../support/batches.js';
 import { owning } from '../support/roles.js';
 import { loadTables } from '../../runner/load/tables.js';
@@ -16,14 +21,26 @@ import { rebuildTables, verifyTables } from '../../runner/load/replay.js';
 
 /** History made once more from the change log: tidemark.open_replay, tidemark.replay_batch, tidemark.replay_gaps, tidemark.compare_replay, tidemark.adopt_replay, tidemark.skip_pruned. */
 
+let prepared: PreparedPipeline;
 let pipeline: TestPipeline;
+beforeAll(async () => {
+  prepared = await preparePipeline(
+    async (first) => {
+      pipeline = first;
+      await pipeline.source`insert into products (title, category, unit_price) values ('Tea', 'kitchen', 1.50), ('Lamp', 'office', 20)`;
+      // Numbers of versions that a replay does not happen to give as well.
+      await pipeline.warehouse`select setval(pg_get_serial_sequence('dim_products_history', 'surrogate_key'), 999)`;
+      await flow(1);
+      await flow(2);
+    },
+    { BATCH_SIZE: '20', BATCH_SIZE_MAX: '20' },
+  );
+});
+afterAll(async () => {
+  await prepared.drop();
+});
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '20', BATCH_SIZE_MAX: '20' });
-  await pipeline.source`insert into products (title, category, unit_price) values ('Tea', 'kitchen', 1.50), ('Lamp', 'office', 20)`;
-  // Numbers of versions that a replay does not happen to give as well.
-  await pipeline.warehouse`select setval(pg_get_serial_sequence('dim_products_history', 'surrogate_key'), 999)`;
-  await flow(1);
-  await flow(2);
+  pipeline = await prepared.begin();
 });
 afterEach(async () => {
   await pipeline.drop();

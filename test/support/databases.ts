@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { inject } from 'vitest';
@@ -52,12 +52,23 @@ export const createEmptyDatabase = (role: 'source' | 'warehouse' = 'source'): Pr
 
 let administrator: Database | undefined;
 
-async function create(role: 'source' | 'warehouse', templateOf: (server: TestServer) => string): Promise<TestDatabase> {
+/** A session that may make and drop databases. */
+const administratorOf = (server: TestServer): Database =>
+  (administrator ??= connect(settingsFor(server, 'source', 'postgres'), 'test'));
+
+/** `oid`: the number that the database is to have; the next free one by default. */
+async function create(
+  role: 'source' | 'warehouse',
+  templateOf: (server: TestServer) => string,
+  given: { readonly name?: string; readonly oid?: string } = {},
+): Promise<TestDatabase> {
   const server = await currentServer();
   const template = templateOf(server);
-  const name = `${server.sourceTemplate.replace(/_source$/, '')}_${randomBytes(4).toString('hex')}`;
-  const admin = (administrator ??= connect(settingsFor(server, role, 'postgres'), 'test'));
-  await admin`create database ${admin(name)} template ${admin(template)} encoding 'UTF8' strategy file_copy`;
+  const name = given.name ?? `${server.sourceTemplate.replace(/_source$/, '')}_${randomBytes(4).toString('hex')}`;
+  const admin = administratorOf(server);
+  await admin.unsafe(
+    `create database ${name} template ${template} encoding 'UTF8' strategy file_copy${given.oid === undefined ? '' : ` oid ${given.oid}`}`,
+  );
   // Rights on a database are not copied from its template.
   if (WITH_ROLES && role === 'warehouse') await admin`grant create on database ${admin(name)} to ${admin(OWNER)}`;
   const settings = settingsFor(server, role, name);
@@ -72,7 +83,15 @@ async function create(role: 'source' | 'warehouse', templateOf: (server: TestSer
 /** A whole pipeline: demo source, migrated warehouse, an empty change log in a temporary folder. Overrides are settings by name. */
 export async function createPipeline(overrides: Readonly<Record<string, string>> = {}): Promise<TestPipeline> {
   const [source, warehouse] = [await createSourceDatabase(), await createWarehouseDatabase()];
-  const folder = await mkdtemp(path.join(tmpdir(), 'tidemark-log-'));
+  return pipelineOf(source, warehouse, await mkdtemp(path.join(tmpdir(), 'tidemark-log-')), overrides);
+}
+
+function pipelineOf(
+  source: TestDatabase,
+  warehouse: TestDatabase,
+  folder: string,
+  overrides: Readonly<Record<string, string>>,
+): TestPipeline {
   const env = {
     ...environmentOf(underRole(source.settings)),
     ...environmentOf(underRole(warehouse.settings)),
@@ -91,6 +110,51 @@ export async function createPipeline(overrides: Readonly<Record<string, string>>
       await source.drop();
       await warehouse.drop();
       await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** What tests begin with that was made once: each is handed a pipeline as it was then, after the one before has dropped its own. */
+export interface PreparedPipeline {
+  readonly begin: () => Promise<TestPipeline>;
+  readonly drop: () => Promise<void>;
+}
+
+/**
+ * Prepares a pipeline once, to be begun with again and again. Databases keep names and numbers, by which the change log knows its source; a
+ * replication slot is not copied.
+ */
+export async function preparePipeline(
+  prepare: (pipeline: TestPipeline) => Promise<void>,
+  overrides: Readonly<Record<string, string>> = {},
+): Promise<PreparedPipeline> {
+  const first = await createPipeline(overrides);
+  await prepare(first);
+  const admin = administratorOf(await currentServer());
+  const kept = `${first.folder}-prepared`;
+  await cp(first.folder, kept, { recursive: true });
+  const databases = await Promise.all(
+    (['source', 'warehouse'] as const).map(async (role) => {
+      const { database: name } = first.admin[role];
+      await first[role].end();
+      await admin.unsafe(`create database ${name}_prepared template ${name} strategy file_copy`);
+      const [row] = await admin<[{ oid: string }]>`select oid::text from pg_database where datname = ${name}`;
+      return { role, name, oid: row.oid, template: `${name}_prepared` };
+    }),
+  );
+  await first.drop();
+  return {
+    begin: async () => {
+      const [source, warehouse] = await Promise.all(
+        databases.map(({ role, template, ...given }) => create(role, () => template, given)),
+      );
+      if (source === undefined || warehouse === undefined) throw new Error('there are two databases');
+      await cp(kept, first.folder, { recursive: true, preserveTimestamps: true });
+      return pipelineOf(source, warehouse, first.folder, overrides);
+    },
+    drop: async () => {
+      for (const { template } of databases) await admin.unsafe(`drop database ${template}`);
+      await rm(kept, { recursive: true, force: true });
     },
   };
 }

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Database } from '../../runner/base/database.js';
-import { PROJECT_ROOT } from '../../runner/base/settings.js';
+import { PROJECT_ROOT, loadSettings } from '../../runner/base/settings.js';
+import { reconcileTables } from '../../runner/reconcile/tables.js';
 import { runCli } from '../support/cli.js';
 import { createEmptyDatabase, environmentOf, foldersIn, type TestDatabase } from '../support/databases.js';
 import { until } from '../support/wait.js';
@@ -37,9 +38,8 @@ beforeAll(async () => {
     ...environmentOf(warehouse.settings),
     ...foldersIn(folder),
     DIMENSIONS_DIR: path.join(folder, 'dimensions'),
-    CDC_EXTRACTION_INTERVAL_SECONDS: '2',
-    TABLE_SCAN_INTERVAL_SECONDS: '2',
-    RECONCILE_INTERVAL_SECONDS: '5',
+    CDC_EXTRACTION_INTERVAL_SECONDS: '3600',
+    TABLE_SCAN_INTERVAL_SECONDS: '0',
   };
 });
 
@@ -137,6 +137,7 @@ describe('the databases that people have', () => {
   it('"start" makes the history of all of them, equal to the source row by row', async () => {
     await run('start');
     await untilAllAreAlike();
+    await run('stop');
   });
 
   it('what is changed, inserted and deleted in each of them arrives, and no version is without its end', async () => {
@@ -150,8 +151,11 @@ describe('the databases that people have', () => {
       session.release();
     }
     expect((await tablesThatDiffer()).length).toBeGreaterThan(ADDED * 0.9);
-    await untilAllAreAlike();
-    await run('stop');
+    // A round of each service, which would go on with rounds of dozens of tables until all have arrived.
+    await run('extract');
+    await reconcileTables({ settings: loadSettings(env, folder), tables: [], repair: 'declared', allowDeletes: false });
+    await run('load');
+    expect(await tablesThatDiffer()).toEqual([]);
     await run('reconcile');
     await run('check');
     await run('verify-log');

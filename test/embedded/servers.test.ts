@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmod,
@@ -19,7 +19,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { existsSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { PROJECT_ROOT, loadSettings, type DatabaseSettings, type Settings } from '../../runner/base/settings.js';
 import { withDatabase } from '../../runner/base/database.js';
 import { clusterStatus, createCluster, startCluster, stopCluster } from '../../runner/embedded/cluster.js';
@@ -30,18 +30,39 @@ const SYSTEM_FOLDER = '/var/lib/tidemark';
 const SECONDS = 1000;
 
 let project: string;
+/** Data folders of both ends that were made once, for tests of what comes later: to make them takes longer than all else. */
+let made: string;
 let environment: Record<string, string>;
 let settings: Settings;
 let children: ChildProcess[];
 
 beforeEach(async () => {
+  children = [];
+  await newProject();
+});
+
+async function newProject(): Promise<void> {
   project = await mkdtemp(path.join(os.tmpdir(), 'tidemark-servers-'));
   await chmod(project, 0o755);
   const [source, warehouse] = await freePorts();
   environment = { DB_PORT: String(source), WAREHOUSE_DB_PORT: String(warehouse), DB_PASSWORD: 'it\'s a "secret" $1' };
   settings = loadSettings(environment, project);
-  children = [];
+}
+
+beforeAll(async () => {
+  await newProject();
+  await startServers(settings);
+  await stopServers(settings);
+  made = project;
 });
+afterAll(() => rm(made, { recursive: true, force: true }));
+
+/** As if the servers had run here before; of the ends, unless one is named, both. With their owners, as whom servers run. */
+async function haveServers(...names: readonly string[]): Promise<void> {
+  await mkdir(folder('.'), { recursive: true });
+  for (const name of names.length === 0 ? ['operational_db', 'warehouse_db'] : names)
+    execFileSync('cp', ['-R', '-p', path.join(made, 'data/postgres', name), folder(name)]);
+}
 
 afterEach(async () => {
   for (const child of children) child.kill('SIGKILL');
@@ -163,6 +184,7 @@ describe('db start and db stop', { timeout: 300 * SECONDS }, () => {
   });
 
   test('leave servers that survive the command and a Ctrl-C to its whole process group', async () => {
+    await haveServers();
     await buildCommand();
     const shell = command('node dist/main.js db start && echo started && cat', true);
     await shell.says('started\n');
@@ -201,6 +223,7 @@ describe('db start and db stop', { timeout: 300 * SECONDS }, () => {
 
 describe('after a crash', { timeout: 300 * SECONDS }, () => {
   test('a server killed with -9 is recovered by the next start, though a session is still computing', async () => {
+    await haveServers();
     await startServers(settings);
     await ask(settings.source, 'create table kept as select 42 as answer');
     const busy = await compute();
@@ -213,6 +236,7 @@ describe('after a crash', { timeout: 300 * SECONDS }, () => {
   });
 
   test('what a killed server has left computing is ended by stop', async () => {
+    await haveServers();
     await startServers(settings);
     const busy = await compute();
     for (const pid of await pids()) process.kill(pid ?? 0, 'SIGKILL');
@@ -247,8 +271,7 @@ describe('after a crash', { timeout: 300 * SECONDS }, () => {
   });
 
   test('a postmaster.pid whose number now belongs to another process of the same OS user is no obstacle, nor is an empty one', async () => {
-    await startServers(settings);
-    await stopServers(settings);
+    await haveServers();
     const { uid, gid } = await stat(folder('operational_db'));
     const other = spawn('sleep', ['600'], isRoot ? { uid, gid } : {});
     children.push(other);
@@ -282,6 +305,7 @@ describe('what cannot be started', { timeout: 60 * SECONDS }, () => {
   });
 
   test('a port changed in the settings while the server runs is said to need a stop', async () => {
+    await haveServers();
     await startServers(settings);
     const [other] = await freePorts();
     await expect(startServers(loadSettings({ ...environment, DB_PORT: String(other) }, project))).rejects.toThrow(
@@ -290,6 +314,7 @@ describe('what cannot be started', { timeout: 60 * SECONDS }, () => {
   });
 
   test('an end on another host is left alone, and with both there is nothing to start', async () => {
+    await haveServers('warehouse_db');
     const one = loadSettings({ ...environment, DB_HOST: 'db.example.com' }, project);
     expect(await startServers(one)).toMatchObject([{ state: 'external', data_folder: null }, { state: 'running' }]);
     expect(existsSync(folder('operational_db'))).toBe(false);

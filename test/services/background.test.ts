@@ -2,29 +2,36 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, open, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { processIdentity } from '../../runner/base/process.js';
 import { pipelineStatus, type PipelineStatus } from '../../runner/operate/status.js';
-import { stopPipeline } from '../../runner/services/background.js';
-import { cleanEnvironment, runCli, type CliResult } from '../support/cli.js';
+import { serviceStatuses, stopPipeline } from '../../runner/services/background.js';
+import { cleanEnvironment, runCli, startCli, type CliResult } from '../support/cli.js';
 import { createEmptyDatabase, createPipeline, environmentOf, type TestPipeline } from '../support/databases.js';
 import { until } from '../support/wait.js';
 
 const FAST = { CDC_EXTRACTION_INTERVAL_SECONDS: '1', MUTATION_INTERVAL_SECONDS: '1', SHUTDOWN_TIMEOUT_SECONDS: '20' };
 
 let pipeline: TestPipeline;
-beforeEach(async () => {
+const begin = async () => {
   pipeline = await createPipeline(FAST);
-});
-afterEach(async () => {
+};
+const end = async () => {
   await stopPipeline(pipeline.settings);
   await pipeline.drop();
-});
+};
+const ofItsOwn = () => {
+  beforeEach(begin);
+  afterEach(end);
+};
 
 const run = (...args: string[]): Promise<CliResult> => runCli(args, pipeline.env);
 const status = (): Promise<PipelineStatus> => pipelineStatus(pipeline.settings);
-const service = async (name: string) => (await status()).services.find((each) => each.service === name);
+/** As status tells it, which besides asks both databases. */
+const services = () => serviceStatuses(pipeline.settings);
+const service = async (name: string) => (await services()).find((each) => each.service === name);
+const states = async () => (await services()).map(({ state }) => state);
 /** What a service says of its rounds; before it has said anything, none. */
 const stateOf = async (name: string) =>
   JSON.parse(
@@ -68,8 +75,11 @@ async function expectSettled(): Promise<void> {
 }
 
 describe('the pipeline as a service', () => {
+  ofItsOwn();
+
   test('carries hundreds of changes from the simulator to history, and stops with source and history equal and all checks green', async () => {
-    const started = await run('start', '--simulate', '--json');
+    // In processes of their own, which the services outlive.
+    const started = await startCli(['start', '--simulate', '--json'], pipeline.env).ended;
     expect(started).toMatchObject({ code: 0 });
     expect((JSON.parse(started.stdout) as { state: string }[]).map(({ state }) => state)).toEqual([
       'running',
@@ -78,13 +88,13 @@ describe('the pipeline as a service', () => {
     ]);
     expect((await run('simulate', '--changes', '300', '--seed', '7')).code).toBe(0);
     await until(async () => (await differences()) < 20 && (await orders()) > 50);
-    const stopped = await run('stop', '--json');
+    const stopped = await startCli(['stop', '--json'], pipeline.env).ended;
     expect((JSON.parse(stopped.stdout) as { how: string }[]).map(({ how }) => how)).toEqual([
       'stopped',
       'stopped',
       'stopped',
     ]);
-    expect((await status()).services.map(({ state }) => state)).toEqual(['stopped', 'stopped', 'stopped']);
+    expect(await states()).toEqual(['stopped', 'stopped', 'stopped']);
     await expectSettled();
     const runs = await pipeline.warehouse<{ pipeline_name: string; status: string; changes: string }[]>`
       select distinct on (pipeline_name) pipeline_name, status, performance_metrics ->> 'changes' as changes from pipeline_metadata
@@ -97,39 +107,8 @@ describe('the pipeline as a service', () => {
     for (const { changes } of runs) expect(Number(changes)).toBeGreaterThan(10);
   });
 
-  test('status tells what runs since when, and of a table watermark, lag, pending files, versions and last batch', async () => {
-    await run('simulate', '--changes', '30');
-    await run('start');
-    const ordersOf = ({ tables }: PipelineStatus) => tables.find(({ table: name }) => name === 'orders');
-    const seen = await until(async () => {
-      const now = await status();
-      return ordersOf(now)?.last_batch != null && ordersOf(now)?.pending === 0 && now;
-    });
-    expect(seen.services.map((each) => [each.service, each.state])).toEqual([
-      ['simulator', 'stopped'],
-      ['extractor', 'running'],
-      ['loader', 'running'],
-    ]);
-    const table = ordersOf(seen);
-    const [newest] = await pipeline.source<
-      { at: string }[]
-    >`select to_json(max(last_updated)) #>> '{}' as at from orders`;
-    expect(table).toMatchObject({
-      table: 'orders',
-      watermark: newest?.at,
-      pending: 0,
-      historical: String(Number(table?.total) - Number(table?.current)),
-      last_error: null,
-    });
-    expect(Number(table?.current)).toBe(await orders());
-    expect(table?.lag_seconds).toBeGreaterThanOrEqual(0);
-    const text = await run('status');
-    expect(text.stdout).toMatch(/extractor +running +\d+/);
-    expect(text.stdout).toMatch(/orders +\d{4}-/);
-  });
-
   test('the reconciler runs where a table declares that its deletes are found so: start, status, logs, restart and stop know it', async () => {
-    expect((await status()).services.map(({ service: name }) => name)).toEqual(['simulator', 'extractor', 'loader']);
+    expect((await services()).map(({ service: name }) => name)).toEqual(['simulator', 'extractor', 'loader']);
     await pipeline.source`insert into orders (customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date, last_updated, created_at) select g, 1, 1, 1, 1, 'pending', now(), now(), now() from generate_series(1, 40) as g`;
     await pipeline.warehouse`select tidemark.declare_deletes(p_dimension_name => 'orders', p_deletes => 'reconcile')`;
     for (const command of ['extract', 'load']) expect((await run(command)).code).toBe(0);
@@ -146,6 +125,8 @@ describe('the pipeline as a service', () => {
     expect((await run('restart')).stdout).toMatch(/^reconciler +running/m);
     const after = await service('reconciler');
     expect(after?.pid).not.toBe(before?.pid);
+    const runs = () => pipeline.warehouse`select from pipeline_metadata where pipeline_name = 'reconcile'`;
+    await until(async () => (await runs()).length === 2);
     kill(after?.pid, 'SIGKILL');
     await until(async () => (await service('reconciler'))?.state === 'died');
     expect((await run('start')).stdout).toMatch(/^reconciler +running/m);
@@ -181,17 +162,6 @@ describe('the pipeline as a service', () => {
     await expectSettled();
   });
 
-  test('two starts at once leave one of each', async () => {
-    const both = await Promise.all([run('start'), run('start')]);
-    expect(both.map(({ code }) => code)).toEqual([0, 0]);
-    expect(both.map(({ stderr }) => stderr).join()).toContain('the extractor is already running');
-    const { stdout } = await run('status', '--json');
-    const pids = (JSON.parse(stdout) as PipelineStatus).services.flatMap(({ pid }) => (pid === null ? [] : [pid]));
-    expect(pids).toHaveLength(2);
-    const [row] = await pipeline.warehouse<{ n: string }[]>`select count(*) as n from tidemark.live_runs()`;
-    expect(row?.n).toBe('2');
-  });
-
   test('a record whose number now belongs to another process fools nobody, nor does one that cannot be read', async () => {
     const other = spawn('sleep', ['600']);
     await once(other, 'spawn');
@@ -207,24 +177,13 @@ describe('the pipeline as a service', () => {
     };
     await writeFile(path.join(pipeline.folder, 'run', 'extractor.json'), JSON.stringify(record));
     await writeFile(path.join(pipeline.folder, 'run', 'loader.json'), '{"service": "load');
-    expect((await status()).services.map(({ state }) => state)).toEqual(['stopped', 'died', 'stopped']);
+    expect(await states()).toEqual(['stopped', 'died', 'stopped']);
     expect((await run('stop', '--json')).stdout).toContain('was dead already');
     expect(await processIdentity(other.pid ?? 0)).toBeDefined();
     await writeFile(path.join(pipeline.folder, 'run', 'extractor.json'), JSON.stringify(record));
     expect((await run('start')).code).toBe(0);
-    expect((await status()).services.map(({ state }) => state)).toEqual(['stopped', 'running', 'running']);
+    expect(await states()).toEqual(['stopped', 'running', 'running']);
     other.kill();
-  });
-
-  test('a second extractor in the foreground is told who holds the place; restart leaves the simulator as it was', async () => {
-    await run('start');
-    const second = await run('extract', '--watch', '--service');
-    expect(second.stderr).toMatch(/the extractor is already running \(process \d+, since /);
-    expect(second.code).toBe(1);
-    const before = await service('loader');
-    expect((await run('restart')).code).toBe(0);
-    expect((await status()).services.map(({ state }) => state)).toEqual(['stopped', 'running', 'running']);
-    expect((await service('loader'))?.pid).not.toBe(before?.pid);
   });
 
   test('start says what is wrong before anything runs', async () => {
@@ -240,7 +199,7 @@ describe('the pipeline as a service', () => {
     const logs = await run('start');
     expect(logs.stderr).toContain('LOG_DIR');
     expect([password.code, away.code, logs.code]).toEqual([1, 1, 1]);
-    expect((await status()).services.map(({ state }) => state)).toEqual(['stopped', 'stopped', 'stopped']);
+    expect(await states()).toEqual(['stopped', 'stopped', 'stopped']);
   });
 
   test('start refuses a source that has nothing to extract, and the simulator one that is not the demo', async () => {
@@ -249,46 +208,7 @@ describe('the pipeline as a service', () => {
     expect((await runCli(['start'], env)).stderr).toContain('does not exist');
     expect((await runCli(['start', '--simulate'], env)).stderr).toContain('the source database is not the demo');
     await nothing.drop();
-    expect((await status()).services.map(({ state }) => state)).toEqual(['stopped', 'stopped', 'stopped']);
-  });
-
-  test('another pipeline in the same folders is refused, not mistaken for the one that runs', async () => {
-    await run('start');
-    const other = await createPipeline();
-    const env = { ...other.env, TIDEMARK_RUN_DIR: pipeline.env.TIDEMARK_RUN_DIR ?? '' };
-    for (const command of ['start', 'stop']) {
-      const refused = await runCli([command], env);
-      expect(refused.stderr).toContain('belongs to another pipeline');
-      expect(refused.code).toBe(1);
-    }
-    await other.drop();
-    expect((await status()).services.map(({ state }) => state)).toEqual(['stopped', 'running', 'running']);
-  });
-
-  test('restart stops nothing that it could not start again', async () => {
-    await run('start', '--simulate');
-    const refused = await runCli(['restart'], { ...pipeline.env, WAREHOUSE_DB_PASSWORD: 'sesame' });
-    expect(refused.stderr).toContain('WAREHOUSE_DB_PASSWORD');
-    expect((await status()).services.map(({ state }) => state)).toEqual(['running', 'running', 'running']);
-    expect((await run('restart')).code).toBe(0);
-    expect((await status()).services.map(({ state }) => state)).toEqual(['running', 'running', 'running']);
-  });
-
-  test('a service whose record was removed registers again, and is found and stopped', async () => {
-    await run('start');
-    const before = await service('extractor');
-    await rm(path.join(pipeline.folder, 'run'), { recursive: true });
-    expect(
-      await until(async () => {
-        const now = await service('extractor');
-        return now?.state === 'running' && now.pid;
-      }),
-    ).toBe(before?.pid);
-    await until(async () => (await service('loader'))?.state === 'running');
-    expect((JSON.parse((await run('stop', '--json')).stdout) as { how: string }[]).map(({ how }) => how)).toEqual([
-      'stopped',
-      'stopped',
-    ]);
+    expect(await states()).toEqual(['stopped', 'stopped', 'stopped']);
   });
 
   test('stop without anything to stop is no error', async () => {
@@ -297,6 +217,8 @@ describe('the pipeline as a service', () => {
 });
 
 describe('trouble', () => {
+  ofItsOwn();
+
   test('a source that is away for a while is met by the rounds that fail meanwhile and the one that succeeds after', async () => {
     await run('start', '--simulate');
     const name = pipeline.settings.source.database;
@@ -432,19 +354,6 @@ describe('trouble', () => {
     expect((await pipeline.warehouse`select 1 from dim_orders_history`).length).toBeGreaterThan(0);
   });
 
-  test('a warehouse that is silent stops no extraction', async () => {
-    await run('start');
-    await until(async () => (await stateOf('extractor')).rounds > 0);
-    const hold = await pipeline.warehouse.reserve();
-    await hold`begin`;
-    await hold`lock table pipeline_metadata`;
-    const { rounds } = await stateOf('extractor');
-    await until(async () => (await stateOf('extractor')).rounds > rounds + 1);
-    await hold`rollback`;
-    hold.release();
-    expect((await stateOf('extractor')).failed_rounds).toBe(0);
-  });
-
   test('a run whose session is cut takes its row up again without waiting for its next round', async () => {
     await runCli(['start'], { ...pipeline.env, CDC_EXTRACTION_INTERVAL_SECONDS: '3600' });
     await until(async () => (await pipeline.warehouse`select 1 from tidemark.live_runs()`).length === 2);
@@ -511,17 +420,62 @@ describe('trouble', () => {
   });
 });
 
-describe('logs', () => {
-  test('hold JSON lines with the run in each, the settings without passwords once, and the words of the original', async () => {
-    await run('simulate', '--changes', '5');
-    await run('start');
-    await until(async () => (await status()).tables.find(({ table }) => table === 'orders')?.last_batch);
-    await run('stop');
+describe('a pipeline that runs', () => {
+  beforeAll(async () => {
+    await begin();
+    await run('simulate', '--changes', '30');
+  });
+  afterAll(end);
+
+  test('two starts at once leave one of each', async () => {
+    const both = await Promise.all([run('start'), run('start')]);
+    expect(both.map(({ code }) => code)).toEqual([0, 0]);
+    expect(both.map(({ stderr }) => stderr).join()).toContain('the extractor is already running');
+    const { stdout } = await run('status', '--json');
+    const pids = (JSON.parse(stdout) as PipelineStatus).services.flatMap(({ pid }) => (pid === null ? [] : [pid]));
+    expect(pids).toHaveLength(2);
+    const [row] = await pipeline.warehouse<{ n: string }[]>`select count(*) as n from tidemark.live_runs()`;
+    expect(row?.n).toBe('2');
+  });
+
+  test('status tells what runs since when, and of a table watermark, lag, pending files, versions and last batch', async () => {
+    const ordersOf = ({ tables }: PipelineStatus) => tables.find(({ table: name }) => name === 'orders');
+    const seen = await until(async () => {
+      const now = await status();
+      return ordersOf(now)?.last_batch != null && ordersOf(now)?.pending === 0 && now;
+    });
+    expect(seen.services.map((each) => [each.service, each.state])).toEqual([
+      ['simulator', 'stopped'],
+      ['extractor', 'running'],
+      ['loader', 'running'],
+    ]);
+    const table = ordersOf(seen);
+    const [newest] = await pipeline.source<
+      { at: string }[]
+    >`select to_json(max(last_updated)) #>> '{}' as at from orders`;
+    expect(table).toMatchObject({
+      table: 'orders',
+      watermark: newest?.at,
+      pending: 0,
+      historical: String(Number(table?.total) - Number(table?.current)),
+      last_error: null,
+    });
+    expect(Number(table?.current)).toBe(await orders());
+    expect(table?.lag_seconds).toBeGreaterThanOrEqual(0);
+    const text = await run('status');
+    expect(text.stdout).toMatch(/extractor +running +\d+/);
+    expect(text.stdout).toMatch(/orders +\d{4}-/);
+  });
+
+  test('logs hold JSON lines with the run in each, the settings without passwords once, and the words of the original', async () => {
+    const lines = await until(async () => {
+      const now = await logLines('scd2_loader.log');
+      return now.some(({ msg = '' }) => msg.startsWith('dim_orders_history summary')) && now;
+    });
     expect((await readdir(path.join(pipeline.folder, 'logs'))).filter((name) => name.endsWith('.log')).sort()).toEqual([
       'extractor.log',
       'scd2_loader.log',
     ]);
-    const lines = await logLines('scd2_loader.log');
     expect(new Set(lines.map(({ run_id }) => run_id)).size).toBe(1);
     const [known] = await pipeline.warehouse<
       { run_id: string }[]
@@ -543,23 +497,71 @@ describe('logs', () => {
     });
   });
 
-  test('are shown for people to read, of one service or all, and followed', async () => {
-    expect((await run('logs')).stderr).toContain('there are no logs');
-    await run('start');
+  test('logs are shown for people to read, of one service or all, and followed', async () => {
+    const elsewhere = { ...pipeline.env, LOG_DIR: path.join(pipeline.folder, 'other logs') };
+    expect((await runCli(['logs'], elsewhere)).stderr).toContain('there are no logs');
     const shown = await run('logs', 'loader', '-n', '1');
     expect(shown.stdout).toMatch(/^loader +\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] INFO: /);
-    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'logs', '-f'], {
-      env: cleanEnvironment(pipeline.env),
-      cwd: PROJECT_ROOT,
-    });
-    let said = '';
-    child.stdout.on('data', (chunk: Buffer) => {
-      said += chunk.toString();
-    });
-    await until(() => Promise.resolve(said.includes('Starting CDC extractor')));
+    const following = startCli(['logs', '-f', '-n', '100000'], pipeline.env);
+    await following.printed(/Starting CDC extractor/);
+    const loaded = (await logLines('scd2_loader.log')).filter(({ msg = '' }) => msg.includes('unique orders')).length;
     await run('simulate', '--changes', '3');
-    await until(() => Promise.resolve(said.includes('unique orders')));
-    child.kill('SIGINT');
-    expect(await once(child, 'close')).toEqual([0, null]);
+    await following.printed(new RegExp(`(unique orders[^]*){${String(loaded + 1)}}`));
+    following.kill('SIGINT');
+    expect((await following.ended).code).toBe(0);
+  });
+
+  test('a second extractor in the foreground is told who holds the place; restart leaves the simulator as it was', async () => {
+    const second = await run('extract', '--watch', '--service');
+    expect(second.stderr).toMatch(/the extractor is already running \(process \d+, since /);
+    expect(second.code).toBe(1);
+    const before = await service('loader');
+    expect((await run('restart')).code).toBe(0);
+    expect(await states()).toEqual(['stopped', 'running', 'running']);
+    expect((await service('loader'))?.pid).not.toBe(before?.pid);
+  });
+
+  test('another pipeline in the same folders is refused, not mistaken for the one that runs', async () => {
+    const other = await createPipeline();
+    const env = { ...other.env, TIDEMARK_RUN_DIR: pipeline.env.TIDEMARK_RUN_DIR ?? '' };
+    for (const command of ['start', 'stop']) {
+      const refused = await runCli([command], env);
+      expect(refused.stderr).toContain('belongs to another pipeline');
+      expect(refused.code).toBe(1);
+    }
+    await other.drop();
+    expect(await states()).toEqual(['stopped', 'running', 'running']);
+  });
+
+  test('a warehouse that is silent stops no extraction', async () => {
+    await until(async () => (await stateOf('extractor')).rounds > 0);
+    const hold = await pipeline.warehouse.reserve();
+    await hold`begin`;
+    await hold`lock table pipeline_metadata`;
+    const { rounds } = await stateOf('extractor');
+    await until(async () => (await stateOf('extractor')).rounds > rounds + 1);
+    await hold`rollback`;
+    hold.release();
+    expect((await stateOf('extractor')).failed_rounds).toBe(0);
+  });
+
+  test('restart stops nothing that it could not start again', async () => {
+    await run('start', '--simulate');
+    const before = await services();
+    const refused = await runCli(['restart'], { ...pipeline.env, WAREHOUSE_DB_PASSWORD: 'sesame' });
+    expect(refused.stderr).toContain('WAREHOUSE_DB_PASSWORD');
+    expect(await states()).toEqual(['running', 'running', 'running']);
+    expect((await services()).map(({ pid }) => pid)).toEqual(before.map(({ pid }) => pid));
+    expect((await run('restart')).code).toBe(0);
+    expect(await states()).toEqual(['running', 'running', 'running']);
+  });
+
+  test('a service whose record was removed registers again, and is found and stopped', async () => {
+    const before = await services();
+    await rm(path.join(pipeline.folder, 'run'), { recursive: true });
+    await until(async () => (await states()).every((state) => state === 'running'));
+    expect((await services()).map(({ pid }) => pid)).toEqual(before.map(({ pid }) => pid));
+    const { stdout } = await run('stop', '--json');
+    expect((JSON.parse(stdout) as { how: string }[]).map(({ how }) => how)).toEqual(['stopped', 'stopped', 'stopped']);
   });
 });

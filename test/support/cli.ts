@@ -26,13 +26,13 @@ export function runCli(args: readonly string[], env: Readonly<Record<string, str
   return isCalling || needsProcess(args, env) ? startCli(args, env).ended : callCli(args, env);
 }
 
-/** They start processes, serve until they are told to end, or read the terminal. */
-const OF_PROCESSES = ['init', 'completion', 'console', 'db', 'forget', 'logs', 'restart', 'serve', 'start', 'stop'];
+/** They are of the process that they run in, serve until they are told to end, or read the terminal. */
+const OF_PROCESSES = ['init', 'completion', 'console', 'db', 'forget', 'serve'];
 
 /** NODE_ENV lets a failpoint end the process; the others Node takes up only when it begins. */
 const needsProcess = (args: readonly string[], env: Readonly<Record<string, string>>): boolean =>
   (OF_PROCESSES.includes(args[0] ?? '') && !args.includes('--help')) ||
-  args.some((each) => each === '--watch' || each === '--get-yargs-completions') ||
+  args.some((each) => ['--watch', '--follow', '-f', '--get-yargs-completions'].includes(each)) ||
   Object.keys(env).some((name) => name.startsWith('NODE_') || name === 'TZ' || name === 'PATH');
 
 /** One is called at a time: environment and output are the process's. */

@@ -1,21 +1,29 @@
 import { readFile, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { batchFiles, changeLogOf } from '../../runner/change-log/chain.js';
 import { listCheckpoints, rewind } from '../../runner/operate/watermark.js';
 import { runCli } from '../support/cli.js';
-import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { preparePipeline, type PreparedPipeline, type TestPipeline } from '../support/databases.js';
 import { captured, createThings, extractThings } from '../support/extraction.js';
 import { loadTables } from '../../runner/load/tables.js';
 
+let prepared: PreparedPipeline;
 let pipeline: TestPipeline;
+beforeAll(async () => {
+  const prepare = async (first: TestPipeline) => {
+    await createThings(first);
+    for (const id of [1, 2, 3]) {
+      await first.source`insert into things values (${id}, 'new', clock_timestamp())`;
+      await extractThings(first, { heartbeat_seconds: 0 });
+    }
+  };
+  const settings = { BATCH_SIZE: '10', BATCH_SIZE_MAX: '10', WATERMARK_ADVANCE_SECONDS: '0' };
+  prepared = await preparePipeline(prepare, settings);
+});
+afterAll(() => prepared.drop());
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '10', WATERMARK_ADVANCE_SECONDS: '0' });
-  await createThings(pipeline);
-  for (const id of [1, 2, 3]) {
-    await pipeline.source`insert into things values (${id}, 'new', clock_timestamp())`;
-    await extractThings(pipeline, { heartbeat_seconds: 0 });
-  }
+  pipeline = await prepared.begin();
 });
 afterEach(async () => {
   await pipeline.drop();

@@ -1,21 +1,32 @@
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { connect } from '../../runner/base/database.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { reconcileTables, type ReconcileResult } from '../../runner/reconcile/tables.js';
 import { runCli, startCli } from '../support/cli.js';
-import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { createPipeline, preparePipeline, type PreparedPipeline, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { createThings } from '../support/extraction.js';
-import { createChaosTable, writeTraffic } from '../support/traffic.js';
+import { FEW_WRITERS, createChaosTable, writeTraffic } from '../support/traffic.js';
 import { until } from '../support/wait.js';
 import { loadTables } from '../../runner/load/tables.js';
 
+const SETTINGS = { BATCH_SIZE: '10', BATCH_SIZE_MAX: '10', WATERMARK_ADVANCE_SECONDS: '0' };
+
+/** With a hundred things that are extracted and loaded, with which most tests begin. */
+let prepared: PreparedPipeline;
 let pipeline: TestPipeline;
+beforeAll(async () => {
+  prepared = await preparePipeline(async (first) => {
+    pipeline = first;
+    await makeThings(100);
+  }, SETTINGS);
+});
+afterAll(() => prepared.drop());
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '10', WATERMARK_ADVANCE_SECONDS: '0' });
+  pipeline = await createPipeline(SETTINGS);
 });
 afterEach(async () => {
   await pipeline.drop();
@@ -55,12 +66,17 @@ async function makeThings(rows: number): Promise<void> {
   await catchUp(['things']);
 }
 
+async function haveAHundredThings(): Promise<void> {
+  await pipeline.drop();
+  pipeline = await prepared.begin();
+}
+
 /** Changes history behind the back of everybody, as a fault would. */
 const spoil = (statement: string) => pipeline.warehouse.unsafe(statement);
 
 describe('reconcile', () => {
   it('finds nothing where history equals the source', async () => {
-    await makeThings(100);
+    await haveAHundredThings();
     expect(await reconcile('things')).toEqual({
       table: 'things',
       source_rows: 100,
@@ -106,7 +122,7 @@ describe('reconcile', () => {
   });
 
   it('finds what is missing, extra and different, with both values, and nothing else', async () => {
-    await makeThings(100);
+    await haveAHundredThings();
     await pipeline.source`delete from things where id = 7`;
     await pipeline.source`update things set state = 'not stamped', touched = '2020-01-01' where id = 8`;
     await spoil(`delete from dim_things_history where id = 9`);
@@ -120,7 +136,7 @@ describe('reconcile', () => {
   });
 
   it('repairs by ordinary changes of the chain, after which it finds nothing', async () => {
-    await makeThings(100);
+    await haveAHundredThings();
     await pipeline.source`delete from things where id in (7, 70)`;
     await pipeline.source`update things set state = 'not stamped', touched = '2020-01-01' where id between 20 and 45`;
     expect(await reconcile('things', { repair: true })).toMatchObject({ extra: 2, different: 26, repaired: 28 });
@@ -154,7 +170,8 @@ describe('reconcile', () => {
     const settings = { ...pipeline.settings, batch_size: 500, batch_size_max: 500, watermark_advance_seconds: 1 };
     await extractTables({ settings, tables: ['chaos'] });
     const time = new AbortController();
-    const writers = writeTraffic(pipeline.admin.source, time.signal, { committed: 0, rolledBack: 0, kinds: new Set() });
+    const traffic = { committed: 0, rolledBack: 0, kinds: new Set<string>() };
+    const writers = writeTraffic(pipeline.admin.source, time.signal, traffic, FEW_WRITERS);
     const env = {
       ...pipeline.env,
       BATCH_SIZE: '500',
@@ -173,7 +190,7 @@ describe('reconcile', () => {
   });
 
   it('follows a primary key that was changed: the old key ends, the new one begins', async () => {
-    await makeThings(100);
+    await haveAHundredThings();
     await pipeline.source`update things set id = 1000, touched = clock_timestamp() where id = 5`;
     await reconcile('things', { repair: true });
     expect(
@@ -187,7 +204,7 @@ describe('reconcile', () => {
 
 describe('a source that lost rows', () => {
   it('does not end its history: more deletes than MAX_DELETE_PERCENT and MAX_DELETE_ROWS are refused, and nothing is written', async () => {
-    await makeThings(100);
+    await haveAHundredThings();
     await pipeline.source`truncate things`;
     const log = path.join(pipeline.settings.cdc_log_dir, 'things', 'checkpoints');
     const before = await readdir(log);
@@ -250,7 +267,7 @@ describe('a source that lost rows', () => {
   ])(
     '%i of 100 are closed or not where %i percent or %i rows are allowed: %s',
     async (gone, percent, rows, isAllowed) => {
-      await makeThings(100);
+      await haveAHundredThings();
       await pipeline.source`delete from things where id <= ${gone}`;
       const repair = reconcile('things', {
         repair: true,
@@ -336,7 +353,7 @@ describe('values of every kind', () => {
 
 describe('another server in the place of the source', () => {
   it('stops extraction until a repair has begun the chain anew, from which it goes on', async () => {
-    await makeThings(100);
+    await haveAHundredThings();
     const folder = path.join(pipeline.settings.cdc_log_dir, 'things', 'checkpoints');
     const newest = path.join(folder, `${String((await readdir(folder)).length)}.json`);
     await writeFile(newest, (await readFile(newest, 'utf8')).replace(/"timeline": \d+/, '"timeline": 41'));
@@ -365,7 +382,7 @@ describe('another server in the place of the source', () => {
 
 describe('tidemark reconcile', () => {
   it('exits 3 where something differs and 0 once it is repaired, and prints what differs', async () => {
-    await makeThings(100);
+    await haveAHundredThings();
     await pipeline.source`update things set state = 'not stamped', touched = '2020-01-01' where id = 8`;
     const found = await runCli(['reconcile', '--table', 'things'], pipeline.env);
     expect(found.stdout).toContain(
@@ -382,7 +399,7 @@ describe('tidemark reconcile', () => {
   });
 
   it('with --watch repairs the tables whose deletes are found by reconciling, and no other', async () => {
-    await makeThings(100);
+    await haveAHundredThings();
     await pipeline.source`delete from things where id = 7`;
     const current = async () => (await pipeline.warehouse`select from dim_things_history where is_current`).length;
     const watch = (until: RegExp) => {
@@ -425,7 +442,7 @@ describe('tidemark reconcile', () => {
   });
 
   it('notes what it found, also where the repair is refused: that is an alert, and what was repaired is none', async () => {
-    await makeThings(100);
+    await haveAHundredThings();
     await pipeline.source`delete from things where id <= 8`;
     const strict = reconcile('things', { repair: true, settings: { max_delete_rows: 0 } });
     await expect(strict).rejects.toThrow('MAX_DELETE_PERCENT');

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { proposeUpdate } from '../../runner/registration/propose.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import type { Settings } from '../../runner/base/settings.js';
@@ -13,20 +13,32 @@ import type { UpdateOptions } from '../../runner/registration/options.js';
 import { parseTableName } from '../../runner/source/catalog.js';
 import { tableArgument } from '../../runner/base/sql-text.js';
 import { runCli } from '../support/cli.js';
-import { createPipeline, createWarehouseDatabase, type TestPipeline } from '../support/databases.js';
+import {
+  createPipeline,
+  createWarehouseDatabase,
+  preparePipeline,
+  type PreparedPipeline,
+  type TestPipeline,
+} from '../support/databases.js';
 import { withDimensionsFolder } from '../support/registered.js';
 import { asOwner } from '../support/roles.js';
 import { loadTables } from '../../runner/load/tables.js';
 
 /** How a registered table follows its source: tidemark.add_dimension_column, tidemark.rename_source_column, and tidemark.retire_source_column. */
 
+let prepared: PreparedPipeline;
 let pipeline: TestPipeline;
 let settings: Settings;
+beforeAll(async () => {
+  prepared = await preparePipeline(async (first) => {
+    settings = await withDimensionsFolder(first);
+    await first.source`insert into customers (id, full_name, email, updated_at, created_at) values (1, 'Ada', 'a@x', '2026-02-01 09:00+00', '2026-02-01 09:00+00'), (2, 'Bo', 'b@x', '2026-02-01 09:00+00', '2026-02-01 09:00+00')`;
+    await flow();
+  });
+});
+afterAll(() => prepared.drop());
 beforeEach(async () => {
-  pipeline = await createPipeline();
-  settings = await withDimensionsFolder(pipeline);
-  await pipeline.source`insert into customers (id, full_name, email, updated_at, created_at) values (1, 'Ada', 'a@x', '2026-02-01 09:00+00', '2026-02-01 09:00+00'), (2, 'Bo', 'b@x', '2026-02-01 09:00+00', '2026-02-01 09:00+00')`;
-  await flow();
+  pipeline = await prepared.begin();
 });
 afterEach(async () => {
   await pipeline.drop();

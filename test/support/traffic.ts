@@ -107,11 +107,19 @@ const WRITERS = [
 const rest = (seconds: number, signal: AbortSignal) =>
   setTimeout(seconds * 1000, undefined, { signal }).catch(() => undefined);
 
+/** One writer of each kind that leaves few states to read. */
+export const FEW_WRITERS = ['short', 'few', 'long', 'idle', 'savepoints', 'exceptions', 'chained', 'prepared'] as const;
+
 /** Writes until the signal is raised; the transaction in hand is finished. */
-export async function writeTraffic(settings: DatabaseSettings, signal: AbortSignal, traffic: Traffic): Promise<void> {
+export async function writeTraffic(
+  settings: DatabaseSettings,
+  signal: AbortSignal,
+  traffic: Traffic,
+  writers: readonly string[] = WRITERS,
+): Promise<void> {
   setMaxListeners(0, signal);
   await Promise.all(
-    WRITERS.map(async (kind, number) => {
+    writers.map(async (kind, number) => {
       const session = connect(settings, `chaos ${kind}`);
       const first = 1000 * (number + 1);
       const own = () => first + random(OWN_ROWS);

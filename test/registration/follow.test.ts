@@ -14,7 +14,6 @@ import { parseTableName } from '../../runner/source/catalog.js';
 import { tableArgument } from '../../runner/base/sql-text.js';
 import { runCli } from '../support/cli.js';
 import {
-  createPipeline,
   createWarehouseDatabase,
   preparePipeline,
   type PreparedPipeline,

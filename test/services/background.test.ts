@@ -130,6 +130,7 @@ describe('the pipeline as a service', () => {
     kill(after?.pid, 'SIGKILL');
     await until(async () => (await service('reconciler'))?.state === 'died');
     expect((await run('start')).stdout).toMatch(/^reconciler +running/m);
+    await until(async () => (await runs()).length === 3);
     expect((await run('stop')).stdout).toMatch(/^reconciler \(process \d+\): stopped/m);
     expect(
       (

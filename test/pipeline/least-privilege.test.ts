@@ -189,6 +189,29 @@ describe.skipIf(!hasOpenssl())('under least-privilege roles, over verify-full on
     ]).toEqual([{ tables: 3 }]);
   });
 
+  test('a history is parted, and made plain again, by the owner, and everybody may what they might; by the loader it is not', async () => {
+    const rights = async () => [
+      ...(await warehouse.unsafe(`
+        select relname as name, pg_get_userbyid(relowner) as owner, array(select a::text from unnest(relacl) as a order by 1) as rights
+        from pg_class where relname like 'dim_orders%' and relkind in ('r', 'p', 'v') and not relispartition
+        union all
+        select oid::regprocedure::text, pg_get_userbyid(proowner), array(select a::text from unnest(proacl) as a order by 1)
+        from pg_proc where proname like 'dim_orders%' or proname like '%\\_orders'
+        order by 1`)),
+    ];
+    const before = await rights();
+    expect(before.length).toBeGreaterThan(10);
+    const refused = await as(running, 'table', 'partition', 'orders', '2');
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('permission denied')]);
+    for (const count of ['2', '0']) {
+      await run(owning, ['table', 'partition', 'orders', count]);
+      expect(await rights()).toEqual(before);
+      await run(superuser, ['simulate', '--changes', '20', '--seed', count]);
+      for (const args of [['extract'], ['load'], ['check'], ['reconcile'], ['status']]) await run(running, args);
+    }
+    expect(await run(owning, ['verify-log'])).toMatch(/^ok +orders:/m);
+  });
+
   test('services run under them, and the metrics are served', async () => {
     await run(running, ['start']);
     const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), 'serve'], {

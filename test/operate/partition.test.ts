@@ -103,7 +103,7 @@ describe('table partition', () => {
         select concat_ws(' ', id, batch_id, change_line) as place, surrogate_key from dim_things_history order by id, valid_from`.then(
         (rows) => new Map(rows.map(({ place, surrogate_key: key }) => [place, key])),
       );
-    for (const count of [4, 3, 0]) {
+    for (const count of [4, 0]) {
       const before = await numbers();
       const state = { isDone: false };
       const conversion = partition(count, { attempts: 40 }).finally(() => (state.isDone = true));
@@ -219,8 +219,9 @@ describe('table partition', () => {
         ]);
       }
       expect(await partition(count)).toMatchObject({ outcome: isSwapped ? 'kept' : 'made' });
-      await expectWhole(count);
+      expect(await verifyTables(owning(pipeline.settings), ['things'])).toMatchObject([{ differences: 0 }]);
     }
+    await expectWhole(3);
   });
 
   it('that was killed, is gone on with, or given up with the number that the history has', async () => {

@@ -44,6 +44,7 @@ begin
     using tidemark.event_groups as g
     where g.dimension_name = p_dimension_name and e.group_id = g.group_id;
     delete from tidemark.event_groups as g where g.dimension_name = p_dimension_name;
+    delete from tidemark.exports as e where e.dimension_name = p_dimension_name;
     perform tidemark._drop_compiled(p_dimension_name);
     delete from tidemark.dimension_columns as c where c.dimension_name = p_dimension_name;
     delete from tidemark.dimensions as d where d.dimension_name = p_dimension_name;

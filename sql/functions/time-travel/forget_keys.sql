@@ -14,7 +14,7 @@ as $$
 -- life that began later stays, and is folded anew without the other.
 -- What "tidemark forget" does to batch files is done before it. Safe to repeat. Takes the dimension for itself.
 -- A key goes from events, too; one of kind forgotten tells subscriptions, and has the key until all of them have it. A life that stays is
--- told after that, as corrected.
+-- told after that, as corrected. Exports of the history are behind from then on, until they are made anew.
 -- Errors: TM006 isolation level, TM020 another number of key columns, and those of the history table.
 declare
     v_dimension text := (select f.dimension_name from tidemark.forgettings as f where f.forgetting_id = p_forgetting_ids[1]);
@@ -45,6 +45,7 @@ begin
     cross join lateral (select tidemark.forget_in_metadata(p_forgetting_ids, o.metadata)::json as metadata) as m
     where o.dimension_name = v_dimension and m.metadata is not null
         and b.dimension_name = o.dimension_name and b.shard = o.shard and b.batch_id = o.batch_id;
+    update tidemark.exports as e set behind_since = clock_timestamp() where e.dimension_name = v_dimension;
     return query
     update tidemark.forgettings as f
     set finished_at = coalesce(f.finished_at, clock_timestamp())

@@ -54,10 +54,10 @@ export async function publishFile(folder: string, name: string, content: string 
 }
 
 /** Writes a file that may be replaced at any time, such as a cache: readers see the old one or the new one, whole. By its name it is compressed. */
-export async function replaceFile(folder: string, name: string, content: string): Promise<void> {
+export async function replaceFile(folder: string, name: string, content: string, mode = PRIVATE): Promise<void> {
   const temporary = temporaryFile(folder);
   try {
-    await writeFlushed(temporary, name.endsWith(COMPRESSED) ? await compress(Buffer.from(content)) : content);
+    await writeFlushed(temporary, name.endsWith(COMPRESSED) ? await compress(Buffer.from(content)) : content, mode);
     failpoint('replace');
     await rename(temporary, path.join(folder, name));
   } catch (error) {
@@ -69,10 +69,12 @@ export async function replaceFile(folder: string, name: string, content: string)
 const temporaryFile = (folder: string) =>
   path.join(folder, `${TEMPORARY_PREFIX}${String(process.pid)}-${randomBytes(6).toString('hex')}`);
 
-async function writeFlushed(file: string, content: string | Buffer): Promise<void> {
+const PRIVATE = 0o600;
+
+async function writeFlushed(file: string, content: string | Buffer, mode = PRIVATE): Promise<void> {
   const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW;
   failpoint('open');
-  const handle = await open(file, flags, 0o600);
+  const handle = await open(file, flags, mode);
   try {
     failpoint('write');
     await handle.writeFile(content);

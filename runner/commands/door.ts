@@ -48,7 +48,7 @@ const COMMANDS_BY_TASK: Readonly<Record<string, Readonly<Record<string, string>>
     prune: 'Remove what is older than its retention setting says',
     serve: 'Serve /metrics for Prometheus, /healthz and /readyz until interrupted',
     grants: 'Print the statements that make the least-privilege roles, or run them',
-    'export <what>': 'Write the histories as sources and macros of a dbt project',
+    'export <what>': 'Write a history as files of Parquet; or all as sources and macros of a dbt project',
     completion: 'Print the script that lets your shell complete commands and options',
   },
 };

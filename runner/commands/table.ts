@@ -31,6 +31,9 @@ function reportRemoved(removed: Awaited<ReturnType<typeof removeCaptured>>): str
       : [
           `${counted(pending.length, 'batch')} in it ${pending.length === 1 ? 'was' : 'were'} never loaded, history lacks them: ${pending.slice(0, SHOWN_BATCHES).join(', ')}${more}`,
         ]),
+    ...(removed.exports.length === 0
+      ? []
+      : [`what was exported of it stays, and no key is forgotten there: ${removed.exports.join(', ')}`]),
     ...reportLeft(removed.left),
     `the migration that registered ${table} stays: for other warehouses write one after it that selects tidemark.remove_dimension`,
     `to register it again: npx tidemark add${is_history_dropped ? '' : '; its history must make room first, add says how'}`,

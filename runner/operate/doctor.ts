@@ -14,6 +14,7 @@ import { missingRight, readHorizon } from '../source/horizon.js';
 import { impatient, whileReading } from '../source/locked.js';
 import { isSameServer, readIdentity } from '../source/server.js';
 import { describeTable, type SourceTable } from '../source/table.js';
+import { exportNotes, placeOfExport } from '../warehouse/exports.js';
 import { openForgettings } from '../warehouse/forgetting.js';
 import { browseIndexes, dimensionMappings } from '../warehouse/functions.js';
 import { openPartitionings } from '../warehouse/partitions.js';
@@ -136,6 +137,12 @@ async function examineForgotten(
       ticketsOf(true) !== '',
       `a key was not forgotten to the end: ${ticketsOf(true)}`,
       `where nobody is at it, run the same command once more, or: npx tidemark forget --again ${name}`,
+    );
+    const behind = (await exportNotes(warehouse, name)).filter(({ behind_since }) => behind_since !== null);
+    warn(
+      behind.length > 0,
+      `exports may still hold keys that were forgotten: ${behind.map(placeOfExport).join(', ')}`,
+      `export there once more: npx tidemark export ${name} --format parquet --to <folder>; or, where one is no more, with --remove`,
     );
     return findings;
   });

@@ -12,6 +12,7 @@ import { readForgettings, rewriteBatches, rewriteCheckpoints, writeForgettings }
 import { selectTables } from '../run/each-table.js';
 import * as functions from '../warehouse/forgetting.js';
 import { dimensionMappings } from '../warehouse/functions.js';
+import { formatReached, renewExportsBehind, type ReachedExport } from './export-places.js';
 
 /** Whatever is erased, copies are where no command comes to. */
 export const OUT_OF_REACH =
@@ -36,8 +37,12 @@ interface Forgetting {
   readonly isAgain?: boolean;
 }
 
+/** The note of a forgetting, and what came of exports that held the key. */
+export type Forgotten = functions.Forgetting & { readonly exports: readonly ReachedExport[] };
+
 /**
  * Erases a key: what it is about is noted first, then its lines go from the batch files, then its rows from the warehouse. Loaders wait meanwhile.
+ * Exports of the history are made anew after that.
  * Cut off at any point it is finished by the same call.
  * @param reference the name of the ticket that asks for it
  * @param keepShells whether its versions stay, with their times and no values
@@ -50,14 +55,14 @@ export async function forget(
   key: readonly string[],
   reference: string,
   keepShells = false,
-): Promise<functions.Forgetting> {
+): Promise<Forgotten> {
   const [done] = await whileHeld(settings, [table], async (place) => {
     const id = await functions.beginForgetting(place.warehouse, table, key, reference, keepShells);
     failpoint('forget begun');
     return (await erase({ ...place, ids: [id] }, key))[0];
   });
   if (done === undefined) throw new TidemarkError('the forgetting has no note', { detail: `table=${table}` });
-  return done;
+  return { ...done, exports: await renewExportsBehind(settings, table) };
 }
 
 /** What forgetting again came to in one table. */
@@ -70,6 +75,8 @@ export interface ForgottenAgain {
   readonly files: number;
   /** Tickets whose keys this warehouse cannot tell: another one noted them, with another secret. */
   readonly unknown: readonly string[];
+  /** Exports that held any of it. */
+  readonly exports: readonly ReachedExport[];
 }
 
 /**
@@ -77,8 +84,8 @@ export interface ForgottenAgain {
  * after a key was forgotten is a new life of it, and stays. Cut off at any point it is finished by the same call.
  * @param tables all by default
  */
-export function forgetAgain(settings: Settings, tables?: readonly string[]): Promise<ForgottenAgain[]> {
-  return whileHeld(settings, tables, async ({ table, ...place }) => {
+export async function forgetAgain(settings: Settings, tables?: readonly string[]): Promise<ForgottenAgain[]> {
+  const found = await whileHeld(settings, tables, async ({ table, ...place }) => {
     const before = place.known;
     const rewritten = new Set<string>();
     const forgetting = { ...place, table, ids: before.map((each) => each.forgetting_id), rewritten, isAgain: true };
@@ -87,6 +94,9 @@ export function forgetAgain(settings: Settings, tables?: readonly string[]): Pro
     const references = [...new Set(before.map(({ reference }) => reference))];
     return { table, references, rows: rowsOf(after) - rowsOf(before), files: rewritten.size, unknown };
   });
+  const done: ForgottenAgain[] = [];
+  for (const each of found) done.push({ ...each, exports: await renewExportsBehind(settings, each.table) });
+  return done;
 }
 
 const rowsOf = (forgettings: readonly functions.Forgetting[]): number =>
@@ -165,19 +175,20 @@ async function forgetInChain(forgetting: Forgetting, log: ChangeLog): Promise<vo
   });
 }
 
-export function formatForgetting(table: string, done: functions.Forgetting): string {
+export function formatForgetting(table: string, done: Forgotten): string {
   const lines = Object.values(done.files).reduce((sum, each) => sum + each, 0);
   return [
     `${table}: one key is forgotten (note ${done.forgetting_id}, ${done.reference}): ${counted(done.versions, done.keeps_shells ? 'shell' : 'version')}, ` +
       `${String(done.absorbed_changes)} absorbed, ${String(done.rejected_changes)} rejected, ${String(done.retracted_changes)} retracted changes; ` +
       `${counted(Object.keys(done.files).length, 'batch file')} written anew, which lack ${counted(lines, 'line')}`,
+    ...formatReached(table, done.exports),
     OUT_OF_REACH,
   ].join('\n');
 }
 
 export const formatForgottenAgain = (found: readonly ForgottenAgain[]): string =>
   [
-    ...found.flatMap(({ table, references, rows, files, unknown }) => [
+    ...found.flatMap(({ table, references, rows, files, unknown, exports }) => [
       ...(references.length === 0
         ? []
         : [
@@ -188,6 +199,7 @@ export const formatForgottenAgain = (found: readonly ForgottenAgain[]): string =
         : [
             `${table}: cannot be told here, as another warehouse noted them: ${unknown.join(', ')}; forget these keys by name`,
           ]),
+      ...formatReached(table, exports),
     ]),
     OUT_OF_REACH,
   ].join('\n');

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { copyOut } from '../base/copy.js';
 import { withDatabase, type Transaction } from '../base/database.js';
 import { UsageError, hasCode } from '../base/errors.js';
 import { nearest } from '../base/nearest.js';
@@ -44,14 +45,16 @@ export function answer(
     inTransaction(database, 'isolation level repeatable read read only', async (warehouse) => {
       const query = await queryOf(warehouse, asked).catch(asUsage);
       if (asked.layout === 'csv') {
-        await write(await warehouse.unsafe(`copy (${query}) to stdout (format csv, header)`).readable(), out);
+        await copyOut(database, warehouse, `copy (${query}) to stdout (format csv, header)`, out, { end: false });
         return undefined;
       }
       const counted = { rows: 0 };
       const lines = asked.layout === 'json' ? jsonLines : tableLines(draw);
       await write(Readable.from(lines(rowsOf(warehouse, query, counted))), out);
       return counted.rows;
-    }).catch(asUsage),
+    })
+      .catch(tolerateEnd)
+      .catch(asUsage),
   );
 }
 
@@ -144,9 +147,10 @@ export const timeline = (rows: readonly Row[]): string =>
     )
     .join('\n');
 
-/** No faster than it is read; whoever reads it may stop. */
-async function write(lines: Readable, out: NodeJS.WritableStream): Promise<void> {
-  await pipeline(lines, out, { end: false }).catch((error: unknown) => {
-    if (!hasCode(error, 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE')) throw error;
-  });
+/** No faster than it is read. */
+const write = (lines: Readable, out: NodeJS.WritableStream): Promise<void> => pipeline(lines, out, { end: false });
+
+/** Whoever reads it may stop. */
+function tolerateEnd(error: unknown): undefined {
+  if (!hasCode(error, 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE')) throw error;
 }

@@ -12,6 +12,7 @@ import {
 } from '../warehouse/functions.js';
 import { batchNameOf } from '../batch/name.js';
 import { selectTables } from '../run/each-table.js';
+import { exportNotes, placeOfExport } from '../warehouse/exports.js';
 
 /** Every registered table and where it stands. */
 export const listTables = (settings: Settings): ReturnType<typeof dimensionList> =>
@@ -53,6 +54,8 @@ export interface RemovedTable {
   readonly change_log: string | undefined;
   /** Batches in it that were never loaded: history lacks them. */
   readonly pending_batches: readonly string[];
+  /** Where the history was exported to: files there stay, and nobody knows of them from now on. */
+  readonly exports: readonly string[];
 }
 
 /**
@@ -62,6 +65,7 @@ export interface RemovedTable {
  */
 export const removeTable = (settings: Settings, table: string, dropHistory: boolean): Promise<RemovedTable> =>
   withTable(settings, table, async (warehouse) => {
+    const exports = await exportNotes(warehouse, table);
     const history_table = await removeDimension(warehouse, table, dropHistory);
     const { cdc_log_dir: folder } = settings;
     await rememberMappings(folder, await dimensionMappings(warehouse));
@@ -73,5 +77,6 @@ export const removeTable = (settings: Settings, table: string, dropHistory: bool
       is_history_dropped: dropHistory,
       change_log,
       pending_batches: waiting.map(batchNameOf),
+      exports: exports.map(placeOfExport),
     };
   });

@@ -1,5 +1,6 @@
 // Runs on each version: what a role inherits, and from which roles of the server, is not the same on each.
 import { randomBytes } from 'node:crypto';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadSettings } from '../../runner/base/settings.js';
 import { connect, type Database } from '../../runner/base/database.js';
@@ -11,6 +12,7 @@ import { apply, batch, change, rolledBack } from '../support/batches.js';
 import { runCli, type CliResult } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { registerDimension } from '../support/dimensions.js';
+import { readExport } from '../support/parquet.js';
 import { WITH_ROLES } from '../support/roles.js';
 
 const prefix = `tide_${randomBytes(4).toString('hex')}`;
@@ -186,6 +188,32 @@ test('the analyst reads history, indicators and alerts, and applies nothing', as
     expect(await outcome(analyst, `select ${call}`), call).toBe(DENIED);
   expect(await outcome(analyst, 'update tidemark.alert_rules set threshold = 1 where false')).toBe(DENIED);
   expect(await outcome(loader, 'update tidemark.alert_rules set threshold = 1 where false')).toBe('ok');
+});
+
+test('the analyst exports what it may read, and it is known where; who may read more adds nothing to that export', async () => {
+  await pipeline.warehouse`select tidemark.mask_column('orders', 'unit_price')`;
+  await pipeline.warehouse`select tidemark.mask_column('orders', 'quantity', false)`;
+  await runCli(['grants', '--apply', '--prefix', prefix], pipeline.env);
+  const folder = path.join(pipeline.folder, 'exported');
+  const args = ['export', 'orders', '--format', 'parquet', '--to', folder];
+  for (const role of [ANALYST, LOADER, OWNER]) {
+    const result = await as({ WAREHOUSE_DB_USER: role, WAREHOUSE_DB_PASSWORD: role }, ...args);
+    expect(result).toMatchObject({ code: 0, stderr: '' });
+    expect(result.stdout).toContain('left out, as they may not be read, or were left out before: unit_price');
+    const [first = {}] = readExport(folder);
+    expect(Object.keys(first)).toContain('quantity');
+    expect(Object.keys(first)).not.toContain('unit_price');
+  }
+  // Nor what is masked since.
+  await pipeline.warehouse`select tidemark.mask_column('orders', 'quantity')`;
+  const masked = await as({ WAREHOUSE_DB_USER: OWNER, WAREHOUSE_DB_PASSWORD: OWNER }, ...args);
+  expect(masked.stdout).toContain('left out before: quantity, unit_price');
+  expect([...(await pipeline.warehouse`select folder, exported_by from tidemark.exports`)]).toEqual([
+    { folder, exported_by: OWNER },
+  ]);
+  for (const column of ['quantity', 'unit_price'])
+    await pipeline.warehouse`select tidemark.mask_column('orders', ${column}, false)`;
+  await runCli(['grants', '--apply', '--prefix', prefix], pipeline.env);
 });
 
 test('loader and analyst count every session of the server, whoever holds it', async () => {

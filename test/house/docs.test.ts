@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connect } from '../../runner/base/database.js';
 import { PROJECT_ROOT, environmentSchema, loadSettings, type Settings } from '../../runner/base/settings.js';
 import { formatRows } from '../../runner/base/text-table.js';
+import { openDuckDb } from '../support/duckdb.js';
 import { blocksOf, commandsOf, isShown, type Block } from '../support/pages.js';
 import { freePort } from '../support/servers.js';
 
@@ -30,7 +31,9 @@ const PAGES = [
 ];
 const BLOCKS = PAGES.flatMap((page) => blocksOf(page, readFileSync(path.join(PROJECT_ROOT, page), 'utf8')));
 const isNotRun = ({ note }: Block) => note.startsWith('not-run: ');
-const runs = BLOCKS.filter((block) => ['bash', 'console', 'sql'].includes(block.language) && !isNotRun(block));
+const runs = BLOCKS.filter(
+  (block) => ['bash', 'console', 'sql', 'duckdb'].includes(block.language) && !isNotRun(block),
+);
 
 let project: string;
 let settings: Settings;
@@ -85,6 +88,17 @@ async function inDatabase({ body, note }: Block): Promise<string> {
   }
 }
 
+/** What DuckDB says of files in the project. */
+async function inFiles({ body }: Block): Promise<string> {
+  const duckdb = await openDuckDb();
+  try {
+    await duckdb.run(`set file_search_path = '${project}'`);
+    return formatRows(await duckdb.rows(body));
+  } finally {
+    duckdb.close();
+  }
+}
+
 /** With ACCEPT_DOCS=1 a page shows from now on what was printed. */
 async function accept({ page }: Block, shown: string, printed: string): Promise<void> {
   const file = path.join(PROJECT_ROOT, page);
@@ -103,8 +117,8 @@ async function compare(block: Block, what: string, shown: string, printed: strin
 
 async function runBlock(block: Block): Promise<void> {
   const where = `${block.page}:${String(block.line)}`;
-  if (block.language === 'sql') {
-    const printed = await inDatabase(block);
+  if (block.language === 'sql' || block.language === 'duckdb') {
+    const printed = block.language === 'sql' ? await inDatabase(block) : await inFiles(block);
     const next = BLOCKS[BLOCKS.indexOf(block) + 1];
     if (next?.page !== block.page || next.language !== 'text') return;
     await compare(block, `${block.body}\`\`\`\n\n\`\`\`text\n`, next.body, printed);

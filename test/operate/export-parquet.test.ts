@@ -12,6 +12,7 @@ import { environmentOf, createWarehouseDatabase, type TestDatabase } from '../su
 import { cleanEnvironment, runCli } from '../support/cli.js';
 import { registerDimension, type TestColumn } from '../support/dimensions.js';
 import { NASTY_KINDS, OWN_TYPES, type Kind } from '../support/kinds.js';
+import { openDuckDb } from '../support/duckdb.js';
 import { manifestOf, numberText, readExport, type Row } from '../support/parquet.js';
 
 /**
@@ -280,6 +281,50 @@ describe('an export', () => {
     await run('one');
     expect(names(at('one'))).toHaveLength(5);
     await isEqual('one');
+  });
+
+  it('read as docs/recipes.md says is what as-of says, at any moment', async () => {
+    await begin('recipe');
+    await alter(`alter table dim_recipe_history add column price numeric(38,2), add column flag boolean, add column at time;
+      update dim_recipe_history set price = 12345678901234567890.10 * id, flag = id = 1, at = '23:59:59.5' where value <> 'a'`);
+    await run('recipe');
+    // Only what has ended since differs: months of two schemas.
+    await alter(`alter table dim_recipe_history add column later text default 'yes'`);
+    await put('recipe', 3, '', '2026-04-01', '2026-04-02');
+    await run('recipe');
+    const page = readFileSync(path.join(PROJECT_ROOT, 'docs', 'recipes.md'), 'utf8');
+    const recipe = /^```duckdb\n([^]*?)^```$/m.exec(page)?.[1] ?? '';
+    const duckdb = await openDuckDb();
+    const counts: number[] = [];
+    for (const moment of [
+      '2025-12-31 23:59:59.999999+00',
+      '2026-01-01 00:00:00+00',
+      '2026-01-31 23:59:59.999999+00',
+      '2026-02-01 00:00:00+00',
+      '2026-03-09 23:59:59+00',
+      '2026-04-01 12:00:00+00',
+      '2026-06-01 00:00:00+00',
+    ]) {
+      const said = at('as-of.csv');
+      writeFileSync(said, (await runCli(['as-of', 'recipe', moment, '--csv'], env)).stdout);
+      const types = manifestOf(at('recipe')).columns.map(({ name, parquet }) => `'${name}': '${parquet}'`);
+      await duckdb.run(`create or replace table said as
+        from read_csv('${said}', header = true, nullstr = '', allow_quoted_nulls = false, columns = {${types.join(', ')}})`);
+      const statements = recipe
+        .replace("'prices-files'", `'${at('recipe')}'`)
+        .replace('2026-01-31 23:59:59+00', moment)
+        .replace('select sku, price\n', 'create or replace table found as select *\n')
+        .replace('order by sku', 'order by id');
+      await duckdb.run(statements);
+      for (const [one, other] of [
+        ['found', 'said'],
+        ['said', 'found'],
+      ] as const)
+        expect(await duckdb.rows(`select * from ${one} except all select * from ${other}`)).toEqual([]);
+      counts.push((await duckdb.rows('select * from found')).length);
+    }
+    duckdb.close();
+    expect(counts).toEqual([0, 1, 1, 1, 2, 3, 2]);
   });
 
   it('of a table that is partitioned by its key is the same', async () => {

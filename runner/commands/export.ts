@@ -11,8 +11,8 @@ export const command = defineCommand(
   {
     examples: {
       'export dbt --output ../shop_dbt': 'Into the folder of a dbt project',
-      'export orders --format parquet --to /srv/orders': 'What changed since the last time',
-      'export orders --to /srv/orders --remove': 'Remove that export',
+      'export t --format parquet --to ../t': 'A table, as files: those that differ',
+      'export t --to ../t --remove': 'Remove that export',
     },
     positionals: {
       what: {

@@ -58,9 +58,9 @@ export async function openParquetWriter(spill: string): Promise<ParquetWriter> {
       await connection.run(`set memory_limit = '${String(memory)}B'; set TimeZone = 'UTC'`);
       const result = await connection
         .runAndReadAll(copyStatement(csv, file, columns, line, buffer))
-        .catch(async (e) => {
+        .catch(async (error: unknown) => {
           await unlink(file).catch(tolerateGone);
-          throw e as Error;
+          throw error;
         });
       return Number(result.getRows()[0]?.[0]);
     },

@@ -1,10 +1,16 @@
 import { DuckDBInstance } from '@duckdb/node-api';
 
 /** DuckDB as a reader of files. */
-export async function openDuckDb() {
+export interface DuckDb {
+  readonly run: (statements: string) => Promise<unknown>;
+  /** The rows of the last statement, as text. */
+  readonly rows: (statements: string) => Promise<Record<string, string | null>[]>;
+  readonly close: () => void;
+}
+
+export async function openDuckDb(): Promise<DuckDb> {
   const instance = await DuckDBInstance.create(':memory:', { threads: '1' });
   const connection = await instance.connect();
-  /** The rows of the last statement, as text. */
   const rows = async (statements: string): Promise<Record<string, string | null>[]> => {
     const [last = '', ...before] = statements.trim().replace(/;$/, '').split(/;\n/).reverse();
     await connection.run(before.reverse().join(';\n'));

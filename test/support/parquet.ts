@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { tableFromIPC, Type, type DataType, type Vector } from 'apache-arrow';
+import { DataType, tableFromIPC, type Vector } from 'apache-arrow';
 import { readParquet } from 'parquet-wasm';
 
 /** Files of an export, read by another library than the one that writes them, as the text that PostgreSQL prints. */
@@ -48,19 +48,13 @@ function textsOf(column: Vector | null): (string | null)[] {
     Array.from({ length: data.length }, (_, row) => {
       if (!data.getValid(row)) return null;
       const values = data.values as BigInt64Array | Int32Array | Uint32Array;
-      const type = data.type as DataType & { readonly scale: number; readonly timezone?: string | null };
-      switch (type.typeId) {
-        case Type.Decimal:
-          return decimal((values as Uint32Array).slice(row * 4, row * 4 + 4), type.scale);
-        case Type.Timestamp:
-          return `${moment(BigInt(values[row] ?? 0))}${type.timezone == null ? '' : '+00'}`;
-        case Type.Time:
-          return moment(BigInt(values[row] ?? 0)).slice(11);
-        case Type.Date:
-          return moment(BigInt(values[row] ?? 0) * 86_400_000_000n).slice(0, 10);
-        default:
-          return plain(type, column?.get(row));
-      }
+      const type = data.type as DataType;
+      const number = () => BigInt(values[row] ?? 0);
+      if (DataType.isDecimal(type)) return decimal((values as Uint32Array).slice(row * 4, row * 4 + 4), type.scale);
+      if (DataType.isTimestamp(type)) return `${moment(number())}${type.timezone == null ? '' : '+00'}`;
+      if (DataType.isTime(type)) return moment(number()).slice(11);
+      if (DataType.isDate(type)) return moment(number() * 86_400_000_000n).slice(0, 10);
+      return plain(type, column?.get(row));
     }),
   );
 }
@@ -70,7 +64,7 @@ function plain(type: DataType, value: unknown): string {
   if (typeof value === 'number') return numberText(value);
   if (!(value instanceof Uint8Array)) return String(value);
   const hex = Buffer.from(value).toString('hex');
-  return type.typeId === Type.Binary ? `\\x${hex}` : hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+  return DataType.isBinary(type) ? `\\x${hex}` : hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
 }
 
 /** One text for a number, whoever has printed it. */

@@ -171,6 +171,18 @@ describe('register_dimension', () => {
     });
   });
 
+  it('grants nobody a partition, whatever is granted by default: masks are those of the history', async () => {
+    const [granted] = await rolledBack(pipeline.warehouse, async (transaction) => {
+      await transaction`create role somebody_who_reads`;
+      await transaction`alter default privileges grant select on tables to somebody_who_reads`;
+      await registerDimension(transaction, 'made', 'made', COLUMNS, { partitions: 2 });
+      return transaction`
+        select has_table_privilege('somebody_who_reads', 'public.dim_made_history', 'select') as history,
+          has_table_privilege('somebody_who_reads', 'public.dim_made_history_p1', 'select') as part`;
+    });
+    expect(granted).toEqual({ history: true, part: false });
+  });
+
   it('shortens the names of partitions and constraints, and keeps them apart', async () => {
     const history = `public.${'h'.repeat(60)}`;
     await registerDimension(pipeline.warehouse, 'n'.repeat(60), 'made', COLUMNS, {

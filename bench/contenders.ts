@@ -10,7 +10,7 @@ import { NO_KNOWN_ROWS, describeTable, readPage } from '../runner/source/table.j
 import { applyBatch } from '../runner/warehouse/batches.js';
 import { dimensionMappings } from '../runner/warehouse/functions.js';
 import { seconds } from './measure.js';
-import type { Bench } from './server.js';
+import type { Bench, Ends } from './server.js';
 import { loadTables } from '../runner/load/tables.js';
 
 /** What is timed. Each takes the same rows, and returns seconds. */
@@ -31,6 +31,22 @@ const MIDNIGHT = Date.parse('2026-02-03T00:00:00Z');
 const CHUNK = 10_000;
 const PAUSE_MS = 20;
 
+export interface Wanted {
+  readonly name: string;
+  readonly first: number;
+  readonly last: number;
+  readonly state: number;
+  /** When the batch was captured. */
+  readonly captured: Date;
+}
+
+/** A batch document that brings orders from the first to the last into a state. */
+export async function document(warehouse: Database, { name, first, last, state, captured }: Wanted): Promise<string> {
+  const [row] = await warehouse<[{ document: string }]>`
+    select bench.document(${name}, ${first}, ${last}, ${state}, ${captured.toISOString()}::text::timestamptz) as document`;
+  return row.document;
+}
+
 /** Batch documents that bring orders 1 to `keys` into a state, `chunk` changes each; captured on a day of that state. */
 export async function documents(
   warehouse: Database,
@@ -41,22 +57,21 @@ export async function documents(
 ): Promise<string[]> {
   const found: string[] = [];
   for (let first = from; first < from + keys; first += chunk) {
-    const captured = new Date(MIDNIGHT + state * 86_400_000 + first).toISOString();
+    const captured = new Date(MIDNIGHT + state * 86_400_000 + first);
     const name = `bench_${String(state).padStart(3, '0')}_${String(first).padStart(9, '0')}`;
     const last = Math.min(first + chunk, from + keys) - 1;
-    const [row] = await warehouse<
-      [{ document: string }]
-    >`select bench.document(${name}, ${first}, ${last}, ${state}, ${captured}::text::timestamptz) as document`;
-    found.push(row.document);
+    found.push(await document(warehouse, { name, first, last, state, captured }));
   }
   return found;
 }
 
+export async function applyAll(warehouse: Database, batches: readonly string[]): Promise<void> {
+  for (const batch of batches) await applyBatch(warehouse, batch);
+}
+
 /** tidemark.apply_batch, one transaction a document. */
 export const apply = (warehouse: Database, batches: readonly string[]): Promise<number> =>
-  seconds(warehouse, async () => {
-    for (const batch of batches) await applyBatch(warehouse, batch);
-  });
+  seconds(warehouse, () => applyAll(warehouse, batches));
 
 /** The same documents by a loop in PL/pgSQL. */
 export const applyRowByRow = (warehouse: Database, batches: readonly string[]): Promise<number> =>
@@ -102,8 +117,8 @@ export const endToEndAtOnce = ({ settings, warehouse }: Bench): Promise<number> 
     }
   });
 
-/** The first page of all orders, as a sweep reads it: found, ordered, printed and handed over. */
-export async function page({ source, warehouse }: Bench, rows: number): Promise<number> {
+/** Reads the first page of all orders, as a sweep does: found, ordered, printed and handed over. */
+export async function pageOf({ source, warehouse }: Ends, rows: number): Promise<() => Promise<void>> {
   const mapping = (await dimensionMappings(warehouse)).find(({ dimension_name }) => dimension_name === 'orders');
   if (mapping === undefined) throw new Error('orders is not registered');
   const described = await describeTable(source, mapping);
@@ -112,20 +127,15 @@ export async function page({ source, warehouse }: Bench, rows: number): Promise<
   const sweep = { from_floor, from_high_watermark: null, from_transaction, before_transaction };
   const bounds = { floor: await readClock(source), snapshot, sweep };
   const limits = { rows, bytes: 64 * 1024 * 1024, known_rows: NO_KNOWN_ROWS };
-  return seconds(source, () =>
-    readPage(source, described, bounds, { isDated: true, after: null }, limits, null).then(({ change_count }) => {
-      if (change_count !== rows) throw new Error(`a page of ${String(change_count)} changes`);
-    }),
-  );
+  return async () => {
+    const page = await readPage(source, described, bounds, { isDated: true, after: null }, limits, null);
+    if (page.change_count !== rows) throw new Error(`a page of ${String(page.change_count)} changes`);
+  };
 }
 
 /** The same rows in the same order, printed by row_to_json and nothing else. */
-export const rowToJson = ({ source }: Bench, rows: number): Promise<number> =>
-  seconds(
-    source,
-    () => source`
-      select row_to_json(o.*)::text from (select * from public.orders order by last_updated, id limit ${rows}::integer) as o`,
-  );
+export const rowToJson = (source: Database, rows: number) => () => source`
+  select row_to_json(o.*)::text from (select * from public.orders order by last_updated, id limit ${rows}::integer) as o`;
 
 /** A snapshot that rescans source and history. */
 export const rescan = (warehouse: Database, batchId: string): Promise<number> =>

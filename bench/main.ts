@@ -4,7 +4,6 @@ import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { setLogLevel } from '../runner/base/logger.js';
 import { manyEvents } from './events.js';
-import { slowerThanLimits } from './guard.js';
 import { runnerMemory } from './memory.js';
 import { manyPartitions } from './partitions.js';
 import { plot } from './plot.js';
@@ -39,7 +38,6 @@ const SCALES = {
 interface Options {
   readonly size: keyof typeof SIZES;
   readonly given: boolean;
-  readonly guard: boolean;
   readonly json: boolean;
   readonly html?: string | undefined;
   readonly scale?: string | undefined;
@@ -68,11 +66,6 @@ async function options(): Promise<Options> {
       default: false,
       describe:
         'Use the servers of the settings instead of an embedded one; makes and drops databases tidemark_bench_*',
-    })
-    .option('guard', {
-      type: 'boolean',
-      default: false,
-      describe: 'Instead: in small, and fail where a ratio passes three times what it should be; on a quiet machine',
     })
     .option('json', { type: 'boolean', default: false, describe: 'Print the figures as JSON' })
     .option('html', {
@@ -107,11 +100,7 @@ async function main(): Promise<void> {
   const given = await options();
   setLogLevel('WARNING');
   const scale = parseScale(given.scale ?? '');
-  const bench = await openBench(
-    given.given,
-    given.guard ? 2500 : 10_000,
-    scale?.what === 'stream' ? STREAM_SERVER : {},
-  );
+  const bench = await openBench(given.given, 10_000, scale?.what === 'stream' ? STREAM_SERVER : {});
   const machine = {
     cores: os.cpus().length,
     load: Number(os.loadavg()[0]?.toFixed(1)),
@@ -131,12 +120,6 @@ async function main(): Promise<void> {
     );
   };
   try {
-    if (given.guard) {
-      const slower = await slowerThanLimits(bench, say);
-      process.stdout.write(slower.length === 0 ? 'no limit is passed\n' : `${slower.join('\n')}\n`);
-      process.exitCode = slower.length === 0 ? 0 : 1;
-      return;
-    }
     if (scale !== undefined) {
       const found = await SCALES[scale.what](bench, scale.count, say);
       print(found, formatScale(found));

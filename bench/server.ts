@@ -8,15 +8,21 @@ import { connect, withDatabase, type Database } from '../runner/base/database.js
 import { createCluster, startCluster, stopCluster } from '../runner/embedded/cluster.js';
 import { DEMO_SOURCE, migrateWarehouse, runMigrations } from '../runner/warehouse/migrate.js';
 
-/** Where the bench runs: databases of its own, a change log of its own. */
-export interface Bench {
-  readonly settings: Settings;
+export interface Ends {
   readonly source: Database;
   readonly warehouse: Database;
+}
+
+/** Where the bench runs: databases of its own, a change log of its own. */
+export interface Bench extends Ends {
+  readonly settings: Settings;
   readonly version: string;
   /** Ends and removes everything. */
   readonly end: () => Promise<void>;
 }
+
+/** What the warehouse of a bench has besides Tidemark. */
+export const PREPARE = new URL('./sql/prepare.sql', import.meta.url).pathname;
 
 const DATABASES = { source: 'tidemark_bench_source', warehouse: 'tidemark_bench_warehouse' } as const;
 
@@ -49,7 +55,7 @@ export async function openBench(
   await runMigrations(settings.source, DEMO_SOURCE);
   await migrateWarehouse(settings.warehouse);
   const [source, warehouse] = [connect(settings.source, 'bench', 2), connect(settings.warehouse, 'bench', 2)];
-  await warehouse.file(new URL('./sql/prepare.sql', import.meta.url).pathname).simple();
+  await warehouse.file(PREPARE).simple();
   const [row] = await warehouse<[{ version: string }]>`select version()`;
   return {
     settings,
@@ -66,7 +72,7 @@ export async function openBench(
 }
 
 /** New orders at the source, waiting to be captured. */
-export async function addOrders({ source }: Bench, count: number): Promise<void> {
+export async function addOrders({ source }: Pick<Ends, 'source'>, count: number): Promise<void> {
   await source`
     insert into public.orders (customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date, last_updated, created_at)
     select 100 + k % 1000, 200 + k % 100, 1 + k % 9, 9.99, 9.99 * (1 + k % 9), 'pending', now(), now(), now() from generate_series(1, ${count}::integer) as k`;

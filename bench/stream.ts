@@ -11,6 +11,7 @@ import { captureTable } from '../runner/operate/capture.js';
 import { DEMO_SOURCE, runMigrations } from '../runner/warehouse/migrate.js';
 import { processorTime } from './measure.js';
 import { MOST_MEGABYTES, commandOf } from './memory.js';
+import { processorTimes } from './processor.js';
 import type { Scale, Scaled } from './scale.js';
 import { addOrders, type Bench } from './server.js';
 
@@ -23,7 +24,7 @@ import { addOrders, type Bench } from './server.js';
  * costs nothing while it lasts. PostgreSQL takes that time before it flushes the commit: the flush at the source counts, that in the
  * warehouse does not, and both are of the same disk. The subscription notes when it wrote that row, the last of its transaction.
  *
- * Processor time is that of the processes, by /proc, in steps of 10 ms.
+ * Processor time is that of the processes, by /proc.
  */
 
 /** Each is one session at the source. */
@@ -82,7 +83,7 @@ type Pids = Readonly<Record<string, readonly number[]>>;
 
 /** How much of a processor each kind of process took while something was done, in microseconds. */
 async function whileCounting(pids: Pids, work: () => Promise<void>): Promise<Record<string, number>> {
-  const now = async () => Promise.all(Object.values(pids).map(processorTime));
+  const now = async () => Promise.all(Object.values(pids).map((each) => processorTimes(each)));
   const before = await now();
   await work();
   const after = await now();

@@ -137,6 +137,48 @@ begin
 end;
 $$;
 
+-- Floors: what PostgreSQL itself needs for the same JSON and the same rows of a table with the same indexes; no comparison, no ledger, no checks.
+create table bench.plain (like public.dim_orders_history including all);
+
+-- Reads changes, and gives back how many there are.
+create function bench.plain_read(p_changes json)
+returns bigint
+language sql
+volatile
+as $$
+select count(*) filter (where c.* is not null)
+from json_to_recordset(p_changes) as c (
+    id integer, customer_id integer, product_id integer, quantity integer, unit_price numeric(10, 2), total_amount numeric(10, 2),
+    order_status varchar(50), order_date timestamp, last_updated timestamp, created_at timestamp, operation_type text,
+    cdc_timestamp timestamp, extracted_at timestamptz
+);
+$$;
+
+-- Opens a version of each change; before that, with p_closes, closes the one in force.
+create function bench.plain_apply(p_changes json, p_batch_id text, p_closes boolean)
+returns void
+language plpgsql
+as $$
+begin
+    if p_closes then
+        update bench.plain as h
+        set valid_to = c.cdc_timestamp, is_current = false, updated_at = now()
+        from json_to_recordset(p_changes) as c (id integer, cdc_timestamp timestamp)
+        where h.order_key = c.id and h.is_current;
+    end if;
+    insert into bench.plain (
+        order_key, customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date,
+        valid_from, is_current, cdc_operation, cdc_timestamp, batch_id, created_at, updated_at, captured_at, change_line
+    )
+    select c.id, c.customer_id, c.product_id, c.quantity, c.unit_price, c.total_amount, c.order_status, c.order_date,
+        c.cdc_timestamp, true, c.operation_type, c.cdc_timestamp, p_batch_id, now(), now(), c.extracted_at, row_number() over ()
+    from json_to_recordset(p_changes) as c (
+        id integer, customer_id integer, product_id integer, quantity integer, unit_price numeric(10, 2), total_amount numeric(10, 2),
+        order_status varchar(50), order_date timestamp, operation_type text, cdc_timestamp timestamp, extracted_at timestamptz
+    );
+end;
+$$;
+
 -- Fills history and ledger as if p_keys orders had arrived and moved on p_states - 1 times, in batches of 10,000 changes; the fast
 -- way, no contender. Every check passes on it.
 create procedure bench.fill_history(p_keys bigint, p_states integer)

@@ -38,12 +38,18 @@ export interface Wanted {
   readonly state: number;
   /** When the batch was captured. */
   readonly captured: Date;
+  /** How many orders the changes are of, where they are not each of its own. */
+  readonly keys?: number;
+  /** Share of the changes that come late. */
+  readonly late?: number;
 }
 
-/** A batch document that brings orders from the first to the last into a state. */
-export async function document(warehouse: Database, { name, first, last, state, captured }: Wanted): Promise<string> {
+/** A batch document of changes to orders from the first on, as many as from first to last, to a state. */
+export async function document(warehouse: Database, wanted: Wanted): Promise<string> {
+  const { name, first, last, state, captured, keys = null, late = 0 } = wanted;
   const [row] = await warehouse<[{ document: string }]>`
-    select bench.document(${name}, ${first}, ${last}, ${state}, ${captured.toISOString()}::text::timestamptz) as document`;
+    select bench.document(
+      ${name}, ${first}, ${last}, ${state}, ${captured.toISOString()}::text::timestamptz, ${keys}, ${late}) as document`;
   return row.document;
 }
 
@@ -134,8 +140,10 @@ export async function pageOf({ source, warehouse }: Ends, rows: number): Promise
 }
 
 /** The same rows in the same order, printed by row_to_json and nothing else. */
-export const rowToJson = (source: Database, rows: number) => () => source`
-  select row_to_json(o.*)::text from (select * from public.orders order by last_updated, id limit ${rows}::integer) as o`;
+export async function rowToJson(source: Database, rows: number): Promise<void> {
+  await source`
+    select row_to_json(o.*)::text from (select * from public.orders order by last_updated, id limit ${rows}::integer) as o`;
+}
 
 /** A snapshot that rescans source and history. */
 export const rescan = (warehouse: Database, batchId: string): Promise<number> =>

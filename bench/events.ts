@@ -5,7 +5,7 @@ import { connect } from 'amqplib';
 import { Relay } from '../runner/events/relay.js';
 import { hasRabbit, startRabbit } from '../test/support/rabbitmq.js';
 import { apply, beginAgain, documents } from './contenders.js';
-import { processorTime } from './measure.js';
+import { processorTimes } from './processor.js';
 import type { Scale, Scaled } from './scale.js';
 import type { Bench } from './server.js';
 
@@ -46,7 +46,7 @@ export async function manyEvents(bench: Bench, count: number, say: (line: string
     figures.push({ name, value: told / ((performance.now() - began) / 1000), unit: 'events a second' });
     const [{ pid }] = await warehouse<[{ pid: number }]>`
       select pid from pg_stat_activity where application_name = 'tidemark relay'`;
-    const value = (await processorTime([pid])) / told;
+    const value = (await processorTimes([pid])) / told;
     figures.push({ name: `${name}: processor time in the warehouse`, value, unit: 'us an event' });
     await relay.close();
     await warehouse`select tidemark.unsubscribe(${transport})`;

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import type { Database } from '../runner/base/database.js';
 
 /** Seconds that `work` takes; a checkpoint before it, so that none falls into it. */
@@ -20,14 +19,4 @@ export function spread(figures: readonly number[]): Spread {
   const sorted = [...figures].sort((one, other) => one - other);
   const at = (place: number) => sorted[Math.min(sorted.length - 1, Math.max(0, place))] ?? Number.NaN;
   return { min: at(0), median: at(Math.floor(sorted.length / 2)), max: at(sorted.length - 1) };
-}
-
-/** Processor time of processes so far, in microseconds. */
-export async function processorTime(pids: readonly number[]): Promise<number> {
-  const ticks = pids.map(async (pid) => {
-    const stat = await readFile(`/proc/${String(pid)}/stat`, 'utf8').catch(() => '');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return Number(fields[11]) + Number(fields[12]);
-  });
-  return (await Promise.all(ticks)).reduce((sum, each) => sum + each, 0) * 10_000;
 }

@@ -5,7 +5,8 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { PROJECT_ROOT, type DatabaseSettings, type Settings } from '../runner/base/settings.js';
 import { beginAgain } from './contenders.js';
-import type { Figure, Size } from './scenarios.js';
+import { atMost, figure, type Figure } from './figures.js';
+import type { Size } from './scenarios.js';
 import { addOrders, type Bench } from './server.js';
 
 /** What the runner may need whatever waits for it, in megabytes. */
@@ -49,14 +50,23 @@ export function commandOf(
 }
 
 /** Runs a command as a user would; it must be built. Returns the most memory it has had, in megabytes. */
-export async function mostMemoryOf(command: 'extract' | 'load', settings: Settings): Promise<number> {
-  const size = String(settings.batch_size);
-  const sizes = { BATCH_SIZE: size, BATCH_SIZE_MIN: size, BATCH_SIZE_MAX: size };
-  const child = spawn(...commandOf(settings, [command, '--table', 'orders'], sizes));
+export async function runCommand(
+  settings: Settings,
+  args: readonly string[],
+  more: Record<string, string> = {},
+): Promise<number> {
+  const child = spawn(...commandOf(settings, args, more));
   const [faults, kilobytes] = [child.stdio[2], child.stdio[3]].map((stream) => text(stream as Readable));
   const [code] = (await once(child, 'close')) as [number | null];
-  if (code !== 0) throw new Error(`tidemark ${command} ended with ${String(code)}: ${(await faults) ?? ''}`);
+  if (code !== 0) throw new Error(`tidemark ${args.join(' ')} ended with ${String(code)}: ${(await faults) ?? ''}`);
   return Number(await kilobytes) / 1024;
+}
+
+/** The same for a command on the orders, with batches of the size of the settings. */
+export function mostMemoryOf(command: 'extract' | 'load', settings: Settings): Promise<number> {
+  const size = String(settings.batch_size);
+  const sizes = { BATCH_SIZE: size, BATCH_SIZE_MIN: size, BATCH_SIZE_MAX: size };
+  return runCommand(settings, [command, '--table', 'orders'], sizes);
 }
 
 /** The most memory of the two commands over a backlog of many batches: as many megabytes as there are for ever, or they would grow. */
@@ -67,15 +77,15 @@ export async function runnerMemory(bench: Bench, { backlog }: Size, say: (line: 
   for (const command of ['extract', 'load'] as const) {
     say(`runner memory, ${command} of ${String(backlog)} changes`);
     const most = await mostMemoryOf(command, bench.settings);
-    figures.push({
-      name: `runner memory, ${command} of ${String(Math.ceil(backlog / bench.settings.batch_size))} batches`,
-      unit: 'MB',
-      target: MOST_MEGABYTES,
-      bound: 'at most',
-      ratio: { min: most, median: most, max: most },
-      isMet: most <= MOST_MEGABYTES,
-      seconds: {},
-    });
+    figures.push(
+      figure({
+        id: `memory_${command}`,
+        name: `runner memory, ${command} of ${String(Math.ceil(backlog / bench.settings.batch_size))} batches`,
+        unit: 'MB',
+        values: [most],
+        target: atMost(MOST_MEGABYTES),
+      }),
+    );
   }
   return figures;
 }

@@ -1,6 +1,7 @@
 import { connect, type Database } from '../runner/base/database.js';
-import { applyBatch } from '../runner/warehouse/batches.js';
-import { processorTime, spread } from './measure.js';
+import { applyAll } from './contenders.js';
+import { spread } from './measure.js';
+import { processorTimes } from './processor.js';
 import type { Scale, Scaled } from './scale.js';
 import type { Bench } from './server.js';
 
@@ -142,16 +143,12 @@ async function documentOf(
   return row.document;
 }
 
-const applyAll = async (session: Database, documents: readonly string[]) => {
-  for (const document of documents) await applyBatch(session, document);
-};
-
 /** Microseconds of processor time that sessions took in the server while something was done. */
 async function costOf(sessions: readonly Database[], work: () => Promise<void>): Promise<number> {
   const pids = await Promise.all(
     sessions.map(async (session) => (await session<[{ pid: number }]>`select pg_backend_pid() as pid`)[0].pid),
   );
-  const before = await processorTime(pids);
+  const before = await processorTimes(pids);
   await work();
-  return (await processorTime(pids)) - before;
+  return (await processorTimes(pids)) - before;
 }

@@ -24,11 +24,17 @@ export interface Scale {
 
 const MANY = ['changes', 'versions', 'partitions', 'stream', 'events'] as const;
 
-/** What is many, as "changes=10M" or "stream=10K"; K and M are thousands and millions. Undefined where it is none of them. */
+/** A number as 7, 20K or 5M; undefined where it is none. */
+export function countOf(text: string): number | undefined {
+  const [, digits, unit] = /^([0-9]+)([KM]?)$/.exec(text) ?? [];
+  return digits === undefined ? undefined : Number(digits) * ({ K: 1e3, M: 1e6 }[unit ?? ''] ?? 1);
+}
+
+/** What is many, as "changes=10M" or "stream=10K". Undefined where it is none of them. */
 export function parseScale(text: string): { what: (typeof MANY)[number]; count: number } | undefined {
-  const [, given, digits, unit] = /^([a-z]+)=([0-9]+)([KM]?)$/.exec(text) ?? [];
-  const what = MANY.find((each) => each === given);
-  return what && { what, count: Number(digits) * ({ K: 1e3, M: 1e6 }[unit ?? ''] ?? 1) };
+  const [given, number = ''] = text.split('=');
+  const [what, count] = [MANY.find((each) => each === given), countOf(number)];
+  return what && count !== undefined ? { what, count } : undefined;
 }
 
 /** Extracts and loads so many changes by the two commands: memory, and the rate in the first and the last tenth of the batches. */

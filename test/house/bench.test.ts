@@ -1,11 +1,17 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { manyTables, start } from '../../bench/commands.js';
+import { formatFigures, type Figure } from '../../bench/figures.js';
+import { announce, factorsOf, grow, recorded } from '../../bench/growth.js';
 import { runnerMemory } from '../../bench/memory.js';
 import { plot } from '../../bench/plot.js';
+import { TELLS_PROCESSOR_TIME } from '../../bench/processor.js';
 import { formatScale, manyChanges, manyVersions, parseScale } from '../../bench/scale.js';
-import { byBatchSize, byHistorySize } from '../../bench/scaling.js';
 import {
   againstRescan,
-  formatFigures,
+  batchesOfOne,
   insertAndUpdate,
   lateChanges,
   longHistory,
@@ -16,31 +22,37 @@ import {
 import { openBench, type Bench } from '../../bench/server.js';
 import { setLogLevel } from '../../runner/base/logger.js';
 
-/** That the bench runs, in small. What it measures depends on the machine and is asserted nowhere; `npm run bench -- --guard` does that. */
-const TINY: Size = { changes: 500, history: 2000, runs: 1, backlog: 300_000 };
+/** That the bench runs, in small. What it measures depends on the machine and is asserted nowhere; guard.test.ts does that. */
+const TINY: Size = { changes: 500, history: 2000, runs: 1, backlog: 300_000, tables: 2, rates: [] };
 
 let bench: Bench;
+let folder: string;
 beforeAll(async () => {
   setLogLevel('WARNING');
   bench = await openBench(false, 2500);
+  folder = await mkdtemp(path.join(tmpdir(), 'tidemark-growth-'));
 });
 afterAll(async () => {
   await bench.end();
+  await rm(folder, { recursive: true, force: true });
 });
 
 const quiet = () => undefined;
 
 test.each<[string, typeof longHistory, number]>([
-  ['INSERT and UPDATE in batches', insertAndUpdate, 4],
+  ['batches of one change', batchesOfOne, 2],
+  ['INSERT and UPDATE in batches', insertAndUpdate, 9],
   ['a long history', longHistory, 1],
   ['a snapshot that rescans', againstRescan, 1],
-  ['late changes', lateChanges, 1],
+  ['late changes', lateChanges, 2],
   ['a page of rows', pageOfRows, 1],
-  ['extract, log and load', wholeWay, 3],
+  ['extract, log and load', wholeWay, 4],
+  ['the start of the command line', start, 1],
 ])('%s: each figure is measured and printed', async (_, scenario, rows) => {
   const figures = await scenario(bench, TINY, quiet);
+  if (scenario === batchesOfOne && !TELLS_PROCESSOR_TIME) return;
   expect(figures).toHaveLength(rows);
-  for (const { ratio } of figures) expect(ratio.min).toBeGreaterThan(0);
+  for (const { measured } of figures) expect(measured.min).toBeGreaterThan(0);
   const printed = formatFigures(figures);
   for (const { name } of figures) expect(printed).toContain(name);
 });
@@ -48,7 +60,8 @@ test.each<[string, typeof longHistory, number]>([
 // 50 batches of 2 MB. While nothing gave back what batches left, the commands came to 160 and 170 MB; now to 90 and 115.
 test('a backlog of many batches takes little memory', async () => {
   const batches = { ...bench, settings: { ...bench.settings, batch_size: 6000, batch_size_max: 6000 } };
-  for (const { name, ratio } of await runnerMemory(batches, TINY, quiet)) expect(ratio.max, name).toBeLessThan(150);
+  for (const { name, measured } of await runnerMemory(batches, TINY, quiet))
+    expect(measured.max, name).toBeLessThan(150);
 });
 
 test.each<[string, typeof manyChanges, number, readonly string[]]>([
@@ -72,20 +85,59 @@ test.each([
   ['versions=7', { what: 'versions', count: 7 }],
   ['stream=10K', { what: 'stream', count: 10_000 }],
   ['events=5', { what: 'events', count: 5 }],
+  ['events=', undefined],
   ['rows=1M', undefined],
   ['changes=1G', undefined],
 ])('a scale is given as %s', (text, meant) => {
   expect(parseScale(text)).toEqual(meant);
 });
 
-test('the page draws every figure, and the curves of batch and history size', async () => {
-  const size = { ...TINY, changes: 1000, history: 10_000, runs: 1 };
-  const figures = await lateChanges(bench, size, quiet);
-  const page = plot({ cores: 2 }, figures, [
-    await byBatchSize(bench, size, quiet),
-    await byHistorySize(bench, size, quiet),
-  ]);
-  expect(page.match(/<h2>/g)).toHaveLength(2);
-  expect(page).toContain('late changes into');
+const figureOf = (id: string, median: number, more: Partial<Figure> = {}): Figure => ({
+  ...{ id, name: `what ${id} costs`, unit: 'x', measured: { min: median / 2, median, max: median * 2 }, seconds: {} },
+  ...more,
+});
+
+test('a miss is told with its floor, and drawn', () => {
+  const target = { value: 2, bound: 'at most' } as const;
+  const figures = [
+    figureOf('one', 3, { target }),
+    figureOf('low', 2.5, { floor_of: 'one' }),
+    figureOf('two', 1, { target }),
+  ];
+  expect(formatFigures(figures)).toMatch(/what one costs .*at most 2 .*no: 1.20 x its floor/);
+  expect(formatFigures(figures)).toMatch(/what two costs .*yes/);
+  const page = plot({ cores: 2 }, figures, [{ name: 'curve', across: 'a', unit: 'u', points: [{ at: 1, cost: 1 }] }]);
+  expect(page.match(/<h2>/g)).toHaveLength(1);
+  expect(page.match(/fill="#b23a48"/g)).toHaveLength(1);
   expect(page).not.toMatch(/NaN|Infinity/);
+});
+
+test.skipIf(!TELLS_PROCESSOR_TIME)(
+  'growth: each factor is measured, and a run that ended goes on where it was',
+  async () => {
+    const machine = { model: 'a', cores: 2, postgresql: '18' };
+    const all = factorsOf(10_000, 1);
+    const factors = Object.fromEntries(
+      Object.entries(all).map(([name, factor]) => [
+        name,
+        { ...factor, sizes: factor.sizes.slice(0, name === 'late' ? 2 : 1) },
+      ]),
+    );
+    const file = path.join(folder, 'growth.json');
+    const grown = await grow(bench, { file, growth: await recorded(file, machine), factors, share: 0.02 }, quiet);
+    expect(Object.keys(grown.curves)).toEqual(Object.keys(all));
+    for (const { points } of Object.values(grown.curves))
+      for (const { cost } of points) expect(cost).toBeGreaterThan(0);
+    expect(JSON.parse(await readFile(file, 'utf8'))).toEqual(grown);
+    expect(announce(grown, factors).text).toContain('in all some 0 minutes');
+    expect(await grow(bench, { file, growth: await recorded(file, machine), factors, share: 0.02 }, quiet)).toEqual(
+      grown,
+    );
+    await expect(recorded(file, { ...machine, cores: 4 })).rejects.toThrow('was made where cores differ');
+  },
+);
+
+test('many tables are registered and looked at', async () => {
+  const figures = await manyTables(bench, TINY, quiet);
+  expect(figures.map(({ id }) => id)).toEqual(['tables_migrate', 'tables_extract', 'tables_reconcile']);
 });

@@ -1,0 +1,127 @@
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { PROJECT_ROOT } from '../runner/base/settings.js';
+import { NEAR_FLOOR, boundOf, isMet, short, timesFloor, verdict, type Figure } from './figures.js';
+import type { Curve, Growth } from './growth.js';
+import { drawCurve, drawFigures } from './plot.js';
+
+/**
+ * What documents say of figures: made of what runs recorded in results/, and written between marks that name it, so that none is typed.
+ * `npm run bench:docs` writes it; a test of the suite sees that it is what is there.
+ */
+
+interface Recorded {
+  readonly machine: Readonly<Record<string, unknown>>;
+  readonly figures: readonly Figure[];
+}
+
+/** In this order; the first is that of the plot. */
+const VERSIONS = ['18', '15'] as const;
+/** The rows of README. */
+const IN_SHORT = ['insert', 'update', 'page', 'history', 'late', 'whole', 'log_p50_10k', 'log_p99_10k', 'memory_load'];
+
+const PAGE = 'docs/performance.md';
+export const PLOTS = 'docs/plots';
+
+/** What was recorded by that name; undefined where nothing was. */
+const read = (name: string): unknown => {
+  const file = path.join(PROJECT_ROOT, 'bench', 'results', `${name}.json`);
+  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined;
+};
+
+const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+const table = (head: readonly string[], rows: readonly (readonly string[])[]) =>
+  [row(head), row(head.map(() => '---')), ...rows.map(row)].join('\n');
+
+type Runs = readonly (Recorded & { readonly version: string })[];
+
+const medianOf = ({ figures }: Recorded, id: string) => {
+  const found = figures.find((figure) => figure.id === id);
+  return found === undefined ? '' : short(found.measured.median);
+};
+
+/** Every figure of the first run, beside the medians of the others. */
+function allFigures(runs: Runs): string {
+  const [first, ...others] = runs;
+  if (first === undefined) return '';
+  const head = ['what', 'unit', 'target', `${first.version}: least`, 'median', 'greatest', 'met'];
+  const rows = first.figures.map((each) => {
+    const { id, name, unit, measured, floor_of } = each;
+    const what = floor_of === undefined ? name : `*floor: ${name}*`;
+    const cells = [what, unit, boundOf(each), short(measured.min), short(measured.median), short(measured.max)];
+    return [...cells, verdict(each, first.figures), ...others.map((run) => medianOf(run, id))];
+  });
+  return table([...head, ...others.map(({ version }) => `${version}: median`)], rows);
+}
+
+const machines = (runs: Runs) =>
+  runs
+    .map(({ version, machine }) => {
+      const { model, cores, memory_gib, postgresql, node, load, measured_on } = machine;
+      const facts = [`${String(cores)} cores (${String(model)})`, `${String(memory_gib)} GiB`, String(postgresql)];
+      return `- ${version}: ${[...facts, `Node ${String(node)}`, `load ${String(load)} at the beginning`, String(measured_on)].join(', ')}.`;
+    })
+    .join('\n');
+
+/** What is missed, by how much, and what to try where the floor does not explain it. */
+function misses(runs: Runs): string {
+  const lines = runs.flatMap(({ version, figures }) =>
+    figures
+      .filter((figure) => isMet(figure) === false)
+      .map((figure) => {
+        const times = timesFloor(figure, figures);
+        const { name, unit, measured, target } = figure;
+        const what = `- ${version}: ${name}: ${short(measured.median)} ${unit}, ${boundOf(figure)}`;
+        if (times === undefined) return `${what}; no floor was measured.${next(target?.next)}`;
+        return `${what}; ${short(times)} x its floor.${times > NEAR_FLOOR ? next(target?.next) : ''}`;
+      }),
+  );
+  return lines.length === 0 ? 'Every target is met.' : lines.join('\n');
+}
+const next = (idea: string | undefined) => (idea === undefined ? '' : ` Next: ${idea}.`);
+
+function inShort(runs: Runs): string {
+  const rows = IN_SHORT.flatMap((id) => {
+    const found = runs[0]?.figures.find((figure) => figure.id === id);
+    if (found === undefined) return [];
+    return [[found.name, ...runs.map((run) => medianOf(run, id)), found.unit, boundOf(found)]];
+  });
+  return table(['what', ...runs.map(({ version }) => `PostgreSQL ${version}`), 'unit', 'target'], rows);
+}
+
+const curvesOf = (growth: Growth | undefined): [string, Curve][] => Object.entries(growth?.curves ?? {});
+
+/** What stands between "<!-- figures: name -->" and "<!-- end of figures -->" becomes `text`. @throws Error where there is no such place */
+function between(document: string, name: string, text: string): string {
+  const [begin, end] = [`<!-- figures: ${name} -->\n`, '<!-- end of figures -->'];
+  const from = document.indexOf(begin);
+  const to = document.indexOf(end, from);
+  if (from < 0 || to < 0) throw new Error(`there is no place for ${name}`);
+  return `${document.slice(0, from + begin.length)}\n${text}\n\n${document.slice(to)}`;
+}
+
+/** The documents and plots by their path in the project, as they are to be. */
+export function documented(): Map<string, string> {
+  const runs = VERSIONS.flatMap((version) => {
+    const found = read(version) as Recorded | undefined;
+    return found === undefined ? [] : [{ ...found, version }];
+  });
+  const curves = curvesOf(read('growth') as Growth | undefined);
+  const written = new Map<string, string>();
+  const page = (name: string) => readFileSync(path.join(PROJECT_ROOT, name), 'utf8');
+  const bars = `${PLOTS}/figures.svg`;
+  written.set(bars, drawFigures(runs[0]?.figures ?? []));
+  for (const [name, curve] of curves) written.set(`${PLOTS}/growth-${name}.svg`, drawCurve(curve));
+  const drawn = curves.map(([name, curve]) => {
+    const alt = `${curve.name}: ${curve.unit} by ${curve.across}`;
+    return `![${alt}](plots/growth-${name}.svg)`;
+  });
+  const growth = drawn.length === 0 ? 'Not measured yet on this machine.' : drawn.join('\n\n');
+  const figures = [`![Costs beside their targets](plots/figures.svg)`, machines(runs), allFigures(runs)];
+  let performance = between(page(PAGE), 'all', figures.join('\n\n'));
+  performance = between(performance, 'misses', misses(runs));
+  written.set(PAGE, between(performance, 'growth', growth));
+  const short = [`![What Tidemark costs, beside its targets](${bars})`, inShort(runs)];
+  written.set('README.md', between(page('README.md'), 'in short', short.join('\n\n')));
+  return written;
+}

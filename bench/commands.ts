@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { cp } from 'node:fs/promises';
 import path from 'node:path';
 import { PROJECT_ROOT } from '../runner/base/settings.js';
+import { beginAgain } from './contenders.js';
 import { atMost, figure, ratioOf, type Figure } from './figures.js';
 import { runCommand } from './memory.js';
 import type { Size } from './scenarios.js';
@@ -56,6 +57,7 @@ export async function addTables({ source, settings }: Bench, tables: number): Pr
 export async function manyTables(bench: Bench, { tables, runs }: Size, say: Say): Promise<Figure[]> {
   const { settings } = bench;
   say(`${String(tables)} tables`);
+  await beginAgain(bench);
   const env = await addTables(bench, tables);
   const taken = { migrate: [] as number[], extract: [] as number[], reconcile: [] as number[] };
   taken.migrate.push(await secondsOf(() => runCommand(settings, ['migrate'], env)));

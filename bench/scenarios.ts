@@ -46,14 +46,14 @@ const ORIGINAL_SECONDS = 33;
 /** What a batch costs whatever is in it: processor time of the server for batches of one change, in a session that has seen some. */
 export async function batchesOfOne(
   { warehouse, settings }: Bench,
-  { runs }: Size,
+  { changes, runs }: Size,
   say: (line: string) => void,
 ): Promise<Figure[]> {
   if (!TELLS_PROCESSOR_TIME) {
     say('SKIPPED: batches of one change: nothing tells the processor time of the server here');
     return [];
   }
-  const [batches, session] = [100, connect(settings.warehouse, 'bench')];
+  const [batches, session] = [Math.min(100, changes / 50), connect(settings.warehouse, 'bench')];
   await warehouse`call bench.fill_history(25000, 2)`;
   await warehouse`truncate bench.plain`;
   await warehouse`insert into bench.plain overriding user value select * from public.dim_orders_history`;

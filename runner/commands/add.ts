@@ -48,6 +48,7 @@ const SETTLED = [
   'overlap',
   'with-children',
   'partitions',
+  'distributed-by',
 ] as const;
 
 export const command = defineCommand(
@@ -112,6 +113,9 @@ export const command = defineCommand(
       partitions: number(
         'Part the history into so many partitions, by hash of its key: 2 to 1024; into none by default',
       ),
+      'distributed-by': text(
+        'Distribute the history over the nodes of Citus, by hash of this column of its key; not by default',
+      ),
       overlap: flag(
         '--no-overlap adds the constraint that no two versions of a key overlap; it doubles the cost of a load',
       ),
@@ -158,6 +162,7 @@ export const command = defineCommand(
     const alone = (['retire', 'source'] as const).find((option) => given[option] !== undefined);
     if (alone !== undefined)
       throw new UsageError(`--${alone} goes with --update only`, { hint: 'see "tidemark add --help"' });
+    assertOneOf(given.partitions, given.distributedBy);
     const { replace = false } = given;
     const asked = { names: sources, schemas, exclude };
     const options: RegistrationOptions = {
@@ -166,6 +171,7 @@ export const command = defineCommand(
       no_overlap: given.overlap === false,
       browse: given.browse,
       partitions: numberOf('add', 'partitions', given.partitions, { least: 2, most: 1024 }),
+      distributed_by: given.distributedBy,
       with_children: given.withChildren === true,
       capture: given.capture,
     };
@@ -177,6 +183,13 @@ export const command = defineCommand(
     else reportTable(only, one !== undefined || replace, dryRun, print);
   },
 );
+
+function assertOneOf(partitions: number | undefined, distributedBy: string | undefined): void {
+  if (partitions === undefined || distributedBy === undefined) return;
+  throw new UsageError('--partitions does not go with --distributed-by', {
+    hint: 'a history is parted on one server, or distributed over several',
+  });
+}
 
 const written = (file: string) =>
   `wrote ${shownPath(file)}: read it, edit it, commit it, then run: npx tidemark migrate`;

@@ -16,7 +16,7 @@ import { isSameServer, readIdentity } from '../source/server.js';
 import { describeTable, type SourceTable } from '../source/table.js';
 import { exportNotes, placeOfExport } from '../warehouse/exports.js';
 import { openForgettings } from '../warehouse/forgetting.js';
-import { browseIndexes, dimensionMappings } from '../warehouse/functions.js';
+import { browseIndexes, clusterFaults, dimensionMappings } from '../warehouse/functions.js';
 import { openPartitionings } from '../warehouse/partitions.js';
 import { isLogged, type DimensionMapping } from '../batch/mapping.js';
 
@@ -37,6 +37,7 @@ export async function examine(settings: Settings): Promise<Finding[]> {
         ...found,
         ...(await examineHistories(warehouse)),
         ...(await examinePartitionings(warehouse)),
+        ...(await examineCluster(warehouse)),
         ...(await examineForgotten(warehouse, settings, mappings)),
       ];
     })),
@@ -113,6 +114,13 @@ async function examinePartitionings(warehouse: Database): Promise<Finding[]> {
     return findings;
   });
 }
+
+/** The nodes that distributed histories live on; nothing where there are none. */
+const examineCluster = async (warehouse: Database): Promise<Finding[]> =>
+  (await clusterFaults(warehouse)).map(({ subject, fault: message, remedy }) => ({
+    status: 'error',
+    ...{ subject, message, remedy },
+  }));
 
 /** Whether keys that were forgotten are still, or again, in a table. */
 async function examineForgotten(

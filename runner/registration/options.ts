@@ -37,6 +37,8 @@ export interface RegistrationOptions extends ColumnOptions {
   readonly browse?: boolean | undefined;
   /** Into how many partitions, by hash of the key, its history is parted. */
   readonly partitions?: number | undefined;
+  /** The column of the key, by its name at the source or in history, by whose hash Citus distributes the history over nodes. */
+  readonly distributed_by?: string | undefined;
   /** Rows of tables that inherit from it are read with its own. */
   readonly with_children?: boolean | undefined;
 }

@@ -1,3 +1,4 @@
+import { UsageError } from '../base/errors.js';
 import { commentText, fitName, quoteName, quoteText } from '../base/sql-text.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import { type CatalogTable, shownName } from '../source/catalog.js';
@@ -89,6 +90,8 @@ function historyColumns({ table, columns, time_type: time, options }: Registrati
 function renderTable(registration: Registration): string {
   const { history } = relationsOf(registration.name);
   const { partitions } = registration.options;
+  const by = distributionColumn(registration);
+  const isInParts = partitions !== undefined || by !== undefined;
   const prefix = history.replace('public.', '');
   const key = registration.columns
     .filter(({ role }) => role === 'business key')
@@ -96,7 +99,7 @@ function renderTable(registration: Registration): string {
     .join(', ');
   const lines: readonly (readonly [sql: string, remark?: string | undefined])[] = [
     ...historyColumns(registration).map(([name, sql, , remark]) => [`${name} ${sql}`, remark] as const),
-    [`constraint ${fitName(prefix, '_pkey')} primary key (surrogate_key${partitions === undefined ? '' : `, ${key}`})`],
+    [`constraint ${fitName(prefix, '_pkey')} primary key (surrogate_key${isInParts ? `, ${key}` : ''})`],
     [`constraint ${fitName(prefix, '_one_version_a_time')} unique (${key}, valid_from)`],
     [`constraint ${fitName(prefix, '_valid_from_precedes_valid_to')} check (valid_to > valid_from)`],
     [`constraint ${fitName(prefix, '_current_has_no_end')} check (is_current = (valid_to is null))`],
@@ -110,9 +113,26 @@ function renderTable(registration: Registration): string {
     `create table ${history} (\n${written.join('')})${parted};\n\n` +
     (partitions === undefined ? '' : renderPartitions(history, partitions)) +
     `create unique index ${fitName(prefix, '_one_current_version')} on ${history} (${key}) where is_current;\n` +
-    (registration.options.browse === true ? renderBrowse(prefix, history) : '')
+    (registration.options.browse === true ? renderBrowse(prefix, history) : '') +
+    (by === undefined ? '' : renderDistribution(history, by))
   );
 }
+
+/** The history column that it is distributed by; undefined where it is a table of one server. */
+function distributionColumn({ columns, options: { distributed_by: by } }: Registration): string | undefined {
+  if (by === undefined) return undefined;
+  const keys = columns.filter(({ role }) => role === 'business key');
+  const found = keys.find(({ source, history }) => source === by || history === by);
+  if (found !== undefined) return found.history;
+  throw new UsageError(`--distributed-by is "${by}", which is no column of the key`, {
+    hint: `all versions of a key must be on one node; its columns are: ${keys.map(({ source }) => source).join(', ')}`,
+  });
+}
+
+const renderDistribution = (history: string, by: string) =>
+  `\n-- Over the nodes of Citus. Its shards are as many as citus.shard_count says, now and for good.\n` +
+  `set local citus.multi_shard_modify_mode = 'sequential';\n` +
+  `select create_distributed_table(${quoteText(history)}, ${quoteText(by)});\n`;
 
 const renderPartitions = (history: string, partitions: number) =>
   `-- Its partitions, named after it: ..._p0 to ..._p${String(partitions - 1)}, and the sequence that numbers the versions in all of them.\n` +
@@ -144,8 +164,9 @@ comment on view ${current} is 'The version in force of every row that exists.';
 `;
 }
 
-const renderCall = ({ name, table, columns, options, deletes, effective_time, key_is_asserted }: Registration) =>
-  callText('register_dimension', name, {
+const renderCall = (registration: Registration) => {
+  const { name, table, columns, options, deletes, effective_time, key_is_asserted } = registration;
+  return callText('register_dimension', name, {
     source_schema: table.schema,
     source_table: table.table,
     history_relation: relationsOf(name).history,
@@ -158,7 +179,9 @@ const renderCall = ({ name, table, columns, options, deletes, effective_time, ke
     with_children: options.with_children === true ? true : undefined,
     key_is_asserted: key_is_asserted || undefined,
     capture: isLogged(options) ? options.capture : undefined,
+    distributed_by: distributionColumn(registration),
   });
+};
 
 const WIDEST = 30;
 

@@ -237,6 +237,9 @@ export const lineage = rows<VersionLineage, [table: string, key: readonly string
   'lineage(p_dimension_name => $1, p_key => $2::text[])',
 );
 
+/** What is wrong with the cluster that distributed histories live on; nothing where none is distributed. */
+export const clusterFaults = rows<Texts<'subject' | 'fault' | 'remedy'>, []>('cluster_faults()');
+
 /** Whether a history, or each, has the indexes for browsing by time, and the statements that make or drop them: outside of transactions. */
 export const browseIndexes = rows<
   Texts<'dimension_name' | 'versions'> & {

@@ -336,7 +336,7 @@ async function assertNoOrphans(transaction: Transaction, names: readonly string[
       and p.proname not in (
         select tidemark._function_name(k.kind, d.dimension_name)
         from tidemark.dimensions as d
-        cross join (values ('apply'), ('converge'), ('known'), ('render')) as k (kind))
+        cross join (values ('apply'), ('converge'), ('known'), ('render'), ('on_node'), ('versions')) as k (kind))
       and (p.proname <> all (${names}) or exists (
         select from pg_catalog.pg_proc as q
         where q.pronamespace = p.pronamespace and q.proname = p.proname and q.oid > p.oid))

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { inject } from 'vitest';
 import { PROJECT_ROOT, loadSettings, type DatabaseSettings, type Settings } from '../../runner/base/settings.js';
 import { connect, type Database } from '../../runner/base/database.js';
+import { onEveryNode } from './cluster.js';
 import { OWNER, WITH_ROLES, underRole } from './roles.js';
 import { settingsFor, workerServer, type TestServer } from './servers.js';
 
@@ -66,19 +67,37 @@ async function create(
   const template = templateOf(server);
   const name = given.name ?? `${server.sourceTemplate.replace(/_source$/, '')}_${randomBytes(4).toString('hex')}`;
   const admin = administratorOf(server);
-  await admin.unsafe(
-    `create database ${name} template ${template} encoding 'UTF8' strategy file_copy${given.oid === undefined ? '' : ` oid ${given.oid}`}`,
-  );
+  const isOfCluster = server.workers !== undefined && role === 'warehouse';
+  if (isOfCluster) await copyOnCluster(server, template, name);
+  else
+    await admin.unsafe(
+      `create database ${name} template ${template} encoding 'UTF8' strategy file_copy${given.oid === undefined ? '' : ` oid ${given.oid}`}`,
+    );
   // Rights on a database are not copied from its template.
   if (WITH_ROLES && role === 'warehouse') await admin`grant create on database ${admin(name)} to ${admin(OWNER)}`;
   const settings = settingsFor(server, role, name);
   const sql = connect(settings, 'test', 4);
   const drop = async () => {
     await sql.end({ timeout: 1 });
-    await admin`drop database if exists ${admin(name)} with (force)`;
+    if (isOfCluster)
+      await onEveryNode(server, 'postgres', (each) => each`drop database if exists ${each(name)} with (force)`);
+    else await admin`drop database if exists ${admin(name)} with (force)`;
   };
   return { settings, sql, drop };
 }
+
+/** Citus looks after its databases in sessions of its own, which a copy does not bear. */
+const copyOnCluster = (server: TestServer, template: string, name: string): Promise<void> =>
+  onEveryNode(server, 'postgres', async (admin) => {
+    for (let tries = 1; ; tries++) {
+      await admin`select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = ${template}`;
+      try {
+        return await admin`create database ${admin(name)} template ${admin(template)} encoding 'UTF8' strategy file_copy`;
+      } catch (error) {
+        if (tries > 20) throw error;
+      }
+    }
+  });
 
 /** A whole pipeline: demo source, migrated warehouse, an empty change log in a temporary folder. Overrides are settings by name. */
 export async function createPipeline(overrides: Readonly<Record<string, string>> = {}): Promise<TestPipeline> {

@@ -1,5 +1,6 @@
 import type { Database, Transaction } from '../../runner/base/database.js';
 import { quoted } from '../../runner/base/sql-text.js';
+import { distributedBy, onCluster } from './cluster.js';
 import { inPartitions } from './partitions.js';
 
 /** A column of a test's own dimension: its name at the source, its type, and its role. */
@@ -50,8 +51,9 @@ export async function registerDimension(
     .map((column) => quoted(column.history ?? column.source));
   const history = options.history ?? `public.dim_${name}_history`;
   await warehouse.unsafe(
-    inPartitions(
-      `
+    onCluster(
+      inPartitions(
+        `
     create table ${history} (
       surrogate_key bigint generated always as identity primary key,
       ${stored.map((column) => `${quoted(column.history ?? column.source)} ${column.type},`).join('\n')}
@@ -60,7 +62,8 @@ export async function registerDimension(
       captured_at timestamptz not null, change_line integer not null,
       unique (${keys.join(', ')}, valid_from), check (valid_to > valid_from), check (is_current = (valid_to is null)));
     create unique index on ${history} (${keys.join(', ')}) where is_current`,
-      options.partitions,
+        options.partitions,
+      ),
     ),
   );
   const isCapture = !columns.some(({ role }) => role === 'effective time');
@@ -74,5 +77,5 @@ export async function registerDimension(
       p_dimension_name => ${name}, p_source_schema => 'public', p_source_table => ${sourceTable},
       p_history_relation => ${history}::text::regclass, p_columns => ${JSON.stringify(mapping)}::text::json,
       p_change_order => ${changeOrder}, p_no_overlap => ${noOverlap}, p_source_time_zone => ${sourceTimeZone},
-      p_effective_time => ${isCapture ? 'capture' : 'column'})`;
+      p_effective_time => ${isCapture ? 'capture' : 'column'}, p_distributed_by => ${distributedBy(keys)})`;
 }

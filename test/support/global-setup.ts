@@ -15,7 +15,7 @@ declare module 'vitest' {
 
 /**
  * Builds the command line and makes a folder for the run, with which everything ends that the run has started, however it ends.
- * TEST_DATABASE_URL names a server to use (its role must create databases); TEST_POSTGRES_IMAGE a Docker image to start, once a worker;
+ * TEST_DATABASE_URL names a server to use (its role must create databases), TEST_CITUS_URL the coordinator of a cluster; TEST_POSTGRES_IMAGE a Docker image to start, once a worker;
  * else each worker starts an embedded server, of the major version that TEST_POSTGRES_VERSION names (18, or 15).
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
@@ -45,8 +45,9 @@ export default async function setup(project: TestProject): Promise<() => Promise
 }
 
 async function findServers(workers: number): Promise<{ addresses: readonly Address[]; stop: () => Promise<void> }> {
-  const { TEST_DATABASE_URL: url, TEST_POSTGRES_IMAGE: image } = process.env;
-  if (url !== undefined && url !== '') return { addresses: [readUrl(url)], stop: () => Promise.resolve() };
+  const { TEST_DATABASE_URL, TEST_CITUS_URL, TEST_POSTGRES_IMAGE: image } = process.env;
+  const url = [TEST_CITUS_URL, TEST_DATABASE_URL].find((given) => given !== undefined && given !== '');
+  if (url !== undefined) return { addresses: [readUrl(url)], stop: () => Promise.resolve() };
   if (image === undefined || image === '') return { addresses: [], stop: () => Promise.resolve() };
   const started = await Promise.all(Array.from({ length: workers }, () => startContainer(image)));
   return {

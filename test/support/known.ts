@@ -239,7 +239,8 @@ export async function whileBadIsForbidden<T>(sql: Database, table: string, work:
 }
 
 export async function allowBad(transaction: TestTransaction): Promise<void> {
-  await transaction`select set_config('test.allows_bad', 'yes', true)`;
+  // A cluster takes the setting to its nodes.
+  await transaction.unsafe("set local citus.propagate_set_commands to 'local'; set local test.allows_bad to 'yes'");
 }
 
 export async function prune(transaction: TestTransaction, table: string): Promise<void> {

@@ -10,6 +10,7 @@ import { withLock } from '../../runner/base/lock-file.js';
 import { createCluster, startCluster, stopCluster, type ClusterStart } from '../../runner/embedded/cluster.js';
 import { grantRoles } from '../../runner/operate/grants.js';
 import { DEMO_SOURCE, migrateWarehouse, runMigrations } from '../../runner/warehouse/migrate.js';
+import { CITUS_URL, joinDatabases, onEveryNode, workersOf } from './cluster.js';
 import { APPLICATION, OWNER, ROLES, WITH_ROLES } from './roles.js';
 import { withDemoDimensions } from './partitions.js';
 import { until } from './wait.js';
@@ -22,6 +23,8 @@ export interface TestServer {
   readonly password: string;
   readonly sourceTemplate: string;
   readonly warehouseTemplate: string;
+  /** Where it is the coordinator of a cluster: its workers. */
+  readonly workers?: readonly { readonly host: string; readonly port: number }[];
   /** File of the authority that its certificate is of: connections to it are verified. */
   readonly authority?: string | undefined;
 }
@@ -120,7 +123,12 @@ async function prepareTls(home: string): Promise<void> {
 /** Makes the template databases on a server of somebody's own, and says how to get rid of them and of all that was made from them. */
 export async function prepareServer(address: Address): Promise<{ server: TestServer; drop: () => Promise<void> }> {
   const name = `tidemark_test_${randomBytes(4).toString('hex')}`;
-  const server: TestServer = { ...address, sourceTemplate: `${name}_source`, warehouseTemplate: `${name}_warehouse` };
+  const templates = { sourceTemplate: `${name}_source`, warehouseTemplate: `${name}_warehouse` };
+  const server: TestServer = {
+    ...address,
+    ...templates,
+    ...(CITUS_URL === '' ? {} : { workers: await workersOf(address) }),
+  };
   await makeTemplates(server);
   return { server, drop: () => dropAll(server, name) };
 }
@@ -149,10 +157,13 @@ export const settingsFor = (server: Address, role: 'source' | 'warehouse', datab
 });
 
 async function makeTemplates(server: TestServer): Promise<void> {
-  const admin = connect(settingsFor(server, 'warehouse', 'postgres'), 'test');
   for (const database of [server.sourceTemplate, server.warehouseTemplate])
-    await admin`create database ${admin(database)} template template0 encoding 'UTF8'`;
-  await admin.end();
+    await onEveryNode(
+      server,
+      'postgres',
+      (admin) => admin`create database ${admin(database)} template template0 encoding 'UTF8'`,
+    );
+  if (server.workers !== undefined) await joinDatabases(server, server.warehouseTemplate);
   await runMigrations(settingsFor(server, 'source', server.sourceTemplate), DEMO_SOURCE);
   await withDemoDimensions((folder) =>
     migrateWarehouse(settingsFor(server, 'warehouse', server.warehouseTemplate), folder),
@@ -203,10 +214,10 @@ async function grantInTemplates(server: TestServer): Promise<void> {
 }
 
 async function dropAll(server: TestServer, prefix: string): Promise<void> {
-  const admin = connect(settingsFor(server, 'warehouse', 'postgres'), 'test');
-  const left = await admin<
-    { datname: string }[]
-  >`select datname from pg_database where starts_with(datname, ${prefix})`;
-  for (const { datname } of left) await admin`drop database if exists ${admin(datname)} with (force)`;
-  await admin.end();
+  await onEveryNode(server, 'postgres', async (admin) => {
+    const left = await admin<
+      { datname: string }[]
+    >`select datname from pg_database where starts_with(datname, ${prefix})`;
+    for (const { datname } of left) await admin`drop database if exists ${admin(datname)} with (force)`;
+  });
 }

@@ -1,7 +1,11 @@
 -- A hit is a first version of a key, or the first after a gap, that is not marked INSERT, or a later one that is.
 -- A key that was deleted and came back at the same moment begins a new life without a gap.
+with suspect as (
+    select o.dimension_name, o.business_key, o.surrogate_key, o.valid_from, o.cdc_operation, o.previous_valid_to
+    from tidemark.neighbours as o
+)
 select o.dimension_name, o.business_key, o.surrogate_key, o.valid_from, o.cdc_operation, o.previous_valid_to
-from tidemark.neighbours as o
+from suspect as o
 where (o.cdc_operation = 'INSERT') is distinct from (
     o.previous_valid_to is null
     or o.previous_valid_to < o.valid_from

@@ -20,7 +20,7 @@ as $$
 -- A page of a table as it was at a moment (null: as it is), in the order of its key: the first p_limit rows after the key p_after (null:
 -- from the first). Values are a list of texts, in the order of tidemark.browse_columns; one that the caller may not read is null.
 -- p_filters is an object of texts by column, each to be equal, or null. Where few versions are from before the moment they are sorted,
--- else the keys are walked: the planner, left to itself, would walk them all.
+-- else the keys are walked, as they are on the nodes of a history that is distributed: the planner, left to itself, would walk them all.
 -- Errors: TM002 unknown dimension, TM020 another number of key columns, 42703 a filter on a column that there is not, or that the caller
 -- may not read; a value that its column cannot hold keeps its own.
 declare
@@ -36,11 +36,13 @@ begin
     select f.conditions, f.given into v_filters, v_values from tidemark._browse_filters(p_dimension_name, p_filters) as f;
 
     if p_moment is not null and (
-        select tidemark._leads_an_index(d.history_relation, 'valid_from')
+        select d.distributed_by is null and tidemark._leads_an_index(d.history_relation, 'valid_from')
         from tidemark.dimensions as d
         where d.dimension_name = p_dimension_name
     ) then
-        execute tidemark._laid_out('select count(*) from (select from {history} as h where h.valid_from <= {at} limit $5) as n', v_parts)
+        execute tidemark._laid_out(
+            'select count(*) from (select h.valid_from from {history} as h where h.valid_from <= {at} limit $5) as n', v_parts
+        )
         into v_versions using p_after, p_moment, null::timestamptz, v_values, v_few + 1;
     end if;
     v_parts := v_parts || jsonb_build_object('filters', v_filters) || (
@@ -59,7 +61,8 @@ begin
         $query$
         select h.keys, to_json(h.shown), h.began, h.ended, h.operation, h.surrogate
         from (
-            select array[{key_texts}] as keys, array[{values}]::text[] as shown, row({keys}) as place,
+            select array[{key_texts}] as keys, array[{values}]::text[] as shown,
+{sorted}        row({keys}) as place,
                 {valid_from} as began, {valid_to} as ended, h.cdc_operation::text as operation, h.surrogate_key::bigint as surrogate
             from {history} as h
             where true

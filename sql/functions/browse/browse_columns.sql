@@ -75,6 +75,14 @@ value as (
 select k.parts || v.parts || jsonb_build_object(
     'own', '_',
     'history', d.history_relation::text,
+    -- The versions of the key k: see tidemark._column_lists.
+    'versions', case when d.distributed_by is null then d.history_relation::text else (
+        select format(
+            'tidemark.%I(%s)', tidemark._function_name('versions', p_dimension_name),
+            string_agg(format('k.%I', v.history_column), ', ' order by v.place)
+        )
+        from tidemark._version_arguments(p_dimension_name) as v
+    ) end,
     'at', '($2' || z.zone || ')',
     'until', '($3' || z.zone || ')',
     'valid_from', '(h.valid_from' || z.zone || ')',

@@ -57,7 +57,9 @@ begin
     p_from := coalesce(p_from, v_bounds[1]);
     if v_is_indexed and not v_is_small then
         execute tidemark._laid_out(
-            'select count(*) from (select from {history} as h where h.valid_from >= {at} and h.valid_from < {until} limit $1) as n', v_parts
+            'select count(*) from ('
+            'select h.valid_from from {history} as h where h.valid_from >= {at} and h.valid_from < {until} limit $1'
+            ') as n', v_parts
         )
         into v_count using v_most + 1, p_from, p_to;
     end if;

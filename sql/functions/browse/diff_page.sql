@@ -53,9 +53,7 @@ as $$
 -- the names of the columns. Only keys of which a version began or ended in between are looked at, the first $4 where there are the most
 -- to be.
 select $text$
-    select k.keys, f.kind, k.versions, b.shown as before, a.shown as after,
-        case when f.kind = 'updated' then x.changed end as changed
-    from (
+    with k as (
         select {keys}, array[{key_texts}] as keys, count(*) filter (where h.valid_from > {at} and h.valid_from <= {until}) as versions
         from {history} as h
         where ((h.valid_from > {at} and h.valid_from <= {until}) or (h.valid_to > {at} and h.valid_to <= {until}))
@@ -63,15 +61,18 @@ select $text$
         group by {keys}
         order by {keys}
 {most}  limit $4
-    ) as k
+    )
+    select k.keys, f.kind, k.versions, b.shown as before, a.shown as after,
+        case when f.kind = 'updated' then x.changed end as changed
+    from k
     left join lateral (
         select array[{values}]::text[] as shown, true as is_there
-        from {history} as h
+        from {versions} as h
         where {joined_key: and} and h.valid_from <= {at} and (h.valid_to > {at} or h.valid_to is null)
     ) as b on true
     left join lateral (
         select array[{values}]::text[] as shown, true as is_there
-        from {history} as h
+        from {versions} as h
         where {joined_key: and} and h.valid_from <= {until} and (h.valid_to > {until} or h.valid_to is null)
     ) as a on true
     cross join lateral (
@@ -109,7 +110,9 @@ declare
 begin
     if tidemark._leads_an_index(v_history, 'valid_from') then
         execute tidemark._laid_out(
-            'select count(*) from (select from {history} as h where h.valid_from > {at} and h.valid_from <= {until} limit $1) as n',
+            'select count(*) from ('
+            'select h.valid_from from {history} as h where h.valid_from > {at} and h.valid_from <= {until} limit $1'
+            ') as n',
             tidemark._browse_parts(p_dimension_name)
         )
         into v_versions using v_many, p_from, p_to;

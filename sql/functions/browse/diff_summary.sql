@@ -36,7 +36,7 @@ begin
             (
                 select count(*) < $4
                 from (
-                    select from {history} as h
+                    select h.valid_from from {history} as h
                     where (h.valid_from > {at} and h.valid_from <= {until}) or (h.valid_to > {at} and h.valid_to <= {until})
                     limit $4
                 ) as n

@@ -3,6 +3,7 @@ returns void
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
+set citus.enable_ddl_propagation = off
 as $$
 -- Makes anew the views that show all dimensions in one shape, which is what the checks read; called at each registration.
 --   tidemark.versions        every version

@@ -174,6 +174,8 @@ faults (place, fault) as (
         join pg_class as c on c.oid = i.inhrelid
         where i.inhparent = d.history_relation
     ) not between 1023.99 and 1024.01
+    union all
+    select 15, f.fault from tidemark._distribution_faults(p_dimension_name) as f (fault) where f.fault is not null
 )
 select f.place, f.fault from faults as f order by f.place;
 $$;

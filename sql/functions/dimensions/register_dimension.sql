@@ -13,7 +13,8 @@ create or replace function tidemark.register_dimension(
     p_effective_time text default 'column',
     p_with_children boolean default false,
     p_key_is_asserted boolean default false,
-    p_capture text default 'poll'
+    p_capture text default 'poll',
+    p_distributed_by text default null
 )
 returns void
 language plpgsql
@@ -28,6 +29,8 @@ as $$
 -- the log that is the commit, and commit may be said for it.
 -- p_with_children: rows of tables that inherit from the source table are read with its own. p_key_is_asserted: the source need not keep
 -- the key unique; then two rows of one key are looked for, and stop the table.
+-- p_distributed_by is the key column of the history by whose hash Citus distributes it (create_distributed_table was called); null where it
+-- is a table of this server.
 -- Run once, from the migration that creates the history table. Locks the list of dimensions. Makes the views of all dimensions anew, but
 -- where tidemark.views_later is on: "migrate", which may register many, does that once, afterwards.
 -- Errors: TM007 the registration cannot work; the message says which column or rule.
@@ -52,12 +55,13 @@ begin
 
     insert into tidemark.dimensions (
         dimension_name, source_schema, source_table, history_relation, change_order, effective_time, source_time_zone, no_overlap,
-        with_children, key_is_asserted
+        with_children, key_is_asserted, distributed_by
     )
     values (
         p_dimension_name, p_source_schema, p_source_table, p_history_relation,
         p_change_order, case p_effective_time when 'commit' then 'capture' else p_effective_time end,
-        p_source_time_zone, p_no_overlap, p_with_children, p_key_is_asserted
+        p_source_time_zone, p_no_overlap, p_with_children, p_key_is_asserted,
+        p_distributed_by
     );
 
     insert into tidemark.dimension_columns (dimension_name, ordinal, source_column, history_column, column_role)

@@ -76,10 +76,22 @@ begin
             join tidemark.event_groups as g on g.group_id = e.group_id
         ) as p
         -- "offset 0": a version at a time, by its number, in each partition; else a history with many might be read through for a page.
-        left join lateral (
-            select h.* from {history} as h where h.surrogate_key = p.version_key and p.kind not in ('retracted', 'forgotten') offset 0
-        ) as h_after on true
-        left join lateral (select h.* from {history} as h where h.surrogate_key = p.before_key offset 0) as h_before on true
+{local}        left join lateral (
+{local}            select h.* from {history} as h where h.surrogate_key = p.version_key and p.kind not in ('retracted', 'forgotten') offset 0
+{local}        ) as h_after on true
+{local}        left join lateral (select h.* from {history} as h where h.surrogate_key = p.before_key offset 0) as h_before on true
+{distributed}        left join lateral (
+{distributed}            select h.*
+{distributed}            from json_to_record(p.business_key::json) as c ({keys_as})
+{distributed}            cross join {versions} as h
+{distributed}            where h.surrogate_key = p.version_key and p.kind not in ('retracted', 'forgotten')
+{distributed}        ) as h_after on true
+{distributed}        left join lateral (
+{distributed}            select h.*
+{distributed}            from json_to_record(p.business_key::json) as c ({keys_as})
+{distributed}            cross join {versions} as h
+{distributed}            where h.surrogate_key = p.before_key
+{distributed}        ) as h_before on true
         cross join lateral (
             select
                 case when p.before_key is not null then p.business_key is not null and h_before.surrogate_key is not null

@@ -199,6 +199,7 @@ select (
     'own', d.own,
     'name', translate(d.dimension_name, e'\n\r', '  '),
     'dimension', quote_literal(d.dimension_name),
+    'dimension_name', d.dimension_name,
     'apply', quote_ident(tidemark._function_name('apply', d.dimension_name)),
     'converge', quote_ident(tidemark._function_name('converge', d.dimension_name)),
     'known_function', quote_ident(d.known_function),
@@ -221,6 +222,16 @@ select (
         where e.is_key
     ),
     'history', d.history_relation::text,
+    -- The versions of the key c, for what is asked key by key outside of the functions that make history: Citus, which distributes some
+    -- histories, plans no such query within another.
+    'versions', case when d.distributed_by is null then d.history_relation::text else (
+        select format(
+            'tidemark.%I(%s)', tidemark._function_name('versions', d.dimension_name),
+            string_agg('c.' || e.name, ', ' order by e.history_column <> d.distributed_by, e.ordinal)
+        )
+        from expressions as e
+        where e.is_key
+    ) end,
     -- What a version is numbered by, where its table does not do so itself (tidemark._part_lists).
     'identity', '[]'::jsonb,
     'next_identity', '[]'::jsonb,
@@ -233,6 +244,8 @@ select (
     'known_row', h.known_row,
     'stored_row', h.stored_row,
     'cannot_stand', s.items,
+    'local', case when d.distributed_by is null then '[""]' else '[]' end::jsonb,
+    'distributed', case when d.distributed_by is null then '[]' else '[""]' end::jsonb,
     'by_capture', case when d.is_by_time then '[]' else '[""]' end::jsonb,
     'by_time', case when d.is_by_time then '[""]' else '[]' end::jsonb,
     'with_rounded', case when exists (select from expressions as e where e.fits <> 'true') then '[""]' else '[]' end::jsonb,

@@ -5,9 +5,12 @@ returns boolean
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
+set citus.enable_ddl_propagation = off
 as $$
 -- Writes the two functions that make the history of a dimension, from its mapping and its history table as they are now:
 -- tidemark.apply_<dimension> for a batch in order, tidemark.converge_<dimension> for any other. "\sf tidemark.apply_orders" shows one.
+-- Where the history is distributed it writes tidemark.on_node_<dimension> instead of the two, and nodes write them for each shard that they
+-- hold, at first use (tidemark._serve_node).
 -- Writes a third, tidemark.known_<dimension>, which tells the history of a key as it was known at a moment, and a fourth,
 -- tidemark.render_<dimension>, which makes CloudEvents of its events.
 -- Also writes the functions that answer from its history, as <history>_as_of (tidemark._create_time_travel).
@@ -19,6 +22,7 @@ declare
     v_former record;
     v_missing text;
     v_fingerprint text;
+    v_for_nodes text;
     v_is_written boolean := false;
 begin
     perform tidemark._assert_dimension_known(p_dimension_name);
@@ -57,7 +61,11 @@ begin
             loop
                 execute format('drop function %s', v_former.signature);
             end loop;
-            execute tidemark._compiled_definition(p_dimension_name, v_function.kind, v_function.body);
+            if v_function.kind = 'on_node' then
+                perform tidemark._create_on_nodes(p_dimension_name, v_function.body);
+            else
+                execute tidemark._compiled_definition(p_dimension_name, v_function.kind, v_function.body);
+            end if;
             perform tidemark._comment_from_header(v_function.signature::regprocedure);
             v_is_written := true;
         end if;
@@ -65,9 +73,13 @@ begin
 
     perform tidemark._create_time_travel(p_dimension_name);
     v_fingerprint := tidemark._history_fingerprint(p_dimension_name);
+    if tidemark._distributed_by(p_dimension_name) is not null then
+        v_for_nodes := md5(tidemark._node_definitions(p_dimension_name, 'shard', 0)::text);
+    end if;
     update tidemark.dimensions as d
-    set compiled_from = v_fingerprint
-    where d.dimension_name = p_dimension_name and d.compiled_from is distinct from v_fingerprint;
+    set compiled_from = v_fingerprint, compiled_for_nodes = v_for_nodes
+    where d.dimension_name = p_dimension_name
+        and (d.compiled_from is distinct from v_fingerprint or d.compiled_for_nodes is distinct from v_for_nodes);
     return v_is_written;
 end;
 $$;
@@ -116,18 +128,25 @@ with l as materialized (select tidemark._column_lists(p_dimension_name) as lists
 select b.kind, tidemark._function_name(b.kind, p_dimension_name), tidemark._compiled_signature(b.kind, p_dimension_name), b.body
 from l
 cross join lateral (
-    values
-    ('apply', tidemark._apply_body(l.lists)),
-    ('converge', tidemark._converge_body(l.lists)),
-    ('known', tidemark._known_body(l.lists)),
-    ('render', tidemark._render_body(l.lists))
+    select 'apply', tidemark._apply_body(l.lists) where tidemark._distributed_by(p_dimension_name) is null
+    union all
+    select 'converge', tidemark._converge_body(l.lists) where tidemark._distributed_by(p_dimension_name) is null
+    union all
+    select 'on_node', tidemark._node_body(p_dimension_name) where tidemark._distributed_by(p_dimension_name) is not null
+    union all
+    select 'versions', tidemark._versions_body(l.lists) where tidemark._distributed_by(p_dimension_name) is not null
+    union all
+    select 'known', tidemark._known_body(l.lists)
+    union all
+    select 'render', tidemark._render_body(l.lists)
 ) as b (kind, body);
 $$;
 
 create or replace function tidemark._compiled_definition(
     p_dimension_name text,
     p_kind text,
-    p_body text
+    p_body text,
+    p_ending text default ''
 )
 returns text
 language sql
@@ -138,6 +157,7 @@ as $$
 -- The statement that creates a compiled function with a body: tidemark.apply_<dimension> and converge_<dimension> write, called within
 -- tidemark.apply_batch_parts; known_<dimension> reads, called by anybody, and so pins what decides how values print and are read;
 -- render_<dimension> reads, called within tidemark.read_events.
+-- Those of a shard (apply, converge, slice) have its ending, and say what they were written from ({digest}, tidemark._install_on_node).
 select case p_kind
     when 'render' then format(
         $create$
@@ -179,6 +199,64 @@ select case p_kind
         (select d.history_relation from tidemark.dimensions as d where d.dimension_name = p_dimension_name),
         p_body
     )
+    when 'on_node' then format(
+        $create$
+        create or replace function tidemark.%I(
+            p_value %s,
+            p_request jsonb,
+            p_changes json,
+            p_kept json
+        )
+        returns json
+        language plpgsql
+        volatile
+        set search_path = pg_catalog, pg_temp
+        as %L
+        $create$,
+        tidemark._function_name(p_kind, p_dimension_name),
+        (
+            select (tidemark._distribution_of(d.history_relation)).column_type
+            from tidemark.dimensions as d
+            where d.dimension_name = p_dimension_name
+        ),
+        p_body
+    )
+    when 'versions' then format(
+        $create$
+        create or replace function tidemark.%I(%s)
+        returns setof %s
+        language plpgsql
+        stable
+        cost 5000
+        rows 5
+        set search_path = pg_catalog, pg_temp
+        as %L
+        $create$,
+        tidemark._function_name(p_kind, p_dimension_name),
+        (
+            select string_agg(format('%I %s', v.argument_name, v.type_name), ', ' order by v.place)
+            from tidemark._version_arguments(p_dimension_name) as v
+        ),
+        (select d.history_relation from tidemark.dimensions as d where d.dimension_name = p_dimension_name),
+        p_body
+    )
+    when 'slice' then format(
+        $create$
+        create or replace function tidemark.%I(
+            p_batch tidemark.batches,
+            p_changes json,
+            p_is_last boolean
+        )
+        returns json
+        language plpgsql
+        stable
+        set search_path = pg_catalog, pg_temp
+        set plan_cache_mode = force_generic_plan
+        as %L
+        $create$,
+        tidemark._fit_name(tidemark._function_name(p_kind, p_dimension_name), p_ending),
+        p_body || e'-- {digest}\n'
+    )
     else format(
         $create$
         create or replace function tidemark.%I(
@@ -204,9 +282,9 @@ select case p_kind
         set plan_cache_mode = force_generic_plan
         as %L
         $create$,
-        tidemark._function_name(p_kind, p_dimension_name),
+        tidemark._fit_name(tidemark._function_name(p_kind, p_dimension_name), p_ending),
         case p_kind when 'apply' then ', p_in_order_since timestamptz' end,
-        p_body
+        p_body || case when p_ending <> '' then e'-- {digest}\n' else '' end
     )
 end;
 $$;
@@ -260,6 +338,7 @@ begin
                 where p.pronamespace = 'tidemark'::regnamespace and p.proname = n.plain
                     and (p.proargnames[1] is distinct from 'p_batch' or p.proargtypes[0] <> 'tidemark.batches'::regtype)
                     and p.proargnames[1] is distinct from 'p_known' and p.proargnames[1] is distinct from 'p_events'
+                    and p.proargnames[1] is distinct from 'p_value'
             ) then n.plain
             else (
                 select max(left(n.plain, s.length))
@@ -320,6 +399,14 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Name and types of a function that is compiled for a dimension, for to_regprocedure and for statements.
 select format('tidemark.%I(%s)', tidemark._function_name(p_kind, p_dimension_name), case p_kind
+    when 'on_node' then (
+        select (tidemark._distribution_of(d.history_relation)).column_type
+        from tidemark.dimensions as d
+        where d.dimension_name = p_dimension_name
+    ) || ', jsonb, json, json'
+    when 'versions' then (
+        select string_agg(v.type_name, ', ' order by v.place) from tidemark._version_arguments(p_dimension_name) as v
+    )
     when 'apply' then 'tidemark.batches, json, integer[], text[], timestamptz'
     when 'converge' then 'tidemark.batches, json, integer[], text[]'
     when 'render' then 'tidemark.events[]'
@@ -346,7 +433,8 @@ begin
         select format('drop function if exists %s', string_agg(f.signature, ', '))
         from (
             select tidemark._compiled_signature(k.kind, p_dimension_name) as signature
-            from (values ('apply'), ('converge'), ('known'), ('render')) as k (kind)
+            from (values ('apply'), ('converge'), ('known'), ('render'), ('on_node'), ('versions')) as k (kind)
+            where k.kind not in ('on_node', 'versions') or tidemark._distributed_by(p_dimension_name) is not null
             union all
             select p.oid::regprocedure::text
             from tidemark.dimensions as d

@@ -33,6 +33,7 @@ declare
     v_rejected bigint := 0;
     v_constraint text;
     v_key text;
+    v_named text;
     v_leaves_out boolean;
     v_is_unknown boolean := false;
 begin
@@ -58,10 +59,11 @@ begin
         when data_exception or integrity_constraint_violation or invalid_parameter_value or sqlstate 'TM004' then
             select * into v_split from tidemark._split_changes(p_batch, p_changes, p_lines);
             if v_split.bad is null and sqlstate in ('23505', '23P01', '23514') then
-                get stacked diagnostics v_constraint = constraint_name, v_key = pg_exception_detail;
+                get stacked diagnostics
+                    v_constraint = constraint_name, v_key = pg_exception_detail, v_named = pg_exception_hint;
                 raise exception using
                     errcode = 'TM010',
-                    message = format('history breaks one of its rules: %s', v_constraint),
+                    message = format('history breaks one of its rules: %s', coalesce(nullif(v_constraint, ''), v_named)),
                     -- The detail of a check would show the whole row; that of a key names the key alone.
                     detail = format(
                         'table=%s batch=%s%s', p_batch.dimension_name, p_batch.batch_id,
@@ -125,14 +127,16 @@ as $$
 -- of the ordinary, else by its converge function. p_lines are their lines in the batch; null where it is whole.
 -- p_in_order_since is the earliest capture time that comes after all that is loaded. Changes may state times of their own, which only
 -- the functions read: where the time of the batch promises that they come in order and one of them does not, apply writes nothing.
+-- Where the history is distributed, the nodes that hold it do the same for their keys (tidemark._fold_distributed).
 -- Errors: TM004 naming the first line that cannot be applied; TM023 the functions are not what history table and mapping are now; TM025
 -- the history table is gone; and what PostgreSQL raises at a value that it cannot read or store.
 #variable_conflict use_column
 declare
     v_dimension record;
     v_result record;
+    v_is_ordered boolean;
 begin
-    select d.history_relation, d.change_order, c.missing, c.is_complete,
+    select d.history_relation, d.change_order, d.distributed_by, c.missing, c.is_complete,
         d.compiled_from is not distinct from tidemark._history_fingerprint(d.dimension_name) as is_compiled
     into v_dimension
     from tidemark.dimensions as d
@@ -155,7 +159,10 @@ begin
 
     perform tidemark._refresh_plans(v_dimension.history_relation);
 
-    if p_batch.extracted_at >= p_in_order_since and v_dimension.change_order = 'capture' and v_dimension.is_complete then
+    v_is_ordered := p_batch.extracted_at >= p_in_order_since and v_dimension.change_order = 'capture' and v_dimension.is_complete;
+    if v_dimension.distributed_by is not null then
+        v_result := tidemark._fold_distributed(p_batch, p_changes, p_lines, v_dimension.missing, p_in_order_since, v_is_ordered);
+    elsif v_is_ordered then
         execute format('select * from tidemark.%I($1, $2, $3, $4, $5)', tidemark._function_name('apply', p_batch.dimension_name))
         into v_result
         using p_batch, p_changes, p_lines, v_dimension.missing, p_in_order_since;

@@ -150,7 +150,7 @@ begin
                     select h.captured_at, b.sequence, b.batch_id, h.change_line::integer as line, b.columns,
                         f.values_before as first_values,
                         (select row_to_json(r.*) from (select {printed} from (select h.*) as c) as r) as change
-                    from {history} as h
+                    from {versions} as h
                     join tidemark.batches as b on b.dimension_name = {dimension} and b.batch_id = h.batch_id::text
                     left join tidemark.first_values as f on f.dimension_name = {dimension} and f.surrogate_key = h.surrogate_key
                     where {same_key: and}

@@ -64,7 +64,7 @@ begin
             cross join lateral (
                 select h.batch_id::text as batch_id, h.change_line::integer as change_line, h.captured_at,
                     h.cdc_timestamp{at_utc} as told_at
-                from {history} as h
+                from {versions} as h
                 where {same_key: and}
                 union all
                 select a.batch_id, a.change_line, a.captured_at, a.cdc_timestamp

@@ -27,19 +27,25 @@ declare
 begin
     perform tidemark._replay_retractions(p_dimension_name);
     perform tidemark._keep_points(p_dimension_name);
+    perform tidemark._copy_live(v_parts);
     execute tidemark._laid_out(
         'create temporary table {gone} on commit drop as '
         'select g.surrogate_key, {g_key}, g.valid_from, g.created_at, g._place '
         'from ('
         'select h.*, w._is_right, '
         'row_number() over (partition by {h_key}, h.valid_from order by w._is_right desc, h.surrogate_key) as _place '
-        'from {history} as h cross join lateral (select exists ('
+        'from {live} as h cross join lateral (select exists ('
         'select from {replayed} as r where {same_version} and row({r_content})::text = row({h_content})::text) as _is_right) as w'
         ') as g where not g._is_right or g._place > 1',
         v_parts
     );
     execute tidemark._laid_out(
-        'delete from {history} as h using {gone} as g where h.surrogate_key = g.surrogate_key and {same_key_as_gone}', v_parts
+        case
+            when v_parts ->> 'live' = v_parts ->> 'history'
+                then 'delete from {history} as h using {gone} as g where h.surrogate_key = g.surrogate_key and {same_key_as_gone}'
+            else 'delete from {history} as h where h.surrogate_key in (select g.surrogate_key from {gone} as g)'
+        end,
+        v_parts
     );
     get diagnostics v_removed = row_count;
     execute tidemark._laid_out('select count(*) from {history}', v_parts) into v_right;
@@ -54,7 +60,7 @@ begin
     execute tidemark._laid_out(
         'insert into {history} ({content}, created_at, updated_at) '
         'select {r_content}, current_timestamp at time zone ''UTC'', current_timestamp at time zone ''UTC'' from {replayed} as r '
-        'where not exists (select from {history} as h where {same_version}) order by r.surrogate_key',
+        'where not exists (select from {live} as h where {same_version}) order by r.surrogate_key',
         v_parts
     );
     get diagnostics v_added = row_count;
@@ -62,7 +68,7 @@ begin
     execute tidemark._laid_out(
         'insert into tidemark.former_keys (dimension_name, business_key) '
         'select distinct {dimension}, json_build_object({printed_key})::text from {gone} as c '
-        'where not exists (select from {history} as h where {same_key: and}) on conflict do nothing',
+        'where not exists (select from {versions} as h where {same_key: and}) on conflict do nothing',
         tidemark._column_lists(p_dimension_name) || v_parts
     );
 
@@ -101,6 +107,15 @@ select jsonb_build_object(
         where c.dimension_name = p_dimension_name
     ),
     'history', (select d.history_relation::text from tidemark.dimensions as d where d.dimension_name = p_dimension_name),
+    -- What can be joined with it: a history that is distributed is copied for that.
+    'live', (
+        select case
+            when d.distributed_by is null then d.history_relation::text
+            else format('pg_temp.%I', tidemark._replay_name(p_dimension_name) || '_live')
+        end
+        from tidemark.dimensions as d
+        where d.dimension_name = p_dimension_name
+    ),
     'replayed', format('pg_temp.%I', tidemark._replay_name(p_dimension_name)),
     'gone', format('pg_temp.%I', tidemark._replay_name(p_dimension_name) || '_gone'),
     'content', (select string_agg(c.name, ', ' order by c.place) from content as c),
@@ -124,6 +139,25 @@ select jsonb_build_object(
     ),
     'same_as_gone', (select string_agg(format('g.%1$I = r.%1$I', i.history_column), ' and ' order by i.ordinal) from identity as i)
 );
+$$;
+
+create or replace function tidemark._copy_live(
+    p_parts jsonb
+)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+-- Copies a history that is distributed, as it is now, into a temporary table that can be joined with one that was replayed ({live}).
+begin
+    if p_parts ->> 'live' <> p_parts ->> 'history' then
+        if to_regclass(p_parts ->> 'live') is not null then
+            execute format('drop table %s', p_parts ->> 'live');
+        end if;
+        execute format('create temporary table %s on commit drop as select h.* from %s as h', p_parts ->> 'live', p_parts ->> 'history');
+    end if;
+end;
 $$;
 
 create or replace function tidemark._adopt_replayed_ledger(
@@ -219,9 +253,10 @@ begin
     update tidemark.retracted_changes as r set dimension_name = p_dimension_name where r.dimension_name = v_scratch;
 
     delete from tidemark.first_values as f where f.dimension_name = p_dimension_name;
+    perform tidemark._copy_live(tidemark._replay_parts(p_dimension_name));
     execute tidemark._laid_out(
         'update tidemark.first_values as f set dimension_name = $1, surrogate_key = h.surrogate_key '
-        'from {replayed} as r join {history} as h on {same_version} '
+        'from {replayed} as r join {live} as h on {same_version} '
         'where f.dimension_name = $2 and f.surrogate_key = r.surrogate_key',
         tidemark._replay_parts(p_dimension_name)
     )

@@ -40,7 +40,7 @@ begin
     insert into tidemark.dimensions
     select (jsonb_populate_record(d, jsonb_build_object(
         'dimension_name', v_scratch, 'history_relation', format('pg_temp.%I', v_scratch)::regclass::oid,
-        'pruned_before', null, 'pruned_known_at', null, 'events_since', null
+        'pruned_before', null, 'pruned_known_at', null, 'events_since', null, 'distributed_by', null
     ))).*
     from tidemark.dimensions as d
     where d.dimension_name = p_dimension_name;

@@ -59,7 +59,7 @@ with doomed as (
                 select
                 from (select {stored_values} from rows from (json_to_record(a.change) as ({read_as})) as c ({columns})) as c
                 cross join lateral (
-                    select from {history} as h where {same_key: and} and h.captured_at > a.captured_at and h.captured_at < $1
+                    select from {versions} as h where {same_key: and} and h.captured_at > a.captured_at and h.captured_at < $1
                 ) as v
             ))
         )

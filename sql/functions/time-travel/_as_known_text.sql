@@ -26,7 +26,7 @@ from (
     select {key_values}
     from tidemark.former_keys as f
     cross join lateral json_to_record(f.business_key::json) as c ({keys_as})
-    where f.dimension_name = {dimension} and not exists (select from {history} as h where {same_key: and})
+    where f.dimension_name = {dimension} and not exists (select from {versions} as h where {same_key: and})
 ) as c
 cross join lateral tidemark.{known_function}({known_at}, {key_values}) as h
 where tidemark._assert_known({dimension}, {known_at})

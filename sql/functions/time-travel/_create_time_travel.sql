@@ -56,7 +56,8 @@ set quote_all_identifiers = off
 as $$
 -- The functions that belong beside the history of a dimension, each for an instant (timestamptz) and for a time without zone (timestamp),
 -- which is read in the zone of the source, as a history without zone is. None for a temporary table, or where a name would be too long.
--- Those in SQL carry no "set" clause, so that the planner looks inside; what they return is said as PostgreSQL says it.
+-- They are in SQL and carry no "set" clause, so that the planner looks inside; what they return is said as PostgreSQL says it. Of a history
+-- that is distributed they are in PL/pgSQL: Citus plans no function in SQL that has arguments.
 -- Their texts are laid out by tidemark._laid_out with the parts of tidemark._time_travel_parts; what is not materialized PostgreSQL works
 -- out anew wherever it is named.
 with parts as materialized (
@@ -70,29 +71,32 @@ select
     format('%I.%I', n.nspname, h.relname || f.ending),
     array_to_string(f.arguments, format(' %s, ', t.time_type)) || ' ' || t.time_type,
     array_to_string(array_fill(t.time_type, array[cardinality(f.arguments)]), ', '),
-    f.returned, f.attributes, tidemark._laid_out(f.text, t.parts)
+    f.returned, tidemark._time_travel_language(d.distributed_by), tidemark._as_planned_by_citus(
+        tidemark._laid_out(f.text, t.parts), d.distributed_by
+    )
 from tidemark.dimensions as d
 join pg_class as h on h.oid = d.history_relation and h.relpersistence <> 't'
 join pg_namespace as n on n.oid = h.relnamespace
 cross join parts as t
 cross join lateral (
     values
-    ('_as_of', array['p_moment'], format('SETOF %s', d.history_relation), 'language sql stable parallel safe', tidemark._as_of_text()),
-    ('_diff', array['p_from', 'p_to'], t.parts ->> 'returns_diff', 'language sql stable parallel safe', tidemark._diff_text()),
-    ('_changes', array['p_from', 'p_to'], t.parts ->> 'returns_changes', 'language sql stable parallel safe', tidemark._changes_text())
-) as f (ending, arguments, returned, attributes, text)
+    ('_as_of', array['p_moment'], format('SETOF %s', d.history_relation), tidemark._as_of_text()),
+    ('_diff', array['p_from', 'p_to'], t.parts ->> 'returns_diff', tidemark._diff_text()),
+    ('_changes', array['p_from', 'p_to'], t.parts ->> 'returns_changes', tidemark._changes_text())
+) as f (ending, arguments, returned, text)
 where d.dimension_name = p_dimension_name and octet_length(h.relname || f.ending) <= 63
 union all
 -- What was valid and when it was known are moments of two clocks: each has a type of its own.
 select
     format('%I.%I', n.nspname, h.relname || '_as_known'),
     format('p_valid %s, p_known %s', v.time_type, k.time_type), format('%s, %s', v.time_type, k.time_type),
-    format('SETOF %s', d.history_relation), 'language sql stable parallel safe',
-    tidemark._laid_out(
-        tidemark._as_known_text(),
-        v.parts || l.lists || jsonb_build_object(
-            'as_of', quote_ident(h.relname || '_as_of'), 'known_at', k.parts -> 'known_instant', 'known_zone', k.parts -> 'zone'
-        )
+    format('SETOF %s', d.history_relation), tidemark._time_travel_language(d.distributed_by), tidemark._as_planned_by_citus(
+        tidemark._laid_out(
+            tidemark._as_known_text(),
+            v.parts || l.lists || jsonb_build_object(
+                'as_of', quote_ident(h.relname || '_as_of'), 'known_at', k.parts -> 'known_instant', 'known_zone', k.parts -> 'zone'
+            )
+        ), d.distributed_by
     )
 from tidemark.dimensions as d
 join pg_class as h on h.oid = d.history_relation and h.relpersistence <> 't' and octet_length(h.relname || '_as_known') <= 63
@@ -101,6 +105,34 @@ cross join parts as v
 cross join parts as k
 cross join lists as l
 where d.dimension_name = p_dimension_name;
+$$;
+
+create or replace function tidemark._time_travel_language(
+    p_distributed_by text
+)
+returns text
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+-- What the functions beside a history are written in.
+select case when p_distributed_by is null then 'language sql stable parallel safe' else 'language plpgsql stable' end;
+$$;
+
+create or replace function tidemark._as_planned_by_citus(
+    p_text text,
+    p_distributed_by text
+)
+returns text
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+-- A query with a header as the body of a function in SQL, as it is; in PL/pgSQL for a history that is distributed.
+select case
+    when p_distributed_by is null then p_text
+    else regexp_replace(p_text, '^((?:\s*--[^\n]*\n)+)', e'\\1#variable_conflict use_column\nbegin\nreturn query ') || e'end;\n'
+end;
 $$;
 
 create or replace function tidemark._time_travel_parts(

@@ -27,7 +27,7 @@ begin
         select
         from (select {key_arguments}) as c
         cross join lateral (
-            select h.batch_id::text as _batch_id, h.change_line as _line from {history} as h where {same_key: and}
+            select h.batch_id::text as _batch_id, h.change_line as _line from {versions} as h where {same_key: and}
             union all
             select a.batch_id, a.change_line
             from tidemark.absorbed_changes as a
@@ -48,7 +48,7 @@ begin
         join tidemark.retracted_changes as r
             on r.dimension_name = {dimension} and r.business_key = json_build_object({printed_key})::text
     ) then
-        return query select {stored_row} from (select {key_arguments}) as c join {history} as h on {same_key: and};
+        return query select {stored_row} from (select {key_arguments}) as c join {versions} as h on {same_key: and};
         return;
     end if;
 
@@ -64,7 +64,7 @@ begin
         left join lateral (
             select h.valid_from as _anchor_from, h.captured_at as _anchor_captured_at
             from tidemark.dimensions as d
-            join {history} as h on h.captured_at < d.pruned_before
+            join {versions} as h on h.captured_at < d.pruned_before
             where d.dimension_name = {dimension} and {same_key: and}
             order by h.valid_from desc
             limit 1
@@ -81,7 +81,7 @@ begin
         from anchored as c
         cross join lateral (
             select h.*, h.*::{history} as _version
-            from {history} as h
+            from {versions} as h
             where {same_key: and} and h.valid_from >= coalesce(c._anchor_from, '-infinity')
             offset 0
         ) as h
@@ -211,7 +211,7 @@ begin
     select
         {stored_row}
     from anchored as c
-    join {history} as h on {same_key: and} and h.valid_from < c._anchor_from;
+    join {versions} as h on {same_key: and} and h.valid_from < c._anchor_from;
 end;
 $text$, p_lists);
 $$;

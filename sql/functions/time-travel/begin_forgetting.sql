@@ -196,7 +196,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- A random value for each column of a key, which no version has: a text that begins with "forgotten-", a uuid that begins with zeros, or a
 -- number below zero. tidemark.shell_keys has those that are in use.
--- Errors: TM031 a column of the key takes none of these.
+-- Errors: TM031 a column of the key takes none of these, or the history is distributed.
 declare
     v_hexadecimal text := replace(gen_random_uuid()::text, '-', '');
     v_number bigint := ('x' || left(v_hexadecimal, 12))::bit(48)::bigint;
@@ -204,6 +204,13 @@ declare
     v_unfit text;
     v_is_taken boolean;
 begin
+    if tidemark._distributed_by(p_dimension_name) is not null then
+        raise exception using
+            errcode = 'TM031',
+            message = 'shells cannot be kept in a history that Citus distributes: the key of a version stays on its node',
+            detail = format('table=%s', p_dimension_name),
+            hint = 'without --keep-shells the versions of the key are erased';
+    end if;
     select array_agg(t.value order by c.ordinal),
         string_agg(format('%s %s', c.history_column, c.type_name), ', ' order by c.ordinal) filter (where t.value is null)
     into v_token, v_unfit
@@ -243,7 +250,7 @@ begin
             hint = 'a text of 18 letters, a number of 4 digits or a uuid could; without --keep-shells the versions go, whatever the key';
     end if;
     execute tidemark._laid_out(
-        'select exists (select from {history} as h, json_to_record($1) as c ({keys_as}) where {same_key: and})',
+        'select exists (select from json_to_record($1) as c ({keys_as}), {versions} as h where {same_key: and})',
         tidemark._column_lists(p_dimension_name)
     )
     into v_is_taken using tidemark._asked_key(p_dimension_name, v_token)::json;

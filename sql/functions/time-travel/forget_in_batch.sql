@@ -174,7 +174,7 @@ begin
             select c._place, false as _is_end
             from of_key as c
             where exists (
-                select from {history} as h where {same_key: and} and h.batch_id::text = $1 ->> 'batch_id' and h.change_line = c._line
+                select from {versions} as h where {same_key: and} and h.batch_id::text = $1 ->> 'batch_id' and h.change_line = c._line
             )
             union
             select e._place, true from ended as e

@@ -140,11 +140,15 @@ declare
 begin
     execute tidemark._laid_out(
         $statement$
-        with gone as (
-            delete from {history} as h
-            where h.batch_id::text = $2
-            returning h.*
-        ),
+        with
+{local}        gone as (
+{local}            delete from {history} as h
+{local}            where h.batch_id::text = $2
+{local}            returning h.*
+{local}        ),
+{distributed}        gone as materialized (
+{distributed}            select h.* from {history} as h where h.batch_id::text = $2
+{distributed}        ),
 {events}        noted as (
 {events}            insert into tidemark.events (group_id, place, kind, business_key, version_key, effective_at, change_line)
 {events}            select $4, row_number() over (order by h.valid_from, h.surrogate_key), 'retracted',
@@ -189,6 +193,9 @@ begin
         where c.dimension_name = p_batch.dimension_name and c.may_be_missing
     )), v_event_group;
     get diagnostics removed_versions = row_count;
+    if v_lists -> 'distributed' <> '[]' then
+        execute format('delete from %s as h where h.batch_id::text = $1', v_lists ->> 'history') using p_batch.batch_id;
+    end if;
     if v_lists -> 'events' <> '[]' then
         insert into tidemark.events (group_id, place, kind, is_end, business_key, effective_at, change_line)
         select v_event_group, removed_versions + row_number() over (order by a.closed_at, a.change_line), 'retracted', true,
@@ -241,7 +248,7 @@ begin
         from tidemark.retracted_changes as r
         cross join lateral json_to_record(r.business_key::json) as c ({keys_as})
         where r.dimension_name = {dimension} and r.shard = $1 and r.batch_id = $2 and r.surrogate_key is not null
-            and not exists (select from {history} as h where {same_key: and})
+            and not exists (select from {versions} as h where {same_key: and})
         on conflict do nothing
         $statement$,
         v_lists

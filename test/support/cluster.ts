@@ -1,0 +1,72 @@
+import type { Database } from '../../runner/base/database.js';
+import { connect } from '../../runner/base/database.js';
+import { settingsFor, type Address, type TestServer } from './servers.js';
+
+/**
+ * TEST_CITUS_URL: a coordinator of Citus, with its workers, that somebody brings: there every history of the suite is distributed by the
+ * first column of its key. Unset: histories are tables of one server, as users have it who say nothing.
+ */
+export const CITUS_URL = process.env.TEST_CITUS_URL ?? '';
+
+/** Why a test that needs a cluster is left out; shown, so that nobody takes a skipped test for one that passed. */
+export const NO_CLUSTER = 'no cluster: TEST_CITUS_URL names a coordinator';
+
+const SHARDS = 4;
+
+type Node = Pick<Address, 'host' | 'port'>;
+
+/** The workers of a cluster, as its coordinator knows them. */
+export async function workersOf(server: Address): Promise<Node[]> {
+  const sql = connect(settingsFor(server, 'warehouse', 'postgres'), 'test', 1);
+  const nodes = await sql<{ host: string; port: number }[]>`
+    select nodename as host, nodeport as port from pg_dist_node where groupid <> 0 order by groupid`;
+  await sql.end();
+  return [...nodes];
+}
+
+/** Says something to every node of a cluster, in one database of each; to the one server where there is none. */
+export async function onEveryNode(
+  server: TestServer,
+  database: string,
+  say: (sql: Database) => PromiseLike<unknown>,
+): Promise<void> {
+  for (const node of [server, ...(server.workers ?? [])]) {
+    const sql = connect(settingsFor({ ...server, ...node }, 'warehouse', database), 'test', 1);
+    try {
+      await say(sql);
+    } finally {
+      await sql.end({ timeout: 1 });
+    }
+  }
+}
+
+/** Makes one cluster of the databases of a name that every node has. */
+export async function joinDatabases(server: TestServer, database: string): Promise<void> {
+  await onEveryNode(server, database, (sql) => sql`create extension citus`);
+  const sql = connect(settingsFor(server, 'warehouse', database), 'test', 1);
+  await sql`select citus_set_coordinator_host(${server.host}::text, ${server.port}::integer)`;
+  for (const { host, port } of server.workers ?? []) await sql`select citus_add_node(${host}::text, ${port}::integer)`;
+  await sql.end();
+}
+
+/** What creates a history table, and registers it; distributed where the suite runs on a cluster. */
+export function onCluster(create: string): string {
+  if (CITUS_URL === '') return create;
+  const keys = /\bunique \((.*?), valid_from\)/.exec(create)?.[1] ?? '';
+  const history = /create table (\S+) \(/.exec(create)?.[1] ?? '';
+  const by = distributedBy(keys.split(', ')) ?? '';
+  return create
+    .replace('always as identity primary key,', `always as identity, primary key (surrogate_key, ${keys}),`)
+    .replace('primary key (surrogate_key)', `primary key (surrogate_key, ${keys})`)
+    .replace(
+      /create unique index [^;]*? where is_current\b;?/,
+      (index) =>
+        `${index.replace(/;$/, '')};\nselect set_config('citus.multi_shard_modify_mode', 'sequential', true);\n` +
+        `select create_distributed_table('${history}', '${by}', shard_count := ${String(SHARDS)});\n`,
+    )
+    .replace('tidemark.register_dimension(', `tidemark.register_dimension(p_distributed_by => '${by}',`);
+}
+
+/** The column that a history with a key of these columns, as SQL names them, is distributed by; null where it is not. */
+export const distributedBy = (keys: readonly string[]): string | null =>
+  CITUS_URL === '' ? null : (keys[0] ?? '').replaceAll('"', '');

@@ -77,7 +77,10 @@ begin
         ) as p
         -- "offset 0": a version at a time, by its number, in each partition; else a history with many might be read through for a page.
 {local}        left join lateral (
-{local}            select h.* from {history} as h where h.surrogate_key = p.version_key and p.kind not in ('retracted', 'forgotten') offset 0
+{local}            select h.*
+{local}            from {history} as h
+{local}            where h.surrogate_key = p.version_key and p.kind not in ('retracted', 'forgotten')
+{local}            offset 0
 {local}        ) as h_after on true
 {local}        left join lateral (select h.* from {history} as h where h.surrogate_key = p.before_key offset 0) as h_before on true
 {distributed}        left join lateral (

@@ -74,7 +74,10 @@ begin
         ) as p
         -- "offset 0": a version at a time, by its number, in each partition; else a history with many might be read through for a page.
         left join lateral (
-            select h.* from public.dim_orders_history as h where h.surrogate_key = p.version_key and p.kind not in ('retracted', 'forgotten') offset 0
+            select h.*
+            from public.dim_orders_history as h
+            where h.surrogate_key = p.version_key and p.kind not in ('retracted', 'forgotten')
+            offset 0
         ) as h_after on true
         left join lateral (select h.* from public.dim_orders_history as h where h.surrogate_key = p.before_key offset 0) as h_before on true
         cross join lateral (

@@ -178,6 +178,9 @@ where not has_database_privilege(current_database(), 'create')
 union all
 select f.fault from tidemark.dimension_faults(p_dimension_name) as f
 union all
+select format('Citus distributes it by %s: its shards are its parts', tidemark._distributed_by(p_dimension_name))
+where tidemark._distributed_by(p_dimension_name) is not null
+union all
 select case
     when d.conrelid is not null then format('foreign key %s', pg_describe_object(d.classid, d.objid, 0))
     when d.classid = 'pg_policy'::regclass then format('row-level security: %s', pg_describe_object(d.classid, d.objid, 0))

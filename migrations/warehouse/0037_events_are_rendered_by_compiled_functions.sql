@@ -22,12 +22,15 @@ drop function if exists tidemark.acknowledge_events(text, bigint, bigint, bigint
 drop function if exists tidemark.due_subscriptions();
 drop function if exists tidemark.lineage_datasets(text, text, text, text, text);
 
+-- The table is small: written anew in a moment.
+-- squawk-ignore adding-field-with-default
 alter table tidemark.subscriptions add column shown_target text generated always as (regexp_replace(
     regexp_replace(regexp_replace(target, '[?#].*', '?***'), '^(https?://)[^/?]*@', '\1***@', 'i'), '^(\w+://[^:/?@]*):[^/?]*@', '\1:***@'
 )) stored;
 comment on column tidemark.subscriptions.shown_target is
     'The same for people: without a query, and without who a webhook is called as, which may be a secret.';
 
+-- squawk-ignore adding-field-with-default
 alter table tidemark.subscriptions add column told_since timestamptz not null default clock_timestamp();
 comment on column tidemark.subscriptions.told_since is
     'When it began or was rewound: whoever tells it of what was asked for before moves its offset no more.';

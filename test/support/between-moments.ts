@@ -8,6 +8,8 @@ export interface Compared {
   readonly keys: readonly string[];
   /** Its tracked and untracked columns. */
   readonly columns: readonly string[];
+  /** A table with its versions, by default the history itself: Citus does not plan every query over a history that it distributes. */
+  readonly versions?: string;
 }
 
 const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`;
@@ -70,7 +72,7 @@ export async function wrongDifferences(
 
 export async function wrongChanges(
   sql: Database | Transaction,
-  { history, keys, columns }: Compared,
+  { history, keys, columns, versions = history }: Compared,
 ): Promise<string[]> {
   const names = `array[${columns.map(literal).join(', ')}]::text[]`;
   const partition = keys.map((key) => `"<h>".${quoted(key)}`).join(', ');
@@ -90,16 +92,16 @@ export async function wrongChanges(
          v.before, v.this as after, ((v.this).batch_id::text, (v.this).change_line, (v.this).captured_at)::text as who
        from (
          select "<h>" as this, case when lag("<h>".valid_to) over k = "<h>".valid_from then lag("<h>") over k end as before
-         from ${history} as "<h>" window k as (partition by ${partition} order by "<h>".valid_from)
+         from ${versions} as "<h>" window k as (partition by ${partition} order by "<h>".valid_from)
        ) as v
        union all
        select 'deleted', (v.this).valid_to, v.this, null, null
        from (
          select "<h>" as this, lead("<h>".valid_from) over k as next
-         from ${history} as "<h>" window k as (partition by ${partition} order by "<h>".valid_from)
+         from ${versions} as "<h>" window k as (partition by ${partition} order by "<h>".valid_from)
        ) as v
        where (v.this).valid_to is distinct from v.next and (v.this).valid_to is not null
      ) as w on w.happened_at > p.from_moment and w.happened_at <= p.to_moment`,
-    PAIRS(history),
+    PAIRS(versions),
   );
 }

@@ -49,12 +49,12 @@ export async function joinDatabases(server: TestServer, database: string): Promi
   await sql.end();
 }
 
-/** What creates a history table, and registers it; distributed where the suite runs on a cluster. */
-export function onCluster(create: string): string {
-  if (CITUS_URL === '') return create;
+/** What creates a history table, and registers it; distributed where the suite runs on a cluster, by the first column of the key or another. */
+export function onCluster(create: string, given?: string | null): string {
+  if (CITUS_URL === '' || given === null) return create;
   const keys = /\bunique \((.*?), valid_from\)/.exec(create)?.[1] ?? '';
   const history = /create table (\S+) \(/.exec(create)?.[1] ?? '';
-  const by = distributedBy(keys.split(', ')) ?? '';
+  const by = given ?? distributedBy(keys.split(', ')) ?? '';
   return create
     .replace('always as identity primary key,', `always as identity, primary key (surrogate_key, ${keys}),`)
     .replace('primary key (surrogate_key)', `primary key (surrogate_key, ${keys})`)

@@ -34,6 +34,8 @@ export interface DimensionOptions {
   readonly history?: string;
   /** Into how many partitions it is parted; by default as the suite is told. */
   readonly partitions?: number | undefined;
+  /** The column of the history that it is distributed by; null: by none. By default as the suite is told. */
+  readonly distributedBy?: string | null;
 }
 
 /** Makes a history table for the columns and registers the dimension, as a migration would. */
@@ -64,6 +66,7 @@ export async function registerDimension(
     create unique index on ${history} (${keys.join(', ')}) where is_current`,
         options.partitions,
       ),
+      options.distributedBy,
     ),
   );
   const isCapture = !columns.some(({ role }) => role === 'effective time');
@@ -77,5 +80,5 @@ export async function registerDimension(
       p_dimension_name => ${name}, p_source_schema => 'public', p_source_table => ${sourceTable},
       p_history_relation => ${history}::text::regclass, p_columns => ${JSON.stringify(mapping)}::text::json,
       p_change_order => ${changeOrder}, p_no_overlap => ${noOverlap}, p_source_time_zone => ${sourceTimeZone},
-      p_effective_time => ${isCapture ? 'capture' : 'column'}, p_distributed_by => ${distributedBy(keys)})`;
+      p_effective_time => ${isCapture ? 'capture' : 'column'}, p_distributed_by => ${options.distributedBy === undefined ? distributedBy(keys) : options.distributedBy})`;
 }

@@ -11,6 +11,8 @@ as $$
 --   tidemark.keys_in_force   every key with a version in force, and how many
 -- A time without zone appears as if it were UTC, so that all histories share one type. Within an arm a key is sorted and grouped by its
 -- own columns, which indexes serve, and printed only where a row is shown: that halves the time of a check that walks all keys.
+-- Where Citus distributes a history, the last two leave out what breaks no rule: a condition beside such a view is applied to all rows of
+-- an arm, brought here, and one within is the node's to apply, shard by shard.
 -- The views are replaced, not dropped, or they would lose what was granted on them: so every column has a type of its own.
 declare
     v_view record;
@@ -36,10 +38,12 @@ begin
     comment on view tidemark.versions is 'Every version of every dimension in one shape; made by tidemark.register_dimension.';
     comment on column tidemark.versions.business_key is 'The key as a JSON object, by history column.';
     comment on column tidemark.versions.tracked_values is 'The tracked columns as PostgreSQL prints them; equal text is equal content.';
-    comment on view tidemark.neighbours is 'Every version beside the versions of its key before and after it.';
+    comment on view tidemark.neighbours is
+        'Every version beside the versions of its key before and after it; of a distributed history those that a check may object to.';
     comment on column tidemark.neighbours.business_key is 'The key as a JSON object, by history column.';
     comment on column tidemark.neighbours.equals_previous is 'Whether its tracked columns print as those of the version before.';
-    comment on view tidemark.keys_in_force is 'Every key with a version in force, and how many it has.';
+    comment on view tidemark.keys_in_force is
+        'Every key with a version in force, and how many it has; of a distributed history those with more than one.';
     comment on column tidemark.keys_in_force.business_key is 'The key as a JSON object, by history column.';
 end;
 $$;
@@ -102,13 +106,31 @@ values
         from {history} as h
         window by_key as (partition by {key_columns} order by h.valid_from, h.surrogate_key)
     ) as v
+{distributed}    left join (
+{distributed}        select distinct a.business_key, a.closed_at
+{distributed}        from tidemark.absorbed_changes as a
+{distributed}        where a.dimension_name = {dimension} and a.reason = 'delete'
+{distributed}    ) as e on e.business_key = json_build_object({key_pairs})::text and e.closed_at = v.valid_from{at_utc}
+{distributed}    where v.valid_to > v.next_valid_from or v.valid_to < v.next_valid_from
+{distributed}        or v.valid_to is null and v.next_valid_from is not null or v.valid_to is not null and v.next_valid_from is null
+{distributed}        or v.cdc_operation <> 'INSERT' and v.previous_surrogate_key is not null
+{distributed}            and v.compared is not distinct from v.previous
+{distributed}        or (v.cdc_operation = 'INSERT') is distinct from (
+{distributed}            v.previous_valid_to is null or v.previous_valid_to < v.valid_from or e.business_key is not null
+{distributed}        )
     $arm$
 ),
 (
     'keys_in_force',
     $arm$
     select {dimension}::text as dimension_name, json_build_object({key_pairs})::text as business_key, v.current_versions
-    from (select {keys}, count(*) as current_versions from {history} as h where h.is_current group by {key_columns}) as v
+    from (
+        select {keys}, count(*) as current_versions
+        from {history} as h
+        where h.is_current
+        group by {key_columns}
+{distributed}        having count(*) > 1
+    ) as v
     $arm$
 );
 $$;
@@ -127,6 +149,7 @@ as $$
 select jsonb_build_object(
     'dimension', quote_literal(p_dimension_name),
     'history', max(d.history_relation::text),
+    'distributed', case when max(d.distributed_by) is null then '[]' else '[""]' end::jsonb,
     'at_utc', max(case when f.atttypid = 'timestamp'::regtype then ' at time zone ''UTC''' else '' end),
     'history_key_pairs', string_agg(
         format('%L, %s', e.history_column, tidemark._key_member(a.atttypid, format('h.%I', e.history_column))), ', ' order by e.ordinal

@@ -53,15 +53,17 @@ begin
     -- Where later changes are loaded already, any key that had a version by then may have been in force.
     open v_keys for execute tidemark._laid_out(
         $query$
+        -- Apart, because Citus prints no key in a subquery over a history that it distributes.
+        with key as materialized (
+            select distinct {stored_key_values}
+            from {history} as h
+            where h.is_current or (not $3 and h.captured_at <= $2)
+        )
         select (
             select row_to_json(r.*)
             from (select {printed_keys}, 'DELETE' as operation_type, $1 as cdc_timestamp, $2 as extracted_at) as r
         ) as change
-        from (
-            select distinct {stored_key_values}
-            from {history} as h
-            where h.is_current or (not $3 and h.captured_at <= $2)
-        ) as c
+        from key as c
         order by {key_values}
         $query$,
         tidemark._column_lists(p_batch.dimension_name)

@@ -1,8 +1,15 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { apply, applied, batch, change, compile, deletion, versions } from '../../support/batches.js';
+import { PROJECT_ROOT } from '../../../runner/base/settings.js';
+import { apply, applied, at, batch, change, compile, deletion, versions, type Change } from '../../support/batches.js';
 import { CITUS_URL, NO_CLUSTER } from '../../support/cluster.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
+import { registerDimension, type DimensionOptions, type TestColumn } from '../../support/dimensions.js';
 
+const ID: TestColumn = { source: 'id', type: 'integer', role: 'business key' };
+const STATUS: TestColumn = { source: 'a', type: 'text', role: 'tracked' };
+const TOUCHED: TestColumn = { source: 'touched', type: 'timestamptz', role: 'effective time' };
 const isThere = CITUS_URL !== '';
 if (!isThere) process.stderr.write(`test/functions/distributed/cluster.test.ts is skipped: ${NO_CLUSTER}\n`);
 
@@ -10,6 +17,8 @@ describe.skipIf(!isThere)('a history that is distributed', () => {
   let warehouse: TestDatabase;
   beforeAll(async () => {
     warehouse = await createWarehouseDatabase();
+    // Beside one that is not distributed, all of a view is not asked of the nodes in one.
+    await registerDimension(warehouse.sql, 'beside', 'beside', [ID, STATUS, TOUCHED], { distributedBy: null });
   });
   afterAll(async () => {
     await warehouse.drop();
@@ -73,6 +82,109 @@ describe.skipIf(!isThere)('a history that is distributed', () => {
       select (select r.reply from tidemark.on_node_orders(
         1, '{"shard": "public.dim_orders_history_1", "node": 1, "id": 1}'::jsonb, '[]', null) as r (reply))`;
     await expect(undelegated).rejects.toMatchObject({ code: 'TM034' });
+  });
+
+  it.each([
+    ['scd2/a_gap_is_a_delete', 1],
+    ['scd2/a_life_begins_with_an_insert', 1],
+    ['scd2/neighbours_differ', 1],
+    ['scd2/one_current_version_a_key', 0],
+    ['scd2/versions_do_not_overlap', 1],
+  ])('is checked by the nodes: %s has them send what may break a rule', async (check, sent) => {
+    await warehouse.sql`analyze public.dim_orders_history`;
+    const query = readFileSync(path.join(PROJECT_ROOT, 'sql', 'checks', `${check}.sql`), 'utf8');
+    const plan = await warehouse.sql.unsafe<{ 'QUERY PLAN': string }[]>(
+      `explain (analyze, costs off, timing off) ${query}`,
+    );
+    const text = plan.map((row) => row['QUERY PLAN']).join('\n');
+    expect(text).toMatch(/Scan .*on dim_orders_history_\d+ /);
+    // Of 8 keys with several versions each, one was deleted, and came back.
+    const rows = [...text.matchAll(/read_intermediate_result .*actual rows=(\d+)/g)].map(([, count]) => Number(count));
+    expect(Math.max(0, ...rows)).toBe(sent);
+  });
+
+  const KINDS: readonly [string, readonly TestColumn[], DimensionOptions, (key: number) => Change][] = [
+    [
+      'text',
+      [{ source: 'code', type: 'text', role: 'business key' }],
+      {},
+      (key) => ({ code: `Ünïcode '${String(key)}"` }),
+    ],
+    [
+      'uuid',
+      [{ source: 'id', type: 'uuid', role: 'business key' }],
+      {},
+      (key) => ({ id: `00000000-0000-4000-8000-00000000000${String(key)}` }),
+    ],
+    [
+      'two columns, by the second',
+      [
+        { source: 'region', type: 'text', role: 'business key' },
+        { source: 'Line No', type: 'bigint', role: 'business key' },
+      ],
+      { distributedBy: 'Line No' },
+      (key) => ({ region: key % 2 === 0 ? 'n' : 's', 'Line No': String(9007199254740993n + BigInt(key >> 1)) }),
+    ],
+    [
+      'date',
+      [{ source: 'day', type: 'date', role: 'business key' }],
+      {},
+      (key) => ({ day: `2026-03-0${String(key)}` }),
+    ],
+    [
+      'numbers, with a constraint against overlaps',
+      [{ source: 'id', type: 'numeric', role: 'business key' }],
+      { noOverlap: true },
+      (key) => ({ id: key + 0.5 }),
+    ],
+  ];
+  it.each(KINDS)('may have keys of %s', async (_, keys, options, keyOf) => {
+    const columns = [...keys, STATUS, TOUCHED];
+    const made: unknown[] = [];
+    for (const [name, given] of [
+      ['spread', options],
+      ['whole', { ...options, distributedBy: null }],
+    ] as const) {
+      await registerDimension(warehouse.sql, name, name, columns, given);
+      await warehouse.sql`select tidemark.declare_capture(p_dimension_name => ${name}, p_capture => 'both')`;
+      const one = (key: number, a: string, time: string): Change => ({
+        ...{ ...keyOf(key), a, touched: `${at(time)}Z`, operation_type: 'UPDATE', cdc_timestamp: `${at(time)}Z` },
+      });
+      const gone = (key: number, time: string): Change => ({
+        ...{ ...keyOf(key), operation_type: 'DELETE', cdc_timestamp: `${at(time)}Z` },
+      });
+      const told = (id: string, time: string, changes: readonly Change[], log = {}) =>
+        apply(warehouse.sql, batch(`${name} ${id}`, time, changes, { table: name, ...log }));
+      const results = [
+        await told(
+          'b1',
+          '09:00',
+          [1, 2, 3, 4, 5, 6].map((key) => one(key, 'first', '09:00')),
+        ),
+        await told(
+          'b3',
+          '11:00',
+          [1, 2, 3].map((key) => one(key, 'third', '11:00')),
+        ),
+        await told('b2', '10:00', [one(1, 'second', '10:00'), gone(2, '10:00'), one(4, 'first', '10:00')]),
+        await told('b4', '12:00', [{ operation_type: 'TRUNCATE', cdc_timestamp: `${at('12:00')}Z` }], {
+          ...{ format: 2, sequence: 1, previous_batch_id: null, columns: [...columns.map(({ source }) => source)] },
+          log: { slot: 's' },
+        }),
+        await told('b5', '11:30', [one(5, 'late', '11:30'), one(6, 'after', '13:00')]),
+      ];
+      const kept = await warehouse.sql.unsafe(
+        `select to_jsonb(h) - '{surrogate_key,batch_id,created_at,updated_at}'::text[] as row from public.dim_${name}_history as h order by 1`,
+      );
+      const aside = await warehouse.sql`
+        select business_key, change_line, reason, closed_at from tidemark.absorbed_changes where dimension_name = ${name} order by 1, closed_at, reason`;
+      made.push({ results, kept: [...kept], aside: [...aside] });
+    }
+    expect(made[0]).toEqual(made[1]);
+    for (const name of ['spread', 'whole']) await warehouse.sql`select tidemark.remove_dimension(${name})`;
+    await warehouse.sql.unsafe(
+      'drop table public.dim_spread_history cascade; drop table public.dim_whole_history cascade',
+    );
   });
 
   it('that was altered by hand is refused with the name of the rule that it breaks', async () => {

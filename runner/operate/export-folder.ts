@@ -2,7 +2,8 @@ import { lstat, open, readdir, rename, rm, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { TEMPORARY_PREFIX, flushFolder, readPrivateFile, replaceFile } from '../base/durable-file.js';
-import { TidemarkError, tolerateGone } from '../base/errors.js';
+import { TidemarkError, hasCode, tolerateGone } from '../base/errors.js';
+import { withLock } from '../base/lock-file.js';
 
 /**
  * The folder of an export. Its manifest is the export: what it names is there, whole, and never altered; a name is used once. What is replaced stays
@@ -10,7 +11,7 @@ import { TidemarkError, tolerateGone } from '../base/errors.js';
  */
 
 export const MANIFEST = 'manifest.json';
-export const LOCK = '.lock';
+const LOCK = '.lock';
 const FORMAT = 'tidemark export';
 const FILE_NAME = /^(?:current|\d{4,}-\d{2})-\d+-[0-9a-f]{8}\.parquet$/;
 
@@ -117,3 +118,36 @@ export const isThere = async (folder: string, { name, bytes }: ExportFile): Prom
   const found = await lstat(path.join(folder, name)).catch(tolerateGone);
   return found?.isFile() === true && found.size === bytes;
 };
+
+/** Whether the export that is noted to be in another folder is there still, and this one is another than that under a second path. */
+export async function isCopy(folder: string, noted: string, exportId: string): Promise<boolean> {
+  const there = await readManifest(noted).catch(() => undefined);
+  if (there?.export_id !== exportId) return false;
+  const [one, other] = [await lstat(path.join(folder, MANIFEST)), await lstat(path.join(noted, MANIFEST))];
+  return one.ino !== other.ino || one.dev !== other.dev;
+}
+
+/** Does what changes the folder, one at a time. */
+export const whileHeld = <T>(folder: string, work: () => Promise<T>): Promise<T> =>
+  withLock(path.join(folder, LOCK), work).catch((error: unknown) => explain(error, folder));
+
+/** Throws what a user can act on. */
+export function explain(error: unknown, folder: string): never {
+  const cause = error instanceof TidemarkError ? error.cause : error;
+  const parts = { detail: folder, cause: error };
+  if (
+    hasCode(cause, 'ENOSPC', 'EDQUOT') ||
+    /No space left|[Qq]uota exceeded/.test((cause as Error | undefined)?.message ?? '')
+  )
+    throw new TidemarkError('the disk of the export is full', {
+      ...parts,
+      hint: 'free some room: beside a file, its versions as text must fit. The export before this one stands; the same command goes on',
+    });
+  if (hasCode(cause, 'EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST', 'ELOOP'))
+    throw new TidemarkError('the folder of the export cannot be written', {
+      detail: `${folder} (${(cause as Error).message})`,
+      hint: 'give this user the folder, or give --to another one',
+      cause: error,
+    });
+  throw error;
+}

@@ -3,10 +3,9 @@ import path from 'node:path';
 import { realpath } from 'node:fs/promises';
 import { withDatabase } from '../base/database.js';
 import { UsageError, tolerateGone } from '../base/errors.js';
-import { withLock } from '../base/lock-file.js';
 import type { Settings } from '../base/settings.js';
 import { exportNotes, placeOfExport, removeExportNote, type ExportNote } from '../warehouse/exports.js';
-import { LOCK, MANIFEST, leftovers, readManifest, removeFiles } from './export-folder.js';
+import { MANIFEST, leftovers, readManifest, removeFiles, whileHeld } from './export-folder.js';
 import { exportTable } from './export-table.js';
 
 /** Where histories are exported to, as the warehouse has noted it. A folder is told by its manifest, on whatever machine it is mounted. */
@@ -86,7 +85,7 @@ export function removeExport(settings: Settings, table: string, to: string): Pro
       await removeFiles(folder, names);
       return names.length + 1;
     };
-    const files = isHere ? await withLock(path.join(folder, LOCK), remove) : 0;
+    const files = isHere ? await whileHeld(folder, remove) : 0;
     await removeExportNote(warehouse, note.export_id);
     return { table, place: isHere ? folder : placeOfExport(note), files };
   });

@@ -7,9 +7,8 @@ import { tryLock, unlock, whileLocked } from '../base/advisory-lock.js';
 import { copyOut } from '../base/copy.js';
 import { type Database, type Transaction, withDatabase } from '../base/database.js';
 import { ensurePrivateFolder } from '../base/durable-file.js';
-import { HeldError, TidemarkError, UsageError, hasCode, tolerateGone } from '../base/errors.js';
+import { HeldError, TidemarkError, UsageError, tolerateGone } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
-import { withLock } from '../base/lock-file.js';
 import type { Settings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
 import { inTransaction } from '../base/transaction.js';
@@ -61,10 +60,9 @@ export function exportTable(
   return withDatabase(settings.warehouse, 'export', async (warehouse) => {
     // A name that there is not makes no folder.
     await functions.exportColumns(warehouse, table, [], []);
-    await ensurePrivateFolder(folder, '--to').catch((error: unknown) => explain(error, folder));
+    await ensurePrivateFolder(folder, '--to').catch((error: unknown) => place.explain(error, folder));
     const real = await realpath(folder);
-    const work = () => exportInto(warehouse, table, real, graceHours, signal);
-    return withLock(path.join(real, place.LOCK), () => work().catch((error: unknown) => explain(error, real)));
+    return place.whileHeld(real, () => exportInto(warehouse, table, real, graceHours, signal));
   });
 }
 
@@ -115,7 +113,13 @@ async function assertOwn(
       hint: 'a folder has the export of one table: give --to another one',
     });
   const notes = await functions.exportNotes(warehouse, table);
-  if (notes.some(({ export_id }) => export_id === before.export_id)) return;
+  const note = notes.find(({ export_id }) => export_id === before.export_id);
+  if (note?.host === hostname() && (await place.isCopy(folder, note.folder, before.export_id)))
+    throw new TidemarkError(`the folder is a copy of the export in ${note.folder}`, {
+      detail: folder,
+      hint: `a key is forgotten in one of them only: give --to that one; or remove ${place.MANIFEST} here: everything is written anew then, as an export of its own`,
+    });
+  if (note !== undefined) return;
   throw new TidemarkError(`the folder has an export of ${table} that this warehouse does not know`, {
     detail: folder,
     hint:
@@ -258,26 +262,6 @@ async function describe(snapshot: Transaction, table: string) {
   if (mapping === undefined) throw new UsageError(`no table is registered as ${table}`);
   const keys = mapping.columns.filter(({ role }) => role === 'business key');
   return { history: mapping.history_table, key: keys.map(({ history }) => history) };
-}
-
-function explain(error: unknown, folder: string): never {
-  const cause = error instanceof TidemarkError ? error.cause : error;
-  const parts = { detail: folder, cause: error };
-  if (
-    hasCode(cause, 'ENOSPC', 'EDQUOT') ||
-    /No space left|[Qq]uota exceeded/.test((cause as Error | undefined)?.message ?? '')
-  )
-    throw new TidemarkError('the disk of the export is full', {
-      ...parts,
-      hint: 'free some room: beside a file, its versions as text must fit. The export before this one stands; the same command goes on',
-    });
-  if (hasCode(cause, 'EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST', 'ELOOP'))
-    throw new TidemarkError('the folder of the export cannot be written', {
-      detail: `${folder} (${(cause as Error).message})`,
-      hint: 'give this user the folder, or give --to another one',
-      cause: error,
-    });
-  throw error;
 }
 
 const partly = (names: readonly string[]): string => names.slice(0, 8).join(', ') + (names.length > 8 ? ', ...' : '');

@@ -94,9 +94,42 @@ const alter = (statement: string) => warehouse.sql.unsafe(statement);
 const filesOf = (table: string) =>
   Object.fromEntries(manifestOf(at(table)).files.map(({ part, name }) => [part, name] as const));
 
+/** Reads an export as docs/recipes.md says, as of each moment: it is what as-of says. Returns how many versions were in force. */
+async function readByRecipe(
+  table: string,
+  moments: readonly string[],
+  adapt: (recipe: string) => string = (recipe) => recipe,
+): Promise<number[]> {
+  const page = readFileSync(path.join(PROJECT_ROOT, 'docs', 'recipes.md'), 'utf8');
+  const recipe = /^```duckdb\n([^]*?)^```$/m.exec(page)?.[1] ?? '';
+  const duckdb = await openDuckDb();
+  const counts: number[] = [];
+  for (const moment of moments) {
+    const said = at('as-of.csv');
+    writeFileSync(said, (await runCli(['as-of', table, moment, '--csv'], env)).stdout);
+    const types = manifestOf(at(table)).columns.map(({ name, parquet }) => `'${name}': '${parquet}'`);
+    await duckdb.run(`create or replace table said as
+      from read_csv('${said}', header = true, nullstr = '', allow_quoted_nulls = false, columns = {${types.join(', ')}})`);
+    const statements = adapt(recipe)
+      .replace("'prices-files'", `'${at(table)}'`)
+      .replace('2026-01-31 23:59:59+00', moment)
+      .replace('select sku, price\n', 'create or replace table found as select *\n')
+      .replace('order by sku', 'order by id');
+    await duckdb.run(statements);
+    for (const [one, other] of [
+      ['found', 'said'],
+      ['said', 'found'],
+    ] as const)
+      expect(await duckdb.rows(`select * from ${one} except all select * from ${other}`)).toEqual([]);
+    counts.push((await duckdb.rows('select * from found')).length);
+  }
+  duckdb.close();
+  return counts;
+}
+
 describe('an export', () => {
   it('has every value of every type as the history has it, and its manifest names what is text, and why', async () => {
-    await alter(OWN_TYPES);
+    await alter(`${OWN_TYPES}; create domain reading as numeric(9,2)`);
     const kinds: readonly Kind[] = [
       ...NASTY_KINDS,
       ['numeric(38,0)', '99999999999999999999999999999999999999', '-1'],
@@ -109,6 +142,8 @@ describe('an export', () => {
       ['bigint', "'-9223372036854775808'"],
       ['smallint', "'-32768'"],
       ['xml', "'<a>&amp;</a>'"],
+      ['char(20000)', "'a'"],
+      ['reading', '1.50', "'NaN'"],
       ['"char"', "'x'"],
       ['oid', "'4294967295'"],
     ];
@@ -146,6 +181,7 @@ describe('an export', () => {
       uuid: 'UUID',
       bytea: 'BLOB',
       'character(3)': 'VARCHAR',
+      'public.reading': 'public.reading, as PostgreSQL prints it',
       'public.mood': 'public.mood, as PostgreSQL prints it',
       boolean: 'BOOLEAN',
     });
@@ -210,6 +246,15 @@ describe('an export', () => {
     await isEqual('columns');
     await alter('alter table dim_columns_history rename column more to less');
     expect(await run('columns')).toMatchObject({ files: { written: 2, kept: 2 } });
+    await isEqual('columns');
+    // As wide as a column is, so many blanks are in the files; names are the user's.
+    await alter(
+      `alter table dim_columns_history add column _part text, add column digest text, add column code char(3) default 'a'`,
+    );
+    expect(await run('columns')).toMatchObject({ files: { written: 4 } });
+    await isEqual('columns');
+    await alter('alter table dim_columns_history alter column code type char(9)');
+    expect(await run('columns')).toMatchObject({ files: { written: 4 } });
     await isEqual('columns');
     await alter('alter table dim_columns_history add column "Value" text');
     await expect(run('columns')).rejects.toThrow('columns value and Value of columns cannot be told apart');
@@ -281,6 +326,13 @@ describe('an export', () => {
     await run('one');
     expect(names(at('one'))).toHaveLength(5);
     await isEqual('one');
+    // A key would be forgotten in one of them only. What has moved is no copy.
+    await cp(at('one'), at('copy'), { recursive: true });
+    await expect(exportTable(settings, 'one', at('copy'))).rejects.toThrow(
+      `the folder is a copy of the export in ${at('one')}`,
+    );
+    await rm(at('one'), { recursive: true });
+    expect(await exportTable(settings, 'one', at('copy'))).toMatchObject({ files: { kept: 4 } });
   });
 
   it('read as docs/recipes.md says is what as-of says, at any moment', async () => {
@@ -292,11 +344,7 @@ describe('an export', () => {
     await alter(`alter table dim_recipe_history add column later text default 'yes'`);
     await put('recipe', 3, '', '2026-04-01', '2026-04-02');
     await run('recipe');
-    const page = readFileSync(path.join(PROJECT_ROOT, 'docs', 'recipes.md'), 'utf8');
-    const recipe = /^```duckdb\n([^]*?)^```$/m.exec(page)?.[1] ?? '';
-    const duckdb = await openDuckDb();
-    const counts: number[] = [];
-    for (const moment of [
+    const moments = [
       '2025-12-31 23:59:59.999999+00',
       '2026-01-01 00:00:00+00',
       '2026-01-31 23:59:59.999999+00',
@@ -304,27 +352,41 @@ describe('an export', () => {
       '2026-03-09 23:59:59+00',
       '2026-04-01 12:00:00+00',
       '2026-06-01 00:00:00+00',
-    ]) {
-      const said = at('as-of.csv');
-      writeFileSync(said, (await runCli(['as-of', 'recipe', moment, '--csv'], env)).stdout);
-      const types = manifestOf(at('recipe')).columns.map(({ name, parquet }) => `'${name}': '${parquet}'`);
-      await duckdb.run(`create or replace table said as
-        from read_csv('${said}', header = true, nullstr = '', allow_quoted_nulls = false, columns = {${types.join(', ')}})`);
-      const statements = recipe
-        .replace("'prices-files'", `'${at('recipe')}'`)
-        .replace('2026-01-31 23:59:59+00', moment)
-        .replace('select sku, price\n', 'create or replace table found as select *\n')
-        .replace('order by sku', 'order by id');
-      await duckdb.run(statements);
-      for (const [one, other] of [
-        ['found', 'said'],
-        ['said', 'found'],
-      ] as const)
-        expect(await duckdb.rows(`select * from ${one} except all select * from ${other}`)).toEqual([]);
-      counts.push((await duckdb.rows('select * from found')).length);
-    }
-    duckdb.close();
-    expect(counts).toEqual([0, 1, 1, 1, 2, 3, 2]);
+    ];
+    expect(await readByRecipe('recipe', moments)).toEqual([0, 1, 1, 1, 2, 3, 2]);
+  });
+
+  it('has versions that ended beyond the calendar, in the order of times; what makes times text makes it in all months', async () => {
+    await begin('calendar');
+    await run('calendar');
+    await put('calendar', 3, 'old', '0045-01-01 00:00:00+00 BC', '0044-03-15 12:00:00+00 BC');
+    await put('calendar', 4, 'long', '-infinity', '12345-06-07 00:00:00+00');
+    await put('calendar', 5, 'for ever', '2026-01-15', 'infinity');
+    expect(await run('calendar')).toMatchObject({
+      files: { written: 6, kept: 0 },
+      text_columns: { valid_from: expect.any(String) as string, valid_to: expect.any(String) as string },
+    });
+    await isEqual('calendar');
+    expect(manifestOf(at('calendar')).files.map(({ part, versions }) => [part, versions])).toEqual([
+      ['0000-00', 1],
+      ['2026-01', 1],
+      ['2026-02', 1],
+      ['2026-03', 1],
+      ['9999-13', 2],
+      ['current', 2],
+    ]);
+    const page = readFileSync(path.join(PROJECT_ROOT, 'docs', 'recipes.md'), 'utf8');
+    const cast = /`(regexp_replace\(valid_from.*?::timestamptz)`/.exec(page)?.[1] ?? '';
+    const counts = await readByRecipe('calendar', ['2026-01-14', '2026-01-15', '2026-06-01'], (recipe) =>
+      recipe.replace(/where valid_from.*/, (where) =>
+        where.replace(/valid_(from|to)(?! is)/g, (name) => cast.replace('valid_from', name)),
+      ),
+    );
+    expect(counts).toEqual([2, 3, 4]);
+    // Where no value is odd any more, they are moments again, everywhere.
+    await alter(`delete from dim_calendar_history where id > 2`);
+    expect(await run('calendar')).toMatchObject({ files: { written: 4 }, text_columns: {} });
+    await isEqual('calendar');
   });
 
   it('of a table that is partitioned by its key is the same', async () => {
@@ -381,8 +443,27 @@ describe('an export', () => {
   });
 });
 
-describe.skipIf(process.getuid?.() !== 0)('a full disk', () => {
-  it('ends an export with a clear error; the one before stands, and the next goes on', async () => {
+describe.skipIf(process.getuid?.() !== 0)('a disk', () => {
+  it('that is only read is said to be one, by whatever would write', async () => {
+    await begin('still');
+    await mkdir(at('still'));
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m,mode=700', 'tmpfs', at('still')]);
+    try {
+      await run('still');
+      execFileSync('mount', ['-o', 'remount,ro', at('still')]);
+      const error = {
+        message: 'the folder of the export cannot be written',
+        hint: expect.stringContaining('--to') as string,
+      };
+      await expect(run('still')).rejects.toMatchObject(error);
+      await expect(removeExport(settings, 'still', at('still'))).rejects.toMatchObject(error);
+      await isEqual('still');
+    } finally {
+      execFileSync('umount', [at('still')]);
+    }
+  });
+
+  it('that is full ends an export with a clear error; the one before stands, and the next goes on', async () => {
     await begin('full');
     await mkdir(at('full'));
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k,mode=700', 'tmpfs', at('full')]);

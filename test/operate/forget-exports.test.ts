@@ -3,7 +3,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { extractTables } from '../../runner/extract/tables.js';
 import { loadTables } from '../../runner/load/tables.js';
-import { exportsBehind } from '../../runner/operate/export-places.js';
+import { exportsBehind, removeExport } from '../../runner/operate/export-places.js';
 import { exportTable } from '../../runner/operate/export-table.js';
 import { forget, forgetAgain, formatForgetting } from '../../runner/operate/forget.js';
 import { runCli } from '../support/cli.js';
@@ -48,6 +48,44 @@ const current = (name: string) => readExport(at(name)).map((row) => row.name);
 const behind = async () =>
   (await exportsBehind(settings(), 'people')).map(({ folder }) => path.basename(folder)).sort();
 const renew = (name: string) => exportTable(settings(), 'people', at(name));
+
+it('a batch that is taken out of history, and brought back, changes the months it stood in, and no other', async () => {
+  await put(9, 'Ada', '2025-01-01');
+  await put(9, 'Ada Lovelace', '2025-02-01');
+  await put(9, 'Ada King', '2025-03-01');
+  await put(9, 'Ada', '2025-04-01');
+  const [batch] = await pipeline.warehouse<{ batch_id: string }[]>`
+    select batch_id from dim_people_history where name = 'Ada Lovelace'`;
+  const months = () => manifestOf(at('batches')).files.map(({ part, versions }) => `${part} ${String(versions)}`);
+  const versions = async () =>
+    pipeline.warehouse<{ name: string; valid_to: string | null }[]>`
+      select name, valid_to::text from dim_people_history order by valid_from`;
+  const read = () =>
+    readExport(at('batches'))
+      .sort((one, other) => ((one.valid_from ?? '') < (other.valid_from ?? '') ? -1 : 1))
+      .map((row) => ({ name: row.name, valid_to: row.valid_to }));
+  const whole = await versions();
+  await renew('batches');
+  expect(months()).toEqual(['2025-02 1', '2025-03 1', '2025-04 1', 'current 1']);
+  const { env } = pipeline;
+  const owner = {
+    ...env,
+    WAREHOUSE_DB_USER: settings().warehouse.user,
+    WAREHOUSE_DB_PASSWORD: settings().warehouse.password,
+  };
+  const change = (...args: string[]) => runCli(['batch', ...args, 'people', batch?.batch_id ?? ''], owner);
+  expect(await change('retract', '--reason', 'wrong')).toMatchObject({ code: 0 });
+  // Ada was Ada until March.
+  expect(await renew('batches')).toMatchObject({ files: { written: 1, kept: 2 } });
+  expect(months()).toEqual(['2025-03 1', '2025-04 1', 'current 1']);
+  expect(read()).toEqual(await versions());
+  expect(await change('restore')).toMatchObject({ code: 0 });
+  expect(await renew('batches')).toMatchObject({ files: { written: 2, kept: 2 } });
+  expect(await versions()).toEqual(whole);
+  expect(read()).toEqual(whole);
+  await removeExport(settings(), 'people', at('batches'));
+  await forget(settings(), 'people', ['9'], 'T-0');
+});
 
 it('a forgotten key goes from exports with what was replaced there, and those that are out of reach are named until they are made anew', async () => {
   await put(1, 'Zebulon', '2026-01-01');

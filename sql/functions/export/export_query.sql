@@ -20,6 +20,7 @@ begin
             case p_part
                 when 'current' then 'h.valid_to is null'
                 when '0000-00' then 'h.valid_to < ''0001-01-01'''
+                when '9999-13' then 'h.valid_to >= ''10000-01-01'''
                 else format(
                     'h.valid_to >= %1$L::timestamp%2$s and h.valid_to < (%1$L::timestamp + interval ''1 month'')%2$s',
                     p_part || '-01',

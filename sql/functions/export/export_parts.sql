@@ -15,8 +15,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- The parts of a history, as they are exported: ended versions by the month of their end (2026-02, by the clock of the column; of years
--- before 1: 0000-00, after 9999: 9999-13, so that names have the order of times), and those in force (current, also where there is none). Of each, how many versions there are, a digest of these
--- columns, which of them hold a value that their type of Parquet does not, and the bytes of all rows and of the largest as text.
+-- before 1: 0000-00, after 9999: 9999-13, so that names have the order of times), and those in force (current, also where there is none).
+-- Of each, how many versions there are, a digest of these columns, which of them hold a value that their type of Parquet does not,
+-- and the bytes of all rows and of the largest as text.
 -- A null adds nothing to the digest: it stays what it was when a column is added, until that has a value. Reads the whole history, once.
 -- Errors: TM002 unknown dimension; insufficient_privilege.
 declare
@@ -26,8 +27,8 @@ declare
 begin
     perform tidemark._assert_dimension_known(p_dimension_name);
     select d.history_relation into v_history from tidemark.dimensions as d where d.dimension_name = p_dimension_name;
-    -- Of texts the length is a part: none can be read as another column. A function takes a hundred arguments. "concat" prints as COPY does,
-    -- where a cast to text would cut blanks, or be one that somebody made.
+    -- Of texts the length is a part: none can be read as another column. A function takes a hundred arguments.
+    -- "concat" prints as COPY does, where a cast to text would cut blanks, or be one that somebody made.
     select format('concat_ws(e''\x1e'', %s)', string_agg(p.members, ', ' order by p.piece))
     into v_digested
     from (
@@ -37,7 +38,8 @@ begin
                 when e.type_id in ('text'::regtype, 'varchar'::regtype)
                     then format('%L || length(h.%2$I) || '':'' || h.%2$I', c.name || '=', c.name)
                 else format(
-                    'case num_nonnulls(h.%2$I) when 1 then %1$L || length(concat(h.%2$I)) || '':'' || concat(h.%2$I) end', c.name || '=', c.name
+                    'case num_nonnulls(h.%2$I) when 1 then %1$L || length(concat(h.%2$I)) || '':'' || concat(h.%2$I) end',
+                    c.name || '=', c.name
                 )
             end,
             ', ' order by c.place
@@ -67,22 +69,22 @@ begin
     return query execute format(
         $query$
         with version as (
-            select h.*, (%s collate "C") as "tidemark digested",
+            select h.*, (%s collate "C") as "its text",
                 case
                     when h.valid_to is null then 'current'
                     when h.valid_to < '0001-01-01' then '0000-00'
                     when h.valid_to >= '10000-01-01' then '9999-13'
                     else to_char(h.valid_to, 'YYYY-MM')
-                end as "tidemark part"
+                end as "its part"
             from (select %s from %s as h) as h
         ),
         found as (
-            select h."tidemark part" as part, count(*) as versions,
-                format('%%s %%s', sum(hashtextextended(h."tidemark digested", 0)), sum(hashtextextended(h."tidemark digested", 1))) as digest,
+            select h."its part" as part, count(*) as versions,
+                format('%%s %%s', sum(hashtextextended(h."its text", 0)), sum(hashtextextended(h."its text", 1))) as digest,
                 array_remove(array[%s]::text[], null) as odd_columns,
-                sum(octet_length(h."tidemark digested"))::bigint as bytes, max(octet_length(h."tidemark digested")) as most_bytes
+                sum(octet_length(h."its text"))::bigint as bytes, max(octet_length(h."its text")) as most_bytes
             from version as h
-            group by h."tidemark part"
+            group by h."its part"
         )
         select f.* from found as f
         union all

@@ -379,7 +379,7 @@ describe('demo', () => {
       .split('\n');
     const first = await runCli(['demo'], pipeline.env);
     expect(first.stdout).toContain('4 versions: 3 current, 1 historical');
-    expect(first.stdout).toContain('15 checks, all passed');
+    expect(first.stdout).toContain('16 checks, all passed');
     expect(await historyAsCsv()).toEqual(expected);
     const again = await runCli(['demo'], pipeline.env);
     expect(again.stdout).toContain('order 1 is already there');

@@ -38,7 +38,7 @@ begin
             hint = 'nothing was written: try again in another session; "tidemark doctor" looks at the cluster';
     end if;
     if p_request -> 'definitions' is not null then
-        perform tidemark._install_on_node((p_request -> 'definitions')::json, p_request ->> 'digest', v_node = 0);
+        perform tidemark._install_on_node((p_request ->> 'definitions')::json, p_request ->> 'digest', v_node = 0);
     elsif not exists (
         select
         from pg_proc as p
@@ -62,7 +62,7 @@ begin
     )
     into v_result
     using
-        (p_request -> 'batch')::json, p_changes,
+        (p_request ->> 'batch')::json, p_changes,
         (
             select array_agg(l.line::integer order by l.place)
             from jsonb_array_elements_text(p_request -> 'lines') with ordinality as l (line, place)

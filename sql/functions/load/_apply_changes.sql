@@ -161,7 +161,9 @@ begin
 
     v_is_ordered := p_batch.extracted_at >= p_in_order_since and v_dimension.change_order = 'capture' and v_dimension.is_complete;
     if v_dimension.distributed_by is not null then
-        v_result := tidemark._fold_distributed(p_batch, p_changes, p_lines, v_dimension.missing, p_in_order_since, v_is_ordered);
+        select *
+        into v_result
+        from tidemark._fold_distributed(p_batch, p_changes, p_lines, v_dimension.missing, p_in_order_since, v_is_ordered);
     elsif v_is_ordered then
         execute format('select * from tidemark.%I($1, $2, $3, $4, $5)', tidemark._function_name('apply', p_batch.dimension_name))
         into v_result

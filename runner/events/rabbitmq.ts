@@ -34,13 +34,21 @@ async function open({ url: given, secret }: Target): Promise<Channel> {
   const connection = await connect(url.href, { timeout: ANSWER_SECONDS * 1000, noDelay: true });
   // What ends a connection or channel is heard by what waits for a confirmation.
   connection.on('error', () => undefined);
-  const channel = await connection.createConfirmChannel();
-  channel.on('error', () => undefined);
-  const returned = new Set<unknown>();
-  channel.on('return', ({ properties }) => returned.add(properties.messageId));
-  await channel.assertExchange(EXCHANGE, 'topic', { durable: true });
-  return { connection, channel, returned };
+  try {
+    const channel = await connection.createConfirmChannel();
+    channel.on('error', () => undefined);
+    const returned = new Set<unknown>();
+    channel.on('return', ({ properties }) => returned.add(properties.messageId));
+    await channel.assertExchange(EXCHANGE, 'topic', { durable: true });
+    return { connection, channel, returned };
+  } catch (error) {
+    await quit(connection.close());
+    throw error;
+  }
 }
+
+/** Waits a moment for a connection to end: its broker may be gone, or silent. */
+const quit = (ending: Promise<unknown>): Promise<unknown> => within(1, ending).catch(() => undefined);
 
 class Unroutable extends Error {}
 
@@ -62,9 +70,10 @@ const send = ({ channel, returned }: Channel, { event_id: messageId, dimension_n
 export function openRabbit(target: Target): Transport {
   let opened: Promise<Channel> | undefined;
   const close = async () => {
-    const connection = (await opened?.catch(() => undefined))?.connection;
+    // One that is opened still is ended once it is.
+    const ending = opened?.then(({ connection }) => connection.close());
     opened = undefined;
-    await within(1, connection?.close() ?? Promise.resolve()).catch(() => undefined);
+    await quit(ending ?? Promise.resolve());
   };
   const publish = async (events: readonly Event[]): Promise<Outcome> => {
     const confirmed = new Set<Event>();
@@ -74,12 +83,12 @@ export function openRabbit(target: Target): Transport {
       const newest = new Map<string, Promise<unknown>>();
       const sending = events.map((event) => {
         const own = (newest.get(event.partition_key) ?? Promise.resolve())
-          .then(() => send(channel, event))
+          .then(() => within(ANSWER_SECONDS, send(channel, event)))
           .then(() => confirmed.add(event));
         newest.set(event.partition_key, own);
         return own;
       });
-      await within(ANSWER_SECONDS, Promise.allSettled(sending));
+      await Promise.allSettled(sending);
       await Promise.all(sending);
       return { taken: events.length };
     } catch (error) {

@@ -1,5 +1,5 @@
 import { connect, explainDatabaseError, isAway, type Database } from '../base/database.js';
-import { HeldError, TidemarkError, UsageError, whereAndNext, withOutcome, type Failure } from '../base/errors.js';
+import { HeldError, TidemarkError, whereAndNext, withOutcome, type Failure } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
 import { warnOnce } from '../base/logger.js';
 import { secretAt } from '../base/secret.js';
@@ -97,6 +97,13 @@ export class Relay {
     this.faults.push({ error: explainDatabaseError(error, this.settings.warehouse) });
   }
 
+  /** What a subscription cannot be told for: its secret is not there, or the warehouse cannot render its events. */
+  private explain(error: unknown): TidemarkError {
+    const explained = explainDatabaseError(error, this.settings.warehouse);
+    if (explained instanceof TidemarkError) return explained;
+    return new TidemarkError((explained as Error).message, { cause: error });
+  }
+
   private results(): readonly Told[] {
     const { told, faults: failures } = this;
     [this.told, this.faults] = [[], []];
@@ -105,7 +112,9 @@ export class Relay {
     const names = failures.flatMap(({ table }) => table ?? []).join(', ');
     const several = `${String(failures.length)} subscriptions could not be told: ${names}`;
     const hint = '"npx tidemark events status" says why; the others were told';
-    const error = others.length === 0 ? (first.error as Error) : new TidemarkError(several, { hint });
+    // What the warehouse could not be asked is no subscription's, and none of them says it.
+    const ofWarehouse = failures.find(({ table }) => table === undefined) ?? (others.length === 0 ? first : undefined);
+    const error = (ofWarehouse?.error as Error | undefined) ?? new TidemarkError(several, { hint });
     throw withOutcome(error, { result: told, failures });
   }
 
@@ -135,7 +144,9 @@ export class Relay {
     const { subscription_name: name, told_since: since, acknowledged, last_position: last } = due;
     const line = this.lines.get(name) ?? { since, attempts: 0, until: 0 };
     this.lines.set(name, line);
-    if (line.work !== undefined || performance.now() < line.until || Number(acknowledged) >= Number(last)) return;
+    const isOther = line.since !== since;
+    if (isOther || line.work !== undefined || performance.now() < line.until || Number(acknowledged) >= Number(last))
+      return;
     line.work = this.tell(database, due, line, signal)
       .catch((error: unknown) => {
         this.fault(database, error);
@@ -163,11 +174,11 @@ export class Relay {
         refused = batch[outcome.taken]?.event_position ?? null;
         position = batch[outcome.taken - 1]?.event_position ?? position;
         events += outcome.taken;
-        if (fault === undefined) line.attempts = 0;
+        if (outcome.taken > 0) line.attempts = 0;
       }
     } catch (error) {
-      if (!(error instanceof UsageError)) throw error;
-      fault = { error, isFinal: false };
+      if (isAway(error)) throw error;
+      fault = { error: this.explain(error), isFinal: false };
     } finally {
       if (events > 0) this.told.push({ subscription: name, events });
     }

@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto';
 import { lookup } from 'node:dns';
 import { BlockList, isIP, isIPv6, type LookupFunction } from 'node:net';
 import { Agent, request, type Dispatcher } from 'undici';
-import { TidemarkError } from '../base/errors.js';
+import { TidemarkError, UsageError } from '../base/errors.js';
 import type { Event } from '../warehouse/relay.js';
 import type { Fault, Outcome, Target, Transport } from './transport.js';
 
@@ -60,17 +60,32 @@ function newPoster({ url: given, mayBePrivate }: Target) {
   return { post, close: () => dispatcher.destroy() };
 }
 
-/** The headers of Standard Webhooks. Several keys, parted by blanks, sign each: while one takes the place of another, the receiver may know either. */
-function headersFor(secret: string | null, id: string, body: string): Record<string, string> {
+/**
+ * The keys of a secret. Several, parted by blanks, sign each: while one takes the place of another, the receiver may know either.
+ * @throws UsageError for what is none: read as base64 nonetheless it would be a key that is shorter, or empty
+ */
+function keysOf(secret: string): readonly Buffer[] {
+  const keys = secret
+    .trim()
+    .split(/\s+/)
+    .map((key) => key.replace(/^whsec_/, ''));
+  if (keys.every((key) => /^[A-Za-z0-9+/]{2,}={0,2}$/.test(key))) return keys.map((key) => Buffer.from(key, 'base64'));
+  throw new UsageError('the secret is no key to sign webhooks with: whsec_ and base64, or several parted by blanks', {
+    hint: 'make one: echo "whsec_$(openssl rand -base64 32)"',
+  });
+}
+
+/** The headers of Standard Webhooks. */
+function headersFor(keys: readonly Buffer[], id: string, body: string): Record<string, string> {
   const timestamp = String(Math.floor(Date.now() / 1000));
-  const signatures = secret?.split(' ').map((key) => {
-    const hmac = createHmac('sha256', Buffer.from(key.replace(/^whsec_/, ''), 'base64'));
-    return `v1,${hmac.update(`${id}.${timestamp}.${body}`).digest('base64')}`;
+  const signatures = keys.map((key) => {
+    const hmac = createHmac('sha256', key).update(`${id}.${timestamp}.${body}`);
+    return `v1,${hmac.digest('base64')}`;
   });
   return {
     'content-type': 'application/cloudevents-batch+json; charset=utf-8',
     ...{ 'webhook-id': id, 'webhook-timestamp': timestamp },
-    ...(signatures && { 'webhook-signature': signatures.join(' ') }),
+    ...(signatures.length > 0 && { 'webhook-signature': signatures.join(' ') }),
   };
 }
 
@@ -115,13 +130,14 @@ function notReached(error: unknown, detail: string): Fault {
 
 /** Sends events as CloudEvents in batches, each in one request that is signed as Standard Webhooks say. */
 export function openWebhook(target: Target): Transport {
+  const keys = target.secret === null ? [] : keysOf(target.secret);
   const { post, close } = newPoster(target);
   const where = `receiver ${new URL(target.url).host}`;
   const give = (events: readonly Event[]): Promise<ReturnType<typeof faultOf>> => {
     const [first, last] = [events[0]?.event_id ?? '', events.at(-1)?.event_position ?? ''];
     const id = events.length > 1 ? `${first}-${last}` : first;
     const body = `[${events.map(({ event }) => event).join(',\n')}]`;
-    return post(headersFor(target.secret, id, body), body).then(
+    return post(headersFor(keys, id, body), body).then(
       (answer) => faultOf(answer, events.length, where),
       (error: unknown) => notReached(error, where),
     );

@@ -5,6 +5,7 @@ import type { Outcome, Transport } from '../../runner/events/transport.js';
 import type { Event } from '../../runner/warehouse/relay.js';
 import { openProxy, type Proxy } from '../support/proxy.js';
 import { hasRabbit, startRabbit, type Broker } from '../support/rabbitmq.js';
+import { until } from '../support/wait.js';
 
 const event = (position: number, key: string, kind = 'updated'): Event => ({
   event_position: String(position),
@@ -104,6 +105,20 @@ describe.skipIf(!hasRabbit())('a RabbitMQ server', () => {
     expect(told(await rabbit.publish([event(2, 'a'), event(3, 'b')]))).toMatchObject({ taken: 0, isFinal: false });
     expect(await rabbit.publish([event(2, 'a'), event(3, 'b')])).toEqual({ taken: 2 });
     expect(await positions()).toEqual([1, 2, 3]);
+  });
+
+  test('that has an exchange of that name and another kind is left each time, and no connection stays behind', async () => {
+    const others = await openProxy('127.0.0.1', broker.port);
+    const refused = openTransport({ url: `amqp://127.0.0.1:${String(others.port)}`, secret: null, mayBePrivate: true });
+    await channel.deleteExchange('tidemark');
+    await channel.assertExchange('tidemark', 'fanout', { durable: true });
+    for (const _ of ['once', 'again'])
+      expect(told(await refused.publish([event(1, 'a')])).message).toMatch(/does not take events: .*inequivalent arg/);
+    await until(() => Promise.resolve(others.open() === 0));
+    await channel.deleteExchange('tidemark');
+    await channel.assertExchange('tidemark', 'topic', { durable: true });
+    await refused.close();
+    await others.close();
   });
 
   test.each([

@@ -283,6 +283,34 @@ describe('a subscription', () => {
     },
   );
 
+  test('whose events cannot be read says why, holds up no other, and goes on once they can', async () => {
+    const name = 'public.dim_things_history';
+    await subscribe('odd', { tables: ['things'] });
+    await subscribe('both');
+    await subscribe('shop', { tables: ['orders'] });
+    await load(1);
+    await loadShards([1, 2]);
+    await pipeline.warehouse.unsafe(`alter table ${name} rename to elsewhere`);
+    const { told, failed } = await tell();
+    await pipeline.warehouse.unsafe(`alter table public.elsewhere rename to dim_things_history`);
+    expect({ told, failed: [...failed].sort() }).toEqual({
+      told: [{ subscription: 'shop', events: 1 }],
+      failed: ['both', 'odd'].map(
+        (each) => `subscription ${each} could not be told: relation "${name}" does not exist`,
+      ),
+    });
+    for (const each of ['both', 'odd'])
+      expect(await statusOf(each)).toMatchObject({
+        state: 'active',
+        last_error: expect.stringContaining('does not exist') as string,
+      });
+    const next = new Relay(pipeline.settings);
+    await relay.close();
+    const toldThen = ['both', 'odd'].map((subscription, n) => ({ subscription, events: 3 - n }));
+    expect(await tell(next)).toEqual({ told: expect.arrayContaining(toldThen) as unknown, failed: [] });
+    await next.close();
+  });
+
   test('is told by a broker whose client is not installed which command installs it, and so is who asks', async () => {
     const url = 'amqp://guest@127.0.0.1:1';
     await pipeline.warehouse`

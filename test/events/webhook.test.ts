@@ -60,6 +60,17 @@ describe('a webhook', () => {
     expect(() => new Webhook(SECRET).verify(`${first.body} `, first.headers as Record<string, string>)).toThrow();
   });
 
+  test('is signed by no key but those that are given, however many blanks are between them, and by none that is no key', async () => {
+    const spaced = openTransport({ url: receiver.url, secret: ` ${SECRET}   ${SECRET}\n`, mayBePrivate: true });
+    await spaced.publish(EVENTS);
+    await spaced.close();
+    expect(String(receiver.requests[0]?.headers['webhook-signature']).split(' ')).toHaveLength(2);
+    for (const secret of ['whsec_', ' ', 'a pass-phrase of words', `${SECRET}, ${SECRET}`])
+      expect(() => openTransport({ url: receiver.url, secret, mayBePrivate: true })).toThrow(
+        'the secret is no key to sign webhooks with',
+      );
+  });
+
   test('is verified by the receiver that docs/events.md shows, and what was altered is not', async () => {
     await webhook.publish(EVENTS);
     const page = await readFile(path.join(PROJECT_ROOT, 'docs', 'events.md'), 'utf8');

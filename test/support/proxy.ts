@@ -7,6 +7,8 @@ export interface Proxy {
   /** Bytes that the server has sent, and that the client has. */
   readonly received: () => number;
   readonly sent: () => number;
+  /** How many connections are open now. */
+  readonly open: () => number;
   /** Cuts every connection that is open now. Returns how many there were. */
   readonly cut: () => number;
   readonly close: () => Promise<void>;
@@ -42,15 +44,17 @@ export async function openProxy(host: string, port: number, fatal?: string): Pro
     });
   });
   await once(listener.listen(0, '127.0.0.1'), 'listening');
+  const open = () => Math.ceil(sockets.size / 2);
   const cut = () => {
-    const open = sockets.size / 2;
+    const count = open();
     for (const socket of sockets) socket.destroy();
-    return Math.ceil(open);
+    return count;
   };
   return {
     port: (listener.address() as AddressInfo).port,
     received: () => count.received,
     sent: () => count.sent,
+    open,
     cut,
     close: async () => {
       listener.close();

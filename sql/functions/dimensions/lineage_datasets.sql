@@ -11,11 +11,11 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 -- A dataset of OpenLineage, with the facets of its columns, and, where it is written, of what they are made of.
-select json_build_object('namespace', p_namespace, 'name', p_name, 'facets', json_object_agg(f.member, json_build_object(
+select json_build_object('namespace', p_namespace, 'name', p_name, 'facets', coalesce(json_object_agg(f.member, json_build_object(
     '_producer', p_producer,
     '_schemaURL', format('https://openlineage.io/spec/facets/1-2-0/%1$s.json#/$defs/%1$s', f.facet),
     'fields', f.fields
-)))
+)), '{}'))
 from (values
     ('schema', 'SchemaDatasetFacet', p_fields),
     ('columnLineage', 'ColumnLineageDatasetFacet', p_origins)

@@ -30,10 +30,12 @@ returns setof tidemark.rendered_event
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 -- What tidemark.read_events and read_subscription say, dimension by dimension. A subscription is not told what it skips, and alone sees its
 -- snapshot. First it finds the groups that have as many events as are asked for, then reads the page; each dimension in it renders what is
--- its own (tidemark.render_<dimension>, which is compiled).
+-- its own (tidemark.render_<dimension>, which is compiled). Plans are kept for the session, as of a relay that began when there were few
+-- events: each is looked up by an index, there and here (enable_seqscan), however many there are by now.
 declare
     v_start bigint := coalesce((select max(g.first_position) from tidemark.event_groups as g where g.first_position <= p_after + 1), 0);
     v_wanted bigint := p_limit + (

@@ -111,6 +111,37 @@ test('a session that filled an empty table, known to be empty, looks versions up
   }
 });
 
+test('a session that read a few events, known to be few, looks events and versions up from then on, however many there are', async () => {
+  const filled = await createWarehouseDatabase();
+  const session = connect(filled.settings, 'test');
+  const page = (by: Database | TestTransaction, after: number) =>
+    by`select event_position from tidemark.read_events(${after}, 100)`;
+  try {
+    await session`select tidemark.publish_events('orders')`;
+    await apply(session, batch('b0', '08:55', [change(1, 'A', '08:50'), change(1, 'B', '08:51')]));
+    await session`select tidemark.number_events()`;
+    await session`vacuum analyze`;
+    for (let n = 0; n < 6; n += 1) expect(await page(session, 0)).toHaveLength(2);
+    for (const [name, status, time] of [
+      ['b1', 'A', '09:05'],
+      ['b2', 'B', '09:15'],
+    ] as const) {
+      const ids = Array.from({ length: 2_000 }, (_value, id) => id + 2);
+      await apply(session, batch(name, time, ids.map((id) => change(id, status, time.replace('5', '0'))))); // prettier-ignore
+    }
+    await session`select tidemark.number_events()`;
+    for (const beginning of ['select array_agg(g.group_id)', 'select p.dimension_name', 'select r.event_position']) {
+      const plan = await explainWithin(session, beginning, (transaction) => page(transaction, 2_000));
+      const scans = plan.filter((node) => node['Relation Name'] !== undefined);
+      expect(scans.length).toBeGreaterThan(0);
+      expect(scans.filter((node) => node['Node Type'] === 'Seq Scan' || (node['Actual Rows'] ?? 0) > 101)).toEqual([]);
+    }
+  } finally {
+    await session.end();
+    await filled.drop();
+  }
+});
+
 const shown = (name: string): Promise<string> =>
   readFile(path.join(PROJECT_ROOT, 'sql', 'queries', `${name}.sql`), 'utf8');
 

@@ -70,9 +70,9 @@ begin
                 to_char(e.effective_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
                     || case when e.effective_at < '0001-01-01 00:00:00+00' then ' BC' else '' end as valid_from
             from unnest(render_odd_names.p_events) as e
-            join tidemark.event_groups as g on g.group_id = e.group_id
+            cross join lateral (select o.* from tidemark.event_groups as o where o.group_id = e.group_id offset 0) as g
         ) as p
-        -- "offset 0": a version at a time, by its number, in each partition; else a history with many might be read through for a page.
+        -- "offset 0": a version or a group at a time, by its number, in each partition; else all might be read through for a page.
         left join lateral (
             select h.*
             from public."History of lines" as h
@@ -86,8 +86,9 @@ begin
                     and p.is_watched and not exists (
                     select
                     from tidemark.events as x
-                    join tidemark.event_groups as g on g.group_id = x.group_id and g.dimension_name = 'odd_names'
-                    where x.business_key = p.business_key and x.effective_at = h_before.valid_from and not x.is_end
+                    cross join lateral (select o.* from tidemark.event_groups as o where o.group_id = x.group_id offset 0) as g
+                    where g.dimension_name = 'odd_names' and x.business_key = p.business_key
+                        and x.effective_at = h_before.valid_from and not x.is_end
                         and x.kind in ('corrected', 'retracted')
                         and (g.first_position is null or g.first_position + x.place - 1 > p.event_position)
                 ) end as was_before,
@@ -97,8 +98,9 @@ begin
                     and (p.kind = 'retracted' or not exists (
                         select
                         from tidemark.events as x
-                        join tidemark.event_groups as g on g.group_id = x.group_id and g.dimension_name = 'odd_names'
-                        where x.business_key = p.business_key and x.effective_at = p.effective_at and x.is_end = p.is_end
+                        cross join lateral (select o.* from tidemark.event_groups as o where o.group_id = x.group_id offset 0) as g
+                        where g.dimension_name = 'odd_names' and x.business_key = p.business_key
+                            and x.effective_at = p.effective_at and x.is_end = p.is_end
                             and x.kind in ('corrected', 'retracted')
                             and (g.first_position is null or g.first_position + x.place - 1 > p.event_position)
                     ))

@@ -1,4 +1,5 @@
 import { lstat, open, readdir, rename, rm, unlink } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { TEMPORARY_PREFIX, flushFolder, readPrivateFile, replaceFile } from '../base/durable-file.js';
@@ -119,12 +120,21 @@ export const isThere = async (folder: string, { name, bytes }: ExportFile): Prom
   return found?.isFile() === true && found.size === bytes;
 };
 
-/** Whether the export that is noted to be in another folder is there still, and this one is another than that under a second path. */
-export async function isCopy(folder: string, noted: string, exportId: string): Promise<boolean> {
-  const there = await readManifest(noted).catch(() => undefined);
-  if (there?.export_id !== exportId) return false;
-  const [one, other] = [await lstat(path.join(folder, MANIFEST)), await lstat(path.join(noted, MANIFEST))];
-  return one.ino !== other.ino || one.dev !== other.dev;
+/** Refuses a copy of an export that is still in the folder that is noted for it: in one of them only would a key be forgotten. */
+export async function assertNoCopy(
+  folder: string,
+  noted: { readonly export_id: string; readonly host: string; readonly folder: string },
+): Promise<void> {
+  if (noted.host !== hostname()) return;
+  const there = await readManifest(noted.folder).catch(() => undefined);
+  if (there?.export_id !== noted.export_id) return;
+  const [one, other] = [await lstat(path.join(folder, MANIFEST)), await lstat(path.join(noted.folder, MANIFEST))];
+  // It may be the same under a second path.
+  if (one.ino === other.ino && one.dev === other.dev) return;
+  throw new TidemarkError(`the folder is a copy of the export in ${noted.folder}`, {
+    detail: folder,
+    hint: `a key is forgotten in one of them only: give --to that one; or remove ${MANIFEST} here: everything is written anew then, as an export of its own`,
+  });
 }
 
 /** Does what changes the folder, one at a time. */

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { realpath } from 'node:fs/promises';
@@ -5,7 +6,7 @@ import { withDatabase } from '../base/database.js';
 import { UsageError, tolerateGone } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
 import { exportNotes, placeOfExport, removeExportNote, type ExportNote } from '../warehouse/exports.js';
-import { MANIFEST, leftovers, readManifest, removeFiles, whileHeld } from './export-folder.js';
+import { MANIFEST, assertNoCopy, leftovers, readManifest, removeFiles, whileHeld } from './export-folder.js';
 import { exportTable } from './export-table.js';
 
 /** Where histories are exported to, as the warehouse has noted it. A folder is told by its manifest, on whatever machine it is mounted. */
@@ -85,6 +86,9 @@ export function removeExport(settings: Settings, table: string, to: string): Pro
       await removeFiles(folder, names);
       return names.length + 1;
     };
+    if (isHere) await assertNoCopy(folder, note);
+    // Who may not remove notes removes no file: asked of a note that there is not. Where a file stays, so does the note.
+    await removeExportNote(warehouse, randomUUID());
     const files = isHere ? await whileHeld(folder, remove) : 0;
     await removeExportNote(warehouse, note.export_id);
     return { table, place: isHere ? folder : placeOfExport(note), files };

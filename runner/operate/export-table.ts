@@ -114,12 +114,7 @@ async function assertOwn(
     });
   const notes = await functions.exportNotes(warehouse, table);
   const note = notes.find(({ export_id }) => export_id === before.export_id);
-  if (note?.host === hostname() && (await place.isCopy(folder, note.folder, before.export_id)))
-    throw new TidemarkError(`the folder is a copy of the export in ${note.folder}`, {
-      detail: folder,
-      hint: `a key is forgotten in one of them only: give --to that one; or remove ${place.MANIFEST} here: everything is written anew then, as an export of its own`,
-    });
-  if (note !== undefined) return;
+  if (note !== undefined) return place.assertNoCopy(folder, note);
   throw new TidemarkError(`the folder has an export of ${table} that this warehouse does not know`, {
     detail: folder,
     hint:

@@ -331,6 +331,7 @@ describe('an export', () => {
     await expect(exportTable(settings, 'one', at('copy'))).rejects.toThrow(
       `the folder is a copy of the export in ${at('one')}`,
     );
+    await expect(removeExport(settings, 'one', at('copy'))).rejects.toThrow('the folder is a copy of');
     await rm(at('one'), { recursive: true });
     expect(await exportTable(settings, 'one', at('copy'))).toMatchObject({ files: { kept: 4 } });
   });

@@ -204,6 +204,11 @@ test('the analyst exports what it may read, and it is known where; who may read 
     expect(Object.keys(first)).toContain('quantity');
     expect(Object.keys(first)).not.toContain('unit_price');
   }
+  // Who may not end it loses none of its files.
+  const ending = ['export', 'orders', '--to', folder, '--remove'];
+  const refused = await as({ WAREHOUSE_DB_USER: ANALYST, WAREHOUSE_DB_PASSWORD: ANALYST }, ...ending);
+  expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('permission denied') as string });
+  expect(readExport(folder)).not.toEqual([]);
   // Nor what is masked since.
   await pipeline.warehouse`select tidemark.mask_column('orders', 'quantity')`;
   const masked = await as({ WAREHOUSE_DB_USER: OWNER, WAREHOUSE_DB_PASSWORD: OWNER }, ...args);

@@ -1,5 +1,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connect, type Database } from '../../runner/base/database.js';
@@ -25,6 +26,8 @@ const RETENTION = { ABSORBED_RETENTION_DAYS: '10', RUN_RETENTION_DAYS: '10' };
 const HISTORY = 'lock table public.dim_orders_history in access exclusive mode';
 const ORDERS = 'lock table public.orders in access exclusive mode';
 
+const EXPORTED = path.join(tmpdir(), `tidemark-ended-${String(process.pid)}`);
+
 const PLACES: readonly Place[] = [
   {
     file: 'warehouse/migrate.ts',
@@ -37,6 +40,12 @@ const PLACES: readonly Place[] = [
   { file: 'load/replay.ts', command: 'rebuild --table orders', end: 'warehouse', hold: HISTORY },
   { file: 'load/dry-run.ts', command: 'load --dry-run --table orders', end: 'warehouse', hold: HISTORY },
   { file: 'operate/time-travel.ts', command: 'as-of orders now', end: 'warehouse', hold: HISTORY },
+  {
+    file: 'operate/export-table.ts',
+    command: `export orders --format parquet --to ${EXPORTED}`,
+    end: 'warehouse',
+    hold: HISTORY,
+  },
   { file: 'operate/report.ts', command: 'report --output /tmp', end: 'warehouse', hold: HISTORY },
   {
     file: 'operate/prune.ts',
@@ -126,6 +135,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await pipeline.drop();
+  await rm(EXPORTED, { recursive: true, force: true });
 });
 
 /** All that both ends and the change log hold, but for what says that a command ran. */
@@ -134,7 +144,7 @@ async function everything(): Promise<unknown> {
   for (const sql of [pipeline.source, pipeline.warehouse]) {
     const tables = await sql<{ name: string }[]>`
       select format('%I.%I', schemaname, tablename) as name from pg_tables
-      where schemaname in ('public', 'tidemark') and tablename not in ('pipeline_metadata', 'indicators', 'check_results') order by 1`;
+      where schemaname in ('public', 'tidemark') and tablename not in ('pipeline_metadata', 'indicators', 'check_results', 'exports') order by 1`;
     for (const { name } of tables)
       held.push([
         name,

@@ -8,6 +8,7 @@ import { verifyTables } from '../../runner/load/replay.js';
 import { loadTables } from '../../runner/load/tables.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { examine } from '../../runner/operate/doctor.js';
+import { forget } from '../../runner/operate/forget.js';
 import { partitionTable, type PartitionOptions } from '../../runner/operate/partition.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { apply, batch, change } from '../support/batches.js';
@@ -305,6 +306,42 @@ describe('a copy', () => {
     await pipeline.warehouse`update tidemark_copy_things.dim_things_history set state = 'altered' where id = 1`;
     await expect(partition(4)).rejects.toThrow('the copy of the history is not what the history is');
     expect(await kindOf()).toBe(0);
+  });
+
+  it('has nothing of a key that is forgotten meanwhile, shells neither, and none in its list, however it stands', async () => {
+    const left = () => pipeline.warehouse`
+      select 'the copy' as place, id from tidemark_copy_things.dim_things_history where id in (3, 50)
+      union all select 'its list', key_1 from tidemark_copy_things.changes`;
+    await begun();
+    // The first is copied by now, the other is not.
+    await forget(owning(pipeline.settings), 'things', ['3'], 'T-1');
+    await forget(owning(pipeline.settings), 'things', ['50'], 'T-2', true);
+    expect(await left()).toEqual([]);
+    const forgotten = pipeline.warehouse`select distinct id from dim_things_history where id in (3, 50)`;
+    expect(await forgotten).toEqual([]);
+    expect(await partition(4)).toMatchObject({ outcome: 'made' });
+    await expectWhole(4);
+    // One that can become none any more.
+    vi.stubEnv('TIDEMARK_FAILPOINT', 'partition compared:1:EIO');
+    await expect(partition(0)).rejects.toThrow('EIO');
+    vi.stubEnv('TIDEMARK_FAILPOINT', '');
+    await pipeline.warehouse`alter table dim_things_history disable trigger all`;
+    await forget(owning(pipeline.settings), 'things', ['4'], 'T-3');
+    expect(await pipeline.warehouse`select from tidemark_copy_things.dim_things_history`).toEqual([]);
+    expect(await partition(0)).toMatchObject({ outcome: 'made' });
+    await expectWhole(0);
+  });
+
+  it('takes no slice whose snapshot is older than a forgetting', async () => {
+    await begun();
+    const slice = await pipeline.warehouse.reserve();
+    await slice`begin isolation level repeatable read`;
+    await slice`select count(*) from dim_things_history`;
+    await forget(owning(pipeline.settings), 'things', ['50'], 'T-1');
+    await expect(slice`select * from tidemark.copy_versions('things', 100)`).rejects.toMatchObject({ code: '40001' });
+    await slice`rollback`;
+    slice.release();
+    expect(await partition(4)).toMatchObject({ outcome: 'made' });
   });
 
   it('goes with the table that is taken out of Tidemark', async () => {

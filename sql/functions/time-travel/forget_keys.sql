@@ -14,14 +14,17 @@ as $$
 -- life that began later stays, and is folded anew without the other.
 -- What "tidemark forget" does to batch files is done before it. Safe to repeat. Takes the dimension for itself.
 -- A key goes from events, too; one of kind forgotten tells subscriptions, and has the key until all of them have it. A life that stays is
--- told after that, as corrected. Exports of the history are behind from then on, until they are made anew.
+-- told after that, as corrected. It goes from a copy of the history, too, that is being made or was cut off
+-- (tidemark.begin_partitioning). Exports of the history are behind from then on, until they are made anew.
 -- Errors: TM006 isolation level, TM020 another number of key columns, and those of the history table.
 declare
     v_dimension text := (select f.dimension_name from tidemark.forgettings as f where f.forgetting_id = p_forgetting_ids[1]);
+    v_is_copied boolean;
     v_found record;
 begin
     perform tidemark._assert_read_committed('forget_keys');
     perform tidemark._lock_dimension(v_dimension, '');
+    v_is_copied := tidemark._hold_copy(v_dimension);
     perform tidemark._erase_rejected(p_forgetting_ids);
     if p_key is not null then
         perform tidemark._erase_key(f, tidemark._asked_key(v_dimension, p_key))
@@ -45,6 +48,9 @@ begin
     cross join lateral (select tidemark.forget_in_metadata(p_forgetting_ids, o.metadata)::json as metadata) as m
     where o.dimension_name = v_dimension and m.metadata is not null
         and b.dimension_name = o.dimension_name and b.shard = o.shard and b.batch_id = o.batch_id;
+    if v_is_copied then
+        perform tidemark._forget_in_copy(v_dimension);
+    end if;
     update tidemark.exports as e set behind_since = clock_timestamp() where e.dimension_name = v_dimension;
     return query
     update tidemark.forgettings as f

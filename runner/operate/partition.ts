@@ -45,6 +45,8 @@ export interface PartitionOptions {
 
 const SLICE = 50_000;
 const ATTEMPTS = 40;
+/** How often what took too long is tried: others wait each time. */
+const SLOW_ATTEMPTS = 4;
 const LONGEST_PAUSE_MS = 10_000;
 /** A lock is waited for so long, as others queue behind whoever waits; less than what makes PostgreSQL look for a deadlock and end one of those in it. */
 const LOCK_MS = 900;
@@ -123,6 +125,8 @@ function stepper(link: Link, table: string, signal: AbortSignal | undefined): Wo
             detail: `table=${table}`,
             hint: 'let it finish, or end it: the same command goes on then where it was',
           });
+        // Slices, indexes and the comparison take as long as the history is large; who is cut off there would be cut off again.
+        await warehouse`select set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false)`;
         held = warehouse;
       }
       return work(warehouse);
@@ -224,11 +228,12 @@ async function briefly<T>(
     startingDelay: 250,
     jitter: 'full',
     retry: (error: unknown, number) => {
-      const goesOn = error instanceof LockedError && options.signal?.aborted !== true;
-      if (goesOn && number < attempts)
+      const most = isSlow(error) ? Math.min(attempts, SLOW_ATTEMPTS) : attempts;
+      const goesOn = error instanceof LockedError && options.signal?.aborted !== true && number < most;
+      if (goesOn)
         logger.info(
           { table },
-          `${table}: in use, and nobody is to wait: ${what} later (${String(number)} of ${String(attempts)})`,
+          `${table}: ${isSlow(error) ? 'it took too long' : 'in use'}, and nobody is to wait: ${what} later (${String(number)} of ${String(most)})`,
         );
       return goesOn;
     },
@@ -236,16 +241,25 @@ async function briefly<T>(
     if (!(error instanceof LockedError)) throw error;
     assertGoesOn(work);
     const users = await step((warehouse) => partitions.historyUsers(warehouse, table));
+    const detail = `table=${table}${users === null ? '' : ` users=${users}`}`;
+    const longest = `${String(STATEMENT_MS / 1000)} s`;
     throw new LockedError(
-      `the history of ${table} was in use each of ${String(attempts)} times: ${what} when it is not`,
+      isSlow(error)
+        ? `${table}: it took longer than ${longest} each time that was tried: ${what} when it does not`
+        : `the history of ${table} was in use each of ${String(attempts)} times: ${what} when it is not`,
       {
-        detail: `table=${table}${users === null ? '' : ` users=${users}`}`,
-        hint: `see what they do there, or end them, and run the same command again: it goes on where it was, and nobody waited longer than ${String(STATEMENT_MS / 1000)} s for it`,
+        detail,
+        hint: isSlow(error)
+          ? 'nothing is lost: run the same command again when the server has less to do; the more partitions the history has or gets, the longer it takes, and some two hundred are about the most (docs/scale.md)'
+          : `see what they do there, or end them, and run the same command again: it goes on where it was, and nobody waited longer than ${longest} for it`,
         cause: error.cause,
       },
     );
   });
 }
+
+/** Whether there was a lock, and no time left to do it under it. */
+const isSlow = (error: unknown): boolean => error instanceof LockedError && hasCode(error.cause, '57014');
 
 /** No lock, no time left to do it under one, a deadlock. */
 const IN_USE = ['55P03', '57014', '40P01'];

@@ -81,6 +81,7 @@ export function planRegistration(table: CatalogTable, options: RegistrationOptio
         return { source: column.name, history: 'valid_from', role, comment: '' };
       }),
   ];
+  if (options.partitions !== undefined) assertHashed(columns);
   return {
     name,
     table,
@@ -93,6 +94,18 @@ export function planRegistration(table: CatalogTable, options: RegistrationOptio
     remarks: [...table.remarks, ...remarks, ...sayUngranted(table, captured)],
     deletes: planDeletes(table, usualDeletes(table, options), options.ignore, columns),
   };
+}
+
+/** Of the types that a key may have, PostgreSQL cannot hash strings of bits. */
+function assertHashed(columns: readonly RegisteredColumn[]): void {
+  const found = columns.find(
+    ({ role, type = '' }) => role === 'business key' && /^(pg_catalog\.)?(var)?bit\b/.test(type),
+  );
+  if (found === undefined) return;
+  throw new TidemarkError(
+    `PostgreSQL cannot hash key column ${found.source}, of type ${String(found.type)}: no history can be parted by it`,
+    { hint: 'leave --partitions out' },
+  );
 }
 
 /**

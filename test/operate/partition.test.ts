@@ -179,7 +179,8 @@ describe('table partition', () => {
       create materialized view kept as select * from dim_things_history;
       create function mine(dim_things_history) returns text language sql return 'x';
       create trigger told after update on dim_things_history for each row execute function suppress_redundant_updates_trigger();
-      create publication told for table dim_things_history`);
+      create publication told for table dim_things_history;
+      create table dim_things_history_p7 (x integer)`);
     const { code, stderr } = await runCli(['table', 'partition', 'things', '8'], pipeline.env);
     expect(code).toBe(1);
     expect(stderr).toContain('TM033 the history cannot be made partitioned as it stands: ');
@@ -190,9 +191,29 @@ describe('table partition', () => {
       'function public.mine(public.dim_things_history)',
       'trigger told on table public.dim_things_history',
       'publication told tells of partitions under their own names',
+      'public.dim_things_history_p7 has the name that a partition or its sequence would have',
     ])
       expect(stderr).toContain(each);
     expect(await schemas()).toBe(0);
+    const obstacles = async (table: string, count: number) => {
+      const [plan] = await pipeline.warehouse<[{ obstacles: string[] }]>`
+        select obstacles from tidemark.partition_plan(${table}, ${count})`;
+      return plan.obstacles.join('; ');
+    };
+    expect(await obstacles('things', 1024)).toMatch(
+      /so many partitions take about \d+ locks at once .* max_locks_per_transaction must be \d+ there, or more/,
+    );
+    await registerDimension(
+      pipeline.warehouse,
+      'masks',
+      'masks',
+      [
+        { source: 'mask', type: 'bit(8)', role: 'business key' },
+        { source: 'state', type: 'text', role: 'tracked' },
+      ],
+      { partitions: 0 },
+    );
+    expect(await obstacles('masks', 4)).toBe('PostgreSQL cannot hash key column mask, of type bit(8)');
     const preview = await runCli(['table', 'partition', 'things', '8', '--dry-run'], pipeline.env);
     expect(preview).toMatchObject({ code: 0, stdout: expect.stringContaining('in the way: foreign key') as string });
   });
@@ -264,6 +285,26 @@ describe('a history that is in use', () => {
       create or replace function tidemark.finish_partitioning(p_dimension_name text) returns bigint language plpgsql as $$
       begin raise exception '% %', current_setting('lock_timeout'), current_setting('statement_timeout'); end $$`);
     await expect(partition(4)).rejects.toThrow('900ms 2s');
+  });
+
+  it('is left after a few attempts that took too long, and what is said is that', async () => {
+    await pipeline.warehouse.unsafe(`
+      create or replace function tidemark.finish_partitioning(p_dimension_name text) returns bigint language plpgsql as $$
+      begin raise exception using errcode = '57014', message = 'canceling statement due to statement timeout'; end $$`);
+    await expect(partition(4)).rejects.toMatchObject({
+      message:
+        'things: it took longer than 2 s each time that was tried: the copy takes the place of the history when it does not',
+      hint: expect.stringContaining('the more partitions the history has or gets, the longer it takes') as string,
+    });
+  });
+
+  it('is compared for as long as that takes, whatever a role or a setting has for a statement', async () => {
+    await pipeline.warehouse.unsafe(`
+      create or replace function tidemark.compare_copy(p_dimension_name text) returns bigint language plpgsql as $$
+      begin raise exception '% %', current_setting('lock_timeout'), current_setting('statement_timeout'); end $$`);
+    const { warehouse, ...others } = owning(pipeline.settings);
+    const limited = { ...others, warehouse: { ...warehouse, limits: { statement_seconds: 70, lock_seconds: 70 } } };
+    await expect(partitionTable(limited, 'things', 4)).rejects.toThrow('0 0');
   });
 
   it('is copied by one at a time', async () => {

@@ -126,6 +126,14 @@ describe('add --partitions', () => {
     expect(stderr).toContain('--partitions is 1, accepted is a whole number from 2 to 1024');
     expect((await propose(settings, 'box', { partitions: 2 })).text).toContain('partition by hash (box_key);');
   });
+
+  it('is refused where PostgreSQL cannot hash the key', async () => {
+    await pipeline.source.unsafe('create table masks (mask bit(8), part bit varying, primary key (mask, part))');
+    const { code, stderr } = await runCli(['add', 'public.masks', '--partitions', '4'], pipeline.env);
+    expect(code).toBe(1);
+    expect(stderr).toContain('PostgreSQL cannot hash key column mask, of type bit(8): no history can be parted by it');
+    expect((await runCli(['add', 'public.masks', '--dry-run'], pipeline.env)).code).toBe(0);
+  });
 });
 
 describe('register_dimension', () => {

@@ -14,8 +14,8 @@ as $$
 -- Run once, from a migration, after "alter table ... add column". Locks the list of dimensions.
 -- Errors: TM007 the mapping cannot work with it; the message says why.
 begin
-    lock table tidemark.dimensions in share row exclusive mode;
     perform tidemark._lock_dimension(p_dimension_name, '');
+    lock table tidemark.dimensions in share row exclusive mode;
     if p_role not in ('tracked', 'untracked') then
         raise exception using
             errcode = 'TM007',

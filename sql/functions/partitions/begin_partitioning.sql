@@ -12,7 +12,8 @@ as $$
 -- tidemark.copy_versions fills the copy then, complete_copy and compare_copy make it whole, finish_partitioning puts it in the place of the
 -- history; abandon_partitioning gives it up. Readers and loaders go on, but that this waits until who writes to the table has committed.
 -- Safe to repeat: true where it began, false where it goes on with what was begun. For the owner of the history.
--- Errors: TM002 unknown dimension, TM025 no history table, TM033 it cannot be (tidemark.partition_plan says why), 55P03 it is locked.
+-- Errors: TM002 unknown dimension, TM025 no history table, TM033 it cannot be (tidemark.partition_plan says why), 55P03 it is locked,
+-- 57014 who writes would wait too long for the triggers of its partitions.
 declare
     v_begun tidemark.partitionings;
     v_history regclass;
@@ -134,7 +135,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- Makes the table that lists which versions of a history were written, by key and surrogate key, and the triggers that write it: they fire
 -- in the transaction that writes, also in one that applies what was replicated, so that the list has exactly what was committed.
--- Takes the history for itself against writers until this transaction ends.
+-- Takes the history for itself against writers until this transaction ends, for 2 s at most.
+-- Errors: 57014 it would take longer.
 declare
     v_history regclass := (select d.history_relation from tidemark.dimensions as d where d.dimension_name = p_dimension_name);
     v_schema text := (
@@ -145,6 +147,7 @@ declare
     v_listed text;
     v_part regclass;
     v_event record;
+    v_locked_at timestamptz;
 begin
     select string_agg(format('key_%s %s%s', k.place, k.type_name, ' collate ' || k.collation_name), ', ' order by k.place),
         string_agg(format('h.%I', k.column_name), ', ' order by k.place)
@@ -160,6 +163,7 @@ begin
         where p.oid = to_regprocedure('tidemark._list_written()')
     );
     execute format('lock table %s in share row exclusive mode', v_history);
+    v_locked_at := clock_timestamp();
     -- A statement fires the triggers of the table that it names.
     for v_part in select v_history union select p.part from tidemark._history_parts(v_history) as p (part) loop
         for v_event in
@@ -179,8 +183,18 @@ begin
                 v_event.name, v_part, v_event.tables, p_dimension_name,
                 format('insert into %s select distinct h.surrogate_key, %s %s', v_changes, v_listed, v_event.source)
             );
-            execute format('alter table only %s enable always trigger tidemark_copy_%s', v_part, v_event.name);
         end loop;
+        execute format(
+            'alter table only %s enable always trigger tidemark_copy_insert, enable always trigger tidemark_copy_update, '
+            'enable always trigger tidemark_copy_delete, enable always trigger tidemark_copy_truncate', v_part
+        );
+        if clock_timestamp() - v_locked_at > interval '2 seconds' then
+            raise exception using
+                errcode = '57014',
+                message = 'the triggers that list what is written take longer to make than who writes is to wait, 2 s',
+                detail = format('table=%s', p_dimension_name),
+                hint = 'nothing was changed: try again when the server has less to do';
+        end if;
     end loop;
     return v_changes::regclass;
 end;

@@ -181,6 +181,33 @@ union all
 select format('Citus distributes it by %s: its shards are its parts', tidemark._distributed_by(p_dimension_name))
 where tidemark._distributed_by(p_dimension_name) is not null
 union all
+select format('PostgreSQL cannot hash key column %I, of type %s', a.attname, format_type(a.atttypid, a.atttypmod))
+from history as h
+join key_column as k on true
+join pg_attribute as a on a.attrelid = h.oid and a.attnum = k.attnum
+where p_partitions > 0 and not tidemark._is_hashable(a.atttypid)
+union all
+select format('%s has the name that a partition or its sequence would have', c.oid::regclass)
+from history as h
+cross join lateral (
+    select tidemark._fit_name(h.relname, '_p' || n.number) from generate_series(0, p_partitions - 1) as n (number)
+    union all
+    select tidemark._fit_name(h.relname, '_surrogate_key_seq')
+) as n (name)
+join pg_class as c on c.relnamespace = h.relnamespace and c.relname = n.name
+where p_partitions > 0 and c.oid not in (select b.object_id from bound as b)
+    and not exists (
+        select from pg_depend as x where x.objid = c.oid and x.classid = 'pg_class'::regclass and x.refobjid = h.oid and c.relkind = 'S'
+    )
+union all
+select format(
+    'so many partitions take about %s locks at once when they are made or dropped, and the server keeps %s: '
+    'max_locks_per_transaction must be %s there, or more', l.needed, l.kept, ceil(l.needed::numeric / l.transactions)
+)
+from history as h
+cross join tidemark._partition_locks(h.history_relation, p_partitions) as l
+where l.needed > l.kept
+union all
 select case
     when d.conrelid is not null then format('foreign key %s', pg_describe_object(d.classid, d.objid, 0))
     when d.classid = 'pg_policy'::regclass then format('row-level security: %s', pg_describe_object(d.classid, d.objid, 0))
@@ -271,4 +298,53 @@ from history as h
 join bound as b on b.class_id = 'pg_class'::regclass and b.object_id <> h.oid
 join pg_index as x on x.indrelid = b.object_id and not x.indisexclusion
 where not exists (select from pg_inherits as i where i.inhrelid = x.indexrelid);
+$$;
+
+create or replace function tidemark._is_hashable(
+    p_type oid
+)
+returns boolean
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- Whether PostgreSQL can part a table by hash of a column of this type.
+begin
+    execute format('select hash_record_extended(row(null::%s), 0)', format_type(p_type, null));
+    return true;
+exception
+    when undefined_function then
+        return false;
+end;
+$$;
+
+create or replace function tidemark._partition_locks(
+    p_history_relation regclass,
+    p_partitions integer
+)
+returns table (
+    needed bigint,
+    kept bigint,
+    transactions bigint
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+-- How many locks tidemark.finish_partitioning takes, about, and took on the way back: DROP locks each object of each partition, triggers of
+-- the copy among them, and of what is moved each table and index. And how many the server has room for, as its manual reckons.
+select greatest(o.parts * o.dropped + p_partitions * o.moved, p_partitions * o.dropped), s.transactions * s.locks, s.transactions
+from (
+    select count(*) as parts, max(
+        10
+        + 2 * (select count(*) from pg_index as x where x.indrelid = h.part)
+        + (select count(*) from pg_constraint as r where r.conrelid = h.part)
+        + (select count(*) from pg_attrdef as f where f.adrelid = h.part)
+    ) as dropped, 3 + (select count(*) from pg_index as x where x.indrelid = p_history_relation) as moved
+    from tidemark._history_parts(p_history_relation) as h (part)
+) as o
+cross join (
+    select current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint as transactions,
+        current_setting('max_locks_per_transaction')::bigint as locks
+) as s;
 $$;

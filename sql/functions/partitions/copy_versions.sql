@@ -173,8 +173,8 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
--- Erases from the copy of a history (tidemark.begin_partitioning) what was erased from the history in this transaction, and from the list of
--- versions that were written; of a copy that can become none any more, all.
+-- Erases from the copy of a history (tidemark.begin_partitioning) what was erased from the history in this transaction, and from the list
+-- of versions that were written; of a copy that can become none any more, all.
 declare
     v_table text;
 begin

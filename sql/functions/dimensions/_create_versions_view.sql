@@ -3,7 +3,6 @@ returns void
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
-set citus.enable_ddl_propagation = off
 as $$
 -- Makes anew the views that show all dimensions in one shape, which is what the checks read; called at each registration.
 --   tidemark.versions        every version
@@ -15,6 +14,7 @@ as $$
 -- an arm, brought here, and one within is the node's to apply, shard by shard.
 -- The views are replaced, not dropped, or they would lose what was granted on them: so every column has a type of its own.
 declare
+    v_propagates boolean := tidemark._let_propagate(false);
     v_view record;
 begin
     for v_view in
@@ -45,6 +45,7 @@ begin
     comment on view tidemark.keys_in_force is
         'Every key with a version in force, and how many it has; of a distributed history those with more than one.';
     comment on column tidemark.keys_in_force.business_key is 'The key as a JSON object, by history column.';
+    perform tidemark._let_propagate(v_propagates);
 end;
 $$;
 

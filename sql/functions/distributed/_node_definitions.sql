@@ -79,9 +79,10 @@ returns void
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
-set citus.enable_ddl_propagation = on
 as $$
 -- Creates tidemark.on_node_<dimension> on all nodes, and lets Citus call it on the one that holds the key it is given.
+declare
+    v_propagates boolean := tidemark._let_propagate(true);
 begin
     perform set_config('citus.multi_shard_modify_mode', 'sequential', true);
     execute tidemark._compiled_definition(p_dimension_name, 'on_node', p_body);
@@ -90,5 +91,6 @@ begin
         select d.history_relation::text from tidemark.dimensions as d where d.dimension_name = p_dimension_name
     );
     execute format('revoke execute on function %s from public', tidemark._compiled_signature('on_node', p_dimension_name));
+    perform tidemark._let_propagate(v_propagates);
 end;
 $$;

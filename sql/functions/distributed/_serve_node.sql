@@ -12,7 +12,6 @@ set datestyle = 'ISO, MDY'
 set intervalstyle = 'postgres'
 set extra_float_digits = 1
 set bytea_output = 'hex'
-set citus.enable_ddl_propagation = off
 as $$
 -- What a node does for the coordinator: {"call": apply, converge or slice} for the shard that p_request names ("shard": its table, "id",
 -- and "node": the group of nodes that holds it). Where the functions of the shard are not there, or not those of "digest", the answer is
@@ -91,16 +90,17 @@ returns void
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
-set citus.enable_ddl_propagation = off
 set client_min_messages = warning
 as $$
 -- Writes the functions of a shard on the node that holds it, and the tables that they name where they are not there, or not as they are
 -- meant to be: they are empty, but for what other transactions have in them at this moment, and the functions of other shards go with
 -- them until they are asked for. On the coordinator (p_is_home) the tables are there.
 declare
+    v_propagates text := current_setting('citus.enable_ddl_propagation');
     v_table record;
     v_statement text;
 begin
+    perform set_config('citus.enable_ddl_propagation', 'off', true);
     perform pg_advisory_xact_lock(hashtextextended('tidemark.node', 0));
     for v_table in
         select t.item ->> 0 as name, t.item ->> 1 as statement
@@ -123,6 +123,7 @@ begin
     for v_statement in select f.statement from json_array_elements_text(p_definitions -> 'functions') as f (statement) loop
         execute replace(v_statement, '{digest}', p_digest);
     end loop;
+    perform set_config('citus.enable_ddl_propagation', v_propagates, true);
 end;
 $$;
 

@@ -5,7 +5,6 @@ returns boolean
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
-set citus.enable_ddl_propagation = off
 as $$
 -- Writes the two functions that make the history of a dimension, from its mapping and its history table as they are now:
 -- tidemark.apply_<dimension> for a batch in order, tidemark.converge_<dimension> for any other. "\sf tidemark.apply_orders" shows one.
@@ -18,6 +17,7 @@ as $$
 -- Safe to repeat: it returns whether anything was written. Where it writes, it waits for a loader of the dimension to end its batch.
 -- Errors: TM002 unknown dimension; TM007 the history table is not there, or lacks a column that the mapping names.
 declare
+    v_propagates boolean := tidemark._let_propagate(false);
     v_function record;
     v_former record;
     v_missing text;
@@ -80,6 +80,7 @@ begin
     set compiled_from = v_fingerprint, compiled_for_nodes = v_for_nodes
     where d.dimension_name = p_dimension_name
         and (d.compiled_from is distinct from v_fingerprint or d.compiled_for_nodes is distinct from v_for_nodes);
+    perform tidemark._let_propagate(v_propagates);
     return v_is_written;
 end;
 $$;

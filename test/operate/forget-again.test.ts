@@ -154,7 +154,9 @@ describe('what was forgotten, after backups were restored', () => {
     const left = await traces();
     expect(left.every((name) => !name.startsWith('tidemark.f'))).toBe(true);
     // Nothing more to do, and nothing is done.
-    expect(await again()).toEqual([{ table: 'people', references: ['T-1', 'T-2'], rows: 0, files: 0, unknown: [] }]);
+    expect(await again()).toEqual([
+      { table: 'people', references: ['T-1', 'T-2'], rows: 0, files: 0, unknown: [], exports: [] },
+    ]);
   });
 
   it('is told by a warehouse that kept its notes, where the change log is from a backup', async () => {
@@ -178,7 +180,7 @@ describe('what was forgotten, after backups were restored', () => {
     await pipeline.warehouse`truncate tidemark.forgettings`;
     await pipeline.warehouse`update tidemark.forgetting_secret set secret = decode(repeat('ab', 64), 'hex')`;
     expect(await again()).toEqual([
-      { table: 'people', references: [], rows: 0, files: 0, unknown: ['T-1', 'T-2', 'T-3', 'T-4'] },
+      { table: 'people', references: [], rows: 0, files: 0, unknown: ['T-1', 'T-2', 'T-3', 'T-4'], exports: [] },
     ]);
     const granted = await pipeline.warehouse`
       select line from tidemark.grant_statements(p_prefix => 'tidemark') as line where line like 'grant %forgetting_secret%'`;

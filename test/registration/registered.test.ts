@@ -134,7 +134,8 @@ describe('tidemark table', () => {
     const referring = await pipeline.warehouse<{ name: string }[]>`
       select conrelid::regclass::text as name from pg_constraint where confrelid = 'tidemark.dimensions'::regclass`;
     const [definition] = await pipeline.warehouse<{ body: string }[]>`
-      select prosrc as body from pg_proc where oid = 'tidemark.remove_dimension'::regproc`;
+      select string_agg(prosrc, '') as body
+      from pg_proc where oid in ('tidemark.remove_dimension'::regproc, 'tidemark.abandon_partitioning'::regproc)`;
     expect(referring.map(({ name }) => name)).toContain('tidemark.reconciliations');
     expect(referring.filter(({ name }) => !(definition?.body ?? '').includes(`delete from ${name} as`))).toEqual([]);
   });

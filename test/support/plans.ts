@@ -9,6 +9,7 @@ export interface Node {
   readonly 'Relation Name'?: string;
   readonly 'Index Name'?: string;
   readonly 'Actual Rows'?: number;
+  readonly 'Rows Removed by Join Filter'?: number;
   readonly 'Sort Key'?: readonly string[];
   readonly 'Group Key'?: readonly string[];
   readonly Plans?: readonly Node[];

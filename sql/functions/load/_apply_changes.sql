@@ -199,9 +199,9 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 -- The history functions keep their plans for the session, and a plan made on an empty table may read a full one from end to end, once for
--- every change. So where a table that they read has grown eightfold since it was last analysed, and autovacuum has not come by, its key
--- columns are analysed here: every session plans anew. That is eight times on the way to a hundred million versions. Skips a table that is
--- locked for maintenance.
+-- every change; so may one that was made when all versions were of one key, or one of them in force. So where a table that they read has grown eightfold since it was last analysed,
+-- and autovacuum has not come by, the columns by which it is looked up are analysed here: every session plans anew. That is eight times on
+-- the way to a hundred million versions. Skips a table that is locked for maintenance.
 declare
     v_statement text;
 begin
@@ -212,7 +212,12 @@ begin
             ('tidemark.absorbed_changes'::regclass, 'dimension_name, business_key'),
             ('tidemark.batches'::regclass, 'dimension_name, batch_id'),
             ('tidemark.first_values'::regclass, 'dimension_name, surrogate_key'),
-            (p_history_relation, 'surrogate_key, valid_from')
+            (p_history_relation, (
+                select string_agg(format('%I', c.history_column), ', ') || ', surrogate_key, valid_from, is_current'
+                from tidemark.dimensions as d
+                join tidemark.dimension_columns as c using (dimension_name)
+                where d.history_relation = p_history_relation and c.column_role = 'business key'
+            ))
         ) as t (table_name, columns)
         -- "offset 0": one at a time, by its number; else every relation of the database is measured, each time.
         cross join lateral (select c.* from pg_class as c where c.oid = t.table_name offset 0) as c

@@ -111,6 +111,23 @@ test('a session that filled an empty table, known to be empty, looks versions up
   }
 });
 
+test('a session that made versions of one key, known to be all there are, compares no version with every change from then on', async () => {
+  const filled = await createWarehouseDatabase();
+  const session = connect(filled.settings, 'test');
+  const changes = (status: string, time: string) =>
+    Array.from({ length: 2_000 }, (_value, id) => change(id + 2, status, time));
+  try {
+    await apply(session, batch('b0', '08:55', [change(1, 'A', '08:50'), change(1, 'B', '08:51')]));
+    await session`vacuum analyze`;
+    await apply(session, batch('b1', '09:05', changes('A', '09:00')));
+    const plan = await explain(session, batch('b2', '09:15', changes('B', '09:10')));
+    expect(Math.max(...plan.map((node) => node['Rows Removed by Join Filter'] ?? 0))).toBe(0);
+  } finally {
+    await session.end();
+    await filled.drop();
+  }
+});
+
 test('a session that read a few events, known to be few, looks events and versions up from then on, however many there are', async () => {
   const filled = await createWarehouseDatabase();
   const session = connect(filled.settings, 'test');

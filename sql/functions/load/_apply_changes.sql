@@ -199,9 +199,9 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 -- The history functions keep their plans for the session, and a plan made on an empty table may read a full one from end to end, once for
--- every change; so may one that was made when all versions were of one key, or one of them in force. So where a table that they read has grown eightfold since it was last analysed,
--- and autovacuum has not come by, the columns by which it is looked up are analysed here: every session plans anew. That is eight times on
--- the way to a hundred million versions. Skips a table that is locked for maintenance.
+-- every change; so may one that was made when all versions were of one key, or one of them in force. So where a table that they read has
+-- grown eightfold since it was last analysed, and autovacuum has not come by, the columns by which it is looked up are analysed here: every
+-- session plans anew. That is eight times on the way to a hundred million versions. Skips a table that is locked for maintenance.
 declare
     v_statement text;
 begin

@@ -66,10 +66,14 @@ export async function makeRoles(settings: DatabaseSettings): Promise<void> {
 const linesOf = async (warehouse: Database, prefix: string, owner: string | null) =>
   (await grantStatements(warehouse, prefix, owner)).map(({ grant_statements }) => grant_statements);
 
-const run = (database: Database, statements: readonly string[]) =>
-  inTransaction(database, 'isolation level read committed', async (transaction) => {
-    for (const statement of statements) await transaction.unsafe(statement);
-  });
+/** In one transaction, but for what workers of Citus do for themselves, which see the roles only when that is committed. */
+async function run(database: Database, statements: readonly string[]): Promise<void> {
+  const isOfNodes = (statement: string) => statement.startsWith('select tidemark._give_nodes_to(');
+  for (const part of [statements.filter((each) => !isOfNodes(each)), statements.filter(isOfNodes)])
+    await inTransaction(database, 'isolation level read committed', async (transaction) => {
+      for (const statement of part) await transaction.unsafe(statement);
+    });
+}
 
 async function grantsOf(end: DatabaseSettings, apply: boolean, ask: (database: Database) => Promise<string[]>) {
   return withDatabase(end, 'grants', async (database) => {

@@ -34,7 +34,7 @@ export interface DimensionOptions {
   readonly history?: string;
   /** Into how many partitions it is parted; by default as the suite is told. */
   readonly partitions?: number | undefined;
-  /** The column of the history that it is distributed by; null: by none. By default as the suite is told. */
+  /** The column of the history that it is distributed by; null: by none. By default as the suite is told, but for one in partitions. */
   readonly distributedBy?: string | null;
 }
 
@@ -51,6 +51,8 @@ export async function registerDimension(
   const keys = stored
     .filter(({ role }) => role === 'business key')
     .map((column) => quoted(column.history ?? column.source));
+  const told = options.partitions === undefined ? distributedBy(keys) : null;
+  const by = options.distributedBy === undefined ? told : options.distributedBy;
   const history = options.history ?? `public.dim_${name}_history`;
   await warehouse.unsafe(
     onCluster(
@@ -66,7 +68,7 @@ export async function registerDimension(
     create unique index on ${history} (${keys.join(', ')}) where is_current`,
         options.partitions,
       ),
-      options.distributedBy,
+      by,
     ),
   );
   const isCapture = !columns.some(({ role }) => role === 'effective time');
@@ -80,5 +82,5 @@ export async function registerDimension(
       p_dimension_name => ${name}, p_source_schema => 'public', p_source_table => ${sourceTable},
       p_history_relation => ${history}::text::regclass, p_columns => ${JSON.stringify(mapping)}::text::json,
       p_change_order => ${changeOrder}, p_no_overlap => ${noOverlap}, p_source_time_zone => ${sourceTimeZone},
-      p_effective_time => ${isCapture ? 'capture' : 'column'}, p_distributed_by => ${options.distributedBy === undefined ? distributedBy(keys) : options.distributedBy})`;
+      p_effective_time => ${isCapture ? 'capture' : 'column'}, p_distributed_by => ${by})`;
 }

@@ -197,6 +197,11 @@ statement (step, line) as (
     union all
     select 9, format('alter default privileges for role %I revoke execute on functions from public', r.owner) from role as r
     where p_owner is null
+    union all
+    -- The last, and after the others are committed: workers see the owner only then.
+    select 10, format('select tidemark._give_nodes_to(%L)', r.owner)
+    from role as r
+    where p_owner is null and exists (select from tidemark.dimensions as d where d.distributed_by is not null)
 )
 select s.line from statement as s order by s.step, s.line collate "C";
 $$;

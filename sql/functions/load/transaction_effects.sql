@@ -22,18 +22,18 @@ as $$
 -- For a dry run, which applies batches, retries or dismisses what was rejected, or retracts a batch, asks, and rolls back. opened and
 -- altered are versions; retracted, absorbed, rejected and dismissed are changes. A version is altered when it was there before and was
 -- closed, moved or overwritten.
--- Rows are told by their transaction, which holds the dimension.
+-- Rows are told by their transaction, which holds the dimension; its time is handed over, as workers of Citus have a time of their own.
 #variable_conflict use_column
 declare
     v_effects text := tidemark._laid_out(
         $statement$
 select
-    case when h.created_at = transaction_timestamp() at time zone 'UTC' then 'opened' else 'altered' end as effect,
+    case when h.created_at = $6 at time zone 'UTC' then 'opened' else 'altered' end as effect,
     json_build_object({printed_stored_key})::text as business_key, h.batch_id::text as batch_id, h.change_line::integer as change_line,
     h.valid_from{at_utc} as valid_from, h.valid_to{at_utc} as valid_to, null::text as reason,
     tidemark._shown_values((select row_to_json(r.*) from (select {columns}) as r), $3) as shown_values
 from {history} as h
-where h.updated_at = transaction_timestamp() at time zone 'UTC'
+where h.updated_at = $6 at time zone 'UTC'
         $statement$,
         tidemark._column_lists(p_dimension_name)
     );
@@ -80,7 +80,8 @@ order by array_position(array['retracted', 'opened', 'altered', 'absorbed', 'rej
         $statement$,
         v_effects
     )
-    using p_dimension_name, p_limit, v_history_columns, v_source_columns, age(pg_current_xact_id_if_assigned()::xid);
+    using p_dimension_name, p_limit, v_history_columns, v_source_columns, age(pg_current_xact_id_if_assigned()::xid),
+        transaction_timestamp();
 end;
 $$;
 

@@ -24,7 +24,9 @@ begin
                 set local citus.enable_ddl_propagation to off;
                 execute format('grant connect, create on database %%I to %%I', current_database(), %1$L);
                 for v_statement in
-                    select format('alter %%s %%s owner to %%I', case c.relkind when 'S' then 'sequence' else 'table' end, c.oid::regclass, %1$L)
+                    select format(
+                        'alter %%s %%s owner to %%I', case c.relkind when 'S' then 'sequence' else 'table' end, c.oid::regclass, %1$L
+                    )
                     from pg_class as c
                     where c.relnamespace = 'tidemark'::regnamespace and c.relkind in ('r', 'S') and c.relowner <> %1$L::regrole
                     union all

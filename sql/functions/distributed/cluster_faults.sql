@@ -34,8 +34,8 @@ begin
                         select json_object_agg(p.oid::regprocedure, md5(p.prosrc))
                         from pg_proc as p
                         where p.pronamespace = to_regnamespace('tidemark') and p.proname in (
-                            '_serve_node', '_install_on_node', '_keep_on_node', '_taken_from_node', 'fold', '_fold_step', 'fold_time',
-                            '_fold_time_step', '_takes_effect', '_lacking', 'last_known', '_last_known_step'
+                            '_serve_node', '_install_on_node', '_keep_on_node', '_taken_from_node', 'fold', '_fold_step',
+                            'fold_time', '_fold_time_step', '_takes_effect', '_lacking', 'last_known', '_last_known_step'
                         )
                     )
                 )

@@ -68,7 +68,7 @@ const linesOf = async (warehouse: Database, prefix: string, owner: string | null
 
 /** In one transaction, but for what workers of Citus do for themselves, which see the roles only when that is committed. */
 async function run(database: Database, statements: readonly string[]): Promise<void> {
-  const isOfNodes = (statement: string) => statement.includes('._give_nodes_to(');
+  const isOfNodes = (statement: string) => /^select \w+\._give_nodes_to\(/.test(statement);
   for (const part of [statements.filter((each) => !isOfNodes(each)), statements.filter(isOfNodes)])
     await inTransaction(database, 'isolation level read committed', async (transaction) => {
       for (const statement of part) await transaction.unsafe(statement);

@@ -5,7 +5,7 @@ returns table (
     remedy text
 )
 language plpgsql
-volatile
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- What is wrong with the cluster of Citus that distributed histories live on; no row where nothing is, or none is distributed. Looks at

@@ -53,7 +53,7 @@ async function startElsewhere(): Promise<Database | undefined> {
 
 /** What only Citus has: functions that name it would be found to ask for what is not there. */
 const OF_CITUS =
-  'pg_dist_(partition|shard|local_group)|create_distributed_function|lock_shard_metadata|run_command_on_all_nodes';
+  'pg_dist_(partition|shard|local_group)|create_distributed_function|lock_shard_metadata|run_command_on_(all_nodes|workers)';
 
 /**
  * What plpgsql_check finds in every PL/pgSQL function of schema tidemark, one line a finding. Statements made at run time it cannot see, and

@@ -1,4 +1,3 @@
-// Runs on each version: it moves what catalogs hold of a table.
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';

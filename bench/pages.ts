@@ -39,7 +39,7 @@ export const consolePages = (keys: number): Asked[] => {
     ['table as it was half known, and no row fits the filter', asKnown(LATER, HALF_KNOWN, middle, NONE), 60_000],
     ['key', `tidemark.key_versions('orders', array['7'], null, null, 101)`, 300],
     ['key as it was half known', `tidemark.key_versions('orders', array['7'], '${HALF_KNOWN}', null, 101)`, 400],
-    ['changes of a key that opened no version', `tidemark.key_marks('orders', array['7'], 200)`, 600],
+    ['changes of a key that opened no version', `tidemark.key_marks('orders', array['7'], 200)`, 300],
     ['what changed in a moment', diff(...narrow), 1500],
     ['what changed in all, first page', diff(FIRST, LAST), 2500],
     ['what changed in a moment, counted', `tidemark.diff_summary('orders', '${narrow[0]}', '${narrow[1]}')`, 9000],

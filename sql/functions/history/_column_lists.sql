@@ -18,6 +18,8 @@ with dimension as (
         case when a.atttypid = 'timestamp'::regtype then ' at time zone ''UTC''' else '' end as at_utc,
         d.change_order = 'effective_time' as is_by_time,
         tidemark._function_name('known', d.dimension_name) as known_function,
+        tidemark._is_partitioned(d.history_relation) as is_partitioned,
+        tidemark._event_type(d, '{kind}') as event_types,
         (
             select '_' || coalesce(max(substring(c.history_column from '^_+')), '')
             from tidemark.dimension_columns as c
@@ -205,9 +207,7 @@ select (
     'known_function', quote_ident(d.known_function),
     'render_function', quote_ident(tidemark._function_name('render', d.dimension_name)),
     'kind', '{kind}',
-    'type', (
-        select quote_literal(tidemark._event_type(e, '{kind}')) from tidemark.dimensions as e where e.dimension_name = d.dimension_name
-    ),
+    'type', quote_literal(d.event_types),
     'source', quote_literal(tidemark._uri_part(d.dimension_name)),
     'since', format(
         '%L::timestamptz', coalesce(to_char(d.events_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00'), 'infinity')
@@ -249,8 +249,8 @@ select (
     'by_capture', case when d.is_by_time then '[]' else '[""]' end::jsonb,
     'by_time', case when d.is_by_time then '[""]' else '[]' end::jsonb,
     'with_rounded', case when exists (select from expressions as e where e.fits <> 'true') then '[""]' else '[]' end::jsonb,
-    'parted', case when tidemark._is_partitioned(d.history_relation) then '[""]' else '[]' end::jsonb,
-    'whole', case when tidemark._is_partitioned(d.history_relation) then '[]' else '[""]' end::jsonb,
+    'parted', case when d.is_partitioned then '[""]' else '[]' end::jsonb,
+    'whole', case when d.is_partitioned then '[]' else '[""]' end::jsonb,
     'key_count', (select count(*)::text from expressions as e where e.is_key),
     'events', case when d.events_since is null then '[]' else '[""]' end::jsonb,
     'untracked', case when exists (select from expressions as e where e.is_untracked) then '[""]' else '[]' end::jsonb,

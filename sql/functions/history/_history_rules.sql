@@ -17,7 +17,8 @@ select
 from tidemark.dimensions as d
 join pg_constraint as r on r.conrelid = d.history_relation and r.contype = 'c'
 cross join unnest(r.conkey) as k (attnum)
-join pg_attribute as a on a.attrelid = r.conrelid and a.attnum = k.attnum
+-- "offset 0": each column by its index; else the planner may read all columns of the database.
+cross join lateral (select a.attname from pg_attribute as a where a.attrelid = r.conrelid and a.attnum = k.attnum offset 0) as a
 left join tidemark.dimension_columns as c
     on c.dimension_name = d.dimension_name and c.history_column = a.attname
     and c.column_role in ('business key', 'tracked', 'untracked')

@@ -93,6 +93,7 @@ async function options() {
     .option('tables', { type: 'number', default: 500, describe: 'With --growth: the most tables' })
     .option('dry-run', { type: 'boolean', default: false, describe: 'With --growth: only say what it would take' })
     .option('postgres', {
+      type: 'string',
       choices: ['18', '15'] as const,
       default: '18' as const,
       describe: 'Version of the embedded server',

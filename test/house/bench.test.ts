@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -21,6 +22,7 @@ import {
 } from '../../bench/scenarios.js';
 import { openBench, type Bench } from '../../bench/server.js';
 import { setLogLevel } from '../../runner/base/logger.js';
+import { PROJECT_ROOT } from '../../runner/base/settings.js';
 
 /** That the bench runs, in small. What it measures depends on the machine and is asserted nowhere; guard.test.ts does that. */
 const TINY: Size = { changes: 500, history: 2000, runs: 1, backlog: 300_000, tables: 2, rates: [] };
@@ -110,6 +112,13 @@ test('a miss is told with its floor, and drawn', () => {
   expect(page.match(/<h2>/g)).toHaveLength(1);
   expect(page.match(/fill="#b23a48"/g)).toHaveLength(1);
   expect(page).not.toMatch(/NaN|Infinity/);
+});
+
+test('a version of PostgreSQL is an option, and what is wrong with another is said', () => {
+  const args = ['node_modules/tsx/dist/cli.mjs', 'bench/main.ts', '--postgres', '15', '--scale', 'rows=1'];
+  const { stderr, status } = spawnSync(process.execPath, args, { cwd: PROJECT_ROOT, encoding: 'utf8' });
+  expect(stderr).toMatch(/\nscale is changes=N, .* or events=N\n/);
+  expect(status).toBe(1);
 });
 
 test('many tables are registered and looked at', async () => {

@@ -28,6 +28,10 @@ export function formatRows(rows: readonly object[], columns: readonly string[] =
   );
 }
 
+/** A text of these lines; what is false, undefined or null is none of them. */
+export const linesOf = (...lines: readonly (string | false | null | undefined)[]): string =>
+  lines.filter((line) => typeof line === 'string').join('\n');
+
 /** A text, or so much of its beginning as there is room for. */
 export const cutShort = (text: string | null, longest: number): string | null =>
   text === null || text.length <= longest ? text : `${text.slice(0, longest)}...`;

@@ -1,18 +1,11 @@
 import { TidemarkError, UsageError, withOutcome } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import { loadSettings, shownPath } from '../base/settings.js';
+import { shownPath } from '../base/settings.js';
 import { formatRows } from '../base/text-table.js';
 import { writeDimensionFile } from '../registration/files.js';
 import { CAPTURES, type RegistrationOptions } from '../registration/options.js';
 import type { Registration } from '../registration/plan.js';
-import {
-  addTables,
-  describeTables,
-  standingOf,
-  thenHandOver,
-  type AddedTable,
-  type AddedTables,
-} from '../registration/many.js';
+import * as many from '../registration/many.js';
 import { proposeUpdate } from '../registration/propose.js';
 import { parseTableName } from '../source/catalog.js';
 import { defineCommand, flag, number, numberOf, text, texts, type Print } from './command.js';
@@ -40,16 +33,9 @@ const OF_ONE_TABLE = [
 
 /** What is settled when a table is registered. */
 const SETTLED = [
-  'key',
-  'effective-time',
-  'insert-time',
-  'time-zone',
-  'change-order',
-  'overlap',
-  'with-children',
-  'partitions',
-  'distributed-by',
-] as const;
+  ...(['key', 'effective-time', 'insert-time', 'time-zone', 'change-order', 'overlap', 'with-children'] as const),
+  ...(['partitions', 'distributed-by'] as const),
+];
 
 export const command = defineCommand(
   {
@@ -122,8 +108,7 @@ export const command = defineCommand(
       'dry-run': flag('Print the migration and write nothing'),
     },
   },
-  async (given, print) => {
-    const settings = loadSettings();
+  async (given, { settings, print }) => {
     const { sources, schema: schemas = [], exclude = [], name, dryRun = false } = given;
     const { track = [], untracked = [], ignore = [], retire = [] } = given;
     const columns = {
@@ -175,7 +160,7 @@ export const command = defineCommand(
       with_children: given.withChildren === true,
       capture: given.capture,
     };
-    const found = await addTables(settings, asked, options, { isDry: dryRun, replace });
+    const found = await many.addTables(settings, asked, options, { isDry: dryRun, replace });
     if (given.capture === undefined && found.writes_log && found.tables.some(({ how }) => how !== null))
       logger.info('the source could serve its log too: --capture log has every state and every delete');
     const [only] = found.tables;
@@ -195,36 +180,28 @@ const written = (file: string) =>
   `wrote ${shownPath(file)}: read it, edit it, commit it, then run: npx tidemark migrate`;
 
 /** Says what became of the one table that was named. @param isTold whether anything was said of it, so that one that is registered is an error */
-function reportTable({ error, ...table }: AddedTable, isTold: boolean, isDry: boolean, print: Print): void {
+function reportTable({ error, ...table }: many.AddedTable, isTold: boolean, isDry: boolean, print: Print): void {
   const { state, file, migration, how } = table;
   if (error !== undefined && (isTold || state === 'failed')) throw error;
   for (const remark of how?.remarks ?? []) logger.warn(remark);
-  if (how === null || migration === null) print(table, `${table.table}: ${standingOf(table, isDry)}, and left alone`);
+  const next = `${written(file ?? '')}${many.thenHandOver([table])}`;
+  if (how === null || migration === null)
+    print(table, `${table.table}: ${many.standingOf(table, isDry)}, and left alone`);
   else if (file === null) print(table, migration.trimEnd());
-  else
-    print(
-      table,
-      `${formatRegistration(how.columns)}\n\n${sayDeletes(how.deletes)}\n\n${written(file)}${thenHandOver([table])}`,
-    );
+  else print(table, `${formatRegistration(how.columns)}\n\n${sayDeletes(how.deletes)}\n\n${next}`);
 }
 
 /** Says what became of each. @throws TidemarkError that names those that cannot be added */
-function reportTables(found: AddedTables, isDry: boolean, print: Print): void {
-  const failed = found.tables.filter(({ state }) => state === 'failed');
+function reportTables(found: many.AddedTables, isDry: boolean, print: Print): void {
+  const failures = found.tables.filter(({ state }) => state === 'failed');
   const shown = found.tables.map(({ error, ...table }) => ({
     ...table,
     error: table.state === 'failed' ? { message: error?.message, next_step: error?.hint ?? null } : null,
   }));
-  const failures = failed.map(({ table, error }) => ({ table, error }));
-  const names = failed.map(({ table }) => table).join(', ');
-  const message = `${String(failed.length)} of ${String(found.tables.length)} tables cannot be added: ${names}`;
-  const error =
-    failed.length === 0
-      ? undefined
-      : withOutcome(new TidemarkError(message, { hint: 'what is printed says why, and what to do' }), {
-          result: found,
-          failures,
-        });
-  print({ ...found, tables: shown }, describeTables(found, isDry), error);
+  const names = failures.map(({ table }) => table).join(', ');
+  const message = `${String(failures.length)} of ${String(found.tables.length)} tables cannot be added: ${names}`;
+  const failed = new TidemarkError(message, { hint: 'what is printed says why, and what to do' });
+  const error = failures.length === 0 ? undefined : withOutcome(failed, { result: found, failures });
+  print({ ...found, tables: shown }, many.describeTables(found, isDry), error);
   if (error !== undefined) throw error;
 }

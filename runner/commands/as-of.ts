@@ -1,4 +1,3 @@
-import { loadSettings } from '../base/settings.js';
 import { answer } from '../operate/time-travel.js';
 import { KEY_OPTION, LAYOUTS, MOMENTS, defineCommand, layoutOf, tableOption, text, texts } from './command.js';
 
@@ -19,16 +18,8 @@ export const command = defineCommand(
     },
     hasResult: false,
   },
-  async (given) => {
-    const { table, moment, known, key, where } = given;
-    await answer(loadSettings(), {
-      asked: 'as_of',
-      table,
-      moments: [moment],
-      known,
-      key,
-      where,
-      layout: layoutOf(given),
-    });
+  async (given, { settings }) => {
+    const { moment, ...asked } = given;
+    await answer(settings, { ...asked, asked: 'as_of', moments: [moment], layout: layoutOf(given) });
   },
 );

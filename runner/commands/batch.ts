@@ -1,9 +1,8 @@
 import { UsageError } from '../base/errors.js';
-import { loadSettings } from '../base/settings.js';
 import { formatBatches, formatMoved, listBatches, restore, retract } from '../operate/batches.js';
-import { defineCommand, flag, number, numberOf, text } from './command.js';
+import { defineAnswer, flag, number, numberOf, tableOption, text } from './command.js';
 
-export const command = defineCommand(
+export const command = defineAnswer(
   {
     examples: {
       'batch list orders': 'The newest batches of orders',
@@ -17,7 +16,7 @@ export const command = defineCommand(
         demandOption: true,
         describe: 'retract: history becomes what all other changes make of it; restore takes that back',
       },
-      table: { type: 'string', demandOption: true, describe: 'The table, by the name of its dimension' },
+      table: tableOption,
       batch: { type: 'string', describe: 'retract, restore: the name of the batch, which is that of its file' },
     },
     options: {
@@ -27,13 +26,11 @@ export const command = defineCommand(
       limit: { ...number('list: at most so many'), default: 20 },
     },
   },
-  async ({ action, table, batch, reason = '', dryRun = false, retracted = false, ...given }, print) => {
+  async ({ action, table, batch, reason = '', dryRun = false, retracted = false, ...given }, settings) => {
     const limit = numberOf('batch', 'limit', given.limit, { least: 1 });
-    const settings = loadSettings();
     if (action === 'list') {
       const batches = await listBatches(settings, table, retracted, limit);
-      print(batches, formatBatches(batches, table, retracted));
-      return;
+      return [batches, formatBatches(batches, table, retracted)];
     }
     if (batch === undefined)
       throw new UsageError(`${action} needs the name of a batch`, { hint: `npx tidemark batch list ${table}` });
@@ -44,6 +41,6 @@ export const command = defineCommand(
     const moved = await (action === 'retract'
       ? retract(settings, table, batch, reason, dryRun)
       : restore(settings, table, batch, dryRun));
-    print(moved, formatMoved(moved, action));
+    return [moved, formatMoved(moved, action)];
   },
 );

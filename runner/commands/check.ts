@@ -1,5 +1,4 @@
 import { withDatabase } from '../base/database.js';
-import { loadSettings } from '../base/settings.js';
 import { formatChecks, rememberChecks, runChecks } from '../warehouse/checks.js';
 import { defineCommand, printAll } from './command.js';
 
@@ -8,8 +7,8 @@ export const command = defineCommand(
     examples: { check: 'Every suite', 'check scd2': 'That of histories alone' },
     positionals: { suite: { type: 'string', array: true, describe: 'Only these suites; all by default' } },
   },
-  async ({ suite = [] }, print) => {
-    const checked = withDatabase(loadSettings().warehouse, 'check', async (database) => {
+  async ({ suite = [] }, { settings, print }) => {
+    const checked = withDatabase(settings.warehouse, 'check', async (database) => {
       const found = await runChecks(database, suite);
       await rememberChecks(database, found);
       return found;

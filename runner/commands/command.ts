@@ -1,6 +1,7 @@
 import type { Argv, ArgumentsCamelCase, InferredOptionTypes, Options, PositionalOptions } from 'yargs';
 import { EXIT, UsageError, failureDocument, sayAll } from '../base/errors.js';
 import { logger } from '../base/logger.js';
+import { loadSettings, type Settings } from '../base/settings.js';
 
 /** What each module of this folder exports as "command": what it takes, and what it does. Its name and purpose stand in door.ts. */
 export interface Command {
@@ -10,6 +11,12 @@ export interface Command {
 
 /** Writes a result to stdout: as JSON where --json asks for it, else in words. `error` is what ended a run of which there is a result all the same. */
 export type Print = (result: unknown, words: string, error?: unknown) => void;
+
+/** What a command is given besides what was typed. The settings are read when they are asked for. */
+export interface Context {
+  readonly settings: Settings;
+  readonly print: Print;
+}
 
 /** Options, by what is given with them. */
 export const flag = (describe: string) => ({ type: 'boolean', describe }) as const;
@@ -84,7 +91,7 @@ export type Given<T> = ArgumentsCamelCase<InferredOptionTypes<T & { json: { type
 /** A command by what it takes, typed by that, and what it does. One that has a result takes --json besides. */
 export function defineCommand<const P extends Positionals, const O extends Flags>(
   { positionals, options, epilogue = '', examples = {}, hasResult = true }: Takes<P, O>,
-  run: (given: Given<P & O>, print: Print) => Promise<void>,
+  run: (given: Given<P & O>, context: Context) => Promise<void>,
 ): Command {
   return {
     builder: (yargs) => {
@@ -93,15 +100,31 @@ export function defineCommand<const P extends Positionals, const O extends Flags
       const json = hasResult ? { json: flag('Print the result as JSON') } : {};
       return yargs.options({ ...json, ...options }).epilogue(epilogue);
     },
-    handler: (given) =>
-      run(given as Given<P & O>, (result, words, error) => {
+    handler: (given) => {
+      const print: Print = (result, words, error) => {
         const document = error === undefined ? result : failureDocument(error, result);
         const isNothing = Array.isArray(result) && result.length === 0 && error !== undefined;
         const said = given.json === true ? JSON.stringify(document) : isNothing ? '' : words;
         if (said !== '') process.stdout.write(`${said}\n`);
-      }),
+      };
+      return run(given as Given<P & O>, {
+        print,
+        get settings() {
+          return loadSettings();
+        },
+      });
+    },
   };
 }
+
+/** One that says what came of it, once: a result, and words for it. */
+export const defineAnswer = <const P extends Positionals, const O extends Flags>(
+  takes: Takes<P, O>,
+  work: (given: Given<P & O>, settings: Settings) => Promise<readonly [result: unknown, words: string]>,
+): Command =>
+  defineCommand(takes, async (given, { settings, print }) => {
+    print(...(await work(given, settings)));
+  });
 
 /** A command that has commands of its own, each by its name, with what it takes, and what it is for. */
 export function defineGroup(

@@ -2,9 +2,8 @@ import { spawn } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { logger } from '../base/logger.js';
-import { loadSettings } from '../base/settings.js';
 import { serveConsole } from '../console/server.js';
-import { onInterrupt } from '../run/rounds.js';
+import { interruptible } from '../run/rounds.js';
 import { becomeService } from '../services/run.js';
 import { defineCommand, flag, number, numberOf } from './command.js';
 
@@ -26,13 +25,10 @@ export const command = defineCommand(
       'It listens on CONSOLE_HOST (127.0.0.1), and cannot write: it reads as CONSOLE_DB_USER, else as the analyst of "tidemark grants".\n' +
       'With --allow-actions it wants a token of CONSOLE_TOKEN_FILE, else one that is made up and printed once, and acts as the loader. docs/console.md shows it.',
   },
-  async ({ port, open = false, allowActions = false, service: isService = false }, print) => {
-    const given = loadSettings();
+  async ({ port, open = false, allowActions = false, service: isService = false }, { settings: given, print }) => {
     const settings = allowActions ? { ...given, console_allow_actions: 'yes' as const } : given;
     const console_port = numberOf('console', 'port', port, { least: 0, most: 65_535 }) ?? settings.console_port;
-    const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);
-    const service = isService ? await becomeService(settings, 'console', 'serving', randomUUID()) : undefined;
-    try {
+    const serve = async (signal: AbortSignal) => {
       // It would stay in the log of a service, or wherever else the output goes.
       const isSeen = !isService && process.stdout.isTTY;
       const isWanted = settings.console_allow_actions === 'yes' && settings.console_token_file === undefined;
@@ -47,9 +43,10 @@ export const command = defineCommand(
       if (!signal.aborted) await once(signal, 'abort');
       await server.close();
       logger.info('stopped');
-    } finally {
-      release();
-      await service?.end();
-    }
+    };
+    await interruptible(settings, async (signal) => {
+      const service = isService ? await becomeService(settings, 'console', 'serving', randomUUID()) : undefined;
+      await serve(signal).finally(() => service?.end());
+    });
   },
 );

@@ -1,14 +1,14 @@
-import { loadSettings, type Settings } from '../base/settings.js';
+import type { Settings } from '../base/settings.js';
 import { formatRows } from '../base/text-table.js';
 import { serverStatuses, startServers, stopServers, type ServerStatus } from '../embedded/servers.js';
-import { defineCommand, defineGroup, type Command } from './command.js';
+import { defineAnswer, defineGroup, type Command } from './command.js';
 
 const COLUMNS = ['role', 'database', 'port', 'state', 'pid', 'version', 'since', 'data_folder'];
 
 const subcommand = (work: (settings: Settings) => Promise<ServerStatus[]>, epilogue: string): Command =>
-  defineCommand({ epilogue }, async (_, print) => {
-    const statuses = await work(loadSettings());
-    print(statuses, formatRows(statuses, COLUMNS));
+  defineAnswer({ epilogue }, async (_, settings) => {
+    const statuses = await work(settings);
+    return [statuses, formatRows(statuses, COLUMNS)];
   });
 
 export const command = defineGroup({

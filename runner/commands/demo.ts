@@ -1,16 +1,8 @@
 import { EXIT } from '../base/errors.js';
-import { loadSettings } from '../base/settings.js';
 import { runLogDemo } from '../demo/log.js';
 import { runDemo } from '../demo/morning.js';
-import { onInterrupt } from '../run/rounds.js';
-import { defineCommand, flag, type Print } from './command.js';
-
-/** Interrupted, it still drops the slot. */
-async function demoOfLog(print: Print): Promise<boolean> {
-  const settings = loadSettings();
-  const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);
-  return runLogDemo(settings, signal, (line) => print(undefined, line)).finally(release);
-}
+import { interruptible } from '../run/rounds.js';
+import { defineCommand, flag } from './command.js';
 
 export const command = defineCommand(
   {
@@ -21,8 +13,12 @@ export const command = defineCommand(
       ),
     },
   },
-  async ({ log = false }, print) => {
-    const passed = log ? await demoOfLog(print) : await runDemo(loadSettings(), (line) => print(undefined, line));
+  async ({ log = false }, { settings, print }) => {
+    const say = (line: string) => print(undefined, line);
+    // Interrupted, that of the log still drops the slot.
+    const passed = await (log
+      ? interruptible(settings, (signal) => runLogDemo(settings, signal, say))
+      : runDemo(settings, say));
     if (!passed) process.exitCode = EXIT.violations;
   },
 );

@@ -1,4 +1,3 @@
-import { loadSettings } from '../base/settings.js';
 import { answer } from '../operate/time-travel.js';
 import { KEY_OPTION, LAYOUTS, MOMENTS, defineCommand, layoutOf, tableOption } from './command.js';
 
@@ -17,8 +16,8 @@ export const command = defineCommand(
     options: { key: KEY_OPTION, ...LAYOUTS },
     hasResult: false,
   },
-  async (given) => {
+  async (given, { settings }) => {
     const { table, from, to, key } = given;
-    await answer(loadSettings(), { asked: 'diff', table, moments: [from, to], key, layout: layoutOf(given) });
+    await answer(settings, { asked: 'diff', table, moments: [from, to], key, layout: layoutOf(given) });
   },
 );

@@ -1,8 +1,7 @@
 import { EXIT } from '../base/errors.js';
-import { loadSettings } from '../base/settings.js';
 import { examine } from '../operate/doctor.js';
 import type { Finding } from '../operate/finding.js';
-import { defineCommand } from './command.js';
+import { defineAnswer } from './command.js';
 
 const MARKS = { ok: 'ok     ', warning: 'warning', error: 'ERROR  ' } as const;
 
@@ -10,8 +9,8 @@ const MARKS = { ok: 'ok     ', warning: 'warning', error: 'ERROR  ' } as const;
 export const lineOfFinding = ({ status, subject, message, remedy }: Finding): string =>
   `${MARKS[status]}  ${subject}: ${message}${remedy === undefined ? '' : `\n         next: ${remedy}`}`;
 
-export const command = defineCommand({}, async (_, print) => {
-  const findings = await examine(loadSettings());
-  print(findings, findings.map(lineOfFinding).join('\n'));
+export const command = defineAnswer({}, async (_, settings) => {
+  const findings = await examine(settings);
   if (findings.some(({ status }) => status === 'error')) process.exitCode = EXIT.failed;
+  return [findings, findings.map(lineOfFinding).join('\n')];
 });

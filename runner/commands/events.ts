@@ -2,26 +2,26 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { withDatabase } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
-import { loadSettings, PACKAGE_ROOT } from '../base/settings.js';
+import { PACKAGE_ROOT } from '../base/settings.js';
 import { formatRows } from '../base/text-table.js';
 import { formatSubscriptions, subscribe, tail } from '../operate/events.js';
-import { onInterrupt } from '../run/rounds.js';
+import { interruptible } from '../run/rounds.js';
 import * as events from '../warehouse/events.js';
 import type { Warehouse } from '../warehouse/functions.js';
-import { TABLE_OPTION, defineCommand, defineGroup, flag, number, numberOf, tableOption as table } from './command.js';
-import { text, type Command, type Flags, type Given, type Positionals, type Takes } from './command.js';
+import { TABLE_OPTION, defineAnswer, defineCommand, defineGroup, flag, number, numberOf, text } from './command.js';
+import { tableOption as table, type Command, type Flags, type Given, type Positionals, type Takes } from './command.js';
 
 const name = { type: 'string', demandOption: true, describe: 'The name of the subscription' } as const;
 const position = { type: 'string', demandOption: true, describe: 'Position of the event' } as const;
 
-/** A command that does one thing in the warehouse, and says what came of it: the result, and words for it. */
+/** A command that does one thing in the warehouse, and says what came of it. */
 const act = <const P extends Positionals, const O extends Flags>(
   takes: Takes<P, O>,
   work: (warehouse: Warehouse, given: Given<P & O>) => Promise<readonly [result: unknown, words: string]>,
 ): Command =>
-  defineCommand(takes, async (given, print) => {
-    print(...(await withDatabase(loadSettings().warehouse, 'events', (warehouse) => work(warehouse, given))));
-  });
+  defineAnswer(takes, (given, settings) =>
+    withDatabase(settings.warehouse, 'events', (warehouse) => work(warehouse, given)),
+  );
 
 /** The same with a subscription alone, as it fares then. */
 const actOn = (how: string, work: (warehouse: Warehouse, subscription: string) => Promise<unknown>): Command =>
@@ -44,18 +44,18 @@ const schema = defineCommand(
     examples: { 'events schema orders': 'What every event of orders is', 'events schema --batch': 'A batch file' },
     hasResult: false,
   },
-  async ({ table: given, batch = false }) => {
+  async ({ table: given, batch = false }, { settings }) => {
     if ((given === undefined) !== batch)
       throw new UsageError('give a table, or --batch', { hint: 'npx tidemark events list shows the tables' });
     const found =
       given === undefined
         ? await readFile(path.join(PACKAGE_ROOT, 'sql', 'schemas', 'batch.json'), 'utf8')
-        : await withDatabase(loadSettings().warehouse, 'events', (warehouse) => events.eventSchema(warehouse, given));
+        : await withDatabase(settings.warehouse, 'events', (warehouse) => events.eventSchema(warehouse, given));
     process.stdout.write(`${JSON.stringify(JSON.parse(found), null, 2)}\n`);
   },
 );
 
-const begin = defineCommand(
+const begin = defineAnswer(
   {
     positionals: { name },
     options: {
@@ -69,12 +69,10 @@ const begin = defineCommand(
     },
     examples: { 'events subscribe shop --to https://shop.example/events --from snapshot': 'What is in force first' },
   },
-  async ({ name: subscription, to, from, table: tables = [], secret }, print) => {
-    const after = await subscribe(loadSettings(), { name: subscription, url: to, from, tables, secret });
-    print(
-      { subscription, from, acknowledged: after },
-      `${subscription} is told of events after ${after}, once the relay runs: npx tidemark relay`,
-    );
+  async ({ name: subscription, to, from, table: tables = [], secret }, settings) => {
+    const after = await subscribe(settings, { name: subscription, url: to, from, tables, secret });
+    const words = `${subscription} is told of events after ${after}, once the relay runs: npx tidemark relay`;
+    return [{ subscription, from, acknowledged: after }, words];
   },
 );
 
@@ -119,13 +117,11 @@ const show = defineCommand(
     examples: { 'events tail --table orders -f': 'The events of orders, as they come' },
     hasResult: false,
   },
-  async ({ table: tables = [], follow = false, ...given }) => {
+  async ({ table: tables = [], follow = false, ...given }, { settings }) => {
     const limit = numberOf('events', 'limit', given.limit, { least: 1 }) ?? Infinity;
-    const after = positionOf('--after', given.after);
-    const settings = loadSettings();
-    const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);
+    const asked = { after: positionOf('--after', given.after), limit, tables, isEndless: follow };
     const say = (event: string) => process.stdout.write(`${event}\n`);
-    await tail(settings, { after, limit, tables, isEndless: follow }, signal, say).finally(release);
+    await interruptible(settings, (signal) => tail(settings, asked, signal, say));
   },
 );
 

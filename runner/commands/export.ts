@@ -1,13 +1,12 @@
 import path from 'node:path';
 import { UsageError } from '../base/errors.js';
-import { loadSettings } from '../base/settings.js';
 import { exportDbt } from '../operate/export.js';
 import { formatRemovedExport, removeExport } from '../operate/export-places.js';
 import { GRACE_HOURS, exportTable, formatExported } from '../operate/export-table.js';
-import { onInterrupt } from '../run/rounds.js';
-import { defineCommand, flag, number, numberOf, text } from './command.js';
+import { interruptible } from '../run/rounds.js';
+import { defineAnswer, flag, number, numberOf, text } from './command.js';
 
-export const command = defineCommand(
+export const command = defineAnswer(
   {
     examples: {
       'export dbt --output ../shop_dbt': 'Into the folder of a dbt project',
@@ -36,26 +35,24 @@ export const command = defineCommand(
       'manifest.json names the files and is put in its place last: read by it (docs/recipes.md). What the role may not read is left out. ' +
       'Needs the package @duckdb/node-api.',
   },
-  async ({ what, output, format, to, graceHours, remove = false }, print) => {
-    const settings = loadSettings();
+  async ({ what, output, format, to, graceHours, remove = false }, settings) => {
     if (format === undefined && !remove) {
       if (what !== 'dbt' || to !== undefined)
         throw new UsageError(`export ${what} takes a format`, {
           hint: `npx tidemark export ${what} --format parquet --to <folder>; without one it is "export dbt"`,
         });
       const files = await exportDbt(settings, path.resolve(output));
-      print({ files }, files.join('\n'));
-      return;
+      return [{ files }, files.join('\n')];
     }
     if (to === undefined) throw new UsageError(`export ${what} takes a folder`, { hint: 'give it: --to' });
     if (remove) {
       const removed = await removeExport(settings, what, to);
-      print(removed, formatRemovedExport(removed));
-      return;
+      return [removed, formatRemovedExport(removed)];
     }
     const grace = numberOf('export', 'grace-hours', graceHours, { least: 0 });
-    const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);
-    const exported = await exportTable(settings, what, path.resolve(to), grace, signal).finally(release);
-    print(exported, formatExported(exported));
+    const exported = await interruptible(settings, (signal) =>
+      exportTable(settings, what, path.resolve(to), grace, signal),
+    );
+    return [exported, formatExported(exported)];
   },
 );

@@ -1,6 +1,5 @@
 import { chainName, parseShard } from '../batch/shard.js';
 import { UsageError } from '../base/errors.js';
-import { loadSettings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
 import type { BegunLayouts } from '../extract/shard-layout.js';
 import type { ExtractResult } from '../extract/table.js';
@@ -29,15 +28,14 @@ export const command = defineCommand(
       service: serviceOption('extractor'),
     },
   },
-  async ({ table: tables = [], full = false, shard: asked, watch = false, service = false, ...given }, print) => {
+  async ({ table: tables = [], full = false, watch = false, service = false, ...given }, { settings, print }) => {
     const maxRowsPerSecond = numberOf('extract', 'max-rows-per-second', given.maxRowsPerSecond);
     if (full && watch)
       throw new UsageError('--full reads every row once, --watch goes on for ever', {
         hint: 'leave out --full or --watch',
       });
-    const shard = parseShard(asked);
+    const shard = parseShard(given.shard);
     const name = typeof shard === 'object' ? shard.name : undefined;
-    const settings = loadSettings();
     const begun: BegunLayouts = new Map();
     await runPart(
       settings,

@@ -1,8 +1,7 @@
 import { createInterface } from 'node:readline/promises';
 import { UsageError } from '../base/errors.js';
-import { loadSettings } from '../base/settings.js';
 import { OUT_OF_REACH, forget, forgetAgain, formatForgetting, formatForgottenAgain } from '../operate/forget.js';
-import { defineCommand, flag, tableOption, text } from './command.js';
+import { defineAnswer, flag, tableOption, text } from './command.js';
 
 /** Asks twice; true where both answers are what they must be. */
 async function isMeant(what: string): Promise<boolean> {
@@ -16,7 +15,7 @@ async function isMeant(what: string): Promise<boolean> {
   return isSure;
 }
 
-export const command = defineCommand(
+export const command = defineAnswer(
   {
     examples: {
       'forget customers 17 --reference GDPR-204': 'Erase one customer, after asking twice',
@@ -38,23 +37,21 @@ export const command = defineCommand(
       'Versions, kept changes and lines of batch files go, applied and waiting; the chain still proves everything else. Cut off, it is finished ' +
       'by running it again. Erase the row at the source first: what comes from there again is a new life of the key.',
   },
-  async ({ table, key, reference, again = false, keepShells = false, yes = false }, print) => {
+  async ({ table, key, reference, again = false, keepShells = false, yes = false }, settings) => {
     if (again && key.length > 0) throw new UsageError('forget --again takes a table, or none, and no key');
     if (!again && (table === undefined || key.length === 0))
       throw new UsageError('forget takes a table and a key', { hint: 'or --again, after a backup was restored' });
     if (!again && reference === undefined)
       throw new UsageError('forget takes the ticket that asks for it', { hint: 'give its name: --reference' });
-    const settings = loadSettings();
     if (!yes && !process.stdin.isTTY)
       throw new UsageError('forget asks before it erases, and nobody can answer', { hint: 'if it is meant: --yes' });
     if (!yes && !(await isMeant(again ? 'again' : (table ?? ''))))
       throw new UsageError('nothing was erased: that was not the answer');
     if (again) {
       const found = await forgetAgain(settings, table === undefined ? undefined : [table]);
-      print(found, formatForgottenAgain(found));
-    } else {
-      const done = await forget(settings, table ?? '', key, reference ?? '', keepShells);
-      print(done, formatForgetting(table ?? '', done));
+      return [found, formatForgottenAgain(found)];
     }
+    const done = await forget(settings, table ?? '', key, reference ?? '', keepShells);
+    return [done, formatForgetting(table ?? '', done)];
   },
 );

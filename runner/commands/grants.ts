@@ -1,8 +1,7 @@
-import { loadSettings } from '../base/settings.js';
 import { formatGrants, grantRoles } from '../operate/grants.js';
-import { defineCommand, flag, text } from './command.js';
+import { defineAnswer, flag, text } from './command.js';
 
-export const command = defineCommand(
+export const command = defineAnswer(
   {
     examples: {
       grants: 'Read them first',
@@ -19,8 +18,8 @@ export const command = defineCommand(
       'write history but through tidemark.apply_batch, tidemark_analyst reads. Where a table is captured from the\n' +
       'log, tidemark_reader has REPLICATION, and the publication is made, which takes a superuser or the owner of the tables. They are made without passwords: give them some (\\password in psql). Repeat it after "migrate".',
   },
-  async ({ apply = false, prefix = 'tidemark' }, print) => {
-    const grants = await grantRoles(loadSettings(), prefix, apply);
-    print(grants, formatGrants(grants));
+  async ({ apply = false, prefix = 'tidemark' }, settings) => {
+    const grants = await grantRoles(settings, prefix, apply);
+    return [grants, formatGrants(grants)];
   },
 );

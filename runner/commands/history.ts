@@ -1,5 +1,4 @@
 import { TidemarkError } from '../base/errors.js';
-import { loadSettings } from '../base/settings.js';
 import { answer, timeline } from '../operate/time-travel.js';
 import { LAYOUTS, defineCommand, layoutOf, tableOption } from './command.js';
 
@@ -16,15 +15,11 @@ export const command = defineCommand(
     options: LAYOUTS,
     hasResult: false,
   },
-  async (given) => {
+  async (given, { settings }) => {
     const { table, key } = given;
     const layout = layoutOf(given);
-    const draw = process.stdout.isTTY ? timeline : undefined;
-    const rows = await answer(
-      loadSettings(),
-      { asked: 'changes', table, moments: ['-infinity', 'infinity'], key, layout },
-      draw,
-    );
+    const asked = { asked: 'changes', table, moments: ['-infinity', 'infinity'], key, layout } as const;
+    const rows = await answer(settings, asked, process.stdout.isTTY ? timeline : undefined);
     if (rows === 0 && layout === 'table')
       throw new TidemarkError('the key has no history', {
         detail: `table=${table} key=${key.join(', ')}`,

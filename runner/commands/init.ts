@@ -7,7 +7,7 @@ import { Writable } from 'node:stream';
 import { envFilePath, type Named } from '../base/env-file.js';
 import { EXIT, UsageError } from '../base/errors.js';
 import { databasesOfEnvironment, settingsOfUrl, writeEnvFile } from '../base/new-env-file.js';
-import { PROJECT_ROOT, loadSettings, shownPath, type Settings } from '../base/settings.js';
+import { PROJECT_ROOT, shownPath, type Settings } from '../base/settings.js';
 import { examine } from '../operate/doctor.js';
 import type { Finding } from '../operate/finding.js';
 import { addTables, describeTables, type AddedTables } from '../registration/many.js';
@@ -116,7 +116,7 @@ export const command = defineCommand(
       'Passwords come from the environment (DB_PASSWORD, WAREHOUSE_DB_PASSWORD, PGPASSWORD), from a .pgpass file, or are asked for on a terminal.\n' +
       'What is not said is taken from PGHOST, PGPORT, PGDATABASE and PGUSER, or from a server on port 5432 of this machine.',
   },
-  async ({ source, warehouse, force = false }, print) => {
+  async ({ source, warehouse, force = false }, context) => {
     const file = envFilePath(PROJECT_ROOT);
     const said = {
       ...(source === undefined ? {} : settingsOfUrl('source', 'DB_', source)),
@@ -128,7 +128,7 @@ export const command = defineCommand(
       throw new UsageError('--force changes what is named, and nothing is', { hint: 'name --source or --warehouse' });
     const settings = isThere ? named : await findSettings(said);
     await writeEnvFile(file, settings, isThere && force);
-    const loaded = loadSettings();
+    const { settings: loaded, print } = context;
     const findings = await examine(loaded);
     const isReadable = findings.every(({ subject, status }) => subject !== 'source' || status !== 'error');
     const everything = { names: [], schemas: [], exclude: [] };
@@ -143,10 +143,7 @@ export const command = defineCommand(
       ...(isReadable ? [describeTables(proposed, true)] : []),
       `next:\n${next.map((each) => `  ${each}`).join('\n')}`,
     ];
-    const tables = proposed.tables.map(({ error, ...table }) => ({
-      ...table,
-      error: error?.message ?? null,
-    }));
+    const tables = proposed.tables.map(({ error, ...table }) => ({ ...table, error: error?.message ?? null }));
     print({ file, settings: written, findings, ...proposed, tables, next }, words.join('\n\n'));
     if (!isReadable) process.exitCode = EXIT.failed;
   },

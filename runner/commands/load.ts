@@ -1,6 +1,6 @@
 import { describeError, outcomeOf, withOutcome } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import { loadSettings, type Settings } from '../base/settings.js';
+import type { Settings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
 import { ChangeLogWatch } from '../change-log/watch.js';
 import type { LoadResult } from '../load/chain.js';
@@ -101,8 +101,8 @@ export const command = defineCommand(
       },
     },
   },
-  async ({ table: tables = [], watch = false, service = false, retryRejected = false, dryRun, ...given }, print) => {
-    const settings = loadSettings();
+  async ({ table: tables = [], watch = false, service = false, dryRun, ...given }, { settings, print }) => {
+    const { retryRejected = false } = given;
     const limits = { least: 1, most: settings.max_connections, mostName: 'MAX_CONNECTIONS' };
     const parallel = numberOf('load', 'parallel', given.parallel, limits);
     if (dryRun === true) {

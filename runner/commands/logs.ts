@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { UsageError } from '../base/errors.js';
-import { loadSettings } from '../base/settings.js';
-import { onInterrupt } from '../run/rounds.js';
+import { interruptible } from '../run/rounds.js';
 import { tailLogs } from '../services/logs.js';
 import { isService, knownServices } from '../services/record.js';
 import { defineCommand, flag, number, numberOf } from './command.js';
@@ -23,23 +22,19 @@ export const command = defineCommand(
       json: flag('Print the lines as they are, JSON'),
     },
   },
-  async ({ service = [], follow = false, json = false, ...given }) => {
+  async ({ service = [], follow = false, json = false, ...given }, { settings }) => {
     const lines = numberOf('logs', 'lines', given.lines, { least: 0 });
-    const settings = loadSettings();
     const unknown = service.filter((each) => !isService(each));
     if (unknown.length > 0)
       throw new UsageError(`there is no service called ${unknown.join(', ')}`, {
         hint: 'there are simulator, extractor, streamer, loader, reconciler, relay, console, and extractor-<shard>, as extractor-2-of-4',
       });
     const chosen = service.length === 0 ? await knownServices(settings.run_dir) : service;
-    const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);
-    try {
+    await interruptible(settings, async (signal) => {
       const shown = await tailLogs(settings, chosen, { lines, follow, json, signal }, process.stdout);
       if (!shown)
         process.stderr.write(`there are no logs in ${settings.log_dir} yet: "npx tidemark start" makes them\n`);
       if (process.stdout.writableNeedDrain) await once(process.stdout, 'drain');
-    } finally {
-      release();
-    }
+    });
   },
 );

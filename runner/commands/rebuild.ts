@@ -1,4 +1,3 @@
-import { loadSettings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
 import { rebuildTables, type RebuildResult } from '../load/replay.js';
 import { TABLE_OPTION, defineCommand, printAll } from './command.js';
@@ -14,7 +13,7 @@ export const command = defineCommand(
       'Versions that are right stay as they are, and keep their surrogate key. When things became known stays as it was; what the warehouse did ' +
       'not know, all of it where it was lost, is known since the rebuild.',
   },
-  async ({ table }, print) => {
-    await printAll(rebuildTables(loadSettings(), table), print, (results) => results.map(report).join('\n'));
+  async ({ table }, { settings, print }) => {
+    await printAll(rebuildTables(settings, table), print, (results) => results.map(report).join('\n'));
   },
 );

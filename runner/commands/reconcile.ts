@@ -1,7 +1,6 @@
 import { EXIT, UsageError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import { loadSettings } from '../base/settings.js';
-import { counted, formatRows } from '../base/text-table.js';
+import { counted, formatRows, linesOf } from '../base/text-table.js';
 import { reconcileTables, type ReconcileResult } from '../reconcile/tables.js';
 import { runPart } from '../services/run.js';
 import { TABLE_OPTION, defineCommand, flag, serviceOption } from './command.js';
@@ -22,17 +21,12 @@ function summary(result: ReconcileResult): string {
 
 function report(result: ReconcileResult): string {
   const { differences } = result;
-  const lines = [summary(result)];
-  const columns = [
-    'key',
-    'kind',
-    'source',
-    'history',
-    ...(differences.some((one) => one.retracted) ? ['retracted'] : []),
-  ];
-  if (differences.length > 0) lines.push(formatRows(differences.slice(0, SHOWN), columns));
-  if (differences.length > SHOWN) lines.push(`and ${String(differences.length - SHOWN)} more: --json shows all`);
-  return lines.join('\n');
+  const columns = ['key', 'kind', 'source', 'history', ...(differences.some((one) => one.retracted) ? ['retracted'] : [])];
+  return linesOf(
+    summary(result),
+    differences.length > 0 && formatRows(differences.slice(0, SHOWN), columns),
+    differences.length > SHOWN && `and ${String(differences.length - SHOWN)} more: --json shows all`,
+  );
 }
 
 /** Keys and values stay out of the log: they are data. So it is with what goes on for ever, whose output systemd and containers log. */
@@ -57,18 +51,15 @@ export const command = defineCommand(
       service: serviceOption('reconciler'),
     },
   },
-  async ({ table: tables = [], repair = false, watch = false, service = false, ...given }, print) => {
+  async ({ table: tables = [], repair = false, watch = false, service = false, ...given }, { settings, print }) => {
     const { allowDeletes = false, includeRetracted = false } = given;
-    for (const [option, isGiven] of Object.entries({
-      'allow-deletes': allowDeletes,
-      'include-retracted': includeRetracted,
-    }))
-      if (isGiven && !repair) throw new UsageError(`--${option} is for a repair`, { hint: 'add --repair' });
+    const alone = allowDeletes ? 'allow-deletes' : 'include-retracted';
+    if ((allowDeletes || includeRetracted) && !repair)
+      throw new UsageError(`--${alone} is for a repair`, { hint: 'add --repair' });
     if (repair && watch)
       throw new UsageError('--watch repairs by itself the tables whose deletes are to be found', {
         hint: 'leave out --repair or --watch',
       });
-    const settings = loadSettings();
     const [repairs, onlyDeclared] = watch ? (['declared', tables.length === 0] as const) : [repair, false];
     await runPart(
       settings,

@@ -1,5 +1,4 @@
 import { UsageError } from '../base/errors.js';
-import { loadSettings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
 import { dismiss, formatRejected, listRejected } from '../load/rejected.js';
 import { REJECTED_STATES } from '../warehouse/rejected.js';
@@ -36,7 +35,7 @@ export const command = defineCommand(
       json: flag('Print the result as JSON; a list with the whole changes'),
     },
   },
-  async ({ action, table: tables = [], batch, line, column, fault, reason = '', state, ...given }, print) => {
+  async ({ action, table: tables = [], batch, column, fault, reason = '', state, ...given }, { settings, print }) => {
     const limit = numberOf('rejected', 'limit', given.limit, { least: 1 });
     if (action !== 'dismiss' && reason !== '')
       throw new UsageError('--reason goes with dismiss only', { hint: 'see "tidemark rejected --help"' });
@@ -44,8 +43,8 @@ export const command = defineCommand(
       throw new UsageError('dismiss needs a reason', {
         hint: 'say why history need not have the changes: --reason "..."; it is kept with them',
       });
-    const selection = { settings: loadSettings(), tables };
-    const chosen = { batch, line: numberOf('rejected', 'line', line, { least: 1 }), column, fault };
+    const selection = { settings, tables };
+    const chosen = { batch, line: numberOf('rejected', 'line', given.line, { least: 1 }), column, fault };
     const isChosen = tables.length > 0 || Object.values(chosen).some((value) => value !== undefined);
     if (action === 'list') {
       await printAll(listRejected(selection, state, limit), print, (reports) => formatRejected(reports, state));

@@ -1,11 +1,10 @@
 import path from 'node:path';
 import { UsageError } from '../base/errors.js';
-import { loadSettings } from '../base/settings.js';
 import { htmlReport } from '../console/report.js';
 import { writeReport } from '../operate/report.js';
-import { TABLE_OPTION, defineCommand, flag, text, texts } from './command.js';
+import { TABLE_OPTION, defineAnswer, flag, text, texts } from './command.js';
 
-export const command = defineCommand(
+export const command = defineAnswer(
   {
     epilogue: 'It is written to scd2_lineage_report_<time>.md, or .html.',
     examples: {
@@ -21,12 +20,11 @@ export const command = defineCommand(
       output: { ...text('Folder to write the report to'), default: '.' },
     },
   },
-  async ({ table: tables = [], key = [], html = false, output }, print) => {
+  async ({ table: tables = [], key = [], html = false, output }, settings) => {
     if (typeof output !== 'string')
       throw new UsageError('--output is given twice', { hint: 'one folder takes the report' });
-    const settings = loadSettings();
     const rendering = html ? htmlReport(settings) : undefined;
     const file = await writeReport(settings, tables, key.map(String), path.resolve(output), rendering);
-    print({ report: file }, file);
+    return [{ report: file }, file];
   },
 );

@@ -1,16 +1,14 @@
-import { loadSettings } from '../base/settings.js';
 import { formatServices } from '../operate/status.js';
 import { assertReady, serviceStatuses, startPipeline, stopPipeline } from '../services/background.js';
 import { SERVICES, type BaseService } from '../services/record.js';
-import { defineCommand } from './command.js';
+import { defineAnswer } from './command.js';
 
-export const command = defineCommand(
+export const command = defineAnswer(
   {
     epilogue:
       'Where nothing was running, what "tidemark start" starts is started. Which of extractor, streamer, reconciler and relay run is seen anew. Extractors of shards run on.',
   },
-  async (_, print) => {
-    const settings = loadSettings();
+  async (_, settings) => {
     const running = (await serviceStatuses(settings))
       .filter(({ state }) => state !== 'stopped')
       .map(({ service }) => service);
@@ -22,6 +20,6 @@ export const command = defineCommand(
     await stopPipeline(settings, SERVICES);
     await startPipeline(settings, services);
     const statuses = await serviceStatuses(settings);
-    print(statuses, formatServices(statuses));
+    return [statuses, formatServices(statuses)];
   },
 );

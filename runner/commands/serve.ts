@@ -1,8 +1,7 @@
 import { once } from 'node:events';
 import { logger } from '../base/logger.js';
-import { loadSettings } from '../base/settings.js';
 import { serveMetrics } from '../operate/serve.js';
-import { onInterrupt } from '../run/rounds.js';
+import { interruptible } from '../run/rounds.js';
 import { defineCommand } from './command.js';
 
 export const command = defineCommand(
@@ -11,14 +10,13 @@ export const command = defineCommand(
     epilogue:
       'It listens on METRICS_HOST (127.0.0.1) and METRICS_PORT (9464). Whoever can reach it may read it: names of tables and alerts, never a row.',
   },
-  async () => {
-    const settings = loadSettings();
-    const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);
-    const server = await serveMetrics(settings);
-    logger.info(`serving ${server.url}/metrics, /healthz and /readyz`);
-    if (!signal.aborted) await once(signal, 'abort');
-    await server.close();
-    release();
+  async (_, { settings }) => {
+    await interruptible(settings, async (signal) => {
+      const server = await serveMetrics(settings);
+      logger.info(`serving ${server.url}/metrics, /healthz and /readyz`);
+      if (!signal.aborted) await once(signal, 'abort');
+      await server.close();
+    });
     logger.info('stopped');
   },
 );

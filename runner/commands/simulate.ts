@@ -1,7 +1,6 @@
 import { withDatabase } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import { loadSettings } from '../base/settings.js';
 import { counted } from '../base/text-table.js';
 import { simulate, type SimulateResult, type Traffic } from '../demo/simulate.js';
 import { runPart } from '../services/run.js';
@@ -54,8 +53,7 @@ export const command = defineCommand(
       service: serviceOption('simulator'),
     },
   },
-  async (given, print) => {
-    const settings = loadSettings();
+  async (given, { settings, print }) => {
     const traffic = readTraffic(given);
     let rounds = 0;
     let result: SimulateResult | undefined;

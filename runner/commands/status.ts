@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { loadSettings, type Settings } from '../base/settings.js';
+import type { Settings } from '../base/settings.js';
 import { formatRows } from '../base/text-table.js';
 import { serverStatuses } from '../embedded/servers.js';
 import { formatStatus, pipelineStatus } from '../operate/status.js';
-import { onInterrupt } from '../run/rounds.js';
+import { interruptible } from '../run/rounds.js';
 import { defineCommand, flag } from './command.js';
 
 const REFRESH_MS = 2000;
@@ -15,21 +15,17 @@ export const command = defineCommand(
     epilogue:
       'state: running, stopped, or died (it was not stopped, and its process is gone: "tidemark start" starts it again).\nlag_seconds: since the source was last read to its end; of a table that is captured from the log, since the last commit that was read. Times are UTC.',
   },
-  async ({ watch, json }, print) => {
-    const settings = loadSettings();
-    if (watch !== true) {
-      print(...(await look(settings)));
-      return;
-    }
-    const { signal, release } = onInterrupt(settings.shutdown_timeout_seconds);
+  async ({ watch, json }, { settings, print }) => {
+    if (watch !== true) return print(...(await look(settings)));
     const inPlace = process.stdout.isTTY && json !== true ? (await import('log-update')).default : undefined;
-    while (!signal.aborted) {
-      const [status, words] = await look(settings);
-      if (inPlace === undefined) print(status, words);
-      else inPlace(`${words}\n\n${new Date().toISOString().slice(0, 19).replace('T', ' ')} UTC, Ctrl-C ends this`);
-      await sleep(REFRESH_MS, undefined, { signal }).catch(() => undefined);
-    }
-    release();
+    await interruptible(settings, async (signal) => {
+      while (!signal.aborted) {
+        const [status, words] = await look(settings);
+        if (inPlace === undefined) print(status, words);
+        else inPlace(`${words}\n\n${new Date().toISOString().slice(0, 19).replace('T', ' ')} UTC, Ctrl-C ends this`);
+        await sleep(REFRESH_MS, undefined, { signal }).catch(() => undefined);
+      }
+    });
     inPlace?.done();
   },
 );

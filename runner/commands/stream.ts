@@ -1,7 +1,7 @@
 import { withDatabase } from '../base/database.js';
 import { TidemarkError, withOutcome } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import { loadSettings, type Settings } from '../base/settings.js';
+import type { Settings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { isLogged } from '../batch/mapping.js';
 import { loadTables } from '../load/tables.js';
@@ -14,7 +14,7 @@ import { awaitHandOver, slotOf } from '../stream/position.js';
 import type { Round } from '../stream/reader.js';
 import { streamTables, type StreamResult } from '../stream/stream.js';
 import { dimensionMappings, forgetSlot } from '../warehouse/functions.js';
-import { TABLE_OPTION, defineCommand, flag, serviceOption, type Print } from './command.js';
+import { TABLE_OPTION, defineCommand, flag, serviceOption, type Context } from './command.js';
 
 const mappingsOf = (settings: Settings) => withDatabase(settings.warehouse, 'stream', dimensionMappings);
 const onSource = <T>(settings: Settings, work: Parameters<typeof withDatabase<T>>[2]) =>
@@ -29,7 +29,7 @@ interface Asked {
   readonly service: boolean;
 }
 
-const run = (settings: Settings, { watch, load, service }: Asked, print: Print): Promise<void> =>
+const run = ({ settings, print }: Context, { watch, load, service }: Asked): Promise<void> =>
   runPart<StreamResult>(
     settings,
     {
@@ -73,31 +73,26 @@ async function readOnce(settings: Settings, load: boolean, signal: AbortSignal):
     const logged = (await mappingsOf(settings)).filter(isLogged).map(({ dimension_name: name }) => name);
     await notingHowFar(settings, () => loadTables({ settings, tables: [], only: new Set(logged) }));
   }
-  const error = failureOf(result);
-  if (error !== undefined) throw error;
+  assertNoneStopped(result);
   return result;
 }
 
-function failureOf(result: StreamResult): TidemarkError | undefined {
-  const failures = Object.entries(result.stopped).map(([table, reason]) => ({
-    table,
-    error: new TidemarkError(reason),
-  }));
-  if (failures.length === 0) return undefined;
-  const error = new TidemarkError(`not captured any more: ${failures.map(({ table }) => table).join(', ')}`, {
-    detail: failures.map(({ table, error: { message } }) => `${table}: ${message}`).join('; '),
+/** @throws TidemarkError that names the tables of which nothing is taken any more */
+function assertNoneStopped(result: StreamResult): void {
+  const stopped = Object.entries(result.stopped);
+  if (stopped.length === 0) return;
+  const error = new TidemarkError(`not captured any more: ${stopped.map(([table]) => table).join(', ')}`, {
+    detail: stopped.map((each) => each.join(': ')).join('; '),
     hint: 'the others go on; hand it over anew: npx tidemark table capture <name> log',
   });
-  return withOutcome(error, { result: [result], failures });
+  const failures = stopped.map(([table, reason]) => ({ table, error: new TidemarkError(reason) }));
+  throw withOutcome(error, { result: [result], failures });
 }
 
 function formatStatus({ tables, published, ...state }: StreamStatus): string {
-  const lines = Object.entries(state).map(([name, value]) => `${name.padEnd(18)} ${String(value ?? '')}`);
-  return [
-    ...lines,
-    `${'published'.padEnd(18)} ${published?.join(', ') ?? 'no publication'}`,
-    tables.length === 0 ? 'no table was read yet' : formatRows(tables),
-  ].join('\n');
+  const all = Object.entries({ ...state, published: published?.join(', ') ?? 'no publication' });
+  const lines = all.map(([name, value]) => `${name.padEnd(18)} ${String(value ?? '')}`);
+  return [...lines, tables.length === 0 ? 'no table was read yet' : formatRows(tables)].join('\n');
 }
 
 export const command = defineCommand(
@@ -124,9 +119,9 @@ export const command = defineCommand(
       apply: flag('setup: run the statements'),
     },
   },
-  async ({ action, watch = false, load = false, service = false, apply = false, table: tables = [] }, print) => {
-    const settings = loadSettings();
-    if (action === 'run') return run(settings, { watch, load, service }, print);
+  async ({ action, watch = false, load = false, service = false, apply = false, table: tables = [] }, context) => {
+    const { settings, print } = context;
+    if (action === 'run') return run(context, { watch, load, service });
     if (action === 'status') {
       const status = await onSource(settings, (source) => streamStatus(source, settings));
       print(status, formatStatus(status));
@@ -137,19 +132,14 @@ export const command = defineCommand(
     } else {
       const all = await mappingsOf(settings);
       const wanted = new Set(tables.length === 0 ? [] : selectTables(all, tables));
+      const published = all.filter((mapping) => isLogged(mapping) || wanted.has(mapping));
       const statements = await onSource(settings, async (source) => {
-        const needed = await setupStatements(
-          source,
-          settings,
-          all.filter((mapping) => isLogged(mapping) || wanted.has(mapping)),
-        );
+        const needed = await setupStatements(source, settings, published);
         if (apply) await applySetup(source, needed);
         return needed;
       });
-      print(
-        { statements, applied: apply },
-        statements.length === 0 ? 'all is there' : statements.map((each) => `${each};`).join('\n'),
-      );
+      const words = statements.length === 0 ? 'all is there' : statements.map((each) => `${each};`).join('\n');
+      print({ statements, applied: apply }, words);
     }
   },
 );

@@ -1,4 +1,3 @@
-import { loadSettings } from '../base/settings.js';
 import { counted, formatRows } from '../base/text-table.js';
 import { verifyTables, type VerifyResult } from '../load/replay.js';
 import { TABLE_OPTION, defineCommand, printAll } from './command.js';
@@ -14,13 +13,12 @@ function report({ table, batches, pruned, missing, differences, rows }: VerifyRe
   return `FAIL  ${replayed}, ${counted(differences, 'row')} ${differences === 1 ? 'differs' : 'differ'}${first}\n${shown.replace(/^/gm, '        ')}`;
 }
 
-export const command = defineCommand({ options: { table: TABLE_OPTION } }, async ({ table = [] }, print) => {
-  const isWrong = ({ missing, differences }: VerifyResult) => missing.length > 0 || differences > 0;
-  const verified = verifyTables(loadSettings(), table);
-  await printAll(
-    verified,
-    print,
-    (results) => results.map(report).join('\n'),
-    (results) => results.some(isWrong),
-  );
-});
+const isWrong = ({ missing, differences }: VerifyResult) => missing.length > 0 || differences > 0;
+const reportAll = (results: readonly VerifyResult[]) => results.map(report).join('\n');
+
+export const command = defineCommand(
+  { options: { table: TABLE_OPTION } },
+  async ({ table = [] }, { settings, print }) => {
+    await printAll(verifyTables(settings, table), print, reportAll, (results) => results.some(isWrong));
+  },
+);

@@ -1,4 +1,4 @@
-import { loadSettings, type Settings } from '../base/settings.js';
+import type { Settings } from '../base/settings.js';
 import { withDatabase } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
 import { shardNames, tableState, type TableState } from '../extract/shard-layout.js';
@@ -8,7 +8,7 @@ import { dimensionMappings } from '../warehouse/functions.js';
 import { ledgerChains } from '../warehouse/batches.js';
 import { listCheckpoints, rewind, watermarksOf, type RewindTarget } from '../operate/watermark.js';
 import { eachTable, selectUnpaused } from '../run/each-table.js';
-import { TABLE_OPTION, defineCommand, defineGroup, number, printAll, text } from './command.js';
+import { TABLE_OPTION, defineAnswer, defineCommand, defineGroup, number, printAll, text } from './command.js';
 
 const SHARD_OPTION = text('Of a table that is extracted by shards: this one, as list names it');
 
@@ -47,8 +47,7 @@ function readTarget(to: string): RewindTarget {
   });
 }
 
-const list = defineCommand({ options: { table: TABLE_OPTION } }, async ({ table = [] }, print) => {
-  const settings = loadSettings();
+const list = defineCommand({ options: { table: TABLE_OPTION } }, async ({ table = [] }, { settings, print }) => {
   const found = withDatabase(settings.source, 'watermark', (source) =>
     withDatabase(settings.warehouse, 'watermark', async (warehouse) =>
       eachTable(
@@ -62,12 +61,9 @@ const list = defineCommand({ options: { table: TABLE_OPTION } }, async ({ table 
   await printAll(found, print, rows);
 });
 
-const show = defineCommand(
-  {
-    options: { table: TABLE_OPTION, shard: SHARD_OPTION, last: { ...number('How many'), default: 20 } },
-  },
-  async ({ table = [], shard, last }, print) => {
-    const settings = loadSettings();
+const show = defineAnswer(
+  { options: { table: TABLE_OPTION, shard: SHARD_OPTION, last: { ...number('How many'), default: 20 } } },
+  async ({ table = [], shard, last }, settings) => {
     const { name, chains } = await chainsOf(settings, table, shard);
     const [chain, ...others] = chains;
     if (chain === undefined || others.length > 0)
@@ -75,11 +71,11 @@ const show = defineCommand(
         hint: 'name one: --shard <name>, as "tidemark watermark list" shows it',
       });
     const found = await listCheckpoints(settings, name, last, chain);
-    print(found, rows(found));
+    return [found, rows(found)];
   },
 );
 
-const rewindTo = defineCommand(
+const rewindTo = defineAnswer(
   {
     options: {
       table: TABLE_OPTION,
@@ -87,8 +83,7 @@ const rewindTo = defineCommand(
       to: { ...text('A sequence, or an instant such as 2026-02-01T09:00:00Z'), demandOption: true },
     },
   },
-  async ({ table = [], shard, to }, print) => {
-    const settings = loadSettings();
+  async ({ table = [], shard, to }, settings) => {
     const target = readTarget(to);
     const { name, chains } = await chainsOf(settings, table, shard);
     if ('sequence' in target && chains.length > 1)
@@ -106,7 +101,7 @@ const rewindTo = defineCommand(
       results.push({ table: name, ...(chain === '' ? {} : { shard: chain }), sequence: earlier?.sequence ?? null });
       said.push(`${chainName(name, chain)}: extraction goes on ${where}, and what is known is absorbed`);
     }
-    print(results.length === 1 ? results[0] : results, said.join('\n'));
+    return [results.length === 1 ? results[0] : results, said.join('\n')];
   },
 );
 

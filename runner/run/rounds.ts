@@ -1,23 +1,26 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT, UsageError, describeError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
+import type { Settings } from '../base/settings.js';
 
 const NOTICE_MS = 1000;
 
+/** Those that say how long the work in hand may go on after a signal. */
+type Bounds = Pick<Settings, 'shutdown_timeout_seconds'>;
+
 /**
- * An abort signal that the first SIGINT or SIGTERM raises; a second one ends the process at once, as ever.
- * @param boundSeconds how long the work in hand may go on after the first one; then the process ends, and what it had not committed is rolled back
+ * Does work with an abort signal that the first SIGINT or SIGTERM raises; a second one ends the process at once, as ever. Where the work goes on for
+ * longer than SHUTDOWN_TIMEOUT_SECONDS after the first one, the process ends, and what it had not committed is rolled back.
  */
-export function onInterrupt(boundSeconds: number): { signal: AbortSignal; release: () => void } {
+export async function interruptible<T>(
+  { shutdown_timeout_seconds: boundSeconds }: Bounds,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const controller = new AbortController();
   const timers: NodeJS.Timeout[] = [];
   const unlisten = () => {
     process.off('SIGINT', abort);
     process.off('SIGTERM', abort);
-  };
-  const release = () => {
-    unlisten();
-    for (const timer of timers) clearTimeout(timer);
   };
   function abort(): void {
     unlisten();
@@ -36,7 +39,10 @@ export function onInterrupt(boundSeconds: number): { signal: AbortSignal; releas
   }
   process.on('SIGINT', abort);
   process.on('SIGTERM', abort);
-  return { signal: controller.signal, release };
+  return work(controller.signal).finally(() => {
+    unlisten();
+    for (const timer of timers) clearTimeout(timer);
+  });
 }
 
 const lastWords: (() => Promise<void>)[] = [];
@@ -59,9 +65,7 @@ function giveUp(seconds: number): void {
 
 /** How rounds are run: with an interval (seconds) again and again, without one once. */
 export interface Rounds {
-  readonly interval: number | undefined;
-  /** How long the round in hand may go on after a signal, in seconds. */
-  readonly boundSeconds: number;
+  readonly interval?: number | undefined;
   /** Waits in place of the interval. */
   readonly wait?: ((signal: AbortSignal) => Promise<unknown>) | undefined;
 }
@@ -71,12 +75,12 @@ export interface Rounds {
  * A round that fails ends a single run; in an endless one it is logged and tried again, because most faults pass: wrong usage does not.
  * @returns whether a single run was interrupted, so that it may have left something to do
  */
-export async function runRounds(
-  { interval, boundSeconds, wait = (signal) => sleep((interval ?? 0) * 1000, undefined, { signal }) }: Rounds,
+export const runRounds = (
+  bounds: Bounds,
+  { interval, wait = (signal) => sleep((interval ?? 0) * 1000, undefined, { signal }) }: Rounds,
   round: (signal: AbortSignal) => Promise<void>,
-): Promise<boolean> {
-  const { signal, release } = onInterrupt(boundSeconds);
-  try {
+): Promise<boolean> =>
+  interruptible(bounds, async (signal) => {
     if (interval === undefined) {
       await round(signal);
       return signal.aborted;
@@ -86,10 +90,7 @@ export async function runRounds(
       await wait(signal).catch(() => undefined);
     }
     return false;
-  } finally {
-    release();
-  }
-}
+  });
 
 function tolerate(error: unknown): void {
   if (error instanceof UsageError) throw error;

@@ -206,9 +206,7 @@ export async function runPart<T extends object>(
     lineage?.start();
     onGiveUp(async () => lineage?.end('ABORT'));
     const hasRest = await asRun(settings, { ...part, id, endsAs, noteState: service?.noteState }, async (run) => {
-      const { interval, wait } = part;
-      const bounds = { interval, wait, boundSeconds: settings.shutdown_timeout_seconds };
-      wasInterrupted = await runRounds(bounds, async (signal) => {
+      wasInterrupted = await runRounds(settings, part, async (signal) => {
         await service?.stayRegistered();
         const began = new Date();
         const tell = (result: object) => {

@@ -20,10 +20,7 @@ const askedOf = (settings: Settings, warehouse: Transaction, name: string, key: 
 });
 
 /** When a table changed, how often, and what of it most. */
-async function tableSection(
-  asked: Asked,
-  { mapping, status, frequency, longest, retractions }: TableFacts,
-): Promise<Raw> {
+async function tableSection(asked: Asked, { mapping, status, frequency, longest, retractions }: TableFacts) {
   const { warehouse } = asked.session;
   const [now = null] = await moments(warehouse, ['now']);
   const buckets = await changeHistogram(warehouse, asked.table, null, now ?? '', BUCKETS);

@@ -93,12 +93,7 @@ const lead = (response: ServerResponse, location: string, headers = {}): void =>
 /** The overview as it was when it was last told, for when the warehouse is away. */
 let lastOverview: { readonly body: Raw; readonly at: number } | undefined;
 
-async function answer(
-  settings: Settings,
-  visitor: Visitor,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
+async function answer(settings: Settings, visitor: Visitor, request: IncomingMessage, response: ServerResponse) {
   const asIsGiven = `http://console${request.url ?? '/'}`;
   const url = new URL(URL.canParse(asIsGiven) ? asIsGiven : 'http://console/?');
   const { path: asIs, format } = formatOf(url.pathname);

@@ -94,12 +94,7 @@ function totalOf({ rate = Infinity, duration = Infinity }: Traffic, last: number
 }
 
 /** The statements of the transaction of that number in the run, of which each says whether another one follows. */
-async function changeOrders(
-  transaction: Transaction,
-  seed: number,
-  number: number,
-  most: number,
-): Promise<OrderCounts> {
+async function changeOrders(transaction: Transaction, seed: number, number: number, most: number) {
   const counts = { inserted: 0, updated: 0 };
   for (let [statement, goesOn] = [0, true]; goesOn; statement += 1) {
     const [made] = await transaction.file<(OrderCounts & { goes_on: boolean })[]>(file('change_orders.sql'), [

@@ -187,13 +187,7 @@ export class Relay {
   }
 
   /** Notes why a subscription was not told: by an event that it refuses it is stopped, anything else is tried again after a pause. */
-  private async fail(
-    database: Database,
-    name: string,
-    line: Line,
-    fault: Fault,
-    refused: string | null,
-  ): Promise<void> {
+  private async fail(database: Database, name: string, line: Line, fault: Fault, refused: string | null) {
     const { error, isFinal, retry_seconds: asked = 0 } = fault;
     const said = [error.message, ...whereAndNext(error).map((part) => part.trim())].join('; ');
     await warehouse.noteDeliveryFault(database, name, line.since, said, isFinal ? refused : null);

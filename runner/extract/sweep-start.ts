@@ -193,10 +193,7 @@ function isFullDue(
   );
 }
 
-async function warnOfBlindness(
-  { source, table, settings }: SweepSubject,
-  { blind_sessions }: HorizonReading,
-): Promise<void> {
+async function warnOfBlindness({ source, table, settings }: SweepSubject, { blind_sessions }: HorizonReading) {
   const right = await missingRight(source);
   const remedy =
     right === undefined ? 'set track_activities = on for their roles' : `as a superuser of the source: ${right}`;

@@ -205,12 +205,7 @@ async function publish(
  * Whether a sweep that ends without another change must say so: it ends what is open, was a full one, or the heartbeat is due. (One that found
  * what was known must too, or the next would look at it once more.)
  */
-function isCheckpointDue(
-  { settings }: Sweeper,
-  start: SweepStart,
-  page: Page,
-  before: BatchMetadata | undefined,
-): boolean {
+function isCheckpointDue({ settings }: Sweeper, start: SweepStart, page: Page, before: BatchMetadata | undefined) {
   if (before === undefined || start.sweep.is_full || !before.sweep.complete) return true;
   return Date.parse(page.extracted_at) - Date.parse(before.extracted_at) >= settings.heartbeat_seconds * 1000;
 }

@@ -121,12 +121,7 @@ async function sweepUntilDone(sweeper: Extractor, total: Published): Promise<Ext
 }
 
 /** What another server, another relation, or times alone tell nothing of is read whole. */
-async function sweepLast(
-  sweeper: Extractor,
-  handOver: HandOver,
-  newest: BatchMetadata | undefined,
-  total: Published,
-): Promise<void> {
+async function sweepLast(sweeper: Extractor, handOver: HandOver, newest: BatchMetadata | undefined, total: Published) {
   const { described, identity } = sweeper;
   const fills = unfilledColumns(described, newest);
   const goesOn =
@@ -139,10 +134,7 @@ async function sweepLast(
 }
 
 /** The table with queries that find, besides what changed, every value of these columns, which history does not have yet. */
-async function describeFilling(
-  { source, mapping, part, described, table }: Extractor,
-  fills: readonly string[],
-): Promise<SourceTable> {
+async function describeFilling({ source, mapping, part, described, table }: Extractor, fills: readonly string[]) {
   if (fills.length === 0) return described;
   logger.info({ table, columns: fills }, 'columns were added to history: every row that has a value there is read');
   return describeTable(source, mapping, part, fills);

@@ -93,11 +93,7 @@ function loadOne(link: Link, loading: Loading, shared: Progress | undefined): Pr
 }
 
 /** What is loaded at once, stage by stage, and how many batches wait. A table whose folder cannot be used is done with at once. */
-async function planOf(
-  settings: Settings,
-  tables: readonly string[],
-  outcomes: TableResult<LoadResult>[],
-): Promise<{ stages: ChangeLog[][]; waiting: number }> {
+async function planOf(settings: Settings, tables: readonly string[], outcomes: TableResult<LoadResult>[]) {
   const stages: ChangeLog[][] = [];
   let waiting = 0;
   for (const table of tables) {
@@ -115,9 +111,7 @@ async function planOf(
 }
 
 /** The layouts in which something waits, the one with the oldest batch first; all others are nobody's obstacle. */
-function stagedByLayout(
-  chains: readonly { readonly log: ChangeLog; readonly files: readonly string[] }[],
-): ChangeLog[][] {
+function stagedByLayout(chains: readonly { readonly log: ChangeLog; readonly files: readonly string[] }[]) {
   const oldest = new Map<string, string>();
   for (const { log, files } of chains) {
     const [layout, first] = [layoutOf(log.shard), files.map((file) => path.basename(file))[0]];

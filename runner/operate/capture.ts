@@ -154,11 +154,7 @@ async function handOver(
  * What was committed until now is read from the log first, where that can be: polling would find no delete, and no state in between. The next
  * sweep reads every row again: what the log brought already is absorbed.
  */
-async function backToPolling(
-  settings: Settings,
-  mapping: DimensionMapping,
-  signal: AbortSignal | undefined,
-): Promise<Captured> {
+async function backToPolling(settings: Settings, mapping: DimensionMapping, signal: AbortSignal | undefined) {
   const { dimension_name: table, capture } = mapping;
   const polled = { table, capture: 'poll', changes: 0, gap: null } as const;
   if (capture === 'poll') return { ...polled, is_changed: false };

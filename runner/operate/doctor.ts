@@ -55,10 +55,7 @@ export async function examine(settings: Settings): Promise<Finding[]> {
   ];
 }
 
-async function examineDatabase(
-  settings: DatabaseSettings,
-  more: (database: Database) => Promise<Finding[]>,
-): Promise<Finding[]> {
+async function examineDatabase(settings: DatabaseSettings, more: (database: Database) => Promise<Finding[]>) {
   const { role } = settings;
   try {
     return await withDatabase(impatient(settings), 'doctor', async (database) => {
@@ -123,11 +120,7 @@ const examineCluster = async (warehouse: Database): Promise<Finding[]> =>
   }));
 
 /** Whether keys that were forgotten are still, or again, in a table. */
-async function examineForgotten(
-  warehouse: Database,
-  settings: Settings,
-  mappings: readonly DimensionMapping[],
-): Promise<Finding[]> {
+async function examineForgotten(warehouse: Database, settings: Settings, mappings: readonly DimensionMapping[]) {
   const found = mappings.map(async (mapping) => {
     const { dimension_name: name } = mapping;
     // Notes that are closed to this user are left out, as all that is in the folder.

@@ -100,12 +100,7 @@ async function exportInto(
 }
 
 /** Refuses a folder in which there is the export of something else. */
-async function assertOwn(
-  warehouse: Database,
-  table: string,
-  folder: string,
-  before: place.Manifest | undefined,
-): Promise<void> {
+async function assertOwn(warehouse: Database, table: string, folder: string, before: place.Manifest | undefined) {
   if (before === undefined) return;
   if (before.table !== table)
     throw new TidemarkError(`the folder has an export of ${before.table}`, {

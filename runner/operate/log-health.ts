@@ -95,10 +95,7 @@ async function examineSlot(settings: Settings, { slot, health, state }: SourceLo
   return findings;
 }
 
-function examinePublication(
-  { publication, state, published }: SourceLog,
-  logged: readonly DimensionMapping[],
-): Finding[] {
+function examinePublication({ publication, state, published }: SourceLog, logged: readonly DimensionMapping[]) {
   // Without a slot both are to be made.
   if (published === undefined) return state === undefined ? [] : [failure('log', noPublication(publication))];
   const { findings, warn, fail } = notesOn('log');
@@ -119,12 +116,7 @@ function examinePublication(
 }
 
 /** Whether a table can be published, and its chain goes on in what the slot still has. */
-async function examineLogged(
-  source: Database,
-  settings: Settings,
-  log: SourceLog,
-  mapping: DimensionMapping,
-): Promise<Finding[]> {
+async function examineLogged(source: Database, settings: Settings, log: SourceLog, mapping: DimensionMapping) {
   const { dimension_name: name } = mapping;
   const subject = `table ${name}`;
   const { findings, fail } = notesOn(subject);

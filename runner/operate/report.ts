@@ -142,12 +142,7 @@ function tableSection({ mapping, status, frequency, longest, retractions }: Tabl
   ].join('\n');
 }
 
-async function keySection(
-  changeLog: string,
-  name: string,
-  key: readonly string[],
-  versions: Versions,
-): Promise<string> {
+async function keySection(changeLog: string, name: string, key: readonly string[], versions: Versions) {
   const rows = versions.map(async (its) => [
     ...[its.surrogate_key, its.valid_from, its.valid_to ?? 'in force', its.cdc_operation, its.differences],
     (await findBatchFile(changeLog, name, its.batch_id)) ?? `${its.batch_id} (file not here)`,

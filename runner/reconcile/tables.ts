@@ -217,11 +217,7 @@ async function repair(
  * The newest of the chain of the whole table, to which repairs belong, captured no earlier than the newest of any chain. Where the table
  * was only ever extracted by shards it begins now, and says nothing of how far extraction has come.
  */
-async function newestOfTable(
-  settings: Settings,
-  warehouse: Database,
-  table: string,
-): Promise<BatchMetadata | undefined> {
+async function newestOfTable(settings: Settings, warehouse: Database, table: string) {
   const { chains } = await tableState(settings, table, []);
   const whole = await newestKnown({
     log: changeLogOf(settings.cdc_log_dir, table),

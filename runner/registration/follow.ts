@@ -70,10 +70,7 @@ function survey(table: CatalogTable, mapping: DimensionMapping, options: UpdateO
 type Survey = ReturnType<typeof survey>;
 
 /** What becomes of the columns that the source has and the mapping has not; --rename names some of them in history. */
-function addedColumns(
-  { table, mapping, renamed, options }: Survey,
-  newcomers: readonly CatalogColumn[],
-): MappingUpdate['added'] {
+function addedColumns({ table, mapping, renamed, options }: Survey, newcomers: readonly CatalogColumn[]) {
   const stored = newcomers.map(({ name }) => name);
   const inHistory = [...options.rename].filter(
     ([from, to]) => stored.includes(from) && !renamed.some((each) => each.from === from && each.to === to),
@@ -88,11 +85,7 @@ function addedColumns(
  * a and b may have changed places, or a new column has taken the name that is free.
  * @throws UsageError for a new name that the source does not have, or that a mapped column has and keeps
  */
-function renamedColumns(
-  table: CatalogTable,
-  { columns }: DimensionMapping,
-  rename: UpdateOptions['rename'],
-): MappingUpdate['renamed'] {
+function renamedColumns(table: CatalogTable, { columns }: DimensionMapping, rename: UpdateOptions['rename']) {
   const isMapped = (name: string) => columns.some(({ source }) => source === name);
   const renamed = [...rename].filter(([from]) => isMapped(from)).map(([from, to]) => ({ from, to }));
   for (const { from, to } of renamed) {

@@ -97,11 +97,7 @@ export async function startPipeline(settings: Settings, services: readonly BaseS
  * With the extractor or the streamer, whichever of both the tables need, the reconciler where their deletes are to be found, and the relay
  * where somebody is told of events. The log of a table that is paused is read all the same: the source would keep it.
  */
-function neededOf(
-  services: readonly BaseService[],
-  mappings: readonly DimensionMapping[],
-  isRelayed: boolean,
-): BaseService[] {
+function neededOf(services: readonly BaseService[], mappings: readonly DimensionMapping[], isRelayed: boolean) {
   const captures = services.includes('extractor') || services.includes('streamer');
   const isNeeded: Partial<Record<BaseService, boolean>> = {
     extractor: captures && (mappings.length === 0 || !mappings.every(isLogged)),
@@ -152,11 +148,7 @@ async function bringUpServers(settings: Settings): Promise<void> {
 }
 
 /** A server that is away is no obstacle once the pipeline has run: the services try again. Any other fault would never pass. */
-async function assertUsable<T>(
-  settings: Settings,
-  end: DatabaseSettings,
-  use: (database: Database) => Promise<T>,
-): Promise<T | undefined> {
+async function assertUsable<T>(settings: Settings, end: DatabaseSettings, use: (database: Database) => Promise<T>) {
   try {
     return await withDatabase(end, 'start', use);
   } catch (error) {
@@ -268,11 +260,7 @@ async function stopService(settings: Settings, record: FoundService): Promise<St
 }
 
 /** Sends a signal and waits, up to so many seconds, until the process is gone. */
-async function endsAfter(
-  { service, pid, identity }: FoundService,
-  signal: NodeJS.Signals,
-  seconds: number,
-): Promise<boolean> {
+async function endsAfter({ service, pid, identity }: FoundService, signal: NodeJS.Signals, seconds: number) {
   try {
     signalProcess(pid, signal);
   } catch (error) {

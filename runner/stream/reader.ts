@@ -249,10 +249,7 @@ export class LogReader {
     this.isFull ||= this.gathered >= this.start.settings.batch_max_bytes || table.lines.count >= this.most;
   }
 
-  private async takeTruncate(
-    change: Extract<Change, { kind: 'truncate' }>,
-    transaction: OpenTransaction,
-  ): Promise<void> {
+  private async takeTruncate(change: Extract<Change, { kind: 'truncate' }>, transaction: OpenTransaction) {
     const emptied = change.oids.flatMap((oid) => this.byOid.get(oid) ?? []).filter((each) => isNews(each, transaction));
     if (this.start.settings.stream_on_truncate === 'stop')
       for (const table of emptied) this.stop(table, wasTruncated(table));

@@ -214,11 +214,7 @@ const LONGEST_WAIT_MS = 3_000;
 const PAUSE_MS = 100;
 
 /** A reader that was killed a moment ago may still hold the slot. */
-async function startWhenFree(
-  settings: Settings,
-  start: ReaderStart & ReplicationStart,
-  signal: AbortSignal,
-): Promise<Replication> {
+async function startWhenFree(settings: Settings, start: ReaderStart & ReplicationStart, signal: AbortSignal) {
   for (const deadline = performance.now() + LONGEST_WAIT_MS; ; )
     try {
       return await startReplication(settings.source, start);

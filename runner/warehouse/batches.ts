@@ -140,10 +140,7 @@ export const newestInLedger = async (
   shard = '',
 ): Promise<BatchMetadata | undefined> => readMetadata(table, await newestBatch(warehouse, table, shard));
 
-function readMetadata(
-  table: string,
-  newest: Pick<NewestBatch, 'batch_id' | 'metadata'> | undefined,
-): BatchMetadata | undefined {
+function readMetadata(table: string, newest: Pick<NewestBatch, 'batch_id' | 'metadata'> | undefined) {
   if (newest === undefined) return undefined;
   const parsed = batchMetadataSchema.safeParse(newest.metadata);
   if (parsed.success) return parsed.data;

@@ -129,10 +129,7 @@ const isOfOne = (one: DimensionFile, other: DimensionFile) =>
  * Runs the pending migrations of dimensions, each in a transaction of its own. One that fails holds up those behind it that are about the
  * same dimension, and all behind it where it or they say of none; no other.
  */
-async function runDimensions(
-  settings: DatabaseSettings,
-  set: MigrationSet & { readonly folder: string },
-): Promise<{ applied: Migration[]; failures: FailedMigration[] }> {
+async function runDimensions(settings: DatabaseSettings, set: MigrationSet & { readonly folder: string }) {
   const status = await withDatabase(settings, 'migrate', (warehouse) => statusOf(warehouse, set));
   const hasRun = ({ migration }: DimensionFile) =>
     status.some((each) => each.migration === migration && each.state === 'applied');

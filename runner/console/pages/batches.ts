@@ -11,11 +11,7 @@ import { MASKED } from './table.js';
 
 const ROWS = 50;
 
-async function batchesOf(
-  { session, query }: Asked,
-  after: readonly string[] | null,
-  limit: number,
-): Promise<ListedBatch[]> {
+async function batchesOf({ session, query }: Asked, after: readonly string[] | null, limit: number) {
   return batchList(session.warehouse, given(query, 'table'), after?.[0], after?.[1], limit);
 }
 

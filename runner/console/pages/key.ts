@@ -112,13 +112,7 @@ function drawing(asked: Asked, versions: readonly KeyVersion[], marks: Marks, at
 <span>${versions.at(-1)?.valid_to == null ? 'now' : time(versions.at(-1)?.valid_to)}</span> </figcaption> </figure>`;
 }
 
-function card(
-  asked: Asked,
-  { values }: Columns,
-  version: KeyVersion,
-  all: readonly KeyVersion[],
-  isChosen: boolean,
-): Raw {
+function card(asked: Asked, { values }: Columns, version: KeyVersion, all: readonly KeyVersion[], isChosen: boolean) {
   const place = all.indexOf(version);
   const before = all[place - 1];
   const isBorn = version.cdc_operation === 'INSERT';

@@ -19,12 +19,7 @@ export function filtersOf(query: URLSearchParams): Record<string, string | null>
 }
 
 /** Rows as of a moment, and the key after which there may be more. @throws PageError where a filter cannot be answered */
-async function rowsOf(
-  asked: Asked,
-  [moment, known]: Clocks,
-  after: readonly string[] | null,
-  limit: number,
-): Promise<{ rows: RowAsOf[]; next: string[] | null }> {
+async function rowsOf(asked: Asked, [moment, known]: Clocks, after: readonly string[] | null, limit: number) {
   const { table: name, session, query } = asked;
   const filters = filtersOf(query);
   const asking =

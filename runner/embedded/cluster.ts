@@ -3,16 +3,8 @@ import { readFile, realpath, stat, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  accountFor,
-  cannotMake,
-  giveTo,
-  isRoot,
-  makeReachable,
-  makeWholeFolder,
-  runAs,
-  type Account,
-} from './account.js';
+import { accountFor, cannotMake, giveTo, isRoot, makeReachable, makeWholeFolder, runAs } from './account.js';
+import type { Account } from './account.js';
 import { binariesFor, versionIn, type Binaries } from './binaries.js';
 import { TidemarkError, hasCode, tolerateGone } from '../base/errors.js';
 import { logger } from '../base/logger.js';

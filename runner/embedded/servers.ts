@@ -16,14 +16,8 @@ import { assertSafeFolder } from '../base/safe-folder.js';
 import type { DatabaseSettings, Settings } from '../base/settings.js';
 import { accountFor, canEnter, isRoot, makeReachable } from './account.js';
 import { SYSTEM_FOLDER } from './binaries.js';
-import {
-  clusterExists,
-  clusterStatus,
-  createCluster,
-  startCluster,
-  stopCluster,
-  type ClusterStatus,
-} from './cluster.js';
+import { clusterExists, clusterStatus, createCluster, startCluster, stopCluster } from './cluster.js';
+import type { ClusterStatus } from './cluster.js';
 
 /** One of the two servers: what runs, and where its data is. */
 export interface ServerStatus extends Omit<ClusterStatus, 'state' | 'port'> {

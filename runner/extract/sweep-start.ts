@@ -4,15 +4,8 @@ import type { Database, Transaction } from '../base/database.js';
 import { failpoint } from '../base/failpoint.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { chainName, type Shard } from '../batch/shard.js';
-import {
-  type HorizonReading,
-  missingRight,
-  noticesStep,
-  readBeginning,
-  readClock,
-  readHorizon,
-  readSnapshot,
-} from '../source/horizon.js';
+import { missingRight, noticesStep, readBeginning, readClock, readHorizon, readSnapshot } from '../source/horizon.js';
+import type { HorizonReading } from '../source/horizon.js';
 import type { PagePlace, SourceTable } from '../source/table.js';
 
 /** What all pages of a sweep share, as their batches will say it, and where its first page begins. */

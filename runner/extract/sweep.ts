@@ -10,15 +10,8 @@ import { limitRate } from './rate-limit.js';
 import { publishBatch, publishCheckpoint } from '../change-log/publish.js';
 import { chainName } from '../batch/shard.js';
 import { awaitFlush, readInsertPosition, type SourceIdentity } from '../source/server.js';
-import {
-  assertKeysUnique,
-  columnsOfBatch,
-  inSnapshot,
-  readPage,
-  unfilledColumns,
-  type Page,
-  type PagePlace,
-} from '../source/table.js';
+import { assertKeysUnique, columnsOfBatch, inSnapshot, readPage, unfilledColumns } from '../source/table.js';
+import type { Page, PagePlace } from '../source/table.js';
 import { beginInSnapshot, beginSweep, resumeSweep, type SweepStart, type SweepSubject } from './sweep-start.js';
 
 /** What a sweep of one table works with. */

@@ -3,13 +3,8 @@ import { UsageError } from '../base/errors.js';
 import { counted, cutShort, formatRows } from '../base/text-table.js';
 import { countsOf, type Counts } from './chain.js';
 import { dimensionMappings, dismissRejected, retryRejected } from '../warehouse/functions.js';
-import {
-  type ChosenRejected,
-  countRejected,
-  type RejectedChange,
-  rejectedChanges,
-  type RejectedState,
-} from '../warehouse/rejected.js';
+import { countRejected, rejectedChanges } from '../warehouse/rejected.js';
+import type { ChosenRejected, RejectedChange, RejectedState } from '../warehouse/rejected.js';
 import { eachTable, selectUnpaused, selectTables, type Selection } from '../run/each-table.js';
 
 export interface RetryReport extends Readonly<Counts> {

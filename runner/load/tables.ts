@@ -7,16 +7,8 @@ import { describeError } from '../base/errors.js';
 import { loadChain, sumOf, type Loading, type LoadResult } from './chain.js';
 import { logger } from '../base/logger.js';
 import { startProgress, type Progress } from '../run/progress.js';
-import {
-  attempt,
-  inOrder,
-  patienceOf,
-  resultsOf,
-  selectUnpaused,
-  workOff,
-  type Selection,
-  type TableResult,
-} from '../run/each-table.js';
+import { attempt, inOrder, patienceOf, resultsOf, selectUnpaused, workOff } from '../run/each-table.js';
+import type { Selection, TableResult } from '../run/each-table.js';
 import { chainName, layoutOf } from '../batch/shard.js';
 import { dimensionMappings, historySummary } from '../warehouse/functions.js';
 

@@ -5,14 +5,7 @@ import { inTransaction, rolledBack } from '../base/transaction.js';
 import { formatEffects, SHOWN_ROWS } from '../load/dry-run.js';
 import { selectTables } from '../run/each-table.js';
 import { type LedgerBatch, ledgerBatches } from '../warehouse/batches.js';
-import {
-  asNumbers,
-  dimensionMappings,
-  type Effect,
-  restoreBatch,
-  retractBatch,
-  transactionEffects,
-} from '../warehouse/functions.js';
+import * as functions from '../warehouse/functions.js';
 
 /** What taking a batch out of history, or bringing it back, did to that, or would do. */
 export interface MovedBatch
@@ -25,7 +18,7 @@ export interface MovedBatch
   /** Whether it was so already: nothing was done. */
   readonly is_so_already: boolean;
   /** Of a dry run: the first rows of each kind. */
-  readonly effects?: readonly Effect[];
+  readonly effects?: readonly functions.Effect[];
 }
 
 type Move = (session: Transaction) => Promise<Omit<MovedBatch, 'table' | 'batch' | 'effects'>>;
@@ -39,22 +32,22 @@ export const retract = (
   isDryRun: boolean,
 ): Promise<MovedBatch> =>
   move(settings, table, batch, isDryRun, async (session) => {
-    const { already_retracted: is_so_already, ...found } = await retractBatch(session, table, batch, reason);
-    const { retracted_changes: changes, ...versions } = asNumbers(found);
+    const { already_retracted: is_so_already, ...found } = await functions.retractBatch(session, table, batch, reason);
+    const { retracted_changes: changes, ...versions } = functions.asNumbers(found);
     return { changes, ...versions, is_so_already };
   });
 
 /** Brings a batch back that was taken out, likewise. */
 export const restore = (settings: Settings, table: string, batch: string, isDryRun: boolean): Promise<MovedBatch> =>
   move(settings, table, batch, isDryRun, async (session) => {
-    const { already_restored: is_so_already, ...found } = await restoreBatch(session, table, batch);
-    const { restored_changes: changes, ...versions } = asNumbers(found);
+    const { already_restored: is_so_already, ...found } = await functions.restoreBatch(session, table, batch);
+    const { restored_changes: changes, ...versions } = functions.asNumbers(found);
     return { changes, removed_versions: 0, ...versions, is_so_already };
   });
 
 const withTable = <T>(settings: Settings, table: string, work: (warehouse: Database) => Promise<T>): Promise<T> =>
   withDatabase(settings.warehouse, 'batch', async (warehouse) => {
-    selectTables(await dimensionMappings(warehouse), [table]);
+    selectTables(await functions.dimensionMappings(warehouse), [table]);
     return work(warehouse);
   });
 
@@ -63,7 +56,7 @@ function move(settings: Settings, table: string, batch: string, isDryRun: boolea
     isDryRun
       ? rolledBack(warehouse, async (session) => {
           const moved = await work(session);
-          return { table, batch, ...moved, effects: await transactionEffects(session, table, SHOWN_ROWS) };
+          return { table, batch, ...moved, effects: await functions.transactionEffects(session, table, SHOWN_ROWS) };
         })
       : inTransaction(warehouse, 'isolation level read committed', async (session) => ({
           ...{ table, batch },

@@ -3,14 +3,8 @@ import { logger } from '../base/logger.js';
 import { compareAtSource, type ComparisonQueries, type SourceState } from '../source/comparison.js';
 import { keyFault, type SourceTable } from '../source/table.js';
 import type { Database } from '../base/database.js';
-import {
-  type BucketChecksum,
-  comparisonChecksums,
-  comparisonDigests,
-  comparisonStates,
-  type KeyDigest,
-  retractedStates,
-} from '../warehouse/functions.js';
+import { comparisonChecksums, comparisonDigests, comparisonStates, retractedStates } from '../warehouse/functions.js';
+import type { BucketChecksum, KeyDigest } from '../warehouse/functions.js';
 
 /** A key whose row and current version are not the same. Contents are printed as PostgreSQL prints a row of texts. */
 export interface Difference {

@@ -1,12 +1,7 @@
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { fitName } from '../base/sql-text.js';
-import {
-  type CatalogColumn,
-  type CatalogTable,
-  type OutsideType,
-  type TableName,
-  shownName,
-} from '../source/catalog.js';
+import { shownName } from '../source/catalog.js';
+import type { CatalogColumn, CatalogTable, OutsideType, TableName } from '../source/catalog.js';
 import { OWN_COLUMNS, historyNames, plainName } from './names.js';
 import { isLogged, type ColumnOptions, type RegistrationOptions } from './options.js';
 import { CAPTURE, COMMIT, isOwnTime, planRoles } from './roles.js';

@@ -8,15 +8,8 @@ import { asWarehouseHolds, dimensionName, planRegistration, type Deletes, type R
 import { isLogged, type RegistrationOptions, type UpdateOptions } from './options.js';
 import { relationsOf, renderRegistration, renderUpdate } from './write.js';
 import { findDrift, isEmpty, type MappingUpdate } from './follow.js';
-import {
-  assertTimeZone,
-  readTable,
-  readTables,
-  shownName,
-  type CatalogTable,
-  type OutsideType,
-  type TableName,
-} from '../source/catalog.js';
+import { assertTimeZone, readTable, readTables, shownName } from '../source/catalog.js';
+import type { CatalogTable, OutsideType, TableName } from '../source/catalog.js';
 import { dimensionMappings } from '../warehouse/functions.js';
 import { relationsThere, typesThere } from '../warehouse/dimensions.js';
 import { appliedDimensions } from '../warehouse/migrate.js';

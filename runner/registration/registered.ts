@@ -3,25 +3,19 @@ import { batchFiles, changeLogOf, setAsideChangeLog } from '../change-log/chain.
 import { rememberMappings } from '../change-log/known-mappings.js';
 import type { Settings } from '../base/settings.js';
 import { withDatabase, type Database } from '../base/database.js';
-import {
-  browseIndexes,
-  dimensionList,
-  dimensionMappings,
-  pauseDimension,
-  removeDimension,
-} from '../warehouse/functions.js';
+import * as functions from '../warehouse/functions.js';
 import { batchNameOf } from '../batch/name.js';
 import { selectTables } from '../run/each-table.js';
 import { exportNotes, placeOfExport } from '../warehouse/exports.js';
 
 /** Every registered table and where it stands. */
-export const listTables = (settings: Settings): ReturnType<typeof dimensionList> =>
-  withDatabase(settings.warehouse, 'table', dimensionList);
+export const listTables = (settings: Settings): ReturnType<typeof functions.dimensionList> =>
+  withDatabase(settings.warehouse, 'table', functions.dimensionList);
 
 /** Works on a table in the warehouse. @throws UsageError if none of that name is registered */
 const withTable = <T>(settings: Settings, table: string, work: (warehouse: Database) => Promise<T>): Promise<T> =>
   withDatabase(settings.warehouse, 'table', async (warehouse) => {
-    selectTables(await dimensionMappings(warehouse), [table]);
+    selectTables(await functions.dimensionMappings(warehouse), [table]);
     return work(warehouse);
   });
 
@@ -31,7 +25,7 @@ export const pauseTable = (
   table: string,
   isPaused: boolean,
   reason: string | undefined,
-): Promise<boolean> => withTable(settings, table, (warehouse) => pauseDimension(warehouse, table, isPaused, reason));
+): Promise<boolean> => withTable(settings, table, (warehouse) => functions.pauseDimension(warehouse, table, isPaused, reason));
 
 /**
  * Makes the indexes of a history for browsing by time, while it is loaded, or drops those made so.
@@ -40,7 +34,7 @@ export const pauseTable = (
  */
 export const browseTable = (settings: Settings, table: string, isOn: boolean): Promise<readonly string[]> =>
   withTable(settings, table, async (warehouse) => {
-    const [indexes] = await browseIndexes(warehouse, table);
+    const [indexes] = await functions.browseIndexes(warehouse, table);
     const statements = (isOn ? indexes?.make_statements : indexes?.drop_statements) ?? [];
     for (const statement of statements) await warehouse.unsafe(statement);
     return statements;
@@ -66,9 +60,9 @@ export interface RemovedTable {
 export const removeTable = (settings: Settings, table: string, dropHistory: boolean): Promise<RemovedTable> =>
   withTable(settings, table, async (warehouse) => {
     const exports = await exportNotes(warehouse, table);
-    const history_table = await removeDimension(warehouse, table, dropHistory);
+    const history_table = await functions.removeDimension(warehouse, table, dropHistory);
     const { cdc_log_dir: folder } = settings;
-    await rememberMappings(folder, await dimensionMappings(warehouse));
+    await rememberMappings(folder, await functions.dimensionMappings(warehouse));
     const change_log = await setAsideChangeLog(folder, table);
     const waiting = change_log === undefined ? [] : await batchFiles(changeLogOf(folder, path.basename(change_log)));
     return {

@@ -17,20 +17,8 @@ import { describeTable } from '../source/table.js';
 import { dimensionMappings } from '../warehouse/functions.js';
 import { subscriptionStatus } from '../warehouse/events.js';
 import { ensureLogFolder, logFileName } from './logs.js';
-import {
-  SERVICES,
-  assertSamePipeline,
-  findService,
-  knownServices,
-  makeRunFolder,
-  outputFile,
-  readState,
-  releaseService,
-  type BaseService,
-  type FoundService,
-  type RunState,
-  type Service,
-} from './record.js';
+import { SERVICES, assertSamePipeline, findService, knownServices, makeRunFolder, outputFile } from './record.js';
+import { readState, releaseService, type BaseService, type FoundService, type RunState, type Service } from './record.js';
 
 /** What is known of a service without asking it. */
 export interface ServiceStatus extends Partial<Omit<RunState, 'run_id'>> {

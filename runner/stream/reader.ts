@@ -10,20 +10,8 @@ import type { SourceIdentity } from '../source/server.js';
 import { describeRelation } from './layout.js';
 import { parseMessage, type Message, type Relation } from './pgoutput.js';
 import { isoOf, writePosition } from './position.js';
-import {
-  addChange,
-  endTransaction,
-  isNews,
-  publishPart,
-  sayStopped,
-  stopTable,
-  takePart,
-  type Change,
-  type FollowedTable,
-  type OpenTransaction,
-  type Part,
-  type RoundEnds,
-} from './table.js';
+import { addChange, endTransaction, isNews, publishPart, sayStopped, stopTable, takePart } from './table.js';
+import type { Change, FollowedTable, OpenTransaction, Part, RoundEnds } from './table.js';
 
 /** What a reader of the log goes on from. */
 export interface ReaderStart {

@@ -5,13 +5,8 @@ import { lsnOf, lsnText, readForks, type Forks, type Lsn, type ReplicationStart 
 import type { Settings } from '../base/settings.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 import { batchMetadataSchema, chainHead, type BatchMetadata, type LogPlace } from '../batch/metadata.js';
-import {
-  checkpointSequences,
-  newestCheckpoint,
-  openChangeLog,
-  readCheckpoint,
-  type ChangeLog,
-} from '../change-log/chain.js';
+import { checkpointSequences, newestCheckpoint, openChangeLog, readCheckpoint } from '../change-log/chain.js';
+import type { ChangeLog } from '../change-log/chain.js';
 import { publishCheckpoint, removeUnpublished } from '../change-log/publish.js';
 import { readPublication, readSlot, type Publication, type SlotState } from '../source/log.js';
 import { isSameServer, readIdentity, sharedUpTo, type SourceIdentity } from '../source/server.js';

@@ -1,14 +1,8 @@
 import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { PACKAGE_ROOT, shownPath, type DatabaseSettings } from '../base/settings.js';
-import {
-  explainDatabaseError,
-  isConnectionFault,
-  withDatabase,
-  withPgClient,
-  type Database,
-  type Transaction,
-} from '../base/database.js';
+import { explainDatabaseError, isConnectionFault, withDatabase, withPgClient } from '../base/database.js';
+import type { Database, Transaction } from '../base/database.js';
 import { TidemarkError, describeError, hasCode } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { literally } from '../base/pattern.js';

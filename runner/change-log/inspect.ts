@@ -17,7 +17,7 @@ const foldersIn = async (folder: string): Promise<string[]> =>
   (await readdir(folder, { withFileTypes: true })).filter((entry) => entry.isDirectory()).map(({ name }) => name);
 
 /** The shards of a table that have a change log here, those of layouts of the past too. */
-export async function loggedShards(root: string, table: string): Promise<string[]> {
+async function loggedShards(root: string, table: string) {
   const names = await foldersIn(path.join(root, table, chain.SHARDS)).catch((error: unknown) => {
     if (hasCode(error, 'ENOENT', 'ENOTDIR')) return [];
     throw error;
@@ -25,10 +25,14 @@ export async function loggedShards(root: string, table: string): Promise<string[
   return names.filter(isShardName).sort(new Intl.Collator('en', { numeric: true }).compare);
 }
 
-/** Every change log of a table: of the whole table, then of each shard. */
+/** The change logs that a table may have here: of the whole table, then of each shard. Nothing is made. */
+export const chainsHere = async (root: string, table: string): Promise<chain.ChangeLog[]> =>
+  ['', ...(await loggedShards(root, table))].map((shard) => chain.changeLogOf(root, table, shard));
+
+/** The same, where that of the whole table is made if it is not there. */
 export async function openChains(root: string, table: string): Promise<chain.ChangeLog[]> {
-  const whole = await chain.openChangeLog(root, table);
-  return [whole, ...(await loggedShards(root, table)).map((shard) => chain.changeLogOf(root, table, shard))];
+  await chain.openChangeLog(root, table);
+  return chainsHere(root, table);
 }
 
 /** The batch files of all chains of a table that wait to be applied. */
@@ -55,24 +59,20 @@ export async function oldestWaiting(root: string, table: string): Promise<number
  */
 export async function inspectChains(root: string, table: string): Promise<ChainState[]> {
   const found: ChainState[] = [];
-  for (const shard of ['', ...(await loggedShards(root, table))]) {
-    const log = chain.changeLogOf(root, table, shard);
+  for (const log of await chainsHere(root, table))
     try {
-      found.push({ shard, pending: (await chain.batchFiles(log)).length, newest: await chain.newestCheckpoint(log) });
+      const pending = (await chain.batchFiles(log)).length;
+      found.push({ shard: log.shard, pending, newest: await chain.newestCheckpoint(log) });
     } catch (error) {
       if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES')) throw error;
     }
-  }
   return found;
 }
 
 /** Where the file of a batch is, as seen from the change log's folder: waiting, applied, or undefined where it is not here. */
 export async function findBatchFile(root: string, table: string, batchId: string): Promise<string | undefined> {
-  for (const shard of ['', ...(await loggedShards(root, table))]) {
-    const file = chain.findFile(chain.changeLogOf(root, table, shard), batchId);
-    if (file !== undefined) return path.relative(root, file);
-  }
-  return undefined;
+  const [file] = (await chainsHere(root, table)).flatMap((log) => chain.findFile(log, batchId) ?? []);
+  return file && path.relative(root, file);
 }
 
 /** Files in the folder that are no batches by their names: nobody reads them, so somebody should be told. What begins with a dot is not meant for readers. */

@@ -2,8 +2,8 @@ import { watch, type FSWatcher } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '../base/errors.js';
 import { warnOnce } from '../base/logger.js';
-import { changeLogOf } from './chain.js';
-import { loggedShards, loggedTables } from './inspect.js';
+import type { ChangeLog } from './chain.js';
+import { chainsHere, loggedTables } from './inspect.js';
 
 /**
  * Wakes who waits for batches, as soon as a checkpoint is published. It only saves waiting: where nothing can be watched (a folder that is made
@@ -38,14 +38,13 @@ export class ChangeLogWatch {
   async follow(isWanted: (table: string) => boolean): Promise<void> {
     const before = this.watchers;
     this.watchers = [];
-    for (const table of await loggedTables(this.root))
-      if (isWanted(table)) for (const shard of ['', ...(await loggedShards(this.root, table))]) this.open(table, shard);
+    for (const table of (await loggedTables(this.root)).filter(isWanted))
+      for (const log of await chainsHere(this.root, table)) this.open(log);
     // The new ones are there first: nothing is missed, nor seen in the place of a folder that was made anew.
     for (const { watcher } of before) watcher.close();
   }
 
-  private open(table: string, shard: string): void {
-    const { checkpoints } = changeLogOf(this.root, table, shard);
+  private open({ table, checkpoints }: ChangeLog): void {
     const fail = (error: unknown) => {
       if (hasCode(error, 'ENOENT', 'ENOTDIR')) return;
       const { message } = error as Error;

@@ -15,28 +15,14 @@ import { pruneNowAndThen } from './retention.js';
 import { retrying } from '../run/retry.js';
 import { chainName } from '../batch/shard.js';
 import { counted } from '../base/text-table.js';
-import { type ApplyResult, commitToDisk } from '../warehouse/batches.js';
+import { COUNTED, type ApplyResult, type Counted, commitToDisk } from '../warehouse/batches.js';
+import { asNumbers } from '../warehouse/functions.js';
 import { batchNameOf } from '../batch/name.js';
 import { startCompressing, type Compressing } from '../change-log/applied.js';
 
-/** What the warehouse counts of a batch that it applied. */
-const COUNTED = [
-  'inserted_versions',
-  'closed_versions',
-  'absorbed_changes',
-  'corrected_versions',
-  'late_changes',
-  'rejected_changes',
-] as const satisfies readonly (keyof ApplyResult)[];
-
-export type Counts = Record<(typeof COUNTED)[number], number>;
-type Total = Counts & Record<'batches' | 'skipped' | 'changes', number>;
+type Total = Record<Counted | 'batches' | 'skipped' | 'changes', number>;
 
 export type LoadResult = Readonly<Total & { table: string }>;
-
-/** The counts of a row of the warehouse, as numbers. */
-export const countsOf = (row: Readonly<Record<keyof Counts, string>>): Counts =>
-  Object.fromEntries(COUNTED.map((name) => [name, Number(row[name])])) as Counts;
 
 export interface Loading extends Omit<Applying, 'warehouse'> {
   /** The history table, as SQL names it, which somebody may have locked; undefined where that is waited for. */
@@ -185,15 +171,15 @@ function noteApplied(
   { table }: changeLog.ChangeLog,
   total: Total,
   { file, head }: changeLog.BatchDocument,
-  applied: ApplyResult,
+  { already_applied, ...applied }: ApplyResult,
 ): void {
   const name = path.basename(file);
-  if (applied.already_applied) {
+  if (already_applied) {
     logger.info({ table }, `Skipping already processed file: ${name}`);
     total.skipped += 1;
     return;
   }
-  const counts = { ...countsOf(applied), batches: 1, changes: head.change_count };
+  const counts = { ...asNumbers(applied), batches: 1, changes: head.change_count };
   for (const each of Object.keys(counts) as (keyof typeof counts)[]) total[each] += counts[each];
   const rejected = counts.rejected_changes;
   if (rejected > 0)

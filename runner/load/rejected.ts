@@ -1,13 +1,13 @@
 import { withDatabase, type Database, type Transaction } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
 import { counted, cutShort, formatRows } from '../base/text-table.js';
-import { countsOf, type Counts } from './chain.js';
-import { dimensionMappings, dismissRejected, retryRejected } from '../warehouse/functions.js';
+import type { Counted } from '../warehouse/batches.js';
+import { asNumbers, dimensionMappings, dismissRejected, retryRejected } from '../warehouse/functions.js';
 import { countRejected, rejectedChanges } from '../warehouse/rejected.js';
 import type { ChosenRejected, RejectedChange, RejectedState } from '../warehouse/rejected.js';
 import { eachTable, selectUnpaused, selectTables, type Selection } from '../run/each-table.js';
 
-export interface RetryReport extends Readonly<Counts> {
+export interface RetryReport extends Readonly<Record<Counted, number>> {
   readonly table: string;
   /** How many were tried; those still rejected are counted as such. */
   readonly tried: number;
@@ -38,7 +38,7 @@ export async function retryTables({ settings, tables }: Selection): Promise<Retr
 /** Tries the rejected changes of one table again, within a transaction where it is given one. */
 export async function retryTable(warehouse: Database | Transaction, table: string): Promise<RetryReport> {
   const tried = (await countRejected(warehouse, table, 'waiting')) + (await countRejected(warehouse, table, 'settled'));
-  const counts = countsOf(await retryRejected(warehouse, table));
+  const counts = asNumbers(await retryRejected(warehouse, table));
   const settled = await countRejected(warehouse, table, 'settled');
   const remaining = await rejectedChanges(warehouse, table, 'waiting', SHOWN_REMAINING);
   return { table, tried, ...counts, settled, remaining };

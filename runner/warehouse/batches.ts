@@ -7,18 +7,15 @@ import { type BatchMetadata, batchMetadataSchema } from '../batch/metadata.js';
 import { type ShardLayout, shardLayoutSchema } from '../batch/shard.js';
 import { row, rows, type Texts, type TextsOrNull, type Warehouse } from './call.js';
 
+/** What is counted of changes that are applied. */
+export const COUNTED = [
+  ...(['inserted_versions', 'closed_versions', 'absorbed_changes'] as const),
+  ...(['corrected_versions', 'late_changes', 'rejected_changes'] as const),
+];
+export type Counted = (typeof COUNTED)[number];
+
 /** Counts of one applied batch, as tidemark.apply_batch gives them. */
-export interface ApplyResult
-  extends Texts<
-    | 'inserted_versions'
-    | 'closed_versions'
-    | 'absorbed_changes'
-    | 'corrected_versions'
-    | 'late_changes'
-    | 'rejected_changes'
-  > {
-  readonly already_applied: boolean;
-}
+export type ApplyResult = Texts<Counted> & { readonly already_applied: boolean };
 
 type NewestBatch = Texts<'batch_id' | 'sequence' | 'checksum'> & { readonly metadata: unknown };
 

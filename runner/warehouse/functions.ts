@@ -1,5 +1,5 @@
 import type { DimensionMapping } from '../batch/mapping.js';
-import type { ApplyResult } from './batches.js';
+import type { Counted } from './batches.js';
 import { action, row, rows, value, type Texts, type TextsOrNull, type Warehouse } from './call.js';
 
 export type { Warehouse };
@@ -71,10 +71,8 @@ export const dismissRejected = value<
 >(`dismiss_rejected(
   p_dimension_name => $1, p_batch_id => $2, p_change_line => $3, p_column_name => $4, p_fault => $5, p_reason => $6, p_cause => $7, p_who => $8)`);
 
-/** Counts of rejected changes that were tried again. */
-export type RetryResult = Omit<ApplyResult, 'already_applied'>;
 /** Tries the rejected changes of a table again. */
-export const retryRejected = row<RetryResult, [table: string, reason?: string, who?: string]>(
+export const retryRejected = row<Texts<Counted>, [table: string, reason?: string, who?: string]>(
   'retry_rejected(p_dimension_name => $1, p_reason => $2, p_who => $3)',
 );
 

@@ -134,6 +134,21 @@ export function chainHead(newest: BatchMetadata | undefined): { batch_id: string
   };
 }
 
+/** What the next batch of a chain says of those before it: its place, their watermark, and the newest of them. */
+export function afterBatch(
+  before: BatchMetadata | undefined,
+): Pick<BatchMetadata, 'sequence' | 'watermark' | 'previous_batch_id' | 'previous_checksum'> {
+  const { batch_id: previous_batch_id, checksum: previous_checksum } = chainHead(before);
+  const watermark = before?.high_watermark?.time ?? null;
+  return { sequence: (before?.sequence ?? 0) + 1, watermark, previous_batch_id, previous_checksum };
+}
+
+/** The next checkpoint of a chain, where there is no batch: it says what the newest one says, unless more is said of it. */
+export const quietCheckpoint = (newest: BatchMetadata): BatchMetadata => ({
+  ...newest,
+  ...{ ...afterBatch(newest), batch_id: null, checksum: null, change_count: 0 },
+});
+
 /** The name of a batch: the instant of its snapshot to the millisecond (UTC), or the next one after the batch before it; and its shard. */
 export function batchId(extractedAt: string, before: BatchMetadata | undefined, shard: string): string {
   const last = chainHead(before).batch_id;

@@ -2,7 +2,7 @@ import path from 'node:path';
 import { AlreadyPublishedError, flushFolder, readPrivateFile, replaceFile } from '../base/durable-file.js';
 import { tolerateGone } from '../base/errors.js';
 import { FRAME } from '../batch/document.js';
-import { batchMetadataSchema, chainHead, type BatchMetadata } from '../batch/metadata.js';
+import { quietCheckpoint, type BatchMetadata } from '../batch/metadata.js';
 import * as chain from './chain.js';
 import { publishCheckpoint } from './publish.js';
 
@@ -68,10 +68,7 @@ export async function rewriteCheckpoints(
 async function publishFence(log: chain.ChangeLog): Promise<boolean> {
   const newest = await chain.newestCheckpoint(log);
   if (newest === undefined) return true;
-  const { batch_id: previous_batch_id, checksum: previous_checksum } = chainHead(newest);
-  const place = { batch_id: null, checksum: null, change_count: 0, previous_batch_id, previous_checksum };
-  const fence = batchMetadataSchema.parse({ ...newest, ...place, sequence: newest.sequence + 1 });
-  return publishCheckpoint(log, fence).then(
+  return publishCheckpoint(log, quietCheckpoint(newest)).then(
     () => true,
     (error: unknown) => {
       if (error instanceof AlreadyPublishedError) return false;

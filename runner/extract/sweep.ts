@@ -1,6 +1,6 @@
 import { startSizing } from './batch-size.js';
 import { checksumOf, type ChangeLog } from '../change-log/chain.js';
-import { batchId, batchMetadataSchema, chainHead, type BatchMetadata, type LogPlace } from '../batch/metadata.js';
+import { afterBatch, batchId, batchMetadataSchema, type BatchMetadata, type LogPlace } from '../batch/metadata.js';
 import type { Transaction } from '../base/database.js';
 import { failpoint } from '../base/failpoint.js';
 import { logger } from '../base/logger.js';
@@ -162,25 +162,21 @@ async function publish(
   { page, place, isLast }: PageRead,
   before: BatchMetadata | undefined,
 ): Promise<BatchMetadata> {
-  const head = chainHead(before);
   const unfilled = unfilledColumns(described, before);
   const metadata = batchMetadataSchema.parse({
     batch_id: null,
     table: log.table,
     shard: shard?.name ?? null,
     shard_layout: shard?.layout ?? null,
-    sequence: (before?.sequence ?? 0) + 1,
     extracted_at: page.extracted_at,
     change_count: page.change_count,
-    watermark: before?.high_watermark?.time ?? null,
+    ...afterBatch(before),
     high_watermark: (place.isDated ? page.last_row : null) ?? before?.high_watermark ?? null,
     ...{ floor, snapshot, horizon, full_sweep },
     sweep: { ...sweep, complete: isLast, undated: place.isDated ? null : { after: page.last_row?.key ?? null }, fills },
     ...identity,
     relation_oid: described.relation_oid,
     ...columnsOfBatch(described, isLast ? unfilled.filter((column) => !fills.includes(column)) : unfilled),
-    previous_batch_id: head.batch_id,
-    previous_checksum: head.checksum,
     checksum: null,
   });
   const { lines } = page;

@@ -1,6 +1,6 @@
 import * as chain from '../change-log/chain.js';
 import type { Settings } from '../base/settings.js';
-import { chainHead, type BatchMetadata } from '../batch/metadata.js';
+import { quietCheckpoint, type BatchMetadata } from '../batch/metadata.js';
 import type { Database } from '../base/database.js';
 import { AlreadyPublishedError } from '../base/durable-file.js';
 import { TidemarkError, UsageError } from '../base/errors.js';
@@ -124,7 +124,6 @@ export async function rewind(
 }
 
 function rewound(newest: BatchMetadata, earlier: BatchMetadata | undefined): BatchMetadata {
-  const { batch_id: previous_batch_id, checksum: previous_checksum } = chainHead(newest);
   const { floor, snapshot, horizon, sweep, full_sweep, high_watermark } = earlier ?? {
     ...newest,
     high_watermark: null,
@@ -132,13 +131,7 @@ function rewound(newest: BatchMetadata, earlier: BatchMetadata | undefined): Bat
     // Without transactions to go on from, the next sweep begins at the beginning.
     sweep: { ...newest.sweep, complete: true, before_transaction: null, undated: null },
   };
-  return {
-    ...newest,
-    ...{ floor, snapshot, horizon, sweep, full_sweep, high_watermark },
-    ...{ batch_id: null, checksum: null, change_count: 0, previous_batch_id, previous_checksum },
-    sequence: newest.sequence + 1,
-    watermark: newest.high_watermark?.time ?? null,
-  };
+  return { ...quietCheckpoint(newest), floor, snapshot, horizon, sweep, full_sweep, high_watermark };
 }
 
 /** Checkpoints are captured in the order of their sequences, so that a few looks find an instant among many. */

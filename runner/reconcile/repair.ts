@@ -1,7 +1,7 @@
 import { checksumOf, type ChangeLog } from '../change-log/chain.js';
 import { chunks, type Comparing, type Comparison, type Difference } from './compare.js';
 import type { Settings } from '../base/settings.js';
-import { batchId, batchMetadataSchema, chainHead, type BatchMetadata } from '../batch/metadata.js';
+import { afterBatch, batchId, batchMetadataSchema, type BatchMetadata } from '../batch/metadata.js';
 import { failpoint } from '../base/failpoint.js';
 import { AlreadyPublishedError } from '../base/durable-file.js';
 import { TidemarkError } from '../base/errors.js';
@@ -159,25 +159,17 @@ function metadataOf(
   changes: number,
   extractedAt: string,
 ): BatchMetadata & { batch_id: string } {
-  const head = chainHead(newest);
   const { restart, identity, described } = repairing;
   const watermark =
     restart === undefined
       ? newest
       : {
-          floor: restart.floor,
-          snapshot: restart.snapshot,
-          horizon: restart.horizon,
-          full_sweep: restart.full_sweep,
+          ...restart,
+          relation_oid: described.relation_oid,
           sweep: {
-            complete: true,
-            is_full: true,
-            from_floor: null,
-            from_high_watermark: null,
-            from_transaction: null,
+            ...{ complete: true, is_full: true, from_floor: null, from_high_watermark: null, from_transaction: null },
             before_transaction: restart.sweep.before_transaction,
           },
-          relation_oid: described.relation_oid,
         };
   const metadata = batchMetadataSchema.parse({
     ...newest,
@@ -186,15 +178,12 @@ function metadataOf(
     table: repairing.table,
     shard: repairing.log.shard === '' ? null : repairing.log.shard,
     shard_layout: repairing.layout,
-    sequence: (newest?.sequence ?? 0) + 1,
     extracted_at: extractedAt,
     change_count: changes,
-    watermark: newest?.high_watermark?.time ?? null,
+    ...afterBatch(newest),
     high_watermark: newest?.high_watermark ?? null,
     ...identity,
     ...columnsOfBatch(described, unfilledColumns(described, newest)),
-    previous_batch_id: head.batch_id,
-    previous_checksum: head.checksum,
     checksum: lines === null ? null : checksumOf(lines),
   });
   return { ...metadata, batch_id: batchId(extractedAt, newest, '') };

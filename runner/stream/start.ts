@@ -4,7 +4,7 @@ import { logger } from '../base/logger.js';
 import { lsnOf, lsnText, readForks, type Forks, type Lsn, type ReplicationStart } from '../base/replication.js';
 import type { Settings } from '../base/settings.js';
 import type { DimensionMapping } from '../batch/mapping.js';
-import { batchMetadataSchema, chainHead, type BatchMetadata, type LogPlace } from '../batch/metadata.js';
+import { batchMetadataSchema, quietCheckpoint, type BatchMetadata, type LogPlace } from '../batch/metadata.js';
 import { checkpointSequences, newestCheckpoint, openChangeLog, readCheckpoint } from '../change-log/chain.js';
 import type { ChangeLog } from '../change-log/chain.js';
 import { publishCheckpoint, removeUnpublished } from '../change-log/publish.js';
@@ -37,13 +37,8 @@ async function notePlace(
   newest: BatchMetadata,
   said: Partial<SourceIdentity> & { readonly log: Partial<LogPlace> },
 ): Promise<BatchMetadata> {
-  const { batch_id: previous_batch_id, checksum: previous_checksum } = chainHead(newest);
-  const metadata = batchMetadataSchema.parse({
-    ...newest,
-    ...{ batch_id: null, checksum: null, change_count: 0, sequence: newest.sequence + 1 },
-    ...{ previous_batch_id, previous_checksum },
-    ...{ ...said, log: { ...said.log, commits: 0, unchanged: 0 } },
-  });
+  const place = { ...said.log, commits: 0, unchanged: 0 };
+  const metadata = batchMetadataSchema.parse({ ...quietCheckpoint(newest), ...said, log: place });
   await publishCheckpoint(log, metadata);
   return metadata;
 }

@@ -2,7 +2,7 @@ import { describeError, type TidemarkError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { lsnOf, type Lsn } from '../base/replication.js';
 import type { DimensionMapping } from '../batch/mapping.js';
-import { batchId, batchMetadataSchema, chainHead, type BatchMetadata, type LogPlace } from '../batch/metadata.js';
+import { afterBatch, batchId, batchMetadataSchema, type BatchMetadata, type LogPlace } from '../batch/metadata.js';
 import { checksumOf, type ChangeLog } from '../change-log/chain.js';
 import { publishBatch } from '../change-log/publish.js';
 import { noteTable } from '../run/measurements.js';
@@ -178,22 +178,18 @@ export async function publishPart(part: Part, ends: RoundEnds, identity: SourceI
   const { table, bytes, layout, inside, commits, unchanged } = part;
   const { newest: before, after, mapping } = table;
   const soft = { column: mapping.deleted_column, values: mapping.deleted_values };
-  const head = chainHead(before);
   const extracted_at = isoOf(part.at);
   const metadata = batchMetadataSchema.parse({
     ...before,
     format: 2,
     shard: null,
     shard_layout: null,
-    sequence: before.sequence + 1,
     extracted_at,
     change_count: part.count,
-    watermark: before.high_watermark?.time ?? null,
+    ...afterBatch(before),
     ...identity,
     ...(layout && { relation_oid: String(layout.relation.oid) }),
     ...(layout && columnsOfBatch(layout.described, unfilledColumns(layout.described, before))),
-    previous_batch_id: head.batch_id,
-    previous_checksum: head.checksum,
     checksum: checksumOf(bytes),
     log: {
       ...ends,

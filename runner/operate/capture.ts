@@ -9,6 +9,7 @@ import { newestCheckpoint, openChangeLog, type ChangeLog } from '../change-log/c
 import { inspectChains } from '../change-log/inspect.js';
 import { extractTables } from '../extract/tables.js';
 import { loadTables } from '../load/tables.js';
+import type { Capture } from '../registration/options.js';
 import { removeTable, type RemovedTable } from '../registration/registered.js';
 import { selectTables } from '../run/each-table.js';
 import { readPublication } from '../source/log.js';
@@ -43,8 +44,6 @@ export interface Captured {
   /** Of a table that went back to polling. */
   readonly left?: LeftAtSource;
 }
-
-export type Capture = 'poll' | 'log' | 'both';
 
 /**
  * @param capture poll, log, or both: the log, and comparisons as a proof

@@ -10,7 +10,7 @@ import { ensurePrivateFolder } from '../base/durable-file.js';
 import { HeldError, TidemarkError, UsageError, tolerateGone } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
 import type { Settings } from '../base/settings.js';
-import { counted } from '../base/text-table.js';
+import { counted, linesOf } from '../base/text-table.js';
 import { inTransaction } from '../base/transaction.js';
 import { startProgress } from '../run/progress.js';
 import * as functions from '../warehouse/exports.js';
@@ -21,17 +21,8 @@ import { openParquetWriter, type ParquetWriter } from './parquet.js';
 /** How long what was replaced stays for readers that began before, in hours. */
 export const GRACE_HOURS = 24;
 
-export interface Exported {
-  readonly table: string;
-  readonly folder: string;
-  readonly exported_at: string;
-  readonly versions: number;
-  /** Files by what became of them: written now, still right, and removed after their time. */
-  readonly files: Readonly<Record<'written' | 'kept' | 'removed', number>>;
-  /** Columns that are text in files, each with the reason. */
-  readonly text_columns: Readonly<Record<string, string>>;
-  readonly left_out: readonly string[];
-}
+/** What an export came to. */
+export type Exported = Awaited<ReturnType<typeof renew>>;
 
 interface Export {
   readonly warehouse: Database;
@@ -119,7 +110,7 @@ async function assertOwn(warehouse: Database, table: string, folder: string, bef
 }
 
 /** Writes what differs, publishes it, and removes what has had its time. */
-async function renew(given: Export, graceHours: number): Promise<Exported> {
+async function renew(given: Export, graceHours: number) {
   const { warehouse, folder, table, id, before } = given;
   const made = await inTransaction(warehouse, 'isolation level repeatable read read only', (snapshot) =>
     writeParts(snapshot, given),
@@ -141,15 +132,16 @@ async function renew(given: Export, graceHours: number): Promise<Exported> {
   );
   await functions.noteExported(warehouse, id, manifest.exported_at, String(manifest.versions), behindSince);
   const kept = manifest.files.filter(({ name }) => before?.files.some((each) => each.name === name)).length;
+  const asText = manifest.columns.filter(({ text_because }) => text_because !== null);
   return {
     table,
     folder,
     exported_at: manifest.exported_at,
     versions: manifest.versions,
+    /** By what became of them: written now, still right, and removed after their time. */
     files: { written: manifest.files.length - kept, kept, removed: over.length },
-    text_columns: Object.fromEntries(
-      manifest.columns.flatMap(({ name, text_because }) => (text_because === null ? [] : [[name, text_because]])),
-    ),
+    /** Columns that are text in files, each with the reason. */
+    text_columns: Object.fromEntries(asText.map(({ name, text_because }) => [name, String(text_because)])),
     left_out: manifest.left_out,
   };
 }
@@ -258,11 +250,9 @@ const partly = (names: readonly string[]): string => names.slice(0, 8).join(', '
 
 export function formatExported({ table, folder, versions, files, text_columns, left_out }: Exported): string {
   const texts = Object.entries(text_columns).map(([name, reason]) => `${name} (${reason})`);
-  return [
+  return linesOf(
     `${table}: ${counted(versions, 'version')} in ${folder}: ${counted(files.written, 'file')} written, ${String(files.kept)} still right, ${String(files.removed)} removed`,
-    ...(texts.length === 0 ? [] : [`as text: ${partly(texts)}`]),
-    ...(left_out.length === 0
-      ? []
-      : [`left out, as they may not be read, or were left out before: ${partly(left_out)}`]),
-  ].join('\n');
+    texts.length > 0 && `as text: ${partly(texts)}`,
+    left_out.length > 0 && `left out, as they may not be read, or were left out before: ${partly(left_out)}`,
+  );
 }

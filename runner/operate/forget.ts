@@ -3,7 +3,7 @@ import { type Database, withDatabase } from '../base/database.js';
 import { HeldError, TidemarkError } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
 import type { Settings } from '../base/settings.js';
-import { counted } from '../base/text-table.js';
+import { counted, linesOf } from '../base/text-table.js';
 import { inTransaction } from '../base/transaction.js';
 import { batchNameOf } from '../batch/name.js';
 import type { ChangeLog } from '../change-log/chain.js';
@@ -187,19 +187,13 @@ export function formatForgetting(table: string, done: Forgotten): string {
 }
 
 export const formatForgottenAgain = (found: readonly ForgottenAgain[]): string =>
-  [
+  linesOf(
     ...found.flatMap(({ table, references, rows, files, unknown, exports }) => [
-      ...(references.length === 0
-        ? []
-        : [
-            `${table}: forgotten again (${references.join(', ')}): ${counted(rows, 'version')} and kept changes, in ${counted(files, 'batch file')}`,
-          ]),
-      ...(unknown.length === 0
-        ? []
-        : [
-            `${table}: cannot be told here, as another warehouse noted them: ${unknown.join(', ')}; forget these keys by name`,
-          ]),
+      references.length > 0 &&
+        `${table}: forgotten again (${references.join(', ')}): ${counted(rows, 'version')} and kept changes, in ${counted(files, 'batch file')}`,
+      unknown.length > 0 &&
+        `${table}: cannot be told here, as another warehouse noted them: ${unknown.join(', ')}; forget these keys by name`,
       ...formatReached(table, exports),
     ]),
     OUT_OF_REACH,
-  ].join('\n');
+  );

@@ -14,7 +14,7 @@ import { formatSubscriptions } from './events.js';
 import { describePartitioning } from './partition.js';
 import { serviceStatuses, type ServiceStatus } from '../services/background.js';
 import { shardsOf } from '../batch/shard.js';
-import { formatRows } from '../base/text-table.js';
+import { formatRows, linesOf } from '../base/text-table.js';
 
 export type TableStatus = Awaited<ReturnType<typeof tableStatus>> & ReturnType<typeof logStatus>;
 type ShardStatus = ReturnType<typeof shardStatus>;
@@ -216,9 +216,8 @@ const HIDDEN_COLUMNS: readonly string[] = ['shards', 'last_error'] satisfies (ke
 export function formatStatus(status: PipelineStatus, servers: string): string {
   const columns = Object.keys(status.tables[0] ?? {}).filter((column) => !HIDDEN_COLUMNS.includes(column));
   const shards = status.tables.flatMap(({ table, shards }) => shards.map((shard) => ({ table, ...shard })));
-  const errors = status.tables.flatMap(({ table, last_error: error }) =>
-    error === null ? [] : [`${table}: ${error}`],
-  );
+  const failed = status.tables.filter(({ last_error }) => last_error !== null);
+  const errors = failed.map(({ table, last_error: error }) => `${table}: ${error ?? ''}`);
   const runs = status.other_runs.map(({ pipeline_name: run, start_time: since, performance_metrics: metrics }) => ({
     run,
     since,
@@ -238,22 +237,19 @@ export function formatStatus(status: PipelineStatus, servers: string): string {
     ...{ table: each.dimension_name, batch: each.batch_id, changes: each.retracted_changes, since: each.retracted_at },
     ...{ by: each.retracted_by, reason: each.reason },
   }));
-  return [
+  const { subscriptions, partitionings } = status;
+  return linesOf(
     formatServices(status.services),
-    ...(runs.length === 0 ? [] : [`\nOther runs on this warehouse\n${formatShort(runs)}`]),
-    ...(servers === '' ? [] : [`\n${servers}`]),
-    ...(status.source === null ? [] : [`\nsource: ${status.source}`]),
-    ...(status.warehouse === null ? [] : [`\nwarehouse: ${status.warehouse}`]),
-    ...(status.tables.length === 0 ? [] : [`\n${formatShort(status.tables, columns)}`]),
-    ...(shards.length === 0 ? [] : [`\nShards\n${formatShort(shards)}`]),
-    ...(out.length === 0 ? [] : [`\nBatches taken out of history\n${formatShort(out)}`]),
-    ...(status.subscriptions.length === 0
-      ? []
-      : [`\nSubscriptions to events\n${formatSubscriptions(status.subscriptions)}`]),
-    ...(status.partitionings.length === 0
-      ? []
-      : [`\nPartitions that are being made\n${status.partitionings.map(describePartitioning).join('\n')}`]),
-    ...(on.length === 0 ? [] : [`\nAlerts\n${formatShort(on)}`]),
-    ...(errors.length === 0 ? [] : [`\nTables that failed in the last round\n${errors.join('\n')}`]),
-  ].join('\n');
+    runs.length > 0 && `\nOther runs on this warehouse\n${formatShort(runs)}`,
+    servers !== '' && `\n${servers}`,
+    status.source !== null && `\nsource: ${status.source}`,
+    status.warehouse !== null && `\nwarehouse: ${status.warehouse}`,
+    status.tables.length > 0 && `\n${formatShort(status.tables, columns)}`,
+    shards.length > 0 && `\nShards\n${formatShort(shards)}`,
+    out.length > 0 && `\nBatches taken out of history\n${formatShort(out)}`,
+    subscriptions.length > 0 && `\nSubscriptions to events\n${formatSubscriptions(subscriptions)}`,
+    partitionings.length > 0 && `\nPartitions that are being made\n${partitionings.map(describePartitioning).join('\n')}`,
+    on.length > 0 && `\nAlerts\n${formatShort(on)}`,
+    errors.length > 0 && `\nTables that failed in the last round\n${errors.join('\n')}`,
+  );
 }

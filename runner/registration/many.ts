@@ -2,11 +2,12 @@ import path from 'node:path';
 import { withDatabase } from '../base/database.js';
 import { type TidemarkError, UsageError, whereAndNext } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
+import { isLogged } from '../batch/mapping.js';
 import { formatRows } from '../base/text-table.js';
 import { listTables, parseTableName, shownName } from '../source/catalog.js';
 import { writesLog } from '../source/log.js';
 import { writeDimensionFile } from './files.js';
-import { isLogged, type RegistrationOptions } from './options.js';
+import type { RegistrationOptions } from './options.js';
 import type { Registration } from './plan.js';
 import { proposeRegistrations, type Proposal } from './propose.js';
 

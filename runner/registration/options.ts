@@ -16,7 +16,7 @@ export interface ColumnOptions {
 
 /** How a table is read: by polling, from the log of the source, or both: from the log, and compared by sweeps. */
 export const CAPTURES = ['poll', 'log', 'both'] as const;
-type Capture = (typeof CAPTURES)[number];
+export type Capture = (typeof CAPTURES)[number];
 
 /** What a user says about a table that is to be registered. */
 export interface RegistrationOptions extends ColumnOptions {
@@ -42,9 +42,6 @@ export interface RegistrationOptions extends ColumnOptions {
   /** Rows of tables that inherit from it are read with its own. */
   readonly with_children?: boolean | undefined;
 }
-
-/** Whether it is to be read from the log. */
-export const isLogged = ({ capture = 'poll' }: Pick<RegistrationOptions, 'capture'>): boolean => capture !== 'poll';
 
 /** Of a table of which nothing is said. */
 export const NOTHING_SAID: RegistrationOptions = {

@@ -1,9 +1,10 @@
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { fitName } from '../base/sql-text.js';
+import { isLogged } from '../batch/mapping.js';
 import { shownName } from '../source/catalog.js';
 import type { CatalogColumn, CatalogTable, OutsideType, TableName } from '../source/catalog.js';
 import { OWN_COLUMNS, historyNames, plainName } from './names.js';
-import { isLogged, type ColumnOptions, type RegistrationOptions } from './options.js';
+import type { ColumnOptions, RegistrationOptions } from './options.js';
 import { CAPTURE, COMMIT, isOwnTime, planRoles } from './roles.js';
 
 /** A source column and what becomes of it. */

@@ -5,7 +5,7 @@ import { TidemarkError, UsageError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { tableArgument } from '../base/sql-text.js';
 import { asWarehouseHolds, dimensionName, planRegistration, type Deletes, type Registration } from './plan.js';
-import { isLogged, type RegistrationOptions, type UpdateOptions } from './options.js';
+import type { RegistrationOptions, UpdateOptions } from './options.js';
 import { relationsOf, renderRegistration, renderUpdate } from './write.js';
 import { findDrift, isEmpty, type MappingUpdate } from './follow.js';
 import { assertTimeZone, readTable, readTables, shownName } from '../source/catalog.js';
@@ -13,7 +13,7 @@ import type { CatalogTable, OutsideType, TableName } from '../source/catalog.js'
 import { dimensionMappings } from '../warehouse/functions.js';
 import { relationsThere, typesThere } from '../warehouse/dimensions.js';
 import { appliedDimensions } from '../warehouse/migrate.js';
-import { dimensionMappingSchema, type DimensionMapping } from '../batch/mapping.js';
+import { dimensionMappingSchema, isLogged, type DimensionMapping } from '../batch/mapping.js';
 import { impatient, whileReading } from '../source/locked.js';
 import { WAL_LEVEL, assertPublishable, writesLog } from '../source/log.js';
 import { assertKeysUnique, describeTable, misfit } from '../source/table.js';

@@ -1,6 +1,7 @@
 import { TidemarkError, UsageError } from '../base/errors.js';
 import { type CatalogColumn, type CatalogTable, shownName } from '../source/catalog.js';
-import { isLogged, type RegistrationOptions } from './options.js';
+import { isLogged } from '../batch/mapping.js';
+import type { RegistrationOptions } from './options.js';
 
 /** Of an effective time: that of the capture, where no column says when a row changed. */
 export const CAPTURE = 'capture';

@@ -1,11 +1,10 @@
 import { UsageError } from '../base/errors.js';
 import { commentText, fitName, quoteName, quoteText } from '../base/sql-text.js';
-import type { DimensionMapping } from '../batch/mapping.js';
+import { isLogged, type DimensionMapping } from '../batch/mapping.js';
 import { type CatalogTable, shownName } from '../source/catalog.js';
 import type { MappingUpdate } from './follow.js';
 import { IDENTITY, NUMBERED, versionColumns, type HistoryColumn } from './names.js';
 import type { RegisteredColumn, Registration } from './plan.js';
-import { isLogged } from './options.js';
 
 /** The value of an argument; what is SQL already says so. */
 type Argument = string | boolean | readonly string[] | { readonly sql: string } | undefined;

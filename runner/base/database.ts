@@ -177,10 +177,7 @@ export async function withPgClient<T>(settings: DatabaseSettings, work: (client:
 }
 
 /** A connection that can be replaced: after it was cut, the driver may write what was left to the next one, which the server does not understand. */
-export interface Link {
-  readonly database: () => Database;
-  readonly renew: () => Promise<void>;
-}
+export type Link = Readonly<{ database: () => Database; renew: () => Promise<void> }>;
 
 /**
  * Opens a database, hands it to `work`, and closes it whatever happens.

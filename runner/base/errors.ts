@@ -42,16 +42,10 @@ export class HeldError extends TidemarkError {}
 export class LockedError extends TidemarkError {}
 
 /** What failed, and the table of it where it was one of several. */
-export interface Failure {
-  readonly table?: string;
-  readonly error: unknown;
-}
+export type Failure = Readonly<{ table?: string; error: unknown }>;
 
 /** How a run over several tables came out in which one failed: what it has for a result all the same, and what failed. */
-export interface Outcome {
-  readonly result: unknown;
-  readonly failures: readonly Failure[];
-}
+export type Outcome = Readonly<{ result: unknown; failures: readonly Failure[] }>;
 
 const outcomes = new WeakMap<object, Outcome>();
 const told = new WeakSet<object>();

@@ -5,9 +5,7 @@ import type pretty from 'pino-pretty';
 const LEVELS = { DEBUG: 'debug', INFO: 'info', WARNING: 'warn', ERROR: 'error' } as const;
 
 /** Where log lines go: anything that takes a line. */
-export interface LogSink {
-  readonly write: (line: string) => void;
-}
+export type LogSink = Readonly<{ write: (line: string) => void }>;
 
 /** For people: one line each, with the time in UTC. Also reads what the log files hold. */
 export const prettyOptions = (isTerminal: boolean): pretty.PrettyOptions => ({

@@ -21,11 +21,7 @@ export interface ChangeLog {
 }
 
 /** A batch file that was read and found whole. */
-export interface BatchDocument {
-  readonly file: string;
-  readonly head: DocumentHead;
-  readonly text: string;
-}
+export type BatchDocument = Readonly<{ file: string; head: DocumentHead; text: string }>;
 
 export const BATCH_FILE = /^changes_.*\.json(\.gz)?$/;
 /** Beside the batch files of a table: which keys were forgotten, by their hashes, for a warehouse that is restored from before that. */

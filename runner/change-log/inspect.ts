@@ -40,11 +40,7 @@ const waitingFiles = async (root: string, table: string): Promise<string[]> =>
   (await Promise.all((await openChains(root, table)).map(chain.batchFiles))).flat();
 
 /** What the change log of a table or shard says of how far it is. */
-export interface ChainState {
-  readonly shard: string;
-  readonly pending: number;
-  readonly newest: BatchMetadata | undefined;
-}
+export type ChainState = Readonly<{ shard: string; pending: number; newest: BatchMetadata | undefined }>;
 
 /** When the oldest batch of a table that waits to be applied was captured (milliseconds); undefined where none of Tidemark's own waits. */
 export async function oldestWaiting(root: string, table: string): Promise<number | undefined> {

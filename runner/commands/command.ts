@@ -13,10 +13,7 @@ export interface Command {
 export type Print = (result: unknown, words: string, error?: unknown) => void;
 
 /** What a command is given besides what was typed. The settings are read when they are asked for. */
-export interface Context {
-  readonly settings: Settings;
-  readonly print: Print;
-}
+export type Context = Readonly<{ settings: Settings; print: Print }>;
 
 /** Options, by what is given with them. */
 export const flag = (describe: string) => ({ type: 'boolean', describe }) as const;

@@ -23,11 +23,7 @@ const onSource = <T>(settings: Settings, work: Parameters<typeof withDatabase<T>
 const wordsOf = ({ changes, rounds, to }: StreamResult) =>
   `${counted(changes, 'change')} in ${counted(rounds, 'round')}, read up to ${to ?? 'where it was'}`;
 
-interface Asked {
-  readonly watch: boolean;
-  readonly load: boolean;
-  readonly service: boolean;
-}
+type Asked = Readonly<{ watch: boolean; load: boolean; service: boolean }>;
 
 const run = ({ settings, print }: Context, { watch, load, service }: Asked): Promise<void> =>
   runPart<StreamResult>(

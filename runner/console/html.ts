@@ -1,7 +1,5 @@
 /** Text that is HTML already. What is not of this kind is escaped, wherever it comes from. */
-export interface Raw {
-  readonly raw: string;
-}
+export type Raw = Readonly<{ raw: string }>;
 export type Piece = Raw | string | number | null | undefined | false | readonly Piece[];
 
 /** What turns the direction of text, and has no picture. */

@@ -83,10 +83,7 @@ export const asFault =
   };
 
 /** The columns of a history, those of its key apart. */
-export interface Columns {
-  readonly keys: readonly BrowseColumn[];
-  readonly values: readonly BrowseColumn[];
-}
+export type Columns = Readonly<{ keys: readonly BrowseColumn[]; values: readonly BrowseColumn[] }>;
 
 /** Of what stands in the order of the values, what the reader may read. */
 export const readable = <T>({ values }: Columns, these: readonly T[]): T[] =>

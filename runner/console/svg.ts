@@ -23,11 +23,7 @@ ${figure === 0 && markup` class="none"`} />`;
 }
 
 /** A part of a drawing that leads somewhere. */
-interface Linked {
-  readonly label: string;
-  readonly href: string;
-  readonly isChosen: boolean;
-}
+type Linked = Readonly<{ label: string; href: string; isChosen: boolean }>;
 export type Bar = Linked & { readonly figure: number };
 
 /** Bars over a span of time, each a link. */
@@ -46,11 +42,7 @@ height="${round(height)}" /></a>`;
 
 /** In milliseconds; where it has no end yet, to that of the drawing. */
 export type Span = Linked & Readonly<Record<'from' | 'to', number>>;
-export interface Mark {
-  readonly at: number;
-  readonly kind: 'rejected' | 'other';
-  readonly label: string;
-}
+export type Mark = Readonly<{ at: number; kind: 'rejected' | 'other'; label: string }>;
 
 /**
  * The life of a key: a bar a version, nothing but a dashed line where it was deleted, a diamond for a change that opened none, a cross for one that

@@ -22,10 +22,7 @@ export interface Traffic {
   readonly signal: AbortSignal;
 }
 
-interface OrderCounts {
-  readonly inserted: number;
-  readonly updated: number;
-}
+type OrderCounts = Readonly<{ inserted: number; updated: number }>;
 
 export interface SimulateResult extends OrderCounts {
   /** Changes of customers and products, besides those of orders. */

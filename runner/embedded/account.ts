@@ -8,11 +8,7 @@ import { logger } from '../base/logger.js';
 import { isAlive } from '../base/process.js';
 
 /** The OS user under which PostgreSQL's programs run when the runner itself is root: PostgreSQL refuses root. */
-export interface Account {
-  readonly name: string;
-  readonly uid: number;
-  readonly gid: number;
-}
+export type Account = Readonly<{ name: string; uid: number; gid: number }>;
 
 const SERVER_USER = 'postgres';
 const USER_OPTIONS = ['--system', '--no-create-home', '--home-dir', '/nonexistent', '--shell', '/usr/sbin/nologin'];

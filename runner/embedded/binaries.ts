@@ -10,10 +10,7 @@ import { withLock } from '../base/lock-file.js';
 import { logger } from '../base/logger.js';
 
 /** Where PostgreSQL's programs are, and their version as PostgreSQL prints it, for example 18.4. */
-export interface Binaries {
-  readonly folder: string;
-  readonly version: string;
-}
+export type Binaries = Readonly<{ folder: string; version: string }>;
 
 /** The version that a program of PostgreSQL says it has. */
 export const versionIn = (said: string): string | undefined => /([0-9]+(\.[0-9]+)?)\s*$/.exec(said)?.[1];

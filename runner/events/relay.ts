@@ -12,10 +12,7 @@ import { openTransport } from './open.js';
 import type { Fault, Transport } from './transport.js';
 
 /** What a subscription was told of in a round. */
-export interface Told {
-  readonly subscription: string;
-  readonly events: number;
-}
+export type Told = Readonly<{ subscription: string; events: number }>;
 
 /** A subscription as this process tells it: how, what is on its way, and after so many attempts that failed, when it is tried again. */
 interface Line {

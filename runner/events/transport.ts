@@ -11,10 +11,7 @@ export interface Fault {
 }
 
 /** How many events were taken, counted from the first without a gap, and why the rest was not. Of the rest some may have been taken, too. */
-export interface Outcome {
-  readonly taken: number;
-  readonly fault?: Fault | undefined;
-}
+export type Outcome = Readonly<{ taken: number; fault?: Fault | undefined }>;
 
 /** A way to a receiver. */
 export interface Transport {

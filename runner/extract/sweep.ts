@@ -35,11 +35,7 @@ export interface Sweeper extends SweepSubject {
 export type Published = Record<'batches' | 'changes', number>;
 
 /** A page, where it was read, and whether the sweep goes on after it. */
-interface PageRead {
-  readonly page: Page;
-  readonly place: PagePlace;
-  readonly isLast: boolean;
-}
+type PageRead = Readonly<{ page: Page; place: PagePlace; isLast: boolean }>;
 
 /**
  * Runs one sweep, page by page, each page a batch: the rest of the newest one where that was interrupted, else one of its own.

@@ -9,10 +9,7 @@ import { noteRemovedFiles } from '../warehouse/functions.js';
 import { type Settled, settledBatches } from '../warehouse/batches.js';
 
 /** The files of one chain that were removed, or would be. */
-export interface PrunedFiles {
-  readonly batch_files: number;
-  readonly checkpoints: number;
-}
+export type PrunedFiles = Readonly<{ batch_files: number; checkpoints: number }>;
 
 /** What retention has to do with the ledger of a chain. */
 export interface RetentionLedger {

@@ -3,10 +3,7 @@ import { TidemarkError } from '../base/errors.js';
 import type { DatabaseSettings } from '../base/settings.js';
 
 /** What a database answered, or else what is wrong. */
-export interface Answer<T> {
-  readonly answer?: T;
-  readonly fault: string | null;
-}
+export type Answer<T> = Readonly<{ answer?: T; fault: string | null }>;
 
 /** Asks a database that may be away. It counts as away where it has not answered within so many seconds. */
 export async function askedOf<T>(

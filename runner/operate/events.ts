@@ -43,12 +43,7 @@ export function subscribe(settings: Settings, { name, url, from, tables, secret 
   });
 }
 
-interface Tail {
-  readonly after: string;
-  readonly limit: number;
-  readonly tables: readonly string[];
-  readonly isEndless: boolean;
-}
+type Tail = Readonly<{ after: string; limit: number; tables: readonly string[]; isEndless: boolean }>;
 
 const PAGE = 500;
 

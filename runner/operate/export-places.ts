@@ -53,11 +53,7 @@ export function formatReached(table: string, exports: readonly ReachedExport[]):
   );
 }
 
-export interface RemovedExport {
-  readonly table: string;
-  readonly place: string;
-  readonly files: number;
-}
+export type RemovedExport = Readonly<{ table: string; place: string; files: number }>;
 
 /**
  * Removes an export: its files, where they are here, and what the warehouse notes of it.

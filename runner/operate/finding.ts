@@ -22,11 +22,7 @@ export const failure = (subject: string, error: unknown): Finding => ({
 
 type Note = (isSo: boolean, message: string, remedy: string) => void;
 
-interface Notes {
-  readonly findings: Finding[];
-  readonly warn: Note;
-  readonly fail: Note;
-}
+type Notes = Readonly<{ findings: Finding[]; warn: Note; fail: Note }>;
 
 /** Collects what is found about a subject: a finding of either kind is noted if it is so. */
 export function notesOn(subject: string): Notes {

@@ -17,9 +17,7 @@ import { failure, notesOn, ok, type Finding } from './finding.js';
 /** What there is to say of a table that is captured so; nothing of others. */
 export type TableLook = (mapping: DimensionMapping) => Promise<Finding[]>;
 
-interface SourceLog extends KnownLog {
-  readonly health: LogHealth;
-}
+type SourceLog = KnownLog & Readonly<{ health: LogHealth }>;
 
 const LARGEST_SHARE = 0.5;
 const FIRST_NAMES = 5;

@@ -21,11 +21,7 @@ const LOOK_MS = 1000;
 /** How long it may take until a chain is loaded as a whole again. */
 const LOOK_AROUND_MS = 60_000;
 
-interface Known {
-  readonly log: ChangeLog;
-  readonly compressing: Compressing;
-  readonly looked: number;
-}
+type Known = Readonly<{ log: ChangeLog; compressing: Compressing; looked: number }>;
 
 /**
  * Loads what rounds of a reader of the log bring, in its process, at once, and first what waits; of tables that are paused nothing. A table that

@@ -7,11 +7,7 @@ import { askedOf } from './asked.js';
 import { METRICS_TYPE, renderMetrics } from './metrics.js';
 import { dimensionMappings } from '../warehouse/functions.js';
 
-interface Answer {
-  readonly status: number;
-  readonly body: string;
-  readonly type?: string;
-}
+type Answer = Readonly<{ status: number; body: string; type?: string }>;
 
 /**
  * Serves /metrics (Prometheus), /healthz (this process is alive) and /readyz (the warehouse answers and is migrated), and nothing else.

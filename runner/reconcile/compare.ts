@@ -29,10 +29,7 @@ export interface Comparison {
 }
 
 /** How many digests of rows are held at a time, and after how many keys that differ a run looks no further. */
-export interface CompareLimits {
-  readonly digests: number;
-  readonly candidates: number;
-}
+export type CompareLimits = Readonly<{ digests: number; candidates: number }>;
 
 export interface Comparing {
   readonly source: Database;
@@ -80,10 +77,7 @@ const countRows = (checksums: readonly BucketChecksum[]) =>
   checksums.reduce((sum, { row_count }) => sum + Number(row_count), 0);
 
 /** A bucket that differs, and how many rows it has at the end that has more of them. */
-interface DifferingBucket {
-  readonly bucket: number;
-  readonly rows: number;
-}
+type DifferingBucket = Readonly<{ bucket: number; rows: number }>;
 
 function differingBuckets(theirs: readonly BucketChecksum[], ours: readonly BucketChecksum[]): DifferingBucket[] {
   const contents = (all: readonly BucketChecksum[]) =>

@@ -43,10 +43,7 @@ export type Proposal = { readonly table: TableName } & (
 );
 
 /** Under which name a table is registered, and by which file, where that has not run yet. */
-interface Standing {
-  readonly dimension: string;
-  readonly waiting?: RegisteringFile;
-}
+type Standing = Readonly<{ dimension: string; waiting?: RegisteringFile }>;
 
 /**
  * Reads source tables from their catalog and writes the text of the migrations that register them. Nothing is changed, neither at the source

@@ -53,10 +53,7 @@ export function patienceOf({ limits }: DatabaseSettings, { signal, lockPatience 
 }
 
 /** Something to be done, and when it was tried first, where it met a lock. */
-interface Waiting<T> {
-  readonly item: T;
-  readonly began?: number;
-}
+type Waiting<T> = Readonly<{ item: T; began?: number }>;
 
 const PAUSE_MS = 1000;
 

@@ -16,12 +16,7 @@ const LOG_INTERVAL_MS = 5_000;
 const BAR_WIDTH = 40;
 
 /** Items done of all there are (undefined where nobody knows), and since when. */
-export interface Standing {
-  readonly label: string;
-  readonly done: number;
-  readonly total: number | undefined;
-  readonly seconds: number;
-}
+export type Standing = Readonly<{ label: string; done: number; total: number | undefined; seconds: number }>;
 
 /** How far a run is, how fast it goes and how long it will take, in words. The total may be an estimate, and too low. */
 export function describeStanding({ label, done, total, seconds }: Standing): string {

@@ -39,9 +39,7 @@ type Result = Partial<Record<'changes' | 'inserted_versions', number>> & {
 };
 
 /** A part of the pipeline, as it is told of: `id` is its run of pipeline_metadata, `reads` the datasets of tidemark.lineage_datasets. */
-interface Part extends Readonly<Record<'name' | 'id' | 'reads', string>> {
-  readonly isWatching: boolean;
-}
+type Part = Readonly<{ name: string; id: string; reads: string; isWatching: boolean }>;
 
 /**
  * Tells an OpenLineage server what a part of the pipeline does: a run for the part, and one for each table or shard, from its first round until it

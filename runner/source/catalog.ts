@@ -4,10 +4,7 @@ import { inTransaction } from '../base/transaction.js';
 import { one, runFile } from './file.js';
 
 /** A name of a table as a user gives it, taken apart. */
-export interface TableName {
-  readonly schema: string;
-  readonly table: string;
-}
+export type TableName = Readonly<{ schema: string; table: string }>;
 
 /** A type outside pg_catalog. */
 export interface OutsideType {

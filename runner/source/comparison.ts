@@ -7,11 +7,7 @@ import type { DimensionMapping } from '../batch/mapping.js';
 export type ComparisonQueries = Readonly<Record<'checksums' | 'digests' | 'states' | 'deletions', string>>;
 
 /** Change lines of rows that are gone. */
-export interface Deletions {
-  readonly lines: string | null;
-  readonly change_count: number;
-  readonly extracted_at: string | null;
-}
+export type Deletions = Readonly<{ lines: string | null; change_count: number; extracted_at: string | null }>;
 
 /** A row of the source: its key, what history would hold of it, and the transaction that wrote it ("" where that is not known). */
 export type SourceState = Readonly<Record<'key' | 'content' | 'written_by', string>>;

@@ -6,16 +6,9 @@ import type { TablePart } from './table.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
 /** A shard as the source knows it. */
-export interface DescribedShard extends TablePart {
-  readonly shard: Shard;
-}
+export type DescribedShard = TablePart & Readonly<{ shard: Shard }>;
 
-interface ShardRow {
-  readonly relation: string;
-  readonly is_key: boolean | null;
-  readonly condition: string | null;
-  readonly cuts_query: string;
-}
+type ShardRow = Readonly<{ relation: string; is_key: boolean | null; condition: string | null; cuts_query: string }>;
 
 /**
  * Says what belongs to a shard, from the source's catalog. Undefined where there is no such table, which is the business of describeTable.

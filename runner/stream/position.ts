@@ -118,10 +118,7 @@ export async function holdSlot(root: string, slot: string, table: string): Promi
 }
 
 /** The tables that are being handed over, and what tells whether that has changed. */
-export interface Holds {
-  readonly tables: readonly string[];
-  readonly mark: string;
-}
+export type Holds = Readonly<{ tables: readonly string[]; mark: string }>;
 
 export async function readHolds(root: string, slot: string): Promise<Holds> {
   const folder = path.join(folderOf(root, slot), HOLDS);

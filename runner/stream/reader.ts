@@ -43,10 +43,7 @@ export interface Round {
 }
 
 /** Where the log of the source ended at a moment of its clock. */
-export interface LogEnd {
-  readonly end: Lsn;
-  readonly at: string;
-}
+export type LogEnd = Readonly<{ end: Lsn; at: string }>;
 
 /**
  * So often the position is noted, and the server told: batches say themselves how far their tables are. Whoever goes on from a position leaves out

@@ -44,9 +44,7 @@ async function notePlace(
 }
 
 /** Where a chain stands in the log. Where the table was polled since, sweeps have read what the log has from there on. */
-export interface PlaceInLog extends LogPlace {
-  readonly isPolled: boolean;
-}
+export type PlaceInLog = LogPlace & Readonly<{ isPolled: boolean }>;
 
 /** The place of the chain of a table in the log of a slot; undefined where it was never handed over to it. A repair in between says nothing of it. */
 export async function placeInLog(log: ChangeLog, newest: BatchMetadata, slot: string): Promise<PlaceInLog | undefined> {

@@ -162,12 +162,7 @@ export function takePart(table: FollowedTable, inside?: LogPlace['inside']): Par
 }
 
 /** Where a round begins and ends in the log, for all its tables. */
-export interface RoundEnds {
-  readonly slot: string;
-  readonly from: string;
-  readonly to: string;
-  readonly last_commit_time: string;
-}
+export type RoundEnds = Readonly<{ slot: string; from: string; to: string; last_commit_time: string }>;
 
 /**
  * Publishes a batch of one table. What a sweep left in its metadata stays, so that polling can go on from there.

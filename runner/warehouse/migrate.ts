@@ -35,10 +35,7 @@ export interface MigrationStatus {
   readonly state: 'applied' | 'pending' | 'missing file';
 }
 
-export interface MigrateReport {
-  readonly applied: readonly { set: string; migration: string }[];
-  readonly functions: number;
-}
+export type MigrateReport = Readonly<{ applied: readonly { set: string; migration: string }[]; functions: number }>;
 
 /**
  * Brings a warehouse to the present: Tidemark's own migrations, then every function and view file, then the registered dimensions.
@@ -87,10 +84,7 @@ export async function migrationStatus(
 type Migration = MigrateReport['applied'][number];
 
 /** A migration that could not run. */
-interface FailedMigration {
-  readonly migration: string;
-  readonly error: TidemarkError;
-}
+type FailedMigration = Readonly<{ migration: string; error: TidemarkError }>;
 
 /** Runs the pending migrations of one set, all in one transaction. Returns those that ran. */
 export async function runMigrations(settings: DatabaseSettings, set: MigrationSet): Promise<Migration[]> {
@@ -101,10 +95,7 @@ export async function runMigrations(settings: DatabaseSettings, set: MigrationSe
 }
 
 /** What a file of the folder of dimensions is about, by the names in it. */
-interface DimensionFile {
-  readonly migration: string;
-  readonly dimensions: readonly string[];
-}
+type DimensionFile = Readonly<{ migration: string; dimensions: readonly string[] }>;
 
 const DIMENSION_NAMES =
   /p_dimension_name\s*=>\s*'([^']+)'|\btidemark\.\w+\s*\(\s*'([^']+)'|\bdim_(\w+?)_(?:history|current)\b/g;
@@ -258,10 +249,7 @@ async function sqlFiles(folder: string): Promise<string[]> {
     .map((name) => path.join(folder, name));
 }
 
-interface SqlFile {
-  readonly file: string;
-  readonly text: string;
-}
+type SqlFile = Readonly<{ file: string; text: string }>;
 
 const readSql = (files: readonly string[]): Promise<SqlFile[]> =>
   Promise.all(files.map(async (file) => ({ file, text: await readFile(file, 'utf8') })));

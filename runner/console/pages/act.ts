@@ -12,11 +12,7 @@ import type { Visitor } from '../token.js';
 const ROWS = 5;
 const MORE_ROWS = 1000;
 
-interface Act {
-  readonly settings: Settings;
-  readonly table: string;
-  readonly visitor: Visitor;
-}
+type Act = Readonly<{ settings: Settings; table: string; visitor: Visitor }>;
 
 /** Does what an address, or a form, asks for, in this transaction. @throws PageError where there is nothing to do */
 async function take(warehouse: Warehouse, { table: name, visitor }: Act, query: URLSearchParams, reason: string) {

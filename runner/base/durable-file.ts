@@ -93,18 +93,16 @@ export async function flushFolder(folder: string): Promise<void> {
 }
 
 /**
- * Moves files of one folder into another one of the same disk, without replacing anything there. The new names are flushed before the old ones go;
- * these may be there again after a crash, and a repeat is harmless. A file that is gone was moved by somebody else.
+ * Moves a file into another folder of the same disk, without replacing anything there. The new name is flushed before the old one goes;
+ * this may be there again after a crash, and a repeat is harmless. A file that is gone was moved by somebody else.
  */
-export async function moveFiles(files: readonly string[], toFolder: string): Promise<void> {
+export async function moveFile(file: string, toFolder: string): Promise<void> {
   try {
-    const linked: string[] = [];
-    for (const file of files) if (await linkInto(file, path.join(toFolder, path.basename(file)))) linked.push(file);
-    if (linked.length === 0) return;
+    if (!(await linkInto(file, path.join(toFolder, path.basename(file))))) return;
     failpoint('move flush');
     await flushFolder(toFolder);
     failpoint('move unlink');
-    for (const file of linked) await unlink(file).catch(tolerateGone);
+    await unlink(file).catch(tolerateGone);
     failpoint('moved');
   } catch (error) {
     throw explainFileError(error, toFolder);

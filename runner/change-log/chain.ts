@@ -175,8 +175,7 @@ export function findFile({ folder, processed }: ChangeLog, batchName: string): s
 }
 
 /** Moves an applied batch file to processed/. One that is gone was moved by another loader. */
-export const markProcessed = ({ processed }: ChangeLog, file: string): Promise<void> =>
-  files.moveFiles([file], processed);
+export const markProcessed = ({ processed }: ChangeLog, file: string): Promise<void> => files.moveFile(file, processed);
 
 /** Whether the newest batch of the chain lies among those that were applied. */
 export async function isNewestProcessed(log: ChangeLog): Promise<boolean> {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database, Transaction } from '../base/database.js';
 import { PACKAGE_ROOT } from '../base/settings.js';
 import { inTransaction } from '../base/transaction.js';
-import { startProgress } from '../run/progress.js';
+import { withProgress } from '../run/progress.js';
 import { requireDemoSource } from '../source/server.js';
 
 export interface Traffic {
@@ -54,8 +54,7 @@ export async function simulate(source: Database, traffic: Traffic): Promise<Simu
   const started = performance.now();
   const elapsed = () => (performance.now() - started) / 1000;
   const isOver = () => traffic.signal.aborted || changesOf(done) >= last || elapsed() >= end;
-  const progress = startProgress('simulate', totalOf(traffic, last));
-  try {
+  await withProgress('simulate', totalOf(traffic, last), async ({ advance }) => {
     while (!isOver()) {
       const before = changesOf(done);
       const most = Math.min(MOST_IN_TRANSACTION, Math.ceil(traffic.rate ?? Infinity), last - before);
@@ -68,13 +67,11 @@ export async function simulate(source: Database, traffic: Traffic): Promise<Simu
       const elsewhere = await changeShop(source, seed, before, changesOf(done));
       done.customers += elsewhere.customers;
       done.products += elsewhere.products;
-      progress.advance(changesOf(counts));
+      advance(changesOf(counts));
       const due = traffic.rate === undefined ? 0 : changesOf(done) / traffic.rate;
       while (elapsed() < due && !isOver()) await pause(Math.min(due, end) - elapsed(), traffic.signal);
     }
-  } finally {
-    progress.stop();
-  }
+  });
   return { ...done, seconds: Number(elapsed().toFixed(3)), seed };
 }
 

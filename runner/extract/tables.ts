@@ -7,7 +7,7 @@ import * as layouts from './shard-layout.js';
 import { UsageError } from '../base/errors.js';
 import { logger, warnOnce } from '../base/logger.js';
 import { within } from '../base/timeout.js';
-import { startProgress } from '../run/progress.js';
+import { withProgress } from '../run/progress.js';
 import { sizeLimits } from '../run/size-limits.js';
 import { eachTable, patienceOf, selectUnpaused, type Selection } from '../run/each-table.js';
 import { chainName, type AskedShard } from '../batch/shard.js';
@@ -88,21 +88,17 @@ async function extractWith(selection: ExtractSelection, { mappings, ledger }: Kn
     const table = mapping.dimension_name;
     const state = await layouts.tableState(settings, table, ledger?.get(table)?.chains ?? []);
     layouts.assertLayout(state, shard, selection.begun);
-    const progress = startProgress(`extract ${chainName(table, nameOf(shard))}`, undefined);
-    try {
-      return await extractTable({
+    return withProgress(`extract ${chainName(table, nameOf(shard))}`, undefined, ({ advance, expect }) =>
+      extractTable({
         ...{ link, mapping, settings, full, isWatching, shard, maxRowsPerSecond, signal },
         ledger: ledger === undefined ? 'unknown' : ledger.get(table)?.newest,
         notBefore: layouts.othersSince(state, shard),
         batchCeiling: ledger?.get(table)?.batch_ceiling,
         handOver: selection.handOver,
-        onPage: progress.advance,
-        onEstimate: progress.expect,
-      });
-    } finally {
-      progress.stop();
-      await countPending(settings, table);
-    }
+        onPage: advance,
+        onEstimate: expect,
+      }),
+    ).finally(() => countPending(settings, table));
   };
   return withLink(impatient(settings.source), 'extract', (link) =>
     eachTable(

@@ -7,7 +7,7 @@ import { findBatch, oldestBatch } from '../change-log/applied.js';
 import { appliedFiles, type BatchDocument, type ChangeLog, readBatch } from '../change-log/chain.js';
 import { openChains } from '../change-log/inspect.js';
 import { eachTable, selectTables } from '../run/each-table.js';
-import { startProgress } from '../run/progress.js';
+import { withProgress } from '../run/progress.js';
 import { explainWithFile } from './apply.js';
 import * as functions from '../warehouse/functions.js';
 
@@ -177,12 +177,9 @@ function replayTables<T>(
     );
     return eachTable(settings.warehouse, selected, async ({ dimension_name: table }) => {
       const logs = await openChains(settings.cdc_log_dir, table);
-      const progress = startProgress(`${what} ${table} (batches)`, listed.get(table));
-      try {
-        return await work(warehouse, { settings, table, logs, onBatch: progress.advance });
-      } finally {
-        progress.stop();
-      }
+      return withProgress(`${what} ${table} (batches)`, listed.get(table), ({ advance: onBatch }) =>
+        work(warehouse, { settings, table, logs, onBatch }),
+      );
     });
   });
 }

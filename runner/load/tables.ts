@@ -6,7 +6,7 @@ import { withDatabase, withLink, type Database, type Link } from '../base/databa
 import { describeError } from '../base/errors.js';
 import { loadChain, sumOf, type Loading, type LoadResult } from './chain.js';
 import { logger } from '../base/logger.js';
-import { startProgress, type Progress } from '../run/progress.js';
+import { withProgress, type Progress } from '../run/progress.js';
 import { attempt, inOrder, patienceOf, resultsOf, selectUnpaused, workOff } from '../run/each-table.js';
 import type { Selection, TableResult } from '../run/each-table.js';
 import { chainName, layoutOf } from '../batch/shard.js';
@@ -35,31 +35,25 @@ export async function loadTables(selection: LoadSelection): Promise<LoadResult[]
   const names = selected.map(({ dimension_name: name }) => name);
   const outcomes: TableResult<LoadResult>[] = [];
   const { stages, waiting } = await planOf(settings, names, outcomes);
-  // On one terminal there is room for one bar.
-  const shared = parallel > 1 ? startProgress('load (batches)', waiting) : undefined;
   const histories = new Map(selected.map(({ dimension_name: name, history_table: history }) => [name, history]));
-  const loading = { settings, signal };
-  const load = (link: Link, log: ChangeLog) =>
-    loadOne(link, { ...loading, log, history: histories.get(log.table) }, shared);
   const patience = patienceOf(settings.warehouse, selection);
-  try {
+  const loadAll = async (shared?: Progress) => {
     for (const stage of stages) {
       const queue = stage.map((item) => ({ item }));
-      const work = (link: Link) =>
-        workOff(
-          queue,
-          (log) => load(link, log),
-          (result) => outcomes.push(result),
-          patience,
-        );
-      const worker = () => withLink(settings.warehouse, 'load', work);
+      const load = (link: Link) => (log: ChangeLog) =>
+        loadOne(link, { settings, signal, log, history: histories.get(log.table) }, shared);
+      const note = (result: TableResult<LoadResult>) => outcomes.push(result);
+      const worker = () => withLink(settings.warehouse, 'load', (link) => workOff(queue, load(link), note, patience));
       const ended = await Promise.allSettled(Array.from({ length: Math.min(parallel, queue.length) }, worker));
       const faults = ended.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : []));
       if (faults.length > 0 && queue.length > 0) throw faults[0];
       for (const fault of faults) logger.warn(`one connection less to load over: ${describeError(fault, false)}`);
     }
+  };
+  try {
+    // On one terminal there is room for one bar.
+    await (parallel > 1 ? withProgress('load (batches)', waiting, loadAll) : loadAll());
   } finally {
-    shared?.stop();
     for (const table of names) await countPending(settings, table);
   }
   return resultsOf(inOrder(selected, outcomes), (results) =>
@@ -71,16 +65,14 @@ export async function loadTables(selection: LoadSelection): Promise<LoadResult[]
 
 function loadOne(link: Link, loading: Loading, shared: Progress | undefined): Promise<TableResult<LoadResult>> {
   const { log, settings } = loading;
+  const load = async ({ advance: onBatch }: Progress) => {
+    const result = await loadChain(link, { ...loading, onBatch });
+    await logSummary(link.database(), result);
+    return result;
+  };
   return attempt(settings.warehouse, log.table, async () => {
-    const progress =
-      shared ?? startProgress(`load ${chainName(log.table, log.shard)} (batches)`, (await batchFiles(log)).length);
-    try {
-      const result = await loadChain(link, { ...loading, onBatch: progress.advance });
-      await logSummary(link.database(), result);
-      return result;
-    } finally {
-      if (shared === undefined) progress.stop();
-    }
+    if (shared !== undefined) return load(shared);
+    return withProgress(`load ${chainName(log.table, log.shard)} (batches)`, (await batchFiles(log)).length, load);
   });
 }
 

@@ -12,7 +12,7 @@ import { failpoint } from '../base/failpoint.js';
 import type { Settings } from '../base/settings.js';
 import { counted, linesOf } from '../base/text-table.js';
 import { inTransaction } from '../base/transaction.js';
-import { startProgress } from '../run/progress.js';
+import { withProgress } from '../run/progress.js';
 import * as functions from '../warehouse/exports.js';
 import { dimensionMappings } from '../warehouse/functions.js';
 import * as place from './export-folder.js';
@@ -161,19 +161,16 @@ async function writeParts(snapshot: Transaction, given: Export) {
 
   const number = (before?.number ?? 0) + 1;
   const types = Object.fromEntries(columns.map(({ column_name, parquet_type }) => [column_name, parquet_type]));
-  const progress = startProgress(`export ${table}`, undefined);
   const files: place.ExportFile[] = [];
-  try {
+  await withProgress(`export ${table}`, undefined, async ({ advance }) => {
     for (const part of parts) {
       given.signal?.throwIfAborted();
       const known = before?.files.find((file) => isSame(file, part, types));
       const isKept = known !== undefined && (await place.isThere(given.folder, known));
       files.push(isKept ? known : await writePart(snapshot, given, part, columns, types, number));
-      progress.advance(Number(part.versions));
+      advance(Number(part.versions));
     }
-  } finally {
-    progress.stop();
-  }
+  });
   const { history, key } = await describe(snapshot, table);
   const manifest: Omit<place.Manifest, 'replaced'> = {
     ...{ export_id: id, number, table, history, exported_at: clock?.moment ?? '' },

@@ -8,7 +8,7 @@ import { logger } from '../base/logger.js';
 import type { Settings } from '../base/settings.js';
 import { inTransaction } from '../base/transaction.js';
 import { selectTables } from '../run/each-table.js';
-import { startProgress } from '../run/progress.js';
+import { withProgress } from '../run/progress.js';
 import { retrying } from '../run/retry.js';
 import { dimensionMappings } from '../warehouse/functions.js';
 import * as partitions from '../warehouse/partitions.js';
@@ -169,20 +169,16 @@ const copySlice = ({ table, options: { slice = SLICE }, step }: Work) =>
     ),
   );
 
-async function fill(work: Work, estimate: number): Promise<void> {
-  const progress = startProgress(`copy ${work.table} (versions)`, estimate > 0 ? estimate : undefined);
-  try {
+const fill = (work: Work, estimate: number) =>
+  withProgress(`copy ${work.table} (versions)`, estimate > 0 ? estimate : undefined, async ({ advance }) => {
     for (;;) {
       const { copied_versions: copied } = await copySlice(work);
       failpoint('partition slice');
       if (copied === '0') return;
-      progress.advance(Number(copied));
+      advance(Number(copied));
       assertGoesOn(work);
     }
-  } finally {
-    progress.stop();
-  }
-}
+  });
 
 /** What was written while the copy was completed; what is written during the last of it is left for the lock. */
 async function catchUp(work: Work): Promise<void> {

@@ -7,8 +7,6 @@ export interface Progress {
   readonly advance: (n: number) => void;
   /** Says how many items there are in all, once that is known. */
   readonly expect: (total: number) => void;
-  /** Ends the display; harmless when called again. */
-  readonly stop: () => void;
 }
 
 /** Off a terminal, a log line at most this often: often enough to see life, seldom enough to keep a log readable. */
@@ -35,29 +33,31 @@ function formatSeconds(seconds: number): string {
 }
 
 /**
- * Starts to show the progress of a long run on stderr: a bar on a terminal, log lines elsewhere. Call `stop` in a `finally`.
+ * Shows the progress of a long run on stderr while it lasts: a bar on a terminal, log lines elsewhere.
  * @param label what is being done, e.g. "load orders"
  * @param total items to do in all; undefined where nobody knows yet: only the count and the rate are shown
  */
-export function startProgress(label: string, total: number | undefined): Progress {
+export async function withProgress<T>(
+  label: string,
+  total: number | undefined,
+  work: (progress: Progress) => Promise<T>,
+): Promise<T> {
   const started = performance.now();
   const known = { label, done: 0, total };
   const standing = () => ({ ...known, seconds: (performance.now() - started) / 1000 });
   const bar = process.stderr.isTTY ? startBar(standing) : undefined;
   let lastLog = started;
-  return {
-    advance: (n) => {
-      known.done += n;
-      bar?.increment();
-      if (bar !== undefined || performance.now() - lastLog < LOG_INTERVAL_MS) return;
-      lastLog = performance.now();
-      logger.info(describeStanding(standing()));
-    },
-    expect: (number) => {
-      known.total = number;
-    },
-    stop: () => bar?.stop(),
+  const advance = (n: number) => {
+    known.done += n;
+    bar?.increment();
+    if (bar !== undefined || performance.now() - lastLog < LOG_INTERVAL_MS) return;
+    lastLog = performance.now();
+    logger.info(describeStanding(standing()));
   };
+  const expect = (number: number) => {
+    known.total = number;
+  };
+  return work({ advance, expect }).finally(() => bar?.stop());
 }
 
 function startBar(standing: () => Standing): cliProgress.SingleBar {

@@ -11,16 +11,16 @@ import { loadTables } from '../load/tables.js';
 import { runPart } from '../services/run.js';
 import { TABLE_OPTION, defineCommand, flag, logEach, number, numberOf, printAll, serviceOption } from './command.js';
 
-const report = (result: LoadResult) =>
-  [
-    `${result.table}: ${counted(result.changes, 'change')} in ${counted(result.batches, 'batch')} applied`,
-    `${counted(result.inserted_versions, 'version')} opened`,
-    `${String(result.closed_versions)} closed`,
-    `${counted(result.absorbed_changes, 'change')} absorbed`,
-    ...(result.late_changes === 0 ? [] : [`${counted(result.late_changes, 'change')} late`]),
-    ...(result.corrected_versions === 0 ? [] : [`${counted(result.corrected_versions, 'version')} corrected`]),
-    ...(result.rejected_changes === 0 ? [] : [`${counted(result.rejected_changes, 'change')} rejected`]),
-  ].join(', ');
+const report = (result: LoadResult) => {
+  const some = (number: number, noun: string, what: string) => (number > 0 ? `, ${counted(number, noun)} ${what}` : '');
+  return (
+    `${result.table}: ${counted(result.changes, 'change')} in ${counted(result.batches, 'batch')} applied, ` +
+    `${counted(result.inserted_versions, 'version')} opened, ${String(result.closed_versions)} closed, ` +
+    `${counted(result.absorbed_changes, 'change')} absorbed${some(result.late_changes, 'change', 'late')}` +
+    some(result.corrected_versions, 'version', 'corrected') +
+    some(result.rejected_changes, 'change', 'rejected')
+  );
+};
 
 /** A line a table; those with nothing to say are counted. */
 function reportAll<T>(

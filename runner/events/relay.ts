@@ -2,7 +2,7 @@ import { connect, explainDatabaseError, isAway, type Database } from '../base/da
 import { HeldError, TidemarkError, whereAndNext, withOutcome, type Failure } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
 import { warnOnce } from '../base/logger.js';
-import { secretAt } from '../base/secret.js';
+import { secretAt } from '../base/passwords.js';
 import type { Settings } from '../base/settings.js';
 import { within } from '../base/timeout.js';
 import { timed } from '../run/measurements.js';

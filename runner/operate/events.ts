@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { withDatabase } from '../base/database.js';
 import { UsageError } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
-import { formatRows } from '../base/text-table.js';
+import { formatRows, linesOf } from '../base/text-table.js';
 import { inTransaction } from '../base/transaction.js';
 import { transportOf } from '../events/open.js';
 import { selectTables } from '../run/each-table.js';
@@ -10,13 +10,8 @@ import * as events from '../warehouse/events.js';
 import { dimensionMappings, type Warehouse } from '../warehouse/functions.js';
 
 /** Who is told: of which tables, all by default, and where the secret is by which they know who tells them. */
-interface Subscription {
-  readonly name: string;
-  readonly url: string;
-  readonly from: string;
-  readonly tables: readonly string[];
-  readonly secret: string | undefined;
-}
+type Subscription = Readonly<Record<'name' | 'url' | 'from', string>> &
+  Readonly<{ tables: readonly string[]; secret: string | undefined }>;
 
 /**
  * Begins a subscription. A snapshot is numbered and read in one transaction that holds the lock of positions from before its snapshot on.
@@ -80,10 +75,10 @@ export function formatSubscriptions(all: readonly events.SubscriptionStatus[]): 
     ...{ subscription, state, to, offset: each.acknowledged, last: each.last_position, pending: each.events_pending },
     lag: `${String(Math.round(each.events_lag_seconds))} s`,
   }));
-  const faults = all.flatMap(({ subscription_name: name, failed_position: at, last_error: error }) => {
-    const said = `${name} is stopped by the event at ${at ?? ''}: "npx tidemark events resume ${name}" tells it once more, `;
-    const skip = `"events skip ${name} ${at ?? ''} --reason ..." never`;
-    return [...(error === null ? [] : [`${name}: ${error}`]), ...(at === null ? [] : [said + skip])];
-  });
-  return [formatRows(shown), ...faults].join('\n');
+  const faults = all.flatMap(({ subscription_name: name, failed_position: at, last_error: error }) => [
+    error && `${name}: ${error}`,
+    at &&
+      `${name} is stopped by the event at ${at}: "npx tidemark events resume ${name}" tells it once more, "events skip ${name} ${at} --reason ..." never`,
+  ]);
+  return linesOf(formatRows(shown), ...faults);
 }

@@ -4,6 +4,7 @@ import { findBatchFile } from '../change-log/inspect.js';
 import { withDatabase, type Transaction } from '../base/database.js';
 import { TidemarkError, UsageError, isDataFault } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
+import { linesOf } from '../base/text-table.js';
 import { inTransaction } from '../base/transaction.js';
 import * as functions from '../warehouse/functions.js';
 import type { Rendering, TableFacts, Versions } from '../warehouse/report.js';
@@ -107,7 +108,7 @@ const markdown = (changeLog: string): Rendering => ({
 });
 
 function tableSection({ mapping, status, frequency, longest, retractions }: TableFacts): string {
-  return [
+  return linesOf(
     `## ${mapping.dimension_name}\n`,
     `History of \`${mapping.source_schema}.${mapping.source_table}\` in \`${mapping.history_table}\`.\n`,
     table(
@@ -127,20 +128,18 @@ function tableSection({ mapping, status, frequency, longest, retractions }: Tabl
         its.is_current ? 'current' : 'deleted',
       ]),
     ),
-    ...(retractions.length === 0
-      ? []
-      : [
-          '### Batches taken out of history\n',
-          table(
-            ['batch', 'changes', 'when', 'by', 'why', 'brought back'],
-            retractions.map((its) => [
-              ...[its.batch_id, its.retracted_changes, time(its.retracted_at), its.retracted_by, its.reason],
-              its.restored_at === null ? 'no' : `${String(time(its.restored_at))}, by ${its.restored_by ?? ''}`,
-            ]),
-          ),
-        ]),
-  ].join('\n');
+    retractions.length > 0 && `### Batches taken out of history\n\n${retractionsTable(retractions)}`,
+  );
 }
+
+const retractionsTable = (retractions: TableFacts['retractions']) =>
+  table(
+    ['batch', 'changes', 'when', 'by', 'why', 'brought back'],
+    retractions.map((its) => [
+      ...[its.batch_id, its.retracted_changes, time(its.retracted_at), its.retracted_by, its.reason],
+      its.restored_at === null ? 'no' : `${String(time(its.restored_at))}, by ${its.restored_by ?? ''}`,
+    ]),
+  );
 
 async function keySection(changeLog: string, name: string, key: readonly string[], versions: Versions) {
   const rows = versions.map(async (its) => [

@@ -3,7 +3,7 @@ import { withDatabase } from '../base/database.js';
 import { type TidemarkError, UsageError, whereAndNext } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
 import { isLogged } from '../batch/mapping.js';
-import { formatRows } from '../base/text-table.js';
+import { formatRows, linesOf } from '../base/text-table.js';
 import { listTables, parseTableName, shownName } from '../source/catalog.js';
 import { writesLog } from '../source/log.js';
 import { writeDimensionFile } from './files.js';
@@ -164,7 +164,8 @@ export function describeTables({ tables, left_out: leftOut }: AddedTables, isDry
   const columns = Object.keys(rows[0] ?? {}).filter(isUsed);
   const noted = tables.flatMap(({ table, how }) => how?.remarks.map((reason) => ({ table, reason })) ?? []);
   const isWritten = !isDry && tables.some(({ state }) => state === 'new' || state === 'waiting');
-  return [
+  const more = ({ length }: readonly string[]) => (length > 5 ? ` and ${String(length - 5)} more` : '');
+  return linesOf(
     rows.length === 0 ? 'no table is to be added' : formatRows(rows, columns),
     ...once(noted, (of, remark) => `note: ${about(of.join(', '), remark)}`),
     ...tables.flatMap(({ table, state, error }) =>
@@ -172,11 +173,7 @@ export function describeTables({ tables, left_out: leftOut }: AddedTables, isDry
         ? []
         : [`not added: ${about(table, error.message)}`, ...whereAndNext(error)],
     ),
-    ...once(leftOut, (of, reason) => {
-      return `left out: ${of.slice(0, 5).join(', ')}${of.length > 5 ? ` and ${String(of.length - 5)} more` : ''}: ${reason}`;
-    }),
-    ...(isWritten
-      ? [`next: read the files, edit them, commit them, then run: npx tidemark migrate${thenHandOver(tables)}`]
-      : []),
-  ].join('\n');
+    ...once(leftOut, (of, reason) => `left out: ${of.slice(0, 5).join(', ')}${more(of)}: ${reason}`),
+    isWritten && `next: read the files, edit them, commit them, then run: npx tidemark migrate${thenHandOver(tables)}`,
+  );
 }

@@ -1,5 +1,6 @@
 import { UsageError } from '../base/errors.js';
 import { commentText, fitName, quoteName, quoteText } from '../base/sql-text.js';
+import { linesOf } from '../base/text-table.js';
 import { isLogged, type DimensionMapping } from '../batch/mapping.js';
 import { type CatalogTable, shownName } from '../source/catalog.js';
 import type { MappingUpdate } from './follow.js';
@@ -27,16 +28,13 @@ function callText(fn: string, dimension: string, given: Readonly<Record<string, 
 /** A step of a migration, under what it is for. */
 const step = (remark: string, sql: string) => `-- ${remark}\n${sql}`;
 
-/** The call that leaves columns of the source out, and why it is there; nothing where there are none. */
-const renderIgnored = (dimension: string, columns: readonly string[]): string[] =>
-  columns.length === 0
-    ? []
-    : [
-        step(
-          'Columns of the source that are left out on purpose.',
-          callText('ignore_columns', dimension, { source_columns: columns }),
-        ),
-      ];
+/** The call that leaves columns of the source out, and why it is there; false where there are none. */
+const renderIgnored = (dimension: string, columns: readonly string[]) =>
+  columns.length > 0 &&
+  step(
+    'Columns of the source that are left out on purpose.',
+    callText('ignore_columns', dimension, { source_columns: columns }),
+  );
 
 /** Names of what a registration makes. */
 export const relationsOf = (name: string): { history: string; current: string; as_of: string } => ({
@@ -48,18 +46,17 @@ export const relationsOf = (name: string): { history: string; current: string; a
 /** The migration that registers a table: what a person would write, to be read, edited and committed. */
 export function renderRegistration(registration: Registration): string {
   const { name, table } = registration;
-  const parts = [
+  return linesOf(
     `-- Up Migration\n-- The dimension "${name}": its history table, how to read it, and its mapping from ${commentText(shownName(table))}.\n` +
       `-- Written by "tidemark add" from the catalog of the source: read it, edit it, commit it, then run "npx tidemark migrate".\n` +
       registration.remarks.map((remark) => `-- Note: ${commentText(remark)}.\n`).join(''),
-    ...(registration.returns ? [renderReturn(name)] : []),
+    registration.returns && renderReturn(name),
     renderTable(registration),
     renderComments(registration),
     renderReaders(registration),
     step(`Also writes ${relationsOf(name).as_of}, for a timestamptz and for a timestamp.`, renderCall(registration)),
-    ...renderIgnored(name, registration.options.ignore),
-  ];
-  return parts.join('\n');
+    renderIgnored(name, registration.options.ignore),
+  );
 }
 
 /** A warehouse that is made from these files meets the earlier registration on the way, and no removal: that was done by hand. */
@@ -206,7 +203,7 @@ export function renderUpdate(
 ): string {
   const call = (fn: string, given: Readonly<Record<string, Argument>>) => callText(fn, name, given);
   const quoted = (column: string) => quoteName(column, table.keywords);
-  const parts = [
+  return linesOf(
     `-- Up Migration\n-- The dimension "${name}" follows its source, ${commentText(shownName(table))}.\n` +
       '-- Written by "tidemark add --update" from the catalog of the source: read it, edit it, commit it, then run "npx tidemark migrate".\n',
     ...update.moved.map(({ schema, table: moved }) =>
@@ -244,17 +241,11 @@ export function renderUpdate(
         `${column === 'valid_from' ? '' : `alter table ${history} alter column ${quoted(column)} drop not null;\n`}${call('retire_source_column', { source_column: source })}`,
       ),
     ),
-    ...renderIgnored(name, update.ignored),
-    ...(current !== undefined && update.added.length > 0
-      ? [
-          step(
-            'The view of current versions shows all columns.',
-            currentView('create or replace view', current, history),
-          ),
-        ]
-      : []),
-  ];
-  return parts.join('\n');
+    renderIgnored(name, update.ignored),
+    current !== undefined &&
+      update.added.length > 0 &&
+      step('The view of current versions shows all columns.', currentView('create or replace view', current, history)),
+  );
 }
 
 type Rename = MappingUpdate['renamed'][number];

@@ -5,7 +5,6 @@ import { explainDatabaseError, isConnectionFault, withDatabase, withPgClient } f
 import type { Database, Transaction } from '../base/database.js';
 import { TidemarkError, describeError, hasCode } from '../base/errors.js';
 import { logger } from '../base/logger.js';
-import { literally } from '../base/pattern.js';
 import { inTransaction } from '../base/transaction.js';
 
 /** A folder of numbered migrations and the table that remembers which of them have run. */
@@ -210,6 +209,9 @@ async function runFiles(
     return { applied: listed(files === undefined ? [] : begun), failure: { migration, error: failure } };
   }
 }
+
+/** A text as a regular expression that matches nothing else. */
+const literally = (text: string) => text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
 
 /** Registrations leave the views of all dimensions to the end of the run: made anew for each, they take longer the more there are. */
 const VIEWS_LATER = 'set tidemark.views_later = on';

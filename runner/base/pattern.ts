@@ -1,2 +1,0 @@
-/** A text as a regular expression that matches nothing else. */
-export const literally = (text: string): string => text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');

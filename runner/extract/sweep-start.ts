@@ -14,6 +14,12 @@ export interface SweepStart extends Pick<BatchMetadata, 'floor' | 'snapshot' | '
   readonly place: PagePlace;
 }
 
+/** Of a sweep that no clock, and no transaction, bounds. */
+const UNBOUNDED = {
+  ...{ from_floor: null, from_high_watermark: null, from_transaction: null, before_transaction: null },
+  counters: null,
+};
+
 export interface SweepSubject {
   readonly source: Database;
   readonly settings: Settings;
@@ -92,10 +98,7 @@ export async function beginInSnapshot(
     snapshot,
     full_sweep: { snapshot, clock: horizon.clock },
     place: { isDated: !is_timeless, after: null },
-    sweep: {
-      ...{ is_full: true, from_floor: null, from_high_watermark: null, counters: null },
-      ...{ from_transaction, before_transaction },
-    },
+    sweep: { ...UNBOUNDED, is_full: true, from_transaction, before_transaction },
   };
 }
 
@@ -136,32 +139,17 @@ async function beginByClock(subject: SweepSubject, newest: BatchMetadata | undef
     snapshot,
     full_sweep: described.is_timeless ? { snapshot, clock } : null,
     place: { isDated: !described.is_timeless, after: null },
-    sweep: {
-      is_full: since === undefined || described.is_timeless,
-      from_floor: since?.floor ?? null,
-      ...{ from_high_watermark: null, from_transaction: null, before_transaction: null, counters: null },
-    },
+    sweep: { ...UNBOUNDED, is_full: since === undefined || described.is_timeless, from_floor: since?.floor ?? null },
   };
 }
 
 /** Goes on with the newest sweep after its last page. */
-export function resumeSweep({
-  floor,
-  horizon,
-  snapshot,
-  full_sweep,
-  sweep,
-  high_watermark,
-}: BatchMetadata): SweepStart {
-  const { undated } = sweep;
-  const key = undated?.after ?? null;
-  return {
-    ...{ floor, horizon, snapshot, full_sweep, sweep },
-    place:
-      undated === null
-        ? { isDated: true, after: high_watermark }
-        : { isDated: false, after: key === null ? null : { time: null, key } },
-  };
+export function resumeSweep(newest: BatchMetadata): SweepStart {
+  const { floor, horizon, snapshot, full_sweep, sweep, high_watermark } = newest;
+  const key = sweep.undated?.after;
+  const undated = { isDated: false, after: key == null ? null : { time: null, key } };
+  const place = sweep.undated === null ? { isDated: true, after: high_watermark } : undated;
+  return { floor, horizon, snapshot, full_sweep, sweep, place };
 }
 
 /** Each chain looks at the clock by itself: it is its own watermark that a step may pass. */

@@ -18,15 +18,8 @@ import { sweep, sweepForLog, type HandOver, type Published, type Sweeper } from 
 import { isSameRelation } from './sweep-start.js';
 import type { DimensionMapping } from '../batch/mapping.js';
 
-export interface ExtractResult {
-  readonly table: string;
-  /** Absent for the whole table. */
-  readonly shard?: string;
-  readonly batches: number;
-  readonly changes: number;
-  /** Time of the high watermark after the run; null before the first change. */
-  readonly watermark: string | null;
-}
+/** What was published. `shard`: absent for the whole table; `watermark`: time of the high watermark after the run, null before the first change. */
+export type ExtractResult = Readonly<Published & { table: string; shard?: string; watermark: string | null }>;
 
 /** What extraction of one table needs, opened once and used for every poll. */
 interface Extraction extends Omit<Sweeper, 'source' | 'table' | 'described' | 'fills' | 'log' | 'identity'> {
@@ -141,10 +134,8 @@ async function describeFilling({ source, mapping, part, described, table }: Extr
 }
 
 /** The newest metadata of the chain: that of the log, or of the ledger where the folder is gone or behind. */
-export async function newestKnown({
-  log,
-  ledger,
-}: Pick<Extractor, 'log' | 'ledger'>): Promise<BatchMetadata | undefined> {
+export async function newestKnown(of: Pick<Extractor, 'log' | 'ledger'>): Promise<BatchMetadata | undefined> {
+  const { log, ledger } = of;
   const newest = await newestCheckpoint(log);
   if (ledger === 'unknown') {
     if (newest !== undefined) return newest;

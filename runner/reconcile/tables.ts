@@ -41,16 +41,8 @@ export interface ReconcileSelection extends Selection {
   readonly limits?: CompareLimits;
 }
 
-export interface ReconcileResult extends Omit<Comparison, 'part_looked_at'> {
-  readonly table: string;
-  readonly missing: number;
-  readonly extra: number;
-  readonly different: number;
-  /** Differences that a retraction made, and that are meant: none of those above, unless the repair includes them. */
-  readonly retracted: number;
-  /** Changes that were written to the change log and loaded. */
-  readonly repaired: number;
-}
+/** What a comparison found, and what came of it. */
+export type ReconcileResult = Awaited<ReturnType<typeof reconcileTable>>[number];
 
 /** Compares the selected tables with their histories, and repairs what differs if told to. A table that fails stops no other. */
 export async function reconcileTables(selection: ReconcileSelection): Promise<ReconcileResult[]> {
@@ -92,7 +84,7 @@ async function reconcileTable(
   mapping: DimensionMapping,
   source: Database,
   warehouse: Database,
-): Promise<ReconcileResult[]> {
+) {
   await assertUnlocked(warehouse, { table: mapping.dimension_name, relation: mapping.history_table, use: 'read' });
   const { columns } = await comparisonColumns(warehouse, mapping.dimension_name);
   const repairing = await prepare(selection, mapping, source, warehouse, columns);
@@ -111,8 +103,10 @@ async function reconcileTable(
     missing: count('missing'),
     extra: count('extra'),
     different: count('different'),
+    /** Differences that a retraction made, and that are meant: none of those above, unless the repair includes them. */
     retracted: comparison.differences.length - unmeant.length,
     unsettled: comparison.unsettled,
+    /** Changes that were written to the change log and loaded. */
     repaired: 0,
     differences: comparison.differences,
   };
@@ -160,16 +154,7 @@ async function prepare(
   const load = () => loadTables(alone);
   const readLog = isLogged(mapping) ? () => catchUpWithLog(settings, source, signal) : undefined;
   return {
-    source,
-    warehouse,
-    table,
-    described,
-    settings,
-    signal,
-    log,
-    identity,
-    newest,
-    limits,
+    ...{ source, warehouse, table, described, settings, signal, log, identity, newest, limits, readLog, load },
     layout: state.present ?? null,
     queries: await describeComparison(source, described, mapping, columns),
     restart: isRestart
@@ -183,8 +168,6 @@ async function prepare(
         await waitForOthers(table, () => extractTables({ ...alone, shard }));
       await load();
     },
-    readLog,
-    load,
   };
 }
 

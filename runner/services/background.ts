@@ -205,11 +205,7 @@ async function lastOutput(settings: Settings, service: Service): Promise<string>
 }
 
 /** How a service was ended. */
-export interface Stopped {
-  readonly service: Service;
-  readonly pid: number;
-  readonly how: 'stopped' | 'gave up' | 'killed' | 'was dead already';
-}
+export type Stopped = Awaited<ReturnType<typeof stopService>>;
 
 /** One line a service that was ended. */
 export function formatStopped(stopped: readonly Stopped[]): string {
@@ -233,9 +229,9 @@ export async function stopPipeline(settings: Settings, services?: readonly Servi
   });
 }
 
-async function stopService(settings: Settings, record: FoundService): Promise<Stopped> {
+async function stopService(settings: Settings, record: FoundService) {
   const { service, pid } = record;
-  let how: Stopped['how'] = record.is_alive ? 'stopped' : 'was dead already';
+  let how: 'stopped' | 'gave up' | 'killed' | 'was dead already' = record.is_alive ? 'stopped' : 'was dead already';
   if (record.is_alive && !(await endsAfter(record, 'SIGTERM', settings.shutdown_timeout_seconds + GRACE_SECONDS))) {
     how = 'killed';
     await endsAfter(record, 'SIGKILL', GRACE_SECONDS);

@@ -82,13 +82,8 @@ export class LogReader {
     private readonly onRound: (round: Round) => void,
   ) {
     const { stream_exclude_origins } = start.settings;
-    [this.read, this.durable, this.noted, this.time, this.known] = [
-      start.from,
-      start.from,
-      start.from,
-      start.lastTime,
-      start.known,
-    ];
+    this.read = this.durable = this.noted = start.from;
+    [this.time, this.known] = [start.lastTime, start.known];
     this.most = sizeLimits(start.settings).most;
     this.excluded = stream_exclude_origins.split(',').map((name) => name.trim());
   }

@@ -125,11 +125,7 @@ export interface StreamStatus extends Partial<SlotState> {
   /** How far the change log has come, and since when nothing of a table is taken any more. */
   readonly position: string | null;
   readonly last_commit_time: string | null;
-  readonly tables: readonly {
-    readonly table: string;
-    readonly stopped_at: string | null;
-    readonly reason: string | null;
-  }[];
+  readonly tables: readonly Readonly<{ table: string; stopped_at: string | null; reason: string | null }>[];
 }
 
 export async function streamStatus(source: Database, settings: Settings): Promise<StreamStatus> {

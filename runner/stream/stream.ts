@@ -137,21 +137,11 @@ export async function reportSlot(
   const position = await readPosition(settings.cdc_log_dir, slot);
   if (state === undefined && position === undefined) return;
   const isLost = state === undefined || state.wal_status === 'lost';
-  const { confirmed, unconfirmed_bytes, retained_bytes, safe_bytes } = state ?? {};
+  const status = isLost ? 'lost' : state.wal_status;
+  const sizes = [state?.unconfirmed_bytes, state?.retained_bytes, state?.safe_bytes] as const;
+  const lostSince = gap?.from ?? (isLost ? position?.last_commit_time : undefined);
   const report = (warehouse: Database) =>
-    noteSlot(
-      warehouse,
-      ...([
-        slot,
-        isLost ? 'lost' : state.wal_status,
-        confirmed,
-        unconfirmed_bytes,
-        retained_bytes,
-        safe_bytes,
-      ] as const),
-      gap?.from ?? (isLost ? position?.last_commit_time : undefined),
-      gap?.to,
-    );
+    noteSlot(warehouse, slot, status, state?.confirmed, ...sizes, lostSince, gap?.to);
   await withDatabase(settings.warehouse, 'stream', report).catch((error: unknown) => {
     if (!isAway(error)) throw error;
   });
@@ -179,29 +169,22 @@ async function runSession(streaming: Streaming, link: Link, total: StreamResult)
     const now = await askWarehouse(settings);
     if (!isDeepStrictEqual(now.mappings, mappings)) session.end();
   });
-  const timer = setInterval(() => {
-    beat().catch(session.fail);
-  }, settings.stream_heartbeat_seconds * 1000);
   const lookForHandOver = async () => {
     const { tables, mark } = await readHolds(settings.cdc_log_dir, slot);
     if (tables.length === 0 && mark !== held.mark) session.end();
   };
-  const handOvers = setInterval(() => {
-    lookForHandOver().catch(session.fail);
-  }, HAND_OVER_MS);
-  const ends = setInterval(() => {
-    readEnd(source).then((end) => {
-      reader.expect(end);
-    }, session.fail);
-  }, QUIET_MS);
+  const every = (ms: number, work: () => Promise<void>) => setInterval(() => void work().catch(session.fail), ms);
+  const timers = [
+    every(settings.stream_heartbeat_seconds * 1000, beat),
+    every(HAND_OVER_MS, lookForHandOver),
+    every(QUIET_MS, async () => reader.expect(await readEnd(source))),
+  ];
   signal.addEventListener('abort', session.end);
   try {
     await session.run(until);
   } finally {
     signal.removeEventListener('abort', session.end);
-    clearInterval(timer);
-    clearInterval(handOvers);
-    clearInterval(ends);
+    for (const timer of timers) clearInterval(timer);
     await replication.close();
     await session.settle();
     for (const { mapping, stopped } of start.tables)

@@ -21,6 +21,18 @@ const HOUSE = {
   '@typescript-eslint/explicit-module-boundary-types': 'error',
   '@typescript-eslint/switch-exhaustiveness-check': 'error',
   '@typescript-eslint/return-await': ['error', 'error-handling-correctness-only'],
+  // A number stands in a text as it is; what may be null, or no text at all, does not.
+  '@typescript-eslint/restrict-template-expressions': [
+    'error',
+    {
+      allowAny: false,
+      allowBoolean: false,
+      allowNever: false,
+      allowNullish: false,
+      allowNumber: true,
+      allowRegExp: false,
+    },
+  ],
   // "await sleep(50)" as the last part of a for loop is as plain as it gets.
   '@typescript-eslint/no-confusing-void-expression': 'off',
   eqeqeq: ['error', 'always', { null: 'ignore' }],

@@ -83,9 +83,7 @@ export function connect(
       idle_in_transaction_session_timeout: (limits?.idle_seconds ?? 0) * 1000,
     },
     types: { date: TEXT_TIMES },
-    onnotice: ({ code, severity, message }) => {
-      logger[severity === 'INFO' ? 'info' : 'debug']({ code }, message ?? '');
-    },
+    onnotice: ({ code, severity, message }) => logger[severity === 'INFO' ? 'info' : 'debug']({ code }, message ?? ''),
   });
   doors.set(database, door);
   return database;
@@ -253,8 +251,7 @@ const CONFLICTS = ['40001', '40P01', '55P03', '57014', '53300', '58P01'];
 /** True for an error after which the same work may succeed: a server that is away, or that others kept busy. */
 export const isPassing = (error: unknown): boolean => isAway(error) || hasCode(error, ...CONFLICTS);
 
-const at = (settings: DatabaseSettings) =>
-  `${settings.user}@${settings.host}:${String(settings.port)}/${settings.database}`;
+const at = (settings: DatabaseSettings) => `${settings.user}@${settings.host}:${settings.port}/${settings.database}`;
 
 /**
  * Turns what a driver throws into what a user can act on; an error that is already explained passes through.
@@ -273,7 +270,7 @@ export function explainDatabaseError(error: unknown, settings: DatabaseSettings,
   if (fault !== undefined) return because(fault.message, fault.hint);
   if (hasCode(error, ...UNREACHABLE))
     return because(
-      `the ${role} database does not answer at ${settings.host}:${String(settings.port)}`,
+      `the ${role} database does not answer at ${settings.host}:${settings.port}`,
       `start it with "npx tidemark db start", or set ${prefix}HOST and ${prefix}PORT`,
     );
   if (hasCode(error, '08P01') && error.message.includes('startup parameter'))

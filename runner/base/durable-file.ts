@@ -67,7 +67,7 @@ export async function replaceFile(folder: string, name: string, content: string,
 }
 
 const temporaryFile = (folder: string) =>
-  path.join(folder, `${TEMPORARY_PREFIX}${String(process.pid)}-${randomBytes(6).toString('hex')}`);
+  path.join(folder, `${TEMPORARY_PREFIX}${process.pid}-${randomBytes(6).toString('hex')}`);
 
 const PRIVATE = 0o600;
 
@@ -134,7 +134,7 @@ const otherContent = (file: string) =>
 
 const LARGEST_FILE = 500 * 1024 * 1024;
 const tooLarge = (file: string, cause?: unknown) =>
-  new TidemarkError(`it is larger than ${String(LARGEST_FILE)} bytes`, { detail: file, cause });
+  new TidemarkError(`it is larger than ${LARGEST_FILE} bytes`, { detail: file, cause });
 
 /** What a compressed file is called: as it was, with this at the end. */
 export const COMPRESSED = '.gz';

@@ -42,7 +42,7 @@ function assertWhole(text: string, file: string): void {
   for (const [index, line] of lines.entries()) {
     if (/^\s*(#|$)/.test(line)) continue;
     const [, name = '', value] = ASSIGNMENT.exec(line) ?? [];
-    const detail = `${file} line ${String(index + 1)}`;
+    const detail = `${file} line ${index + 1}`;
     if (value === undefined)
       throw new UsageError('a line of the file of settings is neither an assignment nor a comment', {
         detail,

@@ -32,14 +32,14 @@ export async function listenAt(
   server.maxConnections = 100;
   await once(server.listen(port, host), 'listening').catch((error: unknown) => {
     const reason = hasCode(error, 'EADDRINUSE') ? 'another program listens there' : (error as Error).message;
-    throw new TidemarkError(`${what.name} cannot be served at ${host}:${String(port)}: ${reason}`, {
+    throw new TidemarkError(`${what.name} cannot be served at ${host}:${port}: ${reason}`, {
       cause: error,
       hint: what.hint,
     });
   });
   const { address, port: taken, family } = server.address() as AddressInfo;
   return {
-    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${String(taken)}`,
+    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${taken}`,
     close: async () => {
       const closed = once(server.close(), 'close');
       server.closeIdleConnections();

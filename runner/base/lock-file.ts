@@ -14,7 +14,7 @@ const LONGEST_WAIT_MS = 180_000;
  * @throws TidemarkError naming the holder when it does not end; whatever `work` throws.
  */
 export async function withLock<T>(file: string, work: () => Promise<T>): Promise<T> {
-  const mine = `${String(process.pid)} ${(await processIdentity(process.pid)) ?? ''}`;
+  const mine = `${process.pid} ${(await processIdentity(process.pid)) ?? ''}`;
   await acquire(file, mine);
   try {
     return await work();
@@ -69,7 +69,7 @@ const cannotLock = (file: string, cause: unknown) =>
 
 /** Moves the lock aside and looks at it again there: what was taken from a new holder at this moment is put back. */
 async function takeAway(file: string, dead: string): Promise<void> {
-  const aside = `${file}.${String(process.pid)}`;
+  const aside = `${file}.${process.pid}`;
   try {
     await rename(file, aside);
     const taken = await holderOf(aside);

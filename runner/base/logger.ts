@@ -34,9 +34,7 @@ export const logger: Logger = pino(
     mixin: () => ({ ...context }),
   },
   {
-    write: (line) => {
-      (sink ??= openStderr()).write(line);
-    },
+    write: (line) => (sink ??= openStderr()).write(line),
   },
 );
 

@@ -19,7 +19,7 @@ export interface ProcessSeen {
 
 /** What is to be seen of a process on Linux; undefined where it is gone. */
 export async function lookAtProcess(pid: number): Promise<ProcessSeen | undefined> {
-  const place = `/proc/${String(pid)}`;
+  const place = `/proc/${pid}`;
   const [stat, cmdline, folder] = await Promise.all([
     readFile(`${place}/stat`, 'utf8').catch(() => undefined),
     readFile(`${place}/cmdline`, 'utf8').catch(() => ''),

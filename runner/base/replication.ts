@@ -65,8 +65,7 @@ export type Forks = ReadonlyMap<number, Lsn>;
 /** @param timeline the present one. @throws what the server says, unexplained */
 export async function readForks(settings: DatabaseSettings, timeline: number): Promise<Forks> {
   // The first one has no past.
-  const history =
-    timeline > 1 ? await askSender<{ content: string }>(settings, `TIMELINE_HISTORY ${String(timeline)}`) : [];
+  const history = timeline > 1 ? await askSender<{ content: string }>(settings, `TIMELINE_HISTORY ${timeline}`) : [];
   const lines = [...(history[0]?.content ?? '').matchAll(/^(\d+)\t([0-9A-F]+\/[0-9A-F]+)/gm)];
   return new Map(lines.map(([, left = '', at = '']) => [Number(left), lsnOf(at)]));
 }

@@ -33,7 +33,7 @@ export async function assertSafeFolder(folder: string, setting: string, isOwn = 
       throw refuse('everybody may write to it', `close it (chmod o-w ${folder})`);
     if (isOwn && ownId() !== undefined && found.uid !== ownId())
       throw refuse(
-        `it belongs to another OS user (number ${String(found.uid)})`,
+        `it belongs to another OS user (number ${found.uid})`,
         'run the command as that user, give the folder to this one (chown -R)',
       );
   }

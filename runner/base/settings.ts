@@ -21,7 +21,7 @@ export function shownPath(file: string): string {
 const text = (fallback: string) => z.string().min(1, 'any text but an empty one').default(fallback);
 
 const wholeNumber = (least: number, most: number) => {
-  const accepted = `a whole number from ${String(least)} to ${String(most)}`;
+  const accepted = `a whole number from ${least} to ${most}`;
   return z
     .string()
     .regex(/^[0-9]{1,15}$/, accepted)
@@ -290,13 +290,12 @@ function assertKnownNames(file: NodeJS.ProcessEnv, environment: NodeJS.ProcessEn
 
 function assertSizesFit({ BATCH_SIZE, BATCH_SIZE_MIN, BATCH_SIZE_MAX }: Environment): void {
   if (BATCH_SIZE_MIN !== undefined && BATCH_SIZE_MAX !== undefined && BATCH_SIZE_MIN > BATCH_SIZE_MAX)
-    throw new UsageError(
-      `BATCH_SIZE_MIN is ${String(BATCH_SIZE_MIN)}, which is more than BATCH_SIZE_MAX (${String(BATCH_SIZE_MAX)})`,
-      { hint: 'set the least size no greater than the greatest' },
-    );
+    throw new UsageError(`BATCH_SIZE_MIN is ${BATCH_SIZE_MIN}, which is more than BATCH_SIZE_MAX (${BATCH_SIZE_MAX})`, {
+      hint: 'set the least size no greater than the greatest',
+    });
   if ((BATCH_SIZE_MIN ?? BATCH_SIZE) > BATCH_SIZE || BATCH_SIZE > (BATCH_SIZE_MAX ?? BATCH_SIZE))
     throw new UsageError(
-      `BATCH_SIZE is ${String(BATCH_SIZE)}, which is not between BATCH_SIZE_MIN (${String(BATCH_SIZE_MIN ?? 'not set')}) and BATCH_SIZE_MAX (${String(BATCH_SIZE_MAX ?? 'not set')})`,
+      `BATCH_SIZE is ${BATCH_SIZE}, which is not between BATCH_SIZE_MIN (${BATCH_SIZE_MIN ?? 'not set'}) and BATCH_SIZE_MAX (${BATCH_SIZE_MAX ?? 'not set'})`,
       { hint: 'BATCH_SIZE is the size to start with: set it between the two' },
     );
 }

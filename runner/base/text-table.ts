@@ -39,5 +39,5 @@ export const cutShort = (text: string | null, longest: number): string | null =>
 /** A number and its noun: "1 change", "2 changes", "2 batches". */
 export function counted(number: number | string, noun: string): string {
   const plural = noun.endsWith('ch') ? `${noun}es` : `${noun}s`;
-  return `${String(number)} ${Number(number) === 1 ? noun : plural}`;
+  return `${number} ${Number(number) === 1 ? noun : plural}`;
 }

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export async function within<T>(seconds: number, work: Promise<T>): Promise<T> {
   const timer = new AbortController();
   const silence = sleep(seconds * 1000, undefined, timer).then(() => {
-    throw Object.assign(new Error(`no answer within ${String(seconds)} seconds`), { code: 'CONNECT_TIMEOUT' });
+    throw Object.assign(new Error(`no answer within ${seconds} seconds`), { code: 'CONNECT_TIMEOUT' });
   });
   return Promise.race([work, silence]).finally(() => timer.abort());
 }

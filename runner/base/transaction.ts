@@ -68,9 +68,7 @@ async function openSession(database: Database) {
     fault ??= reason;
     for (const statement of waiting) refuse(statement, fault);
   };
-  const forget = onClose(database, () => {
-    end(sessionEnded());
-  });
+  const forget = onClose(database, () => end(sessionEnded()));
   const whileOpen = (made: unknown): unknown => {
     // Else it is a name or a list of values, for a statement to be.
     if (isStatement(made)) {

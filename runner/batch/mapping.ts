@@ -40,7 +40,8 @@ export const dimensionMappingSchema = z.object({
 export type DimensionMapping = z.infer<typeof dimensionMappingSchema>;
 
 /** Whether a table is captured from the write-ahead log, and no poll reads it; where nothing is said it is polled. */
-export const isLogged = ({ capture = 'poll' }: { readonly capture?: string | undefined }): boolean => capture !== 'poll';
+export const isLogged = ({ capture = 'poll' }: { readonly capture?: string | undefined }): boolean =>
+  capture !== 'poll';
 
 /** Whether a table is captured from the log, and compared with its source now and then as a proof. */
 export const isProven = ({ capture }: Pick<DimensionMapping, 'capture'>): boolean => capture === 'both';

@@ -53,16 +53,15 @@ export function parseShard(text: string | undefined): AskedShard {
   if (digits === '' || (counted === undefined && column === undefined) || cuts.includes(''))
     throw new UsageError(`--shard is ${text}, ${ACCEPTED}`);
   if (count < 1 || count > MOST_SHARDS)
-    throw new UsageError(`--shard is ${text}: there are from 1 to ${String(MOST_SHARDS)} shards`);
-  if (place < 1 || place > count)
-    throw new UsageError(`--shard is ${text}: there are the shards 1 to ${String(count)}`);
+    throw new UsageError(`--shard is ${text}: there are from 1 to ${MOST_SHARDS} shards`);
+  if (place < 1 || place > count) throw new UsageError(`--shard is ${text}: there are the shards 1 to ${count}`);
   if (column === undefined && count === 1) return 'whole';
   return shardOf({ name: layoutName(count, column, cuts), count, column: column ?? null, cuts, by_key: true }, place);
 }
 
 /** The shard of that number. */
 export const shardOf = (layout: ShardLayout, place: number): Shard => ({
-  name: `${String(place)}-${layout.name}`,
+  name: `${place}-${layout.name}`,
   place,
   layout,
 });
@@ -73,7 +72,7 @@ export const shardsOf = (layout: ShardLayout): Shard[] =>
 
 /** What to give --shard for it. */
 export function spellShard({ place, layout: { count, column, cuts } }: Shard): string {
-  return column === null ? `${String(place)}/${String(count)}` : `${String(place)}/${column}:${cuts.join(',')}`;
+  return column === null ? `${place}/${count}` : `${place}/${column}:${cuts.join(',')}`;
 }
 
 /** The table and, where it has one, the shard, as people read it. */
@@ -81,11 +80,11 @@ export const chainName = (table: string, shard: string): string => (shard === ''
 
 /** Says how it is cut, in letters that any file system takes; the digest tells cuts apart. */
 function layoutName(count: number, column: string | undefined, cuts: readonly string[]): string {
-  if (column === undefined) return `of-${String(count)}`;
+  if (column === undefined) return `of-${count}`;
   const plain = column.replaceAll(/[^A-Za-z0-9_]/g, '').slice(0, 40);
   const digest = createHash('sha256')
     .update(JSON.stringify([column, ...cuts]))
     .digest('hex')
     .slice(0, 8);
-  return `of-${String(count)}-by-${plain === '' ? 'column' : plain}-${digest}`;
+  return `of-${count}-by-${plain === '' ? 'column' : plain}-${digest}`;
 }

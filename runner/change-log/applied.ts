@@ -82,7 +82,7 @@ export async function oldCheckpoints(
     if (found === undefined) continue;
     const name = found.batch_id ?? '';
     if (now - Date.parse(found.extracted_at) <= days * DAY_MS || needed.has(name)) break;
-    if (!applied.has(name)) old.push(path.join(log.checkpoints, `${String(sequence)}.json`));
+    if (!applied.has(name)) old.push(path.join(log.checkpoints, `${sequence}.json`));
   }
   return old;
 }
@@ -116,9 +116,7 @@ export function startCompressing(log: chain.ChangeLog): Compressing {
     work.catch(() => undefined);
   };
   return {
-    add: (name) => {
-      then(() => compressApplied(log, name));
-    },
+    add: (name) => then(() => compressApplied(log, name)),
     finish: async () => {
       then(async () => {
         await removeAbandoned(log, Date.now());

@@ -61,7 +61,7 @@ export async function checkpointSequences(log: ChangeLog): Promise<number[]> {
 }
 
 export async function readCheckpoint(log: ChangeLog, sequence: number): Promise<BatchMetadata | undefined> {
-  const file = path.join(log.checkpoints, `${String(sequence)}.json`);
+  const file = path.join(log.checkpoints, `${sequence}.json`);
   try {
     return batchMetadataSchema.parse(JSON.parse(await files.readPrivateFile(file)));
   } catch (error) {
@@ -144,7 +144,7 @@ function readOwnHead(text: string): DocumentHead {
   const forgotten = head.forgotten_lines.length;
   if (found + forgotten !== head.change_count)
     throw new TidemarkError(
-      `change_count is ${String(head.change_count)}, but it holds ${String(found)} changes${forgotten === 0 ? '' : `, and ${String(forgotten)} are forgotten`}`,
+      `change_count is ${head.change_count}, but it holds ${found} changes${forgotten === 0 ? '' : `, and ${forgotten} are forgotten`}`,
     );
   const checksum = head.content_checksum ?? head.checksum;
   if (checksum != null && checksumOf(lines) !== checksum)

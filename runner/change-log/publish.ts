@@ -42,7 +42,7 @@ export async function publishBatch(
 
 /** Publishes the checkpoint of a batch, or of a poll that found nothing. */
 export async function publishCheckpoint(log: ChangeLog, metadata: BatchMetadata): Promise<void> {
-  await publishFile(log.checkpoints, `${String(metadata.sequence)}.json`, `${JSON.stringify(metadata, null, 2)}\n`);
+  await publishFile(log.checkpoints, `${metadata.sequence}.json`, `${JSON.stringify(metadata, null, 2)}\n`);
 }
 
 const PUT_BACK_TRIES = 10;
@@ -81,7 +81,7 @@ export async function removeUnpublished(log: ChangeLog, newest: BatchMetadata | 
     if (document === undefined || (await isPublished(log, document.head))) continue;
     if ((document.head.sequence ?? 0) > next)
       throw new TidemarkError('checkpoints of the change log are missing', {
-        detail: `${file} has sequence ${String(document.head.sequence)}, the newest checkpoint ${String(next - 1)}`,
+        detail: `${file} has sequence ${String(document.head.sequence)}, the newest checkpoint ${next - 1}`,
         hint: `restore ${log.checkpoints}; the content of a checkpoint is batch_metadata of the batch of that sequence`,
       });
     logger.warn({ table: log.table }, `removing ${path.basename(file)}: its extractor died before it published it`);

@@ -55,7 +55,7 @@ export async function rewriteCheckpoints(
 ): Promise<BatchMetadata | undefined> {
   for (let isDone = false; !isDone; ) {
     for (const sequence of await chain.checkpointSequences(log)) {
-      const file = path.join(log.checkpoints, `${String(sequence)}.json`);
+      const file = path.join(log.checkpoints, `${sequence}.json`);
       const text = await readPrivateFile(file).catch(tolerateGone);
       const changed = text === undefined ? null : await change(text);
       if (changed !== null) await rewriteFile(file, `${changed}\n`);

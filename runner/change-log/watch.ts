@@ -67,9 +67,7 @@ export class ChangeLogWatch {
   async wait(signal: AbortSignal): Promise<void> {
     if (this.fresh.size > 0 || signal.aborted) return;
     const woken = new AbortController();
-    this.ring = () => {
-      woken.abort();
-    };
+    this.ring = () => woken.abort();
     const either = AbortSignal.any([signal, woken.signal]);
     await sleep(Math.max(0, this.due - performance.now()), undefined, { signal: either }).catch(() => undefined);
   }

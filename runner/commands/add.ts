@@ -8,7 +8,7 @@ import type { Registration } from '../registration/plan.js';
 import * as many from '../registration/many.js';
 import { proposeUpdate } from '../registration/propose.js';
 import { parseTableName } from '../source/catalog.js';
-import { defineCommand, flag, number, numberOf, text, texts, type Print } from './command.js';
+import { choice, defineCommand, flag, number, numberOf, text, texts, type Print } from './command.js';
 
 function readRename(text: string): [string, string] {
   const at = text.indexOf('=');
@@ -60,12 +60,10 @@ export const command = defineCommand(
       exclude: texts('Leave these tables out: names or patterns'),
       name: text('Name of the dimension; that of the table by default'),
       key: texts('Columns of the business key; the primary key by default, or all of a table that has none'),
-      capture: {
-        type: 'string',
-        choices: CAPTURES,
-        describe:
-          'How it is read: by polling, which is the default, from the write-ahead log of the source, or both: from the log, and compared by sweeps',
-      },
+      capture: choice(
+        CAPTURES,
+        'How it is read: by polling, which is the default, from the write-ahead log of the source, or both: from the log, and compared by sweeps',
+      ),
       'effective-time': text(
         'Column that says when a row changed; last_updated, updatedAt, modifieddate, ... by default, or else "capture": when its change was read. From the log "commit": when its change was committed, by default',
       ),
@@ -75,17 +73,11 @@ export const command = defineCommand(
       ignore: texts('Left out of history'),
       rename: texts('Another name in history: source_column=history_column'),
       'time-zone': text('Zone of timestamps without zone; UTC by default'),
-      'change-order': {
-        type: 'string',
-        choices: ['capture', 'effective_time'],
-        describe: 'How changes of a key are ordered; capture by default',
-      },
-      deletes: {
-        type: 'string',
-        choices: ['none', 'reconcile', 'soft', 'log'],
-        describe:
-          'How deletes at the source are found: soft (a column marks them) where one is called deleted_at, is_deleted, ..., else reconcile, or log with --capture log',
-      },
+      'change-order': choice(['capture', 'effective_time'], 'How changes of a key are ordered; capture by default'),
+      deletes: choice(
+        ['none', 'reconcile', 'soft', 'log'],
+        'How deletes at the source are found: soft (a column marks them) where one is called deleted_at, is_deleted, ..., else reconcile, or log with --capture log',
+      ),
       'deleted-column': text('Deletes are soft, and this column marks them; deleted_at, is_deleted, ... by default'),
       'deleted-values': texts('Its values that mean deleted; by default true for a boolean, else anything but null'),
       'with-children': flag('Read the rows of tables that inherit from it with its own'),
@@ -199,7 +191,7 @@ function reportTables(found: many.AddedTables, isDry: boolean, print: Print): vo
     error: table.state === 'failed' ? { message: error?.message, next_step: error?.hint ?? null } : null,
   }));
   const names = failures.map(({ table }) => table).join(', ');
-  const message = `${String(failures.length)} of ${String(found.tables.length)} tables cannot be added: ${names}`;
+  const message = `${failures.length} of ${found.tables.length} tables cannot be added: ${names}`;
   const failed = new TidemarkError(message, { hint: 'what is printed says why, and what to do' });
   const error = failures.length === 0 ? undefined : withOutcome(failed, { result: found, failures });
   print({ ...found, tables: shown }, many.describeTables(found, isDry), error);

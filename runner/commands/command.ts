@@ -20,6 +20,8 @@ export const flag = (describe: string) => ({ type: 'boolean', describe }) as con
 export const number = (describe: string) => ({ type: 'number', requiresArg: true, describe }) as const;
 export const text = (describe: string) => ({ type: 'string', requiresArg: true, describe }) as const;
 export const texts = (describe: string) => ({ ...text(describe), array: true }) as const;
+export const choice = <const C extends readonly string[]>(choices: C, describe: string) =>
+  ({ type: 'string', choices, describe }) as const;
 
 export const TABLE_OPTION = texts('Only these tables; all by default');
 /** What the commands take that ask a history. */
@@ -157,7 +159,7 @@ export function numberOf<T extends number | undefined>(
   if (value === undefined) return value;
   const isNumber = typeof value === 'number' && Number.isFinite(value) && value <= most;
   if (isNumber && (least === undefined ? value > 0 : Number.isInteger(value) && value >= least)) return value;
-  const named = mostName === undefined ? String(most) : `${mostName} (${String(most)})`;
+  const named = mostName === undefined ? String(most) : `${mostName} (${most})`;
   const range = `a whole number from ${String(least)}${most === Infinity ? '' : ` to ${named}`}`;
   throw new UsageError(
     `--${option} is ${Number.isNaN(value) ? 'not a number' : String(value)}, accepted is ${least === undefined ? 'one number above 0' : range}`,

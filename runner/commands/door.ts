@@ -73,7 +73,7 @@ const helpByTask = (): string =>
     .map(([task, commands]) => {
       const lines = Object.entries(commands).map(([usage, describe]) => {
         const head = `  tidemark ${nameOf(usage).padEnd(10)}  `;
-        const fits = new RegExp(`\\S.{0,${String(WIDTH - head.length - 1)}}(?!\\S)`, 'g');
+        const fits = new RegExp(`\\S.{0,${WIDTH - head.length - 1}}(?!\\S)`, 'g');
         return `${head}${describe.match(fits)?.join(`\n${' '.repeat(head.length)}`) ?? ''}`;
       });
       return [`${task}:`, ...lines].join('\n');

@@ -52,11 +52,7 @@ export const command = defineCommand(
           ...{ settings, tables, full, maxRowsPerSecond, shard, begun, isWatching: watch, signal },
           lockPatience: watch ? 0 : undefined,
         }),
-      service
-        ? logEach(report)
-        : (results, error) => {
-            print(results, results.map(report).join('\n'), error);
-          },
+      service ? logEach(report) : (results, error) => print(results, results.map(report).join('\n'), error),
     );
   },
 );

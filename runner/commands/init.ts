@@ -93,7 +93,7 @@ function nextCommands({ warehouse }: Settings, findings: readonly Finding[], { t
     ...(isEmbedded && isAway('warehouse') ? ['npx tidemark db start'] : []),
     ...(!isEmbedded &&
     findings.some(({ message }) => message === `the warehouse server has no database ${warehouse.database}`)
-      ? [`createdb -h ${warehouse.host} -p ${String(warehouse.port)} -U ${warehouse.user} ${warehouse.database}`]
+      ? [`createdb -h ${warehouse.host} -p ${warehouse.port} -U ${warehouse.user} ${warehouse.database}`]
       : []),
     'npx tidemark migrate',
     `npx tidemark add --schema ${schemas.length === 0 ? 'public' : schemas.join(' ')}`,

@@ -15,7 +15,7 @@ const report = (result: LoadResult) => {
   const some = (number: number, noun: string, what: string) => (number > 0 ? `, ${counted(number, noun)} ${what}` : '');
   return (
     `${result.table}: ${counted(result.changes, 'change')} in ${counted(result.batches, 'batch')} applied, ` +
-    `${counted(result.inserted_versions, 'version')} opened, ${String(result.closed_versions)} closed, ` +
+    `${counted(result.inserted_versions, 'version')} opened, ${result.closed_versions} closed, ` +
     `${counted(result.absorbed_changes, 'change')} absorbed${some(result.late_changes, 'change', 'late')}` +
     some(result.corrected_versions, 'version', 'corrected') +
     some(result.rejected_changes, 'change', 'rejected')

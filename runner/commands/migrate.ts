@@ -18,7 +18,7 @@ export const command = defineAnswer(
     }
     const report = await migrateWarehouse(warehouse, folder);
     const { applied, functions } = report;
-    const summary = `the warehouse is up to date: ${String(applied.length)} migrations applied, ${String(functions)} functions in place`;
+    const summary = `the warehouse is up to date: ${applied.length} migrations applied, ${functions} functions in place`;
     return [report, [...applied.map(({ set, migration }) => `applied ${set}/${migration}`), summary].join('\n')];
   },
 );

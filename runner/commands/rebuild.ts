@@ -4,7 +4,7 @@ import { TABLE_OPTION, defineCommand, printAll } from './command.js';
 
 const report = (result: RebuildResult) =>
   `${result.table}: ${counted(result.batches, 'batch')} replayed; ${counted(result.right_versions, 'version')} right, ` +
-  `${String(result.corrected_versions)} corrected, ${String(result.added_versions)} added, ${String(result.removed_versions)} removed`;
+  `${result.corrected_versions} corrected, ${result.added_versions} added, ${result.removed_versions} removed`;
 
 export const command = defineCommand(
   {

@@ -15,17 +15,23 @@ function summary(result: ReconcileResult): string {
       ? result.source_rows === result.current_versions
         ? 'no differences'
         : 'not as many rows as versions: what is under way was not waited for, look again'
-      : `${String(missing)} missing, ${String(extra)} extra, ${String(different)} different`;
-  return `${table}: ${found} (${counts})${retracted === 0 ? '' : `, ${String(retracted)} more by retracted batches`}${unsettled === 0 ? '' : `, ${counted(unsettled, 'key')} kept changing`}${repaired === 0 ? '' : `, ${counted(repaired, 'change')} repaired`}`;
+      : `${missing} missing, ${extra} extra, ${different} different`;
+  return `${table}: ${found} (${counts})${retracted === 0 ? '' : `, ${retracted} more by retracted batches`}${unsettled === 0 ? '' : `, ${counted(unsettled, 'key')} kept changing`}${repaired === 0 ? '' : `, ${counted(repaired, 'change')} repaired`}`;
 }
 
 function report(result: ReconcileResult): string {
   const { differences } = result;
-  const columns = ['key', 'kind', 'source', 'history', ...(differences.some((one) => one.retracted) ? ['retracted'] : [])];
+  const columns = [
+    'key',
+    'kind',
+    'source',
+    'history',
+    ...(differences.some((one) => one.retracted) ? ['retracted'] : []),
+  ];
   return linesOf(
     summary(result),
     differences.length > 0 && formatRows(differences.slice(0, SHOWN), columns),
-    differences.length > SHOWN && `and ${String(differences.length - SHOWN)} more: --json shows all`,
+    differences.length > SHOWN && `and ${differences.length - SHOWN} more: --json shows all`,
   );
 }
 

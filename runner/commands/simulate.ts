@@ -33,7 +33,7 @@ export function readTraffic(given: SimulateArguments): Omit<Traffic, 'signal'> {
 
 function report({ inserted, updated, transactions, seconds, seed, customers, products }: SimulateResult): string {
   return (
-    `inserted ${String(inserted)}, updated ${String(updated)} orders in ${String(transactions)} transactions, ${seconds.toFixed(1)} seconds (seed ${String(seed)})\n` +
+    `inserted ${inserted}, updated ${updated} orders in ${transactions} transactions, ${seconds.toFixed(1)} seconds (seed ${seed})\n` +
     `changed or added besides: ${counted(customers, 'customer')}, ${counted(products, 'product')}`
   );
 }

@@ -19,7 +19,7 @@ export const command = defineAnswer(
     await startPipeline(settings, asked);
     const statuses = await serviceStatuses(settings);
     const { console_host: host, console_port: port } = settings;
-    const address = console === true ? `\nthe console is at http://${host}:${String(port)}` : '';
+    const address = console === true ? `\nthe console is at http://${host}:${port}` : '';
     return [statuses, `${formatServices(statuses)}${address}`];
   },
 );

@@ -16,7 +16,7 @@ const reportLeft = ({ statement, slot }: LeftAtSource = {}) => [
 
 function reportRemoved(removed: Awaited<ReturnType<typeof removeCaptured>>): string {
   const { table, history_table, is_history_dropped, change_log, pending_batches: pending } = removed;
-  const more = pending.length > SHOWN_BATCHES ? ` and ${String(pending.length - SHOWN_BATCHES)} more` : '';
+  const more = pending.length > SHOWN_BATCHES ? ` and ${pending.length - SHOWN_BATCHES} more` : '';
   return linesOf(
     `${table} is no longer registered; ${history_table} ${is_history_dropped ? 'is dropped' : 'stays as it is'}`,
     change_log && `its change log is set aside: ${change_log}`,
@@ -72,7 +72,7 @@ function reportPartitioned(made: Partitioned): string {
         `${table}: ${history} is ${kindOf(partitions)} now, and was ${kindOf(now)}: ${counted(made.versions ?? 0, 'version')}, compared`,
         views,
         moved,
-        `to have it as it was: npx tidemark table partition ${table} ${String(now)}`,
+        `to have it as it was: npx tidemark table partition ${table} ${now}`,
       );
     case 'planned':
       return linesOf(

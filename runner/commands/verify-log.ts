@@ -9,7 +9,7 @@ function report({ table, batches, pruned, missing, differences, rows }: VerifyRe
   if (differences === 0)
     return `ok    ${replayed}, history ${pruned === 0 ? '' : 'of the keys that began since '}is what they make`;
   const shown = formatRows(rows, ['found_in', 'business_key', 'valid_from', 'version']);
-  const first = differences > rows.length ? `, the first ${String(rows.length)} are shown` : '';
+  const first = differences > rows.length ? `, the first ${rows.length} are shown` : '';
   return `FAIL  ${replayed}, ${counted(differences, 'row')} ${differences === 1 ? 'differs' : 'differ'}${first}\n${shown.replace(/^/gm, '        ')}`;
 }
 

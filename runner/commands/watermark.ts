@@ -95,9 +95,7 @@ const rewindTo = defineAnswer(
     for (const chain of chains) {
       const earlier = await rewind(settings, name, target, chain);
       const where =
-        earlier === undefined
-          ? 'from the beginning'
-          : `from checkpoint ${String(earlier.sequence)} of ${earlier.extracted_at}`;
+        earlier === undefined ? 'from the beginning' : `from checkpoint ${earlier.sequence} of ${earlier.extracted_at}`;
       results.push({ table: name, ...(chain === '' ? {} : { shard: chain }), sequence: earlier?.sequence ?? null });
       said.push(`${chainName(name, chain)}: extraction goes on ${where}, and what is known is absorbed`);
     }

@@ -65,7 +65,7 @@ export async function writeList(
       yield rows.map((each, place) => row(columns, each, written + place === 0)).join('');
       written += rows.length;
       if (part.next === null && rows.length === part.rows.length) break;
-      if (written >= most) fault = `it ends at ${String(most)} rows (CONSOLE_EXPORT_ROWS)`;
+      if (written >= most) fault = `it ends at ${most} rows (CONSOLE_EXPORT_ROWS)`;
       else part = await read(part.next, PART).catch((error: unknown) => ((fault = told(error)), part));
     }
     yield end(fault);

@@ -18,7 +18,7 @@ const rendered = (piece: Piece): string => {
   if (typeof piece === 'string' || typeof piece === 'number')
     return String(piece)
       .replace(/[&<>"']/g, (mark) => ESCAPES[mark] ?? '')
-      .replace(TURNS, (mark) => `&#${String(mark.charCodeAt(0))};`);
+      .replace(TURNS, (mark) => `&#${mark.charCodeAt(0)};`);
   return 'raw' in piece ? piece.raw : piece.map(rendered).join('');
 };
 
@@ -65,9 +65,9 @@ export const plain = (moment: string): string => moment.replace(/\+00$/, '');
 export function duration(seconds: number | null): string {
   if (seconds === null) return '–';
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  if (seconds < 120) return `${String(Math.round(seconds))} s`;
-  if (seconds < 7200) return `${String(Math.round(seconds / 60))} min`;
-  if (seconds < 172_800) return `${String(Math.round(seconds / 3600))} h`;
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172_800) return `${Math.round(seconds / 3600)} h`;
   return `${count(Math.round(seconds / 86_400))} d`;
 }
 

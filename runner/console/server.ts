@@ -163,7 +163,7 @@ function faultOf(error: unknown, settings: Settings, filtered: readonly string[]
   if (hasCode(error, '57014', '55P03'))
     return new PageError(
       504,
-      `this takes longer than ${String(isAction ? ACTION_SECONDS : STATEMENT_SECONDS)} seconds`,
+      `this takes longer than ${isAction ? ACTION_SECONDS : STATEMENT_SECONDS} seconds`,
       isAction
         ? 'nothing was done: a loader holds the table, or it is much. npx tidemark does the same without a limit of time'
         : `narrow it: a shorter time, fewer filters, or a filter on the key. ${filtered.length > 0 ? `An index of the history on ${filtered.join(', ')} helps` : 'The indexes of npx tidemark add --browse help to find moments'}`,

@@ -43,7 +43,7 @@ export function doorOf({ console_token_file: file, console_port: port }: Setting
   const inside = new Map<string, string>();
   const secret = randomUUID();
   // A browser sends it to every port of a machine: two consoles there have each their own.
-  const cookie = `tidemark_console_${String(port)}`;
+  const cookie = `tidemark_console_${port}`;
   let tried: number[] = [];
   const enter = (token: string, session: string): string | undefined => {
     tried = tried.filter((at) => at > Date.now() - 60_000);

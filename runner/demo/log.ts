@@ -56,7 +56,7 @@ async function showLog(source: Database, settings: Settings, signal: AbortSignal
       `       stream:  ${counted(changes, 'change')}`,
       ...loaded.map(
         ({ inserted_versions: opened, closed_versions: closed }) =>
-          `       load:    ${counted(opened, 'version')} opened, ${String(closed)} closed`,
+          `       load:    ${counted(opened, 'version')} opened, ${closed} closed`,
       ),
     ];
   };

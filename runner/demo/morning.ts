@@ -67,7 +67,7 @@ async function replayMorning(settings: Settings, say: Say): Promise<boolean> {
       say(`       extract: ${counted(changes, 'change')} in ${counted(batches, 'batch')}`);
     for (const { inserted_versions, closed_versions, absorbed_changes } of loaded)
       say(
-        `       load:    ${counted(inserted_versions, 'version')} opened, ${String(closed_versions)} closed, ${counted(absorbed_changes, 'change')} absorbed`,
+        `       load:    ${counted(inserted_versions, 'version')} opened, ${closed_versions} closed, ${counted(absorbed_changes, 'change')} absorbed`,
       );
   }
   return withDatabase(settings.warehouse, 'demo', async (warehouse) => {
@@ -113,7 +113,7 @@ async function makeDemoSource(settings: DatabaseSettings, say: Say): Promise<voi
         and to_regclass('public.tidemark_demo_migrations') is null`;
     if (state?.foreign_tables == null) return;
     throw new TidemarkError('the source database holds tables that the demo did not make', {
-      detail: `${settings.database} on ${settings.host}:${String(settings.port)}: ${state.foreign_tables.slice(0, 5).join(', ')}`,
+      detail: `${settings.database} on ${settings.host}:${settings.port}: ${state.foreign_tables.slice(0, 5).join(', ')}`,
       hint: 'the demo wants an empty database of its own: set DB_NAME to one; for your own tables use extract and load',
     });
   });
@@ -131,7 +131,7 @@ async function registerDemoTables({ warehouse, dimensions_dir: folder }: Setting
   const registered = (await registeringFiles(folder)).map(({ dimension }) => dimension);
   for (const [number, table] of ['orders', 'customers', 'products'].entries()) {
     if (registered.includes(table)) continue;
-    const file = `000${String(number + 1)}_register_${table}.sql`;
+    const file = `000${number + 1}_register_${table}.sql`;
     const text = await readFile(path.join(PACKAGE_ROOT, 'migrations', 'dimensions', file), 'utf8');
     written.push(await writeDimensionFile(folder, `register_${table}`, text));
   }

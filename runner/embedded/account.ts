@@ -69,7 +69,7 @@ export async function accountFor(folder: string): Promise<Account | undefined> {
   if (!isRoot()) return undefined;
   const owner = await stat(folder).catch(() => undefined);
   if (owner === undefined || owner.uid === 0) return (await findServerUser()) ?? createServerUser();
-  return { name: `number ${String(owner.uid)}`, uid: owner.uid, gid: owner.gid };
+  return { name: `number ${owner.uid}`, uid: owner.uid, gid: owner.gid };
 }
 
 async function findServerUser(): Promise<Account | undefined> {
@@ -113,7 +113,7 @@ export async function makeWholeFolder(
 ): Promise<void> {
   const parent = path.dirname(folder);
   await removeLeftOvers(parent);
-  const workplace = path.join(parent, `.${path.basename(folder)}.unfinished-${randomUUID()}-${String(process.pid)}`);
+  const workplace = path.join(parent, `.${path.basename(folder)}.unfinished-${randomUUID()}-${process.pid}`);
   try {
     await mkdir(workplace, { mode: 0o700 });
     await giveTo(workplace, owner);

@@ -132,7 +132,7 @@ async function launch(
   const options = Object.entries(given).map(([name, value]) => `-c ${shellQuoted(`${name}=${value}`)}`);
   const logStart = await stat(logFile(folder)).then(({ size }) => size, tolerateGone);
   const program = path.join(binaries.folder, 'pg_ctl');
-  const waiting = ['--wait', `--timeout=${String(START_SECONDS)}`];
+  const waiting = ['--wait', `--timeout=${START_SECONDS}`];
   const args = [...waiting, `--pgdata=${folder}`, `--log=${logFile(folder)}`, `--options=${options.join(' ')}`];
   const { code, stderr } = await runAs(account, program, ['start', ...args]);
   return code === 0 ? undefined : (await logSince(folder, logStart ?? 0)) || stderr;
@@ -190,10 +190,10 @@ async function endServer(folder: string, pid: number, signal: NodeJS.Signals): P
   }
   for (const deadline = Date.now() + STOP_SECONDS * 1000; await isPostmaster(pid, folder); await sleep(50)) {
     if (Date.now() < deadline) continue;
-    const server = `PostgreSQL (process ${String(pid)})`;
-    throw new TidemarkError(`${server} has not ended within ${String(STOP_SECONDS)} seconds`, {
+    const server = `PostgreSQL (process ${pid})`;
+    throw new TidemarkError(`${server} has not ended within ${STOP_SECONDS} seconds`, {
       detail: `data folder ${folder}, log ${logFile(folder)}`,
-      hint: `look at the log and run the command again; "kill -QUIT ${String(pid)}" ends it at once, and the next start recovers`,
+      hint: `look at the log and run the command again; "kill -QUIT ${pid}" ends it at once, and the next start recovers`,
     });
   }
 }
@@ -321,7 +321,7 @@ async function endOrphans(folder: string): Promise<void> {
   for (const signal of ['SIGQUIT', 'SIGKILL'] as const) {
     let orphans = await findOrphans(folder);
     for (const { pid, args } of orphans) {
-      logger.info(`ending process ${String(pid)}, left by a server that is gone (${args.join(' ').trim()})`);
+      logger.info(`ending process ${pid}, left by a server that is gone (${args.join(' ').trim()})`);
       signalProcess(pid, signal);
     }
     for (const end = Date.now() + LONGEST_END_MS; orphans.length > 0 && Date.now() < end; await sleep(50))

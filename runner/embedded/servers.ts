@@ -97,12 +97,12 @@ function assertServable(ends: readonly DatabaseSettings[]): void {
   }
   const [first, second] = ends;
   if (first !== undefined && first.port === second?.port)
-    throw new UsageError(`DB_PORT and WAREHOUSE_DB_PORT are both ${String(first.port)}, but each server needs its own`);
+    throw new UsageError(`DB_PORT and WAREHOUSE_DB_PORT are both ${first.port}, but each server needs its own`);
 }
 
 function assertSamePort({ end: { role, prefix, port }, folder, found }: Look): void {
   if (found.port === null || found.port === port || found.state === 'stopping') return;
-  throw new TidemarkError(`${FOLDERS[role]} runs on port ${String(found.port)}, but ${prefix}PORT is ${String(port)}`, {
+  throw new TidemarkError(`${FOLDERS[role]} runs on port ${found.port}, but ${prefix}PORT is ${port}`, {
     detail: folder,
     hint: 'run "tidemark db stop", then "tidemark db start"',
   });
@@ -113,7 +113,7 @@ const LOGICAL = { wal_level: 'logical', max_slot_wal_keep_size: '4GB' };
 
 async function startEnd({ end, folder, found }: Look): Promise<void> {
   const name = FOLDERS[end.role];
-  const place = (pid: number | null) => `on port ${String(end.port)} (process ${String(pid)})`;
+  const place = (pid: number | null) => `on port ${end.port} (process ${String(pid)})`;
   if (found.state === 'running') {
     logger.info(`${name} is already running ${place(found.pid)}`);
     return;
@@ -224,7 +224,7 @@ async function assertPortsFree(ends: readonly DatabaseSettings[]): Promise<void>
 
 async function portProblem({ host, port, prefix }: DatabaseSettings) {
   const setting = `${prefix}PORT`;
-  const name = `port ${String(port)} (${setting})`;
+  const name = `port ${port} (${setting})`;
   for (const { address } of await lookup(host, { all: true }).catch(() => [{ address: '127.0.0.1' }])) {
     const server = createServer().listen({ host: address, port, exclusive: true });
     const failed = await once(server, 'listening').then(
@@ -250,10 +250,10 @@ async function portHolder(port: number): Promise<string> {
     .filter(([, local, , state]) => local?.endsWith(`:${hex}`) === true && state === '0A')
     .map((fields) => `socket:[${fields[9] ?? ''}]`);
   for (const pid of await processIds()) {
-    const open = `/proc/${String(pid)}/fd`;
+    const open = `/proc/${pid}/fd`;
     for (const file of await readdir(open).catch(() => []))
       if (sockets.includes(await readlink(`${open}/${file}`).catch(() => '')))
-        return ` by process ${String(pid)} (${(await lookAtProcess(pid))?.args.slice(0, 3).join(' ').trim() ?? ''})`;
+        return ` by process ${pid} (${(await lookAtProcess(pid))?.args.slice(0, 3).join(' ').trim() ?? ''})`;
   }
   return '';
 }

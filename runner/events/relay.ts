@@ -67,9 +67,7 @@ export class Relay {
   /** The session of this relay; another one where it was cut, whose lock is lost with it. */
   private connected(): Database {
     if (this.database !== undefined) return this.database;
-    const database = connect(this.settings.warehouse, 'relay', 1, undefined, () => {
-      this.lose(database);
-    });
+    const database = connect(this.settings.warehouse, 'relay', 1, undefined, () => this.lose(database));
     this.database = database;
     return database;
   }
@@ -107,7 +105,7 @@ export class Relay {
     const [first, ...others] = failures;
     if (first === undefined) return told;
     const names = failures.flatMap(({ table }) => table ?? []).join(', ');
-    const several = `${String(failures.length)} subscriptions could not be told: ${names}`;
+    const several = `${failures.length} subscriptions could not be told: ${names}`;
     const hint = '"npx tidemark events status" says why; the others were told';
     // What the warehouse could not be asked is no subscription's, and none of them says it.
     const ofWarehouse = failures.find(({ table }) => table === undefined) ?? (others.length === 0 ? first : undefined);
@@ -145,9 +143,7 @@ export class Relay {
     if (isOther || line.work !== undefined || performance.now() < line.until || Number(acknowledged) >= Number(last))
       return;
     line.work = this.tell(database, due, line, signal)
-      .catch((error: unknown) => {
-        this.fault(database, error);
-      })
+      .catch((error: unknown) => this.fault(database, error))
       .finally(() => (line.work = undefined));
   }
 

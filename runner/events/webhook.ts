@@ -102,7 +102,7 @@ const COME_AGAIN = [408, 425, 429];
 /** What an answer means; undefined where the events were taken, `refused` where one of them may be at fault. */
 function faultOf({ statusCode: status, headers }: Answer, count: number, detail: string) {
   const fault = (message: string, hint: string, isFinal = false): Fault => ({
-    ...{ isFinal, error: new TidemarkError(`the receiver answers ${String(status)}${message}`, { detail, hint }) },
+    ...{ isFinal, error: new TidemarkError(`the receiver answers ${status}${message}`, { detail, hint }) },
     retry_seconds: secondsUntil(headers['retry-after']?.toString()),
   });
   if (status >= 200 && status < 300) return undefined;
@@ -120,7 +120,7 @@ function notReached(error: unknown, detail: string): Fault {
   const { name, message, code = '' } = error as Error & { readonly code?: string };
   const isPrivate = error instanceof PrivateAddress;
   // Of a name that has several addresses, none of which answers, only the code says why.
-  const said = name === 'TimeoutError' ? `no answer within ${String(ANSWER_SECONDS)} seconds` : message || code;
+  const said = name === 'TimeoutError' ? `no answer within ${ANSWER_SECONDS} seconds` : message || code;
   const hint = isPrivate
     ? 'if it is yours, set EVENT_PRIVATE_ADDRESSES=allow for the relay'
     : 'see that it runs and that its URL is right; it is tried again';

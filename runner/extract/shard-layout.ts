@@ -73,7 +73,7 @@ export function assertLayout(
   // What waits in the asked layout is in nobody's way: extractors of its shards that begin at once see each other's first batches.
   const waiting = chains
     .filter(({ shard, pending }) => pending > 0 && layoutOf(shard) !== wanted)
-    .map(({ shard, pending }) => `${shard === '' ? 'whole table' : shard}: ${String(pending)}`);
+    .map(({ shard, pending }) => `${shard === '' ? 'whole table' : shard}: ${pending}`);
   if (waiting.length === 0) return;
   begun?.delete(table);
   throw new TidemarkError(`another shard layout of ${table} begins when everything of the present one is loaded`, {

@@ -127,7 +127,7 @@ async function beginByClock(subject: SweepSubject, newest: BatchMetadata | undef
       ? `${table}: ${described.fallback ?? ''}, which shows no transactions, and it has no effective time: each sweep writes all of it, ` +
           'and the load absorbs what has not changed ("extract --watch" does so every FULL_SWEEP_INTERVAL_SECONDS)'
       : `${table}: ${described.fallback ?? ''}, which shows no transactions: it is read by times alone, with repeats, and a row ` +
-          `that becomes visible more than WATERMARK_ADVANCE_SECONDS (${String(settings.watermark_advance_seconds)}) after its effective time is missed until "extract --full"`,
+          `that becomes visible more than WATERMARK_ADVANCE_SECONDS (${settings.watermark_advance_seconds}) after its effective time is missed until "extract --full"`,
   );
   const clock = await readClock(source);
   const since = fills.length > 0 || readsAll(subject, newest) ? undefined : newest;
@@ -154,7 +154,7 @@ export function resumeSweep(newest: BatchMetadata): SweepStart {
 
 /** Each chain looks at the clock by itself: it is its own watermark that a step may pass. */
 const clockOf = ({ settings: { source, cdc_log_dir }, table, shard }: SweepSubject): string =>
-  `${source.host}:${String(source.port)}/${source.database} ${cdc_log_dir} ${chainName(table, shard?.name ?? '')}`;
+  `${source.host}:${source.port}/${source.database} ${cdc_log_dir} ${chainName(table, shard?.name ?? '')}`;
 
 function isFullDue(
   { settings, table }: SweepSubject,
@@ -180,7 +180,7 @@ async function warnOfBlindness({ source, table, settings }: SweepSubject, { blin
     right === undefined ? 'set track_activities = on for their roles' : `as a superuser of the source: ${right}`;
   warnOnce(
     `blind ${settings.source.user}`,
-    `${table}: ${String(blind_sessions)} sessions of the source do not show when their transactions began, so the clock is taken instead: ` +
-      `what a transaction stamped more than WATERMARK_ADVANCE_SECONDS (${String(settings.watermark_advance_seconds)}) before it commits is found by the next full sweep only. ${remedy}`,
+    `${table}: ${blind_sessions} sessions of the source do not show when their transactions began, so the clock is taken instead: ` +
+      `what a transaction stamped more than WATERMARK_ADVANCE_SECONDS (${settings.watermark_advance_seconds}) before it commits is found by the next full sweep only. ${remedy}`,
   );
 }

@@ -13,7 +13,7 @@ import { isSameServer, readIdentity, type SourceIdentity } from '../source/serve
 import { whileReading } from '../source/locked.js';
 import { awaitExtraction, unlockExtraction } from '../source/lock.js';
 import { describeShard } from '../source/shard.js';
-import { describeTable, unfilledColumns, type SourceTable, type TablePart } from '../source/table.js';
+import { describeTable, unfilledColumns, type TablePart } from '../source/table.js';
 import { sweep, sweepForLog, type HandOver, type Published, type Sweeper } from './sweep.js';
 import { isSameRelation } from './sweep-start.js';
 import type { DimensionMapping } from '../batch/mapping.js';

@@ -190,7 +190,7 @@ function noteApplied(
   const what = head.sequence == null ? 'changes of' : 'unique';
   logger.info(
     { table, batch: batchNameOf(file) },
-    `Successfully processed ${String(left - rejected)}/${String(left)} ${what} ${table}`,
+    `Successfully processed ${left - rejected}/${left} ${what} ${table}`,
   );
   const captured = Date.parse(head.extracted_at ?? '');
   if (!Number.isNaN(captured)) observeLatency(Math.max(0, (Date.now() - captured) / 1000));

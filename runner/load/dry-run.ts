@@ -38,11 +38,11 @@ export async function dryRunTables({ settings, tables }: Selection, retries = fa
 export function formatDryRun(run: DryRun): string {
   const counts = [
     counted(run.inserted_versions, 'version') + ' opened',
-    `${String(run.closed_versions)} closed`,
-    `${String(run.corrected_versions)} corrected`,
+    `${run.closed_versions} closed`,
+    `${run.corrected_versions} corrected`,
     counted(run.late_changes, 'change') + ' late',
-    `${String(run.absorbed_changes)} absorbed`,
-    `${String(run.rejected_changes)} rejected`,
+    `${run.absorbed_changes} absorbed`,
+    `${run.rejected_changes} rejected`,
   ].join(', ');
   const summary = `${run.table}: ${counted(run.changes, 'change')} in ${counted(run.batches, 'batch')} would be applied: ${counts}${run.retried === undefined ? '' : `\n${formatRetry(run.retried)}`}`;
   return run.effects.length === 0 ? summary : `${summary}\n${formatEffects(run.effects)}`;

@@ -96,15 +96,14 @@ export function formatRetry(report: RetryReport): string {
   const { table, remaining, settled, rejected_changes: left } = report;
   const summary =
     `${table}: ${counted(report.tried, 'rejected change')} tried again, ${counted(report.inserted_versions, 'version')} opened, ` +
-    `${counted(report.absorbed_changes, 'change')} absorbed, ${counted(report.corrected_versions, 'version')} corrected, ${String(left)} still rejected${settled === 0 ? '' : `, ${String(settled)} of them settled by later changes`}`;
+    `${counted(report.absorbed_changes, 'change')} absorbed, ${counted(report.corrected_versions, 'version')} corrected, ${left} still rejected${settled === 0 ? '' : `, ${settled} of them settled by later changes`}`;
   if (remaining.length === 0) return summary;
   const lines = remaining.map(
-    ({ batch_id, change_line, business_key, reason }) =>
-      `  ${batch_id}:${String(change_line)} ${business_key ?? ''} ${reason}`,
+    ({ batch_id, change_line, business_key, reason }) => `  ${batch_id}:${change_line} ${business_key ?? ''} ${reason}`,
   );
   const more =
     left - settled > remaining.length
-      ? [`  and ${String(left - settled - remaining.length)} more: npx tidemark rejected --table ${table}`]
+      ? [`  and ${left - settled - remaining.length} more: npx tidemark rejected --table ${table}`]
       : [];
   return [summary, ...lines, ...more, `  ${NEXT_STEP}`].join('\n');
 }
@@ -126,7 +125,7 @@ export function formatRejected(reports: readonly RejectedReport[], state: Reject
     ...(state === 'settled' ? { settled_by: each.settled_by } : {}),
     ...(state === 'dismissed' ? { dismissed_by: each.dismissed_by, because: each.dismiss_reason } : {}),
   }));
-  const more = total > shown.length ? `, the first ${String(shown.length)} are shown (--limit)` : '';
+  const more = total > shown.length ? `, the first ${shown.length} are shown (--limit)` : '';
   return `${formatRows(rows)}\n\n${counted(total, 'change')} ${named}${more}; ${next}`;
 }
 

@@ -88,7 +88,7 @@ async function rebuildTable(warehouse: Database, replaying: Replaying): Promise<
       throw new TidemarkError(
         'the change log does not hold every batch of the ledger: history cannot be made from it',
         {
-          detail: `table=${table} missing: ${missing.slice(0, SHOWN_ROWS).join(', ')}${missing.length > SHOWN_ROWS ? ` and ${String(missing.length - SHOWN_ROWS)} more` : ''}`,
+          detail: `table=${table} missing: ${missing.slice(0, SHOWN_ROWS).join(', ')}${missing.length > SHOWN_ROWS ? ` and ${missing.length - SHOWN_ROWS} more` : ''}`,
           hint: `put the files back into ${logs.map(({ processed }) => processed).join(' or ')}; what retention removed (CDC_LOG_RETENTION_DAYS) is gone but for backups; nothing was changed`,
         },
       );

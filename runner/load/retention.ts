@@ -73,8 +73,7 @@ export async function pruneNowAndThen(warehouse: Database, settings: Settings, l
   if (days === undefined || performance.now() < (nextPrune.get(log.folder) ?? 0)) return;
   try {
     const { batch_files: removed } = await pruneChangeLog(log, days, retentionLedger(warehouse, log));
-    if (removed > 0)
-      logger.info({ table: log.table }, `removed ${String(removed)} applied batches older than ${String(days)} days`);
+    if (removed > 0) logger.info({ table: log.table }, `removed ${removed} applied batches older than ${days} days`);
     nextPrune.set(log.folder, performance.now() + PRUNE_EVERY_MS);
   } catch (error) {
     const explained = explainDatabaseError(error, settings.warehouse);

@@ -83,11 +83,11 @@ export function formatMoved(moved: MovedBatch, what: 'retract' | 'restore'): str
   } as const;
   const versions =
     what === 'retract'
-      ? `${counted(moved.removed_versions, 'version')} removed, ${String(moved.opened_versions)} opened`
+      ? `${counted(moved.removed_versions, 'version')} removed, ${moved.opened_versions} opened`
       : `${counted(moved.opened_versions, 'version')} opened`;
   const said =
     `${table}: ${counted(moved.changes, 'change')} of ${batch} ${done[what][effects === undefined ? 0 : 1]} history: ` +
-    `${versions}, ${String(moved.closed_versions)} closed, ${String(moved.corrected_versions)} corrected`;
+    `${versions}, ${moved.closed_versions} closed, ${moved.corrected_versions} corrected`;
   if (effects !== undefined) return `${said}\n${formatEffects(effects)}`;
   return what === 'restore' ? said : `${said}\n  to bring it back: npx tidemark batch restore ${table} ${batch}`;
 }

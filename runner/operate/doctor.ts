@@ -71,7 +71,7 @@ async function examineDatabase(settings: DatabaseSettings, more: (database: Data
           : `the encoding is ${facts.encoding}: reconcile compares bytes, and would find every text that is not ASCII to differ`,
         'use a database in UTF8',
       );
-      const answer = `PostgreSQL ${facts.version} answers at ${settings.host}:${String(settings.port)}`;
+      const answer = `PostgreSQL ${facts.version} answers at ${settings.host}:${settings.port}`;
       return [ok(role, answer), ...findings, ...(await more(database))];
     });
   } catch (error) {
@@ -159,7 +159,7 @@ async function examineRights(source: Database, settings: Settings): Promise<Find
   if (isSeeing) findings.push(ok('source', `user ${user} sees when the transactions of others began`));
   warn(
     !isSeeing,
-    `user ${user} does not see when the transactions of others began: a row that commits more than WATERMARK_ADVANCE_SECONDS (${String(settings.watermark_advance_seconds)}) after its stamp is missed until the next full sweep`,
+    `user ${user} does not see when the transactions of others began: a row that commits more than WATERMARK_ADVANCE_SECONDS (${settings.watermark_advance_seconds}) after its stamp is missed until the next full sweep`,
     right === undefined
       ? 'set track_activities = on for the roles that turned it off'
       : `as a superuser of the source: ${right}`,
@@ -279,7 +279,7 @@ async function examineLog(
   const untouched = await untouchedRows(source, health, newest.full_sweep);
   warn(
     untouched > 0,
-    `${String(untouched)} rows of a sample were written since ${newest.full_sweep.clock} and stamped long before: some updates do not touch their effective time, and are found by full sweeps only`,
+    `${untouched} rows of a sample were written since ${newest.full_sweep.clock} and stamped long before: some updates do not touch their effective time, and are found by full sweeps only`,
     'let every update set the column (a trigger), or lower FULL_SWEEP_INTERVAL_SECONDS',
   );
   return findings;

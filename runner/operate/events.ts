@@ -73,7 +73,7 @@ export function formatSubscriptions(all: readonly events.SubscriptionStatus[]): 
   if (all.length === 0) return 'nobody is told of events: npx tidemark events subscribe <name> --to <url>';
   const shown = all.map(({ subscription_name: subscription, state, target: to, ...each }) => ({
     ...{ subscription, state, to, offset: each.acknowledged, last: each.last_position, pending: each.events_pending },
-    lag: `${String(Math.round(each.events_lag_seconds))} s`,
+    lag: `${Math.round(each.events_lag_seconds)} s`,
   }));
   const faults = all.flatMap(({ subscription_name: name, failed_position: at, last_error: error }) => [
     error && `${name}: ${error}`,

@@ -82,11 +82,11 @@ const READABLE = 0o644;
 
 /** The name of a file: of which part, published first by the manifest of that number. */
 export const fileName = (part: string, number: number, exportId: string): string =>
-  `${part}-${String(number)}-${exportId.slice(0, 8)}.parquet`;
+  `${part}-${number}-${exportId.slice(0, 8)}.parquet`;
 
 /** A name for what is not published yet. */
 export const temporaryName = (folder: string, ending: string): string =>
-  path.join(folder, `${TEMPORARY_PREFIX}${String(process.pid)}${ending}`);
+  path.join(folder, `${TEMPORARY_PREFIX}${process.pid}${ending}`);
 
 /** Gives a file that is written its name; both survive a crash of the machine once the folder is flushed. Returns its size in bytes. */
 export async function nameFile(written: string, file: string): Promise<number> {

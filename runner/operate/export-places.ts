@@ -93,5 +93,5 @@ export function removeExport(settings: Settings, table: string, to: string): Pro
 
 export const formatRemovedExport = ({ table, place, files }: RemovedExport): string =>
   files > 0
-    ? `the export of ${table} in ${place} is removed: ${String(files)} files`
+    ? `the export of ${table} in ${place} is removed: ${files} files`
     : `the export of ${table} in ${place} is known no more; no file was there to be removed`;

@@ -224,7 +224,7 @@ async function writePart(
     failpoint('export part');
     const rows = await writer.write(csv, written, columns, most_bytes);
     if (rows !== Number(versions))
-      throw new TidemarkError(`a file of the export has ${String(rows)} versions where there are ${versions}`, {
+      throw new TidemarkError(`a file of the export has ${rows} versions where there are ${versions}`, {
         detail: `table=${table} part=${part}`,
         hint: 'nothing was published; this is a fault of Tidemark or of its writer: report it',
       });
@@ -248,7 +248,7 @@ const partly = (names: readonly string[]): string => names.slice(0, 8).join(', '
 export function formatExported({ table, folder, versions, files, text_columns, left_out }: Exported): string {
   const texts = Object.entries(text_columns).map(([name, reason]) => `${name} (${reason})`);
   return linesOf(
-    `${table}: ${counted(versions, 'version')} in ${folder}: ${counted(files.written, 'file')} written, ${String(files.kept)} still right, ${String(files.removed)} removed`,
+    `${table}: ${counted(versions, 'version')} in ${folder}: ${counted(files.written, 'file')} written, ${files.kept} still right, ${files.removed} removed`,
     texts.length > 0 && `as text: ${partly(texts)}`,
     left_out.length > 0 && `left out, as they may not be read, or were left out before: ${partly(left_out)}`,
   );

@@ -179,7 +179,7 @@ export function formatForgetting(table: string, done: Forgotten): string {
   const lines = Object.values(done.files).reduce((sum, each) => sum + each, 0);
   return [
     `${table}: one key is forgotten (note ${done.forgetting_id}, ${done.reference}): ${counted(done.versions, done.keeps_shells ? 'shell' : 'version')}, ` +
-      `${String(done.absorbed_changes)} absorbed, ${String(done.rejected_changes)} rejected, ${String(done.retracted_changes)} retracted changes; ` +
+      `${done.absorbed_changes} absorbed, ${done.rejected_changes} rejected, ${done.retracted_changes} retracted changes; ` +
       `${counted(Object.keys(done.files).length, 'batch file')} written anew, which lack ${counted(lines, 'line')}`,
     ...formatReached(table, done.exports),
     OUT_OF_REACH,

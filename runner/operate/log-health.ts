@@ -68,7 +68,7 @@ async function examineSlot(settings: Settings, { slot, health, state }: SourceLo
   const hasRoom = state !== undefined || health.has_free_slot;
   fail(
     !hasRoom,
-    `the source has no replication slot ${slot}, and none is free: max_replication_slots is ${String(health.most_slots)}`,
+    `the source has no replication slot ${slot}, and none is free: max_replication_slots is ${health.most_slots}`,
     'on the source: raise max_replication_slots and restart it, or drop a slot that nobody reads',
   );
   try {
@@ -107,7 +107,7 @@ function examinePublication({ publication, state, published }: SourceLog, logged
   );
   warn(
     strange.length > 0,
-    `publication ${publication} has tables that are not captured from the log: ${named.join(', ')}${strange.length > named.length ? `, and ${String(strange.length - named.length)} more` : ''}`,
+    `publication ${publication} has tables that are not captured from the log: ${named.join(', ')}${strange.length > named.length ? `, and ${strange.length - named.length} more` : ''}`,
     `the source sends them for nothing, and one without a replica identity refuses updates: alter publication ${quoted(publication)} drop table <table>`,
   );
   return findings;

@@ -41,7 +41,7 @@ export async function openParquetWriter(spill: string): Promise<ParquetWriter> {
   const { DuckDBInstance } = await library();
   const instance = await DuckDBInstance.create(':memory:', {
     threads: '1',
-    memory_limit: `${String(MEMORY / MIB)}MiB`,
+    memory_limit: `${MEMORY / MIB}MiB`,
     temp_directory: spill,
     // What is written in threads of its own would be in any order: of one, it is as it was read.
     preserve_insertion_order: 'false',
@@ -55,7 +55,7 @@ export async function openParquetWriter(spill: string): Promise<ParquetWriter> {
       const line = 2 * mostBytes + 3 * columns.length + 2;
       const buffer = Math.max(LEAST_BUFFER, 2 * line);
       const memory = Math.max(MEMORY, 8 * buffer);
-      await connection.run(`set memory_limit = '${String(memory)}B'; set TimeZone = 'UTC'`);
+      await connection.run(`set memory_limit = '${memory}B'; set TimeZone = 'UTC'`);
       const result = await connection
         .runAndReadAll(copyStatement(csv, file, columns, line, buffer))
         .catch(async (error: unknown) => {
@@ -72,9 +72,9 @@ export async function openParquetWriter(spill: string): Promise<ParquetWriter> {
 }
 
 function copyStatement(csv: string, file: string, columns: readonly ExportColumn[], line: number, buffer: number) {
-  const given = columns.map((_, index) => `'c${String(index)}': 'VARCHAR'`).join(', ');
+  const given = columns.map((_, index) => `'c${index}': 'VARCHAR'`).join(', ');
   const cast = columns.map(({ column_name, parquet_type }, index) => {
-    const text = `c${String(index)}`;
+    const text = `c${index}`;
     const value =
       parquet_type === 'VARCHAR'
         ? text
@@ -89,7 +89,7 @@ function copyStatement(csv: string, file: string, columns: readonly ExportColumn
       from read_csv(
         ${quoteText(csv)}, columns = {${given}}, auto_detect = false, header = false, delim = ',', quote = '"', escape = '"',
         new_line = '\\n', nullstr = '', allow_quoted_nulls = false, parallel = false,
-        max_line_size = ${String(line)}, buffer_size = ${String(buffer)}
+        max_line_size = ${line}, buffer_size = ${buffer}
       )
-    ) to ${quoteText(file)} (format parquet, compression zstd, row_group_size_bytes ${String(ROW_GROUP)})`;
+    ) to ${quoteText(file)} (format parquet, compression zstd, row_group_size_bytes ${ROW_GROUP})`;
 }

@@ -97,9 +97,9 @@ export const partitioningAt = (
   open: partitions.OpenPartitioning,
 ): Readonly<Record<'what' | 'size' | 'remedy', string>> => {
   const { dimension_name: table, partitions: count, partitions_now: now, copied_bytes: bytes } = open;
-  const command = (number: number) => `npx tidemark table partition ${table} ${String(number)}`;
+  const command = (number: number) => `npx tidemark table partition ${table} ${number}`;
   return {
-    what: count === 0 ? 'a plain table' : `${String(count)} partitions`,
+    what: count === 0 ? 'a plain table' : `${count} partitions`,
     size: gibibytes(Number(bytes)),
     remedy: `go on: ${command(count)}; or give it up: ${command(now)}`,
   };
@@ -193,7 +193,7 @@ function assertGoesOn({ table, partitions: count, options: { signal } }: Work): 
   if (signal?.aborted !== true) return;
   throw new TidemarkError(`the partitions of ${table} are not made yet: interrupted`, {
     detail: `table=${table}`,
-    hint: `npx tidemark table partition ${table} ${String(count)} goes on with it`,
+    hint: `npx tidemark table partition ${table} ${count} goes on with it`,
   });
 }
 
@@ -212,7 +212,7 @@ async function briefly<T>(
   const attempt = () =>
     step(async (warehouse) =>
       inTransaction(warehouse, 'isolation level read committed', async (transaction) => {
-        await transaction`select set_config('lock_timeout', ${String(LOCK_MS)}, true), set_config('statement_timeout', ${String(most)}, true)`;
+        await transaction`select set_config('lock_timeout', ${LOCK_MS}, true), set_config('statement_timeout', ${most}, true)`;
         return change(transaction, table);
       }).catch((error: unknown) => {
         throw hasCode(error, ...IN_USE) ? new LockedError('in use', { cause: error }) : error;
@@ -229,7 +229,7 @@ async function briefly<T>(
       if (goesOn)
         logger.info(
           { table },
-          `${table}: ${isSlow(error) ? 'it took too long' : 'in use'}, and nobody is to wait: ${what} later (${String(number)} of ${String(most)})`,
+          `${table}: ${isSlow(error) ? 'it took too long' : 'in use'}, and nobody is to wait: ${what} later (${number} of ${most})`,
         );
       return goesOn;
     },
@@ -238,11 +238,11 @@ async function briefly<T>(
     assertGoesOn(work);
     const users = await step((warehouse) => partitions.historyUsers(warehouse, table));
     const detail = `table=${table}${users === null ? '' : ` users=${users}`}`;
-    const longest = `${String(STATEMENT_MS / 1000)} s`;
+    const longest = `${STATEMENT_MS / 1000} s`;
     throw new LockedError(
       isSlow(error)
         ? `${table}: it took longer than ${longest} each time that was tried: ${what} when it does not`
-        : `the history of ${table} was in use each of ${String(attempts)} times: ${what} when it is not`,
+        : `the history of ${table} was in use each of ${attempts} times: ${what} when it is not`,
       {
         detail,
         hint: isSlow(error)

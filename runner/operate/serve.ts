@@ -18,9 +18,7 @@ export async function serveMetrics(settings: Settings): Promise<Listening> {
   const { metrics_host: host, metrics_port: port } = settings;
   const what = { name: 'the metrics', hint: 'set METRICS_HOST and METRICS_PORT to an address that is free' };
   return listenAt(host, port, what, (request, response) => {
-    void answer(request, routes, isLocal(host)).then((found) => {
-      send(request, response, found);
-    });
+    void answer(request, routes, isLocal(host)).then((found) => send(request, response, found));
   });
 }
 

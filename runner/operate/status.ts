@@ -248,7 +248,8 @@ export function formatStatus(status: PipelineStatus, servers: string): string {
     shards.length > 0 && `\nShards\n${formatShort(shards)}`,
     out.length > 0 && `\nBatches taken out of history\n${formatShort(out)}`,
     subscriptions.length > 0 && `\nSubscriptions to events\n${formatSubscriptions(subscriptions)}`,
-    partitionings.length > 0 && `\nPartitions that are being made\n${partitionings.map(describePartitioning).join('\n')}`,
+    partitionings.length > 0 &&
+      `\nPartitions that are being made\n${partitionings.map(describePartitioning).join('\n')}`,
     on.length > 0 && `\nAlerts\n${formatShort(on)}`,
     errors.length > 0 && `\nTables that failed in the last round\n${errors.join('\n')}`,
   );

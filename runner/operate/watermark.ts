@@ -109,7 +109,7 @@ export async function rewind(
       });
     if ('sequence' in target && target.sequence > newest.sequence)
       throw new UsageError(
-        `--to is ${String(target.sequence)}, but the newest checkpoint of ${chainName(table, shard)} is ${String(newest.sequence)}`,
+        `--to is ${target.sequence}, but the newest checkpoint of ${chainName(table, shard)} is ${newest.sequence}`,
         { hint: `npx tidemark watermark show --table ${table} lists them` },
       );
     const found = await findCheckpoint(log, target);

@@ -112,7 +112,7 @@ async function findCandidates(
     if (candidates.length < limits.candidates) continue;
     logger.warn(
       { table },
-      `${String(candidates.length)} keys differ so far: these are looked at, run reconcile again for the rest`,
+      `${candidates.length} keys differ so far: these are looked at, run reconcile again for the rest`,
     );
     break;
   }

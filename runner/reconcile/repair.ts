@@ -47,9 +47,9 @@ export function assertFewDeletes(
   const deletes = Math.round(found / comparison.part_looked_at);
   if (deletes <= mostRows || deletes * 100 <= comparison.current_versions * mostPercent) return;
   throw new TidemarkError(
-    `${deletes === found ? '' : 'about '}${String(deletes)} of ${String(comparison.current_versions)} rows of ${table} are gone from the source: more than MAX_DELETE_PERCENT (${String(mostPercent)}) and MAX_DELETE_ROWS (${String(mostRows)}) allow to close`,
+    `${deletes === found ? '' : 'about '}${deletes} of ${comparison.current_versions} rows of ${table} are gone from the source: more than MAX_DELETE_PERCENT (${mostPercent}) and MAX_DELETE_ROWS (${mostRows}) allow to close`,
     {
-      detail: `table=${table} source_rows=${String(comparison.source_rows)} current_versions=${String(comparison.current_versions)}`,
+      detail: `table=${table} source_rows=${comparison.source_rows} current_versions=${comparison.current_versions}`,
       hint: 'see that the source is whole; if the rows were deleted on purpose: npx tidemark reconcile --repair --allow-deletes',
     },
   );

@@ -164,7 +164,7 @@ export function describeTables({ tables, left_out: leftOut }: AddedTables, isDry
   const columns = Object.keys(rows[0] ?? {}).filter(isUsed);
   const noted = tables.flatMap(({ table, how }) => how?.remarks.map((reason) => ({ table, reason })) ?? []);
   const isWritten = !isDry && tables.some(({ state }) => state === 'new' || state === 'waiting');
-  const more = ({ length }: readonly string[]) => (length > 5 ? ` and ${String(length - 5)} more` : '');
+  const more = ({ length }: readonly string[]) => (length > 5 ? ` and ${length - 5} more` : '');
   return linesOf(
     rows.length === 0 ? 'no table is to be added' : formatRows(rows, columns),
     ...once(noted, (of, remark) => `note: ${about(of.join(', '), remark)}`),

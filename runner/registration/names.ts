@@ -53,7 +53,7 @@ export function historyNames(
         hint: 'rename columns that are tracked, untracked or part of the key',
       });
     if (Buffer.byteLength(history) > LONGEST_NAME)
-      throw new UsageError(`--rename ${source}=${history}: the name is longer than ${String(LONGEST_NAME)} bytes`, {
+      throw new UsageError(`--rename ${source}=${history}: the name is longer than ${LONGEST_NAME} bytes`, {
         hint: 'PostgreSQL would cut it: give a shorter one',
       });
     if (!isFree(history))
@@ -67,7 +67,7 @@ export function historyNames(
     const candidates = [
       wanted,
       fitName(`source_${source}`),
-      ...stored.map((_, place) => fitName(`source_${source}`, `_${String(place + 2)}`)),
+      ...stored.map((_, place) => fitName(`source_${source}`, `_${place + 2}`)),
     ];
     names.set(source, candidates.find((name) => isFree(name) && (name === source || !stored.includes(name))) ?? source);
   }

@@ -208,7 +208,7 @@ function assertHistoryHolds(table: CatalogTable, columns: number): void {
   const own = OWN_COLUMNS.length;
   if (columns + own <= MOST_COLUMNS) return;
   throw new TidemarkError(
-    `history cannot hold the ${String(columns)} columns of ${shownName(table)}: tables can have at most ${String(MOST_COLUMNS)} columns, and ${String(own)} are Tidemark's own`,
+    `history cannot hold the ${columns} columns of ${shownName(table)}: tables can have at most ${MOST_COLUMNS} columns, and ${own} are Tidemark's own`,
     { hint: 'leave some out with --ignore' },
   );
 }
@@ -226,7 +226,7 @@ export function dimensionName({ table }: TableName, options: Pick<RegistrationOp
   const name = options.name ?? fitName(plainName(table).replace(/^(?=[0-9])/, '_'), '', LONGEST_NAME);
   if (/^[a-z_][a-z0-9_]*$/.test(name) && name.length <= LONGEST_NAME) return name;
   throw new UsageError(`"${name}" cannot be the name of a dimension`, {
-    hint: `give one with --name: lower-case letters, digits and underscores, a letter first, at most ${String(LONGEST_NAME)}`,
+    hint: `give one with --name: lower-case letters, digits and underscores, a letter first, at most ${LONGEST_NAME}`,
   });
 }
 

@@ -214,7 +214,7 @@ const firstPartOf = (history: string) => `${history}_p0`;
 /** Names that a dimension of the table may get, the first that is free; none where none can be made of the name of the table. */
 function possibleNames(table: TableName, options: RegistrationOptions): string[] {
   const whole = `${table.schema}_${table.table}`;
-  const stems = [table.table, ...[whole, ...[2, 3, 4].map((number) => `${whole}_${String(number)}`)]];
+  const stems = [table.table, ...[whole, ...[2, 3, 4].map((number) => `${whole}_${number}`)]];
   try {
     return stems.map((stem) => dimensionName({ ...table, table: stem }, options));
   } catch {

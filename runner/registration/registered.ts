@@ -25,7 +25,8 @@ export const pauseTable = (
   table: string,
   isPaused: boolean,
   reason: string | undefined,
-): Promise<boolean> => withTable(settings, table, (warehouse) => functions.pauseDimension(warehouse, table, isPaused, reason));
+): Promise<boolean> =>
+  withTable(settings, table, (warehouse) => functions.pauseDimension(warehouse, table, isPaused, reason));
 
 /**
  * Makes the indexes of a history for browsing by time, while it is loaded, or drops those made so.

@@ -83,7 +83,7 @@ function businessKey(table: CatalogTable, options: RegistrationOptions, times: r
   const key = given.length > 0 ? given : all;
   if (key.length === 0 || key.length > MOST_KEY_COLUMNS)
     throw new TidemarkError(
-      `${shownName(table)} has no key: nothing says which of its rows is which${key.length === 0 ? '' : `, and all its columns are too many for one (${String(key.length)}, of at most ${String(MOST_KEY_COLUMNS)})`}`,
+      `${shownName(table)} has no key: nothing says which of its rows is which${key.length === 0 ? '' : `, and all its columns are too many for one (${key.length}, of at most ${MOST_KEY_COLUMNS})`}`,
       {
         hint: isTable
           ? 'give it a primary key, or name the columns that are never twice the same with --key'

@@ -131,8 +131,8 @@ const renderDistribution = (history: string, by: string) =>
   `select create_distributed_table(${quoteText(history)}, ${quoteText(by)});\n`;
 
 const renderPartitions = (history: string, partitions: number) =>
-  `-- Its partitions, named after it: ..._p0 to ..._p${String(partitions - 1)}, and the sequence that numbers the versions in all of them.\n` +
-  `select tidemark.create_partitions(p_history_relation => ${quoteText(history)}, p_partitions => ${String(partitions)});\n\n`;
+  `-- Its partitions, named after it: ..._p0 to ..._p${partitions - 1}, and the sequence that numbers the versions in all of them.\n` +
+  `select tidemark.create_partitions(p_history_relation => ${quoteText(history)}, p_partitions => ${partitions});\n\n`;
 
 /** Known to tidemark.browse_indexes by the ends of their names. */
 const renderBrowse = (prefix: string, history: string): string =>

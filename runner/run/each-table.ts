@@ -153,10 +153,10 @@ export function resultsOf<T, R = T[]>(results: readonly TableResult<T>[], whole?
 function severalFailed(failed: readonly string[]): TidemarkError {
   const tables = [...new Set(failed)];
   if (tables.length === 1)
-    return new TidemarkError(`${String(failed.length)} shards of ${String(tables[0])} failed`, {
+    return new TidemarkError(`${failed.length} shards of ${String(tables[0])} failed`, {
       hint: 'the lines above say why; the other shards are done',
     });
-  return new TidemarkError(`${String(tables.length)} tables failed: ${tables.join(', ')}`, {
+  return new TidemarkError(`${tables.length} tables failed: ${tables.join(', ')}`, {
     hint: 'the lines above say why; the other tables are done',
   });
 }

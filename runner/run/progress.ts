@@ -19,17 +19,17 @@ export type Standing = Readonly<{ label: string; done: number; total: number | u
 /** How far a run is, how fast it goes and how long it will take, in words. The total may be an estimate, and too low. */
 export function describeStanding({ label, done, total, seconds }: Standing): string {
   const rate = seconds > 0 ? done / seconds : 0;
-  const speed = rate > 0 ? `, ${String(Math.round(rate))} a second` : '';
-  if (total === undefined) return `${label}: ${String(done)}${speed}`;
+  const speed = rate > 0 ? `, ${Math.round(rate)} a second` : '';
+  if (total === undefined) return `${label}: ${done}${speed}`;
   const left = rate > 0 && total > done ? `, ${formatSeconds((total - done) / rate)} left` : '';
-  return `${label}: ${String(done)} of ${String(Math.max(total, done))}${speed}${left}`;
+  return `${label}: ${done} of ${Math.max(total, done)}${speed}${left}`;
 }
 
 function formatSeconds(seconds: number): string {
   const whole = Math.ceil(seconds);
-  if (whole < 60) return `${String(whole)} s`;
-  if (whole < 3600) return `${String(Math.floor(whole / 60))} min ${String(whole % 60)} s`;
-  return `${String(Math.floor(whole / 3600))} h ${String(Math.floor((whole % 3600) / 60))} min`;
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
 /**

@@ -34,10 +34,7 @@ export function retrying<T>(
       const canPass = isPassing(error) || (hasFailed && error instanceof HeldError);
       if (!canPass || attempts >= ATTEMPTS || signal?.aborted === true) return false;
       hasFailed = true;
-      logger.warn(
-        { table },
-        `${(error as Error).message}: attempt ${String(attempts + 1)} of ${String(ATTEMPTS)} follows`,
-      );
+      logger.warn({ table }, `${(error as Error).message}: attempt ${attempts + 1} of ${ATTEMPTS} follows`);
       return true;
     },
   });

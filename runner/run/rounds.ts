@@ -24,16 +24,10 @@ export async function interruptible<T>(
   };
   function abort(): void {
     unlisten();
-    const notice = () => {
-      logger.info(
-        `finishing the work in hand, for at most ${String(boundSeconds)} seconds; a second signal ends it now`,
-      );
-    };
+    const said = `finishing the work in hand, for at most ${boundSeconds} seconds; a second signal ends it now`;
     timers.push(
-      setTimeout(() => {
-        giveUp(boundSeconds);
-      }, boundSeconds * 1000),
-      setTimeout(notice, NOTICE_MS),
+      setTimeout(() => logger.info(said), NOTICE_MS),
+      setTimeout(giveUp, boundSeconds * 1000, boundSeconds),
     );
     controller.abort();
   }
@@ -55,7 +49,7 @@ export function onGiveUp(note: () => Promise<void>): void {
 
 function giveUp(seconds: number): void {
   logger.error(
-    `the work in hand did not end within ${String(seconds)} seconds of the signal: it is given up, and what was not committed is rolled back`,
+    `the work in hand did not end within ${seconds} seconds of the signal: it is given up, and what was not committed is rolled back`,
   );
   // The work in hand would keep the process alive.
   const end = () => process.exit(EXIT.failed);

@@ -18,7 +18,14 @@ import { dimensionMappings } from '../warehouse/functions.js';
 import { subscriptionStatus } from '../warehouse/events.js';
 import { ensureLogFolder, logFileName } from './logs.js';
 import { SERVICES, assertSamePipeline, findService, knownServices, makeRunFolder, outputFile } from './record.js';
-import { readState, releaseService, type BaseService, type FoundService, type RunState, type Service } from './record.js';
+import {
+  readState,
+  releaseService,
+  type BaseService,
+  type FoundService,
+  type RunState,
+  type Service,
+} from './record.js';
 
 /** What is known of a service without asking it. */
 export interface ServiceStatus extends Partial<Omit<RunState, 'run_id'>> {
@@ -151,12 +158,12 @@ async function startUnlessRunning(settings: Settings, service: BaseService): Pro
   const found = await findService(settings.run_dir, service);
   if (found?.is_alive === true) {
     assertSamePipeline(found, settings);
-    logger.info(`the ${service} is already running (process ${String(found.pid)})`);
+    logger.info(`the ${service} is already running (process ${found.pid})`);
     return;
   }
   if (found !== undefined)
     logger.warn(
-      `the ${service} had died (process ${String(found.pid)}, since ${found.since}): starting it again${await lastOutput(settings, service)}`,
+      `the ${service} had died (process ${found.pid}, since ${found.since}): starting it again${await lastOutput(settings, service)}`,
     );
   const file = outputFile(settings.run_dir, service);
   const size = (await stat(file).catch(tolerateGone))?.size ?? 0;
@@ -190,7 +197,7 @@ async function registered(settings: Settings, service: Service, child: ChildProc
     child.kill('SIGTERM');
     const fault = hasEnded
       ? `it ended with ${child.signalCode ?? `exit code ${String(child.exitCode)}`}`
-      : `it has not come up within ${String(START_SECONDS)} seconds`;
+      : `it has not come up within ${START_SECONDS} seconds`;
     throw new TidemarkError(`the ${service} did not start: ${fault}`, {
       detail: `${outputFile(settings.run_dir, service)}${await lastOutput(settings, service)}`,
       hint: 'the lines above say why; correct it, then start again',
@@ -211,7 +218,7 @@ export type Stopped = Awaited<ReturnType<typeof stopService>>;
 export function formatStopped(stopped: readonly Stopped[]): string {
   return stopped.length === 0
     ? 'nothing was running'
-    : stopped.map(({ service, pid, how }) => `${service} (process ${String(pid)}): ${how}`).join('\n');
+    : stopped.map(({ service, pid, how }) => `${service} (process ${pid}): ${how}`).join('\n');
 }
 
 /**
@@ -239,7 +246,7 @@ async function stopService(settings: Settings, record: FoundService) {
   const state = await readState(settings.run_dir, service);
   if (how === 'stopped' && state?.run_id === record.run_id && state.gave_up) how = 'gave up';
   await releaseService(settings.run_dir, record);
-  logger.info(`the ${service} (process ${String(pid)}) ${how === 'stopped' || how === 'killed' ? `was ${how}` : how}`);
+  logger.info(`the ${service} (process ${pid}) ${how === 'stopped' || how === 'killed' ? `was ${how}` : how}`);
   return { service, pid, how };
 }
 
@@ -248,10 +255,10 @@ async function endsAfter({ service, pid, identity }: FoundService, signal: NodeJ
   try {
     signalProcess(pid, signal);
   } catch (error) {
-    throw new TidemarkError(
-      `the ${service} (process ${String(pid)}) cannot be stopped: it belongs to another OS user`,
-      { cause: error, hint: 'stop it as that user, or as root' },
-    );
+    throw new TidemarkError(`the ${service} (process ${pid}) cannot be stopped: it belongs to another OS user`, {
+      cause: error,
+      hint: 'stop it as that user, or as root',
+    });
   }
   for (const deadline = performance.now() + seconds * 1000; performance.now() < deadline; await sleep(POLL_MS))
     if ((await processIdentity(pid)) !== identity) return true;

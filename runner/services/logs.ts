@@ -74,12 +74,10 @@ export function openLogFile(settings: Settings, service: string): LogFile {
 function open(file: string, settings: Settings, fail: (error: Error) => void): RotatingFileStream {
   const { name } = path.parse(file);
   const rotatedName = (time: Date | number | null, index = 1) =>
-    time === null
-      ? path.basename(file)
-      : `${name}.${new Date(time).toISOString().slice(0, 10)}.${String(index)}.log.gz`;
+    time === null ? path.basename(file) : `${name}.${new Date(time).toISOString().slice(0, 10)}.${index}.log.gz`;
   const stream = createStream(rotatedName, {
     path: path.dirname(file),
-    size: `${String(settings.log_rotate_bytes)}B` as `${number}B`,
+    size: `${settings.log_rotate_bytes}B`,
     interval: '1d',
     intervalUTC: true,
     intervalBoundary: true,
@@ -91,9 +89,7 @@ function open(file: string, settings: Settings, fail: (error: Error) => void): R
     mode: 0o600,
   });
   stream.on('error', fail);
-  stream.on('warning', (warning) => {
-    sayToStderr(`log file: ${warning.message}\n`);
-  });
+  stream.on('warning', (warning) => sayToStderr(`log file: ${warning.message}\n`));
   return stream;
 }
 

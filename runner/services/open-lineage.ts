@@ -18,7 +18,7 @@ const MOST_WAITING = 1000;
 
 const { version } = JSON.parse(readFileSync(path.join(PACKAGE_ROOT, 'package.json'), 'utf8')) as { version: string };
 const producer = `https://github.com/tidemark/tidemark/tree/v${version}`;
-const namespaceOf = ({ host, port }: DatabaseSettings) => `postgres://${host}:${String(port)}`;
+const namespaceOf = ({ host, port }: DatabaseSettings) => `postgres://${host}:${port}`;
 
 /** What is told of: the part itself, or its work on one table or shard of it. */
 interface Told {
@@ -142,7 +142,7 @@ export class OpenLineage {
     const signal = AbortSignal.any([this.ended.signal, AbortSignal.timeout(ANSWER_SECONDS * 1000)]);
     const response = await fetch(this.url, { method: 'POST', headers: this.headers, body, redirect: 'error', signal });
     await response.body?.cancel();
-    if (!response.ok) throw new Error(`it answers ${String(response.status)}`);
+    if (!response.ok) throw new Error(`it answers ${response.status}`);
   }
 
   /** The warehouse adds what is known of run, job and datasets; while it is away an event goes without. Of an error it is told the code alone. */

@@ -66,7 +66,7 @@ export const outputFile = (folder: string, service: Service): string => path.joi
 
 /** The ends of a pipeline as a record names them. */
 function namesOf({ source, warehouse }: Settings): Pick<ServiceRecord, 'source' | 'warehouse'> {
-  const name = ({ host, port, database }: DatabaseSettings) => `${host}:${String(port)}/${database}`;
+  const name = ({ host, port, database }: DatabaseSettings) => `${host}:${port}/${database}`;
   return { source: name(source), warehouse: name(warehouse) };
 }
 
@@ -93,7 +93,7 @@ export async function claimService(settings: Settings, service: Service, runId: 
   return withLock(path.join(folder, '.register'), async () => {
     const holder = await findService(folder, service);
     if (holder?.is_alive === true)
-      throw new HeldError(`the ${service} is already running (process ${String(holder.pid)}, since ${holder.since})`, {
+      throw new HeldError(`the ${service} is already running (process ${holder.pid}, since ${holder.since})`, {
         hint: 'see "npx tidemark status"; "npx tidemark stop" ends it',
       });
     const [identity, since] = [(await processIdentity(pid)) ?? '', new Date().toISOString()];

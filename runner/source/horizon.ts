@@ -119,9 +119,7 @@ export async function missingRight(source: Database): Promise<string | undefined
 /** What notices that the clock of the source was set back, by the clock of this machine that never is. */
 export type ClockReading = Pick<HorizonReading, 'clock' | 'asked_at' | 'read_at'>;
 
-/**
- * By chain: what was read last, and the clock at the beginning of the full sweep that was the newest one when a step was noticed.
- */
+/** By chain: what was read last, and the clock at the beginning of the full sweep that was the newest one when a step was noticed. */
 const watched = new Map<string, { readonly last: ClockReading; readonly doubted: string | undefined }>();
 
 /** Clocks are slewed by less than a thousandth; one that has come a second less far was set back. */

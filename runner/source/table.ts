@@ -228,9 +228,7 @@ export const keyFault = (table: string, { relation, repeated_keys }: SourceTable
     },
   );
 
-/**
- * Reads one page of a sweep in a snapshot of its own. `notBefore` keeps extracted_at from running backwards with the server's clock.
- */
+/** Reads one page of a sweep in a snapshot of its own. `notBefore` keeps extracted_at from running backwards with the server's clock. */
 export async function readPage(
   source: Transaction,
   table: SourceTable,

@@ -91,7 +91,7 @@ export async function applySetup(source: Database, statements: readonly string[]
       const open = await source<{ pid: number; application_name: string }[]>`
         select pid, application_name from pg_stat_activity where backend_xid is not null and pid <> pg_backend_pid() order by xact_start`;
       throw new TidemarkError(`what it takes to read the log cannot be made: ${message}`, {
-        detail: `${statement}; open transactions: ${open.map(({ pid, application_name: who }) => `process ${String(pid)} (${who})`).join(', ') || 'none'}`,
+        detail: `${statement}; open transactions: ${open.map(({ pid, application_name: who }) => `process ${pid} (${who})`).join(', ') || 'none'}`,
         hint: HINTS[code],
         cause: error,
       });

@@ -67,7 +67,7 @@ async function runCheck(warehouse: Database, suite: string, file: string): Promi
   try {
     return await inTransaction(warehouse, 'isolation level repeatable read read only', async (transaction) => {
       await transaction.unsafe(`declare violation no scroll cursor for ${query}`);
-      const rows = await transaction.unsafe<Record<string, unknown>[]>(`fetch ${String(SHOWN_ROWS)} from violation`);
+      const rows = await transaction.unsafe<Record<string, unknown>[]>(`fetch ${SHOWN_ROWS} from violation`);
       const rest = await transaction.unsafe('move forward all in violation');
       return { suite, check, violations: rows.length + rest.count, rows: [...rows] };
     });
@@ -81,12 +81,9 @@ async function runCheck(warehouse: Database, suite: string, file: string): Promi
 /** One line a check; below a failing one, its first rows. */
 export function formatChecks(results: readonly CheckResult[]): string {
   const lines = results.map(({ suite, check, violations, rows }) => {
-    const line = `${violations === 0 ? 'ok  ' : 'FAIL'}  ${suite}: ${check} (${String(violations)})`;
+    const line = `${violations === 0 ? 'ok  ' : 'FAIL'}  ${suite}: ${check} (${violations})`;
     return violations === 0 ? line : `${line}\n${formatRows(rows).replace(/^/gm, '        ')}`;
   });
   const failed = results.filter(({ violations }) => violations > 0).length;
-  return [
-    ...lines,
-    `${String(results.length)} checks, ${failed === 0 ? 'all passed' : `${String(failed)} failed`}`,
-  ].join('\n');
+  return [...lines, `${results.length} checks, ${failed === 0 ? 'all passed' : `${failed} failed`}`].join('\n');
 }

@@ -64,7 +64,7 @@ export async function migrateDimensions(settings: DatabaseSettings, folder: stri
   if (failures.length === 1) throw first.error;
   for (const { error } of failures) logger.error(describeError(error, false));
   throw new TidemarkError(
-    `${String(failures.length)} migrations failed: ${failures.map(({ migration }) => migration).join(', ')}`,
+    `${failures.length} migrations failed: ${failures.map(({ migration }) => migration).join(', ')}`,
     { hint: 'the lines above say why; the others ran' },
   );
 }

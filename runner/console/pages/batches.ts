@@ -59,7 +59,7 @@ function batchRow(asked: Asked, batch: ListedBatch): Piece[] {
     markup`<a data-row href="${tableLink(name, '/line', { batch: id })}">${value(id)}</a>${batch.retracted_at !== null && markup` <span class="tag bad">out of history</span>`}`,
     time(batch.extracted_at.replace(/\.\d+/, '')),
     markup`<span title="${batch.applied_at}">+${duration((Date.parse(batch.applied_at) - Date.parse(batch.extracted_at)) / 1000)}</span>`,
-    batch.seconds < 1 ? `${String(Math.round(batch.seconds * 1000))} ms` : duration(batch.seconds),
+    batch.seconds < 1 ? `${Math.round(batch.seconds * 1000)} ms` : duration(batch.seconds),
     ...FIGURES.map((figure) => batch[figure]).map((figure) =>
       figure === 0 ? markup`<span class="quiet">0</span>` : count(figure),
     ),
@@ -172,7 +172,7 @@ async function linesOf(asked: Asked): Promise<{ file: string; lines: string[]; p
 export async function linePage(asked: Asked): Promise<Page> {
   const { file, lines, place } = await linesOf(asked);
   const shown = lines.slice(0, ROWS);
-  const command = `${file.endsWith('.gz') ? 'gzip -dc' : 'cat'} ${file} | sed '1,/^"changes"/d'${place === undefined ? '' : ` | sed -n ${String(place)}p`}`;
+  const command = `${file.endsWith('.gz') ? 'gzip -dc' : 'cat'} ${file} | sed '1,/^"changes"/d'${place === undefined ? '' : ` | sed -n ${place}p`}`;
   const body = markup`<h1>
 ${place === undefined ? 'The changes' : `Line ${given(asked.query, 'line') ?? ''}`} of ${value(given(asked.query, 'batch'))} </h1>
 <pre tabindex="0">${shown.map((each) => markup`${value(each, LONG)} `)}</pre>

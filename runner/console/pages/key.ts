@@ -21,7 +21,7 @@ async function versionsOf(
   return keyVersions(session.warehouse, table, key, known, before, limit).catch((error: unknown) => {
     if (!hasCode(error, 'TM020') && !isDataFault(error)) throw error;
     const columns = keys.map(({ column_name: name, type_name: type }) => `${name} (${type})`).join(', ');
-    const message = `that is no key of ${table}: ${String(key.length)} given`;
+    const message = `that is no key of ${table}: ${key.length} given`;
     throw new PageError(400, message, `its key is ${columns}: one k= for each`);
   });
 }
@@ -93,8 +93,8 @@ function drawing(asked: Asked, versions: readonly KeyVersion[], marks: Marks, at
   const isStepped = (asked.query.get('scale') ?? (isSeen ? 'time' : 'steps')) === 'steps';
   const place = isStepped ? stepped(lives.flat()) : (each: number) => each;
   const spans = versions.map(({ valid_from: from, valid_to: to }, index) => ({
-    label: `version ${String(index + 1)}, from ${plain(from)}${to === null ? ', in force' : ` to ${plain(to)}`}`,
-    href: `#v${String(index + 1)}`,
+    label: `version ${index + 1}, from ${plain(from)}${to === null ? ', in force' : ` to ${plain(to)}`}`,
+    href: `#v${index + 1}`,
     from: place(lives[index]?.[0] ?? 0),
     to: place(lives[index]?.[1] ?? 0),
     isChosen: from <= at && (to === null || at < to),

@@ -62,7 +62,7 @@ function tableRow(row: Overview): Piece[] {
     duration(row.lag_seconds),
     sparkline(
       series.map(Number),
-      `${name}: changes in each of ${String(BUCKETS)} parts of the last hour: ${series.join(', ')}`,
+      `${name}: changes in each of ${BUCKETS} parts of the last hour: ${series.join(', ')}`,
     ),
     count(changes),
     `${duration(row.latency_p50)} / ${duration(row.latency_p95)}`,

@@ -27,15 +27,31 @@ const sayDeletes = (deletes: string) =>
 
 /** What is said of one table and of no other. */
 const OF_ONE_TABLE = [
-  ...(['update', 'name', 'key', 'effective-time', 'insert-time', 'track', 'untracked', 'ignore', 'rename'] as const),
-  ...(['deleted-column', 'deleted-values'] as const),
-];
+  'update',
+  'name',
+  'key',
+  'effective-time',
+  'insert-time',
+  'track',
+  'untracked',
+  'ignore',
+  'rename',
+  'deleted-column',
+  'deleted-values',
+] as const;
 
 /** What is settled when a table is registered. */
 const SETTLED = [
-  ...(['key', 'effective-time', 'insert-time', 'time-zone', 'change-order', 'overlap', 'with-children'] as const),
-  ...(['partitions', 'distributed-by'] as const),
-];
+  'key',
+  'effective-time',
+  'insert-time',
+  'time-zone',
+  'change-order',
+  'overlap',
+  'with-children',
+  'partitions',
+  'distributed-by',
+] as const;
 
 export const command = defineCommand(
   {

@@ -9,9 +9,13 @@ import { row, rows, type Texts, type TextsOrNull, type Warehouse } from './call.
 
 /** What is counted of changes that are applied. */
 export const COUNTED = [
-  ...(['inserted_versions', 'closed_versions', 'absorbed_changes'] as const),
-  ...(['corrected_versions', 'late_changes', 'rejected_changes'] as const),
-];
+  'inserted_versions',
+  'closed_versions',
+  'absorbed_changes',
+  'corrected_versions',
+  'late_changes',
+  'rejected_changes',
+] as const;
 export type Counted = (typeof COUNTED)[number];
 
 /** Counts of one applied batch, as tidemark.apply_batch gives them. */

@@ -12,7 +12,8 @@ as $$
 -- absorbed into a version, while the values it had first are kept aside; lines with {no_untracked} are there for the others. Lines with
 -- {events} are there where its events are published, lines with {parted} where the history has partitions: what they say of a change is
 -- always so, and PostgreSQL takes it for rare. It reckons a look into every partition for each change, though it looks into one, and would
--- read a history through rather, for as long as the plan is kept.
+-- read a history through rather, for as long as the plan is kept. Lines with {whole} are there where it has none, and
+-- with {numbered} where the key is one whole number: new keys mostly lie beyond all that there are, and are not looked up one by one.
 select tidemark._laid_out($text$
 -- Makes history of a batch of {name} in one pass. It holds for the usual case: a batch captured after all that is loaded, with
 -- every column. Each key is folded from its last version; most keys have one change in a batch, and only the others are sorted. Of those
@@ -23,6 +24,9 @@ select tidemark._laid_out($text$
 -- Names that begin with {own} are Tidemark's own. The caller holds the lock and asks the ledger, so that repeating is safe.
 -- Written by tidemark.compile_dimension: change the mapping or the history, and compile it again, never this.
 #variable_conflict use_column
+declare
+    _now timestamp := transaction_timestamp() at time zone 'UTC';
+    _stated text := p_batch.metadata ->> 'extracted_at';
 begin
     if cardinality({apply}.p_missing) > 0 and exists (
         select
@@ -52,8 +56,11 @@ begin
         select
             coalesce({apply}.p_lines[c._line], c._line::integer) as _line,
             c._operation, coalesce(c._effective, {captures_read}) as _effective,
-            coalesce(c._extracted_at::timestamptz, p_batch.extracted_at) as _captured_at,
-            c._extracted_at not like '____-__-__%' as _is_captured_oddly,
+            case
+                when c._extracted_at is distinct from _stated then coalesce(c._extracted_at::timestamptz, p_batch.extracted_at)
+                else p_batch.extracted_at
+            end as _captured_at,
+            c._extracted_at is distinct from _stated and c._extracted_at not like '____-__-__%' as _is_captured_oddly,
             not ({rounded: and}) as _is_rounded,
             {stored_values}
         from rows from (json_to_recordset(p_changes) as (
@@ -63,6 +70,19 @@ begin
             {columns},
             _operation, _effective, _extracted_at, _line
         )
+    ),
+    -- No row where a change was captured before what is loaded: then nothing is written.
+    taken as materialized (
+        select count(*) as _change_count, min(c._captured_at) as _least_captured_at, max(c._captured_at) as _greatest_captured_at,
+            min(c._line) filter (
+                where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE')
+                    or c._is_captured_oddly or c._captured_at < '0001-01-01 00:00:00+00'
+                    or c._is_rounded{with_rounded}
+                    or {key_is_null: or}
+                    or (c._operation <> 'DELETE' and ({cannot_stand: or}))
+            ) as _first_bad_line
+        from change as c
+        having coalesce(min(c._captured_at) >= {apply}.p_in_order_since, true)
     ),
     repeated as materialized (
         select {key_values}, true as _is_repeated
@@ -76,18 +96,20 @@ begin
             select c._line, lead(c._captured_at) over by_key = c._captured_at as _is_followed_at_once
             from change as c
             join repeated as r using ({keys})
-            where p_batch.is_logged and not exists (select from change as e where e._captured_at < {apply}.p_in_order_since)
+            where p_batch.is_logged and exists (select from taken)
             window by_key as (partition by {key_values} order by c._captured_at, c._line)
         ) as c
         where c._is_followed_at_once
     ),
     in_order as (
-        select c.*, false as _is_repeated, 1 as _number, null as _operation_before, null::boolean as _equals_before
+        select c._line, c._operation, c._effective, c._captured_at, {values},
+            false as _is_repeated, 1::bigint as _number, null::text as _operation_before, null::boolean as _equals_before
         from change as c
         left join repeated as r using ({keys})
         where r._is_repeated is null
         union all
-        select c.*, true, row_number() over by_key, lag(c._operation) over by_key,
+        select c._line, c._operation, c._effective, c._captured_at, {values},
+            true, row_number() over by_key, lag(c._operation) over by_key,
             row({compared}) = lag(row({compared})) over by_key
         from change as c
         join repeated as r using ({keys})
@@ -109,10 +131,11 @@ begin
                 {equals_stored: and} as _is_equal
             from {history} as h
             where c._number = 1 and {same_key: and}
+{whole}{numbered}                and {key_values} <= (select max({stored_key_values}) from {history} as h)
             order by h.valid_from desc
             limit 1
         ) as v on true
-        where not exists (select from change as e where e._captured_at < {apply}.p_in_order_since)
+        where exists (select from taken)
     ),
     judged as materialized (
         select c.*,
@@ -187,7 +210,7 @@ begin
         update {history} as h
         set valid_to = c._takes_effect{at_utc}, is_current = c._takes_effect is null,
             {set_overwritten},
-            updated_at = transaction_timestamp() at time zone 'UTC'
+            updated_at = _now
 {no_untracked}        from folded as c
 {no_untracked}        where c._follows_stored and c._in_force and h.is_current and {same_key: and}
 {untracked}        from ended as c
@@ -208,7 +231,7 @@ begin
             c._takes_effect{at_utc}, c._ends{at_utc}, c._ends is null,
             case when c._in_force then 'UPDATE' else 'INSERT' end, c._effective{at_utc},
             p_batch.batch_id, c._line, c._captured_at,
-            transaction_timestamp() at time zone 'UTC', transaction_timestamp() at time zone 'UTC'
+            _now, _now
         from folded as c
         -- The insert waits for the update, or the unique index on the current version would meet the old row first.
         where c._operation <> 'DELETE' and (select count(*) from closed) >= 0
@@ -286,18 +309,11 @@ begin
         (select count(*) from absorbed) as absorbed_changes,
         0::bigint as corrected_versions,
         0::bigint as late_changes,
-        count(*) as change_count,
-        min(c._line) filter (
-            where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE')
-                or c._is_captured_oddly or c._captured_at < '0001-01-01 00:00:00+00'
-                or c._is_rounded{with_rounded}
-                or {key_is_null: or}
-                or (c._operation <> 'DELETE' and ({cannot_stand: or}))
-        ) as first_bad_line,
-        min(c._captured_at) as least_captured_at,
-        max(c._captured_at) as greatest_captured_at
-    from change as c
-    having coalesce(min(c._captured_at) >= {apply}.p_in_order_since, true);
+        t._change_count as change_count,
+        t._first_bad_line as first_bad_line,
+        t._least_captured_at as least_captured_at,
+        t._greatest_captured_at as greatest_captured_at
+    from taken as t;
 end;
 $text$, p_lists);
 $$;

@@ -251,6 +251,11 @@ select (
     'with_rounded', case when exists (select from expressions as e where e.fits <> 'true') then '[""]' else '[]' end::jsonb,
     'parted', case when d.is_partitioned then '[""]' else '[]' end::jsonb,
     'whole', case when d.is_partitioned then '[]' else '[""]' end::jsonb,
+    'numbered', (
+        select case when count(*) = 1 and bool_and(e.full_type in ('smallint', 'integer', 'bigint')) then '[""]' else '[]' end::jsonb
+        from expressions as e
+        where e.is_key
+    ),
     'key_count', (select count(*)::text from expressions as e where e.is_key),
     'events', case when d.events_since is null then '[]' else '[""]' end::jsonb,
     'untracked', case when exists (select from expressions as e where e.is_untracked) then '[""]' else '[]' end::jsonb,

@@ -9,7 +9,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- The effective time of the TRUNCATE that a batch of the log is; null where it is none: a TRUNCATE is a batch of its own.
 select coalesce((p_changes -> 0 ->> 'cdc_timestamp')::timestamptz, tidemark._capture_time(p_changes -> 0, p_batch.extracted_at))
-where json_array_length(p_changes) = 1 and (p_changes -> 0 ->> 'operation_type') = 'TRUNCATE';
+where p_batch.change_count = 1 and json_array_length(p_changes) = 1 and (p_changes -> 0 ->> 'operation_type') = 'TRUNCATE';
 $$;
 
 create or replace function tidemark._apply_truncation(

@@ -7,6 +7,9 @@
 -- Names that begin with __ are Tidemark's own. The caller holds the lock and asks the ledger, so that repeating is safe.
 -- Written by tidemark.compile_dimension: change the mapping or the history, and compile it again, never this.
 #variable_conflict use_column
+declare
+    __now timestamp := transaction_timestamp() at time zone 'UTC';
+    __stated text := p_batch.metadata ->> 'extracted_at';
 begin
     if cardinality(apply_odd_names.p_missing) > 0 and exists (
         select
@@ -37,8 +40,11 @@ begin
         select
             coalesce(apply_odd_names.p_lines[c.__line], c.__line::integer) as __line,
             c.__operation, coalesce(c.__effective, c.__extracted_at::timestamptz, p_batch.extracted_at) as __effective,
-            coalesce(c.__extracted_at::timestamptz, p_batch.extracted_at) as __captured_at,
-            c.__extracted_at not like '____-__-__%' as __is_captured_oddly,
+            case
+                when c.__extracted_at is distinct from __stated then coalesce(c.__extracted_at::timestamptz, p_batch.extracted_at)
+                else p_batch.extracted_at
+            end as __captured_at,
+            c.__extracted_at is distinct from __stated and c.__extracted_at not like '____-__-__%' as __is_captured_oddly,
             not (c.p_lines is not distinct from c.p_lines::numeric(10,2)) as __is_rounded,
             c."Order Id", c.h, c.p_lines::numeric(10,2) as p_lines, c."{history}",
             (c._line at time zone 'UTC') as _line, c.c::json as c, c.inserted_versions,
@@ -53,6 +59,19 @@ begin
             __operation, __effective, __extracted_at, __line
         )
     ),
+    -- No row where a change was captured before what is loaded: then nothing is written.
+    taken as materialized (
+        select count(*) as __change_count, min(c.__captured_at) as __least_captured_at, max(c.__captured_at) as __greatest_captured_at,
+            min(c.__line) filter (
+                where c.__operation is null or c.__operation not in ('INSERT', 'UPDATE', 'DELETE')
+                    or c.__is_captured_oddly or c.__captured_at < '0001-01-01 00:00:00+00'
+                    or c.__is_rounded
+                    or c."Order Id" is null or c.h is null
+                    or (c.__operation <> 'DELETE' and (not coalesce(((p_lines > (0)::numeric) AND ("{history}" <> '{keys}'::text)), true)))
+            ) as __first_bad_line
+        from change as c
+        having coalesce(min(c.__captured_at) >= apply_odd_names.p_in_order_since, true)
+    ),
     repeated as materialized (
         select c."Order Id", c.h, true as __is_repeated
         from change as c
@@ -65,18 +84,24 @@ begin
             select c.__line, lead(c.__captured_at) over by_key = c.__captured_at as __is_followed_at_once
             from change as c
             join repeated as r using ("Order Id", h)
-            where p_batch.is_logged and not exists (select from change as e where e.__captured_at < apply_odd_names.p_in_order_since)
+            where p_batch.is_logged and exists (select from taken)
             window by_key as (partition by c."Order Id", c.h order by c.__captured_at, c.__line)
         ) as c
         where c.__is_followed_at_once
     ),
     in_order as (
-        select c.*, false as __is_repeated, 1 as __number, null as __operation_before, null::boolean as __equals_before
+        select c.__line, c.__operation, c.__effective, c.__captured_at, c."Order Id", c.h, c.p_lines,
+            c."{history}", c._line, c.c, c.inserted_versions,
+            c."a name that is as long as the names of PostgreSQL may be, no le",
+            false as __is_repeated, 1::bigint as __number, null::text as __operation_before, null::boolean as __equals_before
         from change as c
         left join repeated as r using ("Order Id", h)
         where r.__is_repeated is null
         union all
-        select c.*, true, row_number() over by_key, lag(c.__operation) over by_key,
+        select c.__line, c.__operation, c.__effective, c.__captured_at, c."Order Id", c.h, c.p_lines,
+            c."{history}", c._line, c.c, c.inserted_versions,
+            c."a name that is as long as the names of PostgreSQL may be, no le",
+            true, row_number() over by_key, lag(c.__operation) over by_key,
             row(c.p_lines, c."{history}" collate "C", c._line, c.c::text collate "C") = lag(row(c.p_lines,
                 c."{history}" collate "C", c._line, c.c::text collate "C")) over by_key
         from change as c
@@ -104,7 +129,7 @@ begin
             order by h.valid_from desc
             limit 1
         ) as v on true
-        where not exists (select from change as e where e.__captured_at < apply_odd_names.p_in_order_since)
+        where exists (select from taken)
     ),
     judged as materialized (
         select c.*,
@@ -172,7 +197,7 @@ begin
         set valid_to = c.__takes_effect, is_current = c.__takes_effect is null,
             inserted_versions = case when c.__is_overwritten then c.__shown_inserted_versions else h.inserted_versions end,
             "a name that is as long as the names of PostgreSQL may be, no le" = case when c.__is_overwritten then c.__shown__8 else h."a name that is as long as the names of PostgreSQL may be, no le" end,
-            updated_at = transaction_timestamp() at time zone 'UTC'
+            updated_at = __now
         from ended as c
         where h.is_current and h."Order Id" = c."Order Id" and h.h = c.h
         returning c.__takes_effect
@@ -189,7 +214,7 @@ begin
             c.__takes_effect, c.__ends, c.__ends is null,
             case when c.__in_force then 'UPDATE' else 'INSERT' end, c.__effective,
             p_batch.batch_id, c.__line, c.__captured_at,
-            transaction_timestamp() at time zone 'UTC', transaction_timestamp() at time zone 'UTC'
+            __now, __now
         from folded as c
         -- The insert waits for the update, or the unique index on the current version would meet the old row first.
         where c.__operation <> 'DELETE' and (select count(*) from closed) >= 0
@@ -256,16 +281,9 @@ begin
         (select count(*) from absorbed) as absorbed_changes,
         0::bigint as corrected_versions,
         0::bigint as late_changes,
-        count(*) as change_count,
-        min(c.__line) filter (
-            where c.__operation is null or c.__operation not in ('INSERT', 'UPDATE', 'DELETE')
-                or c.__is_captured_oddly or c.__captured_at < '0001-01-01 00:00:00+00'
-                or c.__is_rounded
-                or c."Order Id" is null or c.h is null
-                or (c.__operation <> 'DELETE' and (not coalesce(((p_lines > (0)::numeric) AND ("{history}" <> '{keys}'::text)), true)))
-        ) as first_bad_line,
-        min(c.__captured_at) as least_captured_at,
-        max(c.__captured_at) as greatest_captured_at
-    from change as c
-    having coalesce(min(c.__captured_at) >= apply_odd_names.p_in_order_since, true);
+        t.__change_count as change_count,
+        t.__first_bad_line as first_bad_line,
+        t.__least_captured_at as least_captured_at,
+        t.__greatest_captured_at as greatest_captured_at
+    from taken as t;
 end;

@@ -7,6 +7,9 @@
 -- Names that begin with _ are Tidemark's own. The caller holds the lock and asks the ledger, so that repeating is safe.
 -- Written by tidemark.compile_dimension: change the mapping or the history, and compile it again, never this.
 #variable_conflict use_column
+declare
+    _now timestamp := transaction_timestamp() at time zone 'UTC';
+    _stated text := p_batch.metadata ->> 'extracted_at';
 begin
     if cardinality(apply_timeless.p_missing) > 0 and exists (
         select
@@ -36,8 +39,11 @@ begin
         select
             coalesce(apply_timeless.p_lines[c._line], c._line::integer) as _line,
             c._operation, coalesce(c._effective, c._extracted_at::timestamptz, p_batch.extracted_at) as _effective,
-            coalesce(c._extracted_at::timestamptz, p_batch.extracted_at) as _captured_at,
-            c._extracted_at not like '____-__-__%' as _is_captured_oddly,
+            case
+                when c._extracted_at is distinct from _stated then coalesce(c._extracted_at::timestamptz, p_batch.extracted_at)
+                else p_batch.extracted_at
+            end as _captured_at,
+            c._extracted_at is distinct from _stated and c._extracted_at not like '____-__-__%' as _is_captured_oddly,
             c.id, c.label
         from rows from (json_to_recordset(p_changes) as (
             id bigint, label text,
@@ -46,6 +52,17 @@ begin
             id, label,
             _operation, _effective, _extracted_at, _line
         )
+    ),
+    -- No row where a change was captured before what is loaded: then nothing is written.
+    taken as materialized (
+        select count(*) as _change_count, min(c._captured_at) as _least_captured_at, max(c._captured_at) as _greatest_captured_at,
+            min(c._line) filter (
+                where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE')
+                    or c._is_captured_oddly or c._captured_at < '0001-01-01 00:00:00+00'
+                    or c.id is null
+            ) as _first_bad_line
+        from change as c
+        having coalesce(min(c._captured_at) >= apply_timeless.p_in_order_since, true)
     ),
     repeated as materialized (
         select c.id, true as _is_repeated
@@ -59,18 +76,20 @@ begin
             select c._line, lead(c._captured_at) over by_key = c._captured_at as _is_followed_at_once
             from change as c
             join repeated as r using (id)
-            where p_batch.is_logged and not exists (select from change as e where e._captured_at < apply_timeless.p_in_order_since)
+            where p_batch.is_logged and exists (select from taken)
             window by_key as (partition by c.id order by c._captured_at, c._line)
         ) as c
         where c._is_followed_at_once
     ),
     in_order as (
-        select c.*, false as _is_repeated, 1 as _number, null as _operation_before, null::boolean as _equals_before
+        select c._line, c._operation, c._effective, c._captured_at, c.id, c.label,
+            false as _is_repeated, 1::bigint as _number, null::text as _operation_before, null::boolean as _equals_before
         from change as c
         left join repeated as r using (id)
         where r._is_repeated is null
         union all
-        select c.*, true, row_number() over by_key, lag(c._operation) over by_key,
+        select c._line, c._operation, c._effective, c._captured_at, c.id, c.label,
+            true, row_number() over by_key, lag(c._operation) over by_key,
             row(c.label collate "C") = lag(row(c.label collate "C")) over by_key
         from change as c
         join repeated as r using (id)
@@ -88,10 +107,11 @@ begin
                 c.label collate "C" is not distinct from h.label collate "C" as _is_equal
             from public.dim_timeless_history as h
             where c._number = 1 and h.id = c.id
+                and c.id <= (select max(h.id) from public.dim_timeless_history as h)
             order by h.valid_from desc
             limit 1
         ) as v on true
-        where not exists (select from change as e where e._captured_at < apply_timeless.p_in_order_since)
+        where exists (select from taken)
     ),
     judged as materialized (
         select c.*,
@@ -134,7 +154,7 @@ begin
     closed as (
         update public.dim_timeless_history as h
         set valid_to = c._takes_effect, is_current = c._takes_effect is null,
-            updated_at = transaction_timestamp() at time zone 'UTC'
+            updated_at = _now
         from folded as c
         where c._follows_stored and c._in_force and h.is_current and h.id = c.id
         returning c._takes_effect
@@ -150,7 +170,7 @@ begin
             c._takes_effect, c._ends, c._ends is null,
             case when c._in_force then 'UPDATE' else 'INSERT' end, c._effective,
             p_batch.batch_id, c._line, c._captured_at,
-            transaction_timestamp() at time zone 'UTC', transaction_timestamp() at time zone 'UTC'
+            _now, _now
         from folded as c
         -- The insert waits for the update, or the unique index on the current version would meet the old row first.
         where c._operation <> 'DELETE' and (select count(*) from closed) >= 0
@@ -194,14 +214,9 @@ begin
         (select count(*) from absorbed) as absorbed_changes,
         0::bigint as corrected_versions,
         0::bigint as late_changes,
-        count(*) as change_count,
-        min(c._line) filter (
-            where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE')
-                or c._is_captured_oddly or c._captured_at < '0001-01-01 00:00:00+00'
-                or c.id is null
-        ) as first_bad_line,
-        min(c._captured_at) as least_captured_at,
-        max(c._captured_at) as greatest_captured_at
-    from change as c
-    having coalesce(min(c._captured_at) >= apply_timeless.p_in_order_since, true);
+        t._change_count as change_count,
+        t._first_bad_line as first_bad_line,
+        t._least_captured_at as least_captured_at,
+        t._greatest_captured_at as greatest_captured_at
+    from taken as t;
 end;

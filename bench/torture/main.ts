@@ -1,23 +1,24 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { openBench } from '../server.js';
-import { ADAPTERS, CASES, formatScores, scores } from './torture.js';
+import { CASES, allScores, formatScores } from './torture.js';
 
 /** Prints how each adapter fares; or, given a folder, writes the cases there as CSV for other tools. */
 async function main(): Promise<void> {
   const [folder] = process.argv.slice(2);
   if (folder !== undefined) {
-    for (const { name, changes, expected } of CASES) {
-      await writeFile(path.join(folder, `${name}.changes.csv`), changes);
-      await writeFile(path.join(folder, `${name}.expected.csv`), expected);
-    }
+    for (const { name, blocks } of CASES)
+      for (const [place, { table, csv }] of blocks.entries()) {
+        const before = blocks.slice(0, place).filter((block) => block.table === table).length;
+        await writeFile(path.join(folder, `${name}.${table}${before === 0 ? '' : `-${String(before + 1)}`}.csv`), csv);
+      }
     return;
   }
   const bench = await openBench(false, 100);
   try {
-    const all = new Map<string, Awaited<ReturnType<typeof scores>>>();
-    for (const adapter of ADAPTERS) all.set(adapter, await scores(bench.warehouse, adapter));
-    process.stdout.write(formatScores(all));
+    // What a database is copied from nobody may be connected to.
+    await bench.warehouse.end();
+    process.stdout.write(formatScores(await allScores(bench.settings.warehouse)));
   } finally {
     await bench.end();
   }

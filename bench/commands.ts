@@ -4,7 +4,8 @@ import { cp } from 'node:fs/promises';
 import path from 'node:path';
 import { PROJECT_ROOT } from '../runner/base/settings.js';
 import { beginAgain } from './contenders.js';
-import { atMost, figure, ratioOf, type Figure } from './figures.js';
+import { atMost, figure, ratioOf, yardstick, type Figure } from './figures.js';
+import { plainLook, plainTables } from './floors.js';
 import { runCommand } from './memory.js';
 import type { Size } from './scenarios.js';
 import type { Bench } from './server.js';
@@ -35,7 +36,8 @@ export async function start(_: Bench, { runs }: Size, say: Say): Promise<Figure[
     node.push(await secondsOf(() => run(process.execPath, ['-e', '0'])));
   }
   const what = { id: 'start', name: 'tidemark --version', unit: 'x node -e 0', target: atMost(2.5) };
-  return [ratioOf(what, ['tidemark', cli], ['node', node])];
+  const ratio = ratioOf(what, ['tidemark', cli], ['node', node]);
+  return [ratio, yardstick(ratio, 'node -e 0')];
 }
 
 /** Adds tables at the source until there are so many beside the demo's, and registers them by files that `migrate` has not seen; returns where they are. */
@@ -65,15 +67,25 @@ export async function manyTables(bench: Bench, { tables, runs }: Size, say: Say)
   for (let count = 0; count < runs; count += 1)
     for (const command of ['extract', 'reconcile'] as const)
       taken[command].push(await secondsOf(() => runCommand(settings, [command], env)));
-  return Object.entries(taken).map(([command, values]) =>
-    figure({
-      id: `tables_${command}`,
-      name: `${command} of ${String(tables)} ${command === 'migrate' ? 'new' : 'quiet'} tables`,
-      unit: 's',
-      values,
-      target: atMost(tables / 20, 'what is done for each table and could be done for all at once'),
-    }),
-  );
+  const plain = {
+    migrate: [await secondsOf(() => plainTables(bench.warehouse, tables))],
+    extract: [await secondsOf(() => plainLook(bench, tables, false))],
+    reconcile: [await secondsOf(() => Promise.all([plainLook(bench, tables, false), plainLook(bench, tables, true)]))],
+  };
+  const floors = {
+    migrate: 'as many tables made, like their histories',
+    extract: 'as many tables asked for newer rows, in one session',
+    reconcile: 'as many tables counted at both ends, in a session each',
+  };
+  return (['migrate', 'extract', 'reconcile'] as const).flatMap((command) => {
+    const what = { id: `tables_${command}`, unit: 's' };
+    const name = `${command} of ${String(tables)} ${command === 'migrate' ? 'new' : 'quiet'} tables`;
+    const floor = { id: `${what.id}_floor`, floor_of: what.id, name: floors[command], values: plain[command] };
+    return [
+      figure({ ...what, name, values: taken[command], target: atMost(tables / 20) }),
+      figure({ ...what, ...floor }),
+    ];
+  });
 }
 
 /** The whole suite as `npm test` runs it: on both versions of PostgreSQL, whatever the bench runs on. */

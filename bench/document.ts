@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { PROJECT_ROOT } from '../runner/base/settings.js';
-import { NEAR_FLOOR, boundOf, isMet, short, timesFloor, verdict, type Figure } from './figures.js';
+import { boundOf, misses, short, verdict, type Figure } from './figures.js';
 import type { Curve, Growth } from './growth.js';
 import { drawCurve, drawFigures } from './plot.js';
 
@@ -63,22 +63,11 @@ const machines = (runs: Runs) =>
     })
     .join('\n');
 
-/** What is missed, by how much, and what to try where the floor does not explain it. */
-function misses(runs: Runs): string {
-  const lines = runs.flatMap(({ version, figures }) =>
-    figures
-      .filter((figure) => isMet(figure) === false)
-      .map((figure) => {
-        const times = timesFloor(figure, figures);
-        const { name, unit, measured, target } = figure;
-        const what = `- ${version}: ${name}: ${short(measured.median)} ${unit}, ${boundOf(figure)}`;
-        if (times === undefined) return `${what}; no floor was measured.${next(target?.next)}`;
-        return `${what}; ${short(times)} x its floor.${times > NEAR_FLOOR ? next(target?.next) : ''}`;
-      }),
-  );
+/** What each version misses. */
+function missesOf(runs: Runs): string {
+  const lines = runs.flatMap(({ version, figures }) => misses(figures).map((miss) => `- ${version}: ${miss}`));
   return lines.length === 0 ? 'Every target is met.' : lines.join('\n');
 }
-const next = (idea: string | undefined) => (idea === undefined ? '' : ` Next: ${idea}.`);
 
 function inShort(runs: Runs): string {
   const rows = IN_SHORT.flatMap((id) => {
@@ -119,7 +108,7 @@ export function documented(): Map<string, string> {
   const growth = drawn.length === 0 ? 'Not measured yet on this machine.' : drawn.join('\n\n');
   const figures = [`![Costs beside their targets](plots/figures.svg)`, machines(runs), allFigures(runs)];
   let performance = between(page(PAGE), 'all', figures.join('\n\n'));
-  performance = between(performance, 'misses', misses(runs));
+  performance = between(performance, 'misses', missesOf(runs));
   written.set(PAGE, between(performance, 'growth', growth));
   const short = [`![What Tidemark costs, beside its targets](${bars})`, inShort(runs)];
   written.set('README.md', between(page('README.md'), 'in short', short.join('\n\n')));

@@ -20,9 +20,37 @@ export interface Figure {
 export interface Target {
   readonly value: number;
   readonly bound: 'at most' | 'at least';
-  /** What to try where it is missed by more than the floor explains. */
-  readonly next?: string;
 }
+
+const BATCHES = 'larger batches where the loader is behind, and no file between reader and loader of one process';
+const CHECKS = 'a checksum in place of the checks of each change that the reader has made already';
+const PIECES = 'batches that are handed on in pieces, so that none is anywhere whole';
+const AT_ONCE = 'what is done for each table and could be done for all at once';
+
+/** What to try next for each row that has a target, where it is missed by more than its floor explains; by id, without the rate. */
+const IDEAS: Readonly<Record<string, string>> = {
+  one: 'one function that knows the ledger, the lock and the batch of its dimension, compiled with it',
+  insert: CHECKS,
+  update: CHECKS,
+  history: 'the plans of the look-ups, by auto_explain: what grows with the history reads more of it than its keys',
+  late: 'the keys whose late change meets no other change of their batch without the fold of all their changes',
+  page: 'lines handed over by COPY as they are printed, and not as one text',
+  whole: 'fewer and larger flushes; what apply has left to win',
+  memory_extract: PIECES,
+  memory_load: PIECES,
+  start: 'fewer modules before the command is known, and the compile cache of Node',
+  log_applied: BATCHES,
+  log_p50: BATCHES,
+  log_p99: BATCHES,
+  log_time: BATCHES,
+  log_memory: PIECES,
+  missed_the_log: 'nothing may be missed: it is a fault, to be found by "tidemark verify-log" and "reconcile"',
+  tables_migrate: AT_ONCE,
+  tables_extract: AT_ONCE,
+  tables_reconcile: AT_ONCE,
+  suite: 'fewer processes, sessions and databases for each test',
+};
+export const ideaOf = ({ id }: Pick<Figure, 'id'>): string | undefined => IDEAS[id.replace(/_[\d.]+k$/, '')];
 
 export interface Measured extends Omit<Figure, 'measured' | 'seconds'> {
   readonly values: readonly number[];
@@ -35,7 +63,7 @@ export const figure = ({ values, seconds = {}, ...rest }: Measured): Figure => (
   seconds: Object.fromEntries(Object.entries(seconds).map(([each, figures]) => [each, spread(figures)])),
 });
 
-export const atMost = (value: number, next?: string): Target => ({ value, bound: 'at most', ...(next && { next }) });
+export const atMost = (value: number): Target => ({ value, bound: 'at most' });
 export const atLeast = (value: number): Target => ({ value, bound: 'at least' });
 
 /** A figure whose values are ratios of two measured in the same run. */
@@ -52,11 +80,16 @@ export const ratioOf = (
 export const isMet = ({ measured, target }: Figure): boolean | undefined =>
   target && (target.bound === 'at most' ? measured.median <= target.value : measured.median >= target.value);
 
-/** How many times its floor a figure is; undefined where it has none. */
+/** How many times its floor a figure is, or its floor the figure where more is better; undefined where it has none. */
 export const timesFloor = (of: Figure, figures: readonly Figure[]): number | undefined => {
   const floor = figures.find(({ floor_of }) => floor_of === of.id);
-  return floor && of.measured.median / floor.measured.median;
+  const times = floor && of.measured.median / floor.measured.median;
+  return times && (of.target?.bound === 'at least' ? 1 / times : times);
 };
+
+/** The floor of a ratio to what is a floor already. */
+export const yardstick = ({ id, unit }: Figure, name: string): Figure =>
+  figure({ id: `${id}_floor`, floor_of: id, name, unit, values: [1] });
 
 /** A miss beyond this many times its floor has something left to try. */
 export const NEAR_FLOOR = 1.3;
@@ -73,8 +106,21 @@ export const verdict = (of: Figure, figures: readonly Figure[]): string => {
 
 export const boundOf = ({ target }: Figure): string => (target ? `${target.bound} ${String(target.value)}` : '');
 
-/** The table that the bench prints; each floor is below its row. */
+/** What is missed, by how much, and what to try where the floor does not explain it. */
+export const misses = (figures: readonly Figure[]): string[] =>
+  figures
+    .filter((each) => isMet(each) === false)
+    .map((each) => {
+      const [times, idea] = [timesFloor(each, figures), ideaOf(each)];
+      const what = `${each.name}: ${short(each.measured.median)} ${each.unit}, ${boundOf(each)}`;
+      const next = idea === undefined ? '' : ` Next: ${idea}.`;
+      if (times === undefined) return `${what}; no floor was measured.${next}`;
+      return `${what}; ${short(times)} x its floor.${times > NEAR_FLOOR ? next : ''}`;
+    });
+
+/** The table that the bench prints, and what it misses; each floor is below its row. */
 export function formatFigures(figures: readonly Figure[]): string {
+  const missed = misses(figures).map((miss) => `\n${miss}`);
   return formatTable(
     ['what', 'min', 'median', 'max', 'unit', 'target', 'met'],
     figures.map((each) => [
@@ -84,5 +130,5 @@ export function formatFigures(figures: readonly Figure[]): string {
       boundOf(each),
       verdict(each, figures),
     ]),
-  );
+  ).concat(...missed);
 }

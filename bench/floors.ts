@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import path from 'node:path';
-import type { Database } from '../runner/base/database.js';
+import { connect, type Database } from '../runner/base/database.js';
 import { documentParts } from '../runner/batch/document.js';
 import type { Bench } from './server.js';
 
@@ -34,6 +34,28 @@ export const plainUpdate = (warehouse: Database) => async (): Promise<void> => {
 export const plainInsert = (warehouse: Database) => async (): Promise<void> => {
   await warehouse`insert into bench.plain overriding user value select * from public.dim_orders_history where is_current`;
 };
+
+/** Tables like the histories of as many tables, in one transaction. */
+export const plainTables = async (warehouse: Database, tables: number): Promise<void> => {
+  await warehouse.unsafe(`
+    do $$ begin
+      for i in 1..${String(tables)} loop
+        execute format('create table bench.many_%s (like public.dim_many_%1$s_history including all)', i);
+      end loop;
+    end $$`);
+};
+
+/** Asks as many tables one by one, in a session of its own; `histories` says whether those of the source or of the warehouse. */
+export async function plainLook({ settings }: Bench, tables: number, histories: boolean): Promise<void> {
+  const session = connect(histories ? settings.warehouse : settings.source, 'bench');
+  for (let table = 1; table <= tables; table += 1) {
+    const [name, newer] = histories
+      ? [`dim_many_${String(table)}_history`, 'is_current']
+      : [`many_${String(table)}`, 'updated_at > now()'];
+    await session.unsafe(`select count(*) from public.${name} where ${newer}`);
+  }
+  await session.end();
+}
 
 /** The shortest whole way that there is: pages printed by row_to_json, each flushed to a file, and its rows inserted. */
 export async function plainWay({ source, warehouse, settings }: Bench, rows: number): Promise<void> {

@@ -120,8 +120,7 @@ export const misses = (figures: readonly Figure[]): string[] =>
 
 /** The table that the bench prints, and what it misses; each floor is below its row. */
 export function formatFigures(figures: readonly Figure[]): string {
-  const missed = misses(figures).map((miss) => `\n${miss}`);
-  return formatTable(
+  const table = formatTable(
     ['what', 'min', 'median', 'max', 'unit', 'target', 'met'],
     figures.map((each) => [
       each.floor_of === undefined ? each.name : `  floor: ${each.name}`,
@@ -130,5 +129,7 @@ export function formatFigures(figures: readonly Figure[]): string {
       boundOf(each),
       verdict(each, figures),
     ]),
-  ).concat(...missed);
+  );
+  const missed = misses(figures);
+  return missed.length === 0 ? table : [table, '', ...missed].join('\n');
 }

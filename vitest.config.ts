@@ -6,7 +6,8 @@ const isSet = (name: string): boolean => (process.env[name] ?? '') !== '';
 
 /** TEST_POSTGRES_VERSION: the versions to test on, 18 unless said; "18,15" both in one run. A server that was given is of its own version. */
 const VERSIONS = (process.env.TEST_POSTGRES_VERSION ?? '18').split(',');
-const IS_GIVEN = isSet('TEST_DATABASE_URL') || isSet('TEST_CITUS_URL') || isSet('TEST_POSTGRES_IMAGE');
+const IS_ONE = isSet('TEST_DATABASE_URL') || isSet('TEST_CITUS_URL') || isSet('TEST_CITUS_IMAGE');
+const IS_GIVEN = IS_ONE || isSet('TEST_POSTGRES_IMAGE');
 
 /** Where a version of PostgreSQL may change what comes out: SQL, catalogs and the log. Elsewhere files run on 18 alone. */
 const OF_VERSIONS = /^test\/(checks|functions|source|stream|warehouse)\//;
@@ -37,7 +38,7 @@ export default defineConfig({
   test: {
     globalSetup: ['test/support/global-setup.ts'],
     // Many tests wait, for a round of a service or for a command: a third worker uses the time.
-    maxWorkers: isSet('TEST_DATABASE_URL') || isSet('TEST_CITUS_URL') ? 1 : 3,
+    maxWorkers: IS_ONE ? 1 : 3,
     reporters: ['./test/support/progress.ts'],
     slowTestThreshold: 10_000,
     // A worker loads what files share once, not for each of them. No test leaves anything behind in its process.

@@ -1,2 +1,2 @@
--- tidemark.versions, tidemark.neighbours and tidemark.keys_in_force have an arm for every dimension: a function writes them.
+-- tidemark.versions, and the views beside it that checks read, have an arm for every dimension: a function writes them.
 select tidemark._create_versions_view();

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { apply, batch, change, deletion } from '../support/batches.js';
+import { isOnCluster } from '../support/cluster.js';
 import { createWarehouseDatabase, type TestDatabase } from '../support/databases.js';
 import { checksOf, findAfter, hasPsql, runWithPsql, type Violation } from './seeded.js';
 
@@ -57,8 +58,31 @@ const asPartitioned = `
   create unique index on public.parted (order_key) where is_current;
   select tidemark.create_partitions('public.parted', 4);
   insert into public.parted select * from public.dim_orders_history;
-  update tidemark.dimensions set history_relation = 'public.parted' where dimension_name = 'orders';
+  update tidemark.dimensions set history_relation = 'public.parted', distributed_by = null where dimension_name = 'orders';
   select tidemark._create_versions_view();`;
+
+const COLUMNS = `customer_id, product_id, quantity, unit_price, total_amount, order_status, order_date,
+  valid_from, valid_to, is_current, cdc_operation, cdc_timestamp, batch_id, captured_at, change_line`;
+
+/** In the shard of another key, and in that of the same one. */
+const REPEATED_ON_CLUSTER: readonly Violation[] = [
+  {
+    check: 'no_surrogate_key_is_repeated',
+    seed: `insert into public.dim_orders_history (surrogate_key, order_key, ${COLUMNS}) overriding system value
+      select h.surrogate_key, k.key, ${COLUMNS} from public.dim_orders_history as h, generate_series(9, 12) as k (key) where h.order_key = 3`,
+    rows: [10, 11, 12, 3, 9].map((order) => ({ business_key: key(order), versions: '5' })),
+  },
+  {
+    check: 'no_surrogate_key_is_repeated',
+    seed: `alter table public.dim_orders_history drop constraint dim_orders_history_pkey;
+      insert into public.dim_orders_history (surrogate_key, order_key, ${COLUMNS}) overriding system value
+      select surrogate_key, order_key, ${COLUMNS.replace('valid_from, valid_to', "valid_from - interval '1 day', valid_from")} from public.dim_orders_history where order_key = 3`,
+    rows: ['2026-01-31 09:00:00+00', '2026-02-01 09:00:00+00'].map((time) => ({
+      business_key: key(3),
+      valid_from: time,
+    })),
+  },
+];
 
 const VIOLATIONS: readonly Violation[] = [
   {
@@ -147,9 +171,10 @@ const VIOLATIONS: readonly Violation[] = [
   {
     check: 'no_surrogate_key_is_repeated',
     seed: `${asPartitioned} insert into public.parted select (p).* from (
-      select jsonb_populate_record(h, '{"order_key": 9}') as p from public.dim_orders_history as h where h.order_key = 3) as s`,
+      select jsonb_populate_record(h, '{"order_key": 9}') as p from public.parted as h where h.order_key = 3) as s`,
     rows: [3, 9].map((order) => ({ business_key: key(order), valid_from: '2026-02-01 09:00:00+00', versions: '2' })),
   },
+  ...(isOnCluster() ? REPEATED_ON_CLUSTER : []),
   {
     check: 'one_current_version_a_key',
     seed: update('is_current = true, valid_to = null', 'order_key = 1'),

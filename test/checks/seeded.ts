@@ -5,6 +5,7 @@ import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import type { Transaction } from '../../runner/base/database.js';
 import type { TestDatabase } from '../support/databases.js';
 import { rolledBack } from '../support/batches.js';
+import { sayEach } from '../support/cluster.js';
 
 /** A violation: what is done to good data, and the rows that the check must then return, as far as they are given. */
 export interface Violation {
@@ -39,7 +40,7 @@ export async function findAfter(
   seed: string,
 ): Promise<Record<string, Record<string, unknown>[]>> {
   return rolledBack(database.sql, async (transaction) => {
-    await transaction.unsafe(seed);
+    await sayEach(transaction, seed);
     const found: Record<string, Record<string, unknown>[]> = {};
     for (const check of await checksOf(suite)) {
       const rows = await find(transaction, suite, check);

@@ -67,8 +67,7 @@ async function create(
   const template = templateOf(server);
   const name = given.name ?? `${server.sourceTemplate.replace(/_source$/, '')}_${randomBytes(4).toString('hex')}`;
   const admin = administratorOf(server);
-  const isOfCluster = server.workers !== undefined && role === 'warehouse';
-  if (isOfCluster) await copyOnCluster(server, template, name);
+  if (isOnNodes(server, role)) await copyOnCluster(server, template, name);
   else
     await admin.unsafe(
       `create database ${name} template ${template} encoding 'UTF8' strategy file_copy${given.oid === undefined ? '' : ` oid ${given.oid}`}`,
@@ -79,12 +78,18 @@ async function create(
   const sql = connect(settings, 'test', 4);
   const drop = async () => {
     await sql.end({ timeout: 1 });
-    if (isOfCluster)
-      await onEveryNode(server, 'postgres', (each) => each`drop database if exists ${each(name)} with (force)`);
+    if (isOnNodes(server, role)) await dropOnCluster(server, name);
     else await admin`drop database if exists ${admin(name)} with (force)`;
   };
   return { settings, sql, drop };
 }
+
+/** Whether each node of a cluster has such a database. */
+const isOnNodes = (server: TestServer, role: 'source' | 'warehouse') =>
+  server.workers !== undefined && role === 'warehouse';
+
+const dropOnCluster = (server: TestServer, name: string): Promise<void> =>
+  onEveryNode(server, 'postgres', (each) => each`drop database if exists ${each(name)} with (force)`);
 
 /** Citus looks after its databases in sessions of its own, which a copy does not bear. */
 const copyOnCluster = (server: TestServer, template: string, name: string): Promise<void> =>
@@ -149,14 +154,16 @@ export async function preparePipeline(
 ): Promise<PreparedPipeline> {
   const first = await createPipeline(overrides);
   await prepare(first);
-  const admin = administratorOf(await currentServer());
+  const server = await currentServer();
+  const admin = administratorOf(server);
   const kept = `${first.folder}-prepared`;
   await cp(first.folder, kept, { recursive: true });
   const databases = await Promise.all(
     (['source', 'warehouse'] as const).map(async (role) => {
       const { database: name } = first.admin[role];
       await first[role].end();
-      await admin.unsafe(`create database ${name}_prepared template ${name} strategy file_copy`);
+      if (isOnNodes(server, role)) await copyOnCluster(server, name, `${name}_prepared`);
+      else await admin.unsafe(`create database ${name}_prepared template ${name} strategy file_copy`);
       const [row] = await admin<[{ oid: string }]>`select oid::text from pg_database where datname = ${name}`;
       return { role, name, oid: row.oid, template: `${name}_prepared` };
     }),
@@ -172,7 +179,9 @@ export async function preparePipeline(
       return pipelineOf(source, warehouse, first.folder, overrides);
     },
     drop: async () => {
-      for (const { template } of databases) await admin.unsafe(`drop database ${template}`);
+      for (const { role, template } of databases)
+        if (isOnNodes(server, role)) await dropOnCluster(server, template);
+        else await admin.unsafe(`drop database ${template}`);
       await rm(kept, { recursive: true, force: true });
     },
   };

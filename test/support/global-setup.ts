@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import type { TestProject } from 'vitest/node';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
+import { hasDocker, startCluster, startContainer } from './containers.js';
 import { makeRunFolder, removeRunFolder } from './run-folder.js';
 import { prepareServer, type Address, type TestServer } from './servers.js';
 
@@ -15,8 +16,8 @@ declare module 'vitest' {
 
 /**
  * Builds the command line and makes a folder for the run, with which everything ends that the run has started, however it ends.
- * TEST_DATABASE_URL names a server to use (its role must create databases), TEST_CITUS_URL the coordinator of a cluster; TEST_POSTGRES_IMAGE a Docker image to start, once a worker;
- * else each worker starts an embedded server, of the major version that TEST_POSTGRES_VERSION names (18, or 15).
+ * TEST_DATABASE_URL names a server to use (its role must create databases), TEST_CITUS_URL the coordinator of a cluster; TEST_POSTGRES_IMAGE a Docker image to start, once a worker,
+ * TEST_CITUS_IMAGE one to start a cluster from; else each worker starts an embedded server, of the major version that TEST_POSTGRES_VERSION names (18, or 15).
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   execFileSync('npm', ['run', '--silent', 'build'], { cwd: PROJECT_ROOT, stdio: 'inherit' });
@@ -45,9 +46,15 @@ export default async function setup(project: TestProject): Promise<() => Promise
 }
 
 async function findServers(workers: number): Promise<{ addresses: readonly Address[]; stop: () => Promise<void> }> {
-  const { TEST_DATABASE_URL, TEST_CITUS_URL, TEST_POSTGRES_IMAGE: image } = process.env;
+  const { TEST_DATABASE_URL, TEST_CITUS_URL, TEST_CITUS_IMAGE = '', TEST_POSTGRES_IMAGE: image } = process.env;
   const url = [TEST_CITUS_URL, TEST_DATABASE_URL].find((given) => given !== undefined && given !== '');
   if (url !== undefined) return { addresses: [readUrl(url)], stop: () => Promise.resolve() };
+  if (TEST_CITUS_IMAGE !== '' && (await hasDocker('TEST_CITUS_IMAGE'))) {
+    const { address, stop } = await startCluster(TEST_CITUS_IMAGE);
+    // Workers of the run are told by what they would be told of a cluster that was given.
+    process.env.TEST_CITUS_URL = `postgres://${address.user}@${address.host}:${String(address.port)}/postgres`;
+    return { addresses: [address], stop };
+  }
   if (image === undefined || image === '') return { addresses: [], stop: () => Promise.resolve() };
   const started = await Promise.all(Array.from({ length: workers }, () => startContainer(image)));
   return {
@@ -65,34 +72,5 @@ function readUrl(url: string): Address {
     port: Number(port === '' ? 5432 : port),
     user: decodeURIComponent(username),
     password: decodeURIComponent(password),
-  };
-}
-
-async function startContainer(image: string): Promise<{ address: Address; stop: () => Promise<void> }> {
-  const { PostgreSqlContainer } = await import('@testcontainers/postgresql');
-  const container = await new PostgreSqlContainer(image)
-    .withCommand([
-      'postgres',
-      '-c',
-      'fsync=off',
-      '-c',
-      'autovacuum=off',
-      '-c',
-      'max_connections=200',
-      '-c',
-      'max_prepared_transactions=20',
-    ])
-    .start();
-  const address = {
-    host: container.getHost(),
-    port: container.getPort(),
-    user: container.getUsername(),
-    password: container.getPassword(),
-  };
-  return {
-    address,
-    stop: async () => {
-      await container.stop();
-    },
   };
 }

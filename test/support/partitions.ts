@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { quoteText } from '../../runner/base/sql-text.js';
-import { CITUS_URL, onCluster } from './cluster.js';
+import { isOnCluster, onCluster } from './cluster.js';
 import type { RegistrationOptions } from '../../runner/registration/options.js';
 
 /** TEST_PARTITIONS: into how many partitions every history of the suite is parted; unset: into none, as users have it who say nothing. */
@@ -35,7 +35,7 @@ export function inPartitions(create: string, count = PARTITIONS): string {
 /** Does something with the folder of the migrations that register the tables of the demo, whose histories are parted as the suite is told. */
 export async function withDemoDimensions<R>(use: (folder: string) => Promise<R>): Promise<R> {
   const project = path.join(PROJECT_ROOT, 'migrations', 'dimensions');
-  if (!IS_PARTITIONED && CITUS_URL === '') return use(project);
+  if (!IS_PARTITIONED && !isOnCluster()) return use(project);
   const folder = await mkdtemp(path.join(tmpdir(), 'tidemark-dimensions-'));
   try {
     for (const file of await readdir(project))

@@ -7,7 +7,7 @@ import { PROJECT_ROOT, type DatabaseSettings } from '../../runner/base/settings.
 import { connect, type Database, type Transaction } from '../../runner/base/database.js';
 import { registerDimension, type TestColumn } from './dimensions.js';
 import { apply, compile, empty, rolledBack } from './batches.js';
-import { CITUS_URL } from './cluster.js';
+import { isOnCluster } from './cluster.js';
 import { wrongChanges, wrongDifferences } from './between-moments.js';
 import type { ChangeOrder } from './oracle.js';
 import {
@@ -235,10 +235,10 @@ async function tellsWhatChanged({ sql, table }: Subject, scenario: Scenario): Pr
     const history = `public.dim_${table}_history`;
     const compared = { history, keys: ['id', 'part'], columns: ['a', 'b', 'u', 'w'] };
     expect(await wrongDifferences(transaction, compared)).toEqual([]);
-    if (CITUS_URL !== '')
+    if (isOnCluster())
       await transaction.unsafe(`create temporary table told on commit drop as select * from ${history}`);
     expect(
-      await wrongChanges(transaction, { ...compared, versions: CITUS_URL === '' ? history : 'pg_temp.told' }),
+      await wrongChanges(transaction, { ...compared, versions: isOnCluster() ? 'pg_temp.told' : history }),
     ).toEqual([]);
   });
 }

@@ -10,26 +10,24 @@ import { withLock } from '../../runner/base/lock-file.js';
 import { createCluster, startCluster, stopCluster, type ClusterStart } from '../../runner/embedded/cluster.js';
 import { grantRoles } from '../../runner/operate/grants.js';
 import { DEMO_SOURCE, migrateWarehouse, runMigrations } from '../../runner/warehouse/migrate.js';
-import { CITUS_URL, joinDatabases, onEveryNode, workersOf } from './cluster.js';
+import { isOnCluster, joinDatabases, onEveryNode, workersOf, type Node } from './cluster.js';
 import { APPLICATION, OWNER, ROLES, WITH_ROLES } from './roles.js';
 import { withDemoDimensions } from './partitions.js';
 import { until } from './wait.js';
 
 /** Where a server for tests is, and the names of its template databases. */
-export interface TestServer {
-  readonly host: string;
-  readonly port: number;
+export interface TestServer extends Node {
   readonly user: string;
   readonly password: string;
   readonly sourceTemplate: string;
   readonly warehouseTemplate: string;
   /** Where it is the coordinator of a cluster: its workers. */
-  readonly workers?: readonly { readonly host: string; readonly port: number }[];
+  readonly workers?: readonly Node[];
   /** File of the authority that its certificate is of: connections to it are verified. */
   readonly authority?: string | undefined;
 }
 
-export type Address = Pick<TestServer, 'host' | 'port' | 'user' | 'password' | 'authority'>;
+export type Address = Omit<TestServer, 'sourceTemplate' | 'warehouseTemplate'>;
 
 /** The major version of PostgreSQL that this file is tested on. */
 export const testedVersion = (): string => process.env.TEST_POSTGRES_VERSION ?? '18';
@@ -127,7 +125,7 @@ export async function prepareServer(address: Address): Promise<{ server: TestSer
   const server: TestServer = {
     ...address,
     ...templates,
-    ...(CITUS_URL === '' ? {} : { workers: await workersOf(address) }),
+    ...(isOnCluster() ? { workers: address.workers ?? (await workersOf(address)) } : {}),
   };
   await makeTemplates(server);
   return { server, drop: () => dropAll(server, name) };

@@ -1,7 +1,7 @@
--- A hit is a version whose surrogate_key another version of its history has too: a fact that refers to it would find both. In a history
--- with partitions no constraint forbids it, because one would have to hold the key they are parted by; their sequence gives each number
--- once, and only a row that was written by hand can repeat it. Give one of the two its own: nextval of the sequence that is the column's
--- default.
+-- A hit is a version whose surrogate key another version of its history has too: a fact that refers to it would find both. In a history
+-- with partitions or shards no constraint forbids it, because one would have to hold the key they are parted by; their sequence gives each
+-- number once, and only a row that was written by hand can repeat it. Give one of the two its own: nextval of the sequence that is the
+-- column's default.
 with unguarded as materialized (
     select array_agg(d.dimension_name) as names
     from tidemark.dimensions as d
@@ -12,14 +12,13 @@ with unguarded as materialized (
         where i.indrelid = d.history_relation and i.indisunique and i.indisvalid and i.indnkeyatts = 1 and i.indpred is null
     )
 ),
-repeated as materialized (
-    select v.dimension_name, v.surrogate_key, count(*) as versions
-    from tidemark.versions as v
+suspect as (
+    select v.dimension_name, v.surrogate_key, v.business_key, v.valid_from,
+        count(*) over (partition by v.dimension_name, v.surrogate_key) as versions
+    from tidemark.repeated_surrogate_keys as v
     where v.dimension_name = any ((select u.names from unguarded as u)::text[])
-    group by v.dimension_name, v.surrogate_key
-    having count(*) > 1
 )
-select v.dimension_name, v.surrogate_key, v.business_key, v.valid_from, r.versions
-from repeated as r
-join tidemark.versions as v using (dimension_name, surrogate_key)
-order by v.dimension_name, v.surrogate_key, v.business_key, v.valid_from;
+select s.dimension_name, s.surrogate_key, s.business_key, s.valid_from, s.versions
+from suspect as s
+where s.versions > 1
+order by s.dimension_name, s.surrogate_key, s.business_key, s.valid_from;

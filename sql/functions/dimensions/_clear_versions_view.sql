@@ -41,4 +41,34 @@ where false;
 create or replace view tidemark.keys_in_force as
 select null::text as dimension_name, null::text as business_key, null::bigint as current_versions
 where false;
+
+create or replace view tidemark.odd_versions as
+select
+    null::text as dimension_name,
+    null::text as business_key,
+    null::bigint as surrogate_key,
+    null::timestamptz as valid_from,
+    null::timestamptz as valid_to,
+    null::boolean as is_current,
+    null::text as batch_id,
+    null::integer as change_line,
+    null::boolean as has_batch
+where false;
+
+create or replace view tidemark.version_lines as
+select
+    null::text as dimension_name,
+    null::text as batch_id,
+    null::integer as block,
+    null::bigint as versions,
+    null::bit(1024) as lines
+where false;
+
+create or replace view tidemark.repeated_surrogate_keys as
+select
+    null::text as dimension_name,
+    null::text as business_key,
+    null::bigint as surrogate_key,
+    null::timestamptz as valid_from
+where false;
 $$;

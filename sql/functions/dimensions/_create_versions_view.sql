@@ -8,10 +8,14 @@ as $$
 --   tidemark.versions        every version
 --   tidemark.neighbours      every version beside the ones before and after it of its key
 --   tidemark.keys_in_force   every key with a version in force, and how many
+--   tidemark.odd_versions    versions that break a rule by themselves
+--   tidemark.version_lines   which lines of each batch are versions
+--   tidemark.repeated_surrogate_keys   versions among which one has the surrogate key of another
 -- A time without zone appears as if it were UTC, so that all histories share one type. Within an arm a key is sorted and grouped by its
 -- own columns, which indexes serve, and printed only where a row is shown: that halves the time of a check that walks all keys.
--- Where Citus distributes a history, the last two leave out what breaks no rule: a condition beside such a view is applied to all rows of
--- an arm, brought here, and one within is the node's to apply, shard by shard.
+-- Where Citus distributes a history, neighbours and keys_in_force leave out what breaks no rule: a condition beside such a view is applied
+-- to all rows of an arm, brought here, and one within is the node's to apply, shard by shard. The last three do so everywhere.
+-- "is true" keeps a subquery from being joined: it is asked when there is a row to ask it for, and a check may want none of a history.
 -- The views are replaced, not dropped, or they would lose what was granted on them: so every column has a type of its own.
 declare
     v_propagates boolean := tidemark._let_propagate(false);
@@ -45,6 +49,17 @@ begin
     comment on view tidemark.keys_in_force is
         'Every key with a version in force, and how many it has; of a distributed history those with more than one.';
     comment on column tidemark.keys_in_force.business_key is 'The key as a JSON object, by history column.';
+    comment on view tidemark.odd_versions is
+        'Versions whose end comes before their beginning or is not what their flag says, or whose batch is not in the ledger.';
+    comment on column tidemark.odd_versions.business_key is 'The key as a JSON object, by history column.';
+    comment on column tidemark.odd_versions.has_batch is 'Whether its batch is in the ledger.';
+    comment on view tidemark.version_lines is 'Which lines of each batch are versions, by blocks of 1,024 lines.';
+    comment on column tidemark.version_lines.block is 'The number of a line without its last ten bits.';
+    comment on column tidemark.version_lines.versions is 'How many versions are of these lines.';
+    comment on column tidemark.version_lines.lines is 'Of which of these lines, a bit each.';
+    comment on view tidemark.repeated_surrogate_keys is
+        'Versions among which one has the surrogate key of another: all whose numbers are the same but for the last ten bits.';
+    comment on column tidemark.repeated_surrogate_keys.business_key is 'The key as a JSON object, by history column.';
     perform tidemark._let_propagate(v_propagates);
 end;
 $$;
@@ -99,7 +114,7 @@ values
     from (
         select
             {keys}, h.surrogate_key, h.valid_from, h.valid_to, h.cdc_operation,
-            row({compared_values}) as compared, lag(row({compared_values})) over by_key as previous,
+            row({compared_values}){printed} as compared, lag(row({compared_values}){printed}) over by_key as previous,
             lag(h.surrogate_key) over by_key as previous_surrogate_key,
             lag(h.valid_to) over by_key as previous_valid_to,
             lead(h.surrogate_key) over by_key as next_surrogate_key,
@@ -133,6 +148,56 @@ values
 {distributed}        having count(*) > 1
     ) as v
     $arm$
+),
+(
+    'odd_versions',
+    $arm$
+    select
+        {dimension}::text as dimension_name,
+        json_build_object({history_key_pairs})::text as business_key,
+        h.surrogate_key::bigint as surrogate_key,
+        h.valid_from{at_utc} as valid_from,
+        h.valid_to{at_utc} as valid_to,
+        h.is_current,
+        h.batch_id::text collate "default" as batch_id,
+        h.change_line::integer as change_line,
+        l.batch_id is not null as has_batch
+    from {history} as h
+    left join (
+        select distinct b.batch_id from tidemark.batches as b where b.dimension_name = {dimension}
+    ) as l on l.batch_id = h.batch_id::text collate "default"
+    where h.is_current is distinct from (h.valid_to is null) or h.valid_to <= h.valid_from or l.batch_id is null
+    $arm$
+),
+(
+    'version_lines',
+    $arm$
+    select
+        {dimension}::text as dimension_name,
+        h.batch_id::text collate "default" as batch_id,
+        h.change_line >> 10 as block,
+        count(*) as versions,
+        bit_or(set_bit(b'0'::bit(1024), h.change_line & 1023, 1))::bit(1024) as lines
+    from {history} as h
+    group by h.batch_id, h.change_line >> 10
+    $arm$
+),
+(
+    'repeated_surrogate_keys',
+    $arm$
+    select
+        {dimension}::text as dimension_name,
+        json_build_object({history_key_pairs})::text as business_key,
+        h.surrogate_key::bigint as surrogate_key,
+        h.valid_from{at_utc} as valid_from
+    from {history} as h
+    where (h.surrogate_key >> 10 in (
+        select r.surrogate_key >> 10
+        from {history} as r
+        group by r.surrogate_key >> 10
+        having count(*) > bit_count(bit_or(set_bit(b'0'::bit(1024), (r.surrogate_key & 1023)::integer, 1)))
+    )) is true
+    $arm$
 );
 $$;
 
@@ -150,6 +215,11 @@ as $$
 select jsonb_build_object(
     'dimension', quote_literal(p_dimension_name),
     'history', max(d.history_relation::text),
+    -- Beside one that is distributed, Citus keeps what such a subquery has to say for a while, and can read no row without a type again.
+    'printed', case
+        when max(d.distributed_by) is null and exists (select from tidemark.dimensions as o where o.distributed_by is not null) then '::text'
+        else ''
+    end,
     'distributed', case when max(d.distributed_by) is null then '[]' else '[""]' end::jsonb,
     'at_utc', max(case when f.atttypid = 'timestamp'::regtype then ' at time zone ''UTC''' else '' end),
     'history_key_pairs', string_agg(

@@ -116,7 +116,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 -- The views that tidemark._create_versions_view makes, which show every history.
 select c.oid from pg_class as c
-where c.relnamespace = 'tidemark'::regnamespace and c.relname in ('versions', 'neighbours', 'keys_in_force');
+where c.relnamespace = 'tidemark'::regnamespace and c.relname in (select t.view_name from tidemark._version_templates() as t);
 $$;
 
 create or replace function tidemark._partition_obstacles(

@@ -4,16 +4,17 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connect, type Database } from '../../../runner/base/database.js';
 import { PROJECT_ROOT } from '../../../runner/base/settings.js';
+import { runChecks } from '../../../runner/warehouse/checks.js';
 import { apply, applied, at, batch, change, compile, deletion, versions, type Change } from '../../support/batches.js';
 import { runCli } from '../../support/cli.js';
-import { CITUS_URL, NO_CLUSTER } from '../../support/cluster.js';
+import { isOnCluster, NO_CLUSTER } from '../../support/cluster.js';
 import { createPipeline, type TestPipeline } from '../../support/databases.js';
 import { registerDimension, type DimensionOptions, type TestColumn } from '../../support/dimensions.js';
 
 const ID: TestColumn = { source: 'id', type: 'integer', role: 'business key' };
 const STATUS: TestColumn = { source: 'a', type: 'text', role: 'tracked' };
 const TOUCHED: TestColumn = { source: 'touched', type: 'timestamptz', role: 'effective time' };
-const isThere = CITUS_URL !== '';
+const isThere = isOnCluster();
 if (!isThere) process.stderr.write(`test/functions/distributed/cluster.test.ts is skipped: ${NO_CLUSTER}\n`);
 
 describe.skipIf(!isThere)('a history that is distributed', () => {
@@ -97,10 +98,16 @@ describe.skipIf(!isThere)('a history that is distributed', () => {
   });
 
   it.each([
+    // Five batches, and one of them has a change that is kept aside.
+    ['pipeline/every_change_is_in_one_place', 6],
+    ['pipeline/every_version_has_its_batch', 5],
     ['scd2/a_gap_is_a_delete', 1],
     ['scd2/a_life_begins_with_an_insert', 1],
+    ['scd2/current_flag_agrees_with_open_end', 5],
     ['scd2/neighbours_differ', 1],
+    ['scd2/no_surrogate_key_is_repeated', 0],
     ['scd2/one_current_version_a_key', 0],
+    ['scd2/valid_from_precedes_valid_to', 5],
     ['scd2/versions_do_not_overlap', 1],
   ])('is checked by the nodes: %s has them send what may break a rule', async (check, sent) => {
     await warehouse.sql`analyze public.dim_orders_history`;
@@ -113,6 +120,78 @@ describe.skipIf(!isThere)('a history that is distributed', () => {
     // Of 8 keys with several versions each, one was deleted, and came back.
     const rows = [...text.matchAll(/read_intermediate_result .*actual rows=(\d+)/g)].map(([, count]) => Number(count));
     expect(Math.max(0, ...rows)).toBe(sent);
+  });
+
+  it('is loaded while a shard is moved and another one is split, and has what one server would make', async () => {
+    // First those of the keys that are loaded.
+    const shards = () => warehouse.sql<{ shard: string; port: number; nodes: number[]; middle: string }[]>`
+      select s.shardid::text as shard, n.nodeport as port,
+        array(select o.nodeid from pg_dist_node as o where o.groupid <> 0 order by o.nodeport <> n.nodeport) as nodes,
+        ((s.shardminvalue::bigint + s.shardmaxvalue::bigint) / 2)::text as middle
+      from pg_dist_shard as s join pg_dist_placement as l using (shardid) join pg_dist_node as n using (groupid)
+      where s.logicalrelid = 'public.dim_orders_history'::regclass
+      order by (
+        select min(k.key) from generate_series(1, 8) as k (key)
+        where get_shard_id_for_distribution_column('public.dim_orders_history', k.key) = s.shardid
+      )`;
+    const statuses: string[] = [];
+    const loadDuring = async (what: PromiseLike<unknown>) => {
+      const state = { isDone: false };
+      const failure = what
+        .then(
+          () => undefined,
+          (error: unknown) => error,
+        )
+        .then((error) => {
+          state.isDone = true;
+          return error;
+        });
+      for (let more = 2; more > 0; more -= state.isDone ? 1 : 0) {
+        const time = new Date(Date.UTC(2026, 1, 1, 13, 10) + 100 * statuses.length).toISOString().slice(0, -1);
+        statuses.push(`during ${String(statuses.length)}`);
+        expect(await load(statuses.at(-1) ?? '', time, statuses.at(-1) ?? '')).toEqual(
+          applied({ inserted_versions: 8, closed_versions: 8 }),
+        );
+      }
+      expect(await failure).toBeUndefined();
+    };
+    const [moved, split] = await shards();
+    if (moved === undefined || split === undefined) throw new Error('there are four shards');
+    const [here = 0, other = 0] = split.nodes;
+    const points = `${split.shard}, array['${split.middle}'], array[${String(here)}, ${String(other)}]`;
+    await loadDuring(warehouse.sql`
+      select citus_move_shard_placement(${moved.shard}, s.nodename, s.nodeport, t.nodename, t.nodeport, 'force_logical')
+      from pg_dist_node as s, pg_dist_node as t
+      where s.nodeid = ${moved.nodes[0] ?? 0} and t.nodeid = ${moved.nodes[1] ?? 0}`);
+    // Without blocking it, Citus 13 splits no shard that is written to into one that stays on its node.
+    await loadDuring(warehouse.sql.unsafe(`select citus_split_shard_by_split_points(${points}, 'block_writes')`));
+    const after = await shards();
+    expect(after).toHaveLength(5);
+    expect(after.find(({ shard }) => shard === moved.shard)?.port).not.toBe(moved.port);
+    const made = await warehouse.sql`
+      select order_key, string_agg(order_status, ', ' order by valid_from) as statuses
+      from public.dim_orders_history where order_status ~ '^during ' group by order_key order by order_key`;
+    expect([...made]).toEqual(KEYS.map((key) => ({ order_key: key, statuses: statuses.join(', ') })));
+    const broken = (await runChecks(warehouse.sql, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0);
+    expect(broken).toEqual([]);
+  });
+
+  it('is checked beside a history of one server, which is, too', async () => {
+    const beside = (name: string, time: string, a: string) =>
+      apply(
+        warehouse.sql,
+        batch(name, time, [{ id: 1, a, touched: at(time), operation_type: 'UPDATE', cdc_timestamp: at(time) }], {
+          table: 'beside',
+        }),
+      );
+    await beside('beside 1', '09:00', 'first');
+    await beside('beside 2', '10:00', 'second');
+    const found = async () =>
+      (await runChecks(warehouse.sql, ['pipeline', 'scd2'])).filter(({ violations }) => violations > 0);
+    expect(await found()).toEqual([]);
+    await warehouse.sql`update public.dim_beside_history set a = 'second'`;
+    expect(await found()).toMatchObject([{ check: 'neighbours differ', rows: [{ dimension_name: 'beside' }] }]);
+    await warehouse.sql`update public.dim_beside_history set a = 'first' where not is_current`;
   });
 
   const KINDS: readonly [string, readonly TestColumn[], DimensionOptions, (key: number) => Change][] = [

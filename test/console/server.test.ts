@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer as createHttpServer, request, type IncomingMessage, type ServerResponse } from 'node:http';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { connect as connectSocket, createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Listening } from '../../runner/base/http.js';
 import { connect } from '../../runner/base/database.js';
 import { logger } from '../../runner/base/logger.js';
-import type { Settings } from '../../runner/base/settings.js';
+import { PROJECT_ROOT, type Settings } from '../../runner/base/settings.js';
 import { paths } from '../../runner/console/routes.js';
 import { serveConsole } from '../../runner/console/server.js';
 import { writeList } from '../../runner/console/export.js';
@@ -424,11 +424,14 @@ describe.skipIf(WITH_ROLES)('who reads', () => {
     for (const statement of [
       'select * from public.dim_notes_history',
       'select tracked_values from tidemark.versions',
+      'select tracked_values from tidemark.neighbours',
       'select change from tidemark.absorbed_changes',
       'select reason from tidemark.rejected_changes',
       'select * from public.dim_notes_history_as_of(now())',
     ])
       await expect(asAnalyst(statement)).rejects.toMatchObject({ code: '42501' });
+    const check = await readFile(path.join(PROJECT_ROOT, 'sql', 'checks', 'scd2', 'neighbours_differ.sql'), 'utf8');
+    expect([...(await asAnalyst(check))].flat()).toEqual([]);
     const { body } = await ask('/t/notes');
     expect(body).toContain('•••');
     expect(body).not.toContain('xxxx');

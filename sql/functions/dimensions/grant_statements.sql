@@ -77,6 +77,7 @@ hidden as (
     from (
         values
         ('tidemark.versions', array['tracked_values']),
+        ('tidemark.neighbours', array['tracked_values']),
         ('tidemark.absorbed_changes', array['change']),
         ('tidemark.rejected_changes', array['change', 'value', 'reason']),
         ('tidemark.retracted_changes', array['change', 'rejected']),

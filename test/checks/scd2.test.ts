@@ -159,8 +159,8 @@ const VIOLATIONS: readonly Violation[] = [
     check: 'every_history_defends_itself',
     seed: 'alter table public.dim_orders_history drop constraint dim_orders_history_valid_from_precedes_valid_to, drop constraint dim_orders_history_current_has_no_end',
     rows: [
-      { fault: 'history table public.dim_orders_history has no check (valid_to > valid_from)' },
       { fault: 'history table public.dim_orders_history has no check (is_current = (valid_to is null))' },
+      { fault: 'history table public.dim_orders_history has no check (valid_to > valid_from)' },
     ],
   },
   {

@@ -3,4 +3,4 @@
 select d.dimension_name, d.history_relation, f.fault
 from tidemark.dimensions as d
 cross join lateral tidemark.dimension_faults(d.dimension_name) as f
-order by d.dimension_name, f.place;
+order by d.dimension_name, f.place, f.fault;

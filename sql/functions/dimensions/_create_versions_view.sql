@@ -175,11 +175,11 @@ values
     select
         {dimension}::text as dimension_name,
         h.batch_id::text collate "default" as batch_id,
-        h.change_line >> 10 as block,
+        h.change_line::integer >> 10 as block,
         count(*) as versions,
-        bit_or(set_bit(b'0'::bit(1024), h.change_line & 1023, 1))::bit(1024) as lines
+        bit_or(set_bit(b'0'::bit(1024), h.change_line::integer & 1023, 1))::bit(1024) as lines
     from {history} as h
-    group by h.batch_id, h.change_line >> 10
+    group by h.batch_id, h.change_line::integer >> 10
     $arm$
 ),
 (
@@ -217,7 +217,8 @@ select jsonb_build_object(
     'history', max(d.history_relation::text),
     -- Beside one that is distributed, Citus keeps what such a subquery has to say for a while, and can read no row without a type again.
     'printed', case
-        when max(d.distributed_by) is null and exists (select from tidemark.dimensions as o where o.distributed_by is not null) then '::text'
+        when max(d.distributed_by) is null and exists (select from tidemark.dimensions as o where o.distributed_by is not null)
+            then '::text'
         else ''
     end,
     'distributed', case when max(d.distributed_by) is null then '[]' else '[""]' end::jsonb,

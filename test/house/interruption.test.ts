@@ -28,11 +28,7 @@ const servers = () =>
 
 /** A run that has started its server, in a group of processes of its own, as at a terminal. */
 async function startRun(): Promise<{ run: ChildProcess; ended: Promise<unknown> }> {
-  const args = [
-    'node_modules/tsx/dist/cli.mjs',
-    'test/support/run.ts',
-    'test/functions/history/history.property.test.ts',
-  ];
+  const args = ['--import', 'tsx', 'test/support/run.ts', 'test/functions/history/history.property.test.ts'];
   const run = spawn(process.execPath, args, {
     cwd: PROJECT_ROOT,
     detached: true,
@@ -63,7 +59,13 @@ test('a run that is interrupted leaves no server and no folder behind, and one t
   await rm(path.join(folder, abandoned[0] ?? '', 'postgres-18', 'worker-1.port'));
   const interrupted = await startRun();
   expect(await left()).not.toContain(abandoned[0]);
-  signal(interrupted.run, 'SIGINT');
+  // Whoever is impatient interrupts it again and again, while it ends.
+  const again = setInterval(() => {
+    signal(interrupted.run, 'SIGINT');
+  }, 10);
+  interrupted.run.once('exit', () => {
+    clearInterval(again);
+  });
   await interrupted.ended;
   await until(async () => !(await left()).some((name) => name.startsWith('tidemark-suite-')));
   expect(servers()).toEqual([]);

@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
+import { constants } from 'node:os';
 import type { TestProject } from 'vitest/node';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { hasDocker, startCluster, startContainer } from './containers.js';
-import { makeRunFolder, removeRunFolder } from './run-folder.js';
+import { endWorkers, makeRunFolder, removeRunFolder } from './run-folder.js';
 import { prepareServer, type Address, type TestServer } from './servers.js';
 
 declare module 'vitest' {
@@ -23,9 +24,13 @@ export default async function setup(project: TestProject): Promise<() => Promise
   execFileSync('npm', ['run', '--silent', 'build'], { cwd: PROJECT_ROOT, stdio: 'inherit' });
   const runFolder = makeRunFolder();
   const end = () => {
+    endWorkers();
     removeRunFolder(runFolder);
   };
   process.once('exit', end);
+  // vitest heeds a signal once: another one, which the terminal and whoever started this send too, would end it before the folder is removed.
+  for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const)
+    process.on(signal, () => process.exit(128 + constants.signals[signal]));
   // Whoever started this was killed. To wait for that must not keep this process from ending.
   process.once('disconnect', () => process.exit(143));
   process.channel?.unref();
@@ -41,7 +46,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     for (const { drop } of prepared) await drop();
     await given.stop();
     process.off('exit', end);
-    end();
+    removeRunFolder(runFolder);
   };
 }
 

@@ -35,6 +35,12 @@ export function makeRunFolder(): string {
   return folder;
 }
 
+/** Ends at once what this process has started itself, where there is a /proc: a worker that goes on would write, or start a server anew. */
+export function endWorkers(): void {
+  const pid = String(process.pid);
+  for (const worker of readQuietly(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean)) end(Number(worker));
+}
+
 /** Ends every process that has to do with the folder, at once, and removes it. It waits without letting go, as a process that exits must. */
 export function removeRunFolder(folder: string): void {
   for (const deadline = Date.now() + PATIENCE_MS; Date.now() < deadline; ) {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFile, readdir, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, test } from 'vitest';
 import { batchFiles, newestCheckpoint, openChangeLog, readBatch } from '../../runner/change-log/chain.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import type { Settings } from '../../runner/base/settings.js';
@@ -12,19 +12,24 @@ import { parseShard } from '../../runner/batch/shard.js';
 import { lockExtraction, unlockExtraction } from '../../runner/source/lock.js';
 import { pipelineStatus } from '../../runner/operate/status.js';
 import { runCli, startCli } from '../support/cli.js';
-import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { preparePipeline, type PreparedPipeline, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { until } from '../support/wait.js';
 import { createParcels, createWay, extractBy, historyOf, load, type Way } from '../support/shards.js';
 import { owning } from '../support/roles.js';
 import { rebuildTables, verifyTables } from '../../runner/load/replay.js';
 
+let prepared: PreparedPipeline;
 let pipeline: TestPipeline;
 let settings: Settings;
+beforeAll(async () => {
+  const small = { BATCH_SIZE: '20', BATCH_SIZE_MAX: '20', WATERMARK_ADVANCE_SECONDS: '0' };
+  prepared = await preparePipeline(createParcels, small);
+});
+afterAll(() => prepared.drop());
 beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '20', BATCH_SIZE_MAX: '20', WATERMARK_ADVANCE_SECONDS: '0' });
+  pipeline = await prepared.begin();
   settings = pipeline.settings;
-  await createParcels(pipeline);
 });
 afterEach(async () => {
   await pipeline.drop();

@@ -32,10 +32,25 @@ select
     json_agg(
         json_build_object(
             'source', c.source_column, 'history', c.history_column, 'role', c.column_role,
-            'history_type', tidemark._undomained_type(a.atttypid, a.atttypmod),
-            -- A type without a modifier is as wide as it gets: there is nothing to look for.
+            'history_type', case
+                when t.typtype = 'd' then tidemark._undomained_type(a.atttypid, a.atttypmod)
+                else format_type(a.atttypid, a.atttypmod)
+            end,
+            -- A type without a modifier is as wide as it gets, and on most columns neither an index hangs nor a check: there is nothing
+            -- to look for.
             'can_widen', case
-                when a.atttypmod = -1 and t.typtype <> 'd' then true
+                when t.oid is null or t.typtype = 'd' then false
+                when a.atttypmod = -1 then true
+                when r.relkind <> 'p' and not exists (
+                    select
+                    from pg_depend as x
+                    where x.refclassid = 'pg_class'::regclass and x.refobjid = d.history_relation and x.refobjsubid = a.attnum
+                        and x.classid = 'pg_class'::regclass
+                ) and not exists (
+                    select
+                    from pg_constraint as k
+                    where k.conrelid = d.history_relation and k.contype = 'c' and a.attnum = any (k.conkey)
+                ) then true
                 else coalesce(tidemark._widens_in_place(d.history_relation, a.attnum), false)
             end
         )
@@ -59,6 +74,7 @@ select
     d.deletes, d.deleted_column, to_json(d.deleted_values), d.with_children, d.key_is_asserted, d.capture
 from tidemark.dimensions as d
 join tidemark.dimension_columns as c on c.dimension_name = d.dimension_name and c.retired_at is null
+left join pg_class as r on r.oid = d.history_relation
 left join pg_attribute as a on a.attrelid = d.history_relation and a.attname = c.history_column and not a.attisdropped
 left join pg_type as t on t.oid = a.atttypid
 group by d.dimension_name

@@ -23,7 +23,27 @@ begin
             from rows from (json_to_recordset($1) as ({read_keys_as})) with ordinality as c ({keys}, _place)
         ) as c
         $query$,
-        tidemark._column_lists(p_dimension_name)
+        -- What tidemark._column_lists says of them, which works out much more.
+        (
+            select jsonb_build_object(
+                'own', (
+                    select '_' || coalesce(max(substring(o.history_column from '^_+')), '')
+                    from tidemark.dimension_columns as o
+                    where o.dimension_name = p_dimension_name
+                ),
+                'keys', jsonb_agg(quote_ident(e.history_column) order by e.ordinal),
+                'read_keys_as', jsonb_agg(format('%I %s', e.source_column, e.read_type) order by e.ordinal),
+                'stored_keys', jsonb_agg(format('%s as %I', e.stored, e.history_column) order by e.ordinal),
+                'printed_key', jsonb_agg(
+                    format('%L, %s', e.history_column, tidemark._key_member(a.atttypid, format('c.%I', e.history_column)))
+                    order by e.ordinal
+                )
+            )
+            from tidemark._column_expressions(p_dimension_name) as e
+            join tidemark.dimensions as d on d.dimension_name = p_dimension_name
+            join pg_attribute as a on a.attrelid = d.history_relation and a.attname = e.history_column
+            where e.column_role = 'business key'
+        )
     )
     using p_changes;
 exception

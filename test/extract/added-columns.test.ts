@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Settings } from '../../runner/base/settings.js';
 import { parseShard } from '../../runner/batch/shard.js';
 import { extractTables, type ExtractSelection } from '../../runner/extract/tables.js';
@@ -9,7 +9,7 @@ import { writeDimensionFile } from '../../runner/registration/files.js';
 import { parseTableName } from '../../runner/source/catalog.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { migrateDimensions } from '../../runner/warehouse/migrate.js';
-import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { beginEach, type TestPipeline } from '../support/databases.js';
 import { register, withDimensionsFolder } from '../support/registered.js';
 import { asOwner, owning } from '../support/roles.js';
 
@@ -17,23 +17,25 @@ import { asOwner, owning } from '../support/roles.js';
 
 let pipeline: TestPipeline;
 let settings: Settings;
-beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '2', BATCH_SIZE_MAX: '2', WATERMARK_ADVANCE_SECONDS: '0' });
-  settings = await withDimensionsFolder(pipeline);
-  await pipeline.source
-    .unsafe(`create table dc (id int primary key, v text, updated_at timestamptz not null default now());
-    insert into dc (id, v, updated_at) select i, 'x', '2026-02-01 09:00+00' from generate_series(1, 5) as i`);
-  await register(settings, 'dc');
-  await flow();
-  await pipeline.source`update dc set v = 'y', updated_at = '2026-02-01 10:00+00' where id = 2`;
-  await flow();
-  await pipeline.source.unsafe(
-    'alter table dc add column flag boolean not null default true, add column n int default 42, add column note text',
-  );
-});
-afterEach(async () => {
-  await pipeline.drop();
-});
+beginEach(
+  (begun) => {
+    pipeline = begun;
+  },
+  async () => {
+    settings = await withDimensionsFolder(pipeline);
+    await pipeline.source
+      .unsafe(`create table dc (id int primary key, v text, updated_at timestamptz not null default now());
+      insert into dc (id, v, updated_at) select i, 'x', '2026-02-01 09:00+00' from generate_series(1, 5) as i`);
+    await register(settings, 'dc');
+    await flow();
+    await pipeline.source`update dc set v = 'y', updated_at = '2026-02-01 10:00+00' where id = 2`;
+    await flow();
+    await pipeline.source.unsafe(
+      'alter table dc add column flag boolean not null default true, add column n int default 42, add column note text',
+    );
+  },
+  { BATCH_SIZE: '2', BATCH_SIZE_MAX: '2', WATERMARK_ADVANCE_SECONDS: '0' },
+);
 
 const extract = (more: Partial<ExtractSelection> = {}) => extractTables({ settings, tables: ['dc'], ...more });
 const load = () => loadTables({ settings, tables: ['dc'] });

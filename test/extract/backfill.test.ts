@@ -1,19 +1,21 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { pauseAfter } from '../../runner/extract/rate-limit.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { describeStanding } from '../../runner/run/progress.js';
 import { runCli } from '../support/cli.js';
-import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { beginEach, type TestPipeline } from '../support/databases.js';
 import { batchesOf, createThings } from '../support/extraction.js';
 
 let pipeline: TestPipeline;
-beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '10' });
-  await createThings(pipeline);
-});
-afterEach(async () => {
-  await pipeline.drop();
-});
+beginEach(
+  (begun) => {
+    pipeline = begun;
+  },
+  async () => {
+    await createThings(pipeline);
+  },
+  { BATCH_SIZE: '10', BATCH_SIZE_MAX: '10' },
+);
 
 describe('a backfill', () => {
   it('reads no more rows in a second than it was told to', async () => {

@@ -1,7 +1,7 @@
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { ReservedSql } from 'postgres';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import type { Settings } from '../../runner/base/settings.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
@@ -9,7 +9,7 @@ import { parseShard } from '../../runner/batch/shard.js';
 import { describeTable } from '../../runner/source/table.js';
 import { dimensionMappings } from '../../runner/warehouse/functions.js';
 import { rewind } from '../../runner/operate/watermark.js';
-import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { beginEach, type TestPipeline } from '../support/databases.js';
 import { batchesOf, captured, createThings } from '../support/extraction.js';
 import { createParcels } from '../support/shards.js';
 import { until } from '../support/wait.js';
@@ -19,16 +19,18 @@ import { loadTables } from '../../runner/load/tables.js';
 let pipeline: TestPipeline;
 let settings: Settings;
 let open: (() => Promise<void>)[];
-beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '10', WATERMARK_ADVANCE_SECONDS: '0' });
-  settings = pipeline.settings;
-  open = [];
-  await createThings(pipeline);
-});
+beginEach(
+  (begun) => {
+    pipeline = begun;
+    settings = begun.settings;
+    open = [];
+  },
+  () => createThings(pipeline),
+  { BATCH_SIZE: '10', BATCH_SIZE_MAX: '10', WATERMARK_ADVANCE_SECONDS: '0' },
+);
 afterEach(async () => {
   delete process.env.TIDEMARK_FAILPOINT;
   for (const end of open) await end();
-  await pipeline.drop();
 });
 
 async function poll(by: Settings = settings, full = false) {

@@ -1,11 +1,11 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Settings } from '../../runner/base/settings.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import type { Registration } from '../../runner/registration/plan.js';
 import { loadTables } from '../../runner/load/tables.js';
 import { verifyTables } from '../../runner/load/replay.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
-import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { beginEach, type TestPipeline } from '../support/databases.js';
 import { register, withDimensionsFolder } from '../support/registered.js';
 import { loadAll, sourceAndHistory } from '../support/timeless.js';
 
@@ -13,15 +13,17 @@ import { loadAll, sourceAndHistory } from '../support/timeless.js';
 let pipeline: TestPipeline;
 let settings: Settings;
 let registration: Registration;
-beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '10', TABLE_SCAN_INTERVAL_SECONDS: '0' });
-  settings = await withDimensionsFolder(pipeline);
-  await pipeline.source`create table plain (id integer, part text, v text, primary key (part, id))`;
-  ({ registration } = await register(settings, 'plain'));
-});
-afterEach(async () => {
-  await pipeline.drop();
-});
+beginEach(
+  (begun) => {
+    pipeline = begun;
+  },
+  async () => {
+    settings = await withDimensionsFolder(pipeline);
+    await pipeline.source`create table plain (id integer, part text, v text, primary key (part, id))`;
+    ({ registration } = await register(settings, 'plain'));
+  },
+  { BATCH_SIZE: '10', BATCH_SIZE_MAX: '10', TABLE_SCAN_INTERVAL_SECONDS: '0' },
+);
 
 const insert = (from: number, to: number) =>
   pipeline.source`insert into plain select g, 'p' || g % 3, 'first' from generate_series(${from}::integer, ${to}::integer) as g`;

@@ -1,12 +1,12 @@
 import { appendFile, readFile, readdir, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { batchFiles, openChangeLog } from '../../runner/change-log/chain.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { connect } from '../../runner/base/database.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { runCli, startCli } from '../support/cli.js';
-import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { beginEach, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension } from '../support/dimensions.js';
 import { thingColumns } from '../support/extraction.js';
 import { until } from '../support/wait.js';
@@ -15,16 +15,20 @@ import { loadTables } from '../../runner/load/tables.js';
 const TABLES = ['alpha', 'beta', 'gamma'];
 
 let pipeline: TestPipeline;
-beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '5', BATCH_SIZE_MAX: '5' });
-  for (const table of TABLES) {
-    await createSourceTable(pipeline.source, table, thingColumns('timestamptz'));
-    await registerDimension(pipeline.warehouse, table, table, thingColumns('timestamptz'), { timeType: 'timestamptz' });
-  }
-});
-afterEach(async () => {
-  await pipeline.drop();
-});
+beginEach(
+  (begun) => {
+    pipeline = begun;
+  },
+  async () => {
+    for (const table of TABLES) {
+      await createSourceTable(pipeline.source, table, thingColumns('timestamptz'));
+      await registerDimension(pipeline.warehouse, table, table, thingColumns('timestamptz'), {
+        timeType: 'timestamptz',
+      });
+    }
+  },
+  { BATCH_SIZE: '5', BATCH_SIZE_MAX: '5' },
+);
 
 async function change(table: string, state: string, rows: number): Promise<void> {
   await pipeline.source`

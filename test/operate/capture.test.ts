@@ -1,6 +1,6 @@
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { captureTable } from '../../runner/operate/capture.js';
 import { parseShard } from '../../runner/batch/shard.js';
 import { extractTables } from '../../runner/extract/tables.js';
@@ -11,7 +11,7 @@ import { positionFile, slotOf } from '../../runner/stream/position.js';
 import { streamTables } from '../../runner/stream/stream.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { runCli, startCli } from '../support/cli.js';
-import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { beginEach, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { stream } from '../support/log.js';
 import { until } from '../support/wait.js';
@@ -22,13 +22,17 @@ const COLUMNS: readonly TestColumn[] = [
 ];
 
 let pipeline: TestPipeline;
-beforeEach(async () => {
-  pipeline = await createPipeline();
-  for (const table of ['things', 'others']) {
-    await createSourceTable(pipeline.source, table, COLUMNS);
-    await registerDimension(pipeline.warehouse, table, table, COLUMNS);
-  }
-});
+beginEach(
+  (begun) => {
+    pipeline = begun;
+  },
+  async () => {
+    for (const table of ['things', 'others']) {
+      await createSourceTable(pipeline.source, table, COLUMNS);
+      await registerDimension(pipeline.warehouse, table, table, COLUMNS);
+    }
+  },
+);
 afterEach(async () => {
   const { slot, publication } = slotOf(pipeline.settings);
   await until(async () => {
@@ -37,7 +41,6 @@ afterEach(async () => {
   });
   await pipeline.source`select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = ${slot}`;
   await pipeline.source.unsafe(`drop publication if exists ${publication}`);
-  await pipeline.drop();
 });
 
 const capture = (table: string, how: 'poll' | 'log' | 'both' = 'log') => captureTable(pipeline.settings, table, how);

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { examine } from '../../runner/operate/doctor.js';
 import { holdSlot, slotOf } from '../../runner/stream/position.js';
-import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { beginEach, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { captureFromLog, stream } from '../support/log.js';
 
@@ -15,16 +15,21 @@ const COLUMNS: readonly TestColumn[] = [
 let pipeline: TestPipeline;
 let slot: string;
 let publication: string;
+beginEach(
+  (begun) => {
+    pipeline = begun;
+  },
+  async () => {
+    await createSourceTable(pipeline.source, 'things', COLUMNS);
+    await registerDimension(pipeline.warehouse, 'things', 'things', COLUMNS);
+  },
+);
 beforeEach(async () => {
-  pipeline = await createPipeline();
-  await createSourceTable(pipeline.source, 'things', COLUMNS);
-  await registerDimension(pipeline.warehouse, 'things', 'things', COLUMNS);
   await captureFromLog(pipeline, 'things');
   ({ slot, publication } = slotOf(pipeline.settings));
 });
 afterEach(async () => {
   await reset('max_slot_wal_keep_size');
-  await pipeline.drop();
 });
 
 const text = (part: string) => expect.stringContaining(part) as string;

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { connect } from '../../runner/base/database.js';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
 import { verifyTables } from '../../runner/load/replay.js';
@@ -12,7 +12,7 @@ import { partitionTable, type PartitionOptions } from '../../runner/operate/part
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { apply, batch, change } from '../support/batches.js';
 import { runCli, startCli } from '../support/cli.js';
-import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { beginEach, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { owning } from '../support/roles.js';
 
@@ -24,16 +24,20 @@ const COLUMNS: readonly TestColumn[] = [
 ];
 
 let pipeline: TestPipeline;
-beforeEach(async () => {
-  pipeline = await createPipeline({ BATCH_SIZE: '20', BATCH_SIZE_MAX: '20' });
-  await createSourceTable(pipeline.source, 'things', COLUMNS);
-  await registerDimension(pipeline.warehouse, 'things', 'things', COLUMNS, { partitions: 0 });
-  await pipeline.source`insert into things select i, 'first' from generate_series(1, 60) as i`;
-  await follow();
-});
-afterEach(async () => {
+beginEach(
+  (begun) => {
+    pipeline = begun;
+  },
+  async () => {
+    await createSourceTable(pipeline.source, 'things', COLUMNS);
+    await registerDimension(pipeline.warehouse, 'things', 'things', COLUMNS, { partitions: 0 });
+    await pipeline.source`insert into things select i, 'first' from generate_series(1, 60) as i`;
+    await follow();
+  },
+  { BATCH_SIZE: '20', BATCH_SIZE_MAX: '20' },
+);
+afterEach(() => {
   vi.unstubAllEnvs();
-  await pipeline.drop();
 });
 
 async function follow(): Promise<void> {

@@ -9,7 +9,7 @@ import { NOTHING_SAID } from '../../runner/registration/options.js';
 import { proposeRegistrations } from '../../runner/registration/propose.js';
 import { parseShard } from '../../runner/batch/shard.js';
 import { runCli, startCli } from '../support/cli.js';
-import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { beginEach, type TestPipeline } from '../support/databases.js';
 import { registerDimension } from '../support/dimensions.js';
 import { captured, createThings, thingColumns } from '../support/extraction.js';
 import { until } from '../support/wait.js';
@@ -21,19 +21,25 @@ const NAMES = ['a_first', 'things'] as const;
 let pipeline: TestPipeline;
 let migration: Database;
 let pid: number;
+beginEach(
+  (begun) => {
+    pipeline = begun;
+  },
+  async () => {
+    await createThings(pipeline);
+    await pipeline.source`create table a_first (like things including all)`;
+    await registerDimension(pipeline.warehouse, 'a_first', 'a_first', thingColumns('timestamptz'));
+    await insert('a_first', 1, 3);
+    await insert('things', 1, 3);
+  },
+  { CDC_EXTRACTION_INTERVAL_SECONDS: '1' },
+);
 beforeEach(async () => {
-  pipeline = await createPipeline({ CDC_EXTRACTION_INTERVAL_SECONDS: '1' });
-  await createThings(pipeline);
-  await pipeline.source`create table a_first (like things including all)`;
-  await registerDimension(pipeline.warehouse, 'a_first', 'a_first', thingColumns('timestamptz'));
-  await insert('a_first', 1, 3);
-  await insert('things', 1, 3);
   migration = connect(pipeline.admin.source, 'migration');
   [{ pid }] = await migration<[{ pid: number }]>`select pg_backend_pid() as pid`;
 });
 afterEach(async () => {
   await migration.end({ timeout: 0 });
-  await pipeline.drop();
 });
 
 const insert = (table: string, first: number, last: number) =>

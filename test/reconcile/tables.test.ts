@@ -1,36 +1,33 @@
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { connect } from '../../runner/base/database.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { reconcileTables, type ReconcileResult } from '../../runner/reconcile/tables.js';
 import { runCli, startCli } from '../support/cli.js';
-import { createPipeline, preparePipeline, type PreparedPipeline, type TestPipeline } from '../support/databases.js';
+import { beginEach, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
-import { createThings } from '../support/extraction.js';
+import { createThings, thingColumns } from '../support/extraction.js';
 import { FEW_WRITERS, createChaosTable, writeTraffic } from '../support/traffic.js';
 import { until } from '../support/wait.js';
 import { loadTables } from '../../runner/load/tables.js';
 
 const SETTINGS = { BATCH_SIZE: '10', BATCH_SIZE_MAX: '10', WATERMARK_ADVANCE_SECONDS: '0' };
 
-/** With a hundred things that are extracted and loaded, with which most tests begin. */
-let prepared: PreparedPipeline;
+/** With a hundred things that are extracted and loaded. */
 let pipeline: TestPipeline;
-beforeAll(async () => {
-  prepared = await preparePipeline(async (first) => {
-    pipeline = first;
-    await makeThings(100);
-  }, SETTINGS);
-});
-afterAll(() => prepared.drop());
-beforeEach(async () => {
-  pipeline = await createPipeline(SETTINGS);
-});
-afterEach(async () => {
-  await pipeline.drop();
-});
+beginEach(
+  (begun) => {
+    pipeline = begun;
+  },
+  async () => {
+    await createThings(pipeline);
+    await pipeline.source`insert into things select g, 'new', now() from generate_series(1, 100) as g`;
+    await catchUp(['things']);
+  },
+  SETTINGS,
+);
 
 async function reconcile(
   table: string,
@@ -53,22 +50,16 @@ async function reconcile(
   return result;
 }
 
-const catchUp = async (tables: readonly string[]) => {
-  await extractTables({ settings: pipeline.settings, tables });
+const catchUp = async (tables: readonly string[], settings: Partial<TestPipeline['settings']> = {}) => {
+  await extractTables({ settings: { ...pipeline.settings, ...settings }, tables });
   await loadTables({ settings: pipeline.settings, tables });
 };
 const violations = async () =>
   (await runChecks(pipeline.warehouse, ['pipeline', 'scd2'])).filter((result) => result.violations > 0);
 
-async function makeThings(rows: number): Promise<void> {
-  await createThings(pipeline);
-  await pipeline.source`insert into things select g, 'new', now() from generate_series(1, ${rows}::integer) as g`;
-  await catchUp(['things']);
-}
-
-async function haveAHundredThings(): Promise<void> {
-  await pipeline.drop();
-  pipeline = await prepared.begin();
+async function haveAThousandThings(): Promise<void> {
+  await pipeline.source`insert into things select g, 'new', clock_timestamp() from generate_series(101, 1000) as g`;
+  await catchUp(['things'], { batch_size: 1000, batch_size_max: 1000 });
 }
 
 /** Changes history behind the back of everybody, as a fault would. */
@@ -76,7 +67,6 @@ const spoil = (statement: string) => pipeline.warehouse.unsafe(statement);
 
 describe('reconcile', () => {
   it('finds nothing where history equals the source', async () => {
-    await haveAHundredThings();
     expect(await reconcile('things')).toEqual({
       table: 'things',
       source_rows: 100,
@@ -92,9 +82,8 @@ describe('reconcile', () => {
   });
 
   it('names what a retracted batch made differ, repairs all else, and that only if told', async () => {
-    await makeThings(10);
     await pipeline.source`update things set state = 'wrong', touched = now() where id <= 2`;
-    await pipeline.source`insert into things values (11, 'wrong', now())`;
+    await pipeline.source`insert into things values (101, 'wrong', now())`;
     await catchUp(['things']);
     const [{ batch }] = await pipeline.warehouse<[{ batch: string }]>`
       select batch_id as batch from tidemark.batches order by sequence desc limit 1`;
@@ -106,7 +95,7 @@ describe('reconcile', () => {
     expect(found).toMatchObject({ missing: 0, different: 1, retracted: 2, repaired: 1 });
     expect([...found.differences].sort(byKey)).toEqual([
       { key: '["1"]', kind: 'different', source: '(1,wrong)', history: '(1,new)', retracted: batch },
-      { key: '["11"]', kind: 'missing', source: '(11,wrong)', history: null, retracted: batch },
+      { key: '["101"]', kind: 'missing', source: '(101,wrong)', history: null, retracted: batch },
       { key: '["2"]', kind: 'different', source: '(2,"not stamped")', history: '(2,new)' },
     ]);
     expect(await reconcile('things', { repair: true, includeRetracted: true })).toMatchObject({
@@ -122,7 +111,6 @@ describe('reconcile', () => {
   });
 
   it('finds what is missing, extra and different, with both values, and nothing else', async () => {
-    await haveAHundredThings();
     await pipeline.source`delete from things where id = 7`;
     await pipeline.source`update things set state = 'not stamped', touched = '2020-01-01' where id = 8`;
     await spoil(`delete from dim_things_history where id = 9`);
@@ -136,7 +124,6 @@ describe('reconcile', () => {
   });
 
   it('repairs by ordinary changes of the chain, after which it finds nothing', async () => {
-    await haveAHundredThings();
     await pipeline.source`delete from things where id in (7, 70)`;
     await pipeline.source`update things set state = 'not stamped', touched = '2020-01-01' where id between 20 and 45`;
     expect(await reconcile('things', { repair: true })).toMatchObject({ extra: 2, different: 26, repaired: 28 });
@@ -154,10 +141,9 @@ describe('reconcile', () => {
   });
 
   it('takes a row that is not loaded yet for no difference', async () => {
-    await makeThings(10);
     await pipeline.source`update things set state = 'changed', touched = clock_timestamp() where id < 5`;
-    await pipeline.source`insert into things values (11, 'new', clock_timestamp())`;
-    expect(await reconcile('things')).toMatchObject({ differences: [], source_rows: 11 });
+    await pipeline.source`insert into things values (101, 'new', clock_timestamp())`;
+    expect(await reconcile('things')).toMatchObject({ differences: [], source_rows: 101 });
   });
 
   it('raises no false alarm while many writers write and an extractor goes on for ever', async () => {
@@ -190,7 +176,6 @@ describe('reconcile', () => {
   });
 
   it('follows a primary key that was changed: the old key ends, the new one begins', async () => {
-    await haveAHundredThings();
     await pipeline.source`update things set id = 1000, touched = clock_timestamp() where id = 5`;
     await reconcile('things', { repair: true });
     expect(
@@ -204,7 +189,6 @@ describe('reconcile', () => {
 
 describe('a source that lost rows', () => {
   it('does not end its history: more deletes than MAX_DELETE_PERCENT and MAX_DELETE_ROWS are refused, and nothing is written', async () => {
-    await haveAHundredThings();
     await pipeline.source`truncate things`;
     const log = path.join(pipeline.settings.cdc_log_dir, 'things', 'checkpoints');
     const before = await readdir(log);
@@ -222,7 +206,7 @@ describe('a source that lost rows', () => {
   });
 
   it('nor does it in parts, where more rows are gone than one run looks at', async () => {
-    await makeThings(1000);
+    await haveAThousandThings();
     await pipeline.source`delete from things where id > 3`;
     const repair = reconcileTables({
       settings: pipeline.settings,
@@ -238,7 +222,7 @@ describe('a source that lost rows', () => {
   });
 
   it('is repaired run by run, where more rows differ than one run looks at and few of them are gone', async () => {
-    await makeThings(1000);
+    await haveAThousandThings();
     await pipeline.warehouse`update dim_things_history set state = 'wrong' where id <= 100`;
     await pipeline.source`delete from things where id in (1, 500)`;
     const runs: number[] = [];
@@ -256,28 +240,27 @@ describe('a source that lost rows', () => {
     expect(await reconcile('things')).toMatchObject({ differences: [], current_versions: 998 });
   });
 
-  it.each([
-    [5, 5, 0, true],
-    [6, 5, 0, false],
-    [6, 6, 0, true],
-    [1, 0, 0, false],
-    [20, 5, 20, true],
-    [21, 5, 20, false],
-    [21, 21, 20, true],
-  ])(
-    '%i of 100 are closed or not where %i percent or %i rows are allowed: %s',
-    async (gone, percent, rows, isAllowed) => {
-      await haveAHundredThings();
+  it('is closed or not as MAX_DELETE_PERCENT or MAX_DELETE_ROWS allow, whichever allows more', async () => {
+    for (const [gone, percent, rows, isAllowed] of [
+      [5, 5, 0, true],
+      [6, 5, 0, false],
+      [6, 6, 0, true],
+      [1, 0, 0, false],
+      [20, 5, 20, true],
+      [21, 5, 20, false],
+      [21, 21, 20, true],
+    ] as const) {
       await pipeline.source`delete from things where id <= ${gone}`;
-      const repair = reconcile('things', {
-        repair: true,
-        settings: { max_delete_percent: percent, max_delete_rows: rows },
-      });
+      const settings = { max_delete_percent: percent, max_delete_rows: rows };
+      const repair = reconcile('things', { repair: true, settings });
+      const said = `${String(gone)} of 100, allowed are ${String(percent)} percent or ${String(rows)} rows`;
       await (isAllowed
-        ? expect(repair).resolves.toMatchObject({ repaired: gone })
-        : expect(repair).rejects.toThrow('MAX_DELETE_PERCENT'));
-    },
-  );
+        ? expect(repair, said).resolves.toMatchObject({ repaired: gone })
+        : expect(repair, said).rejects.toThrow('MAX_DELETE_PERCENT'));
+      await pipeline.source`insert into things select g, 'new', clock_timestamp() from generate_series(1, ${gone}::integer) as g`;
+      await catchUp(['things']);
+    }
+  });
 });
 
 describe('values of every kind', () => {
@@ -353,7 +336,6 @@ describe('values of every kind', () => {
 
 describe('another server in the place of the source', () => {
   it('stops extraction until a repair has begun the chain anew, from which it goes on', async () => {
-    await haveAHundredThings();
     const folder = path.join(pipeline.settings.cdc_log_dir, 'things', 'checkpoints');
     const newest = path.join(folder, `${String((await readdir(folder)).length)}.json`);
     await writeFile(newest, (await readFile(newest, 'utf8')).replace(/"timeline": \d+/, '"timeline": 41'));
@@ -371,7 +353,6 @@ describe('another server in the place of the source', () => {
   });
 
   it('that holds the same rows needs a checkpoint and no batch', async () => {
-    await makeThings(10);
     const folder = path.join(pipeline.settings.cdc_log_dir, 'things', 'checkpoints');
     const newest = path.join(folder, `${String((await readdir(folder)).length)}.json`);
     await writeFile(newest, (await readFile(newest, 'utf8')).replace(/"timeline": \d+/, '"timeline": 41'));
@@ -382,7 +363,6 @@ describe('another server in the place of the source', () => {
 
 describe('tidemark reconcile', () => {
   it('exits 3 where something differs and 0 once it is repaired, and prints what differs', async () => {
-    await haveAHundredThings();
     await pipeline.source`update things set state = 'not stamped', touched = '2020-01-01' where id = 8`;
     const found = await runCli(['reconcile', '--table', 'things'], pipeline.env);
     expect(found.stdout).toContain(
@@ -399,7 +379,6 @@ describe('tidemark reconcile', () => {
   });
 
   it('with --watch repairs the tables whose deletes are found by reconciling, and no other', async () => {
-    await haveAHundredThings();
     await pipeline.source`delete from things where id = 7`;
     const current = async () => (await pipeline.warehouse`select from dim_things_history where is_current`).length;
     const watch = (until: RegExp) => {
@@ -421,18 +400,18 @@ describe('tidemark reconcile', () => {
   });
 
   it('of a watching reconciler waits until a table has been read once', async () => {
-    await createThings(pipeline);
-    await pipeline.warehouse`select tidemark.declare_deletes(p_dimension_name => 'things', p_deletes => 'reconcile')`;
-    await pipeline.source`insert into things select g, 'new', now() from generate_series(1, 30) as g`;
+    await createSourceTable(pipeline.source, 'others', thingColumns('timestamptz'));
+    await registerDimension(pipeline.warehouse, 'others', 'others', thingColumns('timestamptz'));
+    await pipeline.warehouse`select tidemark.declare_deletes(p_dimension_name => 'others', p_deletes => 'reconcile')`;
+    await pipeline.source`insert into others select g, 'new', now() from generate_series(1, 30) as g`;
     const watched = () =>
-      reconcileTables({ settings: pipeline.settings, tables: ['things'], repair: 'declared', allowDeletes: false });
+      reconcileTables({ settings: pipeline.settings, tables: ['others'], repair: 'declared', allowDeletes: false });
     expect(await watched()).toEqual([]);
-    await extractTables({ settings: pipeline.settings, tables: ['things'] });
-    expect(await watched()).toMatchObject([{ table: 'things', differences: [] }]);
+    await extractTables({ settings: pipeline.settings, tables: ['others'] });
+    expect(await watched()).toMatchObject([{ table: 'others', differences: [] }]);
   });
 
   it('with --watch leaves tables alone whose deletes are found in another way, and says so where there is no other', async () => {
-    await makeThings(10);
     const loop = startCli(['reconcile', '--watch'], { ...pipeline.env, RECONCILE_INTERVAL_SECONDS: '1' });
     await until(() =>
       Promise.resolve(loop.stderr().includes("every table is registered with deletes => 'none' or 'log'")),
@@ -442,7 +421,6 @@ describe('tidemark reconcile', () => {
   });
 
   it('notes what it found, also where the repair is refused: that is an alert, and what was repaired is none', async () => {
-    await haveAHundredThings();
     await pipeline.source`delete from things where id <= 8`;
     const strict = reconcile('things', { repair: true, settings: { max_delete_rows: 0 } });
     await expect(strict).rejects.toThrow('MAX_DELETE_PERCENT');
@@ -465,7 +443,6 @@ describe('tidemark reconcile', () => {
   });
 
   it('goes on after a connection that was cut in the middle, and notes the table once', async () => {
-    await makeThings(20);
     await pipeline.source`update things set state = 'not stamped', touched = '2020-01-01' where id = 8`;
     const blocker = connect(pipeline.admin.source, 'blocker');
     await blocker.unsafe('begin; lock table things');
@@ -486,12 +463,14 @@ describe('tidemark reconcile', () => {
     ]);
   });
 
-  it.each([
-    [['--allow-deletes'], '--allow-deletes is for a repair'],
-    [['--watch', '--repair'], '--watch repairs by itself'],
-  ])('refuses %j', async (options, message) => {
-    const { code, stderr } = await runCli(['reconcile', ...options], pipeline.env);
-    expect(stderr).toContain(message);
-    expect(code).toBe(2);
+  it('refuses options that do not fit each other', async () => {
+    for (const [options, message] of [
+      [['--allow-deletes'], '--allow-deletes is for a repair'],
+      [['--watch', '--repair'], '--watch repairs by itself'],
+    ] as const) {
+      const { code, stderr } = await runCli(['reconcile', ...options], pipeline.env);
+      expect(stderr).toContain(message);
+      expect(code).toBe(2);
+    }
   });
 });

@@ -1,10 +1,10 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { lsnOf } from '../../runner/base/replication.js';
 import { newestCheckpoint, openChangeLog } from '../../runner/change-log/chain.js';
 import { readPosition, slotOf, writePosition } from '../../runner/stream/position.js';
 import { beginFollowing } from '../../runner/stream/start.js';
 import { streamTables } from '../../runner/stream/stream.js';
-import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { beginEach, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { until } from '../support/wait.js';
 import { captureFromLog, changesIn, loggedBatches, rowOf, stream } from '../support/log.js';
@@ -15,17 +15,18 @@ const COLUMNS: readonly TestColumn[] = [
 ];
 
 let pipeline: TestPipeline;
-beforeEach(async () => {
-  pipeline = await createPipeline();
-  for (const table of ['things', 'others']) {
-    await createSourceTable(pipeline.source, table, COLUMNS);
-    await registerDimension(pipeline.warehouse, table, table, COLUMNS);
-  }
-  await captureFromLog(pipeline, 'things', 'others');
-});
-afterEach(async () => {
-  await pipeline.drop();
-});
+beginEach(
+  (begun) => {
+    pipeline = begun;
+  },
+  async () => {
+    for (const table of ['things', 'others']) {
+      await createSourceTable(pipeline.source, table, COLUMNS);
+      await registerDimension(pipeline.warehouse, table, table, COLUMNS);
+    }
+  },
+);
+beforeEach(() => captureFromLog(pipeline, 'things', 'others'));
 
 /** Runs statements as one transaction. */
 const transaction = (...statements: string[]) => pipeline.source.unsafe(statements.join(';\n'));

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { inject } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, inject } from 'vitest';
 import { PROJECT_ROOT, loadSettings, type DatabaseSettings, type Settings } from '../../runner/base/settings.js';
 import { connect, type Database } from '../../runner/base/database.js';
 import { onEveryNode } from './cluster.js';
@@ -185,6 +185,28 @@ export async function preparePipeline(
       await rm(kept, { recursive: true, force: true });
     },
   };
+}
+
+/** Has each test of a file begin with what `prepare` made once, and drops it; `begun` is handed each pipeline, and the one that is prepared. */
+export function beginEach(
+  begun: (pipeline: TestPipeline) => void,
+  prepare: () => Promise<void>,
+  overrides: Readonly<Record<string, string>> = {},
+): void {
+  let prepared: PreparedPipeline;
+  let pipeline: TestPipeline;
+  beforeAll(async () => {
+    prepared = await preparePipeline((first) => {
+      begun(first);
+      return prepare();
+    }, overrides);
+  });
+  beforeEach(async () => {
+    pipeline = await prepared.begin();
+    begun(pipeline);
+  });
+  afterEach(() => pipeline.drop());
+  afterAll(() => prepared.drop());
 }
 
 /** Settings that keep everything a pipeline writes in a folder of its own. */

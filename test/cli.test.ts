@@ -6,12 +6,18 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import yargs from 'yargs';
 import { PROJECT_ROOT } from '../runner/base/settings.js';
 import type { Command } from '../runner/commands/command.js';
 import { cleanEnvironment, runCli } from './support/cli.js';
-import { createEmptyDatabase, createPipeline, environmentOf, type TestPipeline } from './support/databases.js';
+import {
+  createEmptyDatabase,
+  createPipeline,
+  environmentOf,
+  foldersIn,
+  type TestPipeline,
+} from './support/databases.js';
 import { environmentFor } from './support/roles.js';
 
 describe('tidemark', () => {
@@ -273,21 +279,24 @@ describe('a table that fails', () => {
   });
 });
 
-describe('load', () => {
-  it('says nothing of tables of which nothing waited, but how many they are', async () => {
-    const pipeline = await createPipeline();
+describe('where nothing is to be said or one thing cannot be', () => {
+  let pipeline: TestPipeline;
+  beforeAll(async () => {
+    pipeline = await createPipeline();
+  });
+  afterAll(async () => {
+    await pipeline.drop();
+  });
+
+  it('load says nothing of tables of which nothing waited, but how many they are', async () => {
     await runCli(['simulate', '--changes', '5', '--seed', '1'], pipeline.env);
     await runCli(['extract', '--table', 'orders'], pipeline.env);
     expect((await runCli(['load'], pipeline.env)).stdout).toMatch(/^orders: .*\n2 tables besides: nothing to load\n$/);
     expect((await runCli(['load'], pipeline.env)).stdout).toBe('3 tables: nothing to load\n');
     expect(JSON.parse((await runCli(['load', '--json'], pipeline.env)).stdout)).toHaveLength(3);
-    await pipeline.drop();
   });
-});
 
-describe('check', () => {
-  it('prints the others where one cannot run', async () => {
-    const pipeline = await createPipeline();
+  it('check prints the others where one cannot run', async () => {
     await pipeline.warehouse`alter table pipeline_metadata rename column status to state`;
     const { code, stdout, stderr } = await runCli(['check', '--json'], pipeline.env);
     const { results, errors } = JSON.parse(stdout) as { results: object[]; errors: { detail: string }[] };
@@ -295,9 +304,10 @@ describe('check', () => {
     expect(errors[0]?.detail).toMatch(/^sql\/checks\//);
     expect(stderr).toContain('a check cannot run');
     expect(code).toBe(1);
-    await pipeline.drop();
   });
+});
 
+describe('check', () => {
   it('exits 3 and shows the first rows of what it found', async () => {
     const pipeline = await createPipeline();
     await pipeline.warehouse`
@@ -320,27 +330,24 @@ describe('check', () => {
 });
 
 describe('migrate', () => {
-  it('brings an empty database to the present, says what it did, and does nothing the second time', async () => {
+  it('brings an empty database to the present, also twice at once, says what it did, and does nothing the next time', async () => {
     const empty = await createEmptyDatabase('warehouse');
     const env = environmentOf(empty.settings);
     const before = await runCli(['migrate', 'status'], env);
     expect(before.stdout).toMatch(/warehouse\s+0001_create_dimensions\s+pending/);
     expect((await runCli(['migrate', '--dry-run'], env)).stdout).toMatch(/dimensions\s+0001_register_orders\s+pending/);
     expect(await empty.sql`select 1 from pg_namespace where nspname = 'tidemark'`).toHaveLength(0);
-    expect((await runCli(['migrate'], env)).stdout).toContain('applied dimensions/0001_register_orders');
-    expect((await runCli(['migrate'], env)).stdout).toContain('0 migrations applied');
-    expect((await runCli(['migrate', '--dry-run'], env)).stdout).toBe('nothing is pending\n');
-    expect((await runCli(['migrate', 'status'], env)).stdout).toMatch(/dimensions\s+0001_register_orders\s+applied/);
-    await empty.drop();
-  });
-
-  it('may run twice at once', async () => {
-    const empty = await createEmptyDatabase('warehouse');
-    const results = await Promise.all([1, 2].map(() => runCli(['migrate'], environmentOf(empty.settings))));
-    expect(results.map(({ code, stderr }) => ({ code, stderr }))).toEqual([
+    const both = await Promise.all([1, 2].map(() => runCli(['migrate'], env)));
+    expect(both.map(({ code, stderr }) => ({ code, stderr }))).toEqual([
       { code: 0, stderr: '' },
       { code: 0, stderr: '' },
     ]);
+    expect(both.flatMap(({ stdout }) => stdout.match(/applied dimensions\/0001_register_orders/g) ?? [])).toHaveLength(
+      1,
+    );
+    expect((await runCli(['migrate'], env)).stdout).toContain('0 migrations applied');
+    expect((await runCli(['migrate', '--dry-run'], env)).stdout).toBe('nothing is pending\n');
+    expect((await runCli(['migrate', 'status'], env)).stdout).toMatch(/dimensions\s+0001_register_orders\s+applied/);
     await empty.drop();
   });
 
@@ -358,10 +365,14 @@ describe('migrate', () => {
 
 describe('demo', () => {
   let pipeline: TestPipeline;
-  beforeEach(async () => {
+  const afresh = async () => {
+    await pipeline.drop();
+    pipeline = await createPipeline();
+  };
+  beforeAll(async () => {
     pipeline = await createPipeline();
   });
-  afterEach(async () => {
+  afterAll(async () => {
     await pipeline.drop();
   });
 
@@ -372,6 +383,19 @@ describe('demo', () => {
       from dim_orders_history order by surrogate_key`;
     return rows.map(({ line }) => line);
   };
+
+  it('refuses a database that holds tables it did not make, and writes nothing', async () => {
+    const foreign = await createEmptyDatabase();
+    await foreign.sql`create table invoices (id integer)`;
+    const { code, stderr } = await runCli(['demo'], { ...pipeline.env, ...environmentOf(foreign.settings) });
+    expect(stderr).toContain('the source database holds tables that the demo did not make');
+    expect(stderr).toContain('public.invoices');
+    expect(code).toBe(1);
+    expect(
+      await foreign.sql`select 1 from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace`,
+    ).toHaveLength(1);
+    await foreign.drop();
+  });
 
   it('turns the morning of orders into the history of sample_data/warehouse_output.csv, row for row, and ends the same when run again', async () => {
     const [, ...expected] = (await readFile(path.join(PROJECT_ROOT, 'sample_data', 'warehouse_output.csv'), 'utf8'))
@@ -397,62 +421,54 @@ describe('demo', () => {
     ).toEqual([{ customers: 3, products: 3 }]);
   });
 
+  it('leaves room for the simulator: ids go on after its own', async () => {
+    expect((await runCli(['simulate', '--changes', '20', '--seed', '1'], pipeline.env)).code).toBe(0);
+    const [row] = await pipeline.source<{ ids: number }[]>`select max(id) as ids from orders`;
+    expect(row?.ids).toBeGreaterThan(3);
+  });
+
   it('run twice at once takes turns, and both end with the same history', async () => {
+    await afresh();
     const both = await Promise.all([runCli(['demo'], pipeline.env), runCli(['demo'], pipeline.env)]);
     expect(both.map(({ code }) => code)).toEqual([0, 0]);
     for (const { stdout } of both) expect(stdout).toContain('4 versions: 3 current, 1 historical');
   });
 
   it('goes on after it was killed half-way', async () => {
+    await afresh();
     await pipeline.source`insert into orders select 1, 101, 201, 2, 29.99, 59.98, 'pending', t, t, t from (values (timestamp '2026-02-01 09:00:00')) as v (t)`;
     const { stdout } = await runCli(['demo'], pipeline.env);
     expect(stdout).toContain('09:00  order 1 arrives: order 1 is already there');
     expect(stdout).toContain('4 versions: 3 current, 1 historical');
   });
-
-  it('refuses a database that holds tables it did not make, and writes nothing', async () => {
-    const foreign = await createEmptyDatabase();
-    await foreign.sql`create table invoices (id integer)`;
-    const { code, stderr } = await runCli(['demo'], { ...pipeline.env, ...environmentOf(foreign.settings) });
-    expect(stderr).toContain('the source database holds tables that the demo did not make');
-    expect(stderr).toContain('public.invoices');
-    expect(code).toBe(1);
-    expect(
-      await foreign.sql`select 1 from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace`,
-    ).toHaveLength(1);
-    await foreign.drop();
-  });
-
-  it('leaves room for the simulator: ids go on after its own', async () => {
-    await runCli(['demo'], pipeline.env);
-    expect((await runCli(['simulate', '--changes', '20', '--seed', '1'], pipeline.env)).code).toBe(0);
-    const [row] = await pipeline.source<{ ids: number }[]>`select max(id) as ids from orders`;
-    expect(row?.ids).toBeGreaterThan(3);
-  });
 });
 
 describe('--watch', () => {
-  it.each([
-    ['extract', 'SIGINT'],
-    ['extract', 'SIGTERM'],
-    ['load', 'SIGINT'],
-    ['simulate', 'SIGTERM'],
-    ['status', 'SIGINT'],
-  ] as const)('of %s goes on until %s, then ends cleanly', async (command, signal) => {
+  it('of each command goes on until SIGINT or SIGTERM, then ends cleanly', async () => {
     const pipeline = await createPipeline({ CDC_EXTRACTION_INTERVAL_SECONDS: '1', MUTATION_INTERVAL_SECONDS: '1' });
-    const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), command, '--watch', '--json'], {
-      env: cleanEnvironment(environmentFor([command], pipeline.env)),
-      cwd: PROJECT_ROOT,
-    });
-    let [said, isAsked] = ['', false];
-    child.stdout.on('data', (chunk: Buffer) => {
-      said += chunk.toString();
-      // Once: asked again, it ends at once.
-      if (said.split('\n').length > 2 && !isAsked) isAsked = child.kill(signal);
-    });
-    const [code] = (await once(child, 'close')) as [number | null];
-    expect(code).toBe(0);
-    for (const line of said.trim().split('\n')) expect(JSON.parse(line)).toBeTruthy();
+    const watch = async (command: string, signal: NodeJS.Signals) => {
+      const folders = foldersIn(path.join(pipeline.folder, `${command} until ${signal}`));
+      const child = spawn(process.execPath, [path.join(PROJECT_ROOT, 'dist', 'cli.js'), command, '--watch', '--json'], {
+        env: cleanEnvironment(environmentFor([command], { ...pipeline.env, ...folders })),
+        cwd: PROJECT_ROOT,
+      });
+      let [said, isAsked] = ['', false];
+      child.stdout.on('data', (chunk: Buffer) => {
+        said += chunk.toString();
+        // Once: asked again, it ends at once.
+        if (said.split('\n').length > 2 && !isAsked) isAsked = child.kill(signal);
+      });
+      const [code] = (await once(child, 'close')) as [number | null];
+      expect([command, signal, code]).toEqual([command, signal, 0]);
+      for (const line of said.trim().split('\n')) expect(JSON.parse(line)).toBeTruthy();
+    };
+    await Promise.all([
+      watch('extract', 'SIGINT'),
+      watch('extract', 'SIGTERM'),
+      watch('load', 'SIGINT'),
+      watch('simulate', 'SIGTERM'),
+      watch('status', 'SIGINT'),
+    ]);
     expect(await pipeline.warehouse`select 1 from pipeline_metadata where status = 'running'`).toHaveLength(0);
     await pipeline.drop();
   });
@@ -491,17 +507,14 @@ describe('a reader that stops reading', () => {
     return Number(code.toString());
   };
 
-  it('ends what goes on for ever', async () => {
+  it('ends what goes on for ever, and takes nothing from a command that ends by itself: its run is noted, and its exit code holds', async () => {
     const pipeline = await createPipeline({ CDC_EXTRACTION_INTERVAL_SECONDS: '1' });
     expect(await shell('extract --watch | head -n 1', pipeline.env)).toBe(0);
-    expect(await pipeline.warehouse`select status from pipeline_metadata`).toEqual([{ status: 'succeeded' }]);
-    await pipeline.drop();
-  });
-
-  it('takes nothing from a command that ends by itself: it is done, its run is noted, and its exit code holds', async () => {
-    const pipeline = await createPipeline();
     expect(await shell('load | true', pipeline.env)).toBe(0);
-    expect(await pipeline.warehouse`select status from pipeline_metadata`).toEqual([{ status: 'succeeded' }]);
+    expect(await pipeline.warehouse`select pipeline_name, status from pipeline_metadata order by start_time`).toEqual([
+      { pipeline_name: 'extract', status: 'succeeded' },
+      { pipeline_name: 'load', status: 'succeeded' },
+    ]);
     await pipeline.warehouse`insert into pipeline_metadata (pipeline_name, run_id, status, start_time) values ('load', 'gone', 'running', now())`;
     expect(await shell('check pipeline | true', pipeline.env)).toBe(3);
     await pipeline.drop();
@@ -536,11 +549,9 @@ describe('the command line', () => {
   });
 
   it('loads no command and no driver to say what commands there are', async () => {
-    const own = (await modulesOf(['--help'])).filter((name) => name.startsWith('runner/'));
-    expect(own).toEqual(OF_THE_DOOR);
-    expect(await modulesOf(['--help'])).not.toEqual(
-      expect.arrayContaining([expect.stringMatching(/^(postgres|pino|zod)/)]),
-    );
+    const loaded = await modulesOf(['--help']);
+    expect(loaded.filter((name) => name.startsWith('runner/'))).toEqual(OF_THE_DOOR);
+    expect(loaded).not.toEqual(expect.arrayContaining([expect.stringMatching(/^(postgres|pino|zod)/)]));
   });
 
   it('loads of all commands the one that is called', async () => {
@@ -549,26 +560,31 @@ describe('the command line', () => {
   });
 });
 
-/** What is offered for the last of these words, by the script that "tidemark completion" prints, in a bash of its own. */
-async function completed(...words: string[]): Promise<string[]> {
+/** What is offered for the last word of each line, by the script that "tidemark completion" prints, in a bash of its own. */
+async function completed(lines: readonly string[]): Promise<string[][]> {
   const tidemark = `tidemark() { "${process.execPath}" "${path.join(PROJECT_ROOT, 'dist', 'cli.js')}" "$@"; }`;
   const ask =
-    'COMP_WORDS=(tidemark "$@"); COMP_CWORD=$#; _tidemark_yargs_completions; printf "%s\\n" "${COMPREPLY[@]}"';
-  const script = `${tidemark}; source <(tidemark completion); ${ask}`;
+    'COMP_WORDS=(tidemark $line); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _tidemark_yargs_completions; echo "${COMPREPLY[*]}"';
+  const script = `${tidemark}; source <(tidemark completion); for line in "$@"; do ${ask}; done`;
   // Settings that are wrong are nobody's business yet.
   const env = cleanEnvironment({ DB_PORT: 'x', ENV_FILE: '/nowhere', SHELL: '/bin/bash' });
-  const { stdout, stderr } = await promisify(execFile)('bash', ['-c', script, 'bash', ...words], { env });
+  const { stdout, stderr } = await promisify(execFile)('bash', ['-c', script, 'bash', ...lines], { env });
   expect(stderr).toBe('');
-  return stdout.trim().split('\n');
+  return stdout
+    .trim()
+    .split('\n')
+    .map((offered) => offered.split(' '));
 }
 
 describe('the script of completion', () => {
   it('completes commands, what they consist of, and their options', async () => {
-    expect(await completed('ext')).toEqual(['extract']);
-    expect(await completed('watermark', 're')).toEqual(['rewind']);
-    expect(await completed('table', 're')).toEqual(['resume', 'remove']);
-    expect(await completed('extract', '--')).toEqual(expect.arrayContaining(['--table', '--shard', '--watch']));
-    expect(await completed('watermark', 'rewind', '--t')).toEqual(['--table', '--to']);
+    expect(await completed(['ext', 'watermark re', 'table re', 'extract --', 'watermark rewind --t'])).toEqual([
+      ['extract'],
+      ['rewind'],
+      ['resume', 'remove'],
+      expect.arrayContaining(['--table', '--shard', '--watch']) as string[],
+      ['--table', '--to'],
+    ]);
   });
 });
 

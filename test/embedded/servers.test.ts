@@ -30,8 +30,13 @@ const SYSTEM_FOLDER = '/var/lib/tidemark';
 const SECONDS = 1000;
 
 let project: string;
-/** Data folders of both ends that were made once, for tests of what comes later: to make them takes longer than all else. */
-let made: string;
+/** Servers of both ends that were made once, and how that went, for tests of what comes later: to make them takes longer than all else. */
+let made: {
+  readonly project: string;
+  readonly before: string[];
+  readonly started: unknown;
+  readonly expected: unknown;
+};
 let environment: Record<string, string>;
 let settings: Settings;
 let children: ChildProcess[];
@@ -51,17 +56,46 @@ async function newProject(): Promise<void> {
 
 beforeAll(async () => {
   await newProject();
-  await startServers(settings);
+  const before = await states();
+  const started = await withNonsense(() => startServers(settings));
+  const expected = [
+    {
+      role: 'source',
+      database: 'operational_db',
+      port: settings.source.port,
+      state: 'running',
+      version: expect.stringMatching(/^18\.[0-9]+$/) as string,
+    },
+    {
+      role: 'warehouse',
+      database: 'warehouse_db',
+      port: settings.warehouse.port,
+      state: 'running',
+      data_folder: folder('warehouse_db'),
+    },
+  ];
   await stopServers(settings);
-  made = project;
+  made = { project, before, started, expected };
 });
-afterAll(() => rm(made, { recursive: true, force: true }));
+afterAll(() => rm(made.project, { recursive: true, force: true }));
+
+/** Whatever the shell of who starts servers is set to. */
+async function withNonsense<T>(work: () => Promise<T>): Promise<T> {
+  process.env.LC_ALL = 'nonsense';
+  process.env.PGPORT = '1';
+  try {
+    return await work();
+  } finally {
+    delete process.env.LC_ALL;
+    delete process.env.PGPORT;
+  }
+}
 
 /** As if the servers had run here before; of the ends, unless one is named, both. With their owners, as whom servers run. */
 async function haveServers(...names: readonly string[]): Promise<void> {
   await mkdir(folder('.'), { recursive: true });
   for (const name of names.length === 0 ? ['operational_db', 'warehouse_db'] : names)
-    execFileSync('cp', ['-R', '-p', path.join(made, 'data/postgres', name), folder(name)]);
+    execFileSync('cp', ['-R', '-p', path.join(made.project, 'data/postgres', name), folder(name)]);
 }
 
 afterEach(async () => {
@@ -156,24 +190,10 @@ async function compute(): Promise<{ readonly ended: Promise<unknown> }> {
 
 describe('db start and db stop', { timeout: 300 * SECONDS }, () => {
   test('keep the data over a stop and a start, and are harmless when repeated', async () => {
-    expect(await states()).toEqual(['missing', 'missing']);
+    expect(made.before).toEqual(['missing', 'missing']);
+    expect(made.started).toMatchObject(made.expected as object[]);
+    await haveServers();
     const first = await startServers(settings);
-    expect(first).toMatchObject([
-      {
-        role: 'source',
-        database: 'operational_db',
-        port: settings.source.port,
-        state: 'running',
-        version: expect.stringMatching(/^18\.[0-9]+$/) as string,
-      },
-      {
-        role: 'warehouse',
-        database: 'warehouse_db',
-        port: settings.warehouse.port,
-        state: 'running',
-        data_folder: folder('warehouse_db'),
-      },
-    ]);
     await ask(settings.source, 'create table kept as select 42 as answer');
     expect(await startServers(settings)).toEqual(first);
     await stopServers(settings);
@@ -208,11 +228,9 @@ describe('db start and db stop', { timeout: 300 * SECONDS }, () => {
   });
 
   test('leave the data folder to its owner only, and listen on this machine only', async () => {
-    process.env.LC_ALL = 'nonsense';
-    process.env.PGPORT = '1';
-    await startServers(settings);
-    delete process.env.LC_ALL;
-    delete process.env.PGPORT;
+    // Made so, too.
+    await haveServers();
+    await withNonsense(() => startServers(settings));
     expect((await stat(folder('operational_db'))).mode & 0o777).toBe(0o700);
     expect((await readdir(folder('.'))).sort()).toEqual(['operational_db', 'warehouse_db']);
     const question = `select concat_ws(' ', current_setting('listen_addresses'), current_setting('unix_socket_directories'), current_setting('TimeZone'),
@@ -253,6 +271,7 @@ describe('after a crash', { timeout: 300 * SECONDS }, () => {
     child.kill('SIGKILL');
     await child.said;
     expect(await states()).toEqual(['missing', 'missing']);
+    await haveServers('warehouse_db');
     await startServers(settings);
     expect((await readdir(folder('.'))).sort()).toEqual(['operational_db', 'warehouse_db']);
   });
@@ -366,8 +385,15 @@ describe('a single cluster', { timeout: 60 * SECONDS }, () => {
 });
 
 describe.runIf(isRoot)('as root', { timeout: 300 * SECONDS }, () => {
+  /** Of one of them all is true that is true of both. */
+  const oneServer = (): Settings => {
+    environment.WAREHOUSE_DB_HOST = 'db.example.com';
+    return loadSettings(environment, project);
+  };
+
   test('a project that OS user postgres cannot enter keeps its data under /var/lib, unless TIDEMARK_DATA_DIR says where', async () => {
     await chmod(project, 0o700);
+    settings = oneServer();
     const set = loadSettings({ ...environment, TIDEMARK_DATA_DIR: 'data/postgres' }, project);
     await expect(startServers(set)).rejects.toMatchObject({
       detail: folder('.').replace(/\/\.$/, ''),
@@ -396,6 +422,7 @@ describe.runIf(isRoot)('as root', { timeout: 300 * SECONDS }, () => {
         await cp(path.join(PROJECT_ROOT, 'node_modules', name), path.join(project, 'node_modules', name), withoutLinks);
       await chmod(path.join(project, 'node_modules'), 0o700);
       await buildCommand();
+      settings = oneServer();
       await mkdir(`${SYSTEM_FOLDER}/.postgresql-18.4.unfinished-x-99999999`, { recursive: true });
       try {
         const { code, said } = await run('start --json');

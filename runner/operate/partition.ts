@@ -212,7 +212,7 @@ async function briefly<T>(
   const attempt = () =>
     step(async (warehouse) =>
       inTransaction(warehouse, 'isolation level read committed', async (transaction) => {
-        await transaction`select set_config('lock_timeout', ${LOCK_MS}, true), set_config('statement_timeout', ${most}, true)`;
+        await transaction`select set_config('lock_timeout', ${String(LOCK_MS)}, true), set_config('statement_timeout', ${String(most)}, true)`;
         return change(transaction, table);
       }).catch((error: unknown) => {
         throw hasCode(error, ...IN_USE) ? new LockedError('in use', { cause: error }) : error;

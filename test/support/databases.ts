@@ -78,6 +78,9 @@ async function create(
   const sql = connect(settings, 'test', 4);
   const drop = async () => {
     await sql.end({ timeout: 1 });
+    // A reader of the log that was just ended may hold its slot for a moment yet, and a database whose slot is held stays.
+    await admin`
+      select pg_terminate_backend(active_pid, 10000) from pg_replication_slots where database = ${name} and active_pid is not null`;
     if (isOnNodes(server, role)) await dropOnCluster(server, name);
     else await admin`drop database if exists ${admin(name)} with (force)`;
   };

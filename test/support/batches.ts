@@ -141,7 +141,7 @@ export async function empty(sql: Database): Promise<void> {
       select k.conrelid, e.depth + 1 from emptied as e join pg_constraint as k on k.confrelid = e.relation and k.contype = 'f')
     select e.relation::text as name, q.objid::regclass::text as sequence
     from emptied as e
-    left join pg_depend as q on q.classid = 'pg_class'::regclass and q.refclassid = q.classid and q.refobjid = e.relation and q.deptype = 'i'
+    left join pg_depend as q on q.classid = 'pg_class'::regclass and q.refclassid = q.classid and q.refobjid = e.relation and q.deptype in ('i', 'a')
       and exists (select from pg_class as c where c.oid = q.objid and c.relkind = 'S')
     group by 1, 2
     order by max(e.depth) desc`;

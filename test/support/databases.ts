@@ -67,11 +67,7 @@ async function create(
   const template = templateOf(server);
   const name = given.name ?? `${server.sourceTemplate.replace(/_source$/, '')}_${randomBytes(4).toString('hex')}`;
   const admin = administratorOf(server);
-  if (isOnNodes(server, role)) await copyOnCluster(server, template, name);
-  else
-    await admin.unsafe(
-      `create database ${name} template ${template} encoding 'UTF8' strategy file_copy${given.oid === undefined ? '' : ` oid ${given.oid}`}`,
-    );
+  await copyDatabase(server, role, template, name, given.oid);
   // Rights on a database are not copied from its template.
   if (WITH_ROLES && role === 'warehouse') await admin`grant create on database ${admin(name)} to ${admin(OWNER)}`;
   const settings = settingsFor(server, role, name);
@@ -81,8 +77,7 @@ async function create(
     // A reader of the log that was just ended may hold its slot for a moment yet, and a database whose slot is held stays.
     await admin`
       select pg_terminate_backend(active_pid, 10000) from pg_replication_slots where database = ${name} and active_pid is not null`;
-    if (isOnNodes(server, role)) await dropOnCluster(server, name);
-    else await admin`drop database if exists ${admin(name)} with (force)`;
+    await dropDatabase(server, role, name);
   };
   return { settings, sql, drop };
 }
@@ -91,8 +86,26 @@ async function create(
 const isOnNodes = (server: TestServer, role: 'source' | 'warehouse') =>
   server.workers !== undefined && role === 'warehouse';
 
-const dropOnCluster = (server: TestServer, name: string): Promise<void> =>
-  onEveryNode(server, 'postgres', (each) => each`drop database if exists ${each(name)} with (force)`);
+/** Copies a database, on each node that has it; `oid` is its number, the next free one by default. */
+async function copyDatabase(
+  server: TestServer,
+  role: 'source' | 'warehouse',
+  template: string,
+  name: string,
+  oid?: string,
+): Promise<void> {
+  if (isOnNodes(server, role)) return copyOnCluster(server, template, name);
+  await administratorOf(server).unsafe(
+    `create database ${name} template ${template} encoding 'UTF8' strategy file_copy${oid === undefined ? '' : ` oid ${oid}`}`,
+  );
+}
+
+/** Drops a database, on each node that has it. */
+async function dropDatabase(server: TestServer, role: 'source' | 'warehouse', name: string): Promise<void> {
+  const drop = (sql: Database) => sql`drop database if exists ${sql(name)} with (force)`;
+  if (isOnNodes(server, role)) await onEveryNode(server, 'postgres', drop);
+  else await drop(administratorOf(server));
+}
 
 /** Citus looks after its databases in sessions of its own, which a copy does not bear. */
 const copyOnCluster = (server: TestServer, template: string, name: string): Promise<void> =>
@@ -165,8 +178,7 @@ export async function preparePipeline(
     (['source', 'warehouse'] as const).map(async (role) => {
       const { database: name } = first.admin[role];
       await first[role].end();
-      if (isOnNodes(server, role)) await copyOnCluster(server, name, `${name}_prepared`);
-      else await admin.unsafe(`create database ${name}_prepared template ${name} strategy file_copy`);
+      await copyDatabase(server, role, name, `${name}_prepared`);
       const [row] = await admin<[{ oid: string }]>`select oid::text from pg_database where datname = ${name}`;
       return { role, name, oid: row.oid, template: `${name}_prepared` };
     }),
@@ -182,9 +194,7 @@ export async function preparePipeline(
       return pipelineOf(source, warehouse, first.folder, overrides);
     },
     drop: async () => {
-      for (const { role, template } of databases)
-        if (isOnNodes(server, role)) await dropOnCluster(server, template);
-        else await admin.unsafe(`drop database ${template}`);
+      for (const { role, template } of databases) await dropDatabase(server, role, template);
       await rm(kept, { recursive: true, force: true });
     },
   };

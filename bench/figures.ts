@@ -44,7 +44,7 @@ const IDEAS: Readonly<Record<string, string>> = {
   log_p99: BATCHES,
   log_time: BATCHES,
   log_memory: PIECES,
-  missed_the_log: 'nothing may be missed: it is a fault, to be found by "tidemark verify-log" and "reconcile"',
+  'missed_the log': 'nothing may be missed: it is a fault, to be found by "tidemark verify-log" and "reconcile"',
   tables_migrate: AT_ONCE,
   tables_extract: AT_ONCE,
   tables_reconcile: AT_ONCE,

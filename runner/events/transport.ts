@@ -1,4 +1,4 @@
-import type { TidemarkError } from '../base/errors.js';
+import { UsageError, type TidemarkError } from '../base/errors.js';
 import type { Event } from '../warehouse/relay.js';
 
 /** Why not all were taken. */
@@ -29,4 +29,15 @@ export interface Target {
   readonly secret: string | null;
   /** Whether a webhook may go to an address that is not of the public internet. */
   readonly mayBePrivate: boolean;
+}
+
+/** What an URL is the address of. @throws UsageError where no transport takes it */
+export function transportOf(url: string): 'webhook' | 'rabbitmq' {
+  const protocol = URL.canParse(url) ? new URL(url).protocol : '';
+  if (/^https?:$/.test(protocol)) return 'webhook';
+  if (/^amqps?:$/.test(protocol)) return 'rabbitmq';
+  throw new UsageError('events cannot be sent there', {
+    detail: URL.canParse(url) ? new URL(url).protocol : 'it is no URL',
+    hint: 'give the URL of a webhook (https://...) or of a RabbitMQ server (amqps://user@host/vhost)',
+  });
 }

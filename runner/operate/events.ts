@@ -4,7 +4,7 @@ import { UsageError } from '../base/errors.js';
 import type { Settings } from '../base/settings.js';
 import { formatRows, linesOf } from '../base/text-table.js';
 import { inTransaction } from '../base/transaction.js';
-import { transportOf } from '../events/open.js';
+import { transportOf } from '../events/transport.js';
 import { selectTables } from '../run/each-table.js';
 import * as events from '../warehouse/events.js';
 import { dimensionMappings, type Warehouse } from '../warehouse/functions.js';

@@ -1,7 +1,7 @@
 import { lstat, open, readdir, rename, rm, unlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { TEMPORARY_PREFIX, flushFolder, readPrivateFile, replaceFile } from '../base/durable-file.js';
 import { TidemarkError, hasCode, tolerateGone } from '../base/errors.js';
 import { withLock } from '../base/lock-file.js';

@@ -12,7 +12,7 @@ import { registerDimension } from '../support/dimensions.js';
 import { createChaosTable, writeTraffic, type Traffic } from '../support/traffic.js';
 
 /** Many writers, the real extractor killed and started again, and a cursor as others have it beside it. `npm run soak` takes longer. */
-const SECONDS = Number(process.env.CHAOS_SECONDS ?? '20');
+const SECONDS = Number(process.env.CHAOS_SECONDS ?? '10');
 
 /** The margin covers the coarsest stamp, whole seconds, and nothing else. */
 const SETTINGS = {

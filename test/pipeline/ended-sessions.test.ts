@@ -5,7 +5,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connect, type Database } from '../../runner/base/database.js';
 import { PROJECT_ROOT } from '../../runner/base/settings.js';
-import { runCli, startCli, type CliResult, type RunningCli } from '../support/cli.js';
+import { runCli, startCli, type CliResult } from '../support/cli.js';
 import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { until } from '../support/wait.js';
 
@@ -145,11 +145,11 @@ async function everything(): Promise<unknown> {
     const tables = await sql<{ name: string }[]>`
       select format('%I.%I', schemaname, tablename) as name from pg_tables
       where schemaname in ('public', 'tidemark') and tablename not in ('pipeline_metadata', 'indicators', 'check_results', 'exports') order by 1`;
-    for (const { name } of tables)
-      held.push([
-        name,
-        (await sql.unsafe(`select md5(string_agg(t::text, ' ' order by t::text)) as rows from ${name} as t`))[0]?.rows,
-      ]);
+    const rows = tables.map(
+      ({ name }) =>
+        `select '${name}' as name, md5(string_agg(t::text, ' ' order by t::text)) as rows from ${name} as t`,
+    );
+    held.push([...(await sql.unsafe(rows.join(' union all ')))]);
     held.push(
       await sql`select oid::text, xmin::text from pg_proc where pronamespace = to_regnamespace('tidemark') order by oid`,
     );
@@ -159,23 +159,27 @@ async function everything(): Promise<unknown> {
   return [held, files.sort()];
 }
 
+let found: Promise<unknown> | undefined;
+/** What there was before the first command that fails: each of them leaves it so. Those that go on come last. */
+const before = () => (found ??= everything());
+
 interface Held {
-  readonly cli: RunningCli;
+  readonly ended: Promise<CliResult>;
   readonly pid: number;
   readonly admin: Database;
   /** Lets go of what the command waits for. */
   readonly letGo: () => Promise<void>;
 }
 
-/** Starts a command, and returns when it waits inside of a transaction, and for nothing but what is held. */
+/** Starts a command by `run`, and returns when it waits inside of a transaction, and for nothing but what is held. */
 async function hold(
   { command, end, hold: statement }: Place,
-  more: Record<string, string> = {},
   isInside = true,
+  run: (args: readonly string[]) => Promise<CliResult> = (args) => runCli(args, env),
 ): Promise<Held> {
   const blocker = connect(pipeline.admin[end], 'blocker');
   await blocker.unsafe(`begin; ${statement}`);
-  const cli = startCli(command.split(' '), { ...env, ...more });
+  const ended = run(command.split(' '));
   const admin = pipeline[end];
   const pid = await until(async () => {
     const [waiting] = await admin<{ pid: number }[]>`
@@ -188,7 +192,7 @@ async function hold(
     await blocker.unsafe('rollback');
     await blocker.end();
   };
-  return { cli, pid, admin, letGo };
+  return { ended, pid, admin, letGo };
 }
 
 const gone = (admin: Database, pid: number) =>
@@ -211,12 +215,12 @@ describe('a session that the server ends', () => {
   it.each(PLACES.filter(({ goesOn }) => goesOn !== true))(
     'under a statement of $command fails it with a clear error, and nothing is half done',
     async (place) => {
-      const before = await everything();
-      const { cli, pid, admin, letGo } = await hold(place);
+      const was = await before();
+      const { ended, pid, admin, letGo } = await hold(place);
       await end(admin, pid);
       await letGo();
-      clearly(await cli.ended, place.end);
-      expect(await everything()).toEqual(before);
+      clearly(await ended, place.end);
+      expect(await everything()).toEqual(was);
     },
   );
 
@@ -225,8 +229,10 @@ describe('a session that the server ends', () => {
     async (means) => {
       const place = PLACES.find(({ command }) => command.startsWith('verify-log'));
       if (place === undefined) throw new Error('no place');
-      const before = await everything();
-      const { cli, pid, admin, letGo } = await hold(place, means === 'IDLE_TIMEOUT_SECONDS' ? { [means]: '1' } : {});
+      const was = await before();
+      const limit = means === 'IDLE_TIMEOUT_SECONDS' ? { [means]: '1' } : {};
+      const cli = startCli(place.command.split(' '), { ...env, ...limit });
+      const { ended, pid, admin, letGo } = await hold(place, true, () => cli.ended);
       cli.kill('SIGSTOP');
       await letGo();
       await until(
@@ -235,20 +241,8 @@ describe('a session that the server ends', () => {
       if (means === 'pg_terminate_backend') await admin`select pg_terminate_backend(${pid})`;
       await gone(admin, pid);
       cli.kill('SIGCONT');
-      clearly(await cli.ended, place.end);
-      expect(await everything()).toEqual(before);
-    },
-  );
-
-  it.each(PLACES.filter(({ goesOn }) => goesOn === true))(
-    'under a statement of $command is made again, and the command goes on',
-    async (place) => {
-      const { cli, pid, admin, letGo } = await hold(place);
-      await end(admin, pid);
-      await letGo();
-      const result = await cli.ended;
-      expect(result.stderr).not.toMatch(/TypeError|uncaught|node:|\n +at /i);
-      expect(result).toMatchObject({ code: 0 });
+      clearly(await ended, place.end);
+      expect(await everything()).toEqual(was);
     },
   );
 
@@ -259,22 +253,34 @@ describe('a session that the server ends', () => {
       end: 'warehouse',
       hold: 'lock table tidemark.warehouse_migrations',
     };
-    const { cli, pid, admin, letGo } = await hold(place, {}, false);
+    const { ended, pid, admin, letGo } = await hold(place, false);
     await end(admin, pid);
     await letGo();
-    clearly(await cli.ended, place.end);
+    clearly(await ended, place.end);
   });
 
   it.each(['lock table public.customers', ORDERS])(
     'under a statement that is a transaction by itself, behind "%s", fails demo the same way',
     async (statement) => {
-      const before = await everything();
+      const was = await before();
       const place: Place = { file: '', command: 'demo', end: 'source', hold: statement };
-      const { cli, pid, admin, letGo } = await hold(place, {}, false);
+      const { ended, pid, admin, letGo } = await hold(place, false);
       await end(admin, pid);
       await letGo();
-      clearly(await cli.ended, place.end);
-      expect(await everything()).toEqual(before);
+      clearly(await ended, place.end);
+      expect(await everything()).toEqual(was);
+    },
+  );
+
+  it.each(PLACES.filter(({ goesOn }) => goesOn === true))(
+    'under a statement of $command is made again, and the command goes on',
+    async (place) => {
+      const { ended, pid, admin, letGo } = await hold(place);
+      await end(admin, pid);
+      await letGo();
+      const result = await ended;
+      expect(result.stderr).not.toMatch(/TypeError|uncaught|node:|\n +at /i);
+      expect(result).toMatchObject({ code: 0 });
     },
   );
 

@@ -2,8 +2,9 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { PROJECT_ROOT } from '../runner/base/settings.js';
 import { NEAR_FLOOR, boundOf, ideaOf, isMet, short, timesFloor, verdict, type Figure } from './figures.js';
-import type { Curve, Growth } from './growth.js';
+import type { Growth } from './growth.js';
 import { drawCurve, drawFigures } from './plot.js';
+import type { Scaled } from './scale.js';
 
 /**
  * What documents say of figures: made of what runs recorded in results/, and written between marks that name it, so that none is typed.
@@ -22,6 +23,8 @@ const IN_SHORT = [
   ...['one', 'insert', 'update', 'page', 'history', 'late', 'whole'],
   ...['log_p50_10k', 'log_p99_10k', 'log_time_10k', 'memory_load'],
 ];
+/** In this order. */
+const SCALES = ['changes', 'versions', 'partitions', 'events'] as const;
 
 const PAGE = 'docs/performance.md';
 export const PLOTS = 'docs/plots';
@@ -62,14 +65,12 @@ function allFigures(runs: Runs): string {
   return table([...head, ...others.map(({ version }) => `${version}: median`)], rows);
 }
 
-const machines = (runs: Runs) =>
-  runs
-    .map(({ machine }) => {
-      const { model, cores, memory_gib, postgresql, node, load, measured_on } = machine;
-      const facts = [`${String(cores)} cores (${String(model)})`, `${String(memory_gib)} GiB`];
-      return `- ${String(postgresql)}: ${[...facts, `Node ${String(node)}`, `load ${String(load)} at the beginning`, String(measured_on)].join(', ')}.`;
-    })
-    .join('\n');
+function machineOf({ machine }: Pick<Recorded, 'machine'>): string {
+  const { model, cores, memory_gib, postgresql, node, load, measured_on } = machine;
+  const facts = [`${String(cores)} cores (${String(model)})`, `${String(memory_gib)} GiB`];
+  return `${String(postgresql)}: ${[...facts, `Node ${String(node)}`, `load ${String(load)} at the beginning`, String(measured_on)].join(', ')}.`;
+}
+const machines = (runs: Runs) => runs.map((run) => `- ${machineOf(run)}`).join('\n');
 
 /** What a version has of a row: how much, and how many times its floor where it is missed. */
 function missOf({ figures }: Recorded, of: Figure): string {
@@ -108,7 +109,17 @@ function inShort(runs: Runs): string {
   return table(['what', ...runs.map(({ version }) => `PostgreSQL ${version}`), 'unit', 'target'], rows);
 }
 
-const curvesOf = (growth: Growth | undefined): [string, Curve][] => Object.entries(growth?.curves ?? {});
+/** What runs of very many of one thing recorded, each below its command. */
+function scales(): string {
+  const parts = SCALES.flatMap((name) => {
+    const found = read(`scale-${name}`) as (Pick<Recorded, 'machine'> & { figures: readonly Scaled[] }) | undefined;
+    if (found === undefined) return [];
+    const rows = found.figures.map(({ name: what, value, unit }) => [what, short(value), unit]);
+    const command = `\`npm run bench -- --scale ${String(found.machine.size)} --record\``;
+    return [`${command}, ${machineOf(found)}`, table(['what', 'measured', 'unit'], rows)];
+  });
+  return parts.length === 0 ? 'No run is recorded yet.' : parts.join('\n\n');
+}
 
 /** What stands between "<!-- figures: name -->" and "<!-- end of figures -->" becomes `text`. @throws Error where there is no such place */
 function between(document: string, name: string, text: string): string {
@@ -125,7 +136,8 @@ export function documented(): Map<string, string> {
     const found = read(version) as Recorded | undefined;
     return found === undefined ? [] : [{ ...found, version }];
   });
-  const curves = curvesOf(read('growth') as Growth | undefined);
+  const grown = read('growth') as Growth | undefined;
+  const curves = Object.entries(grown?.curves ?? {});
   const written = new Map<string, string>();
   const page = (name: string) => readFileSync(path.join(PROJECT_ROOT, name), 'utf8');
   const bars = `${PLOTS}/figures.svg`;
@@ -135,11 +147,13 @@ export function documented(): Map<string, string> {
     const alt = `${curve.name}: ${curve.unit} by ${curve.across}`;
     return `![${alt}](plots/growth-${name}.svg)`;
   });
-  const growth = drawn.length === 0 ? 'Not measured yet on this machine.' : drawn.join('\n\n');
+  const growth =
+    grown === undefined ? 'Not measured yet on this machine.' : [`- ${machineOf(grown)}`, ...drawn].join('\n\n');
   const figures = [`![Costs beside their targets](plots/figures.svg)`, machines(runs), allFigures(runs)];
   let performance = between(page(PAGE), 'all', figures.join('\n\n'));
   performance = between(performance, 'misses', missesOf(runs));
-  written.set(PAGE, between(performance, 'growth', growth));
+  performance = between(performance, 'growth', growth);
+  written.set(PAGE, between(performance, 'scale', scales()));
   const short = [`![What Tidemark costs, beside its targets](${bars})`, machines(runs), inShort(runs)];
   written.set('README.md', between(page('README.md'), 'in short', short.join('\n\n')));
   return written;

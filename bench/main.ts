@@ -112,7 +112,7 @@ async function options() {
       describe: 'Also write them where "npm run bench:docs" finds them, or to the file that is named',
     })
     .option('html', { type: 'string', requiresArg: true, describe: 'Also write a page on which all of it is drawn' })
-    .check(({ scale, given, growth, only }) => {
+    .check(({ scale, given, growth, only, record }) => {
       const unknown = only?.split(',').filter((name) => !SCENARIOS.includes(name)) ?? [];
       if (unknown.length > 0) return `only ${SCENARIOS.join(', ')} are there, not ${unknown.join(', ')}`;
       if (growth && (given || scale !== undefined)) return '--growth takes a server of its own, and goes alone';
@@ -120,6 +120,7 @@ async function options() {
       const asked = parseScale(scale);
       if (asked?.what === 'stream' && given)
         return 'stream=N looks at the processes of its server: it takes one of its own';
+      if (asked?.what === 'stream' && record !== undefined) return 'stream=N is not recorded: --only log is';
       return asked !== undefined || 'scale is changes=N, versions=N, partitions=N, stream=N or events=N';
     })
     .strict()
@@ -230,6 +231,9 @@ async function measureScale(given: Options, { what, count }: NonNullable<ReturnT
         return print(given, machine, { figures }, formatFigures(figures));
       }
       const found = await SCALES[what](bench, count, say);
+      const file = recordOf(given, `scale-${what}`);
+      if (file !== undefined)
+        await writeFile(file, `${JSON.stringify({ machine, figures: found.figures }, null, 2)}\n`);
       print(given, machine, found, formatScale(found));
     },
     what === 'stream' ? STREAM_SERVER : {},

@@ -12,6 +12,17 @@ test('the figures of README and docs are what the runs of bench/results come to 
   expect(differing.map(([name]) => name)).toEqual([]);
 });
 
+test('no figure of the page of performance, nor of what README says of costs, was typed', () => {
+  const read = (name: string) => readFileSync(path.join(PROJECT_ROOT, name), 'utf8');
+  const [, costs = ''] = /^## What it costs\n([\s\S]*?)^## /m.exec(read('README.md')) ?? [];
+  const written = /<!-- figures: [\s\S]*?<!-- end of figures -->|`[^`\n]*`/g;
+  const typed = [read('docs/performance.md'), costs].flatMap(
+    (text) => text.replace(written, '').match(/^.*\d.*$/gm) ?? [],
+  );
+  expect(costs).toContain('<!-- figures: in short -->');
+  expect(typed).toEqual([]);
+});
+
 test('each row that was recorded with a target names what to try where it is missed', () => {
   const results = path.join(PROJECT_ROOT, 'bench', 'results');
   const figures = readdirSync(results).flatMap((name) => {

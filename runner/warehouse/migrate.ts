@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { PACKAGE_ROOT, shownPath, type DatabaseSettings } from '../base/settings.js';
@@ -87,7 +88,8 @@ type FailedMigration = Readonly<{ migration: string; error: TidemarkError }>;
 
 /** Runs the pending migrations of one set, all in one transaction. Returns those that ran. */
 export async function runMigrations(settings: DatabaseSettings, set: MigrationSet): Promise<Migration[]> {
-  await sqlFiles(folderOf(set));
+  const status = await withDatabase(settings, 'migrate', (database) => statusOf(database, set));
+  if (status.every(({ state }) => state !== 'pending')) return [];
   const { applied, failure } = await runFiles(settings, set);
   if (failure !== undefined) throw failure.error;
   return applied;
@@ -122,6 +124,7 @@ async function runDimensions(settings: DatabaseSettings, set: MigrationSet & { r
     logger.info(`no table is registered in ${shownPath(set.folder)} yet: "tidemark add" writes there`);
     return { applied: [], failures: [] };
   }
+  if (files.every(hasRun)) return { applied: [], failures: [] };
   const applied: Migration[] = [];
   const failures = files.flatMap((file, place) => {
     const later = files.slice(place + 1).find((each) => hasRun(each) && isOfOne(file, each));
@@ -257,27 +260,61 @@ const readSql = (files: readonly string[]): Promise<SqlFile[]> =>
   Promise.all(files.map(async (file) => ({ file, text: await readFile(file, 'utf8') })));
 
 /**
- * Applies every function file twice in one transaction: first unchecked, so that their order does not matter, then checked; then the views on them.
+ * Brings functions and views to the present. Functions that are as they were when these very files were applied last stay as they are.
  * Fails, and changes nothing, if schema tidemark then holds a function that has no file.
  */
 async function applyFunctions(warehouse: Database): Promise<number> {
   const functions = await readSql(await sqlFiles(FUNCTIONS));
-  const checking = (value: string) => ({ file: '', text: `set local check_function_bodies = ${value};` });
-  const all = [checking('off'), ...functions, checking('on'), ...functions, ...(await readSql(await sqlFiles(VIEWS)))];
+  const views = await readSql(await sqlFiles(VIEWS));
   const names = functionsMadeBy(functions);
+  const files = createHash('sha256')
+    .update([...functions.map(({ text }) => text), FINISH].join('\n'))
+    .digest('hex');
   await inTransaction(warehouse, 'isolation level read committed', async (transaction) => {
     await transaction`select pg_advisory_xact_lock(${FUNCTIONS_LOCK})`;
-    // All are on their way at once; the first that fails is the one that is named.
-    await Promise.all(all.map((each) => applyFile(transaction, each)));
+    const isPresent = (await stateOfFunctions(transaction, names, files)).is_noted;
+    if (!isPresent) await applyFiles(transaction, functions);
+    await Promise.all(views.map((each) => applyFile(transaction, each)));
     await compileDimensions(transaction);
     await assertNoOrphans(transaction, names);
-    await transaction`
-      select tidemark._comment_from_header(p.oid),
-        case when p.proname !~ '^_' and p.provolatile <> 'i' and p.proconfig is not null then tidemark._pin_settings(p.oid) end
-      from pg_catalog.pg_proc as p
-      where p.pronamespace = 'tidemark'::regnamespace and p.prokind = 'f' and p.proname = any (${names})`;
+    if (isPresent) return;
+    await transaction.unsafe(FINISH, [names]);
+    const { state } = await stateOfFunctions(transaction, names, files);
+    await transaction`delete from tidemark.applied_functions`;
+    await transaction`insert into tidemark.applied_functions (files, state) values (${files}, ${state})`;
   });
   return functions.length;
+}
+
+/** What is done to functions once all are there: comments, and the settings of public ones. */
+const FINISH = `
+  select tidemark._comment_from_header(p.oid),
+    case when p.proname !~ '^_' and p.provolatile <> 'i' and p.proconfig is not null then tidemark._pin_settings(p.oid) end
+  from pg_catalog.pg_proc as p
+  where p.pronamespace = 'tidemark'::regnamespace and p.prokind = 'f' and p.proname = any ($1)`;
+
+/** Applies every function file twice: first unchecked, so that their order does not matter, then checked. */
+async function applyFiles(transaction: Transaction, files: readonly SqlFile[]): Promise<void> {
+  const checking = (value: string) => ({ file: '', text: `set local check_function_bodies = ${value};` });
+  // All are on their way at once; the first that fails is the one that is named.
+  const all = [checking('off'), ...files, checking('on'), ...files];
+  await Promise.all(all.map((each) => applyFile(transaction, each)));
+}
+
+/**
+ * What the catalog has of the functions that files made, and of any other that no dimension has, in short; and whether it is what was noted
+ * when files of this digest were applied. One that was altered, granted or dropped by hand, or restored from a dump, is another.
+ */
+async function stateOfFunctions(transaction: Transaction, names: readonly string[], files: string) {
+  const found = await transaction<[{ state: string; is_noted: boolean }]>`
+    select s.state, exists (select from tidemark.applied_functions as a where a.files = ${files} and a.state = s.state) as is_noted
+    from (
+      select md5(string_agg(concat_ws(' ', p::text, pg_catalog.obj_description(p.oid, 'pg_proc')), ' ' order by p.oid)) as state
+      from pg_catalog.pg_proc as p
+      where p.pronamespace = 'tidemark'::regnamespace
+        and (p.proname = any (${names}) or p.prosrc not like '%Written by tidemark.compile_dimension:%')
+    ) as s`;
+  return found[0];
 }
 
 /** Writes the history functions of every dimension, where they are not what they should be. One that cannot be compiled stops no other. */

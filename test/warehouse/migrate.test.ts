@@ -30,6 +30,31 @@ async function folderOf(name: string, files: Readonly<Record<string, string>>) {
 }
 
 describe('migrate', () => {
+  it('makes no function anew while all are as they were, and brings back one that is not', async () => {
+    const { migrate } = await folderOf('again', {});
+    const { warehouse } = pipeline;
+    const found = async (column: string) => [
+      ...(await warehouse.unsafe(
+        `select ${column} from pg_proc as p where p.oid = to_regproc('tidemark.batch_checksum')`,
+      )),
+    ];
+    const content = "p.procost, p.prosrc, obj_description(p.oid, 'pg_proc') as comment";
+    await migrate();
+    const [before, writer] = [await found(content), await found('p.xmin::text')];
+    await migrate();
+    expect(await found('p.xmin::text')).toEqual(writer);
+    for (const change of [
+      'alter function tidemark.batch_checksum cost 7',
+      "comment on function tidemark.batch_checksum is 'another'",
+      'drop function tidemark.batch_checksum',
+    ]) {
+      await warehouse.unsafe(change);
+      expect(await found(content), change).not.toEqual(before);
+      await migrate();
+      expect(await found(content), change).toEqual(before);
+    }
+  });
+
   it('reads a folder as Kubernetes mounts a ConfigMap, where each file is also behind a hidden name, once', async () => {
     const { write, pending, migrate } = await folderOf('mounted', {});
     const inFolder = (...names: string[]) => path.join(pipeline.folder, 'mounted', ...names);

@@ -7,7 +7,7 @@ select d.dimension_name, b.function_name,
         else 'was compiled for another history table'
     end as fault
 from tidemark.dimensions as d
-cross join lateral tidemark._compiled_bodies(d.dimension_name) as b
+cross join lateral tidemark._compiled_bodies(d.dimension_name, tidemark._column_lists(d.dimension_name)) as b
 left join pg_catalog.pg_proc as p on p.oid = to_regprocedure(b.signature)
 where p.prosrc is distinct from b.body or d.compiled_from is distinct from tidemark._history_fingerprint(d.dimension_name)
 order by d.dimension_name, b.function_name;

@@ -16,7 +16,8 @@ as $$
 -- Where Citus distributes a history, neighbours and keys_in_force leave out what breaks no rule: a condition beside such a view is applied
 -- to all rows of an arm, brought here, and one within is the node's to apply, shard by shard. The last three do so everywhere.
 -- "is true" keeps a subquery from being joined: it is asked when there is a row to ask it for, and a check may want none of a history.
--- The views are replaced, not dropped, or they would lose what was granted on them: so every column has a type of its own.
+-- The views are replaced, not dropped, or they would lose what was granted on them and said of them (sql/views/versions.sql): so every
+-- column has a type of its own.
 declare
     v_propagates boolean := tidemark._let_propagate(false);
     v_view record;
@@ -38,28 +39,6 @@ begin
             execute format('create or replace view tidemark.%I as %s', v_view.view_name, v_view.arms);
         end if;
     end loop;
-
-    comment on view tidemark.versions is 'Every version of every dimension in one shape; made by tidemark.register_dimension.';
-    comment on column tidemark.versions.business_key is 'The key as a JSON object, by history column.';
-    comment on column tidemark.versions.tracked_values is 'The tracked columns as PostgreSQL prints them; equal text is equal content.';
-    comment on view tidemark.neighbours is
-        'Every version beside the versions of its key before and after it; of a distributed history those that a check may object to.';
-    comment on column tidemark.neighbours.business_key is 'The key as a JSON object, by history column.';
-    comment on column tidemark.neighbours.equals_previous is 'Whether its tracked columns print as those of the version before.';
-    comment on view tidemark.keys_in_force is
-        'Every key with a version in force, and how many it has; of a distributed history those with more than one.';
-    comment on column tidemark.keys_in_force.business_key is 'The key as a JSON object, by history column.';
-    comment on view tidemark.odd_versions is
-        'Versions whose end comes before their beginning or is not what their flag says, or whose batch is not in the ledger.';
-    comment on column tidemark.odd_versions.business_key is 'The key as a JSON object, by history column.';
-    comment on column tidemark.odd_versions.has_batch is 'Whether its batch is in the ledger.';
-    comment on view tidemark.version_lines is 'Which lines of each batch are versions, by blocks of 1,024 lines.';
-    comment on column tidemark.version_lines.block is 'The number of a line without its last ten bits.';
-    comment on column tidemark.version_lines.versions is 'How many versions are of these lines.';
-    comment on column tidemark.version_lines.lines is 'Of which of these lines, a bit each.';
-    comment on view tidemark.repeated_surrogate_keys is
-        'Versions among which one has the surrogate key of another: all whose numbers are the same but for the last ten bits.';
-    comment on column tidemark.repeated_surrogate_keys.business_key is 'The key as a JSON object, by history column.';
     perform tidemark._let_propagate(v_propagates);
 end;
 $$;

@@ -80,7 +80,8 @@ faults (place, fault) as (
     )
     from mapping as m
     join present as p using (history_column)
-    where m.column_role = 'business key' and not tidemark._is_printed_as_equal(p.atttypid, p.attcollation)
+    -- "case": of a key alone, or it is asked of every column before they are told apart.
+    where case when m.column_role = 'business key' then not tidemark._is_printed_as_equal(p.atttypid, p.attcollation) end
     union all
     select 5, format('source column %s has a name that batch files use for themselves', m.source_column)
     from mapping as m where m.source_column in ('operation_type', 'cdc_timestamp', 'extracted_at')

@@ -9,14 +9,9 @@ as $$
 -- Makes the header of a function, the comment that its body begins with, its comment in the catalog: \df+ shows what \sf shows.
 -- Safe to repeat. A function whose body begins with no comment keeps the comment it has.
 declare
-    v_header text;
+    v_header text := (select substring(p.prosrc from '^\s*((?:--[^\n]*\n)+)') from pg_catalog.pg_proc as p where p.oid = p_function);
 begin
-    select string_agg(regexp_replace(l.line, '^-- ?', ''), e'\n' order by l.ordinal)
-    into v_header
-    from pg_catalog.pg_proc as p,
-        regexp_split_to_table(ltrim((regexp_match(p.prosrc, '^\s*(?:--[^\n]*\n)+'))[1], e'\n'), e'\n')
-            with ordinality as l (line, ordinal)
-    where p.oid = p_function and l.line <> '';
+    v_header := rtrim(regexp_replace(v_header, '^-- ?', '', 'gn'), e'\n');
     if v_header is not null then
         execute format('comment on function %s is %L', p_function, v_header);
     end if;

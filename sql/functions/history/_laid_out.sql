@@ -16,11 +16,13 @@ as $$
 -- Errors: invalid_parameter_value a name without a part.
 declare
     v_line text;
-    v_token text;
-    v_name text[];
+    v_pieces text[];
+    v_piece text;
+    v_end integer;
+    v_name text;
+    v_between text;
     v_part jsonb;
     v_item text;
-    v_is_first boolean;
     v_indent text;
     v_written text;
     v_width integer;
@@ -31,46 +33,58 @@ begin
     end if;
     <<lines>>
     foreach v_line in array string_to_array(p_text, e'\n') loop
-        if v_line !~ '\{[a-z]' then
+        if strpos(v_line, '{') = 0 then
             v_lines := v_lines || v_line;
             continue;
         end if;
-        v_indent := substring(regexp_replace(v_line, '^\{[a-z_]+\}', '') from '^ *');
-        v_indent := v_indent || case when v_line ~ '^ *\{' then '' else '    ' end;
-        v_written := '';
-        v_width := 0;
-        for v_token in
-            select m.part[1] from regexp_matches(v_line, '\{[a-z_]+(?:: (?:and|or))?\}|[^{]+|\{', 'g') as m (part)
-        loop
-            v_name := regexp_match(v_token, '^\{([a-z_]+)(?:: (and|or))?\}$');
-            v_part := p_parts -> v_name[1];
-            if v_name is not null and v_part is null then
-                raise exception using errcode = 'invalid_parameter_value', message = format('there is no part called %s', v_name[1]);
-            elsif v_name is null or jsonb_typeof(v_part) <> 'array' then
-                v_token := case when v_name is null then v_token else p_parts ->> v_name[1] end;
-                v_written := v_written || v_token;
-                v_width := v_width + length(v_token);
-                continue;
-            elsif v_part = '[]' then
-                continue lines;
-            end if;
-            v_is_first := true;
-            for v_item in select i.item from jsonb_array_elements_text(v_part) as i (item) loop
-                if not v_is_first then
-                    v_written := v_written || case when v_name[2] is null then ',' else '' end;
-                    v_item := case when v_name[2] is null then '' else v_name[2] || ' ' end || v_item;
-                    if v_width + length(v_item) > 112 then
-                        v_written := v_written || e'\n' || v_indent;
-                        v_width := length(v_indent);
-                    else
-                        v_written := v_written || ' ';
-                        v_width := v_width + 2;
-                    end if;
+        -- What follows each brace, but for the first piece, which precedes all. No regular expression, nor query, for each: there are many.
+        v_pieces := string_to_array(v_line, '{');
+        v_written := v_pieces[1];
+        v_width := length(v_written);
+        v_piece := case when v_written = '' then substr(v_pieces[2], strpos(v_pieces[2], '}') + 1) else v_written end;
+        v_indent := repeat(' ', length(v_piece) - length(ltrim(v_piece)))
+            || case when ltrim(v_written) = '' then '' else '    ' end;
+        foreach v_piece in array v_pieces[2:] loop
+            v_end := strpos(v_piece, '}');
+            v_name := left(v_piece, greatest(v_end - 1, 0));
+            v_between := split_part(v_name, ': ', 2);
+            v_name := case when v_between in ('', 'and', 'or') then split_part(v_name, ': ', 1) else '' end;
+            v_part := p_parts -> v_name;
+            if v_part is null then
+                if v_name ~ '^[a-z_]+$' then
+                    raise exception using errcode = 'invalid_parameter_value', message = format('there is no part called %s', v_name);
                 end if;
+                v_item := '{' || v_piece;
                 v_written := v_written || v_item;
                 v_width := v_width + length(v_item);
-                v_is_first := false;
-            end loop;
+                continue;
+            elsif jsonb_typeof(v_part) <> 'array' then
+                v_item := p_parts ->> v_name;
+                v_written := v_written || v_item;
+                v_width := v_width + length(v_item);
+            elsif v_part = '[]' then
+                continue lines;
+            else
+                for v_place in 0 .. jsonb_array_length(v_part) - 1 loop
+                    v_item := v_part ->> v_place;
+                    if v_place > 0 then
+                        v_written := v_written || case v_between when '' then ',' else '' end;
+                        v_item := case v_between when '' then '' else v_between || ' ' end || v_item;
+                        if v_width + length(v_item) > 112 then
+                            v_written := v_written || e'\n' || v_indent;
+                            v_width := length(v_indent);
+                        else
+                            v_written := v_written || ' ';
+                            v_width := v_width + 2;
+                        end if;
+                    end if;
+                    v_written := v_written || v_item;
+                    v_width := v_width + length(v_item);
+                end loop;
+            end if;
+            v_piece := substr(v_piece, v_end + 1);
+            v_written := v_written || v_piece;
+            v_width := v_width + length(v_piece);
         end loop;
         v_lines := v_lines || v_written;
     end loop;

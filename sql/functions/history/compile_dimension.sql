@@ -18,6 +18,7 @@ as $$
 -- Errors: TM002 unknown dimension; TM007 the history table is not there, or lacks a column that the mapping names.
 declare
     v_propagates boolean := tidemark._let_propagate(false);
+    v_lists jsonb;
     v_function record;
     v_former record;
     v_missing text;
@@ -41,7 +42,8 @@ begin
             hint = 'give them back their names, or register the table anew, under another name';
     end if;
 
-    for v_function in select b.* from tidemark._compiled_bodies(p_dimension_name) as b loop
+    v_lists := tidemark._column_lists(p_dimension_name);
+    for v_function in select b.* from tidemark._compiled_bodies(p_dimension_name, v_lists) as b loop
         if not exists (
             select from pg_proc as p where p.oid = to_regprocedure(v_function.signature) and p.prosrc = v_function.body
         ) then
@@ -71,7 +73,7 @@ begin
         end if;
     end loop;
 
-    perform tidemark._create_time_travel(p_dimension_name);
+    perform tidemark._create_time_travel(p_dimension_name, v_lists);
     v_fingerprint := tidemark._history_fingerprint(p_dimension_name);
     if tidemark._distributed_by(p_dimension_name) is not null then
         v_for_nodes := md5(tidemark._node_definitions(p_dimension_name, 'shard', 0)::text);
@@ -111,7 +113,8 @@ end;
 $$;
 
 create or replace function tidemark._compiled_bodies(
-    p_dimension_name text
+    p_dimension_name text,
+    p_lists jsonb
 )
 returns table (
     kind text,
@@ -123,23 +126,21 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- The functions of a dimension as its mapping and its history table are now: what each is called and has to say.
--- What is not materialized PostgreSQL works out anew wherever it is named.
-with l as materialized (select tidemark._column_lists(p_dimension_name) as lists)
+-- The functions of a dimension as its mapping and its history table are now, by its lists (tidemark._column_lists): what each is called and
+-- has to say.
 select b.kind, tidemark._function_name(b.kind, p_dimension_name), tidemark._compiled_signature(b.kind, p_dimension_name), b.body
-from l
-cross join lateral (
-    select 'apply', tidemark._apply_body(l.lists) where tidemark._distributed_by(p_dimension_name) is null
+from (
+    select 'apply', tidemark._apply_body(p_lists) where tidemark._distributed_by(p_dimension_name) is null
     union all
-    select 'converge', tidemark._converge_body(l.lists) where tidemark._distributed_by(p_dimension_name) is null
+    select 'converge', tidemark._converge_body(p_lists) where tidemark._distributed_by(p_dimension_name) is null
     union all
     select 'on_node', tidemark._node_body(p_dimension_name) where tidemark._distributed_by(p_dimension_name) is not null
     union all
-    select 'versions', tidemark._versions_body(l.lists) where tidemark._distributed_by(p_dimension_name) is not null
+    select 'versions', tidemark._versions_body(p_lists) where tidemark._distributed_by(p_dimension_name) is not null
     union all
-    select 'known', tidemark._known_body(l.lists)
+    select 'known', tidemark._known_body(p_lists)
     union all
-    select 'render', tidemark._render_body(l.lists)
+    select 'render', tidemark._render_body(p_lists)
 ) as b (kind, body);
 $$;
 

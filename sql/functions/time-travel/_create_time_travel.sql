@@ -1,5 +1,6 @@
 create or replace function tidemark._create_time_travel(
-    p_dimension_name text
+    p_dimension_name text,
+    p_lists jsonb
 )
 returns void
 language plpgsql
@@ -8,7 +9,8 @@ set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $$
 -- Writes the functions that answer from a history beside its table (tidemark._time_travel_functions lists them). Whoever may read the
--- history may call them: they run with the rights of their caller. One that somebody else wrote is left as it is.
+-- history may call them: they run with the rights of their caller. One that somebody else wrote is left as it is. p_lists are the lists of
+-- the dimension (tidemark._column_lists).
 -- Safe to repeat: it writes what is not there, or says or returns something else.
 -- Errors: 2BP01 a function returns other columns now, and something depends on it as it was.
 declare
@@ -17,7 +19,7 @@ declare
 begin
     for v_function in
         select f.*, p.oid is not null and pg_get_function_result(p.oid) <> f.returned as returns_other
-        from tidemark._time_travel_functions(p_dimension_name) as f
+        from tidemark._time_travel_functions(p_dimension_name, p_lists) as f
         left join pg_proc as p on p.oid = to_regprocedure(format('%s(%s)', f.name, f.argument_types))
         where p.oid is null or (
             p.prosrc like '%Written by tidemark.compile_dimension.%'
@@ -39,7 +41,8 @@ end;
 $$;
 
 create or replace function tidemark._time_travel_functions(
-    p_dimension_name text
+    p_dimension_name text,
+    p_lists jsonb
 )
 returns table (
     name text,
@@ -61,11 +64,7 @@ as $$
 -- Their texts are laid out by tidemark._laid_out with the parts of tidemark._time_travel_parts; what is not materialized PostgreSQL works
 -- out anew wherever it is named.
 with parts as materialized (
-    select t.time_type, tidemark._time_travel_parts(p_dimension_name, t.time_type::regtype) as parts
-    from (values ('timestamptz'), ('timestamp')) as t (time_type)
-),
-lists as materialized (
-    select tidemark._column_lists(p_dimension_name) as lists
+    select t.* from tidemark._time_travel_parts(p_dimension_name) as t
 )
 select
     format('%I.%I', n.nspname, h.relname || f.ending),
@@ -93,7 +92,7 @@ select
     format('SETOF %s', d.history_relation), tidemark._time_travel_language(d.distributed_by), tidemark._as_planned_by_citus(
         tidemark._laid_out(
             tidemark._as_known_text(),
-            v.parts || l.lists || jsonb_build_object(
+            v.parts || p_lists || jsonb_build_object(
                 'as_of', quote_ident(h.relname || '_as_of'), 'known_at', k.parts -> 'known_instant', 'known_zone', k.parts -> 'zone'
             )
         ), d.distributed_by
@@ -103,7 +102,6 @@ join pg_class as h on h.oid = d.history_relation and h.relpersistence <> 't' and
 join pg_namespace as n on n.oid = h.relnamespace
 cross join parts as v
 cross join parts as k
-cross join lists as l
 where d.dimension_name = p_dimension_name;
 $$;
 
@@ -136,16 +134,18 @@ end;
 $$;
 
 create or replace function tidemark._time_travel_parts(
-    p_dimension_name text,
-    p_time_type regtype
+    p_dimension_name text
 )
-returns jsonb
+returns table (
+    time_type text,
+    parts jsonb
+)
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 set quote_all_identifiers = off
 as $$
--- What differs from history to history in the texts of tidemark._time_travel_functions, for arguments of that type.
+-- What differs from history to history in the texts of tidemark._time_travel_functions, for arguments of either type of times.
 -- An argument p_moment is {moment} as the history holds times, and {moment_instant} as a timestamptz; by its number where a column of the
 -- history has its name. Names of Tidemark's own begin with a mark (own) that no column of the history begins with: _, or more of them.
 -- A column of the key that is called as one that a function adds has that mark before its name in what the function returns.
@@ -161,8 +161,9 @@ with history as (
     where d.dimension_name = p_dimension_name
 ),
 arguments as (
-    select jsonb_object_agg(p.name, p.expression) as parts
+    select t.time_type, jsonb_object_agg(p.name, p.expression) as parts
     from history as h
+    cross join (values ('timestamptz'), ('timestamp')) as t (time_type)
     cross join (values ('moment', 1), ('from', 1), ('to', 2), ('valid', 1), ('known', 2)) as g (name, number)
     cross join lateral (
         select case
@@ -177,9 +178,10 @@ arguments as (
     ) as m
     cross join lateral (
         values
-        (g.name, case when h.time_type = p_time_type then m.given else m.other end),
-        (g.name || '_instant', case when p_time_type = 'timestamptz'::regtype then m.given else m.other end)
+        (g.name, case when h.time_type = t.time_type::regtype then m.given else m.other end),
+        (g.name || '_instant', case t.time_type when 'timestamptz' then m.given else m.other end)
     ) as p (name, expression)
+    group by t.time_type
 ),
 columns as (
     select e.ordinal, e.history_column as name, e.column_role = 'business key' as is_key, n.before, n.after,
@@ -210,7 +212,7 @@ columns as (
         from tidemark._undomained_type(a.atttypid, null) as u (type)
     ) as t
 ),
-lists as (
+lists as materialized (
     select jsonb_object_agg(l.name, l.items) as parts
     from (
         select l.name, coalesce(jsonb_agg(l.item order by c.ordinal) filter (where l.is_in), '[]') as items
@@ -230,7 +232,7 @@ lists as (
         group by l.name
     ) as l
 )
-select a.parts || l.parts || jsonb_build_object(
+select a.time_type, a.parts || l.parts || jsonb_build_object(
     'own', h.own,
     'dimension', quote_literal(h.dimension_name),
     'history', h.name,
@@ -238,7 +240,7 @@ select a.parts || l.parts || jsonb_build_object(
     'changes', translate(c.relname, e'\n\r', '  ') || '_changes',
     'at_utc', case h.time_type when 'timestamp'::regtype then ' at time zone ''UTC''' else '' end,
     -- In a header, after the moments.
-    'zone', case p_time_type when 'timestamp'::regtype then format(' (%s)', h.source_time_zone) else '' end,
+    'zone', case a.time_type when 'timestamp' then format(' (%s)', h.source_time_zone) else '' end,
     'returns_diff', format(
         'TABLE(%1$s, what text, changed text[], before %2$s, after %2$s)', r.keys, h.name
     ),

@@ -53,9 +53,9 @@ describe.each(['capture', 'effective_time'])('of a history in the order of %s', 
     const definitions = await distributed(order, async (transaction) => {
       const rows = await transaction<{ definition: string }[]>`
         select tidemark._compiled_definition('spread', b.kind, b.body) as definition
-        from tidemark._compiled_bodies('spread') as b where b.kind in ('versions', 'known')
+        from tidemark._compiled_bodies('spread', tidemark._column_lists('spread')) as b where b.kind in ('versions', 'known')
         union all
-        select f.attributes || f.body from tidemark._time_travel_functions('spread') as f`;
+        select f.attributes || f.body from tidemark._time_travel_functions('spread', tidemark._column_lists('spread')) as f`;
       return rows.map(({ definition }) => definition);
     });
     expect(definitions.length).toBeGreaterThan(10);

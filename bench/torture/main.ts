@@ -1,12 +1,14 @@
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { openBench } from '../server.js';
 import { CASES, allScores, formatScores } from './torture.js';
 
-/** Prints how each adapter fares; or, given a folder, writes the cases there as CSV for other tools. */
+/** Prints how each adapter fares, with --given on the server of the settings; or, given a folder, writes the cases there as CSV for other tools. */
 async function main(): Promise<void> {
-  const [folder] = process.argv.slice(2);
+  const given = process.argv.includes('--given');
+  const [folder] = process.argv.slice(2).filter((each) => each !== '--given');
   if (folder !== undefined) {
+    await mkdir(folder, { recursive: true });
     for (const { name, blocks } of CASES)
       for (const [place, { table, csv }] of blocks.entries()) {
         const before = blocks.slice(0, place).filter((block) => block.table === table).length;
@@ -14,7 +16,7 @@ async function main(): Promise<void> {
       }
     return;
   }
-  const bench = await openBench(false, 100);
+  const bench = await openBench(given, 100);
   try {
     // What a database is copied from nobody may be connected to.
     await bench.warehouse.end();

@@ -35,6 +35,7 @@ export interface Block {
 export type Score = 'passed' | 'differs' | 'fails';
 
 export const ADAPTERS: readonly string[] = readdirSync(path.join(HERE, 'adapters'))
+  .filter((name) => name.endsWith('.sql'))
   .map((name) => name.replace('.sql', ''))
   .sort((one, other) => Number(other === 'tidemark') - Number(one === 'tidemark') || one.localeCompare(other));
 
@@ -191,9 +192,16 @@ async function verdict(sql: Transaction, { blocks }: Case, isWell: boolean): Pro
 export function formatScores(all: ReadonlyMap<string, ReadonlyMap<string, Score>>): string {
   const adapters = [...all.keys()];
   const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  const passed = (of: ReadonlyMap<string, Score>) => [...of.values()].filter((score) => score === 'passed').length;
+  const sum = (what: string, of: readonly Case[]) =>
+    row([
+      `**${what}**`,
+      ...[...all.values()].map((scores) => {
+        const passed = of.filter(({ name }) => scores.get(name) === 'passed');
+        return `${String(passed.length)} of ${String(of.length)}`;
+      }),
+    ]);
   return [
-    row(['case', ...adapters]),
+    row(['case', ...adapters.map((adapter) => `[${adapter}](adapters/${adapter}.md)`)]),
     row(['---', ...adapters.map(() => '---')]),
     ...CASES.map(({ name, title, isDisputed }) =>
       row([
@@ -201,10 +209,11 @@ export function formatScores(all: ReadonlyMap<string, ReadonlyMap<string, Score>
         ...adapters.map((adapter) => all.get(adapter)?.get(name) ?? ''),
       ]),
     ),
-    row([
-      '**passed**',
-      ...adapters.map((adapter) => `${String(passed(all.get(adapter) ?? new Map()))} of ${String(CASES.length)}`),
-    ]),
+    sum('passed', CASES),
+    sum(
+      'passed of those that are not disputed',
+      CASES.filter(({ isDisputed }) => !isDisputed),
+    ),
     '',
   ].join('\n');
 }

@@ -107,7 +107,7 @@ export const verdict = (of: Figure, figures: readonly Figure[]): string => {
 export const boundOf = ({ target }: Figure): string => (target ? `${target.bound} ${String(target.value)}` : '');
 
 /** What is missed, by how much, and what to try where the floor does not explain it. */
-export const misses = (figures: readonly Figure[]): string[] =>
+const misses = (figures: readonly Figure[]): string[] =>
   figures
     .filter((each) => isMet(each) === false)
     .map((each) => {

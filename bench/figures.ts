@@ -33,7 +33,7 @@ const IDEAS: Readonly<Record<string, string>> = {
   insert: CHECKS,
   update: CHECKS,
   history: 'the plans of the look-ups, by auto_explain: what grows with the history reads more of it than its keys',
-  late: 'the keys whose late change meets no other change of their batch without the fold of all their changes',
+  late: 'keys with several changes, or with changes that were absorbed, in fewer and narrower steps',
   page: 'lines handed over by COPY as they are printed, and not as one text',
   whole: 'fewer and larger flushes; what apply has left to win',
   memory_extract: PIECES,

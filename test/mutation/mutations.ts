@@ -218,6 +218,40 @@ export const MUTATIONS: readonly Mutation[] = [
     'case when c._is_anchor then c._stored_from end',
     'null',
   ]),
+  mutation('split: a change differs from the version before', '_converge_body', ['v._is_equal is not true', 'true']),
+  mutation('split: and from the one after', '_converge_body', ['n._is_equal is not true', 'true']),
+  mutation('split: it takes effect before the one after', '_converge_body', [
+    'coalesce(t._takes_effect < n._begins, true)',
+    'true',
+  ]),
+  mutation('split: it is captured before the one after', '_converge_body', [
+    'coalesce(c._captured_at < n._captured_at, true)',
+    'true',
+  ]),
+  mutation('split: nothing lies between the version before and the one after', '_converge_body', [
+    'v._ends is not distinct from n._begins',
+    'true',
+  ]),
+  mutation('split: nothing in between was absorbed', '_converge_body', [
+    'a.business_key = k._business_key\n',
+    'a.business_key = k._business_key and false\n',
+  ]),
+  mutation('split: a DELETE opens no version', '_converge_body', [
+    "p_batch.retracted_at is null and c._operation <> 'DELETE'",
+    'p_batch.retracted_at is null',
+  ]),
+  mutation('split: its batch has every column', '_converge_body', [
+    '(p_batch.columns @> {converge}.p_missing) is not false',
+    'true',
+  ]),
+  mutation('split: so have those of the versions', '_converge_body', [
+    'cardinality({converge}.p_missing) = 0 or',
+    'true or',
+  ]),
+  mutation('split: a change is the only one of its key', '_converge_body', [
+    'case count(*) when 1 then min(c._line) end',
+    'min(c._line)',
+  ]),
   mutation('versions that move do not meet', '_converge_body', [
     'where (c._is_moved or c._is_shortened) and',
     'where c._is_shortened and',
@@ -226,6 +260,8 @@ export const MUTATIONS: readonly Mutation[] = [
     'a version that survives keeps its surrogate key',
     '_converge_body',
     ['c._version_operation, c._is_followed\n', 'c._version_operation, c._is_followed, c._is_anchor\n'],
+    ["'UPDATE' end, c._ends is not null\n", "'UPDATE' end, c._ends is not null, false\n"],
+    ['c._takes_effect, h.cdc_operation, true\n', 'c._takes_effect, h.cdc_operation, true, true\n'],
     ["where c._origin = 'version' and c._verdict <> 'opened'\n", "where c._origin = 'version' and not c._is_anchor\n"],
     ["where c._origin = 'version' and c._verdict = 'opened'\n", "where c._origin = 'version' and c._is_anchor\n"],
     [
@@ -422,6 +458,10 @@ export const RETRACTION_MUTATIONS: readonly Mutation[] = [
   mutation('nothing of a batch that is out is folded', '_converge_body', [
     '        where p_batch.retracted_at is null\n',
     '',
+  ]),
+  mutation('split: nothing of a batch that is out', '_converge_body', [
+    "p_batch.retracted_at is null and c._operation <> 'DELETE'",
+    "c._operation <> 'DELETE'",
   ]),
   mutation('a change that opens a version again has the key it had', '_converge_body', [
     'a.surrogate_key, false,',

@@ -100,6 +100,8 @@ lists as (
         ('known', e.is_tracked, format('%L <> all (c.%slacks)', e.source_column, e.own)),
         ('tracked_values', e.is_tracked, 'c.' || e.name),
         ('stored_tracked', e.is_tracked, 'h.' || e.name),
+        ('stored_untracked', e.is_untracked, 'h.' || e.name),
+        ('stored_columns', true, 'h.' || e.name),
         ('version_tracked', e.is_tracked, format('(c.%sversion).%s', e.own, e.name)),
         ('event_values', (e.is_key or e.is_tracked) and not e.is_masked,
             case when e.printed = 'c.' || e.name then e.printed else format('%s as %s', e.printed, e.name) end),

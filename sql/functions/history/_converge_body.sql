@@ -48,20 +48,75 @@ begin
     ),
     affected as (
         select c.*, json_build_object({printed_key})::text as _business_key
-{by_capture}        from (select {key_values}, min(c._captured_at) as _earliest from change as c group by {key_values}) as c
-{by_time}        from (select {key_values}, min({own_time}) as _earliest from change as c group by {key_values}) as c
+        from (
+            select {key_values}, case count(*) when 1 then min(c._line) end as _only_line,
+{by_capture}                min(c._captured_at) as _earliest
+{by_time}                min({own_time}) as _earliest
+            from change as c
+            group by {key_values}
+        ) as c
     ),
     anchored as materialized (
-        select c.*, v._anchor_from, v._anchor_captured_at
+        select c.*, v._anchor_from, v._anchor_captured_at, v._anchor
         from affected as c
         left join lateral (
-            select h.valid_from as _anchor_from, h.captured_at as _anchor_captured_at
+            select h.valid_from as _anchor_from, h.captured_at as _anchor_captured_at, h.*::{history} as _anchor
             from {history} as h
 {by_capture}            where {same_key: and} and h.captured_at < c._earliest
 {by_time}            where {same_key: and} and h.valid_from < c._earliest{at_utc}
             order by h.valid_from desc
             limit 1
         ) as v on true
+    ),
+    -- Most late changes need no fold. They are alone of their key in the batch, differ from the version before and from the one after it,
+    -- which begins where that ends (or there is none before, or after), no change in between was absorbed, and no column is missing. Such
+    -- a change takes the rest of the time of the version before, and alters nothing else.
+    split as materialized (
+        select {values}, c._operation, c._effective, c._captured_at, c._line,
+            k._business_key, k._anchor, v._begins, t._takes_effect, v._ends
+        from anchored as k
+        join change as c on c._line = k._only_line
+        left join lateral (
+            select h.valid_from{at_utc} as _begins, h.valid_to{at_utc} as _ends, h.batch_id::text as _batch_id,
+                {equals_stored: and} as _is_equal
+            from (select (k._anchor).*) as h
+            where k._anchor_from is not null
+        ) as v on true
+        left join lateral (
+            select h.valid_from{at_utc} as _begins, h.captured_at as _captured_at, h.batch_id::text as _batch_id,
+                {equals_stored: and} as _is_equal
+            from {history} as h
+            where {same_key: and} and h.valid_from > coalesce(k._anchor_from, '-infinity')
+            order by h.valid_from
+            limit 1
+        ) as n on true
+        cross join lateral (
+            select tidemark._takes_effect(c._effective, {captured}, v._begins is not null, v._begins) as _takes_effect
+        ) as t
+        where p_batch.retracted_at is null and c._operation <> 'DELETE'
+            and v._ends is not distinct from n._begins and v._is_equal is not true and n._is_equal is not true
+            and coalesce(t._takes_effect < n._begins, true)
+{by_capture}            and coalesce(c._captured_at < n._captured_at, true)
+            and not exists (
+                select
+                from tidemark.absorbed_changes as a
+                where a.dimension_name = {dimension} and a.business_key = k._business_key
+{by_capture}                    and a.captured_at >= coalesce(k._anchor_captured_at, '-infinity')
+{by_capture}                    and a.captured_at <= coalesce(n._captured_at, 'infinity')
+            )
+            and (p_batch.columns @> {converge}.p_missing) is not false
+            and (cardinality({converge}.p_missing) = 0 or not exists (
+                select
+                from tidemark.batches as b
+                where b.dimension_name = {dimension} and b.batch_id in (v._batch_id, n._batch_id)
+                    and not b.columns @> {converge}.p_missing
+            ))
+    ),
+    unsplit as materialized (
+        select k.*
+        from anchored as k
+        left join split as s on s._line = k._only_line
+        where s._line is null
     ),
     slice as (
         select
@@ -74,7 +129,7 @@ begin
             h.valid_from{at_utc} as _stored_from, h.valid_to{at_utc} as _stored_to,
             h.cdc_operation::text as _stored_operation,
             null as _stored_reason, null::timestamptz as _stored_closed_at
-        from anchored as c
+        from unsplit as c
         cross join lateral (
             select h.*, h.*::{history} as _version
             from {history} as h
@@ -100,7 +155,7 @@ begin
             b.is_logged,
             'absorbed', c._business_key, c._anchor_from{at_utc},
             a.surrogate_key, false, null, null, null, null, a.reason, a.closed_at
-        from anchored as c
+        from unsplit as c
         join tidemark.absorbed_changes as a
             on a.dimension_name = {dimension} and a.business_key = c._business_key
 {by_capture}            and a.captured_at >= coalesce(c._anchor_captured_at, '-infinity')
@@ -119,7 +174,7 @@ begin
             p_batch.is_logged,
             'new', k._business_key, k._anchor_from{at_utc}, null, false, null, null, null, null, null, null
         from change as c
-        join anchored as k using ({keys})
+        join unsplit as k using ({keys})
         where p_batch.retracted_at is null
     ),
     in_order as (
@@ -188,6 +243,26 @@ begin
             c._stored_from, c._stored_to, c._stored_operation, c._stored_reason, c._stored_closed_at,
             c._verdict, c._takes_effect, c._ends, c._version_operation, c._is_followed
         from shown as c
+        union all
+        select
+            {values},
+            {untracked_values},
+            c._operation, c._effective, c._captured_at, p_batch.sequence, p_batch.batch_id, p_batch.shard, c._line, null,
+            'new', c._business_key, null, false, null,
+            null, null, null, null, null,
+            'opened', c._takes_effect, c._ends, case when c._begins is null then 'INSERT' else 'UPDATE' end, c._ends is not null
+        from split as c
+        union all
+        select
+            {stored_columns},
+            {stored_untracked},
+            'UPDATE', null, h.captured_at, null, null, null, null, null,
+            'version', c._business_key, h.surrogate_key, false, c._anchor,
+            c._begins, c._ends, h.cdc_operation, null, null,
+            'opened', c._begins, c._takes_effect, h.cdc_operation, true
+        from split as c
+        cross join lateral (select (c._anchor).*) as h
+        where c._begins is not null
     ),
     removed as (
         delete from {history} as h
@@ -273,11 +348,12 @@ begin
     ),
 {events}    -- What was and what is are compared as points of a key's time: versions begin, and lives end.
 {events}    former_point as (
-{events}        select c._business_key, false as _is_end, c._stored_from as _moment, c._surrogate_key as _version_key
+{events}        select c._business_key, false as _is_end, c._stored_from as _moment, c._surrogate_key as _version_key,
+{events}            c._stored_to as _until
 {events}        from outcome as c
 {events}        where c._origin = 'version'
 {events}        union all
-{events}        select c._business_key, true, c._stored_closed_at, null
+{events}        select c._business_key, true, c._stored_closed_at, null, null
 {events}        from outcome as c
 {events}        where c._origin = 'absorbed' and c._stored_reason = 'delete'
 {events}    ),
@@ -308,7 +384,8 @@ begin
 {events}                coalesce(n._version_key, f._version_key) as _version_key,
 {events}                case when n._operation <> 'INSERT' then n._key_before end as _before_key,
 {events}                n._version_key is distinct from f._version_key or n._is_altered as _is_other,
-{events}                max(case when f._business_key is not null then _moment end) over (partition by _business_key) as _last_moment
+{events}                max(case when f._business_key is not null then greatest(_moment, f._until) end) over (partition by _business_key)
+{events}                    as _last_moment
 {events}            from former_point as f
 {events}            full join point as n using (_business_key, _is_end, _moment)
 {events}        ) as c

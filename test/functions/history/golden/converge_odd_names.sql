@@ -38,19 +38,80 @@ begin
     ),
     affected as (
         select c.*, json_build_object('Order Id', c."Order Id", 'h', c.h)::text as __business_key
-        from (select c."Order Id", c.h, min(c.__captured_at) as __earliest from change as c group by c."Order Id",
-        c.h) as c
+        from (
+            select c."Order Id", c.h, case count(*) when 1 then min(c.__line) end as __only_line,
+                min(c.__captured_at) as __earliest
+            from change as c
+            group by c."Order Id", c.h
+        ) as c
     ),
     anchored as materialized (
-        select c.*, v.__anchor_from, v.__anchor_captured_at
+        select c.*, v.__anchor_from, v.__anchor_captured_at, v.__anchor
         from affected as c
         left join lateral (
-            select h.valid_from as __anchor_from, h.captured_at as __anchor_captured_at
+            select h.valid_from as __anchor_from, h.captured_at as __anchor_captured_at, h.*::public."History of lines" as __anchor
             from public."History of lines" as h
             where h."Order Id" = c."Order Id" and h.h = c.h and h.captured_at < c.__earliest
             order by h.valid_from desc
             limit 1
         ) as v on true
+    ),
+    -- Most late changes need no fold. They are alone of their key in the batch, differ from the version before and from the one after it,
+    -- which begins where that ends (or there is none before, or after), no change in between was absorbed, and no column is missing. Such
+    -- a change takes the rest of the time of the version before, and alters nothing else.
+    split as materialized (
+        select c."Order Id", c.h, c.p_lines, c."{history}", c._line, c.c, c.inserted_versions,
+            c."a name that is as long as the names of PostgreSQL may be, no le", c.__operation, c.__effective, c.__captured_at, c.__line,
+            k.__business_key, k.__anchor, v.__begins, t.__takes_effect, v.__ends
+        from anchored as k
+        join change as c on c.__line = k.__only_line
+        left join lateral (
+            select h.valid_from as __begins, h.valid_to as __ends, h.batch_id::text as __batch_id,
+                c.p_lines is not distinct from h.p_lines
+                and c."{history}" collate "C" is not distinct from h."{history}" collate "C"
+                and c._line is not distinct from h._line
+                and c.c::text collate "C" is not distinct from h.c::text collate "C" as __is_equal
+            from (select (k.__anchor).*) as h
+            where k.__anchor_from is not null
+        ) as v on true
+        left join lateral (
+            select h.valid_from as __begins, h.captured_at as __captured_at, h.batch_id::text as __batch_id,
+                c.p_lines is not distinct from h.p_lines
+                and c."{history}" collate "C" is not distinct from h."{history}" collate "C"
+                and c._line is not distinct from h._line
+                and c.c::text collate "C" is not distinct from h.c::text collate "C" as __is_equal
+            from public."History of lines" as h
+            where h."Order Id" = c."Order Id" and h.h = c.h and h.valid_from > coalesce(k.__anchor_from, '-infinity')
+            order by h.valid_from
+            limit 1
+        ) as n on true
+        cross join lateral (
+            select tidemark._takes_effect(c.__effective, c.__captured_at, v.__begins is not null, v.__begins) as __takes_effect
+        ) as t
+        where p_batch.retracted_at is null and c.__operation <> 'DELETE'
+            and v.__ends is not distinct from n.__begins and v.__is_equal is not true and n.__is_equal is not true
+            and coalesce(t.__takes_effect < n.__begins, true)
+            and coalesce(c.__captured_at < n.__captured_at, true)
+            and not exists (
+                select
+                from tidemark.absorbed_changes as a
+                where a.dimension_name = 'odd_names' and a.business_key = k.__business_key
+                    and a.captured_at >= coalesce(k.__anchor_captured_at, '-infinity')
+                    and a.captured_at <= coalesce(n.__captured_at, 'infinity')
+            )
+            and (p_batch.columns @> converge_odd_names.p_missing) is not false
+            and (cardinality(converge_odd_names.p_missing) = 0 or not exists (
+                select
+                from tidemark.batches as b
+                where b.dimension_name = 'odd_names' and b.batch_id in (v.__batch_id, n.__batch_id)
+                    and not b.columns @> converge_odd_names.p_missing
+            ))
+    ),
+    unsplit as materialized (
+        select k.*
+        from anchored as k
+        left join split as s on s.__line = k.__only_line
+        where s.__line is null
     ),
     slice as (
         select
@@ -68,7 +129,7 @@ begin
             h.valid_from as __stored_from, h.valid_to as __stored_to,
             h.cdc_operation::text as __stored_operation,
             null as __stored_reason, null::timestamptz as __stored_closed_at
-        from anchored as c
+        from unsplit as c
         cross join lateral (
             select h.*, h.*::public."History of lines" as __version
             from public."History of lines" as h
@@ -97,7 +158,7 @@ begin
             b.is_logged,
             'absorbed', c.__business_key, c.__anchor_from,
             a.surrogate_key, false, null, null, null, null, a.reason, a.closed_at
-        from anchored as c
+        from unsplit as c
         join tidemark.absorbed_changes as a
             on a.dimension_name = 'odd_names' and a.business_key = c.__business_key
             and a.captured_at >= coalesce(c.__anchor_captured_at, '-infinity')
@@ -121,7 +182,7 @@ begin
             p_batch.is_logged,
             'new', k.__business_key, k.__anchor_from, null, false, null, null, null, null, null, null
         from change as c
-        join anchored as k using ("Order Id", h)
+        join unsplit as k using ("Order Id", h)
         where p_batch.retracted_at is null
     ),
     in_order as (
@@ -194,6 +255,28 @@ begin
             c.__stored_from, c.__stored_to, c.__stored_operation, c.__stored_reason, c.__stored_closed_at,
             c.__verdict, c.__takes_effect, c.__ends, c.__version_operation, c.__is_followed
         from shown as c
+        union all
+        select
+            c."Order Id", c.h, c.p_lines, c."{history}", c._line, c.c, c.inserted_versions,
+            c."a name that is as long as the names of PostgreSQL may be, no le",
+            c.inserted_versions, c."a name that is as long as the names of PostgreSQL may be, no le",
+            c.__operation, c.__effective, c.__captured_at, p_batch.sequence, p_batch.batch_id, p_batch.shard, c.__line, null,
+            'new', c.__business_key, null, false, null,
+            null, null, null, null, null,
+            'opened', c.__takes_effect, c.__ends, case when c.__begins is null then 'INSERT' else 'UPDATE' end, c.__ends is not null
+        from split as c
+        union all
+        select
+            h."Order Id", h.h, h.p_lines, h."{history}", h._line, h.c, h.inserted_versions,
+            h."a name that is as long as the names of PostgreSQL may be, no le",
+            h.inserted_versions, h."a name that is as long as the names of PostgreSQL may be, no le",
+            'UPDATE', null, h.captured_at, null, null, null, null, null,
+            'version', c.__business_key, h.surrogate_key, false, c.__anchor,
+            c.__begins, c.__ends, h.cdc_operation, null, null,
+            'opened', c.__begins, c.__takes_effect, h.cdc_operation, true
+        from split as c
+        cross join lateral (select (c.__anchor).*) as h
+        where c.__begins is not null
     ),
     removed as (
         delete from public."History of lines" as h

@@ -38,18 +38,84 @@ begin
     ),
     affected as (
         select c.*, json_build_object('order_key', c.order_key)::text as _business_key
-        from (select c.order_key, min(c._captured_at) as _earliest from change as c group by c.order_key) as c
+        from (
+            select c.order_key, case count(*) when 1 then min(c._line) end as _only_line,
+                min(c._captured_at) as _earliest
+            from change as c
+            group by c.order_key
+        ) as c
     ),
     anchored as materialized (
-        select c.*, v._anchor_from, v._anchor_captured_at
+        select c.*, v._anchor_from, v._anchor_captured_at, v._anchor
         from affected as c
         left join lateral (
-            select h.valid_from as _anchor_from, h.captured_at as _anchor_captured_at
+            select h.valid_from as _anchor_from, h.captured_at as _anchor_captured_at, h.*::public.dim_orders_history as _anchor
             from public.dim_orders_history as h
             where h.order_key = c.order_key and h.captured_at < c._earliest
             order by h.valid_from desc
             limit 1
         ) as v on true
+    ),
+    -- Most late changes need no fold. They are alone of their key in the batch, differ from the version before and from the one after it,
+    -- which begins where that ends (or there is none before, or after), no change in between was absorbed, and no column is missing. Such
+    -- a change takes the rest of the time of the version before, and alters nothing else.
+    split as materialized (
+        select c.order_key, c.customer_id, c.product_id, c.quantity, c.unit_price, c.total_amount, c.order_status,
+            c.order_date, c._operation, c._effective, c._captured_at, c._line,
+            k._business_key, k._anchor, v._begins, t._takes_effect, v._ends
+        from anchored as k
+        join change as c on c._line = k._only_line
+        left join lateral (
+            select h.valid_from at time zone 'UTC' as _begins, h.valid_to at time zone 'UTC' as _ends, h.batch_id::text as _batch_id,
+                c.customer_id is not distinct from h.customer_id
+                and c.product_id is not distinct from h.product_id and c.quantity is not distinct from h.quantity
+                and c.unit_price is not distinct from h.unit_price
+                and c.total_amount is not distinct from h.total_amount
+                and c.order_status collate "C" is not distinct from h.order_status collate "C"
+                and c.order_date is not distinct from h.order_date as _is_equal
+            from (select (k._anchor).*) as h
+            where k._anchor_from is not null
+        ) as v on true
+        left join lateral (
+            select h.valid_from at time zone 'UTC' as _begins, h.captured_at as _captured_at, h.batch_id::text as _batch_id,
+                c.customer_id is not distinct from h.customer_id
+                and c.product_id is not distinct from h.product_id and c.quantity is not distinct from h.quantity
+                and c.unit_price is not distinct from h.unit_price
+                and c.total_amount is not distinct from h.total_amount
+                and c.order_status collate "C" is not distinct from h.order_status collate "C"
+                and c.order_date is not distinct from h.order_date as _is_equal
+            from public.dim_orders_history as h
+            where h.order_key = c.order_key and h.valid_from > coalesce(k._anchor_from, '-infinity')
+            order by h.valid_from
+            limit 1
+        ) as n on true
+        cross join lateral (
+            select tidemark._takes_effect(c._effective, c._captured_at, v._begins is not null, v._begins) as _takes_effect
+        ) as t
+        where p_batch.retracted_at is null and c._operation <> 'DELETE'
+            and v._ends is not distinct from n._begins and v._is_equal is not true and n._is_equal is not true
+            and coalesce(t._takes_effect < n._begins, true)
+            and coalesce(c._captured_at < n._captured_at, true)
+            and not exists (
+                select
+                from tidemark.absorbed_changes as a
+                where a.dimension_name = 'orders' and a.business_key = k._business_key
+                    and a.captured_at >= coalesce(k._anchor_captured_at, '-infinity')
+                    and a.captured_at <= coalesce(n._captured_at, 'infinity')
+            )
+            and (p_batch.columns @> converge_orders.p_missing) is not false
+            and (cardinality(converge_orders.p_missing) = 0 or not exists (
+                select
+                from tidemark.batches as b
+                where b.dimension_name = 'orders' and b.batch_id in (v._batch_id, n._batch_id)
+                    and not b.columns @> converge_orders.p_missing
+            ))
+    ),
+    unsplit as materialized (
+        select k.*
+        from anchored as k
+        left join split as s on s._line = k._only_line
+        where s._line is null
     ),
     slice as (
         select
@@ -68,7 +134,7 @@ begin
             h.valid_from at time zone 'UTC' as _stored_from, h.valid_to at time zone 'UTC' as _stored_to,
             h.cdc_operation::text as _stored_operation,
             null as _stored_reason, null::timestamptz as _stored_closed_at
-        from anchored as c
+        from unsplit as c
         cross join lateral (
             select h.*, h.*::public.dim_orders_history as _version
             from public.dim_orders_history as h
@@ -91,7 +157,7 @@ begin
             b.is_logged,
             'absorbed', c._business_key, c._anchor_from at time zone 'UTC',
             a.surrogate_key, false, null, null, null, null, a.reason, a.closed_at
-        from anchored as c
+        from unsplit as c
         join tidemark.absorbed_changes as a
             on a.dimension_name = 'orders' and a.business_key = c._business_key
             and a.captured_at >= coalesce(c._anchor_captured_at, '-infinity')
@@ -115,7 +181,7 @@ begin
             p_batch.is_logged,
             'new', k._business_key, k._anchor_from at time zone 'UTC', null, false, null, null, null, null, null, null
         from change as c
-        join anchored as k using (order_key)
+        join unsplit as k using (order_key)
         where p_batch.retracted_at is null
     ),
     in_order as (
@@ -190,6 +256,26 @@ begin
             c._stored_from, c._stored_to, c._stored_operation, c._stored_reason, c._stored_closed_at,
             c._verdict, c._takes_effect, c._ends, c._version_operation, c._is_followed
         from shown as c
+        union all
+        select
+            c.order_key, c.customer_id, c.product_id, c.quantity, c.unit_price, c.total_amount, c.order_status,
+            c.order_date,
+            c._operation, c._effective, c._captured_at, p_batch.sequence, p_batch.batch_id, p_batch.shard, c._line, null,
+            'new', c._business_key, null, false, null,
+            null, null, null, null, null,
+            'opened', c._takes_effect, c._ends, case when c._begins is null then 'INSERT' else 'UPDATE' end, c._ends is not null
+        from split as c
+        union all
+        select
+            h.order_key, h.customer_id, h.product_id, h.quantity, h.unit_price, h.total_amount, h.order_status,
+            h.order_date,
+            'UPDATE', null, h.captured_at, null, null, null, null, null,
+            'version', c._business_key, h.surrogate_key, false, c._anchor,
+            c._begins, c._ends, h.cdc_operation, null, null,
+            'opened', c._begins, c._takes_effect, h.cdc_operation, true
+        from split as c
+        cross join lateral (select (c._anchor).*) as h
+        where c._begins is not null
     ),
     removed as (
         delete from public.dim_orders_history as h

@@ -167,12 +167,12 @@ describe('reconcile', () => {
     };
     const extractor = startCli(['extract', '--watch', '--table', 'chaos'], env);
     const found: number[] = [];
-    for (let round = 0; round < 3; round += 1) found.push((await reconcile('chaos', { settings })).differences.length);
+    for (let round = 0; round < 2; round += 1) found.push((await reconcile('chaos', { settings })).differences.length);
     time.abort();
     await writers;
     extractor.kill('SIGTERM');
     await extractor.ended;
-    expect(found).toEqual([0, 0, 0]);
+    expect(found).toEqual([0, 0]);
   });
 
   it('follows a primary key that was changed: the old key ends, the new one begins', async () => {
@@ -241,11 +241,12 @@ describe('a source that lost rows', () => {
   });
 
   it('is closed or not as MAX_DELETE_PERCENT or MAX_DELETE_ROWS allow, whichever allows more', async () => {
+    // What is refused is as it was for the next.
     for (const [gone, percent, rows, isAllowed] of [
+      [1, 0, 0, false],
       [5, 5, 0, true],
       [6, 5, 0, false],
       [6, 6, 0, true],
-      [1, 0, 0, false],
       [20, 5, 20, true],
       [21, 5, 20, false],
       [21, 21, 20, true],
@@ -257,6 +258,7 @@ describe('a source that lost rows', () => {
       await (isAllowed
         ? expect(repair, said).resolves.toMatchObject({ repaired: gone })
         : expect(repair, said).rejects.toThrow('MAX_DELETE_PERCENT'));
+      if (!isAllowed) continue;
       await pipeline.source`insert into things select g, 'new', clock_timestamp() from generate_series(1, ${gone}::integer) as g`;
       await catchUp(['things']);
     }

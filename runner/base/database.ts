@@ -1,4 +1,5 @@
 import type { Client } from 'pg';
+import { parse } from 'postgres-array';
 import postgres from 'postgres';
 import type { DatabaseSettings } from './settings.js';
 import { TidemarkError, hasCode } from './errors.js';
@@ -51,13 +52,7 @@ const arraysOf = (read: (text: string) => Element, ...oids: readonly [number, ..
   to: oids[0],
   from: [...oids],
   serialize: printed,
-  parse: (text: string) => {
-    const json = text.replace(/"((?:[^"\\]|\\[^])*)"|[^{},"]+|[{}]/g, (token, quoted?: string) => {
-      if (token === '{' || token === '}') return token === '{' ? '[' : ']';
-      return token === 'NULL' ? 'null' : JSON.stringify(read(quoted?.replace(/\\([^])/g, '$1') ?? token));
-    });
-    return JSON.parse(json) as Element[];
-  },
+  parse: (text: string) => parse(text, read),
 });
 
 /**

@@ -59,7 +59,7 @@ describe('arrays', () => {
         [3, null],
       ]}::integer[] as numbers, ${['9223372036854775807']}::bigint[] as large,
       array[true, null, false] as flags, '{}'::text[] as empty, ${[]}::text[] as none, '{x,"y z"}'::name[] as names,
-      array['2026-02-01 09:00:00.123456']::timestamp[] as times, array['pg_class']::regclass[] as relations, array[0.5]::float8[] as floats`,
+      array['2026-02-01 09:00:00.123456']::timestamp[] as times, array['pg_class']::regclass[] as relations, array[0.5, 'NaN']::float8[] as floats`,
     ).toEqual([
       {
         texts: ODD,
@@ -74,7 +74,7 @@ describe('arrays', () => {
         names: ['x', 'y z'],
         times: ['2026-02-01 09:00:00.123456'],
         relations: ['pg_class'],
-        floats: [0.5],
+        floats: [0.5, NaN],
       },
     ]);
   });

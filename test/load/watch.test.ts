@@ -5,7 +5,7 @@ import { ChangeLogWatch } from '../../runner/change-log/watch.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { captureTable } from '../../runner/operate/capture.js';
 import { runCli, startCli, type RunningCli } from '../support/cli.js';
-import { createPipeline, type TestPipeline } from '../support/databases.js';
+import { beginEach, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { captureFromLog, stream } from '../support/log.js';
 import { until } from '../support/wait.js';
@@ -20,19 +20,25 @@ const COLUMNS: readonly TestColumn[] = [
 
 let pipeline: TestPipeline;
 let running: RunningCli[];
-beforeEach(async () => {
+beginEach(
+  (begun) => {
+    pipeline = begun;
+  },
+  async () => {
+    for (const table of ['things', 'others']) {
+      await createSourceTable(pipeline.source, table, COLUMNS);
+      await registerDimension(pipeline.warehouse, table, table, COLUMNS);
+    }
+    await extract();
+  },
+  { CDC_EXTRACTION_INTERVAL_SECONDS: INTERVAL },
+);
+beforeEach(() => {
   running = [];
-  pipeline = await createPipeline({ CDC_EXTRACTION_INTERVAL_SECONDS: INTERVAL });
-  for (const table of ['things', 'others']) {
-    await createSourceTable(pipeline.source, table, COLUMNS);
-    await registerDimension(pipeline.warehouse, table, table, COLUMNS);
-  }
-  await extract();
 });
 afterEach(async () => {
   for (const { kill } of running) kill('SIGTERM');
   await Promise.all(running.map(({ ended }) => ended));
-  await pipeline.drop();
 });
 
 const extract = (...tables: string[]) => extractTables({ settings: pipeline.settings, tables });

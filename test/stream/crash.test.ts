@@ -10,7 +10,10 @@ import { createPipeline, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { captureFromLog, stream } from '../support/log.js';
 
-/** Every step of the reader of the log, one after the other: the process is killed there, or the call fails there, and the next run mends it. */
+/**
+ * Every step of the reader of the log, one after the other: the process is killed there, or the call fails there, and the next run mends it,
+ * which is struck itself but for each third.
+ */
 
 const COLUMNS: readonly TestColumn[] = [
   { source: 'id', type: 'integer', role: 'business key' },
@@ -84,6 +87,9 @@ async function logged(table: string): Promise<string[]> {
   return all;
 }
 
+/** A run that is left alone comes after so many that are struck. What one of them lost, or wrote twice, none mends. */
+const STRUCK = 3;
+
 /** After one more run every commit is in the log, whole, once, and in its order. */
 async function assertNothingLost(): Promise<void> {
   await stream(pipeline);
@@ -107,10 +113,10 @@ async function atEveryStep(
   said: string,
 ): Promise<void> {
   let steps = 0;
-  for (let ordinal = first; ; ordinal += STRIDE) {
+  for (let [ordinal, turn] = [first, 1]; ; ordinal += STRIDE, turn += 1) {
     await changeSource();
     const outcome = await round(ordinal);
-    await assertNothingLost();
+    if (outcome === 'missed' || turn % STRUCK === 0) await assertNothingLost();
     if (outcome === 'missed') break;
     steps = ordinal;
   }

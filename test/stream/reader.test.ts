@@ -7,7 +7,7 @@ import { streamTables } from '../../runner/stream/stream.js';
 import { beginEach, type TestPipeline } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { until } from '../support/wait.js';
-import { captureFromLog, changesIn, loggedBatches, rowOf, stream } from '../support/log.js';
+import { changesIn, followLog, loggedBatches, publishForLog, rowOf, stream } from '../support/log.js';
 
 const COLUMNS: readonly TestColumn[] = [
   { source: 'id', type: 'integer', role: 'business key' },
@@ -24,9 +24,10 @@ beginEach(
       await createSourceTable(pipeline.source, table, COLUMNS);
       await registerDimension(pipeline.warehouse, table, table, COLUMNS);
     }
+    await publishForLog(pipeline, 'things', 'others');
   },
 );
-beforeEach(() => captureFromLog(pipeline, 'things', 'others'));
+beforeEach(() => followLog(pipeline, 'things', 'others'));
 
 /** Runs statements as one transaction. */
 const transaction = (...statements: string[]) => pipeline.source.unsafe(statements.join(';\n'));

@@ -45,12 +45,24 @@ export const mappingOf = (table: string, columns: readonly string[], keys: reado
 
 /** Hands tables over to the log, of which nothing changes meanwhile: publication, slot, and where each goes on. */
 export async function captureFromLog(pipeline: TestPipeline, ...tables: string[]): Promise<void> {
-  const { source, settings } = pipeline;
+  await publishForLog(pipeline, ...tables);
+  await followLog(pipeline, ...tables);
+}
+
+/** All of it that a prepared pipeline can have: a slot is not copied. */
+export async function publishForLog({ source, warehouse, settings }: TestPipeline, ...tables: string[]): Promise<void> {
   await extractTables({ settings, tables });
-  const { slot, publication } = slotOf(settings);
+  const { publication } = slotOf(settings);
   await source.unsafe(
     `create publication ${publication} for table ${tables.join(', ')} with (publish_via_partition_root = true)`,
   );
+  for (const table of tables)
+    await warehouse`select tidemark.declare_capture(p_dimension_name => ${table}, p_capture => 'log')`;
+}
+
+/** The rest: the slot, and where each table goes on in it. */
+export async function followLog({ source, settings }: TestPipeline, ...tables: string[]): Promise<void> {
+  const { slot } = slotOf(settings);
   const [made] = await source<
     { lsn: string }[]
   >`select lsn::text from pg_create_logical_replication_slot(${slot}, 'pgoutput')`;
@@ -59,7 +71,6 @@ export async function captureFromLog(pipeline: TestPipeline, ...tables: string[]
     const newest = await newestCheckpoint(log);
     if (newest === undefined) throw new Error('it was not extracted');
     await beginFollowing(log, newest, { slot, to: made?.lsn ?? '', after: null, gap: null });
-    await pipeline.warehouse`select tidemark.declare_capture(p_dimension_name => ${table}, p_capture => 'log')`;
   }
 }
 

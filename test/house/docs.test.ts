@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { chmod, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -38,13 +39,17 @@ const runs = BLOCKS.filter(
 let project: string;
 let settings: Settings;
 let environment: Readonly<Record<string, string>>;
+let server: ChildProcess;
+
+/** They are of the process that they run in, or start others. */
+const OF_PROCESSES = ['completion', 'db', 'demo', 'forget', 'start', 'status', 'stop'];
 
 /** An installed package, without npm: what package.test.ts installs is made of the same files. */
 beforeAll(async () => {
   project = await mkdtemp(path.join(tmpdir(), 'tidemark-docs-'));
   const installed = path.join(project, 'node_modules', 'tidemark');
-  const programs = path.join(project, 'node_modules', '.bin');
-  for (const folder of [installed, programs, path.join(project, 'runner')]) await mkdir(folder, { recursive: true });
+  const bin = path.join(project, 'node_modules', '.bin');
+  for (const folder of [installed, bin, path.join(project, 'runner')]) await mkdir(folder, { recursive: true });
   // The servers' OS user passes through it.
   await chmod(project, 0o755);
   for (const part of ['dist', 'migrations', 'sql', 'sample_data', 'runner/console/assets', 'package.json'])
@@ -52,23 +57,47 @@ beforeAll(async () => {
   await symlink(path.join(PROJECT_ROOT, 'node_modules'), path.join(installed, 'node_modules'));
   await cp(path.join(PROJECT_ROOT, 'Makefile'), path.join(project, 'Makefile'));
   const script = async (name: string, line: string) => {
-    await writeFile(path.join(programs, name), `#!/bin/sh\n${line} "$@"\n`, { mode: 0o755 });
+    await writeFile(path.join(bin, name), `#!/bin/sh\n${line} "$@"\n`, { mode: 0o755 });
   };
-  await script('npx', `shift\nexec ${process.execPath} ${path.join(installed, 'dist', 'cli.js')}`);
   const make = spawnSync('which', ['make'], { encoding: 'utf8' }).stdout.trim();
   await script('make', `exec ${make} -s -o dist/cli.js TIDEMARK='npx tidemark'`);
   const [source, warehouse] = [String(await freePort()), String(await freePort())];
   await writeFile(path.join(project, '.env'), `DB_PORT=${source}\nWAREHOUSE_DB_PORT=${warehouse}\n`);
   settings = loadSettings({}, project);
   environment = {
-    PATH: `${programs}:${process.env.PATH ?? ''}`,
+    PATH: `${bin}:${process.env.PATH ?? ''}`,
     HOME: project,
     LOG_LEVEL: 'WARNING',
     ...(process.env.TMPDIR === undefined ? {} : { TMPDIR: process.env.TMPDIR }),
   };
+  const cli = path.join(installed, 'dist', 'cli.js');
+  const tsx = path.join(PROJECT_ROOT, 'node_modules', 'tsx', 'dist', 'loader.mjs');
+  const calling = path.join(PROJECT_ROOT, 'test', 'support', 'cli-server.ts');
+  server = spawn(process.execPath, ['--import', tsx, calling, path.dirname(cli)], {
+    cwd: project,
+    env: environment,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const [port] = (await once(server.stdout ?? server, 'data')) as [Buffer];
+  await writeFile(path.join(bin, 'npx'), shim(cli, port.toString().trim()), { mode: 0o755 });
 });
+
+/** What is no process of its own is called in that of test/support/cli-server.ts. */
+const shim = (cli: string, port: string) => `#!/bin/bash
+shift
+case "$1" in ${OF_PROCESSES.join('|')}) exec ${process.execPath} ${cli} "$@" ;; esac
+exec 3<>/dev/tcp/127.0.0.1/${port}
+printf '%s\\0' "$#" "$@" >&3
+IFS= read -r code <&3
+IFS= read -r length <&3
+head -c "$length" <&3 >&2
+cat <&3
+exit "$code"
+`;
+
 afterAll(async () => {
   for (const command of ['npx tidemark stop', 'npx tidemark db stop']) inShell(command);
+  server.kill();
   await rm(project, { recursive: true, force: true });
 });
 

@@ -9,7 +9,7 @@ import { openProxy, type Proxy } from '../support/proxy.js';
 import { createChaosTable, writeTraffic, type Traffic } from '../support/traffic.js';
 
 /** The whole pipeline for a while, under faults. `npm run soak -- --minutes 30` takes longer. */
-const SECONDS = Number(process.env.SOAK_SECONDS ?? '30');
+const SECONDS = Number(process.env.SOAK_SECONDS ?? '21');
 const MOST_MEMORY = 150 * 1024 * 1024;
 /** Memory is flat where a part of the run needs no more than this times what the part before it needed: a leak would not stop there. */
 const MOST_GROWTH = 1.25;

@@ -1,17 +1,17 @@
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, inject, it } from 'vitest';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { loadSettings, type Settings } from '../../runner/base/settings.js';
 import { connect, isPassing, type Database } from '../../runner/base/database.js';
-import { createCluster, startCluster, stopCluster } from '../../runner/embedded/cluster.js';
+import { startCluster, stopCluster } from '../../runner/embedded/cluster.js';
 import { migrateWarehouse } from '../../runner/warehouse/migrate.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { runCli, startCli } from '../support/cli.js';
 import { environmentOf, foldersIn } from '../support/databases.js';
 import { registerDimension } from '../support/dimensions.js';
-import { freePort, settingsFor } from '../support/servers.js';
+import { copyEmptyCluster, freePort, settingsFor, testedPackage } from '../support/servers.js';
 import { createChaosTable } from '../support/traffic.js';
 import { until } from '../support/wait.js';
 import { loadTables } from '../../runner/load/tables.js';
@@ -34,6 +34,7 @@ const start = (role: Role) =>
   startCluster({
     folder: cluster(role),
     port: ports[role],
+    package: testedPackage(),
     settings: { fsync: 'off', max_prepared_transactions: '20' },
   });
 
@@ -49,7 +50,7 @@ beforeAll(async () => {
   };
   for (const role of ROLES) {
     ports[role] = await freePort();
-    await createCluster({ folder: cluster(role), superuser: 'postgres', password: 'postgres', flags: ['--no-sync'] });
+    await copyEmptyCluster(inject('runFolder'), cluster(role));
     await start(role);
     Object.assign(
       env,

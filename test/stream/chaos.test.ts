@@ -3,9 +3,9 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, inject, it } from 'vitest';
 import { connect, type Database } from '../../runner/base/database.js';
-import { createCluster, startCluster, stopCluster } from '../../runner/embedded/cluster.js';
+import { startCluster, stopCluster } from '../../runner/embedded/cluster.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { runCli, startCli, type CliResult } from '../support/cli.js';
 import { createWarehouseDatabase, environmentOf, foldersIn, type TestDatabase } from '../support/databases.js';
@@ -21,14 +21,14 @@ import {
   type ToldState,
 } from '../support/log-traffic.js';
 import { underRole } from '../support/roles.js';
-import { FAST, freePort, settingsFor } from '../support/servers.js';
+import { FAST, copyEmptyCluster, freePort, settingsFor, testedPackage } from '../support/servers.js';
 import type { Traffic } from '../support/traffic.js';
 
 /**
  * Writers of many kinds, who tell what they committed, and everything that reads the log killed again and again: one table is read from the
  * log all the time, the other goes over and back. `npm run soak` takes longer. LOG_CHAOS_SEED repeats what is chosen, though not when.
  */
-const SECONDS = Number(process.env.LOG_CHAOS_SECONDS ?? '10');
+const SECONDS = Number(process.env.LOG_CHAOS_SECONDS ?? '7');
 const SEED = Number(process.env.LOG_CHAOS_SEED ?? Date.now() % 1_000_000_000);
 
 const COLUMNS: readonly TestColumn[] = [
@@ -47,6 +47,7 @@ const start = () =>
   startCluster({
     folder: path.join(folder, 'source'),
     port,
+    package: testedPackage(),
     settings: { ...FAST, wal_level: 'logical', max_prepared_transactions: '20', deadlock_timeout: '100ms' },
   });
 const address = () =>
@@ -56,8 +57,7 @@ beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'tidemark-log-chaos-'));
   await chmod(folder, 0o711);
   port = await freePort();
-  const flags = ['--no-sync'];
-  await createCluster({ folder: path.join(folder, 'source'), superuser: 'postgres', password: 'postgres', flags });
+  await copyEmptyCluster(inject('runFolder'), path.join(folder, 'source'));
   await start();
   source = connect(address(), 'test');
   await createLoggedTables(source);
@@ -153,7 +153,7 @@ async function repair(random: Random, signal: AbortSignal, faults: Faults): Prom
 
 async function restart(random: Random, signal: AbortSignal, faults: Faults): Promise<void> {
   for (;;) {
-    await sleep(3000 + random(6000), undefined, { signal }).catch(() => undefined);
+    await sleep(2000 + random(4000), undefined, { signal }).catch(() => undefined);
     if (signal.aborted) return;
     await stopCluster(path.join(folder, 'source'), random(2) === 0 ? 'fast' : 'immediate');
     await start();

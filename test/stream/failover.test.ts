@@ -3,17 +3,17 @@ import { execFileSync } from 'node:child_process';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, inject, it } from 'vitest';
 import { connect, type Database } from '../../runner/base/database.js';
 import { loadSettings, type Settings } from '../../runner/base/settings.js';
-import { createCluster, startCluster, stopCluster } from '../../runner/embedded/cluster.js';
+import { startCluster, stopCluster } from '../../runner/embedded/cluster.js';
 import { loadTables } from '../../runner/load/tables.js';
 import { captureTable } from '../../runner/operate/capture.js';
 import { reconcileTables } from '../../runner/reconcile/tables.js';
 import { streamTables } from '../../runner/stream/stream.js';
 import { createWarehouseDatabase, environmentOf, foldersIn, type TestDatabase } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
-import { FAST, freePort, settingsFor, testedPackage, testedVersion } from '../support/servers.js';
+import { FAST, copyEmptyCluster, freePort, settingsFor, testedPackage, testedVersion } from '../support/servers.js';
 import { until } from '../support/wait.js';
 
 /** A source whose standby takes its place, twice. */
@@ -79,8 +79,7 @@ beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'tidemark-failover-'));
   await chmod(folder, 0o711);
   [first, second, third] = [await newServer('first'), await newServer('second'), await newServer('third')];
-  const flags = ['--no-sync', '--auth=md5'];
-  await createCluster({ folder: first.folder, superuser: USER.user, ...USER, package: testedPackage(), flags });
+  await copyEmptyCluster(inject('runFolder'), first.folder);
   await startWithStandby(first, second, HAS_FAILOVER_SLOTS ? { synchronized_standby_slots: 'of_standby' } : {});
   warehouse = await createWarehouseDatabase();
   environment = { ...environmentOf(warehouse.settings), ...foldersIn(folder) };

@@ -4,10 +4,10 @@ import { once } from 'node:events';
 import { connect as connectSocket, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { connect, connectToLog, type Database } from '../../runner/base/database.js';
 import { loadSettings, type Settings } from '../../runner/base/settings.js';
-import { createCluster, startCluster, stopCluster } from '../../runner/embedded/cluster.js';
+import { startCluster, stopCluster } from '../../runner/embedded/cluster.js';
 import { extractTables } from '../../runner/extract/tables.js';
 import { loadTables } from '../../runner/load/tables.js';
 import { captureTable } from '../../runner/operate/capture.js';
@@ -15,7 +15,7 @@ import { dropSlot } from '../../runner/stream/setup.js';
 import { streamTables } from '../../runner/stream/stream.js';
 import { createWarehouseDatabase, environmentOf, foldersIn, type TestDatabase } from '../support/databases.js';
 import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
-import { FAST, freePort, settingsFor, testedPackage } from '../support/servers.js';
+import { FAST, copyEmptyCluster, freePort, settingsFor, testedPackage } from '../support/servers.js';
 import { until } from '../support/wait.js';
 
 /** What a source's server, its rights and what stands before it keep from the reader: a source of this test's own, with as little as can be. */
@@ -41,14 +41,7 @@ beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'tidemark-source-'));
   await chmod(folder, 0o711);
   port = await freePort();
-  const flags = ['--no-sync', '--auth=md5'];
-  await createCluster({
-    folder: path.join(folder, 'source'),
-    package: testedPackage(),
-    superuser: 'postgres',
-    password: 'postgres',
-    flags,
-  });
+  await copyEmptyCluster(inject('runFolder'), path.join(folder, 'source'));
   await start('replica');
   warehouse = await createWarehouseDatabase();
   const end = settingsFor({ host: '127.0.0.1', port, user: 'postgres', password: 'postgres' }, 'source', 'postgres');

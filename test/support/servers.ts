@@ -51,7 +51,7 @@ export async function workerServer(runFolder: string): Promise<TestServer> {
   const home = path.join(runFolder, `postgres-${testedVersion()}`);
   const template = path.join(home, 'template');
   await withLock(path.join(runFolder, `${testedVersion()}.lock`), async () => {
-    if (!existsSync(path.join(home, 'made'))) await makeTemplateCluster(home, template);
+    if (!existsSync(path.join(home, 'made'))) await makeTemplateCluster(runFolder, home, template);
   });
   const folder = path.join(home, `worker-${process.env.VITEST_POOL_ID ?? '1'}`);
   const portFile = `${folder}.port`;
@@ -65,13 +65,25 @@ export async function workerServer(runFolder: string): Promise<TestServer> {
   return { ...addressIn(home), port: Number(await readFile(portFile, 'utf8')), ...NAMES };
 }
 
-async function makeTemplateCluster(home: string, folder: string): Promise<void> {
+/** A data folder with nothing in it, of user and password "postgres": one is made for all of the run, and copied, with its owner, as whom the server runs. */
+export async function copyEmptyCluster(runFolder: string, folder: string): Promise<void> {
+  const empty = path.join(runFolder, `empty-${testedVersion()}`);
+  await withLock(`${empty}.lock`, async () => {
+    if (existsSync(`${empty}.made`)) return;
+    // To prove a password by SCRAM takes both sides thousands of hashes, at each of thousands of connections.
+    const flags = ['--no-sync', '--auth=md5'];
+    const { user: superuser, password } = USER;
+    await createCluster({ folder: empty, superuser, password, package: testedPackage(), flags });
+    await writeFile(`${empty}.made`, '');
+  });
+  execFileSync('cp', ['-R', '-p', empty, folder]);
+}
+
+async function makeTemplateCluster(runFolder: string, home: string, folder: string): Promise<void> {
   await mkdir(home, { recursive: true });
   await chmod(home, 0o711);
   if (WITH_ROLES) await prepareTls(home);
-  // To prove a password by SCRAM takes both sides thousands of hashes, at each of thousands of connections.
-  const flags = ['--no-sync', '--auth=md5'];
-  await createCluster({ folder, superuser: USER.user, password: USER.password, package: testedPackage(), flags });
+  await copyEmptyCluster(runFolder, folder);
   const port = await freePort();
   await startCluster({ folder, port, ...(await startOptions(home)) });
   const server: TestServer = { ...addressIn(home), port, ...NAMES };

@@ -9,6 +9,7 @@ import { logger } from '../base/logger.js';
 import { withProgress, type Progress } from '../run/progress.js';
 import { attempt, inOrder, patienceOf, resultsOf, selectUnpaused, workOff } from '../run/each-table.js';
 import type { Selection, TableResult } from '../run/each-table.js';
+import type { DimensionMapping } from '../batch/mapping.js';
 import { chainName, layoutOf } from '../batch/shard.js';
 import { dimensionMappings, historySummary } from '../warehouse/functions.js';
 
@@ -17,6 +18,8 @@ export interface LoadSelection extends Selection {
   readonly parallel?: number | undefined;
   /** Of the selected tables only these, if they are registered and not paused. */
   readonly only?: ReadonlySet<string> | undefined;
+  /** What is registered of them, where who calls has asked already. */
+  readonly known?: readonly DimensionMapping[];
 }
 
 /**
@@ -26,12 +29,11 @@ export interface LoadSelection extends Selection {
  */
 export async function loadTables(selection: LoadSelection): Promise<LoadResult[]> {
   const { settings, tables, signal, only, parallel = 1 } = selection;
-  const selected = await withDatabase(settings.warehouse, 'load', async (warehouse) => {
-    const all = await dimensionMappings(warehouse);
-    return only === undefined
+  const all = selection.known ?? (await withDatabase(settings.warehouse, 'load', dimensionMappings));
+  const selected =
+    only === undefined
       ? selectUnpaused(all, tables)
       : all.filter(({ dimension_name: name, is_paused }) => only.has(name) && !is_paused);
-  });
   const names = selected.map(({ dimension_name: name }) => name);
   const outcomes: TableResult<LoadResult>[] = [];
   const { stages, waiting } = await planOf(settings, names, outcomes);

@@ -151,7 +151,7 @@ async function prepare(
       `the source is another server than the one of ${known.extracted_at}: after the repair extraction goes on from here`,
     );
   const alone = { settings, tables: [table], signal, lockPatience: 0 };
-  const load = () => loadTables(alone);
+  const load = () => loadTables({ ...alone, known: [mapping] });
   const readLog = isLogged(mapping) ? () => catchUpWithLog(settings, source, signal) : undefined;
   return {
     ...{ source, warehouse, table, described, settings, signal, log, identity, newest, limits, readLog, load },
@@ -172,7 +172,7 @@ async function prepare(
 }
 
 async function repair(
-  { settings, signal, allowDeletes }: ReconcileSelection,
+  { settings, allowDeletes }: ReconcileSelection,
   repairing: Repairing,
   comparison: Comparison,
 ): Promise<number> {
@@ -192,7 +192,7 @@ async function repair(
       },
     );
   });
-  await loadTables({ settings, tables: [table], signal, lockPatience: 0 });
+  await repairing.load();
   return published;
 }
 

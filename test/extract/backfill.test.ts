@@ -5,6 +5,7 @@ import { describeStanding } from '../../runner/run/progress.js';
 import { runCli } from '../support/cli.js';
 import { beginEach, type TestPipeline } from '../support/databases.js';
 import { batchesOf, createThings } from '../support/extraction.js';
+import { until } from '../support/wait.js';
 
 let pipeline: TestPipeline;
 beginEach(
@@ -37,10 +38,7 @@ describe('a backfill', () => {
       maxRowsPerSecond: 0.001,
       signal: interruption.signal,
     });
-    while ((await batchesOf(pipeline).catch(() => [])).length === 0)
-      await new Promise((resolve) => {
-        setImmediate(resolve);
-      });
+    await until(async () => (await batchesOf(pipeline).catch(() => [])).length > 0);
     interruption.abort();
     expect(await extraction).toMatchObject([{ batches: 1 }]);
   });

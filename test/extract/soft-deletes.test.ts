@@ -113,8 +113,11 @@ const MARKS: readonly [string, string, Partial<RegistrationOptions>, string, str
 ];
 
 describe('a row that is marked', () => {
+  // The first mark with either key, the others with one of them by turns.
+  const keysOf = (index: number) =>
+    (['plain', 'composite'] as const).slice(...(index === 0 ? [] : [index % 2, 1 + (index % 2)]));
   const items = MARKS.flatMap(([name, column, said, mark, unmark], index) =>
-    (['plain', 'composite'] as const).map((key) => ({
+    keysOf(index).map((key) => ({
       ...{ name: `${name}, with a ${key} key`, own: `marked_${String(index)}_${key}` },
       ...{ column, key, said: { deletes: undefined, ...said }, mark, unmark },
     })),

@@ -1,6 +1,6 @@
 import { mkdir, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { BatchMetadata } from '../../runner/batch/metadata.js';
 import { connect } from '../../runner/base/database.js';
 import { extractTables } from '../../runner/extract/tables.js';
@@ -21,12 +21,23 @@ interface Document {
 }
 
 let pipeline: TestPipeline;
-beforeEach(async () => {
+const begin = async () => {
   pipeline = await createPipeline({ BATCH_SIZE: '10', BATCH_SIZE_MAX: '10' });
-});
-afterEach(async () => {
-  await pipeline.drop();
-});
+};
+/** Each test of a group has a pipeline of its own. */
+const apart = () => {
+  beforeEach(begin);
+  afterEach(() => pipeline.drop());
+};
+/** Tests that load nothing, and alter no table, have one among them, with no order and no change log when they begin. */
+const together = () => {
+  beforeAll(begin);
+  beforeEach(async () => {
+    await pipeline.source`truncate orders restart identity`;
+    await rm(pipeline.settings.cdc_log_dir, { recursive: true, force: true });
+  });
+  afterAll(() => pipeline.drop());
+};
 
 const folder = (...names: string[]) => path.join(pipeline.settings.cdc_log_dir, 'orders', ...names);
 
@@ -56,6 +67,8 @@ async function insertOrders(
 }
 
 describe('extract', () => {
+  together();
+
   it('reads every row the first time, in pages of BATCH_SIZE, each once', async () => {
     await insertOrders(25);
     expect(await extract()).toMatchObject({ batches: 3, changes: 25, watermark: '2026-02-01T09:00:25' });
@@ -157,6 +170,7 @@ describe('extract', () => {
   });
 
   it('cuts a batch at BATCH_MAX_BYTES, and lets a larger row travel alone', async () => {
+    // The last test of the group: what is altered stays so.
     await pipeline.source`alter table orders alter column order_status type text`;
     await insertOrders(4);
     await pipeline.source`update orders set order_status = repeat('x', 3000) where id = 2`;
@@ -166,6 +180,8 @@ describe('extract', () => {
 });
 
 describe('the chain', () => {
+  together();
+
   it('links every batch to the one before it by name, number and checksum', async () => {
     await insertOrders(25);
     await extract();
@@ -208,6 +224,8 @@ describe('the chain', () => {
 });
 
 describe('extraction that was interrupted', () => {
+  together();
+
   /** As if the extractor had been killed after it linked the batch of this sequence, and before its checkpoint. */
   async function killBeforeCheckpoint(sequence: number): Promise<void> {
     for (const { batch_metadata } of await documents()) {
@@ -261,6 +279,8 @@ describe('extraction that was interrupted', () => {
 });
 
 describe('where the change log is gone', () => {
+  apart();
+
   it('the ledger is the watermark', async () => {
     await insertOrders(5);
     await extract();
@@ -289,6 +309,8 @@ describe('where the change log is gone', () => {
 });
 
 describe('extraction stops, with one clear error,', () => {
+  apart();
+
   it('where another extractor holds the table, and says who', async () => {
     const other = connect(pipeline.admin.source, 'somebody');
     await other`select pg_advisory_lock(hashtextextended('tidemark.extract orders', 0))`;
@@ -373,6 +395,8 @@ describe('extraction stops, with one clear error,', () => {
 });
 
 describe('extraction goes on', () => {
+  apart();
+
   it('while the warehouse is away, with the mappings it last gave', async () => {
     await insertOrders(2);
     await extract();

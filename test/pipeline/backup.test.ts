@@ -64,10 +64,15 @@ async function differences(): Promise<string[]> {
     .concat([...text(history)].filter((row) => !text(source).has(row)));
 }
 
-/** Extracts and loads until all is there, and proves it. */
+/** Extracts and loads until all is there. */
 async function catchUp(): Promise<void> {
   for (const command of ['extract', 'load']) await run(command);
   expect(await differences()).toEqual([]);
+}
+
+/** The same, and proves it: after what was lost is there again. */
+async function catchUpInAll(): Promise<void> {
+  await catchUp();
   await run('check', 'pipeline', 'scd2');
   await run('reconcile');
 }
@@ -93,7 +98,7 @@ test('warehouse and change log are dumped, lost, restored, and catch up with the
   await restore();
   await rename(saved, log);
   await traffic(5);
-  await catchUp();
+  await catchUpInAll();
 });
 
 test('a lost warehouse is made again from its backup and the change log that went on', async () => {
@@ -112,7 +117,7 @@ test('a lost warehouse is made again from its backup and the change log that wen
     for (const file of await readdir(path.join(folder, 'processed')).catch(() => []))
       await rename(path.join(folder, 'processed', file), path.join(folder, file));
   }
-  await catchUp();
+  await catchUpInAll();
   expect(await versions()).toEqual(complete);
 });
 

@@ -199,24 +199,26 @@ describe('who holds it', () => {
     await letGo();
   });
 
-  it.each([
-    ['a partition', 'create table part partition of parted default', 'lock table part', 'public.part'],
-    [
-      'a part of a partition',
-      'create table part partition of parted default partition by list (id); create table leaf partition of part default',
-      'lock table leaf',
-      'public.leaf',
-    ],
-    ['its index', '', 'reindex index parted_pkey', 'public.parted_pkey'],
-  ])('is named with what is locked where that is %s', async (_, make, statement, locked) => {
-    await pipeline.source.unsafe(`
-      create table parted (id integer primary key, state text, touched timestamptz) ${make === '' ? '' : 'partition by list (id)'}; ${make}`);
+  it('is named with what is locked where that is a partition, a part of a partition, or its index', async () => {
     await registerDimension(pipeline.warehouse, 'a_parted', 'parted', thingColumns('timestamptz'));
-    await migration.unsafe(`begin; ${statement}`);
-    const extraction = extractNow(['a_parted', 'things']);
-    await expect(extraction).rejects.toThrow(`${locked} is locked by process ${String(pid)} (tidemark migration`);
-    expect(await captured(pipeline)).toHaveLength(3);
-    await letGo();
+    for (const [make, statement, locked] of [
+      ['create table part partition of parted default', 'lock table part', 'public.part'],
+      [
+        'create table part partition of parted default partition by list (id); create table leaf partition of part default',
+        'lock table leaf',
+        'public.leaf',
+      ],
+      ['', 'reindex index parted_pkey', 'public.parted_pkey'],
+    ] as const) {
+      await pipeline.source.unsafe(`
+        drop table if exists parted;
+        create table parted (id integer primary key, state text, touched timestamptz) ${make === '' ? '' : 'partition by list (id)'}; ${make}`);
+      await migration.unsafe(`begin; ${statement}`);
+      const extraction = extractNow(['a_parted', 'things']);
+      await expect(extraction).rejects.toThrow(`${locked} is locked by process ${String(pid)} (tidemark migration`);
+      expect(await captured(pipeline)).toHaveLength(3);
+      await letGo();
+    }
   });
 
   it('is named with the table that lies under a view of a view', async () => {

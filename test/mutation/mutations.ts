@@ -33,7 +33,19 @@ export const MUTATIONS: readonly Mutation[] = [
     '{equals_stored: and}',
     '({equals_stored: or})',
   ]),
-  mutation('the last key that there is has versions', '_apply_body', ['{key_values} <= (', '{key_values} < (']),
+  mutation('the last key that there is has versions', '_apply_body', [' {key_values} <= (', ' {key_values} < (']),
+  mutation('the last key that there is is no new one', '_apply_body', [
+    '(min({key_values}) <= (',
+    '(min({key_values}) < (',
+  ]),
+  mutation('new keys that come twice in a batch are folded', '_apply_body', [
+    ' and not exists (select from repeated)',
+    '',
+  ]),
+  mutation('a delete of a new key finds nothing to delete', '_apply_body', [
+    "bool_and(c._operation <> 'DELETE') and",
+    'true and',
+  ]),
   mutation('keys with several changes are told from those with one', '_apply_body', [
     'having count(*) > 1',
     'having count(*) > 2',

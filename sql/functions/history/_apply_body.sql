@@ -13,7 +13,9 @@ as $$
 -- {events} are there where its events are published, lines with {parted} where the history has partitions: what they say of a change is
 -- always so, and PostgreSQL takes it for rare. It reckons a look into every partition for each change, though it looks into one, and would
 -- read a history through rather, for as long as the plan is kept. Lines with {whole} are there where it has none, and
--- with {numbered} where the key is one whole number: new keys mostly lie beyond all that there are, and are not looked up one by one.
+-- with {numbered} where the key is one whole number: new keys mostly lie beyond all that there are, and are not looked up one by one; where
+-- all of a batch do, each with one change that is no DELETE, nothing is folded. Flags stand first in a row: the further behind a column
+-- stands, the longer it takes to read.
 select tidemark._laid_out($text$
 -- Makes history of a batch of {name} in one pass. It holds for the usual case: a batch captured after all that is loaded, with
 -- every column. Each key is folded from its last version; most keys have one change in a batch, and only the others are sorted. Of those
@@ -71,9 +73,17 @@ begin
             _operation, _effective, _extracted_at, _line
         )
     ),
+    repeated as materialized (
+        select {key_values}, true as _is_repeated
+        from change as c
+        group by {key_values}
+        having count(*) > 1
+    ),
     -- No row where a change was captured before what is loaded: then nothing is written.
     taken as materialized (
         select count(*) as _change_count, min(c._captured_at) as _least_captured_at, max(c._captured_at) as _greatest_captured_at,
+{whole}{numbered}            bool_and(c._operation <> 'DELETE') and not exists (select from repeated)
+{whole}{numbered}                and (min({key_values}) <= (select max({stored_key_values}) from {history} as h)) is not true as _are_new,
             min(c._line) filter (
                 where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE')
                     or c._is_captured_oddly or c._captured_at < '0001-01-01 00:00:00+00'
@@ -83,12 +93,6 @@ begin
             ) as _first_bad_line
         from change as c
         having coalesce(min(c._captured_at) >= {apply}.p_in_order_since, true)
-    ),
-    repeated as materialized (
-        select {key_values}, true as _is_repeated
-        from change as c
-        group by {key_values}
-        having count(*) > 1
     ),
     superseded as materialized (
         select c._line, true as _is_superseded
@@ -102,27 +106,31 @@ begin
         where c._is_followed_at_once
     ),
     in_order as (
-        select c._line, c._operation, c._effective, c._captured_at, {values},
-            false as _is_repeated, 1::bigint as _number, null::text as _operation_before, null::boolean as _equals_before
+        select false as _is_repeated, 1::bigint as _number, null::text as _operation_before, null::boolean as _equals_before,
+            c._line, c._operation, c._effective, c._captured_at, {values}
         from change as c
         left join repeated as r using ({keys})
         where r._is_repeated is null
+{whole}{numbered}            and not (select t._are_new from taken as t)
         union all
-        select c._line, c._operation, c._effective, c._captured_at, {values},
-            true, row_number() over by_key, lag(c._operation) over by_key,
-            row({compared}) = lag(row({compared})) over by_key
+        select true, row_number() over by_key, lag(c._operation) over by_key,
+            row({compared}) = lag(row({compared})) over by_key,
+            c._line, c._operation, c._effective, c._captured_at, {values}
         from change as c
         join repeated as r using ({keys})
         left join superseded as s using (_line)
         where s._is_superseded is null
+{whole}{numbered}            and not (select t._are_new from taken as t)
         window by_key as (partition by {key_values} order by c._captured_at, c._line)
     ),
     beside_last_version as (
-        select c.*, v._last_time,
+        select
+            case c._number when 1 then v._is_current is true else c._operation_before <> 'DELETE' end as _in_force,
+            case c._number when 1 then v._is_equal else c._equals_before end as _is_equal,
+            v._last_time,
             v._surrogate_key, {stored},
 {no_untracked}{events}            v._surrogate_key,
-            case c._number when 1 then v._is_current is true else c._operation_before <> 'DELETE' end as _in_force,
-            case c._number when 1 then v._is_equal else c._equals_before end as _is_equal
+            c.*
         from in_order as c
         left join lateral (
             select coalesce(h.valid_to, h.valid_from){at_utc} as _last_time, h.is_current as _is_current,
@@ -138,8 +146,8 @@ begin
         where exists (select from taken)
     ),
     judged as materialized (
-        select c.*,
-            case c._operation when 'DELETE' then not c._in_force else c._in_force and c._is_equal end as _is_absorbed
+        select case c._operation when 'DELETE' then not c._in_force else c._in_force and c._is_equal end as _is_absorbed,
+            c.*
         from beside_last_version as c
     ),
     shown_repeated as materialized (
@@ -197,6 +205,21 @@ begin
         where not c._is_repeated and not c._is_absorbed
         union all
         select c.* from folded_repeated as c
+{whole}{numbered}        union all
+{whole}{numbered}        -- All keys are beyond those that there are, and each comes once: nothing of them is stored.
+{whole}{numbered}        select false, false, null, null,
+{whole}{numbered}{no_untracked}{events}            null,
+{whole}{numbered}{untracked}            null, {none_stored},
+{whole}{numbered}            false, 1, null, null, c._line, c._operation, c._effective, c._captured_at, {values},
+{whole}{numbered}{untracked}            0,
+{whole}{numbered}{events}            null,
+{whole}{numbered}{no_untracked}            null,
+{whole}{numbered}{untracked}            null, {shown_alone},
+{whole}{numbered}            tidemark._takes_effect(c._effective, {captured}, false, null),
+{whole}{numbered}{events}            null,
+{whole}{numbered}            true, null
+{whole}{numbered}        from change as c
+{whole}{numbered}        where (select t._are_new from taken as t)
     ),
 {untracked}    overwritten as (
 {untracked}        select c.* from shown as c where c._number = 1 and c._is_absorbed and c._in_force and ({overwrites_stored: or})

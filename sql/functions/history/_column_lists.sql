@@ -116,6 +116,7 @@ lists as (
         ('version_untracked', e.is_untracked, format('(c.%sversion).%s', e.own, e.name)),
         ('read_stored', e.is_untracked, format('h.%s as %s', e.name, e.stored_name)),
         ('stored', e.is_untracked, 'v.' || e.stored_name),
+        ('none_stored', e.is_untracked, 'null'),
         ('stored_as_values', e.is_untracked, format('c.%s as %s', e.stored_name, e.name)),
         ('shown', e.is_untracked, 'c.' || e.shown_name),
         ('shown_alone', e.is_untracked, format('c.%s as %s', e.name, e.shown_name)),

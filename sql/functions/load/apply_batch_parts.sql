@@ -50,6 +50,9 @@ declare
 begin
     perform tidemark._assert_read_committed('apply_batch');
     v_read := tidemark._read_batch(p_metadata, p_changes);
+    if v_read.renamed_changes is not null then
+        p_changes := v_read.renamed_changes;
+    end if;
     perform tidemark._follow_wider_columns(v_read.dimension_name, v_read.metadata);
     v_scope := case when v_read.metadata #>> '{shard_layout,by_key}' = 'false' then '' else v_read.shard end;
     perform tidemark._lock_dimension(v_read.dimension_name, v_scope);
@@ -75,9 +78,9 @@ begin
         v_lines := tidemark._lines_left(v_read.metadata);
     end if;
     if json_array_length(v_read.metadata -> 'shells') > 0 then
-        v_read.changes := tidemark._note_shells(v_read.dimension_name, v_read.metadata, v_read.changes);
+        p_changes := tidemark._note_shells(v_read.dimension_name, v_read.metadata, p_changes);
     end if;
-    v_batch.columns := tidemark._batch_columns(v_read.dimension_name, v_read.batch_id, v_read.columns, v_read.changes);
+    v_batch.columns := tidemark._batch_columns(v_read.dimension_name, v_read.batch_id, v_read.columns, p_changes);
     perform tidemark._note_missing_columns(v_batch.dimension_name, v_batch.columns);
 
     -- The fold knows of shells, the quick way does not.
@@ -89,13 +92,13 @@ begin
         perform tidemark._assert_log_in_order(v_batch);
         -- A transaction may be spread over batches: what has the capture time of the batch before may supersede what is loaded.
         v_in_order_since := v_in_order_since + interval '1 microsecond';
-        v_batch.truncated_at := tidemark._truncated_at(v_batch, v_read.changes);
+        v_batch.truncated_at := tidemark._truncated_at(v_batch, p_changes);
     end if;
     if v_batch.truncated_at is not null then
-        select * into v_result from tidemark._apply_truncation(v_batch, v_read.changes -> 0, v_in_order_since);
+        select * into v_result from tidemark._apply_truncation(v_batch, p_changes -> 0, v_in_order_since);
         v_batch.truncated_keys := v_result.truncated_keys;
     else
-        select * into v_result from tidemark._apply_changes(v_batch, v_read.changes, v_lines, v_in_order_since);
+        select * into v_result from tidemark._apply_changes(v_batch, p_changes, v_lines, v_in_order_since);
     end if;
     if v_result.change_count + v_read.forgotten_lines <> v_batch.change_count then
         raise exception using
@@ -118,7 +121,7 @@ begin
     insert into tidemark.batches select v_batch.*;
     perform tidemark._note_commit_times(v_batch);
     if v_read.metadata ->> 'content_checksum' is null then
-        perform tidemark._settle_rejected(v_batch.dimension_name, v_batch.shard, v_batch.batch_id, v_read.changes);
+        perform tidemark._settle_rejected(v_batch.dimension_name, v_batch.shard, v_batch.batch_id, p_changes);
     else
         -- It may come from elsewhere: what it lacks is known from now on.
         insert into tidemark.forgotten_contents (dimension_name, shard, batch_id, content_checksum, forgotten_lines)
@@ -150,21 +153,22 @@ create or replace function tidemark._read_batch(
     out forgotten_lines integer,
     out metadata json,
     out columns json,
-    out changes json
+    out renamed_changes json
 )
 returns record
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
--- Reads the frame of a batch: who it is, how many changes it must hold, and the changes as they came.
+-- Reads the frame of a batch: who it is, how many changes it must hold, and its changes where they are others than p_changes, with other
+-- names; else null.
 -- Four fields are enough (batch_id, extracted_at, change_count, watermark); without "table" the batch belongs to orders.
 -- A batch states a format ("format": 2) where it uses a member that a loader which does not know it would misread.
 -- Errors: TM001 not a batch, or a field that is missing or cannot be read; TM002 its table is not registered;
 -- TM008 the change lines are not those the checksum was taken of; TM022 an unknown format.
 -- content_checksum is that of the change lines that are there; checksum that of those which were captured: where a key was forgotten
 -- since, the metadata have both, and the numbers of the lines that are gone.
--- A batch may be large: its changes are handed on in a variable, never in a row of a query.
+-- A batch may be large: its changes are handed on in a variable, never in a row of a query, nor in a record, which copies them.
 declare
     v_fault text;
     v_named record;
@@ -244,7 +248,7 @@ begin
         p_changes
     );
     columns := v_named.p_columns;
-    changes := v_named.p_changes;
+    renamed_changes := v_named.renamed_changes;
 end;
 $$;
 
@@ -253,7 +257,8 @@ create or replace function tidemark._with_present_names(
     p_history_columns json,
     p_extracted_at timestamptz,
     inout p_columns json,
-    inout p_changes json
+    p_changes json,
+    out renamed_changes json
 )
 returns record
 language plpgsql
@@ -261,13 +266,13 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 -- Changes from before a rename at the source, with the names of today (tidemark._present_names): columns as the batch states them, and
--- its changes. Any other batch comes back as it was. p_history_columns is what the batch says of its names, null where nothing.
+-- its changes. Of any other batch the columns come back as they were, and no changes. p_history_columns is what the batch says of its
+-- names, null where nothing.
 -- A batch that states its columns has one set of names. A document from elsewhere does not: each change goes by its own names and its
 -- own capture time; changes of one shape, between the same two renames, are looked at once.
 declare
     v_former text [];
     v_present text [];
-    v_changes json;
 begin
     if not exists (select from tidemark.former_column_names as f where f.dimension_name = p_dimension_name) then
         return;
@@ -303,10 +308,9 @@ begin
             end
             order by g.place
         ) filter (where exists (select from renamed))
-        into v_changes
+        into renamed_changes
         from given as g
         left join renamed as r using (names, renames_ahead);
-        p_changes := coalesce(v_changes, p_changes);
         return;
     end if;
 
@@ -322,7 +326,7 @@ begin
         select json_agg(coalesce(v_present[array_position(v_former, c.name)], c.name) order by c.place)
         from json_array_elements_text(p_columns) with ordinality as c (name, place)
     );
-    p_changes := (
+    renamed_changes := (
         select json_agg(
             case when json_typeof(e.change) = 'object' then tidemark._rename_members(e.change, v_former, v_present) else e.change end
             order by e.place

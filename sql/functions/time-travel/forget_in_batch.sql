@@ -36,7 +36,7 @@ declare
     v_left text;
 begin
     v_named := (
-        select n.p_changes
+        select coalesce(n.renamed_changes, v_changes)
         from tidemark._with_present_names(
             v_dimension,
             case when json_typeof(v_metadata -> 'history_columns') = 'object' then v_metadata -> 'history_columns' end,

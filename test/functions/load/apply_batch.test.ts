@@ -91,6 +91,42 @@ describe('a change', () => {
     ]);
   });
 
+  test.each<[string, Change[], object, string[]]>([
+    ['each once', [change(9, 'A', '09:30'), change(8, 'A', '09:20')], { inserted_versions: 2 }, ['8 A', '9 A']],
+    [
+      'one of them twice',
+      [change(8, 'A', '09:20'), change(9, 'A', '09:30'), change(8, 'B', '09:40')],
+      { inserted_versions: 3, closed_versions: 1 },
+      ['8 A', '8 B', '9 A'],
+    ],
+    [
+      'one of them deleted',
+      [change(8, 'A', '09:20'), deletion(9, '09:30')],
+      { inserted_versions: 1, absorbed_changes: 1 },
+      ['8 A', 'nothing to delete'],
+    ],
+    [
+      'the greatest that there is among them',
+      [change(8, 'A', '09:20'), change(7, 'B', '09:30')],
+      { inserted_versions: 2, closed_versions: 1 },
+      ['7 B', '8 A'],
+    ],
+    [
+      'the greatest that there is among them, unchanged',
+      [change(8, 'A', '09:20'), change(7, 'A', '09:30')],
+      { inserted_versions: 1, absorbed_changes: 1 },
+      ['8 A', 'unchanged'],
+    ],
+  ])('of keys beyond all that there are, %s, does what others do', async (_, changes, counts, opened) => {
+    await apply(sql, batch('b1', '09:05', [change(3, 'A', '09:00'), change(7, 'A', '09:00')]));
+    expect(await apply(sql, batch('b2', '10:00', changes))).toEqual(applied(counts));
+    const rows = await sql<{ version: string }[]>`
+      select order_key || ' ' || order_status as version from public.dim_orders_history where batch_id = 'b2'
+      union all
+      select reason from tidemark.absorbed_changes order by 1`;
+    expect(rows.map(({ version }) => version)).toEqual(opened);
+  });
+
   test('counts one closed version of an earlier batch and those that the batch opened itself', async () => {
     await apply(sql, batch('b1', '09:05', [change(1, 'pending', '09:00')]));
     expect(

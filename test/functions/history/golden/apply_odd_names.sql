@@ -59,6 +59,12 @@ begin
             __operation, __effective, __extracted_at, __line
         )
     ),
+    repeated as materialized (
+        select c."Order Id", c.h, true as __is_repeated
+        from change as c
+        group by c."Order Id", c.h
+        having count(*) > 1
+    ),
     -- No row where a change was captured before what is loaded: then nothing is written.
     taken as materialized (
         select count(*) as __change_count, min(c.__captured_at) as __least_captured_at, max(c.__captured_at) as __greatest_captured_at,
@@ -72,12 +78,6 @@ begin
         from change as c
         having coalesce(min(c.__captured_at) >= apply_odd_names.p_in_order_since, true)
     ),
-    repeated as materialized (
-        select c."Order Id", c.h, true as __is_repeated
-        from change as c
-        group by c."Order Id", c.h
-        having count(*) > 1
-    ),
     superseded as materialized (
         select c.__line, true as __is_superseded
         from (
@@ -90,20 +90,20 @@ begin
         where c.__is_followed_at_once
     ),
     in_order as (
-        select c.__line, c.__operation, c.__effective, c.__captured_at, c."Order Id", c.h, c.p_lines,
-            c."{history}", c._line, c.c, c.inserted_versions,
-            c."a name that is as long as the names of PostgreSQL may be, no le",
-            false as __is_repeated, 1::bigint as __number, null::text as __operation_before, null::boolean as __equals_before
+        select false as __is_repeated, 1::bigint as __number, null::text as __operation_before, null::boolean as __equals_before,
+            c.__line, c.__operation, c.__effective, c.__captured_at, c."Order Id", c.h, c.p_lines, c."{history}",
+                c._line, c.c, c.inserted_versions,
+                c."a name that is as long as the names of PostgreSQL may be, no le"
         from change as c
         left join repeated as r using ("Order Id", h)
         where r.__is_repeated is null
         union all
-        select c.__line, c.__operation, c.__effective, c.__captured_at, c."Order Id", c.h, c.p_lines,
-            c."{history}", c._line, c.c, c.inserted_versions,
-            c."a name that is as long as the names of PostgreSQL may be, no le",
-            true, row_number() over by_key, lag(c.__operation) over by_key,
+        select true, row_number() over by_key, lag(c.__operation) over by_key,
             row(c.p_lines, c."{history}" collate "C", c._line, c.c::text collate "C") = lag(row(c.p_lines,
-                c."{history}" collate "C", c._line, c.c::text collate "C")) over by_key
+                c."{history}" collate "C", c._line, c.c::text collate "C")) over by_key,
+            c.__line, c.__operation, c.__effective, c.__captured_at, c."Order Id", c.h, c.p_lines, c."{history}",
+                c._line, c.c, c.inserted_versions,
+                c."a name that is as long as the names of PostgreSQL may be, no le"
         from change as c
         join repeated as r using ("Order Id", h)
         left join superseded as s using (__line)
@@ -111,10 +111,12 @@ begin
         window by_key as (partition by c."Order Id", c.h order by c.__captured_at, c.__line)
     ),
     beside_last_version as (
-        select c.*, v.__last_time,
-            v.__surrogate_key, v.__stored_inserted_versions, v.__stored__8,
+        select
             case c.__number when 1 then v.__is_current is true else c.__operation_before <> 'DELETE' end as __in_force,
-            case c.__number when 1 then v.__is_equal else c.__equals_before end as __is_equal
+            case c.__number when 1 then v.__is_equal else c.__equals_before end as __is_equal,
+            v.__last_time,
+            v.__surrogate_key, v.__stored_inserted_versions, v.__stored__8,
+            c.*
         from in_order as c
         left join lateral (
             select coalesce(h.valid_to, h.valid_from) as __last_time, h.is_current as __is_current,
@@ -132,8 +134,8 @@ begin
         where exists (select from taken)
     ),
     judged as materialized (
-        select c.*,
-            case c.__operation when 'DELETE' then not c.__in_force else c.__in_force and c.__is_equal end as __is_absorbed
+        select case c.__operation when 'DELETE' then not c.__in_force else c.__in_force and c.__is_equal end as __is_absorbed,
+            c.*
         from beside_last_version as c
     ),
     shown_repeated as materialized (

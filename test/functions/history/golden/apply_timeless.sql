@@ -53,9 +53,17 @@ begin
             _operation, _effective, _extracted_at, _line
         )
     ),
+    repeated as materialized (
+        select c.id, true as _is_repeated
+        from change as c
+        group by c.id
+        having count(*) > 1
+    ),
     -- No row where a change was captured before what is loaded: then nothing is written.
     taken as materialized (
         select count(*) as _change_count, min(c._captured_at) as _least_captured_at, max(c._captured_at) as _greatest_captured_at,
+            bool_and(c._operation <> 'DELETE') and not exists (select from repeated)
+                and (min(c.id) <= (select max(h.id) from public.dim_timeless_history as h)) is not true as _are_new,
             min(c._line) filter (
                 where c._operation is null or c._operation not in ('INSERT', 'UPDATE', 'DELETE')
                     or c._is_captured_oddly or c._captured_at < '0001-01-01 00:00:00+00'
@@ -63,12 +71,6 @@ begin
             ) as _first_bad_line
         from change as c
         having coalesce(min(c._captured_at) >= apply_timeless.p_in_order_since, true)
-    ),
-    repeated as materialized (
-        select c.id, true as _is_repeated
-        from change as c
-        group by c.id
-        having count(*) > 1
     ),
     superseded as materialized (
         select c._line, true as _is_superseded
@@ -82,25 +84,29 @@ begin
         where c._is_followed_at_once
     ),
     in_order as (
-        select c._line, c._operation, c._effective, c._captured_at, c.id, c.label,
-            false as _is_repeated, 1::bigint as _number, null::text as _operation_before, null::boolean as _equals_before
+        select false as _is_repeated, 1::bigint as _number, null::text as _operation_before, null::boolean as _equals_before,
+            c._line, c._operation, c._effective, c._captured_at, c.id, c.label
         from change as c
         left join repeated as r using (id)
         where r._is_repeated is null
+            and not (select t._are_new from taken as t)
         union all
-        select c._line, c._operation, c._effective, c._captured_at, c.id, c.label,
-            true, row_number() over by_key, lag(c._operation) over by_key,
-            row(c.label collate "C") = lag(row(c.label collate "C")) over by_key
+        select true, row_number() over by_key, lag(c._operation) over by_key,
+            row(c.label collate "C") = lag(row(c.label collate "C")) over by_key,
+            c._line, c._operation, c._effective, c._captured_at, c.id, c.label
         from change as c
         join repeated as r using (id)
         left join superseded as s using (_line)
         where s._is_superseded is null
+            and not (select t._are_new from taken as t)
         window by_key as (partition by c.id order by c._captured_at, c._line)
     ),
     beside_last_version as (
-        select c.*, v._last_time,
+        select
             case c._number when 1 then v._is_current is true else c._operation_before <> 'DELETE' end as _in_force,
-            case c._number when 1 then v._is_equal else c._equals_before end as _is_equal
+            case c._number when 1 then v._is_equal else c._equals_before end as _is_equal,
+            v._last_time,
+            c.*
         from in_order as c
         left join lateral (
             select coalesce(h.valid_to, h.valid_from) as _last_time, h.is_current as _is_current,
@@ -114,8 +120,8 @@ begin
         where exists (select from taken)
     ),
     judged as materialized (
-        select c.*,
-            case c._operation when 'DELETE' then not c._in_force else c._in_force and c._is_equal end as _is_absorbed
+        select case c._operation when 'DELETE' then not c._in_force else c._in_force and c._is_equal end as _is_absorbed,
+            c.*
         from beside_last_version as c
     ),
     shown_repeated as materialized (
@@ -150,6 +156,15 @@ begin
         where not c._is_repeated and not c._is_absorbed
         union all
         select c.* from folded_repeated as c
+        union all
+        -- All keys are beyond those that there are, and each comes once: nothing of them is stored.
+        select false, false, null, null,
+            false, 1, null, null, c._line, c._operation, c._effective, c._captured_at, c.id, c.label,
+            null,
+            tidemark._takes_effect(c._effective, c._captured_at, false, null),
+            true, null
+        from change as c
+        where (select t._are_new from taken as t)
     ),
     closed as (
         update public.dim_timeless_history as h

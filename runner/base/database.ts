@@ -1,5 +1,4 @@
 import type { Client } from 'pg';
-import { parse } from 'postgres-array';
 import postgres from 'postgres';
 import type { DatabaseSettings } from './settings.js';
 import { TidemarkError, hasCode } from './errors.js';
@@ -37,33 +36,6 @@ const TEXT_TIMES = {
   from: [1082, 1083, 1114, 1184, 1186, 1266],
   serialize: (value: string) => value,
   parse: (value: string) => value,
-};
-
-type Element = string | number | boolean | null | readonly Element[];
-
-const printed = (value: Element): string => {
-  if (value === null) return 'null';
-  if (typeof value === 'object') return `{${value.map(printed).join()}}`;
-  return `"${String(value).replace(/["\\]/g, '\\$&')}"`;
-};
-
-/** Arrays of the types of these numbers; what an element is, `read` makes of the text that PostgreSQL prints. */
-const arraysOf = (read: (text: string) => Element, ...oids: readonly [number, ...number[]]) => ({
-  to: oids[0],
-  from: [...oids],
-  serialize: printed,
-  parse: (text: string) => parse(text, read),
-});
-
-/**
- * The driver would ask each session which arrays there are, a query longer than most that follow. These have the same numbers everywhere:
- * of text, name, varchar, bigint, numeric, timestamp, date, timestamptz, regclass and regtype, then of the numbers and of boolean.
- */
-const TYPES = {
-  date: TEXT_TIMES,
-  texts: arraysOf((text) => text, 1009, 1003, 1015, 1016, 1231, 1115, 1182, 1185, 2210, 2211),
-  numbers: arraysOf(Number, 1007, 1005, 1028, 1021, 1022),
-  booleans: arraysOf((text) => text === 't', 1000),
 };
 
 const CONNECT_SECONDS = 15;
@@ -110,13 +82,17 @@ export function connect(
       lock_timeout: (limits?.lock_seconds ?? 0) * 1000,
       idle_in_transaction_session_timeout: (limits?.idle_seconds ?? 0) * 1000,
     },
-    types: TYPES,
-    fetch_types: false,
+    types: { date: TEXT_TIMES },
     onnotice: ({ code, severity, message }) => logger[severity === 'INFO' ? 'info' : 'debug']({ code }, message ?? ''),
   });
   doors.set(database, door);
   return database;
 }
+
+// What the driver asks of each new session by itself it leaves to nobody: where the server goes meanwhile, whoever waits for that session hears it.
+process.on('unhandledRejection', (error) => {
+  if (!isAway(error)) throw error;
+});
 
 /** A server that hears nothing for so long ends the session and lets the slot go, as when this machine is gone. */
 const SENDER_TIMEOUT_MS = 30_000;

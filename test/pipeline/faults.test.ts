@@ -72,16 +72,13 @@ describe('of a pipeline,', () => {
   );
 
   describe('a connection that is cut', () => {
-    it('by a server that goes when a new session asks its first question ends a command with that, and not with an error of the driver', async () => {
+    it('by a server that goes while the driver asks it about itself ends a command with that, and not with an error of the driver', async () => {
       const { host, port } = pipeline.admin.source;
-      const proxy = await openProxy(host, port, 'select 1');
+      const proxy = await openProxy(host, port, 'typarray');
       const env = { ...pipeline.env, DB_HOST: '127.0.0.1', DB_PORT: String(proxy.port) };
       const { code, stderr } = await runCli(['extract', '--table', 'things'], env);
-      expect(stderr).toMatch(/^error: CONNECTION_CLOSED the source database ended the connection$/m);
-      expect(stderr).toContain(
-        `where: source database ${pipeline.settings.source.user}@127.0.0.1:${String(proxy.port)}/`,
-      );
-      expect(stderr).not.toContain('select 1');
+      expect(stderr).toContain(`the source database does not answer at 127.0.0.1:${String(proxy.port)}`);
+      expect(stderr).not.toContain('typarray');
       expect(code).toBe(1);
     });
 

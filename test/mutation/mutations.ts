@@ -277,8 +277,8 @@ export const MUTATIONS: readonly Mutation[] = [
     ["where c._origin = 'version' and c._verdict <> 'opened'\n", "where c._origin = 'version' and not c._is_anchor\n"],
     ["where c._origin = 'version' and c._verdict = 'opened'\n", "where c._origin = 'version' and c._is_anchor\n"],
     [
-      "where c._origin <> 'version' and c._verdict = 'opened'\n",
-      "where (c._origin <> 'version' or not c._is_anchor) and c._verdict = 'opened'\n",
+      "where c._origin <> 'version' and c._verdict = 'opened' and c._surrogate_key is null\n",
+      "where c._verdict = 'opened' and (c._surrogate_key is null or c._origin = 'version' and not c._is_anchor)\n",
     ],
     ["and (c._verdict <> 'opened' or not ({overwrites_own: or}))", 'and not c._is_anchor'],
     ['coalesce(c._surrogate_key, o._surrogate_key)', 'coalesce(o._surrogate_key, c._surrogate_key)'],

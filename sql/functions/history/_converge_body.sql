@@ -137,7 +137,10 @@ begin
             offset 0
         ) as h
         left join lateral (
-            select b.sequence, b.batch_id, b.shard, b.is_logged, tidemark._lacking(b.columns, {converge}.p_missing) as _lacks
+            select b.sequence, b.batch_id, b.shard, b.is_logged,
+                case
+                    when not b.columns @> {converge}.p_missing then tidemark._lacking(b.columns, {converge}.p_missing)
+                end as _lacks
             from tidemark.batches as b
             where b.dimension_name = {dimension} and b.batch_id = h.batch_id::text
             offset 0
@@ -151,7 +154,10 @@ begin
         select
             {absorbed_values},
             a.cdc_operation, a.cdc_timestamp, a.captured_at,
-            b.sequence, a.batch_id, a.shard, a.change_line, tidemark._lacking(b.columns, {converge}.p_missing),
+            b.sequence, a.batch_id, a.shard, a.change_line,
+            case
+                when not b.columns @> {converge}.p_missing then tidemark._lacking(b.columns, {converge}.p_missing)
+            end,
             b.is_logged,
             'absorbed', c._business_key, c._anchor_from{at_utc},
             a.surrogate_key, false, null, null, null, null, a.reason, a.closed_at
@@ -170,7 +176,10 @@ begin
         select
             {values},
             c._operation, c._effective, c._captured_at,
-            p_batch.sequence, p_batch.batch_id, p_batch.shard, c._line, tidemark._lacking(p_batch.columns, {converge}.p_missing),
+            p_batch.sequence, p_batch.batch_id, p_batch.shard, c._line,
+            case
+                when not p_batch.columns @> {converge}.p_missing then tidemark._lacking(p_batch.columns, {converge}.p_missing)
+            end,
             p_batch.is_logged,
             'new', k._business_key, k._anchor_from{at_utc}, null, false, null, null, null, null, null, null
         from change as c

@@ -137,7 +137,10 @@ begin
             offset 0
         ) as h
         left join lateral (
-            select b.sequence, b.batch_id, b.shard, b.is_logged, tidemark._lacking(b.columns, converge_odd_names.p_missing) as __lacks
+            select b.sequence, b.batch_id, b.shard, b.is_logged,
+                case
+                    when not b.columns @> converge_odd_names.p_missing then tidemark._lacking(b.columns, converge_odd_names.p_missing)
+                end as __lacks
             from tidemark.batches as b
             where b.dimension_name = 'odd_names' and b.batch_id = h.batch_id::text
             offset 0
@@ -154,7 +157,10 @@ begin
             r."Order Id", r.h, r.p_lines, r."{history}", r._line, r.c, r.inserted_versions,
             r."a name that is as long as the names of PostgreSQL may be, no le",
             a.cdc_operation, a.cdc_timestamp, a.captured_at,
-            b.sequence, a.batch_id, a.shard, a.change_line, tidemark._lacking(b.columns, converge_odd_names.p_missing),
+            b.sequence, a.batch_id, a.shard, a.change_line,
+            case
+                when not b.columns @> converge_odd_names.p_missing then tidemark._lacking(b.columns, converge_odd_names.p_missing)
+            end,
             b.is_logged,
             'absorbed', c.__business_key, c.__anchor_from,
             a.surrogate_key, false, null, null, null, null, a.reason, a.closed_at
@@ -178,7 +184,10 @@ begin
             c."Order Id", c.h, c.p_lines, c."{history}", c._line, c.c, c.inserted_versions,
             c."a name that is as long as the names of PostgreSQL may be, no le",
             c.__operation, c.__effective, c.__captured_at,
-            p_batch.sequence, p_batch.batch_id, p_batch.shard, c.__line, tidemark._lacking(p_batch.columns, converge_odd_names.p_missing),
+            p_batch.sequence, p_batch.batch_id, p_batch.shard, c.__line,
+            case
+                when not p_batch.columns @> converge_odd_names.p_missing then tidemark._lacking(p_batch.columns, converge_odd_names.p_missing)
+            end,
             p_batch.is_logged,
             'new', k.__business_key, k.__anchor_from, null, false, null, null, null, null, null, null
         from change as c

@@ -142,7 +142,10 @@ begin
             offset 0
         ) as h
         left join lateral (
-            select b.sequence, b.batch_id, b.shard, b.is_logged, tidemark._lacking(b.columns, converge_orders.p_missing) as _lacks
+            select b.sequence, b.batch_id, b.shard, b.is_logged,
+                case
+                    when not b.columns @> converge_orders.p_missing then tidemark._lacking(b.columns, converge_orders.p_missing)
+                end as _lacks
             from tidemark.batches as b
             where b.dimension_name = 'orders' and b.batch_id = h.batch_id::text
             offset 0
@@ -153,7 +156,10 @@ begin
             r.order_key, r.customer_id, r.product_id, r.quantity, r.unit_price, r.total_amount, r.order_status,
             r.order_date,
             a.cdc_operation, a.cdc_timestamp, a.captured_at,
-            b.sequence, a.batch_id, a.shard, a.change_line, tidemark._lacking(b.columns, converge_orders.p_missing),
+            b.sequence, a.batch_id, a.shard, a.change_line,
+            case
+                when not b.columns @> converge_orders.p_missing then tidemark._lacking(b.columns, converge_orders.p_missing)
+            end,
             b.is_logged,
             'absorbed', c._business_key, c._anchor_from at time zone 'UTC',
             a.surrogate_key, false, null, null, null, null, a.reason, a.closed_at
@@ -177,7 +183,10 @@ begin
             c.order_key, c.customer_id, c.product_id, c.quantity, c.unit_price, c.total_amount, c.order_status,
             c.order_date,
             c._operation, c._effective, c._captured_at,
-            p_batch.sequence, p_batch.batch_id, p_batch.shard, c._line, tidemark._lacking(p_batch.columns, converge_orders.p_missing),
+            p_batch.sequence, p_batch.batch_id, p_batch.shard, c._line,
+            case
+                when not p_batch.columns @> converge_orders.p_missing then tidemark._lacking(p_batch.columns, converge_orders.p_missing)
+            end,
             p_batch.is_logged,
             'new', k._business_key, k._anchor_from at time zone 'UTC', null, false, null, null, null, null, null, null
         from change as c

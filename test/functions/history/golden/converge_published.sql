@@ -121,7 +121,10 @@ begin
             offset 0
         ) as h
         left join lateral (
-            select b.sequence, b.batch_id, b.shard, b.is_logged, tidemark._lacking(b.columns, converge_published.p_missing) as _lacks
+            select b.sequence, b.batch_id, b.shard, b.is_logged,
+                case
+                    when not b.columns @> converge_published.p_missing then tidemark._lacking(b.columns, converge_published.p_missing)
+                end as _lacks
             from tidemark.batches as b
             where b.dimension_name = 'published' and b.batch_id = h.batch_id::text
             offset 0
@@ -135,7 +138,10 @@ begin
         select
             r.id, r.label, r.seen,
             a.cdc_operation, a.cdc_timestamp, a.captured_at,
-            b.sequence, a.batch_id, a.shard, a.change_line, tidemark._lacking(b.columns, converge_published.p_missing),
+            b.sequence, a.batch_id, a.shard, a.change_line,
+            case
+                when not b.columns @> converge_published.p_missing then tidemark._lacking(b.columns, converge_published.p_missing)
+            end,
             b.is_logged,
             'absorbed', c._business_key, c._anchor_from,
             a.surrogate_key, false, null, null, null, null, a.reason, a.closed_at
@@ -154,7 +160,10 @@ begin
         select
             c.id, c.label, c.seen,
             c._operation, c._effective, c._captured_at,
-            p_batch.sequence, p_batch.batch_id, p_batch.shard, c._line, tidemark._lacking(p_batch.columns, converge_published.p_missing),
+            p_batch.sequence, p_batch.batch_id, p_batch.shard, c._line,
+            case
+                when not p_batch.columns @> converge_published.p_missing then tidemark._lacking(p_batch.columns, converge_published.p_missing)
+            end,
             p_batch.is_logged,
             'new', k._business_key, k._anchor_from, null, false, null, null, null, null, null, null
         from change as c

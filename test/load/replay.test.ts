@@ -142,9 +142,9 @@ describe('verify-log', () => {
     ],
   ])('shows %s, and exits 3', async (_, statement, differences) => {
     await pipeline.warehouse.unsafe(statement);
-    expect(await verify('orders')).toMatchObject([{ differences, missing: [] }]);
     const { code, stdout } = await runCli(['verify-log'], pipeline.env);
-    expect(stdout).toContain(`${String(differences)} ${differences === 1 ? 'row differs' : 'rows differ'}`);
+    expect(stdout).toContain(` ${String(differences)} ${differences === 1 ? 'row differs' : 'rows differ'}`);
+    expect(stdout).not.toContain('lacks');
     expect(stdout).toMatch(/history only|change log only/);
     expect(stdout).toMatch(/ok +customers/);
     expect(code).toBe(3);

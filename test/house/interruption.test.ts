@@ -1,6 +1,6 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -26,14 +26,21 @@ const servers = () =>
     .stdout.split('\n')
     .filter((line) => line.includes('bin/postgres') && line.includes(folder));
 
-/** A run that has started its server, in a group of processes of its own, as at a terminal. */
-async function startRun(): Promise<{ run: ChildProcess; ended: Promise<unknown> }> {
+/** Whether the server that is copied for each worker runs, in such a folder of a run, and whether one that was copied does. */
+const isMaking = (run: string) => {
+  const file = path.join(folder, run, 'postgres-18', 'template', 'postmaster.pid');
+  return existsSync(file) && readFileSync(file, 'utf8').includes('ready');
+};
+const isAtWork = (run: string) => existsSync(path.join(folder, run, 'postgres-18', 'worker-1.port'));
+
+/** A run that has a server, in a group of processes of its own, as at a terminal. */
+async function startRun(hasServer: (run: string) => boolean): Promise<{ run: ChildProcess; ended: Promise<unknown> }> {
   const args = ['--import', 'tsx', 'test/support/run.ts', 'test/functions/history/history.property.test.ts'];
   const run = spawn(process.execPath, args, {
     cwd: PROJECT_ROOT,
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: folder },
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: folder, TEST_IS_BUILT: '1' },
   });
   let said = '';
   for (const output of [run.stdout, run.stderr]) output.on('data', (chunk: Buffer) => (said += chunk.toString()));
@@ -42,7 +49,6 @@ async function startRun(): Promise<{ run: ChildProcess; ended: Promise<unknown> 
     throw new Error(`the run ended before its server was seen: ${said}`);
   });
   hasEnded.catch(() => undefined);
-  const hasServer = (name: string) => existsSync(path.join(folder, name, 'postgres-18', 'worker-1.port'));
   await Promise.race([until(async () => (await left()).some(hasServer)), hasEnded]);
   return { run, ended };
 }
@@ -50,14 +56,13 @@ async function startRun(): Promise<{ run: ChildProcess; ended: Promise<unknown> 
 const signal = (run: ChildProcess, name: NodeJS.Signals) => process.kill(-(run.pid ?? Number.NaN), name);
 
 test('a run that is interrupted leaves no server and no folder behind, and one that is killed leaves them to the next', async () => {
-  const killed = await startRun();
+  const killed = await startRun(isMaking);
   signal(killed.run, 'SIGKILL');
   await killed.ended;
   const abandoned = (await left()).filter((name) => name.startsWith('tidemark-suite-'));
   expect(abandoned).toHaveLength(1);
   expect(servers()).toHaveLength(1);
-  await rm(path.join(folder, abandoned[0] ?? '', 'postgres-18', 'worker-1.port'));
-  const interrupted = await startRun();
+  const interrupted = await startRun(isAtWork);
   expect(await left()).not.toContain(abandoned[0]);
   // Whoever is impatient interrupts it again and again, while it ends.
   const again = setInterval(() => {

@@ -21,7 +21,9 @@ declare module 'vitest' {
  * TEST_CITUS_IMAGE one to start a cluster from; else each worker starts an embedded server, of the major version that TEST_POSTGRES_VERSION names (18, or 15).
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  execFileSync('npm', ['run', '--silent', 'build'], { cwd: PROJECT_ROOT, stdio: 'inherit' });
+  // What a run within a run would build anew, the other one has at work.
+  if (process.env.TEST_IS_BUILT !== '1')
+    execFileSync('npm', ['run', '--silent', 'build'], { cwd: PROJECT_ROOT, stdio: 'inherit' });
   const runFolder = makeRunFolder();
   const end = () => {
     endWorkers();

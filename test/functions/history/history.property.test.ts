@@ -6,7 +6,7 @@ import { PROPERTIES, TABLES, prunedInAll, registerTables, tryProperty } from '..
 
 /** Repeat a failure with TEST_SEED; PROPERTY_RUNS, and with it npm run soak, makes it longer. A run tries some thirty keys, each of them a case of its own. */
 const SEED = Number(process.env.TEST_SEED ?? Date.now() % 1_000_000_000);
-const RUNS = Number(process.env.PROPERTY_RUNS ?? (testedVersion() === '18' ? 12 : 6));
+const RUNS = Number(process.env.PROPERTY_RUNS ?? (testedVersion() === '18' ? 8 : 4));
 process.stderr.write(`property tests: TEST_SEED=${String(SEED)} PROPERTY_RUNS=${String(RUNS)}\n`);
 
 let warehouse: TestDatabase;

@@ -10,7 +10,7 @@ import { TABLES, registerTables } from '../../support/properties.js';
 
 /** Repeat a failure with TEST_SEED; PROPERTY_RUNS, and with it npm run soak, makes it longer. A run compares some thirty keys at some ten moments, each of them a case. */
 const SEED = Number(process.env.TEST_SEED ?? Date.now() % 1_000_000_000);
-const RUNS = Number(process.env.PROPERTY_RUNS ?? 6);
+const RUNS = Number(process.env.PROPERTY_RUNS ?? 4);
 process.stderr.write(`properties of what was known: TEST_SEED=${String(SEED)} PROPERTY_RUNS=${String(RUNS)}\n`);
 
 const LOGGED = 'logged';

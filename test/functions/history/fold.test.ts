@@ -1,3 +1,4 @@
+// Runs once: history.property.test.ts folds at large, on each version.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';
 

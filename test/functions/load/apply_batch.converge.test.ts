@@ -1,3 +1,4 @@
+// Runs once: history.property.test.ts proves the same at large, on each version.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { runChecks } from '../../../runner/warehouse/checks.js';
 import { connect, type Database } from '../../../runner/base/database.js';

@@ -1,3 +1,4 @@
+// Runs once: logged.property.test.ts proves the same at large, on each version.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Database, Transaction } from '../../../runner/base/database.js';
 import { registerDimension } from '../../support/dimensions.js';

@@ -1,3 +1,4 @@
+// Runs once: what it tries is plain SQL over rows.
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';

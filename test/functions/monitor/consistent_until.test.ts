@@ -1,3 +1,4 @@
+// Runs once: what it tries is plain SQL over rows.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Database } from '../../../runner/base/database.js';
 import { createWarehouseDatabase, type TestDatabase } from '../../support/databases.js';

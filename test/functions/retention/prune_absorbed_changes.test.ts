@@ -1,3 +1,4 @@
+// Runs once: history.property.test.ts prunes on each version.
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';

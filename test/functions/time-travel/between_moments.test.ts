@@ -1,3 +1,4 @@
+// Runs once: history.property.test.ts compares moments on each version.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { apply, at, batch, change, deletion, rolledBack, type Change } from '../../support/batches.js';
 import { wrongChanges, wrongDifferences } from '../../support/between-moments.js';

@@ -1,13 +1,17 @@
 import { isUtf8 } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
-import { constants, readFileSync } from 'node:fs';
-import { link, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
+import * as fs from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip, gzip } from 'node:zlib';
 import { TidemarkError, hasCode, tolerateGone } from './errors.js';
 import { failpoint } from './failpoint.js';
 import { assertSafeFolder } from './safe-folder.js';
+
+/** Only the disk is waited for: the rest takes less time here than it would to hand it to another thread, which on a busy machine comes to it late. */
+const flush = promisify(fs.fsync);
+const { constants } = fs;
 
 /** Temporary files begin like this; what carries the prefix was never published and may be removed. */
 export const TEMPORARY_PREFIX = '.tmp-';
@@ -36,12 +40,12 @@ export async function ensurePrivateFolder(folder: string, setting = 'CDC_LOG_DIR
  * flushed, then linked to its name, then the folder flushed. Unlike rename, link fails where the name is taken.
  * @throws AlreadyPublishedError if the name is taken; TidemarkError if the disk is full or the folder cannot be written.
  */
-export async function publishFile(folder: string, name: string, content: string | Buffer): Promise<void> {
+export async function publishFile(folder: string, name: string, content: Content): Promise<void> {
   const temporary = temporaryFile(folder);
   try {
     await writeFlushed(temporary, content);
     failpoint('link');
-    await link(temporary, path.join(folder, name));
+    fs.linkSync(temporary, path.join(folder, name));
     await flushFolder(folder);
     failpoint('unlink');
   } catch (error) {
@@ -49,7 +53,7 @@ export async function publishFile(folder: string, name: string, content: string 
       throw new AlreadyPublishedError(`another writer has already published ${name}`, { detail: folder, cause: error });
     throw explainFileError(error, folder);
   } finally {
-    await unlink(temporary).catch(() => undefined);
+    discard(temporary);
   }
 }
 
@@ -59,9 +63,9 @@ export async function replaceFile(folder: string, name: string, content: string,
   try {
     await writeFlushed(temporary, name.endsWith(COMPRESSED) ? await compress(Buffer.from(content)) : content, mode);
     failpoint('replace');
-    await rename(temporary, path.join(folder, name));
+    fs.renameSync(temporary, path.join(folder, name));
   } catch (error) {
-    await unlink(temporary).catch(() => undefined);
+    discard(temporary);
     throw explainFileError(error, folder);
   }
 }
@@ -69,27 +73,39 @@ export async function replaceFile(folder: string, name: string, content: string,
 const temporaryFile = (folder: string) =>
   path.join(folder, `${TEMPORARY_PREFIX}${process.pid}-${randomBytes(6).toString('hex')}`);
 
+/** Removes a file, or heeds why it could not be removed. */
+function discard(file: string, heed: (error: unknown) => void = () => undefined): void {
+  try {
+    fs.unlinkSync(file);
+  } catch (error) {
+    heed(error);
+  }
+}
+
 const PRIVATE = 0o600;
 
-async function writeFlushed(file: string, content: string | Buffer, mode = PRIVATE): Promise<void> {
+/** What a file holds, or its parts. */
+export type Content = string | Buffer | readonly (string | Buffer)[];
+
+async function writeFlushed(file: string, content: Content, mode = PRIVATE): Promise<void> {
   const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW;
   failpoint('open');
-  const handle = await open(file, flags, mode);
+  const opened = fs.openSync(file, flags, mode);
   try {
     failpoint('write');
-    await handle.writeFile(content);
+    for (const part of [content].flat()) fs.writeFileSync(opened, part);
     failpoint('fsync');
-    await handle.sync();
+    await flush(opened);
   } finally {
-    await handle.close();
+    fs.closeSync(opened);
   }
 }
 
 /** Makes the names in a folder survive a crash of the machine. */
 export async function flushFolder(folder: string): Promise<void> {
   failpoint('flush folder');
-  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-  await handle.sync().finally(() => handle.close());
+  const opened = fs.openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  await flush(opened).finally(() => fs.closeSync(opened));
 }
 
 /**
@@ -102,7 +118,7 @@ export async function moveFile(file: string, toFolder: string): Promise<void> {
     failpoint('move flush');
     await flushFolder(toFolder);
     failpoint('move unlink');
-    await unlink(file).catch(tolerateGone);
+    discard(file, tolerateGone);
     failpoint('moved');
   } catch (error) {
     throw explainFileError(error, toFolder);
@@ -113,13 +129,15 @@ export async function moveFile(file: string, toFolder: string): Promise<void> {
 async function linkInto(from: string, target: string): Promise<boolean> {
   try {
     failpoint('move link');
-    await link(from, target).catch(async (error: unknown) => {
+    try {
+      fs.linkSync(from, target);
+    } catch (error) {
       if (!hasCode(error, 'EEXIST')) throw error;
-      const [one, other] = [await lstat(from), await lstat(target)];
-      if (one.ino === other.ino && one.dev === other.dev) return;
+      const [one, other] = [fs.lstatSync(from), fs.lstatSync(target)];
+      if (one.ino === other.ino && one.dev === other.dev) return true;
       const same = one.isFile() && other.isFile() && (await readPrivateFile(from)) === (await readPrivateFile(target));
       if (!same) throw otherContent(target);
-    });
+    }
     return true;
   } catch (error) {
     tolerateGone(error);
@@ -143,25 +161,21 @@ export const COMPRESSED = '.gz';
 const compress = (bytes: Buffer): Promise<Buffer> => promisify(gzip)(bytes, { level: 1 });
 
 /**
- * Replaces a file by a compressed one beside it, whole or not at all; a repeat after a crash is harmless. One that was written anew meanwhile, without
- * what was forgotten, stays.
+ * Replaces a file by a compressed one, beside it or in another folder of the same disk, whole or not at all; a repeat after a crash is harmless. One that
+ * was written anew meanwhile, without what was forgotten, stays.
  */
-export async function compressFile(file: string): Promise<void> {
-  const { ino } = await lstat(file);
+export async function compressFile(file: string, toFolder = path.dirname(file)): Promise<void> {
+  const { ino } = fs.lstatSync(file);
   const bytes = await readPrivateBytes(file);
-  const folder = path.dirname(file);
+  const target = path.join(toFolder, path.basename(file) + COMPRESSED);
   try {
-    await publishFile(folder, path.basename(file) + COMPRESSED, await compress(bytes));
+    await publishFile(toFolder, path.basename(target), await compress(bytes));
   } catch (error) {
     if (!(error instanceof AlreadyPublishedError)) throw error;
-    if (!(await readPrivateBytes(file + COMPRESSED)).equals(bytes)) throw otherContent(file + COMPRESSED);
-  }
-  if ((await lstat(file)).ino !== ino) {
-    await unlink(file + COMPRESSED);
-    return;
+    if (!(await readPrivateBytes(target)).equals(bytes)) throw otherContent(target);
   }
   // After a crash it may be there again, and is compressed again.
-  await unlink(file);
+  fs.unlinkSync(fs.lstatSync(file).ino === ino ? file : target);
 }
 
 /** Reads a regular file as text; a compressed one is unpacked. A symbolic link is refused. */
@@ -173,13 +187,13 @@ export async function readPrivateFile(file: string): Promise<string> {
 
 async function readPrivateBytes(file: string): Promise<Buffer> {
   // A pipe that nobody writes to would never open, and the process would never end: it is opened at once, and refused below.
-  const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const opened = fs.openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
-    const stat = await handle.stat();
+    const stat = fs.fstatSync(opened);
     if (!stat.isFile()) throw new TidemarkError('it is not a regular file', { detail: file });
     if (stat.size > LARGEST_FILE) throw tooLarge(file);
-    // Into one buffer of the size of the file; the handle's own "readFile" would hold it twice.
-    const bytes = readFileSync(handle.fd);
+    // Into one buffer of the size of the file.
+    const bytes = fs.readFileSync(opened);
     return file.endsWith(COMPRESSED) ? await promisify(gunzip)(bytes, { maxOutputLength: LARGEST_FILE }) : bytes;
   } catch (error) {
     if (hasCode(error, 'ERR_BUFFER_TOO_LARGE')) throw tooLarge(file, error);
@@ -187,7 +201,7 @@ async function readPrivateBytes(file: string): Promise<Buffer> {
       throw new TidemarkError('it is no compressed file, or it is truncated', { detail: file, cause: error });
     throw error;
   } finally {
-    await handle.close();
+    fs.closeSync(opened);
   }
 }
 

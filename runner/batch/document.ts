@@ -22,8 +22,11 @@ export type DocumentHead = z.infer<typeof documentHeadSchema>;
 /** How a batch file that Tidemark wrote begins, goes over from metadata to change lines, and ends. */
 export const FRAME = { begin: '{\n"batch_metadata": ', middle: ',\n"changes": [\n', end: '\n]}\n' } as const;
 
+/** The two members of a document, as JSON. */
+export type Members = Readonly<Record<'metadata' | 'changes', string>>;
+
 /** The texts of the two members of a document in Tidemark's own frame; undefined for any other. That they are JSON, who reads them finds out. */
-export function documentParts(text: string): { metadata: string; changes: string } | undefined {
+export function documentParts(text: string): Members | undefined {
   const middle = text.indexOf(FRAME.middle);
   if (!text.startsWith(FRAME.begin) || middle < 0 || !text.endsWith(FRAME.end)) return undefined;
   return {

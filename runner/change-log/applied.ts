@@ -12,10 +12,10 @@ import * as chain from './chain.js';
 /** A day in milliseconds. */
 export const DAY_MS = 86_400_000;
 
-/** Compresses the applied batch of that file name; where another loader was quicker there is nothing left to do. */
-export async function compressApplied(log: chain.ChangeLog, name: string): Promise<void> {
-  if (name.endsWith(COMPRESSED)) return;
-  await compressFile(path.join(log.processed, name)).catch(tolerateGone);
+/** Compresses an applied batch into processed/; where another loader was quicker there is nothing left to do. */
+export async function compressApplied(log: chain.ChangeLog, file: string): Promise<void> {
+  if (file.endsWith(COMPRESSED)) return;
+  await compressFile(file, log.processed).catch(tolerateGone);
 }
 
 const HOUR_MS = 3_600_000;
@@ -98,8 +98,8 @@ export async function findBatch(log: chain.ChangeLog, batchName: string): Promis
 
 /** Compresses applied batches, one after the other. */
 export interface Compressing {
-  /** One more, by its file name. */
-  readonly add: (name: string) => void;
+  /** One more, by its file: it lies in processed/, or is moved there by that. */
+  readonly add: (file: string) => void;
   /** Waits for the rest, then compresses what an earlier run left. */
   readonly finish: () => Promise<void>;
 }
@@ -116,12 +116,12 @@ export function startCompressing(log: chain.ChangeLog): Compressing {
     work.catch(() => undefined);
   };
   return {
-    add: (name) => then(() => compressApplied(log, name)),
+    add: (file) => then(() => compressApplied(log, file)),
     finish: async () => {
       then(async () => {
         await removeAbandoned(log, Date.now());
         // Their loader died, or an older release applied them.
-        for (const file of await chain.appliedFiles(log)) await compressApplied(log, path.basename(file));
+        for (const file of await chain.appliedFiles(log)) await compressApplied(log, file);
       });
       await work;
     },

@@ -2,7 +2,7 @@ import { readdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { batchFiles, findFile, isPublished, readBatch, type ChangeLog } from './chain.js';
 import { chainHead, type BatchMetadata } from '../batch/metadata.js';
-import { AlreadyPublishedError, TEMPORARY_PREFIX, publishFile } from '../base/durable-file.js';
+import { AlreadyPublishedError, TEMPORARY_PREFIX, publishFile, type Content } from '../base/durable-file.js';
 import { TidemarkError, hasCode, tolerateGone } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
 import { logger } from '../base/logger.js';
@@ -10,6 +10,16 @@ import { batchNameOf } from '../batch/name.js';
 import { FRAME } from '../batch/document.js';
 
 /** How a batch becomes true, and what is done about one that did not. */
+
+/** A batch that is being published. */
+export interface NewBatch {
+  readonly log: ChangeLog;
+  readonly metadata: BatchMetadata & { readonly batch_id: string };
+  /** Its change lines, joined by comma and line break. */
+  readonly lines: Buffer;
+  /** Until it is, to its file. */
+  readonly published: Promise<string>;
+}
 
 /**
  * Publishes a batch: first its file, then its checkpoint, which is both commit and fence.
@@ -22,14 +32,11 @@ export async function publishBatch(
   lines: string | Buffer,
 ): Promise<string> {
   const name = `${metadata.batch_id}.json`;
-  const head = `${FRAME.begin}${JSON.stringify(metadata, null, 2)}${FRAME.middle}`;
-  const content =
-    typeof lines === 'string'
-      ? `${head}${lines}${FRAME.end}`
-      : Buffer.concat([Buffer.from(head), lines, Buffer.from(FRAME.end)]);
+  const said = JSON.stringify(metadata, null, 2);
+  const content = [`${FRAME.begin}${said}${FRAME.middle}`, lines, FRAME.end];
   await publishFile(log.folder, name, content);
   try {
-    await publishCheckpoint(log, metadata);
+    await publishFile(log.checkpoints, `${metadata.sequence}.json`, `${said}\n`);
   } catch (error) {
     // Only the loser of the race takes its batch back; after any other failure the checkpoint may stand, and needs its batch.
     if (error instanceof AlreadyPublishedError) await unlink(path.join(log.folder, name));
@@ -51,7 +58,7 @@ const PUT_BACK_TRIES = 10;
  * The writer and the one that took it for dead may both put the batch back; its content is the same. Whoever tidies up meanwhile takes
  * the temporary file away: then once more, because the checkpoint stands and nobody else has the batch.
  */
-async function putBack(log: ChangeLog, name: string, content: string | Buffer): Promise<void> {
+async function putBack(log: ChangeLog, name: string, content: Content): Promise<void> {
   for (let left = PUT_BACK_TRIES; left > 0; left -= 1) {
     try {
       await publishFile(log.folder, name, content);

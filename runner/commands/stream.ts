@@ -23,6 +23,8 @@ const onSource = <T>(settings: Settings, work: Parameters<typeof withDatabase<T>
 const wordsOf = ({ changes, rounds, to }: StreamResult) =>
   `${counted(changes, 'change')} in ${counted(rounds, 'round')}, read up to ${to ?? 'where it was'}`;
 
+const tablesOf = ({ batches }: Round) => batches.map(({ log }) => log.table);
+
 type Asked = Readonly<{ watch: boolean; load: boolean; service: boolean }>;
 
 const run = ({ settings, print }: Context, { watch, load, service }: Asked): Promise<void> =>
@@ -42,8 +44,10 @@ const run = ({ settings, print }: Context, { watch, load, service }: Asked): Pro
       const loader = load ? new RoundLoader(settings, ended.signal) : undefined;
       const loading = loader?.work();
       const onRound = async (round: Round) => {
-        tell({ changes: round.changes, tables: round.tables });
-        await loader?.take(round);
+        const loaded = loader?.take(round);
+        await round.published;
+        tell({ changes: round.changes, tables: tablesOf(round) });
+        await loaded;
       };
       const result = await streamTables({ settings, signal, isEndless: true, onRound }).finally(() => {
         ended.abort();
@@ -61,7 +65,7 @@ const run = ({ settings, print }: Context, { watch, load, service }: Asked): Pro
 async function readOnce(settings: Settings, load: boolean, signal: AbortSignal): Promise<StreamResult> {
   const tables = new Set<string>();
   const onRound = (round: Round) => {
-    for (const table of round.tables) tables.add(table);
+    for (const table of tablesOf(round)) tables.add(table);
     return Promise.resolve();
   };
   const result = { ...(await streamTables({ settings, signal, isEndless: false, onRound })), tables: [...tables] };

@@ -6,19 +6,21 @@ import { flushFolder } from '../base/durable-file.js';
 import { tolerateGone } from '../base/errors.js';
 import { openChains, strangeFiles } from '../change-log/inspect.js';
 import type { Settings } from '../base/settings.js';
-import type { Database, Link, Transaction } from '../base/database.js';
+import { isPassing, type Database, type Link, type Transaction } from '../base/database.js';
+import { releaseBatchMemory } from '../base/v8-memory.js';
 import { failpoint } from '../base/failpoint.js';
-import { type Applying, applyDocument, assertLedgerIsThere, assertNothingIsMissing } from './apply.js';
+import { type Applying, applyDocument, assertLedgerIsThere, assertNothingIsMissing, explainWithFile } from './apply.js';
 import { logger } from '../base/logger.js';
 import { observeLatency, timed } from '../run/measurements.js';
 import { pruneNowAndThen } from './retention.js';
 import { retrying } from '../run/retry.js';
 import { chainName } from '../batch/shard.js';
 import { counted } from '../base/text-table.js';
-import { COUNTED, type ApplyResult, type Counted, commitToDisk } from '../warehouse/batches.js';
+import { COUNTED, type ApplyResult, type Counted, applyBatch, commitToDisk } from '../warehouse/batches.js';
 import { asNumbers } from '../warehouse/functions.js';
 import { batchNameOf } from '../batch/name.js';
 import { startCompressing, type Compressing } from '../change-log/applied.js';
+import type { NewBatch } from '../change-log/publish.js';
 
 type Total = Record<Counted | 'batches' | 'skipped' | 'changes', number>;
 
@@ -31,19 +33,6 @@ export interface Loading extends Omit<Applying, 'warehouse'> {
   readonly onBatch?: ((count: 1) => void) | undefined;
   /** Ends the run after the batch in hand. */
   readonly signal?: AbortSignal | undefined;
-  /**
-   * Given by a loader that has loaded the whole chain through this session and comes again at once: then only what waits is looked at. What else
-   * may be wrong with a chain, and what crashes have left of it, the next whole load sees.
-   */
-  readonly again?: Again | undefined;
-}
-
-/** What a loader keeps from load to load of a chain. */
-export interface Again {
-  /** Batch files whose names are known to survive a crash. */
-  readonly flushed: ReadonlySet<string>;
-  /** Nobody waits for it here. */
-  readonly compressing: Compressing;
 }
 
 /** What was done in all chains of a table, of those of all; nothing where there is none. */
@@ -68,14 +57,40 @@ export async function loadChain(link: Link, loading: Loading): Promise<LoadResul
   const { log, signal } = loading;
   const total = { ...sumOf(log.table, []) };
   const chain = chainName(log.table, log.shard);
-  let { again } = loading;
-  await retrying(chain, link, signal, () => {
-    const once = { ...loading, again, warehouse: link.database() };
-    // After a fault the session is another one.
-    again = undefined;
-    return once.again === undefined ? loadOnce(once, chain, total) : loadPending(once, total);
-  });
+  await retrying(chain, link, signal, () => loadOnce({ ...loading, warehouse: link.database() }, chain, total));
   return total;
+}
+
+/**
+ * Applies a batch while it is being published, from memory: no file is read, and the checksum, which the warehouse takes once more, proves that this is
+ * what the file holds. Its commit waits until it is published.
+ * @param batch what follows the newest batch that was loaded through this session
+ * @returns false where that is left to loadChain, because the batch was not published, or because of a fault that passes
+ */
+export async function loadNew(
+  warehouse: Database,
+  settings: Settings,
+  { log, metadata, lines, published }: NewBatch,
+  compressing: Compressing,
+): Promise<boolean> {
+  releaseBatchMemory();
+  const file = path.join(log.folder, `${metadata.batch_id}.json`);
+  const members = { metadata: JSON.stringify(metadata, null, 2), changes: `[\n${lines.toString()}\n]` };
+  failpoint('apply');
+  // What it took to send them is not kept while they are applied.
+  const sent = published.then(() => releaseBatchMemory());
+  sent.catch(() => undefined);
+  try {
+    const applied = await timed('apply', () => applyBatch(warehouse, members, sent));
+    failpoint('committed');
+    compressing.add(file);
+    noteApplied(log, { ...sumOf(log.table, []) }, { file, head: { ...metadata, forgotten_lines: [] } }, applied);
+    return true;
+  } catch (error) {
+    const isPublished = await published.catch(() => undefined);
+    if (isPublished === undefined || isPassing(error)) return false;
+    throw explainWithFile(error, settings, file);
+  }
 }
 
 async function loadOnce(loading: Loading & { warehouse: Database }, chain: string, total: Total): Promise<void> {
@@ -99,20 +114,18 @@ export async function loadDry(warehouse: Transaction, settings: Settings, table:
 }
 
 async function loadPending(loading: Applying & Loading, total: Total): Promise<void> {
-  const { warehouse, settings, log, again } = loading;
-  if (again === undefined) await lookAround(warehouse, log);
+  const { warehouse, settings, log } = loading;
+  await lookAround(warehouse, log);
   const files = await changeLog.batchFiles(log);
   // What is about to be applied must survive a crash of the machine that the warehouse survives.
-  if (!files.every((file) => again?.flushed.has(file)))
-    for (const folder of [log.folder, log.checkpoints]) await flushFolder(folder);
+  if (files.length > 0) for (const folder of [log.folder, log.checkpoints]) await flushFolder(folder);
   // A dry run moves no file.
-  const compressing = again?.compressing ?? ('begin' in warehouse ? startCompressing(log) : undefined);
+  const compressing = 'begin' in warehouse ? startCompressing(log) : undefined;
   try {
     await applyFiles(loading, files, compressing, total);
   } finally {
-    if (again === undefined) await compressing?.finish();
+    await compressing?.finish();
   }
-  if (again !== undefined) return;
   await assertNothingIsMissing(warehouse, log);
   if ('begin' in warehouse) await pruneNowAndThen(warehouse, settings, log);
 }
@@ -148,7 +161,7 @@ async function applyFiles(
     failpoint('committed');
     if (compressing !== undefined) {
       await timed('move', () => changeLog.markProcessed(log, file));
-      compressing.add(path.basename(file));
+      compressing.add(path.join(log.processed, path.basename(file)));
     }
     noteApplied(log, total, document, applied);
     loading.onBatch?.(1);
@@ -170,7 +183,7 @@ async function readPublished(log: changeLog.ChangeLog, file: string): Promise<ch
 function noteApplied(
   { table }: changeLog.ChangeLog,
   total: Total,
-  { file, head }: changeLog.BatchDocument,
+  { file, head }: Pick<changeLog.BatchDocument, 'file' | 'head'>,
   { already_applied, ...applied }: ApplyResult,
 ): void {
   const name = path.basename(file);

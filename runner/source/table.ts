@@ -60,15 +60,15 @@ export interface SourceTable {
 export type Columns = Pick<SourceTable, 'columns' | 'columns_fingerprint' | 'column_types' | 'history_columns'>;
 
 /**
- * What a batch says of the columns that its changes have, whoever writes it: for batch_metadata, which checks it.
+ * What a batch says of the columns that its changes have, whoever writes it.
  * @param unfilled history columns whose values are still to be read in every row
  */
 export const columnsOfBatch = (
   { columns, columns_fingerprint, column_types, history_columns }: Columns,
   unfilled: readonly string[],
-): Columns & { readonly unfilled_columns: readonly string[] } => ({
-  ...{ columns, columns_fingerprint, column_types, history_columns },
-  unfilled_columns: unfilled,
+): Columns & Pick<BatchMetadata, 'columns' | 'unfilled_columns'> => ({
+  ...{ columns: [...columns], columns_fingerprint, column_types, history_columns },
+  unfilled_columns: [...unfilled],
 });
 
 /**

@@ -4,6 +4,7 @@ import { TidemarkError, allDone } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
 import { lsnText, type Lsn } from '../base/replication.js';
 import type { Settings } from '../base/settings.js';
+import type { NewBatch } from '../change-log/publish.js';
 import { timed } from '../run/measurements.js';
 import { sizeLimits } from '../run/size-limits.js';
 import type { SourceIdentity } from '../source/server.js';
@@ -27,11 +28,11 @@ export interface ReaderStart {
   readonly lastTime: bigint;
 }
 
-/** A round that was published. */
+/** A round that is being published. */
 export interface Round {
-  /** The tables that have a new batch, and the files of these. */
-  readonly tables: readonly string[];
-  readonly files: readonly string[];
+  readonly batches: readonly NewBatch[];
+  /** Until all of them are; what fails it ends the session. */
+  readonly published: Promise<void>;
   readonly changes: number;
   readonly slot: string;
   /** Every table that was read up to there. */
@@ -76,10 +77,14 @@ export class LogReader {
   private readonly most: number;
   private readonly excluded: readonly string[];
 
-  /** @param onRound told of each round that is durable, whoever asked for it */
+  /**
+   * @param onRound told of each round that begins, whoever asked for it
+   * @param onPublished and of each that is durable
+   */
   constructor(
     private readonly start: ReaderStart,
     private readonly onRound: (round: Round) => void,
+    private readonly onPublished: (round: Round) => void,
   ) {
     const { stream_exclude_origins } = start.settings;
     this.read = this.durable = this.noted = start.from;
@@ -148,19 +153,25 @@ export class LogReader {
     const complete_at = this.completeAt;
     const ends = { slot, from: lsnText(this.durable), to: lsnText(to), last_commit_time };
     failpoint('stream round');
-    const files: string[] = [];
-    const publishOne = async (part: Part) => files.push(await publishPart(part, ends, identity));
-    await timed('publish', () => allDone(parts.map(publishOne)));
+    this.count();
+    const batches = parts.map((part) => publishPart(part, ends, identity));
+    const published = timed('publish', () => allDone(batches.map((batch) => batch.published)));
+    const changes = parts.reduce((sum, { count }) => sum + count, 0);
+    const followed = tables.flatMap(({ mapping, stopped }) => (stopped === null ? mapping.dimension_name : []));
+    const round = { slot, to: ends.to, last_commit_time, complete_at, changes, batches, published, followed };
+    this.onRound(round);
+    await published;
     failpoint('stream published');
     this.durable = to;
     if (isDue) await this.note(ends);
+    this.onPublished(round);
+  }
+
+  /** How much has gathered. */
+  private count(): void {
+    const { settings, tables } = this.start;
     this.gathered = tables.reduce((sum, { lines }) => sum + lines.length, 0);
-    this.isFull =
-      this.gathered >= this.start.settings.batch_max_bytes || tables.some(({ lines }) => lines.count >= this.most);
-    const changes = parts.reduce((sum, { count }) => sum + count, 0);
-    const written = parts.map(({ table }) => table.mapping.dimension_name);
-    const followed = tables.flatMap(({ mapping, stopped }) => (stopped === null ? mapping.dimension_name : []));
-    this.onRound({ slot, to: ends.to, last_commit_time, complete_at, changes, tables: written, files, followed });
+    this.isFull = this.gathered >= settings.batch_max_bytes || tables.some(({ lines }) => lines.count >= this.most);
   }
 
   /** Batches say themselves how far their tables are. */

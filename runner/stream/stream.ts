@@ -27,7 +27,7 @@ export interface Streaming {
   readonly signal: AbortSignal;
   /** False reads as far as the source has come now, and ends. */
   readonly isEndless: boolean;
-  /** Told of each round that was published; while it has not resolved, the next round waits. */
+  /** Told of each round that begins; while it has not resolved, the next round waits. */
   readonly onRound?: ((round: Round) => Promise<void>) | undefined;
 }
 
@@ -219,8 +219,8 @@ class Session {
   private isEnding = false;
   private fault: { readonly error: unknown } | undefined;
   private gate: Promise<void> | undefined;
-  /** Rounds that are durable, and of which nobody was told yet. */
-  private untold: Round | undefined;
+  /** What is done with the round in hand. */
+  private doing: Promise<void> | undefined;
   readonly reader: LogReader;
   private ring: () => void = () => undefined;
   private confirming: Promise<void> | undefined;
@@ -232,7 +232,7 @@ class Session {
     private readonly replication: Replication,
     private readonly total: StreamResult,
   ) {
-    this.reader = new LogReader(start, this.noteRound);
+    this.reader = new LogReader(start, this.beginRound, this.noteRound);
     replication.failed.catch(this.fail);
   }
 
@@ -265,7 +265,7 @@ class Session {
     // Unless a table is handed over, which may have to go on from before.
     this.confirming = this.confirm(reader.durable).catch(this.fail);
     for (let last = -Infinity; !isDone(); ) {
-      const hasWork = () => reader.isFull || reader.hasWhole || this.untold !== undefined || isDone();
+      const hasWork = () => reader.isFull || reader.hasWhole || isDone();
       await this.pause(reader.noted === reader.durable ? QUIET_MS : NOTE_MS, hasWork);
       const left = last + this.streaming.settings.stream_flush_ms - performance.now();
       await this.pause(left, () => reader.isFull || isDone());
@@ -276,16 +276,20 @@ class Session {
     await this.confirming;
   }
 
-  /** Until so long has passed, or something is so. */
+  /** Until so long has passed, or something is so: that is looked at when it rings. */
   private async pause(ms: number, isOver: () => boolean): Promise<void> {
-    for (const deadline = performance.now() + ms; !isOver() && performance.now() < deadline; )
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, deadline - performance.now());
-        this.ring = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
+    if (ms <= 0 || isOver()) return;
+    await new Promise<void>((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        this.ring = () => undefined;
+        resolve();
+      };
+      const timer = setTimeout(end, ms);
+      this.ring = () => {
+        if (isOver()) end();
+      };
+    });
   }
 
   private guarded<T>(work: (given: T) => void): (given: T) => void {
@@ -324,24 +328,26 @@ class Session {
     if (this.gate === undefined && !this.reader.isFull) this.replication.resume();
   }
 
-  private readonly noteRound = (round: Round): void => {
-    const { total, untold, reader } = this;
-    if (reader.noted === reader.durable) this.confirming = this.confirm(reader.noted).catch(this.fail);
-    failpoint('stream confirmed');
-    total.rounds += round.tables.length === 0 ? 0 : 1;
-    total.changes += round.changes;
-    total.to = round.to;
-    const tables = [...new Set([...(untold?.tables ?? []), ...round.tables])];
-    this.untold = { ...round, tables, files: [...(untold?.files ?? []), ...round.files] };
+  private readonly beginRound = (round: Round): void => {
+    this.resume();
+    this.doing = this.streaming.onRound?.(round);
+    this.doing?.catch(this.fail);
   };
 
+  private readonly noteRound = ({ batches, changes, to }: Round): void => {
+    const { total, reader } = this;
+    if (reader.noted === reader.durable) this.confirming = this.confirm(reader.noted).catch(this.fail);
+    failpoint('stream confirmed');
+    total.rounds += batches.length === 0 ? 0 : 1;
+    total.changes += changes;
+    total.to = to;
+  };
+
+  /** One round, and all that is done with it: so the next one has all that has come meanwhile. */
   private async publish(isLast = false): Promise<void> {
     if (this.fault !== undefined) throw this.fault.error as Error;
     await this.reader.publish(this.reader.isFull, isLast);
-    this.resume();
-    const { untold } = this;
-    this.untold = undefined;
-    if (untold !== undefined) await this.streaming.onRound?.(untold);
+    await this.doing;
   }
 }
 

@@ -2,9 +2,9 @@ import { describeError, type TidemarkError } from '../base/errors.js';
 import { logger } from '../base/logger.js';
 import { lsnOf, type Lsn } from '../base/replication.js';
 import type { DimensionMapping } from '../batch/mapping.js';
-import { afterBatch, batchId, batchMetadataSchema, type BatchMetadata, type LogPlace } from '../batch/metadata.js';
+import { afterBatch, batchId, type BatchMetadata, type LogPlace } from '../batch/metadata.js';
 import { checksumOf, type ChangeLog } from '../change-log/chain.js';
-import { publishBatch } from '../change-log/publish.js';
+import { publishBatch, type NewBatch } from '../change-log/publish.js';
 import { noteTable } from '../run/measurements.js';
 import type { SourceIdentity } from '../source/server.js';
 import { columnsOfBatch, unfilledColumns } from '../source/table.js';
@@ -55,8 +55,12 @@ export interface FollowedTable {
   /** Capture time of the newest line, and the same in JSON. */
   at: bigint;
   atText: string;
-  /** The transaction that wrote last, how many of its changes have come, the last of them that is in the lines, and whether one was taken. */
+  /**
+   * The transaction that wrote last, whether it is left out, how many of its changes have come, the last of them that is in the lines, and whether one
+   * was taken.
+   */
   transaction: OpenTransaction | undefined;
+  isLeftOut: boolean;
   changes: number;
   lastTaken: number;
   hasLines: boolean;
@@ -69,22 +73,25 @@ export function followTable(
 ): FollowedTable {
   const none = { stopped: null, layout: undefined, whole: NOTHING, unchanged: 0, atText: '', transaction: undefined };
   const at = microsOf(given.newest.extracted_at);
-  return { ...given, ...none, inside, after, lines: noLines(), at, changes: 0, lastTaken: 0, hasLines: false };
+  const counts = { changes: 0, lastTaken: 0, hasLines: false, isLeftOut: false };
+  return { ...given, ...none, inside, after, lines: noLines(), at, ...counts };
 }
 
 export type Change = Extract<Message, { kind: 'insert' | 'update' | 'delete' | 'truncate' }>;
 
-/**
- * Counts a change of a transaction, and says whether it is still to be written: not one that the chain has, that the sweep before it has read,
- * or of an origin that is left out.
- */
+/** Whether a transaction is one that the chain has, that the sweep before it has read, or of an origin that is left out. */
+function isLeftOut({ to, after }: FollowedTable, { commit, xid, isExcluded }: OpenTransaction): boolean {
+  if (isExcluded || commit < to) return true;
+  return after !== null && commit < lsnOf(after.until) && isVisible(after.snapshot, xid);
+}
+
+/** Counts a change of a transaction, and says whether it is still to be written: what of its transaction is in the chain is not. */
 export function isNews(table: FollowedTable, transaction: OpenTransaction): boolean {
-  const { to, inside, after } = table;
-  if (table.transaction !== transaction) Object.assign(table, { transaction, changes: 0, hasLines: false });
+  const { inside } = table;
+  if (table.transaction !== transaction)
+    Object.assign(table, { transaction, isLeftOut: isLeftOut(table, transaction), changes: 0, hasLines: false });
   table.changes += 1;
-  if (table.stopped !== null || transaction.isExcluded || transaction.commit < to) return false;
-  if (after !== null && transaction.commit < lsnOf(after.until) && isVisible(after.snapshot, transaction.xid))
-    return false;
+  if (table.stopped !== null || table.isLeftOut) return false;
   return inside === null || lsnOf(inside.commit) !== transaction.commit || table.changes > inside.changes;
 }
 
@@ -165,18 +172,18 @@ export function takePart(table: FollowedTable, inside?: LogPlace['inside']): Par
 export type RoundEnds = Readonly<{ slot: string; from: string; to: string; last_commit_time: string }>;
 
 /**
- * Publishes a batch of one table. What a sweep left in its metadata stays, so that polling can go on from there.
- * @returns its file
- * @throws AlreadyPublishedError if somebody else has written to the chain
+ * Publishes the next batch of a table, the newest one from now on. What a sweep left in its metadata stays, so that polling can go on from there.
+ * It fails with an AlreadyPublishedError if somebody else has written to the chain.
  */
-export async function publishPart(part: Part, ends: RoundEnds, identity: SourceIdentity): Promise<string> {
+export function publishPart(part: Part, ends: RoundEnds, identity: SourceIdentity): NewBatch {
   const { table, bytes, layout, inside, commits, unchanged } = part;
   const { newest: before, after, mapping } = table;
-  const soft = { column: mapping.deleted_column, values: mapping.deleted_values };
+  const { deletes, deleted_column: column, deleted_values: values } = mapping;
   const extracted_at = isoOf(part.at);
-  const metadata = batchMetadataSchema.parse({
+  const metadata = {
     ...before,
-    format: 2,
+    batch_id: batchId(extracted_at, before, ''),
+    format: 2 as const,
     shard: null,
     shard_layout: null,
     extracted_at,
@@ -189,12 +196,10 @@ export async function publishPart(part: Part, ends: RoundEnds, identity: SourceI
     log: {
       ...ends,
       ...{ commits, inside, unchanged, gap: null, entry: table.publication },
-      ...(mapping.deletes === 'soft' && { soft }),
+      ...(deletes === 'soft' && column !== null && { soft: { column, values } }),
       after: after !== null && lsnOf(ends.to) < lsnOf(after.until) ? after : null,
     },
-  });
-  const batch = { ...metadata, batch_id: batchId(extracted_at, before, '') };
-  const file = await publishBatch(table.log, batch, bytes);
-  table.newest = batch;
-  return file;
+  };
+  table.newest = metadata;
+  return { log: table.log, metadata, lines: bytes, published: publishBatch(table.log, metadata, bytes) };
 }

@@ -2,7 +2,7 @@ import type { Database } from '../base/database.js';
 import { TidemarkError } from '../base/errors.js';
 import { failpoint } from '../base/failpoint.js';
 import { inTransaction } from '../base/transaction.js';
-import { documentParts } from '../batch/document.js';
+import { documentParts, type Members } from '../batch/document.js';
 import { type BatchMetadata, batchMetadataSchema } from '../batch/metadata.js';
 import { type ShardLayout, shardLayoutSchema } from '../batch/shard.js';
 import { row, rows, type Texts, type TextsOrNull, type Warehouse } from './call.js';
@@ -31,16 +31,22 @@ const applyParts = row<ApplyResult, [metadata: string, changes: string]>(
 /**
  * Applies one batch document, the text of its file, in a transaction of its own where it is not given one. One in Tidemark's own frame
  * travels in its two parts, so that the server need not take it apart.
+ * @param published what the commit waits for; where it fails nothing is applied
  */
-export async function applyBatch(warehouse: Warehouse, batch: string): Promise<ApplyResult> {
+export async function applyBatch(
+  warehouse: Warehouse,
+  batch: string | Members,
+  published?: Promise<unknown>,
+): Promise<ApplyResult> {
   if ('begin' in warehouse)
     return inTransaction(warehouse, 'isolation level read committed', async (session) => {
       const result = await applyBatch(session, batch);
+      await published;
       failpoint('commit');
       return result;
     });
-  const parts = documentParts(batch);
-  if (parts === undefined) return applyWhole(warehouse, batch);
+  const parts = typeof batch === 'string' ? documentParts(batch) : batch;
+  if (parts === undefined) return applyWhole(warehouse, batch as string);
   return applyParts(warehouse, parts.metadata, parts.changes);
 }
 

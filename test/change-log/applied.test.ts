@@ -83,13 +83,14 @@ async function applied(...days: number[]): Promise<void> {
   for (const day of days) await markProcessed(log, await publishBatch(log, metadata(day), LINES));
 }
 
+const compress = (name: string) => compressApplied(log, path.join(log.processed, name));
 const inProcessed = async () => (await readdir(log.processed)).sort();
 
 describe('an applied batch', () => {
   it("is compressed: whole, its owner's alone, readable by gzip, and read as before", async () => {
     const text = await readFile(await publishBatch(log, metadata(1), LINES), 'utf8');
     await markProcessed(log, path.join(log.folder, `${idOf(1)}.json`));
-    await compressApplied(log, `${idOf(1)}.json`);
+    await compress(`${idOf(1)}.json`);
     expect(await inProcessed()).toEqual([`${idOf(1)}.json.gz`]);
     const file = path.join(log.processed, `${idOf(1)}.json.gz`);
     expect(execFileSync('gzip', ['-dc', file], { encoding: 'utf8' })).toBe(text);
@@ -100,7 +101,7 @@ describe('an applied batch', () => {
 
   it('may be put back as it is, to be applied again', async () => {
     await applied(1);
-    await compressApplied(log, `${idOf(1)}.json`);
+    await compress(`${idOf(1)}.json`);
     await rename(path.join(log.processed, `${idOf(1)}.json.gz`), path.join(log.folder, `${idOf(1)}.json.gz`));
     expect(await batchFiles(log)).toEqual([path.join(log.folder, `${idOf(1)}.json.gz`)]);
   });
@@ -109,18 +110,18 @@ describe('an applied batch', () => {
     await applied(1, 2);
     const file = path.join(log.processed, `${idOf(1)}.json`);
     const text = await readFile(file);
-    await compressApplied(log, path.basename(file));
+    await compress(path.basename(file));
     await writeFile(file, text);
-    await compressApplied(log, path.basename(file));
+    await compress(path.basename(file));
     expect(await inProcessed()).toEqual([`${idOf(1)}.json.gz`, `${idOf(2)}.json`]);
     await writeFile(file, 'something else');
-    await expect(compressApplied(log, path.basename(file))).rejects.toThrow('is there already, with other content');
+    await expect(compress(path.basename(file))).rejects.toThrow('is there already, with other content');
     expect(await readFile(file, 'utf8')).toBe('something else');
   });
 
   it('that two loaders compress at once is compressed once', async () => {
     await applied(1);
-    await Promise.all([1, 2, 3].map(() => compressApplied(log, `${idOf(1)}.json`)));
+    await Promise.all([1, 2, 3].map(() => compress(`${idOf(1)}.json`)));
     expect(await inProcessed()).toEqual([`${idOf(1)}.json.gz`]);
   });
 
@@ -138,7 +139,7 @@ describe('an applied batch', () => {
     ['is empty', () => Buffer.alloc(0), 'a batch file cannot be loaded'],
   ])('that %s is refused by name', async (_, spoil, message) => {
     await applied(1);
-    await compressApplied(log, `${idOf(1)}.json`);
+    await compress(`${idOf(1)}.json`);
     const file = path.join(log.processed, `${idOf(1)}.json.gz`);
     await writeFile(file, spoil(await readFile(file)));
     await expect(readBatch(file)).rejects.toMatchObject({
@@ -150,7 +151,7 @@ describe('an applied batch', () => {
   it('is found by its name, wherever it lies', async () => {
     await applied(1, 2);
     await publishBatch(log, metadata(3), LINES);
-    await compressApplied(log, `${idOf(1)}.json`);
+    await compress(`${idOf(1)}.json`);
     for (const day of [1, 2, 3])
       expect(await findBatch(log, idOf(day))).toMatchObject({ head: { batch_id: idOf(day) } });
     expect(await findBatch(log, idOf(4))).toBeUndefined();
@@ -181,7 +182,7 @@ describe('retention', () => {
 
   it('removes applied batches that are older, with their checkpoints, and no others', async () => {
     await applied(1, 9, 11, 15);
-    await compressApplied(log, `${idOf(1)}.json`);
+    await compress(`${idOf(1)}.json`);
     await writeFile(path.join(log.processed, 'changes_from_elsewhere.json'), '{}');
     expect(await pruned(10)).toEqual({ batch_files: 2, checkpoints: 2 });
     expect(await inProcessed()).toEqual([`${idOf(11)}.json`, `${idOf(15)}.json`, 'changes_from_elsewhere.json']);
@@ -239,7 +240,7 @@ describe('looking after applied batches', () => {
   it('compresses them, those of an earlier run too', async () => {
     await applied(1, 2, 3);
     const compressing = startCompressing(log);
-    compressing.add(`${idOf(3)}.json`);
+    compressing.add(path.join(log.processed, `${idOf(3)}.json`));
     await compressing.finish();
     expect(await inProcessed()).toEqual([1, 2, 3].map((day) => `${idOf(day)}.json.gz`));
   });
@@ -248,7 +249,7 @@ describe('looking after applied batches', () => {
     await applied(1);
     await writeFile(path.join(log.processed, `${idOf(1)}.json.gz`), 'something else');
     const compressing = startCompressing(log);
-    compressing.add(`${idOf(1)}.json`);
+    compressing.add(path.join(log.processed, `${idOf(1)}.json`));
     await expect(compressing.finish()).resolves.toBeUndefined();
     expect(await inProcessed()).toHaveLength(2);
   });

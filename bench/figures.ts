@@ -22,7 +22,7 @@ export interface Target {
   readonly bound: 'at most' | 'at least';
 }
 
-const BATCHES = 'the log read in larger pieces where much comes, and what apply has left to win';
+const BATCHES = 'less for V8 to collect while the log is read, and what apply has left to win';
 const CHECKS = 'a checksum in place of the checks of each change that the reader has made already';
 const PIECES = 'batches that are handed on in pieces, so that none is anywhere whole';
 const AT_ONCE = 'what is done for each table and could be done for all at once';

@@ -38,7 +38,8 @@ beforeAll(async () => {
     ...environmentOf(warehouse.settings),
     ...foldersIn(folder),
     DIMENSIONS_DIR: path.join(folder, 'dimensions'),
-    CDC_EXTRACTION_INTERVAL_SECONDS: '3600',
+    // A loader that began before there was a change log looks again after so long.
+    CDC_EXTRACTION_INTERVAL_SECONDS: '20',
     TABLE_SCAN_INTERVAL_SECONDS: '0',
   };
 });

@@ -27,13 +27,16 @@ export function makeRunFolder(): string {
   const place = placeOfRuns();
   for (const name of readdirSync(place)) {
     const owner = name.startsWith(PREFIX) ? Number.parseInt(name.slice(PREFIX.length), 10) : Number.NaN;
-    if (owner > 0 && !isAlive(owner)) removeRunFolder(path.join(place, name));
+    if (owner > 0 && hasEnded(owner)) removeRunFolder(path.join(place, name));
   }
   const folder = mkdtempSync(path.join(place, `${PREFIX}${String(process.pid)}-`));
   // The servers' OS user passes through it.
   chmodSync(folder, 0o711);
   return folder;
 }
+
+/** One that was killed may stay in the list of processes until its parent collects it. */
+const hasEnded = (pid: number) => !isAlive(pid) || /\) [ZX] /.test(readQuietly(`/proc/${String(pid)}/stat`));
 
 /** Ends at once what this process has started itself, where there is a /proc: a worker that goes on would write, or start a server anew. */
 export function endWorkers(): void {

@@ -6,17 +6,11 @@ import { extractTables } from '../../runner/extract/tables.js';
 import { captureTable } from '../../runner/operate/capture.js';
 import { runCli, startCli, type RunningCli } from '../support/cli.js';
 import { beginEach, type TestPipeline } from '../support/databases.js';
-import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
-import { captureFromLog, stream } from '../support/log.js';
+import { captureFromLog, registerThings, stream } from '../support/log.js';
 import { until } from '../support/wait.js';
 
 /** So long that nothing here is seen because it was time to look. */
 const INTERVAL = '3600';
-
-const COLUMNS: readonly TestColumn[] = [
-  { source: 'id', type: 'integer', role: 'business key' },
-  { source: 'state', type: 'text', role: 'tracked' },
-];
 
 let pipeline: TestPipeline;
 let running: RunningCli[];
@@ -25,10 +19,7 @@ beginEach(
     pipeline = begun;
   },
   async () => {
-    for (const table of ['things', 'others']) {
-      await createSourceTable(pipeline.source, table, COLUMNS);
-      await registerDimension(pipeline.warehouse, table, table, COLUMNS);
-    }
+    await registerThings(pipeline, 'things', 'others');
     await extract();
   },
   { CDC_EXTRACTION_INTERVAL_SECONDS: INTERVAL },

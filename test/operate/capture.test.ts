@@ -12,14 +12,8 @@ import { streamTables } from '../../runner/stream/stream.js';
 import { runChecks } from '../../runner/warehouse/checks.js';
 import { runCli, startCli } from '../support/cli.js';
 import { beginEach, type TestPipeline } from '../support/databases.js';
-import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
-import { stream } from '../support/log.js';
+import { registerThings, stream } from '../support/log.js';
 import { until } from '../support/wait.js';
-
-const COLUMNS: readonly TestColumn[] = [
-  { source: 'id', type: 'integer', role: 'business key' },
-  { source: 'state', type: 'text', role: 'tracked' },
-];
 
 let pipeline: TestPipeline;
 beginEach(
@@ -27,10 +21,7 @@ beginEach(
     pipeline = begun;
   },
   async () => {
-    for (const table of ['things', 'others']) {
-      await createSourceTable(pipeline.source, table, COLUMNS);
-      await registerDimension(pipeline.warehouse, table, table, COLUMNS);
-    }
+    await registerThings(pipeline, 'things', 'others');
   },
 );
 afterEach(async () => {

@@ -5,14 +5,8 @@ import { readPosition, slotOf, writePosition } from '../../runner/stream/positio
 import { beginFollowing } from '../../runner/stream/start.js';
 import { streamTables } from '../../runner/stream/stream.js';
 import { beginEach, type TestPipeline } from '../support/databases.js';
-import { createSourceTable, registerDimension, type TestColumn } from '../support/dimensions.js';
 import { until } from '../support/wait.js';
-import { changesIn, followLog, loggedBatches, publishForLog, rowOf, stream } from '../support/log.js';
-
-const COLUMNS: readonly TestColumn[] = [
-  { source: 'id', type: 'integer', role: 'business key' },
-  { source: 'state', type: 'text', role: 'tracked' },
-];
+import { changesIn, followLog, loggedBatches, publishForLog, registerThings, rowOf, stream } from '../support/log.js';
 
 let pipeline: TestPipeline;
 beginEach(
@@ -20,10 +14,7 @@ beginEach(
     pipeline = begun;
   },
   async () => {
-    for (const table of ['things', 'others']) {
-      await createSourceTable(pipeline.source, table, COLUMNS);
-      await registerDimension(pipeline.warehouse, table, table, COLUMNS);
-    }
+    await registerThings(pipeline, 'things', 'others');
     await publishForLog(pipeline, 'things', 'others');
   },
 );

@@ -6,6 +6,7 @@ import { slotOf } from '../../runner/stream/position.js';
 import { beginFollowing } from '../../runner/stream/start.js';
 import { streamTables, type StreamResult } from '../../runner/stream/stream.js';
 import type { TestPipeline } from './databases.js';
+import { createSourceTable, registerDimension, type TestColumn } from './dimensions.js';
 import { dimensionMappingSchema, type DimensionMapping } from '../../runner/batch/mapping.js';
 import { parseMessage, type Message } from '../../runner/stream/pgoutput.js';
 
@@ -42,6 +43,19 @@ export const mappingOf = (table: string, columns: readonly string[], keys: reado
       ...{ source: name, history: name, role: keys.includes(name) ? 'business key' : 'tracked' },
     })),
   });
+
+const THINGS: readonly TestColumn[] = [
+  { source: 'id', type: 'integer', role: 'business key' },
+  { source: 'state', type: 'text', role: 'tracked' },
+];
+
+/** Makes tables that have a key `id` and a `state`, and registers each under its name. */
+export async function registerThings({ source, warehouse }: TestPipeline, ...tables: string[]): Promise<void> {
+  for (const table of tables) {
+    await createSourceTable(source, table, THINGS);
+    await registerDimension(warehouse, table, table, THINGS);
+  }
+}
 
 /** Hands tables over to the log, of which nothing changes meanwhile: publication, slot, and where each goes on. */
 export async function captureFromLog(pipeline: TestPipeline, ...tables: string[]): Promise<void> {
